@@ -1,0 +1,57 @@
+# `make demo` and `make test` set up what they need, in $(VENV). PIP_ARGS reaches pip, for instance
+#   make demo PIP_ARGS="--extra-index-url ..."   (pytorch.org names the index of each build)
+PYTHON ?= python3
+VENV ?= .venv
+PIP_ARGS ?=
+PYTEST_ARGS ?=
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt $(PIP_ARGS)
+SOURCES := pyproject.toml constraints.txt hatch_build.py
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-full lint types imports bench clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1 - /p' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.runtime ## make a picture with the embedded model, in demo/
+	$(BIN)/loom run txt2img --prompt "a large red circle above a small blue square on a white background" --seed 7 --out demo
+
+test: $(VENV)/.dev ## run the tests
+	$(BIN)/pytest -m "not full" $(PYTEST_ARGS)
+
+test-full: $(VENV)/.dev ## run the tests, the long ones too
+	LATENTLOOM_FULL_TESTS=1 $(BIN)/pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.dev ## check style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev ## check types
+	$(BIN)/mypy
+
+imports: $(VENV)/.dev ## check who imports whom
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.runtime ## run the benchmarks
+	@set -e; for file in benchmarks/*_bench.py; do $(BIN)/python $$file; done
+
+clean: ## remove what make and the tools made
+	rm -rf $(VENV) .dev demo dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+# The build backend comes first, from constraints.txt, because an isolated build would fetch one that nobody pinned.
+$(VENV)/.backend: constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Latentloom needs Python 3.11 or newer: make PYTHON=python3.12")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+	  { rm -rf $(VENV); echo "python3 cannot make a virtual environment; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	@echo "Setting up $(VENV); the first time takes minutes, most of it PyTorch"
+	$(PIP) hatchling editables
+	@touch $@
+
+$(VENV)/.runtime: $(VENV)/.backend $(SOURCES)
+	$(PIP) --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime
+	$(PIP) --no-build-isolation -e ".[dev]"
+	@touch $@

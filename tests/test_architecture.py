@@ -1,0 +1,55 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = ("engine", "nodes", "plugins", "api", "cli", "training")
+
+
+def run(*command: str, **options) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, **options)
+
+
+def test_import_contracts_hold():
+    done = subprocess.run(
+        [Path(sys.executable).with_name("lint-imports"), "--no-cache"], cwd=ROOT, capture_output=True, text=True
+    )
+
+    assert done.returncode == 0, done.stdout
+    assert "0 broken" in done.stdout
+
+
+def test_a_new_folder_cannot_escape_the_contracts():
+    contracts = (ROOT / "pyproject.toml").read_text().partition("[tool.importlinter]")[2]
+    packages = contracts.partition("]")[0]
+
+    assert all(f'"latentloom.{folder}"' in packages for folder in FOLDERS)
+    assert {path.parent.name for path in ROOT.glob("*/py.typed")} == set(FOLDERS)
+
+
+@pytest.mark.parametrize("name", [*FOLDERS, "web", "workflows"])
+def test_short_import_names_are_banned(name):
+    ruff = ["-m", "ruff", "check", "--no-cache", "--stdin-filename", "engine/probe.py", "-"]
+
+    done = run(*ruff, input=f"import {name}\n")
+
+    assert f"`{name}` is banned: write latentloom.{name}" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "path", sorted(p.relative_to(ROOT) for f in FOLDERS for p in (ROOT / f).rglob("*.py")), ids=str
+)
+def test_modules_stay_small(path):
+    assert len((ROOT / path).read_text(encoding="utf-8").splitlines()) <= 400
+
+
+def test_the_engine_and_the_doors_import_without_torch():
+    engine = [f"latentloom.engine.{path.stem}" for path in (ROOT / "engine").glob("*.py") if path.stem != "__init__"]
+    modules = [*sorted(engine), "latentloom.plugins.discovery", "latentloom.api"]
+    banned = "{'torch', 'diffusers', 'transformers', 'aiohttp', 'rich', 'latentloom.nodes'}"
+
+    done = run("-c", f"import sys, {', '.join(modules)}; print(sorted({banned} & sys.modules.keys()))")
+
+    assert (done.stdout, done.stderr) == ("[]\n", "")
