@@ -1,0 +1,55 @@
+"""The core of Latentloom: workflows, graphs, identity, caching, execution. What third parties may import."""
+
+from latentloom.engine.context import Context
+from latentloom.engine.errors import LoomError, Problem
+from latentloom.engine.expansion import Expansion
+from latentloom.engine.node import Lazy, Seed, Source, Text, Widget, node
+from latentloom.engine.spec import InputSpec, NodeSpec, OutputSpec
+from latentloom.engine.values import (
+    Array,
+    Clip,
+    Cond,
+    Conditioning,
+    ControlNet,
+    FileIdentity,
+    Image,
+    InputFile,
+    Latent,
+    Mask,
+    Model,
+    ModelFile,
+    Patch,
+    Vae,
+    Value,
+)
+
+__all__ = [
+    "Array",
+    "Clip",
+    "Cond",
+    "Conditioning",
+    "Context",
+    "ControlNet",
+    "Expansion",
+    "FileIdentity",
+    "Image",
+    "InputFile",
+    "InputSpec",
+    "Latent",
+    "Lazy",
+    "LoomError",
+    "Mask",
+    "Model",
+    "ModelFile",
+    "NodeSpec",
+    "OutputSpec",
+    "Patch",
+    "Problem",
+    "Seed",
+    "Source",
+    "Text",
+    "Vae",
+    "Value",
+    "Widget",
+    "node",
+]

@@ -1,0 +1,110 @@
+"""What a node may touch: progress, models, registered extensions, and files that it saves."""
+
+import math
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from latentloom.engine.errors import Cancelled
+from latentloom.engine.events import Event, FileSaved, NodePreview, NodeProgress, NodeWarning
+
+PREVIEWS_PER_SECOND = 5
+
+
+class Services(Protocol):
+    """What the engine lends to a context."""
+
+    def load(self, handles: tuple[Any, ...], working: int) -> AbstractContextManager[tuple[Any, ...]]:
+        """Loaded models, for the time of a with-block."""
+
+    def lookup(self, kind: str, name: str) -> Any:
+        """A registered extension's code."""
+
+    def facts(self, kind: str, name: str) -> Mapping[str, Any]:
+        """What a registered extension said of itself."""
+
+    def recognise(self, file: Any) -> tuple[str, dict[str, Any]] | None:
+        """The model kind of a file, and what it knows of it."""
+
+    def save(self, node: str, kind: str, data: Any, name_template: str, fields: Mapping[str, Any]) -> str:
+        """Write a file for a node; its final path."""
+
+
+class Context:
+    """A node's door to the world, made anew for each run of a node."""
+
+    def __init__(
+        self,
+        *,
+        node: str,
+        services: Services,
+        emit: Callable[[Event], None],
+        cancelled: threading.Event,
+        edges: Mapping[str, Any] | None = None,
+        previews: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.node = node
+        self._services = services
+        self._emit = emit
+        self._cancelled = cancelled
+        self._edges = edges or {}
+        self._clock = clock
+        self._next_preview = 0.0 if previews else math.inf
+        self.stopped = False  # whether the node was told to stop: what it returns then is not its result
+
+    def check(self) -> None:
+        """Raise Cancelled if the run was cancelled. `progress` calls it; long loops without progress should too."""
+        if self._cancelled.is_set():
+            self.stopped = True
+            raise Cancelled("the run was cancelled", node=self.node)
+
+    def progress(self, step: int, total: int, preview: Callable[[], Any] | None = None, message: str = "") -> None:
+        """Report step of total. `preview` makes an Image and is called at most five times a second, and never in
+        a run that nobody watches. Raises Cancelled when the run was cancelled.
+        """
+        self.check()
+        self._emit(NodeProgress(node=self.node, step=step, total=total, message=message))
+        now = self._clock()
+        if preview is not None and now >= self._next_preview:
+            self._emit(NodePreview(node=self.node, step=step, image=preview()))
+            self._next_preview = self._clock() + 1 / PREVIEWS_PER_SECOND
+
+    def warn(self, code: str, message: str) -> None:
+        """Tell the person something that does not stop the run."""
+        self._emit(NodeWarning(node=self.node, code=code, message=message))
+
+    def load(self, *handles: Any, working: int = 0) -> AbstractContextManager[tuple[Any, ...]]:
+        """`with ctx.load(model, controlnet, working=bytes) as (unet, control):` one reservation, always a tuple.
+
+        `working` is the memory that the node needs beside the weights.
+        """
+        self.check()
+        return self._services.load(handles, working)
+
+    def lookup(self, kind: str, name: str) -> Any:
+        """The code registered as a "sampler", "schedule", "model_kind" or "patch" of that name."""
+        return self._services.lookup(kind, name)
+
+    def facts(self, kind: str, name: str) -> Mapping[str, Any]:
+        """What an extension said of itself when it was registered: a sampler's noise, evaluations per step, ..."""
+        return self._services.facts(kind, name)
+
+    def recognise(self, file: Any) -> tuple[str, dict[str, Any]] | None:
+        """(model kind, facts) of a ModelFile, told by the registered kinds from its content; None if none knows it."""
+        return self._services.recognise(file)
+
+    def save(self, kind: str, data: Any, name_template: str, **fields: Any) -> str:
+        """Save an "image" (one picture of an Image, [H, W, C]), "text" or "bytes"; the final path, never half there.
+
+        `name_template` may hold {name}s of fields and {counter}; folders are below the output folder.
+        """
+        path = self._services.save(self.node, kind, data, name_template, fields)
+        self._emit(FileSaved(node=self.node, path=path))
+        return path
+
+    def edge(self, input: str) -> Any:
+        """The edge (or list of edges) that is wired to an input, for use in an expansion's nodes."""
+        return self._edges[input]

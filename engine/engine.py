@@ -1,0 +1,247 @@
+"""The engine: settings and a registry put together into something that validates, explains and runs workflows."""
+
+import json
+import threading
+import uuid
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from latentloom.engine.cache import Cache, Flights
+from latentloom.engine.catalog import Catalog
+from latentloom.engine.disk import DiskStore
+from latentloom.engine.environment import Environment, probe
+from latentloom.engine.errors import LoomError, PathError, WorkflowError
+from latentloom.engine.events import Event, Listener, NodeProgress, NodeWarning
+from latentloom.engine.executor import Executor, Tools
+from latentloom.engine.explain import Explanation, explain
+from latentloom.engine.hashes import Hashes
+from latentloom.engine.models import ModelStore
+from latentloom.engine.options import Options
+from latentloom.engine.outcome import Outcome
+from latentloom.engine.partial import sweep
+from latentloom.engine.pictures import RECORD_CHUNK, WORKFLOW_CHUNK, encode_png
+from latentloom.engine.plan import Identity
+from latentloom.engine.record import Making
+from latentloom.engine.registry import Registry
+from latentloom.engine.resolve import resolve
+from latentloom.engine.save import Saver
+from latentloom.engine.settings import Settings
+from latentloom.engine.spec import FILE_KINDS
+from latentloom.engine.validate import Checked, validate
+from latentloom.engine.values import Image, ModelFile
+from latentloom.engine.workflow import Target, Workflow
+from latentloom.engine.writing import write
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A resolved workflow that validated, ready to run."""
+
+    workflow: Workflow
+    checked: Checked
+
+
+class Engine:
+    """Everything that runs share: registry, cache, models, files. One per process."""
+
+    def __init__(self, settings: Settings, registry: Registry, *, metadata: bool = True) -> None:
+        self.settings = settings
+        self.registry = registry
+        self._metadata = metadata
+        hashes = Hashes(settings.data / "hashes.db")
+        packaged = [(folder.source, path) for folder in registry.folders if (path := folder.path()) is not None]
+        self.catalog = Catalog(settings.input, settings.models, hashes, packaged)
+        self.store = DiskStore(settings.cache, settings.cache_bytes) if settings.cache_bytes else None
+        self.cache = Cache(settings.memory_cache_bytes, self.store)
+        self.models = ModelStore(registry, lambda: self.environment, self.catalog.path_of)
+        self._local = threading.local()
+        identity = Identity(registry, self._identify, lambda: self.environment.record(), settings.salt)
+        self._identity = identity
+        self._executor = Executor(Tools(registry, self.cache, Flights(), identity, self.catalog))
+
+    @cached_property
+    def environment(self) -> Environment:
+        """Device, dtype and library versions. Raises SettingsError."""
+        return probe(self.settings)
+
+    def _identify(self, source: str, name: str) -> Any:
+        report: Callable[[int, int], None] | None = getattr(self._local, "report", None)
+        return self.catalog.identify(source, name, report)
+
+    # Preparing
+
+    def check(
+        self,
+        workflow: Workflow,
+        inputs: Mapping[str, Any] | None = None,
+        values: Mapping[Target, Any] | None = None,
+        wanted: Collection[str] | None = None,
+    ) -> tuple[Workflow, Checked]:
+        """The resolved workflow, and all that is wrong with it. Raises WorkflowError for unknown inputs."""
+        targets = {named.name: named.to for named in workflow.inputs}
+        stored = {name: self._stored(workflow, targets.get(name, ()), value) for name, value in (inputs or {}).items()}
+        placed = {target: self._stored(workflow, (target,), value) for target, value in (values or {}).items()}
+        resolved = resolve(workflow, self.registry, stored, placed)
+        return resolved, validate(resolved, self.registry, self.catalog, wanted)
+
+    def prepare(
+        self,
+        workflow: Workflow,
+        inputs: Mapping[str, Any] | None = None,
+        values: Mapping[Target, Any] | None = None,
+        wanted: Collection[str] | None = None,
+    ) -> Job:
+        """A job that can run. Raises WorkflowError with every problem at once."""
+        resolved, checked = self.check(workflow, inputs, values, wanted)
+        if checked.problems:
+            raise WorkflowError(checked.problems)
+        return Job(resolved, checked)
+
+    def _stored(self, workflow: Workflow, targets: Collection[Target], value: Any) -> Any:
+        """Paths given for a picture input are copied into the input folder; documents may name only what is there."""
+        for node, input in targets:
+            found = self.registry.nodes.get(workflow.nodes[node].type) if node in workflow.nodes else None
+            port = found.spec.by_name.get(input) if found else None
+            if port is not None and port.kind == "FILE":
+                source = port.source or "input"
+                many = isinstance(value, list)
+                return [self._stored_file(source, item) for item in value] if many else self._stored_file(source, value)
+        return value
+
+    def _stored_file(self, source: str, value: Any) -> Any:
+        """The name of a stored file; what is no file stays as it is, and validation says so."""
+        if isinstance(value, Path):
+            return self.catalog.store(value)
+        if not isinstance(value, str):
+            return value
+        try:
+            self.catalog.find(source, value)
+        except PathError:
+            return self.catalog.store(Path(value))
+        except LoomError:
+            return self.catalog.store(Path(value)) if Path(value).is_file() else value
+        return value
+
+    # Running
+
+    def run(
+        self,
+        job: Job,
+        *,
+        listen: Listener = lambda event: None,
+        cancelled: threading.Event | None = None,
+        use_cache: bool = True,
+        previews: bool = False,
+        out: Path | None = None,
+        run: str | None = None,
+    ) -> Outcome:
+        """Run a job to its end; files go to `out` or the output folder. The outcome carries a node's error.
+
+        Previews cost time, so they are made only when asked for.
+        """
+        folder = out or self.settings.output
+        sweep([folder])
+        making = Making(job.checked, self.environment)
+        files: list[str] = []
+
+        def hear(event: Event) -> None:
+            making(event)
+            listen(event)
+
+        services = _RunServices(self, job, making, Saver(folder), files)
+        if self.store is not None:
+            self.store.notice = lambda code, message: hear(NodeWarning(node=None, code=code, message=message))
+        self._local.report = _HashProgress(hear)
+        outcome = self._executor.run(
+            job.checked,
+            services,
+            Options(run=run or uuid.uuid4().hex, name=job.workflow.name, use_cache=use_cache, previews=previews),
+            hear,
+            cancelled,
+        )
+        outcome.files = files
+        return outcome
+
+    def explain(self, job: Job) -> list[Explanation]:
+        """Per step of the plan: a hit, or which part of its key changed."""
+        return explain(job.checked, self._identity, self.cache, job.workflow.name)
+
+    def close(self) -> None:
+        """Let go of files and models."""
+        self.models.evict_all()
+        if self.store is not None:
+            self.store.flush()
+            self.store.close()
+
+
+class _HashProgress:
+    """Reports the first hashing of files that are large enough to wait for."""
+
+    def __init__(self, listen: Listener) -> None:
+        self._listen = listen
+
+    def __call__(self, done: int, total: int) -> None:
+        if total > 64 * 2**20:
+            self._listen(NodeProgress(node="", step=done // 2**20, total=total // 2**20, message="hashing a model"))
+
+
+class _RunServices:
+    """What a context lends to the nodes of one run."""
+
+    def __init__(self, engine: Engine, job: Job, making: Making, saver: Saver, files: list[str]) -> None:
+        self._engine = engine
+        self._job = job
+        self._making = making
+        self._saver = saver
+        self._files = files
+
+    def load(self, handles: tuple[Any, ...], working: int) -> AbstractContextManager[tuple[Any, ...]]:
+        return self._engine.models.load(handles, working)
+
+    def lookup(self, kind: str, name: str) -> Any:
+        return self._engine.registry.extension(kind, name).load()
+
+    def facts(self, kind: str, name: str) -> Mapping[str, Any]:
+        return self._engine.registry.extension(kind, name).info
+
+    def recognise(self, file: ModelFile) -> tuple[str, dict[str, Any]] | None:
+        for name, extension in self._engine.registry.extensions("model_kind").items():
+            info = extension.load()().recognise(Path(file.path))
+            if info is not None:
+                code = {} if extension.distribution.builtin else {"code": extension.distribution.code}
+                return name, {**info, **code}
+        return None
+
+    def save(self, node: str, kind: str, data: Any, name_template: str, fields: Mapping[str, Any]) -> str:
+        item = int(fields.get("item", 0))
+        models = self._models(node)
+        record = self._making.record(node, item, models)
+        known = {"name": self._job.workflow.name or "picture", "node": node, "seed": record["seed"] or 0, **fields}
+        suffix, content = self._content(kind, data, record)
+        path = str(self._saver.save(content, name_template, suffix, known))
+        self._files.append(path)
+        return path
+
+    def _content(self, kind: str, data: Any, record: Mapping[str, Any]) -> tuple[str, bytes]:
+        if kind == "image":
+            texts = (
+                {WORKFLOW_CHUNK: self._document(), RECORD_CHUNK: json.dumps(record)} if self._engine._metadata else {}
+            )
+            return ".png", encode_png(Image(data[None]).numpy()[0], texts)
+        return (".txt", data.encode()) if kind == "text" else ("", bytes(data))
+
+    def _document(self) -> str:
+        nodes = self._engine.registry.nodes
+        return write(self._job.workflow, lambda type: nodes[type].spec if type in nodes else None)
+
+    def _models(self, node: str) -> dict[str, ModelFile]:
+        return {
+            step.id: self._engine._identify(port.source or "", step.literals[port.name])
+            for step in self._making.upstream(node)
+            for port in step.spec.inputs
+            if port.kind in FILE_KINDS and port.kind == "MODEL_FILE" and step.literals.get(port.name)
+        }

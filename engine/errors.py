@@ -1,0 +1,168 @@
+"""Every error of the engine: a code, a place, what was expected, what came, and what to do."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One fault, at one place, as data that a command line, an editor or an HTTP client can show."""
+
+    code: str
+    message: str
+    node: str | None = None
+    input: str | None = None
+    expected: str | None = None
+    got: str | None = None
+    nearest: str | None = None
+    hint: str | None = None
+
+    def __str__(self) -> str:
+        place = ", ".join(
+            f"{word} '{name}'" for word, name in (("node", self.node), ("input", self.input)) if name is not None
+        )
+        text = f"{place}: {self.message}" if place else self.message
+        facts = [f"{word} {fact}" for word, fact in (("expected", self.expected), ("got", self.got)) if fact]
+        text = f"{text} ({', '.join(facts)})" if facts else text
+        text = f"{text}. Did you mean '{self.nearest}'?" if self.nearest else text
+        return f"{text}\n  hint: {self.hint}" if self.hint else text
+
+    def record(self) -> dict[str, str]:
+        """This problem as JSON, without its empty fields."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+class LoomError(Exception):
+    """Root of every error that the engine raises on purpose."""
+
+    code: ClassVar[str] = "error"
+
+    def __init__(self, message: str, **place: str | None) -> None:
+        super().__init__(message)
+        self.problem = Problem(code=self.code, message=message, **place)
+
+    def __str__(self) -> str:
+        return str(self.problem)
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """All that is wrong, at least one problem."""
+        return (self.problem,)
+
+
+class WorkflowError(LoomError):
+    """A workflow that cannot be read or does not validate; `problems` holds every fault at once."""
+
+    code = "invalid_workflow"
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self._problems = tuple(problems)
+        super().__init__(f"{len(self._problems)} problem{'s' * (len(self._problems) != 1)} in the workflow")
+
+    def __str__(self) -> str:
+        return "\n".join(str(problem) for problem in self._problems)
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Every fault, in the order of the document."""
+        return self._problems
+
+
+class NodeError(LoomError):
+    """A node raised while it ran; the cause is chained."""
+
+    code = "node_failed"
+
+
+class MutationError(NodeError):
+    """A node changed a value that it was given."""
+
+    code = "input_mutated"
+
+
+class OutOfMemory(NodeError):
+    """A node needed more memory than the device can give."""
+
+    code = "out_of_memory"
+
+
+class Cancelled(LoomError):
+    """The run was cancelled; what had finished stays in the cache."""
+
+    code = "cancelled"
+
+
+class SpecError(LoomError):
+    """A node function that its author must mend: the engine cannot express its signature."""
+
+    code = "bad_node_definition"
+
+
+class PluginError(LoomError):
+    """A plugin that cannot be loaded or that breaks a rule of the registry."""
+
+    code = "plugin_failed"
+
+
+class DuplicateError(PluginError):
+    """Two distributions claim one name."""
+
+    code = "duplicate_name"
+
+
+class UnknownError(LoomError):
+    """A name that nothing is registered under."""
+
+    code = "unknown_name"
+
+
+class PathError(LoomError):
+    """A file name that leaves its folder or cannot be a file name."""
+
+    code = "path_refused"
+
+
+class MissingFileError(LoomError):
+    """A file or model that no configured folder has."""
+
+    code = "missing_file"
+
+
+class FileError(LoomError):
+    """A file that is there and cannot be used: truncated, of another kind, too large."""
+
+    code = "bad_file"
+
+
+class SettingsError(LoomError):
+    """A setting with a value that it cannot have."""
+
+    code = "bad_setting"
+
+
+class BadValueError(LoomError):
+    """A value with another shape or range than its port type allows."""
+
+    code = "bad_value"
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """The most alike of names, for "did you mean", or None when nothing is alike."""
+    by_lower = {candidate.lower(): candidate for candidate in names}
+    found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
+    return by_lower[found[0]] if found else None
+
+
+def brief(value: Any, limit: int = 60) -> str:
+    """A value as JSON-like text of at most limit characters, for the `got` of a message."""
+    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 128:
+        return f"an integer of {value.bit_length()} bits"
+    text = repr(value) if not isinstance(value, (list, dict)) else f"a {type(value).__name__} of {len(value)}"
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def shown(name: Any) -> str:
+    """A name from a document, short and without line breaks."""
+    return brief(str(name))[1:-1]

@@ -1,0 +1,122 @@
+"""What a run reports while it happens: small frozen records, numbered from 0 within the run."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Base of all events."""
+
+    name: ClassVar[str] = "event"
+    number: int = -1
+
+    def record(self) -> dict[str, Any]:
+        """This event as JSON."""
+        return {"event": self.name, **asdict(self)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted(Event):
+    """A run begins; `nodes` is how many steps its plan holds so far."""
+
+    name = "run_started"
+    run: str
+    nodes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeStarted(Event):
+    """A node's body begins."""
+
+    name = "node_started"
+    node: str
+    type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeCached(Event):
+    """A node's outputs were known; its body did not run."""
+
+    name = "node_cached"
+    node: str
+    type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeProgress(Event):
+    """A node is at a step of a total."""
+
+    name = "node_progress"
+    node: str
+    step: int
+    total: int
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodePreview(Event):
+    """A picture of work under way; `image` is an Image. At most five a second per node; not part of `record`."""
+
+    name = "node_preview"
+    node: str
+    step: int
+    image: Any = field(compare=False)
+
+    def record(self) -> dict[str, Any]:
+        """This event as JSON, without the picture."""
+        return {"event": self.name, "number": self.number, "node": self.node, "step": self.step}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeWarning(Event):
+    """Something that a person should know; the run goes on."""
+
+    name = "node_warning"
+    node: str | None
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileSaved(Event):
+    """A sink's file is complete under its final name."""
+
+    name = "file_saved"
+    node: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeFinished(Event):
+    """A node's body ended well."""
+
+    name = "node_finished"
+    node: str
+    type: str
+    seconds: float
+    peak_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeFailed(Event):
+    """A node's body raised."""
+
+    name = "node_failed"
+    node: str
+    type: str
+    problem: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFinished(Event):
+    """A run ended: "done", "failed" or "cancelled"."""
+
+    name = "run_finished"
+    run: str
+    status: str
+    seconds: float
+
+
+Listener = Callable[[Event], None]

@@ -1,0 +1,115 @@
+"""Identity: type-tagged canonical bytes and their blake2b-256 digests. No recursion, no raw JSON."""
+
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+SCHEMA = "latentloom/step/1"
+
+
+class Unhashable(TypeError):
+    """A value that has no canonical bytes: what depends on it cannot be cached."""
+
+
+def canonical(value: Any) -> bytes:
+    """Bytes that differ whenever two values differ in type or content.
+
+    None, bool, int, float (-0.0 and 0.0 differ, NaN is refused), str, bytes, list or tuple, and mappings with str keys.
+    """
+    out: list[bytes] = []
+    stack: list[Any] = [value]
+    while stack:
+        item = stack.pop()
+        kind = type(item)
+        if kind is str:
+            data = _utf8(item)
+            out.append(b"s%d:%s" % (len(data), data))
+        elif kind is int:
+            out.append(b"i%x;" % item if item >= 0 else b"i-%x;" % -item)
+        elif kind is float:
+            out.append(_float(item))
+        elif kind is bool:
+            out.append(b"T" if item else b"F")
+        elif item is None:
+            out.append(b"N")
+        elif kind is bytes:
+            out.append(b"b%d:%s" % (len(item), item))
+        elif kind is list or kind is tuple:
+            out.append(b"l%d:" % len(item))
+            stack += item[::-1]
+        elif kind is dict or isinstance(item, Mapping):
+            out.append(b"d%d:" % len(item))
+            for name in sorted(map(_text, item), reverse=True):
+                stack += (item[name], name)
+        else:
+            raise Unhashable(f"{kind.__name__} has no canonical bytes")
+    return b"".join(out)
+
+
+def _utf8(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise Unhashable("a text holds half of a surrogate pair") from None
+
+
+def _float(number: float) -> bytes:
+    if number != number:
+        raise Unhashable("NaN has no identity")
+    return b"f" + struct.pack("<d", number)
+
+
+def _text(name: Any) -> str:
+    if type(name) is not str:
+        raise Unhashable(f"a mapping's key must be text, got {type(name).__name__}")
+    return name
+
+
+def digest(*parts: Any) -> str:
+    """blake2b-256 of the canonical bytes of parts, 64 hexadecimal digits."""
+    return blake2b(canonical(parts), digest_size=32).hexdigest()
+
+
+def array_digest(kind: str, essence: Any, arrays: Iterable[Any]) -> str:
+    """Digest of a value with numpy arrays inside."""
+    state = blake2b(canonical(("value", kind, essence)), digest_size=32)
+    for array in arrays:
+        state.update(canonical((str(array.dtype), list(array.shape))))
+        state.update(memoryview(array).cast("B") if array.size else b"")
+    return state.hexdigest()
+
+
+def literal_digest(kind: str, value: Any) -> str:
+    """Digest of a literal value of a kind."""
+    return digest("value", kind, value)
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """The part of a step's identity that all uses of a node type share: type, version, code, environment, salt."""
+
+    fields: Mapping[str, Any]
+    digest: str
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> "Base":
+        """The fields with their digest, so that they are hashed once and not for each step."""
+        return cls(fields, digest(SCHEMA, fields))
+
+
+class Fields(NamedTuple):
+    """What a step's key is made of, by name, so that two keys can be compared field by field."""
+
+    base: Base
+    inputs: Mapping[str, Any]  # digests by input: a text, or a list of texts
+    more: Mapping[str, Any] | None = None  # a question, a run, the outside world
+
+    def key(self) -> str:
+        """The cache key of a step."""
+        return digest(self.base.digest, self.inputs, self.more)
+
+    def record(self) -> dict[str, Any]:
+        """All fields as JSON, to be explained later."""
+        return {**self.base.fields, "inputs": self.inputs, **(self.more or {})}

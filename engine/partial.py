@@ -1,0 +1,40 @@
+"""Files that are written aside and renamed, so that a final name never holds half a file."""
+
+import itertools
+import os
+import platform
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+_counter = itertools.count()
+_NAME = re.compile(r"\.partial-(?P<host>.+)-(?P<pid>\d+)-\d+\Z")
+
+
+def partial_path(folder: Path) -> Path:
+    """A fresh name in folder for a file that is being written by this process."""
+    return folder / f".partial-{platform.node() or 'host'}-{os.getpid()}-{next(_counter)}"
+
+
+def sweep(folders: Iterable[Path]) -> int:
+    """Remove what processes of this machine that are gone left half written; how many files that were."""
+    removed = 0
+    for folder in folders:
+        for path in folder.glob(".partial-*") if folder.is_dir() else ():
+            match = _NAME.match(path.name)
+            if match and match["host"] == (platform.node() or "host") and not _alive(int(match["pid"])):
+                path.unlink(missing_ok=True)
+                removed += 1
+    return removed
+
+
+def _alive(pid: int) -> bool:
+    if os.name == "nt":
+        return True  # signal 0 would end the process there; old partial files are left alone
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

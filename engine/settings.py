@@ -1,0 +1,95 @@
+"""Settings: flags, then LATENTLOOM_* variables, then a TOML file, then defaults."""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from platformdirs import PlatformDirs
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from latentloom.engine.errors import SettingsError, brief, nearest
+
+PREFIX = "LATENTLOOM_"
+GIB = 2**30
+
+
+class Settings(BaseModel):
+    """Where things are and how much they may take. Every folder moves with `home` unless it is set itself."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: Path = Field(description="Snapshots, hashes and, for the server, its queue.")
+    models: tuple[Path, ...] = Field(description="Folders with model files (checkpoints/, vae/, loras/, ...).")
+    input: Path = Field(description="Pictures that workflows may read.")
+    output: Path = Field(description="Where pictures are saved.")
+    cache: Path = Field(description="Results of nodes.")
+    cache_bytes: int = Field(10 * GIB, ge=0, description="The cache's share of the disk; 0 turns the disk tier off.")
+    memory_cache_bytes: int = Field(2 * GIB, ge=0, description="Results that stay in memory.")
+    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="Where models run.")
+    dtype: Literal["auto", "fp32", "fp16", "bf16"] = Field("auto", description="The type that models compute in.")
+    salt: str | None = Field(None, description="A text that, once changed, disowns every cached result.")
+    plugins: tuple[str, ...] | None = Field(None, description="Load only these plugins; default all installed.")
+
+
+def load_settings(flags: Mapping[str, Any] | None = None, environment: Mapping[str, str] | None = None) -> Settings:
+    """The settings in force. Raises SettingsError that names the setting, where it came from, and what it may be."""
+    environment = os.environ if environment is None else environment
+    given = _from_file(environment) | _from_environment(environment)
+    given |= {name: value for name, value in (flags or {}).items() if value is not None}
+    try:
+        return Settings(**(_folders(environment) | given))
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        raise SettingsError(
+            f"the setting '{name}' cannot be used: {first['msg']}",
+            got=brief(given.get(name)),
+            nearest=nearest(name, Settings.model_fields) if first["type"] == "extra_forbidden" else None,
+        ) from None
+
+
+def _folders(environment: Mapping[str, str]) -> dict[str, Any]:
+    home = environment.get(f"{PREFIX}HOME")
+    if home:
+        root = Path(home).expanduser()
+        places = {name: root / name for name in ("data", "input", "output", "cache")}
+        return {**places, "models": (root / "models",)}
+    dirs = PlatformDirs("latentloom", appauthor=False)
+    data = Path(dirs.user_data_dir)
+    return {
+        "data": data,
+        "models": (data / "models",),
+        "input": data / "input",
+        "output": Path(dirs.user_pictures_dir) / "latentloom",
+        "cache": Path(dirs.user_cache_dir),
+    }
+
+
+def settings_file(environment: Mapping[str, str] | None = None) -> Path:
+    """The TOML file that settings are read from; it need not exist."""
+    environment = os.environ if environment is None else environment
+    if environment.get(f"{PREFIX}HOME"):
+        return Path(environment[f"{PREFIX}HOME"]).expanduser() / "latentloom.toml"
+    return Path(PlatformDirs("latentloom", appauthor=False).user_config_dir) / "latentloom.toml"
+
+
+def _from_file(environment: Mapping[str, str]) -> dict[str, Any]:
+    path = settings_file(environment)
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{path} cannot be read: {error}") from None
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name in Settings.model_fields:
+        text = environment.get(PREFIX + name.upper())
+        if text is not None:
+            many = name in ("models", "plugins")
+            found[name] = tuple(filter(None, text.split(os.pathsep if name == "models" else ","))) if many else text
+    return found

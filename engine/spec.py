@@ -1,0 +1,115 @@
+"""What a node type is, as data: its ports, bounds, purity and help. The one source for validation, widgets and docs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+Purity = Literal["pure", "external", "nondeterministic", "sink"]
+PURITIES: tuple[Purity, ...] = ("pure", "external", "nondeterministic", "sink")
+
+LITERAL_KINDS = ("INT", "FLOAT", "STRING", "BOOLEAN", "CHOICE", "JSON")
+FILE_KINDS = ("FILE", "MODEL_FILE")
+ANY = "ANY"
+MAX_SEED = 2**64 - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputSpec:
+    """One input: its kind, whether it may be left out, and what a literal value must satisfy."""
+
+    name: str
+    kind: str
+    required: bool = True
+    default: Any = None
+    optional: bool = False  # None is a legal value
+    is_list: bool = False
+    lazy: bool = False
+    minimum: float | None = None
+    maximum: float | None = None
+    multiple_of: float | None = None
+    min_length: int | None = None
+    max_length: int | None = None
+    choices: tuple[str, ...] = ()
+    source: str | None = None  # where choices or files come from: "samplers", "models/loras", "input"
+    widget: str | None = None
+    help: str = ""
+
+    @property
+    def literal(self) -> bool:
+        """Whether a value can be written into the document (otherwise an edge is needed)."""
+        return self.kind in LITERAL_KINDS or self.kind in FILE_KINDS or self.kind == ANY
+
+    @property
+    def seed(self) -> bool:
+        """Whether "random" is a legal value, drawn once when the workflow is resolved."""
+        return self.widget == "seed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputSpec:
+    """One output: a name and a kind."""
+
+    name: str
+    kind: str
+    is_list: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSpec:
+    """A node type. `function` is a "module:name" reference; the function's `Definition` holds the rest of its code."""
+
+    type: str
+    version: int
+    function: str
+    category: str = ""
+    help: str = ""
+    inputs: tuple[InputSpec, ...] = ()
+    outputs: tuple[OutputSpec, ...] = ()
+    purity: Purity = "pure"
+    device: bool = False
+    asynchronous: bool = False
+    context: str | None = None  # name of the parameter that takes the Context
+    several: bool = False  # returns a NamedTuple
+    migrates: bool = False
+    by_name: Mapping[str, InputSpec] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "by_name", {port.name: port for port in self.inputs})
+
+    def output(self, name: str) -> OutputSpec | None:
+        """The output of that name, or None."""
+        return next((port for port in self.outputs if port.name == name), None)
+
+    @property
+    def numeric(self) -> bool:
+        """Whether results may depend on device, dtype and library versions: any port is neither literal nor file."""
+        return self.device or any(
+            kind not in LITERAL_KINDS and kind not in FILE_KINDS and kind != ANY
+            for kind in (*(port.kind for port in self.inputs), *(port.kind for port in self.outputs))
+        )
+
+    def record(self) -> dict[str, Any]:
+        """This spec as JSON."""
+        return {
+            name: [_sparse(port) for port in getattr(self, name)] if name in ("inputs", "outputs") else value
+            for name, value in _sparse(self).items()
+        }
+
+
+def _sparse(data: Any) -> dict[str, Any]:
+    """The fields of a dataclass that differ from their defaults."""
+    return {
+        item.name: getattr(data, item.name)
+        for item in fields(data)
+        if item.init and getattr(data, item.name) != item.default
+    }
+
+
+def spec_from_record(record: Mapping[str, Any]) -> NodeSpec:
+    """The spec that `NodeSpec.record` wrote."""
+    plain = {name: value for name, value in record.items() if name not in ("inputs", "outputs")}
+    inputs = tuple(
+        InputSpec(**{**port, "choices": tuple(port.get("choices", ()))}) for port in record.get("inputs", ())
+    )
+    outputs = tuple(OutputSpec(**port) for port in record.get("outputs", ()))
+    return NodeSpec(**plain, inputs=inputs, outputs=outputs)
