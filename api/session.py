@@ -1,0 +1,242 @@
+"""Sessions: an engine with the installed plugins, and the runs made with it."""
+
+import queue
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from latentloom.api.library import load_workflow
+from latentloom.engine.engine import Engine, Job
+from latentloom.engine.errors import LoomError, Problem
+from latentloom.engine.events import Event, Listener
+from latentloom.engine.explain import Explanation
+from latentloom.engine.memory import no_collection
+from latentloom.engine.outcome import NodeReport, Outcome
+from latentloom.engine.registry import Registry
+from latentloom.engine.settings import Settings, load_settings
+from latentloom.engine.values import Image
+from latentloom.engine.workflow import Target, Workflow
+from latentloom.plugins.discovery import Listeners, Record, discover
+from latentloom.plugins.snapshots import Snapshots
+
+if TYPE_CHECKING:
+    from PIL import Image as Pil
+
+Source = str | Path | Mapping[str, Any] | Workflow
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a run gave."""
+
+    outputs: dict[str, Any]
+    files: list[Path]
+    nodes: dict[str, NodeReport]
+    seconds: float
+    workflow: Workflow
+
+    def __getitem__(self, name: str) -> Any:
+        return self.outputs[name]
+
+    @property
+    def pictures(self) -> "list[Pil.Image]":
+        """Every picture among the outputs, for PIL."""
+        from PIL import Image as Pil
+
+        from latentloom.engine.pictures import to_bytes
+
+        images = [value for value in self.outputs.values() if isinstance(value, Image)]
+        return [Pil.fromarray(to_bytes(pixels)) for image in images for pixels in image.numpy()]
+
+
+class Running:
+    """A run in a thread of its own: iterate over its events, then ask for its result."""
+
+    def __init__(self, body: Callable[[Listener, threading.Event], Outcome], job: Job) -> None:
+        self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._cancelled = threading.Event()
+        self._job = job
+        self._outcome: Outcome | None = None
+        self._fault: BaseException | None = None
+        self._thread = threading.Thread(target=self._go, args=(body,), name="latentloom-run", daemon=True)
+        self._thread.start()
+
+    def _go(self, body: Callable[[Listener, threading.Event], Outcome]) -> None:
+        try:
+            self._outcome = body(self._events.put, self._cancelled)
+        except BaseException as error:
+            self._fault = error
+        finally:
+            self._events.put(None)
+
+    def __iter__(self) -> Iterator[Event]:
+        """The events, live, to the end of the run."""
+        while (event := self._events.get()) is not None:
+            yield event
+        self._events.put(None)
+
+    def cancel(self) -> None:
+        """Stop at the next step; what has finished stays in the cache."""
+        self._cancelled.set()
+
+    def outcome(self) -> Outcome:
+        """Wait for the end; the outcome carries a node's error."""
+        self._thread.join()
+        if self._fault is not None:
+            raise self._fault
+        assert self._outcome is not None
+        return self._outcome
+
+    def result(self) -> Result:
+        """Wait for the end. Raises the error of the node that failed, or Cancelled."""
+        return _result(self.outcome(), self._job)
+
+
+class Session:
+    """An engine with the installed plugins. Keep one for many runs: models and results stay in memory."""
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        registry: Registry | None = None,
+        *,
+        metadata: bool = True,
+    ) -> None:
+        """`registry` replaces the installed plugins; `metadata=False` keeps workflow and record out of pictures."""
+        self.settings = settings or load_settings()
+        self.plugins: tuple[Record, ...] = ()
+        self._listeners: Listener = lambda event: None
+        if registry is None:
+            found = discover(Snapshots(self.settings.data / "specs"), self.settings.plugins)
+            registry, self.plugins = found.registry, found.records
+            self._listeners = Listeners(found.listeners)
+        self.engine = Engine(self.settings, registry, metadata=metadata)
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of models and files."""
+        self.engine.close()
+
+    def prepare(
+        self,
+        workflow: Source,
+        inputs: Mapping[str, Any] | None = None,
+        values: Mapping[Target, Any] | None = None,
+        outputs: Collection[str] | None = None,
+    ) -> Job:
+        """A job that can run. Raises WorkflowError with every problem at once."""
+        with no_collection():
+            return self.engine.prepare(load_workflow(workflow), inputs, values, outputs)
+
+    def run_job(
+        self,
+        job: Job,
+        *,
+        listen: Listener = lambda event: None,
+        cancelled: threading.Event | None = None,
+        cache: bool = True,
+        previews: bool = False,
+        out: Path | None = None,
+    ) -> Outcome:
+        """Run a prepared job, with pictures of work under way or without; the outcome carries a node's error."""
+
+        def hear(event: Event) -> None:
+            listen(event)
+            self._listeners(event)
+
+        return self.engine.run(job, listen=hear, cancelled=cancelled, use_cache=cache, previews=previews, out=out)
+
+    def run(
+        self,
+        workflow: Source,
+        *,
+        outputs: Collection[str] | None = None,
+        out: str | Path | None = None,
+        cache: bool = True,
+        on_event: Listener = lambda event: None,
+        **inputs: Any,
+    ) -> Result:
+        """Run a workflow with its named inputs. Raises WorkflowError, NodeError or another LoomError."""
+        job = self.prepare(workflow, inputs, None, outputs)
+        return _result(self.run_job(job, listen=on_event, cache=cache, out=_folder(out)), job)
+
+    def stream(
+        self,
+        workflow: Source,
+        *,
+        outputs: Collection[str] | None = None,
+        out: str | Path | None = None,
+        cache: bool = True,
+        previews: bool = True,
+        **inputs: Any,
+    ) -> Running:
+        """Start a run and iterate over its events, previews among them. Raises WorkflowError before it starts."""
+        job = self.prepare(workflow, inputs, None, outputs)
+
+        def body(listen: Listener, cancelled: threading.Event) -> Outcome:
+            return self.run_job(
+                job, listen=listen, cancelled=cancelled, cache=cache, previews=previews, out=_folder(out)
+            )
+
+        return Running(body, job)
+
+    def validate(self, workflow: Source, **inputs: Any) -> list[Problem]:
+        """Everything that is wrong with a workflow; an empty list when it can run."""
+        try:
+            return self.engine.check(load_workflow(workflow), inputs)[1].problems
+        except LoomError as error:
+            return list(error.problems)
+
+    def explain(self, workflow: Source, **inputs: Any) -> list[Explanation]:
+        """Per node that is needed: whether its result is known, or what changed. Raises WorkflowError."""
+        return self.engine.explain(self.prepare(workflow, inputs))
+
+
+def _folder(out: str | Path | None) -> Path | None:
+    return None if out is None else Path(out)
+
+
+def _result(outcome: Outcome, job: Job) -> Result:
+    if outcome.error is not None:
+        raise outcome.error
+    files = [Path(file) for file in outcome.files]
+    return Result(outcome.outputs, files, outcome.nodes, outcome.seconds, job.workflow)
+
+
+def open_session(*, metadata: bool = True, **settings: Any) -> Session:
+    """A session with settings by name: open_session(device="cpu", dtype="fp32"). Raises SettingsError."""
+    return Session(load_settings(settings), metadata=metadata)
+
+
+@cache
+def _shared() -> Session:
+    """The session of the functions below, so that a script that calls `run` in a loop keeps its models."""
+    return Session()
+
+
+def run(workflow: Source, **inputs: Any) -> Result:
+    """`Session.run` on a session that this process shares."""
+    return _shared().run(workflow, **inputs)
+
+
+def stream(workflow: Source, **inputs: Any) -> Running:
+    """`Session.stream` on a session that this process shares."""
+    return _shared().stream(workflow, **inputs)
+
+
+def validate(workflow: Source, **inputs: Any) -> list[Problem]:
+    """`Session.validate` on a session that this process shares."""
+    return _shared().validate(workflow, **inputs)
+
+
+def explain(workflow: Source, **inputs: Any) -> list[Explanation]:
+    """`Session.explain` on a session that this process shares."""
+    return _shared().explain(workflow, **inputs)

@@ -1,0 +1,5 @@
+"""The door for node packs: mark functions with `hookimpl` and name their module in an entry point (docs/plugins.md)."""
+
+from latentloom.plugins.hooks import hookimpl
+
+__all__ = ["hookimpl"]

@@ -1,0 +1,159 @@
+"""Finds plugins by their entry points and registers them; one that fails is reported and skipped."""
+
+import importlib
+import importlib.util
+import traceback
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import pluggy
+
+from latentloom.engine.errors import LoomError, PluginError
+from latentloom.engine.events import Event
+from latentloom.engine.registry import Distribution, Registration, Registry
+from latentloom.plugins.code import distribution_code, tree_code
+from latentloom.plugins.hooks import GROUP, Hooks
+from latentloom.plugins.snapshots import Snapshots
+
+BUILTIN = "latentloom"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """How one plugin fared."""
+
+    plugin: str
+    distribution: str
+    status: str  # "loaded", "from snapshot", "failed", "not selected"
+    seconds: float
+    nodes: int = 0
+    error: str | None = None
+    missing: str | None = None  # the module that it could not import
+    trace: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Discovered:
+    """The registry, and how each plugin fared."""
+
+    registry: Registry
+    records: tuple[Record, ...]
+    listeners: tuple[str, ...]  # entry points of plugins that implement on_event
+
+
+def discover(
+    snapshots: Snapshots | None = None,
+    only: Sequence[str] | None = None,
+    points: Iterable[EntryPoint] | None = None,
+) -> Discovered:
+    """Register every installed plugin; built-in nodes come first, by the same door.
+
+    `only` names the plugins to load beside the built-in ones. A snapshot stands for a plugin whose code is unchanged.
+    """
+    found = entry_points(group=GROUP) if points is None else points
+    ordered = sorted(found, key=lambda point: (not _builtin(point), point.name))
+    registry, records, listeners = Registry(), [], []
+    for point in ordered:
+        if only is not None and not _builtin(point) and point.name not in only:
+            records.append(Record(point.name, _label(point), "not selected", 0.0))
+            continue
+        record, registration = _load(point, registry, snapshots)
+        records.append(record)
+        if registration is not None and registration.listens:
+            listeners.append(point.value)
+    return Discovered(registry, tuple(records), tuple(listeners))
+
+
+def _builtin(point: EntryPoint) -> bool:
+    return point.dist is not None and point.dist.name == BUILTIN
+
+
+def _label(point: EntryPoint) -> str:
+    return f"{point.dist.name} {point.dist.version}" if point.dist else "unknown"
+
+
+def _load(point: EntryPoint, registry: Registry, snapshots: Snapshots | None) -> tuple[Record, Registration | None]:
+    begin = perf_counter()
+    try:
+        distribution = _distribution(point)
+        registration = snapshots.read(distribution) if snapshots else None
+        status = "from snapshot" if registration else "loaded"
+        if registration is None:
+            registration = _registered(point, distribution)
+            if snapshots:
+                snapshots.write(registration)
+        registry.add(registration)
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:  # a plugin may raise anything, SystemExit too; the host goes on
+        return _failure(point, error, perf_counter() - begin), None
+    seconds = perf_counter() - begin
+    return Record(point.name, _label(point), status, seconds, len(registration.nodes)), registration
+
+
+def _failure(point: EntryPoint, error: BaseException, seconds: float) -> Record:
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    text = str(error) if isinstance(error, LoomError) else f"{type(error).__name__}: {error}"
+    trace = None if isinstance(error, LoomError) else "".join(traceback.format_exception(error))
+    return Record(point.name, _label(point), "failed", seconds, error=text, missing=missing, trace=trace)
+
+
+def _distribution(point: EntryPoint) -> Distribution:
+    if point.dist is None:
+        raise PluginError(f"the entry point '{point.name}' belongs to no distribution")
+    builtin = _builtin(point)
+    code = tree_code(_builtin_folders()) if builtin else distribution_code(point.dist)
+    return Distribution(point.dist.name, point.dist.version, point.name, code, builtin)
+
+
+def _builtin_folders() -> list[Path]:
+    """Built-in nodes depend on engine and nodes; training and the command line void no cache."""
+    specs = [importlib.util.find_spec(f"{BUILTIN}.{name}") for name in ("engine", "nodes")]
+    return [Path(place) for spec in specs if spec for place in spec.submodule_search_locations or ()]
+
+
+def _registered(point: EntryPoint, distribution: Distribution) -> Registration:
+    """Import the plugin and call its `register` hook alone."""
+    manager = pluggy.PluginManager(GROUP)
+    manager.add_hookspecs(Hooks)
+    module = point.load()
+    manager.register(module, name=point.name)
+    manager.check_pending()
+    registration = Registration(distribution)
+    manager.hook.register(registry=registration)
+    registration.listens = bool(manager.hook.on_event.get_hookimpls())
+    return registration
+
+
+class Listeners:
+    """The on_event hooks of plugins, imported when the first event comes. Their faults are kept, not raised."""
+
+    def __init__(self, modules: Sequence[str]) -> None:
+        self._modules = modules
+        self._manager: pluggy.PluginManager | None = None
+        self.faults: list[str] = []
+
+    def __call__(self, event: Event) -> None:
+        """Tell every plugin."""
+        if not self._modules:
+            return
+        for implementation in self._hooks():
+            try:
+                implementation.function(event=event)
+            except Exception as error:
+                self.faults.append(f"{implementation.plugin_name}: {type(error).__name__}: {error}")
+
+    def _hooks(self) -> list[Any]:
+        if self._manager is None:
+            self._manager = pluggy.PluginManager(GROUP)
+            self._manager.add_hookspecs(Hooks)
+            for name in self._modules:
+                try:
+                    self._manager.register(importlib.import_module(name), name=name)
+                except Exception as error:
+                    self.faults.append(f"{name}: {type(error).__name__}: {error}")
+        return self._manager.hook.on_event.get_hookimpls()

@@ -1,0 +1,250 @@
+"""A test kit for plugins: what every node must keep to, checked on an installed plugin (docs/plugins.md)."""
+
+import asyncio
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from latentloom.engine.call import Call, outputs_of
+from latentloom.engine.context import Context
+from latentloom.engine.engine import Engine
+from latentloom.engine.errors import Cancelled, LoomError
+from latentloom.engine.events import Event, NodeProgress
+from latentloom.engine.expansion import Expansion
+from latentloom.engine.keys import digest, literal_digest
+from latentloom.engine.registry import NodeType
+from latentloom.engine.save import Saver
+from latentloom.engine.settings import load_settings
+from latentloom.engine.spec import ANY, FILE_KINDS, LITERAL_KINDS
+from latentloom.engine.validate import Step
+from latentloom.engine.workflow import Edge
+from latentloom.plugins.discovery import discover
+from latentloom.plugins.samples import NoSampleError, Samples
+
+Check = Callable[["Bench"], Iterator[str]]
+
+
+class PluginChecks:
+    """Subclass it in a test file: `class TestMine(PluginChecks): plugin = "vignette"`.
+
+    `plugin` is the name of the entry point. `samples` holds, by node type (without the plugin's prefix) and input, a
+    value to run the node with, or a function without arguments that makes one. Where it is silent, small values are
+    made from the spec; models have none, so nodes that take one need a sample.
+    """
+
+    plugin: ClassVar[str]
+    samples: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+
+    def test_numbers_have_bounds(self, tmp_path: Path) -> None:
+        """Every number input has a minimum and a maximum, so that an editor can show it and bad values are refused."""
+        _refute(self, tmp_path, bounds)
+
+    def test_everything_is_documented(self, tmp_path: Path) -> None:
+        """Nodes have a category and a help sentence; literal inputs, port types and extensions are explained."""
+        _refute(self, tmp_path, docs)
+
+    def test_pure_nodes_repeat_themselves(self, tmp_path: Path) -> None:
+        """A pure node gives the same values when it runs again on the same inputs."""
+        _refute(self, tmp_path, purity)
+
+    def test_inputs_are_left_alone(self, tmp_path: Path) -> None:
+        """No node writes into a value that it was given."""
+        _refute(self, tmp_path, mutation)
+
+    def test_cancel_is_honoured(self, tmp_path: Path) -> None:
+        """A node that reports progress lets Cancelled out of `ctx.progress`, and so ends."""
+        _refute(self, tmp_path, cancel)
+
+
+def check_plugin(plugin: str, samples: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+    """Run every check on an installed plugin. Raises AssertionError with all faults, one per line."""
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(plugin, samples or {}, Path(folder))
+        faults = [fault for check in (bounds, docs, purity, mutation, cancel) for fault in check(bench)]
+    if faults:
+        raise AssertionError("\n".join(dict.fromkeys(faults)))
+
+
+def _refute(checks: PluginChecks, folder: Path, check: Check) -> None:
+    faults = list(check(Bench(checks.plugin, checks.samples, folder)))
+    if faults:
+        raise AssertionError("\n".join(faults))
+
+
+# The checks: each yields a line per fault
+
+
+def bounds(bench: "Bench") -> Iterator[str]:
+    """Numbers without a minimum or a maximum."""
+    for node in bench.nodes:
+        for port in node.spec.inputs:
+            if port.kind in ("INT", "FLOAT") and None in (port.minimum, port.maximum):
+                yield f"{node.spec.type}: input '{port.name}' has no bounds; write Field(ge=..., le=...)"
+
+
+def docs(bench: "Bench") -> Iterator[str]:
+    """What is not explained."""
+    for node in bench.nodes:
+        spec = node.spec
+        if not spec.category:
+            yield f'{spec.type}: has no category; write @node(..., category="image")'
+        if not spec.help.partition("\n")[0].endswith("."):
+            yield f"{spec.type}: the first line of its docstring is not a sentence that ends with '.'"
+        for port in spec.inputs:
+            if port.kind in LITERAL_KINDS and not (port.seed or port.help or port.name in spec.help):
+                yield f"{spec.type}: input '{port.name}' is not explained; write Field(description=...)"
+    for kind, name, help in bench.registered():
+        if not help:
+            yield f"{kind} '{name}': has no docstring"
+
+
+def purity(bench: "Bench") -> Iterator[str]:
+    """Pure nodes with two results for one input, and nodes that cannot be run at all."""
+    for node in bench.nodes:
+        first = bench.attempt(node)
+        if first.fault:
+            yield f"{node.spec.type}: {first.fault}"
+        elif node.spec.purity == "pure" and bench.attempt(node).outputs != first.outputs:
+            yield (
+                f"{node.spec.type}: gives other values when it runs again; use a seed input, or "
+                'purity="nondeterministic"'
+            )
+
+
+def mutation(bench: "Bench") -> Iterator[str]:
+    """Inputs that have another digest after the run than before."""
+    for node in bench.nodes:
+        for name in bench.attempt(node).changed:
+            yield f"{node.spec.type}: writes into its input '{name}'; work on a copy"
+
+
+def cancel(bench: "Bench") -> Iterator[str]:
+    """Nodes that go on after a cancel."""
+    for node in bench.nodes:
+        reports = bench.attempt(node).reports if node.spec.context else 0
+        if reports and not bench.attempt(node, cancel_after=min(reports - 1, 1)).cancelled:
+            yield f"{node.spec.type}: goes on after a cancel; do not catch what ctx.progress raises"
+
+
+# Running one node
+
+
+@dataclass(slots=True)
+class Attempt:
+    """What one run of one node showed."""
+
+    outputs: dict[str, Any] = field(default_factory=dict)  # digests
+    changed: list[str] = field(default_factory=list)
+    reports: int = 0
+    cancelled: bool = False
+    fault: str | None = None
+
+
+class Bench:
+    """The nodes of one installed plugin, found by discovery alone, and an engine below a folder to run them with."""
+
+    def __init__(self, plugin: str, samples: Mapping[str, Mapping[str, Any]], folder: Path) -> None:
+        """Raises AssertionError when the plugin is not installed or did not load."""
+        found = discover(only=[plugin])
+        record = next((record for record in found.records if record.plugin == plugin), None)
+        if record is None or record.status != "loaded":
+            raise AssertionError(f"the plugin '{plugin}' {record.error if record else 'is not installed'}")
+        flags = {"device": "cpu", "dtype": "fp32", "cache_bytes": 0}
+        self.engine = Engine(load_settings(flags, {"LATENTLOOM_HOME": str(folder)}), found.registry)
+        self.nodes = [node for node in found.registry.nodes.values() if node.distribution.plugin == plugin]
+        self._plugin = plugin
+        self._samples = Samples(samples, self.engine)
+
+    def registered(self) -> Iterator[tuple[str, str, str]]:
+        """Kind, name and help of the plugin's port types and extensions."""
+        for item in self.engine.registry.types():
+            if item.distribution.plugin == self._plugin:
+                yield "port type", item.kind, item.help
+        for kind in ("sampler", "schedule", "model_kind", "patch", "importer"):
+            for name, extension in self.engine.registry.extensions(kind).items():
+                if extension.distribution.plugin == self._plugin:
+                    yield kind, name, extension.info["help"] or extension.load().__doc__ or ""
+
+    def attempt(self, node: NodeType, *, cancel_after: int | None = None) -> Attempt:
+        """Run a node once; `cancel_after` cancels once that many reports of progress came."""
+        made, cancelled = Attempt(), threading.Event()
+        if cancel_after == 0:
+            cancelled.set()
+
+        def emit(event: Event) -> None:
+            made.reports += isinstance(event, NodeProgress)
+            if cancel_after is not None and made.reports >= cancel_after:
+                cancelled.set()
+
+        try:
+            values = self._samples.of(node)
+            before = self._digests(node, values)
+            made.outputs = self._outputs(node, values, self._context(node, emit, cancelled))
+            made.changed = [name for name, was in before.items() if self._digests(node, values)[name] != was]
+        except Cancelled:
+            made.cancelled = True
+        except NoSampleError as error:
+            made.fault = str(error)
+        except LoomError as error:
+            made.fault = error.problem.message.removeprefix(f"{node.spec.type} ")
+        return made
+
+    def _context(self, node: NodeType, emit: Callable[[Event], None], cancelled: threading.Event) -> Context:
+        edges = {port.name: Edge("upstream", port.name) for port in node.spec.inputs}
+        return Context(node="check", services=_Services(self.engine), emit=emit, cancelled=cancelled, edges=edges)
+
+    def _outputs(self, node: NodeType, values: dict[str, Any], context: Context) -> dict[str, Any]:
+        step = Step("check", node)
+        call = Call(step, values, context, self.engine.registry)
+        returned = asyncio.run(call.run_async()) if node.spec.asynchronous else call.run()
+        if isinstance(returned, Expansion):
+            return {"expansion": digest(returned.nodes, returned.outputs)}
+        found = outputs_of(step, returned, self.engine.registry)
+        return {
+            name: [self._digest(*one) for one in value] if isinstance(value, list) else self._digest(*value)
+            for name, value in found.items()
+        }
+
+    def _digests(self, node: NodeType, values: Mapping[str, Any]) -> dict[str, Any]:
+        ports = [port for port in node.spec.inputs if port.kind not in FILE_KINDS]
+        return {port.name: self._digest(port.kind, values[port.name]) for port in ports}
+
+    def _digest(self, kind: str, value: Any) -> Any:
+        """A value's identity; None for one that has none."""
+        if isinstance(value, list) and kind != "JSON":
+            return [self._digest(kind, item) for item in value]
+        kind = getattr(value, "kind", "JSON") if kind == ANY else kind
+        port_type = self.engine.registry.type_of(kind)
+        return literal_digest(kind, value) if value is None or port_type is None else port_type.digest(value)
+
+
+class _Services:
+    """What the kit lends to a node: models and files below the bench's folder."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._saver = Saver(engine.settings.output)
+
+    def load(self, handles: tuple[Any, ...], working: int) -> AbstractContextManager[tuple[Any, ...]]:
+        return self._engine.models.load(handles, working)
+
+    def lookup(self, kind: str, name: str) -> Any:
+        return self._engine.registry.extension(kind, name).load()
+
+    def facts(self, kind: str, name: str) -> Mapping[str, Any]:
+        return self._engine.registry.extension(kind, name).info
+
+    def recognise(self, file: Any) -> tuple[str, dict[str, Any]] | None:
+        for name, extension in self._engine.registry.extensions("model_kind").items():
+            info = extension.load()().recognise(Path(file.path))
+            if info is not None:
+                return name, dict(info)
+        return None
+
+    def save(self, node: str, kind: str, data: Any, name_template: str, fields: Mapping[str, Any]) -> str:
+        content = bytes(data) if kind == "bytes" else str(data).encode()
+        return str(self._saver.save(content, name_template, "", {"name": "check", "node": node, "seed": 0, **fields}))

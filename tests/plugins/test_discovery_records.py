@@ -1,0 +1,251 @@
+"""Discovery with real distributions on the path: faults are named, duplicates stay out, snapshots save imports."""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from importlib.metadata import EntryPoint, distributions
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from latentloom.engine.events import NodeStarted
+from latentloom.plugins.code import distribution_code
+from latentloom.plugins.discovery import Discovered, Listeners, discover
+from latentloom.plugins.snapshots import Snapshots
+
+NODE = '''
+from latentloom.engine import node
+from latentloom.plugins import hookimpl
+
+@node("Twice")
+def twice(a: int) -> int:
+    """Two times a number."""
+    return 2 * a
+
+@hookimpl
+def register(registry):
+    registry.node(twice)
+'''
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    return folder
+
+
+_numbers = iter(range(10**6))
+
+
+def install(site: Path, plugin: str, code: str, *, module: str | None = None, version: str = "1.0") -> str:
+    """Write a distribution `dist-<plugin>` with one module; the module's name is fresh, so nothing was imported."""
+    name = module or f"module_{plugin}_{next(_numbers)}"
+    (site / f"{name}.py").write_text(code)
+    info = site / f"dist_{plugin}-{version}.dist-info"
+    info.mkdir(exist_ok=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: dist-{plugin}\nVersion: {version}\n")
+    (info / "entry_points.txt").write_text(f"[latentloom]\n{plugin} = {name}\n")
+    digest = f"sha256={abs(hash(code)):x}"
+    (info / "RECORD").write_text(f"{name}.py,{digest},{len(code)}\n{info.name}/METADATA,,\n")
+    return name
+
+
+def points(site: Path) -> list[EntryPoint]:
+    importlib.invalidate_caches()
+    return [point for dist in distributions(path=[str(site)]) for point in dist.entry_points]
+
+
+def discovered(site: Path, **how: Any) -> Discovered:
+    return discover(points=points(site), **how)
+
+
+def test_a_plugin_s_nodes_get_its_name_in_front(site: Path) -> None:
+    install(site, "maths", NODE)
+    found = discovered(site)
+    (record,) = found.records
+    assert (record.plugin, record.distribution, record.status, record.nodes) == ("maths", "dist-maths 1.0", "loaded", 1)
+    assert list(found.registry.nodes) == ["maths/Twice"]
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "missing"),
+    [
+        ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'", "no_such_module"),
+        ("import sys; sys.exit(4)", "SystemExit: 4", None),
+        ("1 / 0", "ZeroDivisionError: division by zero", None),
+        ("raise BaseException('at the root')", "BaseException: at the root", None),
+        ("def (", "SyntaxError: invalid syntax", None),
+        (NODE.replace("int)", "bytes)"), "not a port type", None),
+        (NODE + "\n    1 / 0", "ZeroDivisionError: division by zero", None),
+        (NODE.replace("(twice)", "(lambda: 1)"), "only functions and classes at the top of a module", None),
+        (NODE.replace("(twice)", "(len)"), "is not a node", None),
+        (NODE.replace("def register(registry)", "def register(registry, more)"), "PluginValidationError", None),
+    ],
+)
+def test_a_plugin_that_fails_is_named_and_the_others_load(
+    site: Path, code: str, error: str, missing: str | None
+) -> None:
+    install(site, "broken", code)
+    install(site, "maths", NODE)
+    found = discovered(site)
+    bad, good = found.records
+    assert (bad.plugin, bad.status, bad.missing) == ("broken", "failed", missing)
+    assert bad.error is not None and error in bad.error
+    assert good.status == "loaded" and list(found.registry.nodes) == ["maths/Twice"]
+
+
+def test_two_distributions_with_one_name_are_both_named(site: Path) -> None:
+    install(site, "first", NODE + "    registry.sampler('odd', twice)\n")
+    install(site, "second", NODE + "    registry.sampler('odd', twice)\n    registry.schedule('own', twice)\n")
+    found = discovered(site)
+    assert [record.status for record in found.records] == ["loaded", "failed"]
+    assert found.records[1].error == (
+        "two distributions bring the sampler 'odd': dist-first 1.0 and dist-second 1.0\n  hint: uninstall one of them"
+    )
+    assert list(found.registry.nodes) == ["first/Twice"]
+    assert found.registry.extensions("schedule") == {} and "second" not in found.registry.distributions
+
+
+def test_one_plugin_that_registers_a_node_twice_fails(site: Path) -> None:
+    install(site, "maths", NODE.replace("(twice)", "(twice, twice)"))
+    (record,) = discovered(site).records
+    assert record.error is not None
+    assert record.error.startswith("two distributions bring the node type 'maths/Twice': dist-maths 1.0 and dist-maths")
+
+
+def test_only_the_selected_plugins_load(site: Path) -> None:
+    install(site, "maths", NODE)
+    install(site, "broken", "1 / 0")
+    found = discovered(site, only=["maths"])
+    assert [(record.plugin, record.status) for record in found.records] == [
+        ("broken", "not selected"),
+        ("maths", "loaded"),
+    ]
+
+
+# Snapshots
+
+
+def test_a_snapshot_saves_the_import(site: Path, tmp_path: Path) -> None:
+    name = install(site, "maths", NODE)
+    first = discovered(site, snapshots=Snapshots(tmp_path / "specs"))
+    del sys.modules[name]
+    second = discovered(site, snapshots=Snapshots(tmp_path / "specs"))
+    assert [found.records[0].status for found in (first, second)] == ["loaded", "from snapshot"]
+    assert name not in sys.modules
+    assert second.registry.nodes == first.registry.nodes
+    assert second.registry.nodes["maths/Twice"].definition().function(4) == 8
+
+
+def test_changed_code_is_registered_anew(site: Path, tmp_path: Path) -> None:
+    name = install(site, "maths", NODE)
+    discovered(site, snapshots=Snapshots(tmp_path / "specs"))
+    install(site, "maths", NODE.replace("Twice", "Double"), module=name)
+    del sys.modules[name]
+    found = discovered(site, snapshots=Snapshots(tmp_path / "specs"))
+    assert (found.records[0].status, list(found.registry.nodes)) == ("loaded", ["maths/Double"])
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", "null", "schema", "registration", "check"])
+def test_a_damaged_snapshot_is_ignored(site: Path, tmp_path: Path, damage: str) -> None:
+    install(site, "maths", NODE)
+    discovered(site, snapshots=Snapshots(tmp_path / "specs"))
+    (path,) = (tmp_path / "specs").iterdir()
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**record, damage: {"nodes": []}}) if damage in record else damage)
+    found = discovered(site, snapshots=Snapshots(tmp_path / "specs"))
+    assert (found.records[0].status, list(found.registry.nodes)) == ("loaded", ["maths/Twice"])
+
+
+def test_a_snapshot_folder_that_cannot_be_written_only_costs_time(site: Path, tmp_path: Path) -> None:
+    (tmp_path / "specs").write_text("in the way")
+    install(site, "maths", NODE)
+    assert discovered(site, snapshots=Snapshots(tmp_path / "specs")).records[0].status == "loaded"
+
+
+def test_the_code_identity_follows_files_version_and_requirements(site: Path) -> None:
+    def code() -> str:
+        (point,) = points(site)
+        assert point.dist is not None
+        return distribution_code(point.dist)
+
+    name = install(site, "maths", NODE)
+    first = code()
+    assert code() == first
+    install(site, "maths", NODE + "\n", module=name)
+    second = code()
+    metadata = site / "dist_maths-1.0.dist-info" / "METADATA"
+    metadata.write_text(metadata.read_text() + "Requires-Dist: numpy\nRequires-Dist: not a requirement!\n")
+    assert len({first, second, code()}) == 3
+
+
+# Listeners
+
+LISTENER = (
+    NODE
+    + """
+HEARD = []
+
+@hookimpl
+def on_event(event):
+    HEARD.append(event)
+    if event.node == "bad":
+        raise ValueError("not that one")
+"""
+)
+
+
+def test_listeners_hear_events_and_their_faults_are_kept(site: Path) -> None:
+    name = install(site, "ears", LISTENER)
+    install(site, "maths", NODE)
+    found = discovered(site)
+    assert found.listeners == (name,)
+    listeners = Listeners(found.listeners)
+    for node in ("good", "bad", "good"):
+        listeners(NodeStarted(node=node, type="T"))
+    assert [event.node for event in sys.modules[name].HEARD] == ["good", "bad", "good"]
+    assert listeners.faults == [f"{name}: ValueError: not that one"]
+
+
+def test_a_listener_from_a_snapshot_is_imported_when_the_first_event_comes(site: Path, tmp_path: Path) -> None:
+    name = install(site, "ears", LISTENER)
+    discovered(site, snapshots=Snapshots(tmp_path / "specs"))
+    del sys.modules[name]
+    listeners = Listeners(discovered(site, snapshots=Snapshots(tmp_path / "specs")).listeners)
+    assert name not in sys.modules
+    listeners(NodeStarted(node="x", type="T"))
+    assert len(sys.modules[name].HEARD) == 1
+
+
+def test_a_listener_that_can_no_longer_be_imported_is_a_fault(site: Path) -> None:
+    listeners = Listeners(("no_such_listener",))
+    listeners(NodeStarted(node="x", type="T"))
+    listeners(NodeStarted(node="y", type="T"))
+    assert listeners.faults == ["no_such_listener: ModuleNotFoundError: No module named 'no_such_listener'"]
+
+
+# The built-in nodes
+
+
+def test_discovering_the_builtin_nodes_imports_no_torch(tmp_path: Path) -> None:
+    """Once, by import; then from the snapshot, without importing the nodes at all."""
+    script = (
+        "import sys; from pathlib import Path; from latentloom.plugins.discovery import discover;"
+        "from latentloom.plugins.snapshots import Snapshots;"
+        f"found = discover(Snapshots(Path({str(tmp_path)!r})), only=[]);"
+        "print(found.records[0].status, 'torch' in sys.modules, 'latentloom.nodes' in sys.modules)"
+    )
+    environment = {**os.environ, "LATENTLOOM_HOME": str(tmp_path)}
+    outputs = [
+        subprocess.run(
+            [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+        ).stdout
+        for _ in range(2)
+    ]
+    assert outputs == ["loaded False True\n", "from snapshot False False\n"]

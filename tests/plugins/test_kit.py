@@ -1,0 +1,168 @@
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from latentloom.plugins.testing import check_plugin
+
+EXAMPLE = Path(__file__).parents[2] / "plugins" / "examples" / "vignette"
+
+HEAD = """
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from latentloom.engine import Context, Image, Model, Seed, node
+from latentloom.engine.errors import Cancelled
+from latentloom.plugins import hookimpl
+"""
+
+TAIL = """
+@hookimpl
+def register(registry):
+    registry.node(bad)
+"""
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """Installs a plugin of one node under a name of its own; the kit's word on it."""
+
+    def install(name: str, body: str, samples=None) -> str:
+        site = tmp_path / "site"
+        info = site / f"{name}-1.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
+        (info / "entry_points.txt").write_text(f"[latentloom]\n{name} = {name}\n")
+        (site / f"{name}.py").write_text(HEAD + body + TAIL)
+        monkeypatch.syspath_prepend(site)
+        with pytest.raises(AssertionError) as caught:
+            check_plugin(name, samples)
+        return str(caught.value)
+
+    return install
+
+
+def test_a_plugin_that_is_not_installed():
+    with pytest.raises(AssertionError, match=r"^the plugin 'nowhere' is not installed$"):
+        check_plugin("nowhere")
+
+
+def test_a_plugin_that_does_not_import(installed):
+    assert installed("kit_broken", "import no_such_module") == (
+        "the plugin 'kit_broken' ModuleNotFoundError: No module named 'no_such_module'"
+    )
+
+
+def test_a_number_without_bounds_and_no_words(installed):
+    body = """
+@node("Bad")
+def bad(amount: Annotated[float, Field(ge=0)]) -> float:
+    "Half"
+    return amount / 2
+"""
+
+    assert installed("kit_bounds", body).splitlines() == [
+        "kit_bounds/Bad: input 'amount' has no bounds; write Field(ge=..., le=...)",
+        'kit_bounds/Bad: has no category; write @node(..., category="image")',
+        "kit_bounds/Bad: the first line of its docstring is not a sentence that ends with '.'",
+        "kit_bounds/Bad: input 'amount' is not explained; write Field(description=...)",
+    ]
+
+
+def test_a_node_that_claims_to_be_pure(installed):
+    body = """
+@node("Bad", category="image")
+def bad(image: Image) -> Image:
+    "Add noise that nobody can repeat."
+    return Image(np.random.default_rng().random(image.shape))
+"""
+
+    assert installed("kit_impure", body) == (
+        'kit_impure/Bad: gives other values when it runs again; use a seed input, or purity="nondeterministic"'
+    )
+
+
+def test_a_node_that_writes_into_its_input(installed):
+    body = """
+@node("Bad", category="image")
+def bad(image: Image) -> Image:
+    "Paint the first pixel black."
+    image.tensor()[0, 0, 0] = 0
+    return image
+"""
+
+    assert installed("kit_mutates", body) == "kit_mutates/Bad: writes into its input 'image'; work on a copy"
+
+
+@pytest.mark.parametrize("reports", [1, 3])
+def test_a_node_that_swallows_a_cancel(installed, reports):
+    body = f"""
+@node("Bad", category="image")
+def bad(ctx: Context) -> int:
+    "Count, whatever happens."
+    for step in range({reports}):
+        try:
+            ctx.progress(step + 1, {reports})
+        except Cancelled:
+            pass
+    return 1
+"""
+
+    assert installed(f"kit_deaf{reports}", body) == (
+        f"kit_deaf{reports}/Bad: goes on after a cancel; do not catch what ctx.progress raises"
+    )
+
+
+def test_a_node_that_fails(installed):
+    body = """
+@node("Bad", category="image")
+def bad(image: Image) -> Image:
+    "Divide by zero."
+    return 1 / 0
+"""
+
+    assert installed("kit_raises", body) == "kit_raises/Bad: failed: ZeroDivisionError: division by zero"
+
+
+def test_a_model_needs_a_sample(installed):
+    body = """
+@node("Bad", category="model")
+def bad(model: Model) -> Model:
+    "Pass a model on."
+    return model
+"""
+
+    assert installed("kit_model", body) == "kit_model/Bad: needs a sample for its input 'model' (MODEL)"
+
+
+def test_a_sample_for_an_input_that_is_not_there(installed):
+    body = """
+@node("Bad", category="text")
+def bad(text: str) -> str:
+    "Pass the text on."
+    return text
+"""
+
+    fault = installed("kit_sample", body, {"Bad": {"texts": "a"}})
+
+    assert fault == "kit_sample/Bad: has no input 'texts', but a sample for it"
+
+
+def test_the_example_installs_and_passes_its_own_tests(tmp_path):
+    source = shutil.copytree(EXAMPLE, tmp_path / "vignette")
+    site = tmp_path / "site"
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--no-index"]
+    subprocess.run([*pip, "--target", str(site), str(source)], check=True, stdin=subprocess.DEVNULL)
+
+    environment = {**os.environ, "PYTHONPATH": str(site), "LATENTLOOM_HOME": str(tmp_path / "home")}
+    pytest_run = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_vignette.py"]
+    (source / "latentloom_vignette.py").unlink()  # only the installed copy is left
+    done = subprocess.run(pytest_run, cwd=source, env=environment, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stdout
+    assert "7 passed" in done.stdout
