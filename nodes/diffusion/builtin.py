@@ -1,0 +1,14 @@
+"""The samplers that Latentloom brings, with their code."""
+
+from importlib import import_module
+
+from latentloom.nodes.diffusion.sampler import Sampler
+from latentloom.nodes.samplers import SAMPLERS
+
+
+def builtin_samplers() -> tuple[Sampler, ...]:
+    """All samplers, in the order in which an interface shows them."""
+    return tuple(
+        Sampler(name, getattr(import_module(f"latentloom.nodes.diffusion.{module}"), name), **facts)
+        for name, module, facts in SAMPLERS
+    )

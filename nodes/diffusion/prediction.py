@@ -1,0 +1,82 @@
+"""From the raw output of a network to the denoised prediction that samplers integrate.
+
+A network sees x / sqrt(sigma^2 + 1), the variance-preserving x_t, and an integer timestep; it predicts the noise
+epsilon (Ho et al. 2020), v (Salimans & Ho 2022, appendix D) or x0 itself.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+PredictionKind = Literal["epsilon", "v", "sample"]
+
+# What a network is told besides x and the timestep: tensors by name, each with a leading batch dimension.
+Condition = Mapping[str, Tensor]
+
+# (x, sigma, condition) -> the prediction of x0 under that condition.
+Predict = Callable[[Tensor, Tensor, Condition], Tensor]
+
+
+class Network(Protocol):
+    """A network's forward pass: x [B, ...] scaled, timestep int64 [B], conditions by name -> [B, ...]."""
+
+    def __call__(self, x: Tensor, timestep: Tensor, /, **condition: Tensor) -> Tensor: ...  # noqa: D102
+
+
+def timestep_of(sigma: Tensor, log_sigmas: Tensor) -> Tensor:
+    """The integer timestep whose sigma is nearest in log sigma, of no dimensions; `log_sigmas` ascending."""
+    return (log_sigmas - sigma.log()).abs().argmin()
+
+
+def prediction(network: Network, kind: PredictionKind, table: Tensor) -> Predict:
+    """Adapt a network to Predict; `table` holds the model's sigmas, ascending, on the CPU.
+
+    The network gets x in x's dtype and may answer in its own; the answer is cast to that of x.
+    """
+    log_sigmas = table.log().float()
+
+    def predict(x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+        timestep = timestep_of(sigma, log_sigmas).to(x.device).expand(x.shape[0])
+        s = sigma.item()
+        scale = (s**2 + 1) ** -0.5
+        output = network(x * scale, timestep, **condition).to(x.dtype)
+        match kind:
+            case "epsilon":
+                return x - output * s
+            case "v":
+                return x * scale**2 - output * (s * scale)
+            case "sample":
+                return output
+
+    return predict
+
+
+def initial_latent(noise: Tensor, latent: Tensor, sigma0: Tensor | float, sigma_max: Tensor | float) -> Tensor:
+    """The x that a run starts from: noise of level sigma0 on the latent.
+
+    At sigma_max (relative 1e-5) or above the level is sqrt(sigma0^2 + 1): there the network has seen noise of unit
+    variance and hardly any image, so an empty latent must come out with unit variance once scaled.
+    """
+    s0 = float(sigma0)
+    level = (s0**2 + 1) ** 0.5 if s0 >= float(sigma_max) * (1 - 1e-5) else s0
+    return noise * level + latent
+
+
+def stacked(conditions: list[Condition], batch: int) -> Condition | None:
+    """One condition for `batch` items under each of `conditions` in turn, or None if their tensors do not fit together.
+
+    A tensor whose leading dimension is 1 is repeated for the batch.
+    """
+    names = conditions[0].keys()
+    if any(condition.keys() != names for condition in conditions):
+        return None
+    if any(len({condition[name].shape[1:] for condition in conditions}) > 1 for name in names):
+        return None
+    return {name: torch.cat([batched(condition[name], batch) for condition in conditions]) for name in names}
+
+
+def batched(value: Tensor, batch: int) -> Tensor:
+    """Repeat a value of one item for a batch; a value that already has the batch passes."""
+    return value.expand(batch, *value.shape[1:]) if value.shape[0] == 1 else value

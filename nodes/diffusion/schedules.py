@@ -1,0 +1,155 @@
+"""Schedules: the sigmas at which a sampler visits the model, descending and ending with 0.
+
+Every schedule has one signature, `schedule(steps, table)`; `table` holds the model's sigmas in ascending order, one per
+training timestep. The result is float32. Where it rounds is part of the rule, because a Brownian tree tells apart
+sigmas that differ in the last digit: sigmas are float32, but their logarithms are those of the float64 table (with a
+float32 table `normal` and `sgm_uniform` may differ by 1e-7).
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from scipy.special import betaincinv
+from torch import Tensor
+
+Schedule = Callable[[int, Tensor], Tensor]
+
+
+def scaled_linear_table(beta_start: float = 0.00085, beta_end: float = 0.012, n: int = 1000) -> Tensor:
+    """Sigmas of a model trained on betas whose square roots are evenly spaced (Rombach et al. 2022, Stable Diffusion).
+
+    sigma_t = sqrt((1 - alpha_bar_t) / alpha_bar_t), alpha_bar_t = prod(1 - beta); float64.
+    """
+    betas = torch.linspace(beta_start**0.5, beta_end**0.5, n, dtype=torch.float64) ** 2
+    alpha_bar = torch.cumprod(1 - betas, dim=0)
+    return ((1 - alpha_bar) / alpha_bar).sqrt()
+
+
+def _ending_with_zero(sigmas: Tensor) -> Tensor:
+    return torch.cat([sigmas.float(), torch.zeros(1)])
+
+
+def _bounds(table: Tensor) -> tuple[float, float]:
+    """sigma_min and sigma_max, rounded to float32."""
+    sigma_min, sigma_max = table[[0, -1]].float().tolist()
+    return sigma_min, sigma_max
+
+
+def _at_timesteps(t: Tensor, table: Tensor) -> Tensor:
+    """Sigma at fractional timesteps, linear in log sigma."""
+    log_sigmas = table.log().float()
+    low, high, w = t.floor().long(), t.ceil().long(), t.frac()
+    return ((1 - w) * log_sigmas[low] + w * log_sigmas[high]).exp()
+
+
+def normal(steps: int, table: Tensor) -> Tensor:
+    """Timesteps evenly spaced from the last to the first ("linspace" in Lin et al. 2024, table 2)."""
+    return _ending_with_zero(_at_timesteps(torch.linspace(len(table) - 1, 0, steps), table))
+
+
+def sgm_uniform(steps: int, table: Tensor) -> Tensor:
+    """Timesteps evenly spaced from the last one, the first one left out (Stability AI's generative-models)."""
+    return _ending_with_zero(_at_timesteps(torch.linspace(len(table) - 1, 0, steps + 1)[:-1], table))
+
+
+def simple(steps: int, table: Tensor) -> Tensor:
+    """Every len(table)/steps-th sigma of the table, from the largest ("trailing" in Lin et al. 2024)."""
+    stride = len(table) / steps
+    return _ending_with_zero(table[[len(table) - 1 - int(i * stride) for i in range(steps)]])
+
+
+def ddim_uniform(steps: int, table: Tensor) -> Tensor:
+    """The DDIM paper's uniform stride, offset by one (Song et al. 2021, "leading" in Lin et al. 2024).
+
+    Starts below sigma_max, and has more than `steps` steps where len(table) // steps leaves a remainder that is large
+    enough: 7 gives 8, 12 gives 13.
+    """
+    stride = max(len(table) // steps, 1)
+    return _ending_with_zero(table[1::stride].flip(0))
+
+
+def karras(steps: int, table: Tensor, rho: float = 7.0) -> Tensor:
+    """Karras et al. (2022), eq. 5: sigmas evenly spaced in sigma^(1/rho)."""
+    sigma_min, sigma_max = _bounds(table)
+    ramp = torch.linspace(0, 1, steps)
+    min_inv_rho, max_inv_rho = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
+    return _ending_with_zero((max_inv_rho + ramp * (min_inv_rho - max_inv_rho)) ** rho)
+
+
+def exponential(steps: int, table: Tensor) -> Tensor:
+    """Sigmas evenly spaced in log sigma, the log-SNR schedule of DPM-Solver (Lu et al. 2022)."""
+    sigma_min, sigma_max = _bounds(table)
+    return _ending_with_zero(torch.linspace(math.log(sigma_max), math.log(sigma_min), steps).exp())
+
+
+def beta(steps: int, table: Tensor, alpha: float = 0.6, beta: float = 0.6) -> Tensor:
+    """Timesteps at the quantiles of a Beta(0.6, 0.6) distribution (Lee et al. 2024, "Beta Sampling is All You Need").
+
+    The comfyui rule, which is ours, rounds to the nearest timestep and drops repeated ones, so many steps give fewer.
+    """
+    quantiles = betaincinv(alpha, beta, 1 - np.linspace(0, 1, steps, endpoint=False))
+    t = np.rint(quantiles * (len(table) - 1)).astype(np.int64)
+    return _ending_with_zero(table[torch.from_numpy(t).unique_consecutive()])
+
+
+def linear_quadratic(steps: int, table: Tensor, threshold: float = 0.025) -> Tensor:
+    """Half of the steps descend linearly by `threshold` of sigma_max, the rest as a parabola (Polyak et al. 2024).
+
+    With L linear steps the noise removed is threshold * i / L, then threshold + (threshold / L) u + c u^2 with
+    u = i - L, where c makes the last one 1.
+    """
+    sigma_max = _bounds(table)[1]
+    L = steps // 2
+    if L == 0:
+        return torch.tensor([sigma_max, 0.0])
+    slope = threshold / L
+    c = (1 - slope * steps) / (steps - L) ** 2
+    removed = [slope * i + c * max(i - L, 0) ** 2 for i in range(steps)]
+    return _ending_with_zero(torch.tensor([1 - r for r in removed]) * sigma_max)
+
+
+def kl_optimal(steps: int, table: Tensor) -> Tensor:
+    """The schedule that is optimal in KL for a Gaussian (Sabour et al. 2024, "Align Your Steps", theorem 3.1)."""
+    sigma_min, sigma_max = _bounds(table)
+    w = torch.arange(steps) / max(steps - 1, 1)
+    return _ending_with_zero((w * math.atan(sigma_min) + (1 - w) * math.atan(sigma_max)).double().tan())
+
+
+def builtin_schedules() -> dict[str, Schedule]:
+    """All schedules by name, in the order in which an interface shows them."""
+    return {
+        "normal": normal,
+        "karras": karras,
+        "exponential": exponential,
+        "sgm_uniform": sgm_uniform,
+        "simple": simple,
+        "ddim_uniform": ddim_uniform,
+        "beta": beta,
+        "linear_quadratic": linear_quadratic,
+        "kl_optimal": kl_optimal,
+    }
+
+
+def sigmas_for(
+    schedule: Schedule, steps: int, table: Tensor, denoise: float = 1.0, discard_penultimate: bool = False
+) -> Tensor:
+    """The sigmas of a run of `steps` steps that removes only the last `denoise` (0..1) of the noise.
+
+    A schedule of int(steps / denoise) steps is made and its last steps + 1 sigmas are kept; denoise 0 gives no sigmas,
+    so no step. `discard_penultimate` asks for one step more and drops the smallest nonzero sigma; for samplers whose
+    last model call is poor there. Repeated sigmas, which `simple` has beyond len(table) steps, are dropped.
+    """
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, got {steps}")
+    if not 0 <= denoise <= 1:
+        raise ValueError(f"denoise must be 0..1, got {denoise}")
+    if denoise == 0:
+        return torch.empty(0)
+    whole = denoise > 0.9999
+    total = steps if whole else int(steps / denoise)
+    sigmas = schedule(total + 1, table) if discard_penultimate else schedule(total, table)
+    if discard_penultimate:
+        sigmas = torch.cat([sigmas[:-2], sigmas[-1:]])
+    return (sigmas if whole else sigmas[-(steps + 1) :]).unique_consecutive()
