@@ -1,0 +1,1 @@
+"""How the embedded model `shapes` is made: pictures, captions, training, detector, score."""

@@ -1,0 +1,69 @@
+"""Settings: every number of a training run."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class VaeSettings:
+    """The autoencoder: 128x128 pixels to 16x16 latents of four channels and back."""
+
+    channels: tuple[int, ...] = (16, 32, 48, 64)
+    batch: int = 8
+    crop: int = 64
+    crops_until: float = 0.7
+    """Share of the time on crops; the rest is on whole pictures."""
+    whole_batch: int = 6
+    rate: float = 2e-3
+    kl: float = 2e-5
+    edges: float = 0.5
+    objects: float = 4.0
+    """Weight of the pixels that are not background."""
+    outlines: float = 6.0
+    """Further weight of the pixels along outlines, which make the shape."""
+    decoder_rate: float = 6e-4
+    noise: float = 0.25
+    """Largest deviation of the noise in the latents while the decoder alone is trained; the latents' own is 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextSettings:
+    """The text encoder, and the map of the scene that it learns to tell before the UNet sees it."""
+
+    width: int = 128
+    layers: int = 3
+    heads: int = 4
+    batch: int = 64
+    rate: float = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class UnetSettings:
+    """The denoiser."""
+
+    channels: tuple[int, ...] = (40, 80, 96)
+    heads: int = 4
+    batch: int = 24
+    """Pictures of one step and process."""
+    rate: float = 1e-3
+    dropout: float = 0.1
+    """Share of empty captions, which classifier-free guidance needs."""
+    gamma: float = 5.0
+    """Cap of the signal-to-noise weight (Hang et al., 2023)."""
+    average: float = 0.9995
+    pictures: int = 64_000
+    """Latents encoded once, before training."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A whole run; the phases share `minutes` by `shares`."""
+
+    seed: int = 20
+    minutes: float = 107.0
+    shares: tuple[float, float, float, float] = (0.196, 0.068, 0.652, 0.084)
+    """VAE, text encoder, UNet, decoder."""
+    checkpoint_every: float = 240.0
+    """Seconds."""
+    vae: VaeSettings = field(default_factory=VaeSettings)
+    text: TextSettings = field(default_factory=TextSettings)
+    unet: UnetSettings = field(default_factory=UnetSettings)
