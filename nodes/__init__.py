@@ -1,0 +1,31 @@
+"""The built-in nodes. They come through the same door as anyone's: `register` hands them to the registry."""
+
+from latentloom.engine.registry import Registration
+from latentloom.engine.values import Clip, Conditioning, ControlNet, Image, Latent, Mask, Model, Vae, Value
+from latentloom.plugins import hookimpl
+
+_TYPES: tuple[tuple[type[Value], str, str], ...] = (
+    (Image, "#5b9bd5", "Pictures: a batch of one size, RGB or RGBA."),
+    (Mask, "#7fb069", "Masks: where to repaint (1) and what to keep (0)."),
+    (Latent, "#c77dbb", "Pictures in the model's own small space, before the VAE decodes them."),
+    (Conditioning, "#e0a458", "What guides the model: encoded captions and where they apply."),
+    (Model, "#8d7ae6", "A denoising network (UNet), not yet loaded, with its patches."),
+    (Clip, "#d9c34a", "A text encoder with its tokenizer."),
+    (Vae, "#d96666", "Turns pictures into latents and back."),
+    (ControlNet, "#4fb3a5", "A network that adds guidance by a picture to a UNet."),
+)
+
+
+@hookimpl
+def register(registry: Registration) -> None:
+    """Register the built-in port types, node types, samplers, schedules, model kinds and models."""
+    from latentloom.nodes import conditioning, grid, image, latents, loaders, mask, primitives, sampling, study, vae
+    from latentloom.nodes.samplers import register_samplers
+
+    for cls, colour, help in _TYPES:
+        registry.type(cls, colour=colour, help=help)
+    for module in (loaders, conditioning, latents, sampling, vae, image, grid, mask, primitives, study):
+        registry.node(*module.NODES)
+    register_samplers(registry)
+    registry.model_kind("diffusers", "latentloom.nodes.diffusers_folder:DiffusersFolder")
+    registry.models("models/checkpoints", "latentloom.nodes", "embedded")

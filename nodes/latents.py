@@ -1,0 +1,62 @@
+"""Nodes that make and change latents."""
+
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from latentloom.engine import Latent, Mask, node
+from latentloom.engine.errors import BadValueError
+
+Pixels = Annotated[int, Field(ge=8, le=16384, multiple_of=8, description="Pixels of the decoded picture.")]
+Method = Annotated[
+    Literal["nearest", "bilinear", "bicubic", "area"], Field(description="How cells between the old ones are filled.")
+]
+
+
+@node("EmptyLatent", category="latent")
+def empty_latent(
+    width: Pixels = 512,
+    height: Pixels = 512,
+    batch: Annotated[int, Field(ge=1, le=1024, description="How many pictures are made at once.")] = 1,
+) -> Latent:
+    """An empty latent for pictures of width x height pixels, the start of text to image."""
+    return Latent(np.zeros((batch, 4, height // 8, width // 8), np.float32))
+
+
+@node("LatentUpscale", category="latent")
+def latent_upscale(latent: Latent, width: Pixels = 1024, height: Pixels = 1024, method: Method = "bilinear") -> Latent:
+    """Resize a latent to width x height pixels, for a second pass at a larger size."""
+    import torch
+
+    size = (height // latent.downscale, width // latent.downscale)
+    smooth = method in ("bilinear", "bicubic")
+    samples = torch.nn.functional.interpolate(
+        latent.tensor(), size, mode=method, **({"align_corners": False} if smooth else {})
+    )
+    return Latent(samples, latent.noise_mask, downscale=latent.downscale)
+
+
+@node("LatentBlend", category="latent")
+def latent_blend(
+    a: Latent, b: Latent, amount: Annotated[float, Field(ge=0, le=1, description="0 is a alone, 1 is b alone.")] = 0.5
+) -> Latent:
+    """Mix two latents of the same size: 0 is a, 1 is b. A latent of one item mixes with each item of the other."""
+    if a.shape[1:] != b.shape[1:] or (a.shape[0] != b.shape[0] and 1 not in (a.shape[0], b.shape[0])):
+        raise BadValueError("the latents have different sizes", expected=str(list(a.shape)), got=str(list(b.shape)))
+    return Latent(a.numpy() + (b.numpy() - a.numpy()) * np.float32(amount), a.noise_mask, downscale=a.downscale)
+
+
+@node("SetLatentMask", category="latent")
+def set_latent_mask(latent: Latent, mask: Mask) -> Latent:
+    """Repaint only where the mask is 1; everything else stays as it is in the latent. The mask is resized to fit."""
+    if mask.shape[0] not in (1, latent.shape[0]):
+        raise BadValueError(
+            "the mask has another number of items than the latent",
+            expected=f"1 or {latent.shape[0]}",
+            got=str(mask.shape[0]),
+        )
+    return Latent(latent.numpy(), mask, downscale=latent.downscale)
+
+
+NODES = (empty_latent, latent_upscale, latent_blend, set_latent_mask)

@@ -1,0 +1,220 @@
+"""Nodes that show what happens inside: noise, schedules, latents, steps and tokens."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import numpy as np
+from pydantic import Field
+
+from latentloom.engine import Clip, Conditioning, Context, Image, Latent, Model, Seed, Text, node
+from latentloom.engine.errors import BadValueError
+from latentloom.nodes.conditioning import WORD, unknown_words
+from latentloom.nodes.grid import image_grid
+from latentloom.nodes.limits import check_size
+from latentloom.nodes.plot import Scale, plot
+from latentloom.nodes.sampling import (
+    Cfg,
+    Plan,
+    Rule,
+    SamplerName,
+    ScheduleName,
+    Steps,
+    check_channels,
+    sample_latent,
+    sigmas_of,
+    table_of,
+)
+from latentloom.nodes.sheet import GREY
+from latentloom.nodes.table import Row, as_text, table
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+HEADING = ("number", "token", "text", "known")
+UNKNOWN = "#c62828"
+
+
+class NoisedLatents(NamedTuple):
+    """Latents at several noise levels, as one batch, with a label for each."""
+
+    latent: Latent
+    labels: list[str]
+
+
+class SampledSteps(NamedTuple):
+    """The result of sampling, and what the model saw and predicted on the way, with a label for each."""
+
+    latent: Latent
+    noisy: Latent
+    denoised: Latent
+    labels: list[str]
+
+
+class Tokens(NamedTuple):
+    """A table of tokens, as a picture and as text."""
+
+    image: Image
+    text: str
+
+
+@node("ForwardNoise", category="study")
+def forward_noise(
+    model: Model,
+    latent: Latent,
+    timesteps: Annotated[
+        list[int], Field(ge=0, le=999, description="Where to look: 0 is the picture, 999 almost pure noise.")
+    ],
+    seed: Annotated[Seed, Field(description="The seed of the noise: item i of the latent gets that of seed + i.")] = 0,
+) -> NoisedLatents:
+    """Show a latent as the model sees it in training, at chosen timesteps t of forward noising.
+
+    x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) epsilon with one epsilon for all t (Ho et al. 2020, eq. 4), on
+    the scaled latent. The result is unscaled again, for VAEDecode: one batch, timestep after timestep.
+    """
+    import torch
+
+    from latentloom.nodes.diffusion import first_noise
+
+    check_channels(model, latent)
+    sigmas, scale = table_of(model), model.info["scaling_factor"]
+    _check_places("timesteps", timesteps, len(sigmas))
+    epsilon = first_noise(latent.shape, seed)
+    found = [(latent.tensor() * scale + epsilon * s) / (s**2 + 1) ** 0.5 for s in sigmas[timesteps].tolist()]
+    labels = [f"t {t}, sigma {sigmas[t]:.3g}" for t in timesteps for _ in range(latent.shape[0])]
+    return NoisedLatents(Latent(torch.cat(found) / scale, downscale=latent.downscale), labels)
+
+
+def _check_places(what: str, places: list[int], count: int) -> None:
+    """Raise BadValueError unless there are places, all of them below count."""
+    if not places:
+        raise BadValueError(f"there are no {what} to show", expected="at least one", got="none")
+    if max(places) >= count:
+        raise BadValueError(f"the {what} end earlier", expected=f"0..{count - 1}", got=str(max(places)))
+
+
+@node("LatentChannels", category="study")
+def latent_channels(
+    latent: Latent,
+    scale: Annotated[int, Field(ge=1, le=64, description="Pixels per latent cell and axis.")] = 8,
+) -> Image:
+    """Show each channel of a latent as a grey picture, a row for each item of the batch.
+
+    Grey is 0; black and white are the largest magnitude in the whole latent, below and above 0.
+    """
+    samples = latent.numpy()
+    batch, channels, height, width = samples.shape
+    check_size(width * scale, height * scale, batch * channels)
+    limit = max(float(np.abs(samples).max()), 1e-6)
+    grey = (samples / np.float32(2 * limit) + np.float32(0.5)).clip(0, 1)
+    large = grey.repeat(scale, 2).repeat(scale, 3).reshape(-1, height * scale, width * scale)
+    labels = [f"channel {n}\n{c.min():.1f} to {c.max():.1f}" for item in samples for n, c in enumerate(item)]
+    return image_grid([Image(large[..., None].repeat(3, 3))], columns=channels, labels=labels)
+
+
+@node("PlotSchedules", category="study")
+def plot_schedules(
+    ctx: Context,
+    model: Model,
+    schedules: Annotated[list[ScheduleName], Field(description="The schedules, in the order of the legend.")],
+    steps: Steps = 20,
+    axis: Annotated[Scale, Field(description="The noise axis. A log one leaves out the 0 at the end.")] = "log",
+    width: Annotated[int, Field(ge=400, le=1600, description="Pixels.")] = 900,
+    height: Annotated[int, Field(ge=300, le=1600, description="Pixels.")] = 560,
+) -> Image:
+    """Plot the noise levels (sigmas) that a sampler visits under several schedules of one model."""
+    from latentloom.nodes.diffusion import sigmas_for
+
+    if not schedules:
+        raise BadValueError("there are no schedules to plot", expected="at least one", got="none")
+    found = {name: sigmas_for(ctx.lookup("schedule", name), steps, table_of(model)).tolist() for name in schedules}
+    title = f"Noise levels of {steps} steps" if steps > 1 else "Noise levels of 1 step"
+    return Image(plot(found, (width, height), axis, title=title, x="step", y="sigma"))
+
+
+@node("KSamplerSteps", category="study", device=True)
+def ksampler_steps(
+    ctx: Context,
+    model: Model,
+    positive: Conditioning,
+    negative: Conditioning,
+    latent: Latent,
+    at: Annotated[
+        list[int], Field(ge=0, le=10_000, description="The steps to show; 0 is the first, which sees only noise.")
+    ],
+    seed: Seed = 0,
+    steps: Steps = 20,
+    cfg: Cfg = 7.0,
+    sampler: SamplerName = "dpmpp_2m",
+    schedule: ScheduleName = "karras",
+    denoise: Annotated[
+        float, Field(ge=0, le=1, description="1 = from pure noise; less keeps more of the latent.")
+    ] = 1.0,
+    noise_rule: Rule = "per_item",
+) -> SampledSteps:
+    """Sample as KSampler does, and show what the model saw and what it took for the picture at chosen steps.
+
+    `noisy` is x / sqrt(sigma^2 + 1), what the model is given; `denoised` is its guided prediction of the picture. Both
+    are batches, step after step, unscaled for VAEDecode. `latent` is the result, the same as KSampler's.
+    """
+    sigmas = sigmas_of(ctx, model, sampler, schedule, steps, denoise)
+    _check_places("steps", at, max(0, len(sigmas) - 1))
+    seen: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def observe(index: int, x: Tensor, denoised: Tensor) -> None:
+        if index in at:
+            seen[index] = x.cpu() / (sigmas[index] ** 2 + 1) ** 0.5, denoised.cpu()
+
+    plan = Plan(sampler, sigmas, seed, noise_rule, cfg)
+    result = sample_latent(ctx, model, positive, negative, latent, plan, observe)
+    labels = [f"step {index}, sigma {sigmas[index]:.3g}" for index in at for _ in range(latent.shape[0])]
+    noisy, denoised = (_batch(model, latent, [seen[index][part] for index in at]) for part in (0, 1))
+    return SampledSteps(result, noisy, denoised, labels)
+
+
+def _batch(model: Model, latent: Latent, found: list[Tensor]) -> Latent:
+    import torch
+
+    return Latent(torch.cat(found) / model.info["scaling_factor"], downscale=latent.downscale)
+
+
+@node("TokenTable", category="study", device=True)
+def token_table(
+    ctx: Context, clip: Clip, text: Annotated[Text, Field(max_length=10_000, description="A prompt.")] = ""
+) -> Tokens:
+    """Show a prompt as the text encoder reads it: its tokens, their numbers, and whether the model knows the word."""
+    with ctx.load(clip) as (encoder,):
+        rows, note = _tokens(encoder.tokenizer, text)
+    return Tokens(Image(table(HEADING, rows, note)), as_text(HEADING, rows, note))
+
+
+def _tokens(tokenizer: Any, text: str) -> tuple[list[Row], str]:
+    """A row for each token that the model reads, and what becomes of the rest."""
+    found = tokenizer(text, return_offsets_mapping=True, verbose=False)
+    most, count = tokenizer.model_max_length, len(found.input_ids)
+    names = tokenizer.convert_ids_to_tokens(found.input_ids)
+    strange = _strange(tokenizer, text)
+    rows = [
+        _row(number, name, text[start:end], known=not any(a <= start < b for a, b in strange))
+        for number, name, (start, end) in zip(found.input_ids, names, found.offset_mapping, strict=True)
+    ]
+    if count > most:
+        return [*rows[: most - 1], rows[-1]], f"{count - most} more tokens are left out: the model reads {most}"
+    return rows, f"{count} of {most} tokens; the rest is padding"
+
+
+def _strange(tokenizer: Any, text: str) -> list[tuple[int, int]]:
+    """Where the words are that the model does not know."""
+    unknown = set(unknown_words(tokenizer, text))
+    return [match.span() for match in WORD.finditer(text) if match[0].lower() in unknown]
+
+
+def _row(number: int, name: str, piece: str, *, known: bool) -> Row:
+    if not piece:
+        return Row((str(number), name, "", ""), GREY)
+    if known:
+        return Row((str(number), name, piece, "yes"))
+    return Row((str(number), name, piece, "no"), UNKNOWN)
+
+
+NODES = (forward_noise, latent_channels, plot_schedules, ksampler_steps, token_table)

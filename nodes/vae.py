@@ -1,0 +1,62 @@
+"""Nodes between pixels and latents."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from latentloom.engine import Context, Image, Latent, Seed, Vae, node
+from latentloom.engine.errors import BadValueError
+
+
+@node("VAEEncode", category="vae", device=True)
+def vae_encode(
+    ctx: Context,
+    vae: Vae,
+    image: Image,
+    posterior: Annotated[
+        Literal["mean", "sample"], Field(description="The most likely latent, or one drawn with the seed.")
+    ] = "mean",
+    seed: Seed = 0,
+) -> Latent:
+    """Turn pictures into latents: the mean of the encoder's answer, or a sample of it that the seed draws.
+
+    Width and height must be multiples of the VAE's downscale (8); transparency is ignored.
+    """
+    step = vae.info["downscale"]
+    height, width = image.shape[1:3]
+    if height % step or width % step:
+        raise BadValueError(
+            f"the picture's sides are not multiples of {step}",
+            expected=f"for example {width // step * step}x{height // step * step}",
+            got=f"{width}x{height}",
+            hint="put an ImageScale or ImageCrop node in front",
+        )
+    pixels = image.tensor()[..., :3].movedim(-1, 1) * 2 - 1
+    with ctx.load(vae) as (model,):
+        found = model.encode(pixels.to(model.device, model.dtype)).latent_dist
+        samples = found.mean.float().cpu()
+        if posterior == "sample":
+            samples = samples + found.std.float().cpu() * _noise(tuple(samples.shape), seed)
+    return Latent(samples, downscale=step)
+
+
+def _noise(shape: tuple[int, ...], seed: int) -> object:
+    from latentloom.nodes.diffusion import first_noise
+
+    return first_noise(shape, seed)
+
+
+@node("VAEDecode", category="vae", device=True)
+def vae_decode(ctx: Context, vae: Vae, latent: Latent) -> Image:
+    """Turn latents into pictures."""
+    return decode(ctx, vae, latent)
+
+
+def decode(ctx: Context, vae: Vae, latent: Latent) -> Image:
+    """The pictures of latents."""
+    with ctx.load(vae) as (model,):
+        pixels = model.decode(latent.tensor().to(model.device, model.dtype)).sample
+    return Image((pixels.float().cpu() / 2 + 0.5).clamp(0, 1).movedim(1, -1))
+
+
+NODES = (vae_encode, vae_decode)

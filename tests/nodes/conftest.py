@@ -1,0 +1,79 @@
+"""A random Stable Diffusion of true form and tiny size, and sessions that know it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from latentloom.api import Session
+from latentloom.engine.settings import load_settings
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of models with the random checkpoint "tiny": 4-channel latents, f = 8, 32-wide text encoder."""
+    import torch
+    from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    from latentloom.training.scenes import words
+    from latentloom.training.tokenizer import load_tokenizer, write_tokenizer
+
+    root = tmp_path_factory.mktemp("models")
+    folder = root / "checkpoints" / "tiny"
+    folder.mkdir(parents=True)
+    torch.manual_seed(0)
+    write_tokenizer(folder / "tokenizer", words())
+    tokenizer = load_tokenizer(folder / "tokenizer")
+    UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(16, 32),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=32,
+        attention_head_dim=2,
+        norm_num_groups=8,
+    ).save_pretrained(folder / "unet")
+    AutoencoderKL(
+        block_out_channels=(8, 8, 8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        latent_channels=4,
+        norm_num_groups=4,
+    ).save_pretrained(folder / "vae")
+    CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            max_position_embeddings=tokenizer.model_max_length,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    ).save_pretrained(folder / "text_encoder")
+    DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear").save_pretrained(
+        folder / "scheduler"
+    )
+    (folder / "model_index.json").write_text('{"unet": [], "vae": [], "text_encoder": []}')
+    return root
+
+
+@pytest.fixture
+def session(tmp_path: Path, tiny_models: Path) -> Iterator[Session]:
+    """A session in an empty home, in fp32 on the CPU, with the tiny checkpoint beside the embedded one."""
+    settings = load_settings(
+        {"models": [tiny_models], "device": "cpu", "dtype": "fp32"}, {"LATENTLOOM_HOME": str(tmp_path)}
+    )
+    with Session(settings) as made:
+        yield made
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> Iterator[Session]:
+    """A session in an empty home, for nodes that need no model."""
+    with Session(load_settings({}, {"LATENTLOOM_HOME": str(tmp_path)})) as made:
+        yield made

@@ -1,0 +1,57 @@
+"""The built-in nodes keep to what the test kit asks of anyone's."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from latentloom.api import Session
+from latentloom.engine import Array, Cond, Conditioning, Image
+from latentloom.plugins.testing import Bench, bounds, cancel, docs, mutation, purity
+
+LOAD = {
+    "format": "latentloom/1",
+    "nodes": {"load": {"type": "LoadCheckpoint", "inputs": {"checkpoint": "tiny"}}},
+    "outputs": [{"name": name, "from": {"node": "load", "output": name}} for name in ("model", "clip", "vae")],
+}
+BY_NAME = {"ImageCrop": {"width": 4, "height": 4}, "MaskFromAlpha": {"image": Image(np.full((1, 4, 4, 4), 0.5))}}
+
+
+@pytest.fixture
+def bench(session: Session, tiny_models: Path, tmp_path: Path) -> Bench:
+    """The built-in nodes with small inputs, and the tiny checkpoint for those that take a model."""
+    loaded = session.run(LOAD).outputs
+    by_kind = {value.kind: value for value in loaded.values()}
+    by_kind["CONDITIONING"] = Conditioning([Cond(Array(np.zeros((1, 77, 32))))])
+    by_kind["MODEL_FILE"] = session.engine.catalog.identify("models/checkpoints", "tiny")
+    samples = {
+        node.spec.type: {
+            **{port.name: by_kind[port.kind] for port in node.spec.inputs if port.kind in by_kind},
+            **{port.name: 2 for port in node.spec.inputs if port.name == "steps"},
+            **BY_NAME.get(node.spec.type, {}),
+        }
+        for node in session.engine.registry.nodes.values()
+    }
+    return _bench(samples, tmp_path / "bench", tiny_models)
+
+
+def _bench(samples: dict[str, dict[str, Any]], folder: Path, models: Path) -> Bench:
+    folder.mkdir()
+    (folder / "models").symlink_to(models, target_is_directory=True)
+    return Bench("builtin", samples, folder)
+
+
+def test_numbers_have_bounds(bench):
+    free = "Float: input 'value' has no bounds; write Field(ge=..., le=...)"  # any finite number, that is its point
+
+    assert list(bounds(bench)) == [free]
+
+
+def test_everything_is_documented(bench):
+    assert list(docs(bench)) == []
+
+
+@pytest.mark.parametrize("check", [purity, mutation, cancel])
+def test_nodes_behave(bench, check):
+    assert list(check(bench)) == []

@@ -1,0 +1,143 @@
+"""The workflows in the box: canonical, complete, laid out, and run with the embedded model."""
+
+import itertools
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image, ImageDraw
+
+from latentloom.api import Session, load_workflow, workflow_names
+from latentloom.engine.reading import read
+from latentloom.engine.settings import load_settings
+from latentloom.engine.workflow import Workflow, edges_in
+from latentloom.engine.writing import write
+
+NAMES = workflow_names()
+STEPS = 4
+
+# Width and height of the saved picture, 128 pixels a side unless the workflow is about something else.
+SIZES = {
+    "cfg-sweep": (688, 166),
+    "denoising-steps": (280, 332),
+    "forward-noising": (824, 166),
+    "hires": (192, 192),
+    "img2img": (128, 128),
+    "inpaint": (128, 128),
+    "latent-channels": (552, 362),
+    "sampler-grid": (824, 482),
+    "schedules": (900, 560),
+    "seeds": (128, 128),
+    "tokens": (396, 440),
+    "txt2img": (128, 128),
+    "vae-round-trip": (416, 166),
+}
+each_workflow = pytest.mark.parametrize("name", NAMES)
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+    home = tmp_path_factory.mktemp("home")
+    with Session(load_settings({"device": "cpu", "dtype": "fp32"}, {"LATENTLOOM_HOME": str(home)})) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def pictures(session: Session) -> dict[str, Path]:
+    """What the workflows that start from a picture need: a picture of the embedded model's, and a mask."""
+    (image,) = session.run("txt2img", steps=STEPS, seed=7).files
+    mask = Image.new("L", (128, 128))
+    ImageDraw.Draw(mask).rectangle((0, 64, 127, 127), fill=255)
+    mask.save(image.with_name("mask.png"))
+    return {"image": image, "mask": image.with_name("mask.png")}
+
+
+def values(workflow: Workflow, pictures: dict[str, Path]) -> dict[str, Any]:
+    """A quick run's value for each named input that needs one."""
+    quick = {"steps": STEPS, "seed": 7, "at": [0, STEPS - 1], **pictures}
+    return {named.name: quick[named.name] for named in workflow.inputs if named.name in quick}
+
+
+def needed(workflow: Workflow) -> set[str]:
+    """The nodes that the named outputs need."""
+    found: set[str] = set()
+    stack = [named.source.node for named in workflow.outputs]
+    while stack:
+        id = stack.pop()
+        found.add(id)
+        stack += [edge.node for value in workflow.nodes[id].inputs.values() for edge in edges_in(value)]
+    return found
+
+
+@each_workflow
+def test_its_text_is_canonical(session: Session, name: str) -> None:
+    text = (files("latentloom.workflows") / f"{name}.json").read_text(encoding="utf-8")
+    nodes = session.engine.registry.nodes
+    assert write(read(text), lambda type: nodes[type].spec) == text
+
+
+@each_workflow
+def test_nothing_is_wrong_with_it_but_pictures_that_are_not_given(session: Session, name: str) -> None:
+    problems = session.validate(name)
+    assert {problem.code for problem in problems} <= {"missing_input"}
+    wanting = {(problem.node, problem.input) for problem in problems}
+    named = load_workflow(name).inputs
+    assert wanting == {tuple(target) for item in named if item.name in ("image", "mask") for target in item.to}
+
+
+@each_workflow
+def test_each_named_input_sets_a_value_that_an_output_needs(session: Session, name: str) -> None:
+    workflow = load_workflow(name)
+    for node, port in (target for named in workflow.inputs for target in named.to):
+        assert node in needed(workflow)
+        assert session.engine.registry.nodes[workflow.nodes[node].type].spec.by_name[port].literal
+        assert not list(edges_in(workflow.nodes[node].inputs.get(port)))
+
+
+@each_workflow
+def test_every_node_has_a_place_and_covers_no_other(session: Session, name: str) -> None:
+    workflow = load_workflow(name)
+    places = workflow.layout["nodes"]
+    assert places.keys() == workflow.nodes.keys()
+    boxes = {id: (place["x"], place["y"], *size(session, workflow, id)) for id, place in places.items()}
+    for (one, a), (other, b) in itertools.combinations(boxes.items(), 2):
+        apart = a[0] + a[2] <= b[0] or b[0] + b[2] <= a[0] or a[1] + a[3] <= b[1] or b[1] + b[3] <= a[1]
+        assert apart, f"{one} covers {other}"
+
+
+def size(session: Session, workflow: Workflow, id: str) -> tuple[int, int]:
+    """The pixels that a node takes in an editor: a title and a line for each port."""
+    spec = session.engine.registry.nodes[workflow.nodes[id].type].spec
+    return 240, 36 + 20 * max(len(spec.inputs), len(spec.outputs))
+
+
+def test_the_grid_shows_every_sampler_and_the_plot_every_schedule(session: Session) -> None:
+    nodes = load_workflow("sampler-grid").nodes
+    decoded = [nodes[edge.node].inputs["latent"].node for edge in edges_in(nodes["grid"].inputs["images"])]
+    shown = [nodes[id].inputs["sampler"] for id in decoded]
+    assert shown == nodes["grid"].inputs["labels"] == list(session.engine.registry.extensions("sampler"))
+    schedules = load_workflow("schedules").nodes["plot"].inputs["schedules"]
+    assert schedules == list(session.engine.registry.extensions("schedule"))
+
+
+def test_every_workflow_has_an_expected_size() -> None:
+    assert sorted(SIZES) == NAMES
+
+
+@each_workflow
+def test_it_runs_with_the_embedded_model(session: Session, pictures: dict[str, Path], name: str) -> None:
+    workflow = load_workflow(name)
+    result = session.run(name, **values(workflow, pictures))
+    assert list(result.outputs) == [named.name for named in workflow.outputs]
+    assert len(result.files) == len(result["image"])
+    for file, pixels in zip(result.files, result["image"].numpy(), strict=True):
+        with Image.open(file) as picture:
+            assert picture.size == SIZES[name] == pixels.shape[1::-1]
+            assert len(picture.getcolors(2**24) or []) > 10
+
+
+def test_a_batch_of_seeds_comes_with_its_grid(session: Session) -> None:
+    result = session.run("seeds", steps=STEPS, seed=7, batch=4)
+    assert (len(result.files), result["grid"].shape) == (4, (1, 280, 280, 3))
