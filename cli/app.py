@@ -1,0 +1,209 @@
+"""Every command with its flags. Bodies import what they need, so that `loom --help` imports next to nothing."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from latentloom.cli.flags import Given, WorkflowCommand
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A shipped workflow, a JSON file, or a picture made by one.")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="NODE.INPUT=VALUE", help="Set an input of a node.")]
+Output = Annotated[list[str] | None, typer.Option("--output", metavar="NAME", help="Make only this named output.")]
+Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
+Dtype = Annotated[str | None, typer.Option("--dtype", help="auto, fp32, fp16 or bf16.")]
+
+app = typer.Typer(
+    help="Run node-graph workflows for Stable Diffusion.",
+    no_args_is_help=True,
+    rich_markup_mode=None,  # plain help: rich takes longer to import than all the rest
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+nodes = typer.Typer(help="The installed node types.", invoke_without_command=True)
+models = typer.Typer(help="The model files that workflows may name.", invoke_without_command=True)
+cache = typer.Typer(help="The results on disk.", invoke_without_command=True)
+app.add_typer(nodes, name="nodes")
+app.add_typer(models, name="models")
+app.add_typer(cache, name="cache")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"latentloom {version('latentloom')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _loom(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Print tracebacks of errors.")] = False,
+) -> None:
+    pass
+
+
+def _given(ctx: typer.Context) -> list[Given]:
+    """The workflow's own flags, as WorkflowCommand set them aside."""
+    return list(ctx.meta["given"])
+
+
+@app.command(cls=WorkflowCommand)
+def run(
+    ctx: typer.Context,
+    name: Name,
+    assign: Set = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Save files here.")] = None,
+    output: Output = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every node, keep nothing.")] = False,
+    device: Device = None,
+    dtype: Dtype = None,
+    no_metadata: Annotated[bool, typer.Option("--no-metadata", help="Keep the workflow out of pictures.")] = False,
+) -> int:
+    """Run a workflow. Its inputs are flags: `loom run NAME --help` lists them."""
+    from latentloom.cli.inputs import Asked
+    from latentloom.cli.run import Options, run
+
+    asked = Asked(name, _given(ctx), assign or [], output or None)
+    debug = bool(ctx.find_root().params["debug"])
+    options = Options(out=out, json=json, cache=not no_cache, metadata=not no_metadata, debug=debug)
+    return run(asked, options, device=device, dtype=dtype)
+
+
+@app.command(cls=WorkflowCommand)
+def validate(ctx: typer.Context, name: Name, assign: Set = None, output: Output = None) -> int:
+    """Name everything that is wrong with a workflow."""
+    from latentloom.cli.inputs import Asked
+    from latentloom.cli.look import validate
+
+    return validate(Asked(name, _given(ctx), assign or [], output or None))
+
+
+@app.command(cls=WorkflowCommand)
+def explain(
+    ctx: typer.Context,
+    name: Name,
+    assign: Set = None,
+    output: Output = None,
+    device: Device = None,
+    dtype: Dtype = None,
+) -> int:
+    """Tell for every node whether its result is known, or what changed since."""
+    from latentloom.cli.inputs import Asked
+    from latentloom.cli.look import explain
+
+    return explain(Asked(name, _given(ctx), assign or [], output or None), device=device, dtype=dtype)
+
+
+@nodes.callback()
+def _nodes(ctx: typer.Context) -> int | None:
+    return list_nodes(None) if ctx.invoked_subcommand is None else None
+
+
+@nodes.command("list")
+def list_nodes(category: Annotated[str | None, typer.Option("--category", help="Only this category.")] = None) -> int:
+    """List the node types."""
+    from latentloom.cli.nodes import list_nodes
+
+    return list_nodes(category)
+
+
+@nodes.command("show")
+def show_node(name: Annotated[str, typer.Argument(metavar="TYPE", help="A node type.")]) -> int:
+    """Show a node type: its ports, bounds, defaults and help."""
+    from latentloom.cli.nodes import show_node
+
+    return show_node(name)
+
+
+@app.command()
+def plugins(trace: Annotated[str | None, typer.Option("--trace", help="Print why this plugin failed.")] = None) -> int:
+    """List the plugins and how they fared."""
+    from latentloom.cli.plugins import plugins
+
+    return plugins(trace)
+
+
+@models.callback()
+def _models(ctx: typer.Context) -> int | None:
+    return list_models(False) if ctx.invoked_subcommand is None else None
+
+
+@models.command("list")
+def list_models(
+    compute: Annotated[bool, typer.Option("--hash", help="Compute the hashes that are not known yet.")] = False,
+) -> int:
+    """List the models with size and sha256."""
+    from latentloom.cli.models import list_models
+
+    return list_models(compute=compute)
+
+
+@models.command("add")
+def add_models(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Holds checkpoints/, vae/, ...")]) -> int:
+    """Add a folder to the settings file, so that its models are found."""
+    from latentloom.cli.models import add_folder
+
+    return add_folder(folder)
+
+
+@models.command("get")
+def get_model(
+    url: Annotated[str, typer.Argument(metavar="URL", help="An https address.")],
+    sha256: Annotated[str, typer.Option("--sha256", metavar="HEX", help="What the file's sha256 must be.")],
+    folder: Annotated[str, typer.Option("--folder", help="The kind of model.")] = "checkpoints",
+    name: Annotated[str | None, typer.Option("--name", help="The file's name; default the URL's last part.")] = None,
+) -> int:
+    """Download a model, and keep it only if its sha256 is the one given."""
+    from latentloom.cli.models import get_model
+
+    return get_model(url, sha256, folder, name)
+
+
+@cache.callback()
+def _cache(ctx: typer.Context) -> int | None:
+    return cache_info() if ctx.invoked_subcommand is None else None
+
+
+@cache.command("info")
+def cache_info() -> int:
+    """Show what the cache holds."""
+    from latentloom.cli.cache import info
+
+    return info()
+
+
+@cache.command("prune")
+def prune_cache(to: Annotated[str, typer.Option("--to", metavar="SIZE", help="Such as 500MB or 2GiB.")]) -> int:
+    """Remove the values that were used longest ago until the rest fits."""
+    from latentloom.cli.cache import prune
+
+    return prune(to)
+
+
+@cache.command("clear")
+def clear_cache(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> int:
+    """Remove everything from the cache."""
+    from latentloom.cli.cache import clear
+
+    return clear(ask=not yes)
+
+
+@app.command()
+def verify(picture: Annotated[Path, typer.Argument(metavar="PICTURE", help="A PNG saved by Latentloom.")]) -> int:
+    """Run a picture's workflow again and compare the pixels."""
+    from latentloom.cli.verify import verify
+
+    return verify(picture)
+
+
+@app.command()
+def doctor() -> int:
+    """Check this installation, and tell how to mend what is broken."""
+    from latentloom.cli.doctor import doctor
+
+    return doctor()

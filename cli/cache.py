@@ -1,0 +1,74 @@
+"""`loom cache`: what is kept on disk, and making room."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+from latentloom.cli.table import print_lines, size_text
+from latentloom.engine.disk import DiskStore
+from latentloom.engine.errors import SettingsError
+from latentloom.engine.settings import load_settings
+
+_SIZE = re.compile(r"(?P<number>[0-9]{1,15}(?:\.[0-9]{1,6})?) ?(?P<unit>[KMGT]?i?B?)\Z", re.IGNORECASE)
+_POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
+
+
+@contextmanager
+def _store() -> Iterator[DiskStore]:
+    settings = load_settings()
+    if settings.cache.exists() and not settings.cache.is_dir():
+        raise SettingsError("the cache folder is a file", got=str(settings.cache))
+    store = DiskStore(settings.cache, settings.cache_bytes, notice=lambda code, message: print_lines([message]))
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def info() -> int:
+    """Print counts and bytes."""
+    settings = load_settings()
+    with _store() as store:
+        facts = store.info()
+    lines = [
+        f"folder       {settings.cache}",
+        f"results      {facts['results']}",
+        f"values       {facts['values']}",
+        f"size         {size_text(facts['bytes'])} of {size_text(facts['limit_bytes'])}",
+        f"quarantined  {facts['quarantined']}",
+    ]
+    print_lines([*lines, *([] if settings.cache_bytes else ["the disk cache is off (cache_bytes = 0)"])])
+    return 0
+
+
+def prune(to: str) -> int:
+    """Make the values fit into a size."""
+    limit = size_of(to)
+    with _store() as store:
+        freed = store.prune(limit)
+        left = store.info()["bytes"]
+    print_lines([f"{size_text(freed)} freed, {size_text(left)} left"])
+    return 0
+
+
+def clear(*, ask: bool) -> int:
+    """Remove everything, after asking."""
+    settings = load_settings()
+    if ask:
+        typer.confirm(f"Remove everything from the cache at {settings.cache}?", abort=True)
+    with _store() as store:
+        store.clear()
+    print_lines([f"the cache at {settings.cache} is empty"])
+    return 0
+
+
+def size_of(text: str) -> int:
+    """Bytes in a text such as "500MB" (10^6), "2GiB" (2^30) or "0". Raises BadParameter."""
+    match = _SIZE.match(text.strip())
+    if match is None:
+        raise typer.BadParameter(f"'{text}' is no size; write 500MB, 2GiB or a number of bytes")
+    unit = match["unit"].upper()
+    base = 1024 if "I" in unit else 1000
+    return int(float(match["number"]) * base ** _POWERS[unit.rstrip("B").rstrip("I")])

@@ -1,0 +1,159 @@
+"""`loom doctor`: checks an installation part by part; each fault comes with what mends it."""
+
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from latentloom.api import Session
+from latentloom.cli.table import print_lines, size_text
+from latentloom.engine.environment import Environment, probe
+from latentloom.engine.errors import LoomError, SettingsError
+from latentloom.engine.settings import Settings, load_settings, settings_file
+
+LEAST_PYTHON = (3, 11)
+LOW_SPACE = 2 * 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found."""
+
+    state: Literal["ok", "note", "broken"]
+    subject: str
+    text: str
+    tip: str | None = None
+
+    def lines(self) -> list[str]:
+        """This finding for a person."""
+        first = f"{self.state:<7} {self.subject}: {self.text}"
+        return [first, f"        tip: {self.tip}"] if self.tip else [first]
+
+
+def doctor() -> int:
+    """Print every finding; 1 if something is broken."""
+    broken = False
+    for finding in findings():
+        print_lines(finding.lines())
+        sys.stdout.flush()
+        broken = broken or finding.state == "broken"
+    return 1 if broken else 0
+
+
+def findings() -> Iterator[Finding]:
+    """Every check in turn; a check that raises is a finding too."""
+    yield _python()
+    yield from _guarded("PyTorch", _torch)
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        yield Finding(
+            "broken", "settings", error.problem.message, f"mend {settings_file()} or the LATENTLOOM_* variables"
+        )
+        return
+    yield _settings()
+    yield from _guarded("device", lambda: _device(settings))
+    yield from _folders(settings)
+    yield from _guarded("disk space", lambda: _space(settings))
+    yield from _guarded("plugins", lambda: _installed(settings))
+
+
+def _guarded(subject: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    try:
+        yield from check()
+    except Exception as error:  # whatever is wrong, the other checks still count
+        if isinstance(error, LoomError):
+            yield Finding("broken", subject, error.problem.message, error.problem.hint)
+        else:
+            tip = "`loom --debug` before the command that fails shows more"
+            yield Finding("broken", subject, f"{type(error).__name__}: {error}", tip)
+
+
+def _python() -> Finding:
+    text = f"{platform.python_version()} at {sys.executable}"
+    if sys.version_info[:2] < LEAST_PYTHON:
+        return Finding("broken", "Python", text, "install Python 3.11 or newer")
+    return Finding("ok", "Python", text)
+
+
+def _torch() -> Iterator[Finding]:
+    try:
+        import torch
+    except ImportError as error:
+        yield Finding("broken", "PyTorch", f"cannot be imported: {error}", "install it as the README tells")
+        return
+    yield Finding("ok", "PyTorch", f"{torch.__version__}, {torch.get_num_threads()} threads")
+
+
+def _settings() -> Finding:
+    path = settings_file()
+    return Finding("ok", "settings", f"{path}" if path.exists() else f"defaults ({path} does not exist)")
+
+
+def _device(settings: Settings) -> Iterator[Finding]:
+    environment = probe(settings)
+    why = "as set" if settings.device != "auto" else "the best that is there"
+    yield Finding("ok", "device", f"{environment.device} ({environment.device_class}), {why}")
+    yield Finding("ok", "dtype", f"{environment.dtype}, {_why_dtype(settings, environment)}")
+
+
+def _why_dtype(settings: Settings, environment: Environment) -> str:
+    if settings.dtype != "auto":
+        return "as set"
+    if environment.device != "cpu":
+        return "the usual one of this device"
+    fast = environment.dtype == "bf16"
+    return "the processor multiplies bf16 itself" if fast else "the processor has neither AMX nor AVX512-BF16"
+
+
+def _folders(settings: Settings) -> Iterator[Finding]:
+    for name in ("data", "input", "output", "cache"):
+        folder: Path = getattr(settings, name)
+        fault = unwritable(folder)
+        state = "will be made" if not folder.exists() else "can be written"
+        tip = f"set LATENTLOOM_{name.upper()} to a folder that can be written to"
+        yield Finding("broken", name, f"{folder}: {fault}", tip) if fault else Finding("ok", name, f"{folder}, {state}")
+    for folder in settings.models:
+        if folder.is_dir():
+            yield Finding("ok", "model folder", str(folder))
+        else:
+            tip = "`loom models get` fills it, `loom models add DIR` adds another"
+            yield Finding("note", "model folder", f"{folder} does not exist", tip)
+
+
+def unwritable(folder: Path) -> str | None:
+    """Why no file can be made in a folder, or in the nearest folder above it that exists; None when one can."""
+    place = next((item for item in (folder, *folder.parents) if item.exists()), folder)
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            return None
+    except OSError as error:
+        return error.strerror or str(error)
+
+
+def _space(settings: Settings) -> Iterator[Finding]:
+    for name in ("cache", "output"):
+        folder: Path = getattr(settings, name)
+        place = next(item for item in (folder, *folder.parents) if item.exists())
+        free = shutil.disk_usage(place).free
+        tip = "`loom cache prune --to 1GiB` makes room" if free < LOW_SPACE else None
+        yield Finding("note" if tip else "ok", "disk space", f"{size_text(free)} free for {name}", tip)
+
+
+def _installed(settings: Settings) -> Iterator[Finding]:
+    with Session(settings) as session:
+        for record in session.plugins:
+            if record.status == "failed":
+                tip = f"pip install {record.missing}" if record.missing else f"`loom plugins --trace {record.plugin}`"
+                yield Finding("broken", "plugin", f"{record.plugin} ({record.distribution}): {record.error}", tip)
+        good = [record for record in session.plugins if record.status in ("loaded", "from snapshot")]
+        count = sum(record.nodes for record in good)
+        yield Finding("ok", "plugins", f"{count} node types from {len(good)} plugins")
+        catalog = session.engine.catalog
+        found = sum(len(catalog.names(source)) for source in catalog.model_sources())
+        hint = None if found else "`loom models get URL --sha256 HEX` downloads one"
+        yield Finding("ok" if found else "note", "models", f"{found} found", hint)

@@ -1,0 +1,161 @@
+"""The inputs of a workflow as command-line flags: what was asked for, bound to the ports that it goes to."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from latentloom.api import Session, load_workflow
+from latentloom.cli.flags import Given
+from latentloom.cli.opening import opened
+from latentloom.cli.values import bounds, metavar, value_of
+from latentloom.engine.engine import Job
+from latentloom.engine.errors import Problem, WorkflowError, brief, nearest
+from latentloom.engine.registry import Registry
+from latentloom.engine.spec import InputSpec
+from latentloom.engine.validate import CHOICE_SOURCES
+from latentloom.engine.workflow import RESERVED_INPUTS, Edge, NamedInput, Target, Workflow
+
+_SET = re.compile(r"(?P<node>[^.=]+)\.(?P<input>[^=]+)=(?P<text>.*)\Z", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a command line asks for: a workflow, values for its inputs, and the outputs that are wanted (None = all)."""
+
+    name: str
+    given: Sequence[Given]
+    assigned: Sequence[str]
+    outputs: Sequence[str] | None
+
+    def prepare(self, session: Session) -> Job:
+        """A job that can run. Raises LoomError with every problem at once."""
+        workflow = load_workflow(self.name)
+        registry = session.engine.registry
+        inputs = bind(workflow, registry, self.given)
+        values = assign(workflow, registry, self.assigned)
+        return session.engine.prepare(workflow, inputs, values, self.outputs)
+
+
+def bind(workflow: Workflow, registry: Registry, given: Sequence[Given]) -> dict[str, Any]:
+    """The values of named inputs. Raises WorkflowError for flags that are unknown, doubled or lack a value."""
+    found: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for flag in given:
+        try:
+            name, value = _bound(workflow, registry, flag)
+            if name in found:
+                raise WorkflowError([Problem(code="duplicate_flag", message=f"--{flag.name} stands twice")])
+            found[name] = value
+        except WorkflowError as error:
+            problems += error.problems
+    if problems:
+        raise WorkflowError(problems)
+    return found
+
+
+def _bound(workflow: Workflow, registry: Registry, flag: Given) -> tuple[str, Any]:
+    named = _named(workflow, flag.name)
+    if named is not None:
+        port = port_of(workflow, registry, named)
+        if flag.text is not None:
+            return named.name, value_of(port, flag.text)
+        if port is not None and port.kind == "BOOLEAN":
+            return named.name, True
+        hint = f"a value that begins with two dashes is written --{flag.name}=VALUE"
+        raise WorkflowError([Problem(code="missing_value", message=f"--{flag.name} needs a value", hint=hint)])
+    off = _named(workflow, flag.name.removeprefix("no-")) if flag.name.startswith("no-") else None
+    if off is not None and flag.text is None:
+        port = port_of(workflow, registry, off)
+        if port is not None and port.kind == "BOOLEAN":
+            return off.name, False
+    raise WorkflowError([_unknown(workflow, flag.name)])
+
+
+def _unknown(workflow: Workflow, name: str) -> Problem:
+    flags = [f"--{item.name}" for item in workflow.inputs]
+    return Problem(
+        code="unknown_flag",
+        message=f"the workflow has no input '{name}', and the command no such flag",
+        expected=", ".join(flags) or "none: the workflow has no named inputs",
+        nearest=nearest(f"--{name}", [*flags, *(f"--{own}" for own in RESERVED_INPUTS)]),
+    )
+
+
+def _named(workflow: Workflow, name: str) -> NamedInput | None:
+    """The named input of a flag; '-' and '_' are alike unless two inputs differ in them only."""
+    exact = workflow.input(name)
+    alike = [item for item in workflow.inputs if item.name.replace("_", "-") == name.replace("_", "-")]
+    return exact or (alike[0] if len(alike) == 1 else None)
+
+
+def port_of(workflow: Workflow, registry: Registry, named: NamedInput) -> InputSpec | None:
+    """The first known port that a named input goes to, or None."""
+    ports = (_port(workflow, registry, target) for target in named.to)
+    return next((port for port in ports if port is not None), None)
+
+
+def _port(workflow: Workflow, registry: Registry, target: Target) -> InputSpec | None:
+    node = workflow.nodes.get(target.node)
+    found = registry.nodes.get(node.type) if node else None
+    return found.spec.by_name.get(target.input) if found else None
+
+
+def assign(workflow: Workflow, registry: Registry, assigned: Sequence[str]) -> dict[Target, Any]:
+    """The values of --set. Raises WorkflowError for what is no NODE.INPUT=VALUE."""
+    found: dict[Target, Any] = {}
+    problems: list[Problem] = []
+    for text in assigned:
+        match = _SET.match(text)
+        if match is None:
+            problems.append(
+                Problem(code="usage", message="not an assignment", expected="NODE.INPUT=VALUE", got=brief(text))
+            )
+            continue
+        target = Target(match["node"], match["input"])
+        if target.node not in workflow.nodes:
+            near = nearest(target.node, workflow.nodes)
+            problems.append(Problem(code="unknown_node", message=f"there is no node '{target.node}'", nearest=near))
+        found[target] = value_of(_port(workflow, registry, target), match["text"])
+    if problems:
+        raise WorkflowError(problems)
+    return found
+
+
+# Help
+
+
+def describe(name: str) -> tuple[str, list[tuple[str, str]]]:
+    """A title, and per named input its flag and what may stand there. Raises LoomError for no workflow."""
+    workflow = load_workflow(name)
+    with opened() as session:
+        registry = session.engine.registry
+        rows = [_row(workflow, registry, named) for named in workflow.inputs]
+    return f"Inputs of {workflow.name or name}", rows
+
+
+def _row(workflow: Workflow, registry: Registry, named: NamedInput) -> tuple[str, str]:
+    port = port_of(workflow, registry, named)
+    if port is None:
+        return f"--{named.name}", "goes to a node that is not installed"
+    facts = [port.help, _choices(port, registry), bounds(port), _default(workflow, named, port)]
+    return f"--{named.name} {metavar(port)}", "; ".join(fact for fact in facts if fact).replace(".;", ";")
+
+
+def _choices(port: InputSpec, registry: Registry) -> str:
+    if port.kind != "CHOICE" or metavar(port) != "CHOICE":
+        return ""
+    names = port.choices or registry.extensions(CHOICE_SOURCES.get(port.source or "", port.source or ""))
+    return f"one of {', '.join(names)}"
+
+
+def _default(workflow: Workflow, named: NamedInput, port: InputSpec) -> str:
+    value = port.default
+    for target in named.to:
+        node = workflow.nodes.get(target.node)
+        if node is not None and target.input in node.inputs:
+            value = node.inputs[target.input]
+    if type(value) is Edge or (value is None and port.required):
+        return "" if type(value) is Edge else "needed"
+    return f"default {value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)}"

@@ -1,0 +1,87 @@
+"""`loom models`: what is there, folders to look in, and downloads that are checked before they count."""
+
+import re
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+from latentloom.cli.bytes_bar import bytes_bar
+from latentloom.cli.fetch import fetch
+from latentloom.cli.opening import opened
+from latentloom.cli.settings_edit import with_model_folder
+from latentloom.cli.table import print_lines, print_table, size_text
+from latentloom.engine.catalog import SUFFIXES, safe_join
+from latentloom.engine.errors import LoomError, MissingFileError, PathError, brief
+from latentloom.engine.hashes import Hashes
+from latentloom.engine.settings import load_settings
+
+_HEX = re.compile(r"[0-9a-f]{64}\Z")
+
+
+class BadHashError(LoomError):
+    """A text that is no sha256."""
+
+    code = "bad_sha256"
+
+
+def list_models(*, compute: bool) -> int:
+    """Print every model with its size and, as far as it is known, its sha256."""
+    with opened() as session:
+        catalog, settings = session.engine.catalog, session.settings
+    hashes = Hashes(settings.data / "hashes.db")
+    rows = [
+        (source.removeprefix("models/"), name, size_text(_size(path)), _sha256(hashes, path, compute))
+        for source in catalog.model_sources()
+        for name, path in catalog.files(source)
+    ]
+    if rows:
+        print_table(("folder", "name", "size", "sha256"), rows)
+    else:
+        folders = ", ".join(str(folder) for folder in settings.models)
+        print_lines([f"no models in {folders}", "`loom models add DIR` adds a folder, `loom models get URL` downloads"])
+    return 0
+
+
+def _size(path: Path) -> int:
+    return sum(item.stat().st_size for item in path.rglob("*")) if path.is_dir() else path.stat().st_size
+
+
+def _sha256(hashes: Hashes, path: Path, compute: bool) -> str:
+    if hashes.knows(path):
+        return hashes.sha256(path)
+    if not compute:
+        return ""
+    with bytes_bar(f"hashing {path.name}") as report:
+        return hashes.sha256(path, report)
+
+
+def add_folder(folder: Path) -> int:
+    """Write a folder into the settings file. Raises MissingFileError when it is none."""
+    if not folder.is_dir():
+        raise MissingFileError(f"there is no folder '{folder}'", got="a file" if folder.exists() else None)
+    path, added = with_model_folder(folder.resolve())
+    print_lines([f"{folder.resolve()} {'is now' if added else 'was already'} a model folder in {path}"])
+    return 0
+
+
+def get_model(url: str, sha256: str, folder: str, name: str | None) -> int:
+    """Download a model into the first model folder. Raises LoomError; nothing is left of a failed download."""
+    wanted = sha256.lower().removeprefix("sha256:")
+    if not _HEX.match(wanted):
+        raise BadHashError("not a sha256", expected="64 hexadecimal digits", got=brief(sha256))
+    settings = load_settings()
+    path = _place(settings.models[0], folder, name or unquote(PurePosixPath(urlsplit(url).path).name))
+    with bytes_bar(path.name) as report:
+        fresh = fetch(url, path, wanted, report)
+    print_lines([f"{path}  {size_text(path.stat().st_size)}{'' if fresh else '  (was already there)'}"])
+    return 0
+
+
+def _place(root: Path, folder: str, name: str) -> Path:
+    if not name.lower().endswith(SUFFIXES):
+        raise PathError(
+            "only model files are downloaded",
+            expected=f"a name that ends in {' or '.join(SUFFIXES)}",
+            got=brief(name),
+            hint="--name gives the file another name",
+        )
+    return safe_join(root, f"{folder}/{name}")

@@ -1,0 +1,86 @@
+"""What a finished run leaves to read: files, their sizes, literal outputs and the pace; as lines or one JSON object."""
+
+import struct
+from pathlib import Path
+from typing import Any
+
+from latentloom.cli.faults import plain
+from latentloom.cli.progress import Meter, pace
+from latentloom.engine.engine import Job
+from latentloom.engine.outcome import Outcome
+
+PLAIN_TYPES = (bool, int, float, str, type(None), dict)
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def lines(outcome: Outcome, meter: Meter) -> list[str]:
+    """The closing lines for people: a path and pixel size per file, literal outputs, the sampler's pace, the time."""
+    found = [_file_line(Path(path)) for path in outcome.files]
+    found += [plain(f"{name}: {value}") for name, value in literals(outcome).items()]
+    slow = meter.slowest()
+    if slow is not None:
+        found.append(f"{slow}: {meter.steps(slow)} steps, {pace(meter.seconds(slow))}")
+    found.append(f"{outcome.status} in {outcome.seconds:.3g} s")
+    return found
+
+
+def record(job: Job, outcome: Outcome, meter: Meter) -> dict[str, Any]:
+    """The same and more, as JSON data."""
+    return {
+        "status": outcome.status,
+        "workflow": job.workflow.name,
+        "files": [_file_record(Path(path)) for path in outcome.files],
+        "outputs": literals(outcome),
+        "seeds": seeds(job),
+        "nodes": {id: _node_record(id, outcome, meter) for id in outcome.nodes},
+        "seconds": round(outcome.seconds, 6),
+        "problems": [problem.record() for problem in outcome.error.problems] if outcome.error else [],
+    }
+
+
+def literals(outcome: Outcome) -> dict[str, Any]:
+    """The named outputs that JSON can hold: texts, numbers, lists of them."""
+    return {name: value for name, value in outcome.outputs.items() if _literal(value)}
+
+
+def _literal(value: Any) -> bool:
+    return isinstance(value, PLAIN_TYPES) or (
+        isinstance(value, list) and all(isinstance(v, PLAIN_TYPES) for v in value)
+    )
+
+
+def seeds(job: Job) -> dict[str, int]:
+    """Every seed of the run by "node.input", drawn ones too."""
+    return {
+        f"{id}.{port.name}": seed
+        for id, step in job.checked.steps.items()
+        for port in step.spec.inputs
+        if port.seed and isinstance(seed := step.literals.get(port.name), int)
+    }
+
+
+def _node_record(id: str, outcome: Outcome, meter: Meter) -> dict[str, Any]:
+    node = outcome.nodes[id]
+    data = {"type": node.type, "status": node.status, "seconds": round(node.seconds, 6)}
+    seconds = meter.seconds(id)
+    return data if seconds is None else {**data, "steps": meter.steps(id), "seconds_per_step": round(seconds, 6)}
+
+
+def _file_record(path: Path) -> dict[str, Any]:
+    size = pixel_size(path)
+    return {"path": str(path), **({"width": size[0], "height": size[1]} if size else {})}
+
+
+def _file_line(path: Path) -> str:
+    size = pixel_size(path)
+    return plain(f"{path}  {size[0]}x{size[1]}" if size else str(path))
+
+
+def pixel_size(path: Path) -> tuple[int, int] | None:
+    """Width and height from a PNG's first chunk; None for other files. Imports no picture library."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(24)
+    except OSError:  # moved away since
+        return None
+    return struct.unpack(">II", head[16:24]) if head.startswith(_PNG) and len(head) == 24 else None

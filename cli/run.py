@@ -1,0 +1,77 @@
+"""`loom run`: one workflow, from flags to files."""
+
+import sys
+import traceback
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event as Flag
+
+from latentloom.api import Session
+from latentloom.api.session import Running
+from latentloom.cli import report
+from latentloom.cli.faults import CANCELLED, FAILED, print_json, show
+from latentloom.cli.inputs import Asked
+from latentloom.cli.opening import opened
+from latentloom.cli.progress import Meter, display
+from latentloom.cli.stop import Interrupts
+from latentloom.engine.engine import Job
+from latentloom.engine.events import Event, Listener
+from latentloom.engine.outcome import Outcome
+
+EXIT = {"done": 0, "failed": FAILED, "cancelled": CANCELLED}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How to run."""
+
+    out: Path | None = None
+    json: bool = False
+    cache: bool = True
+    metadata: bool = True
+    debug: bool = False
+
+
+def run(asked: Asked, options: Options, *, device: str | None, dtype: str | None) -> int:
+    """Run to the end and tell about it; the exit code. Raises LoomError for what cannot run."""
+    meter = Meter()
+    with opened(metadata=options.metadata, device=device, dtype=dtype) as session:
+        if options.json:
+            with redirect_stdout(sys.stderr):  # a node that prints must not break the JSON
+                job, outcome = _run(asked, options, session, meter)
+        else:
+            job, outcome = _run(asked, options, session, meter)
+    if options.debug and outcome.error is not None:
+        traceback.print_exception(outcome.error, file=sys.stderr)
+    _tell(job, outcome, meter, options)
+    return EXIT[outcome.status]
+
+
+def _run(asked: Asked, options: Options, session: Session, meter: Meter) -> tuple[Job, Outcome]:
+    job = asked.prepare(session)
+
+    stop = Flag()
+
+    def body(listen: Listener, _: Flag) -> Outcome:
+        def hear(event: Event) -> None:
+            meter(event)
+            listen(event)
+
+        return session.run_job(job, listen=hear, cancelled=stop, cache=options.cache, out=options.out)
+
+    with Interrupts(stop.set), display(meter, json=options.json) as shown:
+        running = Running(body, job)
+        for event in running:
+            shown(event)
+        return job, running.outcome()
+
+
+def _tell(job: Job, outcome: Outcome, meter: Meter, options: Options) -> None:
+    if options.json:
+        print_json(report.record(job, outcome, meter))
+        return
+    sys.stdout.write("\n".join(report.lines(outcome, meter)) + "\n")
+    sys.stdout.flush()
+    if outcome.error is not None:
+        show(outcome.error.problems, outcome.status, as_json=False)

@@ -1,0 +1,258 @@
+import hashlib
+import http.server
+import os
+import signal
+import threading
+
+import pytest
+
+from latentloom.cli.fetch import AddressError, check_address
+from latentloom.cli.settings_edit import with_list
+from latentloom.engine.errors import SettingsError
+
+DATA = b"weights" * 1000
+SHA = hashlib.sha256(DATA).hexdigest()
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Serves a file, one that ends early, one that never ends, and a redirect away from this machine."""
+
+    def do_GET(self):
+        if self.path.startswith("/away"):
+            self.send_response(302)
+            self.send_header("Location", "http://models.example/model.safetensors")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        if not self.path.startswith(("/model", "/short", "/stuck")):
+            self.send_error(404)
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(DATA)))
+        self.end_headers()
+        self.wfile.write(DATA if self.path.startswith("/model") else DATA[:100])
+        if self.path.startswith("/stuck"):
+            self.server.leave.wait(60)
+
+    def log_message(self, format, *args):
+        pass
+
+
+@pytest.fixture
+def site():
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.leave = threading.Event()
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.leave.set()
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def files(home):
+    return sorted(path.name for path in (home / "models").rglob("*") if path.is_file())
+
+
+# get
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://models.example/m.safetensors",
+        "ftp://models.example/m.safetensors",
+        "file:///etc/passwd",
+        "http://127.0.0.1.models.example/m.safetensors",
+        "http://user@models.example#127.0.0.1",
+        "https://",
+        "https://[broken",
+        "m.safetensors",
+    ],
+)
+def test_only_https_or_this_machine(url):
+    with pytest.raises(AddressError):
+        check_address(url)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://models.example/m", "http://127.0.0.1:8000/m", "http://[::1]/m", "http://localhost/m"]
+)
+def test_addresses_that_are_fetched(url):
+    check_address(url)
+
+
+@pytest.mark.parametrize(
+    ("address", "sha", "problem"),
+    [
+        ("/model.safetensors", "0" * 64, "the file is not the one that was asked for"),
+        ("/short.safetensors", SHA, "the connection ended early"),
+        ("/gone.safetensors", SHA, "the download failed: HTTP 404 Not Found"),
+    ],
+)
+def test_a_download_that_goes_wrong_leaves_nothing(loom, home, site, address, sha, problem):
+    code, out, err = loom("models", "get", site + address, "--sha256", sha)
+    assert (code, out) == (3, "")
+    assert err.startswith(f"download_failed: {problem}")
+    assert files(home) == []
+
+
+def test_ctrl_c_leaves_nothing_of_a_download(loom_process, home, site):
+    process = loom_process("models", "get", f"{site}/stuck.safetensors", "--sha256", SHA)
+    for _ in range(600):
+        if files(home):
+            break
+        threading.Event().wait(0.05)
+    assert [name[:9] for name in files(home)] == [".partial-"]
+    process.send_signal(signal.SIGINT)
+    assert (process.wait(timeout=60), files(home)) == (130, [])
+
+
+def test_a_server_that_is_not_there(loom, home, site):
+    code, _, err = loom("models", "get", "http://127.0.0.1:1/m.safetensors", "--sha256", SHA)
+    assert (code, err.splitlines()[0]) == (
+        3,
+        "download_failed: the download failed: [Errno 111] Connection refused (got http://127.0.0.1:1/m.safetensors)",
+    )
+    assert files(home) == []
+
+
+def test_a_redirect_may_not_lead_to_plain_http(loom, home, site):
+    code, _, err = loom("models", "get", f"{site}/away.safetensors", "--sha256", SHA)
+    assert (code, err.partition(":")[0], files(home)) == (2, "bad_address", [])
+
+
+@pytest.mark.parametrize(
+    ("flags", "code"),
+    [
+        (["--sha256", "abc"], "bad_sha256"),
+        (["--sha256", SHA, "--name", "model.ckpt"], "path_refused"),
+        (["--sha256", SHA, "--name", "../../model.safetensors"], "path_refused"),
+        (["--sha256", SHA, "--folder", "../.."], "path_refused"),
+    ],
+)
+def test_a_bad_request_downloads_nothing(loom, home, site, flags, code):
+    result = loom("models", "get", f"{site}/model.safetensors", *flags)
+    assert (result[0], result[2].partition(":")[0], files(home)) == (2, code, [])
+
+
+def test_a_right_download_is_kept_and_listed(loom, home, site):
+    code, out, _ = loom("models", "get", f"{site}/model.safetensors?download=1", "--sha256", SHA.upper())
+    path = home / "models" / "checkpoints" / "model.safetensors"
+    assert (code, out, path.read_bytes() == DATA) == (0, f"{path}  6.8 KiB\n", True)
+    assert files(home) == ["model.safetensors"]
+
+
+def test_a_download_can_have_another_place_and_name(loom, home, site):
+    loom("models", "get", f"{site}/model", "--sha256", SHA, "--folder", "loras", "--name", "x.safetensors")
+    assert (home / "models" / "loras" / "x.safetensors").read_bytes() == DATA
+
+
+def test_what_is_there_already_is_not_fetched_again(loom, home):
+    path = home / "models" / "checkpoints" / "model.safetensors"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(DATA)
+    code, out, _ = loom("models", "get", "http://127.0.0.1:1/model.safetensors", "--sha256", SHA)
+    assert (code, out) == (0, f"{path}  6.8 KiB  (was already there)\n")
+
+
+def test_a_file_with_that_name_and_other_content_stays(loom, home, site):
+    path = home / "models" / "checkpoints" / "model.safetensors"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"mine")
+    code, _, err = loom("models", "get", f"{site}/model.safetensors", "--sha256", SHA)
+    assert (code, err.partition(":")[0], path.read_bytes()) == (2, "bad_file", b"mine")
+
+
+# list
+
+
+def test_models_are_listed_with_what_is_known(loom, home):
+    path = home / "models" / "vae" / "model.safetensors"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(DATA)
+    os.utime(path, (0, 0))  # the hashes of files that are seconds old are not kept
+    assert row(loom("models")[1]) == ["vae", "model.safetensors", "6.8", "KiB"]
+    assert row(loom("models", "list", "--hash")[1]) == ["vae", "model.safetensors", "6.8", "KiB", SHA]
+    assert row(loom("models")[1])[-1] == SHA
+
+
+def test_a_link_out_of_the_models_hides_nothing_else(loom, home, tmp_path):
+    (home / "models" / "vae").mkdir(parents=True)
+    (tmp_path / "far.safetensors").write_bytes(DATA)
+    (home / "models" / "vae" / "link.safetensors").symlink_to(tmp_path / "far.safetensors")
+    (home / "models" / "vae" / "model.safetensors").write_bytes(DATA)
+    code, out, _ = loom("models", "list", "--hash")
+    assert (code, row(out)[1], "link.safetensors" in out) == (0, "model.safetensors", False)
+
+
+def row(out):
+    return next(line.split() for line in out.splitlines() if line.startswith("vae "))
+
+
+# add
+
+
+@pytest.mark.parametrize("kind", ["nothing", "file"])
+def test_only_a_folder_is_added(loom, home, tmp_path, kind):
+    if kind == "file":
+        (tmp_path / "place").write_text("x")
+    code, _, err = loom("models", "add", tmp_path / "place")
+    assert (code, err.partition(":")[0], (home / "latentloom.toml").exists()) == (2, "missing_file", False)
+
+
+def test_a_folder_is_added_and_the_default_stays(loom, home, tmp_path):
+    (tmp_path / "more" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "more" / "checkpoints" / "a.safetensors").write_bytes(b"a")
+    code, out, _ = loom("models", "add", tmp_path / "more")
+    toml = home / "latentloom.toml"
+    assert (code, out) == (0, f"{tmp_path / 'more'} is now a model folder in {toml}\n")
+    assert toml.read_text() == f'models = ["{home / "models"}", "{tmp_path / "more"}"]\n'
+    assert "a.safetensors" in loom("models")[1]
+
+
+def test_adding_twice_changes_nothing(loom, home, tmp_path):
+    (tmp_path / "more").mkdir()
+    loom("models", "add", tmp_path / "more")
+    before = (home / "latentloom.toml").read_text()
+    code, out, _ = loom("models", "add", tmp_path / "more")
+    assert (code, "was already" in out, (home / "latentloom.toml").read_text()) == (0, True, before)
+
+
+def test_a_broken_settings_file_is_not_touched(loom, home, tmp_path):
+    home.mkdir()
+    (home / "latentloom.toml").write_text("models = [")
+    code, _, err = loom("models", "add", tmp_path)
+    assert (code, err.partition(":")[0]) == (2, "bad_setting")
+    assert (home / "latentloom.toml").read_text() == "models = ["
+
+
+def test_a_variable_that_wins_is_named(loom, home, tmp_path, monkeypatch):
+    monkeypatch.setenv("LATENTLOOM_MODELS", str(tmp_path))
+    code, _, err = loom("models", "add", tmp_path)
+    assert (code, err.splitlines()[0]) == (
+        2,
+        "bad_setting: LATENTLOOM_MODELS is set and goes before the settings file",
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("", 'models = ["a"]\n'),
+        ("# mine\ndtype = 'fp32'\n", "# mine\ndtype = 'fp32'\nmodels = [\"a\"]\n"),
+        ("dtype = 'fp32'", "dtype = 'fp32'\nmodels = [\"a\"]\n"),
+        ("models = ['x']  # why\nsalt = 'models = []'\n", "models = [\"a\"]  # why\nsalt = 'models = []'\n"),
+        ("models = [\n  'x]', # a ]\n  'y',\n]\n", 'models = ["a"]\n'),
+        ("salt = '''\nmodels = []'''\nmodels = ['x']\n", "salt = '''\nmodels = []'''\nmodels = [\"a\"]\n"),
+        ("[table]\nx = 1\n", 'models = ["a"]\n[table]\nx = 1\n'),
+    ],
+)
+def test_one_key_is_set_and_the_rest_stays(before, after):
+    assert with_list(before, "models", ["a"]) == after
+
+
+def test_what_cannot_be_edited_safely_is_refused():
+    with pytest.raises(SettingsError, match=r"set models = \[\"a\"\] in it yourself"):
+        with_list('"mo\\u0064els" = ["x"]', "models", ["a"])

@@ -1,0 +1,184 @@
+import pytest
+
+TEXT = {"say": ("toy/Text", {"text": "hello"}), "more": ("toy/Join", {"names": [{"node": "say", "output": "value"}]})}
+
+
+@pytest.fixture
+def chain(workflow):
+    return workflow(TEXT, [("text", "say", "text")], [("said", "more", "value")])
+
+
+def rows(out):
+    return [line.split(maxsplit=3) for line in out.splitlines()[1:]]
+
+
+# validate
+
+
+def test_every_problem_of_a_document_is_named(loom, workflow):
+    nodes = {"a": ("toy/Texxt", {}), "b": ("toy/Text", {"text": 5, "lout": True}), "c": ("toy/Join", {})}
+    code, out, err = loom("validate", workflow(nodes, outputs=[("o", "b", "vale")]))
+    assert (code, out) == (2, "")
+    assert [line.partition(":")[0] for line in err.splitlines()] == [
+        "unknown_node_type",
+        "unknown_input",
+        "wrong_type",
+        "missing_input",
+        "unknown_output",
+        "5 problems",
+    ]
+
+
+def test_a_document_that_is_none(loom, tmp_path):
+    (tmp_path / "x.json").write_text('{"format": 5}')
+    code, _, err = loom("validate", tmp_path / "x.json")
+    assert (code, err.partition(":")[0]) == (2, "unknown_format")
+
+
+def test_a_valid_document(loom, chain):
+    assert loom("validate", chain) == (0, "toy: 2 nodes, no problems\n", "")
+
+
+def test_a_value_is_validated_with_the_document(loom, chain):
+    assert loom("validate", chain, "--set", "say.loud=5")[0] == 2
+    assert loom("validate", chain, "--text", "x")[0] == 0
+
+
+# explain
+
+
+def test_explain_tells_what_changed(loom, chain):
+    assert [row[2] for row in rows(loom("explain", chain)[1])] == ["run", "unknown"]
+    loom("run", chain)
+    assert [row[2] for row in rows(loom("explain", chain)[1])] == ["hit", "hit"]
+    assert rows(loom("explain", chain, "--text", "new")[1]) == [
+        ["say", "toy/Text", "run", "changed: input 'text'"],
+        ["more", "toy/Join", "unknown", "unknown until 'say' ran"],
+    ]
+
+
+def test_explain_of_a_bad_workflow_is_2(loom, workflow):
+    assert loom("explain", workflow({"a": ("toy/Nothing", {})}))[0] == 2
+
+
+# nodes
+
+
+def test_nodes_are_listed_by_category(loom):
+    code, out, _ = loom("nodes", "list", "--category", "numbers")
+    assert (code, out.splitlines()[1:]) == (0, ["toy/Numbers  numbers   Give the inputs as text.  toy-nodes 1.0"])
+    assert "toy/Numbers" in loom("nodes")[1]
+
+
+def test_an_unknown_category_offers_the_nearest(loom):
+    code, _, err = loom("nodes", "list", "--category", "number")
+    assert (code, err.partition(":")[0], "Did you mean 'numbers'?" in err) == (2, "unknown_name", True)
+
+
+def test_a_node_type_is_shown_with_bounds_and_help(loom):
+    code, out, _ = loom("nodes", "show", "toy/Numbers")
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    assert code == 0
+    assert lines[:3] == ["toy/Numbers, version 1, pure, from toy-nodes 1.0", "", "Give the inputs as text."]
+    assert "count INT 3 0..100 How many." in lines
+    assert "mode up|down 'up'" in lines
+    assert lines[-1] == "value STRING"
+
+
+def test_an_unknown_node_type_offers_the_nearest(loom):
+    code, _, err = loom("nodes", "show", "toy/Nmbers")
+    assert (code, err) == (2, "unknown_name: there is no node type 'toy/Nmbers'. Did you mean 'toy/Numbers'?\n")
+
+
+# plugins
+
+
+def test_plugins_are_listed_with_their_faults(loom, torn):
+    code, out, err = loom("plugins")
+    found = {line.split()[0]: " ".join(line.split()) for line in out.splitlines()[1:]}
+    assert (code, err) == (0, "")
+    assert found["toy"].startswith("toy toy-nodes 1.0 loaded 10 ")
+    assert found["torn"].startswith("torn torn-nodes 2.0 failed 0 ")
+    assert found["torn"].endswith("No module named 'a_module_that_nobody_has' a_module_that_nobody_has")
+
+
+def test_a_trace_is_printed_on_demand(loom, torn):
+    code, out, _ = loom("plugins", "--trace", "torn")
+    assert code == 0
+    assert out.startswith("Traceback (most recent call last):")
+    assert "import a_module_that_nobody_has" in out
+    assert loom("plugins", "--trace", "toy")[1].startswith("the plugin 'toy' has not failed: ")
+    assert loom("plugins", "--trace", "ton")[0] == 2
+
+
+# doctor
+
+
+def test_doctor_finds_a_sound_installation(loom, home):
+    code, out, _ = loom("doctor")
+    assert code == 0, out
+    subjects = {line.split(maxsplit=1)[1].partition(":")[0] for line in out.splitlines() if line.startswith("ok")}
+    assert subjects >= {
+        "Python",
+        "PyTorch",
+        "settings",
+        "device",
+        "dtype",
+        "data",
+        "input",
+        "output",
+        "cache",
+        "plugins",
+    }
+
+
+def test_doctor_names_a_plugin_that_failed_and_what_to_install(loom, torn):
+    code, out, _ = loom("doctor")
+    assert code == 1
+    lines = out.splitlines()
+    place = next(n for n, line in enumerate(lines) if line.startswith("broken"))
+    assert lines[place] == (
+        "broken  plugin: torn (torn-nodes 2.0): ModuleNotFoundError: No module named 'a_module_that_nobody_has'"
+    )
+    assert lines[place + 1] == "        tip: pip install a_module_that_nobody_has"
+
+
+def test_doctor_survives_a_broken_settings_file(loom, home):
+    home.mkdir()
+    (home / "latentloom.toml").write_text("dtype = 'fp8'")
+    code, out, _ = loom("doctor")
+    assert (code, "broken  settings: the setting 'dtype' cannot be used" in out) == (1, True)
+    assert f"tip: mend {home / 'latentloom.toml'}" in out
+
+
+def test_doctor_names_a_device_that_is_not_there(loom, monkeypatch):
+    monkeypatch.setenv("LATENTLOOM_DEVICE", "cuda:63")
+    code, out, _ = loom("doctor")
+    assert (code, "broken  device: there is no device 'cuda:63'" in out) == (1, True)
+
+
+def test_doctor_names_a_folder_that_cannot_be_written(loom, monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("x")
+    monkeypatch.setenv("LATENTLOOM_OUTPUT", str(tmp_path / "file" / "out"))
+    code, out, _ = loom("doctor")
+    assert (code, f"broken  output: {tmp_path / 'file' / 'out'}: Not a directory" in out) == (1, True)
+
+
+# the whole
+
+
+def test_without_a_command_the_help_is_shown(loom):
+    code, out, err = loom()
+    assert code == 2
+    assert "Usage: loom [OPTIONS] COMMAND [ARGS]..." in out + err
+
+
+def test_an_unknown_command_offers_the_nearest(loom):
+    code, _, err = loom("rum")
+    assert (code, "Did you mean 'run'?" in err) == (2, True)
+
+
+def test_the_version(loom):
+    from importlib.metadata import version
+
+    assert loom("--version") == (0, f"latentloom {version('latentloom')}\n", "")
