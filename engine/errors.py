@@ -82,12 +82,6 @@ class MutationError(NodeError):
     code = "input_mutated"
 
 
-class OutOfMemory(NodeError):
-    """A node needed more memory than the device can give."""
-
-    code = "out_of_memory"
-
-
 class Cancelled(LoomError):
     """The run was cancelled; what had finished stays in the cache."""
 
