@@ -13,6 +13,7 @@ T = TypeVar("T")
 Table = Literal["results", "fields"]
 Notice = Callable[[str, str], None]
 BATCH = 4096  # rows that may wait for a commit
+PATIENCE = 30.0  # seconds to wait for other processes
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS results (key TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS fields (key TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
@@ -131,8 +132,8 @@ class Index:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             path = self._folder / "cache.db"
             fresh = not path.exists()
-            connection = sqlite3.connect(path, timeout=30, check_same_thread=False)
-            connection.execute("PRAGMA journal_mode = WAL")
+            connection = sqlite3.connect(path, timeout=PATIENCE, check_same_thread=False)
+            _enter_wal(connection)
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.executescript(_SCHEMA)
             self._connection = connection
@@ -172,3 +173,16 @@ class Index:
         if code not in self._told:
             self._told.add(code)
             self._notice(code, message)
+
+
+def _enter_wal(connection: sqlite3.Connection) -> None:
+    """Switch to write-ahead logging. SQLite itself does not wait where several processes switch a new file at once."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+        time.sleep(0.005)

@@ -5,6 +5,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from latentloom.engine.cache import Cache, Item, Result
 from latentloom.engine.disk import DiskStore
 from latentloom.engine.events import Event, NodeWarning
 from latentloom.engine.failpoints import POINTS
+from latentloom.engine.index import Index
 from latentloom.engine.keys import literal_digest
 from latentloom.engine.types import PortType
 
@@ -252,6 +254,33 @@ def test_two_processes_share_a_cache(tmp_path: Path) -> None:
         assert one.communicate() == ("0.75\n", "")
     run(tmp_path)
     assert ran() == []
+
+
+OPENING = """
+import sys, time
+from pathlib import Path
+from latentloom.engine.index import Index
+name, home, start = sys.argv[1], Path(sys.argv[2]), float(sys.argv[3])
+for attempt in range(20):
+    time.sleep(max(0, start + attempt * 0.1 - time.time()))
+    index = Index(home / f"{attempt}", home / f"{attempt}" / "blobs", lambda code, message: print(message))
+    index.put_text("results", name, name)
+    index.commit()
+    index.close()
+"""
+
+
+def test_several_processes_may_open_a_new_cache_at_once(tmp_path: Path) -> None:
+    start = str(time.time() + 2)  # all are up by then, or come later and meet less often
+    command = [sys.executable, "-c", OPENING]
+    running = [
+        subprocess.Popen([*command, name, str(tmp_path), start], stdout=subprocess.PIPE, text=True) for name in "abcd"
+    ]
+    assert [one.communicate()[0] for one in running] == [""] * 4
+    for attempt in range(20):
+        index = Index(tmp_path / f"{attempt}", tmp_path / f"{attempt}" / "blobs", lambda code, message: None)
+        assert [index.text("results", name) for name in "abcd"] == list("abcd")
+        index.close()
 
 
 # Housekeeping
