@@ -38,10 +38,10 @@ class DiffusersFolder:
             "preview": _is_small(path / "vae"),
         }
 
-    def load(self, paths: Sequence[Path], info: Mapping[str, Any], dtype: Any, device: str) -> Any:
+    def load(self, paths: Sequence[Path], info: Mapping[str, Any]) -> Any:
         """The part of the folder that info["component"] names: "unet", "vae" or "clip"."""
         try:
-            return _LOADERS[info["component"]](paths[0], dtype, device)
+            return _LOADERS[info["component"]](paths[0])
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             raise FileError(
                 f"the {info['component']} of '{paths[0].name}' cannot be loaded: {error}",
@@ -65,35 +65,31 @@ def _json(path: Path) -> Any:
         raise FileError(f"'{path.parent.name}/{path.name}' of the model cannot be read: {error}") from None
 
 
-def _unet(path: Path, dtype: Any, device: str) -> Any:
+def _unet(path: Path) -> Any:
     from diffusers import UNet2DConditionModel
 
-    return _diffusers(UNet2DConditionModel, path / "unet", dtype, device)
+    return _diffusers(UNet2DConditionModel, path / "unet")
 
 
-def _vae(path: Path, dtype: Any, device: str) -> Any:
+def _vae(path: Path) -> Any:
     from diffusers import AutoencoderKL
 
-    return _diffusers(AutoencoderKL, path / "vae", dtype, device)
+    return _diffusers(AutoencoderKL, path / "vae")
 
 
-def _diffusers(cls: Any, path: Path, dtype: Any, device: str) -> Any:
-    model = cls.from_pretrained(
-        path, local_files_only=True, use_safetensors=True, torch_dtype=dtype, low_cpu_mem_usage=False
-    )
-    return model.to(device).eval()
+def _diffusers(cls: Any, path: Path) -> Any:
+    model = cls.from_pretrained(path, local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False)
+    return model.eval()
 
 
-def _clip(path: Path, dtype: Any, device: str) -> TextEncoder:
+def _clip(path: Path) -> TextEncoder:
     from transformers import CLIPTextModel, CLIPTokenizer
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # runs have progress of their own
-    model = CLIPTextModel.from_pretrained(
-        path / "text_encoder", local_files_only=True, use_safetensors=True, dtype=dtype
-    )
+    model = CLIPTextModel.from_pretrained(path / "text_encoder", local_files_only=True, use_safetensors=True)
     tokenizer = CLIPTokenizer.from_pretrained(path / "tokenizer", local_files_only=True)
-    return TextEncoder(model.to(device).eval(), tokenizer)
+    return TextEncoder(model.eval(), tokenizer)
 
 
 _LOADERS = {"unet": _unet, "vae": _vae, "clip": _clip}
