@@ -1,5 +1,6 @@
 """The entry point of `loom`: parses, dispatches, and turns every error into a message and an exit code."""
 
+import os
 import sys
 from collections.abc import Sequence
 from itertools import takewhile
@@ -14,6 +15,8 @@ UsageError: type[Exception] = typer.BadParameter.__base__  # type: ignore[assign
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. The exit code: 0 done, 2 invalid, 3 failed, 130 cancelled; verify and doctor also know 1."""
     args = list(sys.argv[1:] if argv is None else argv)
+    # OpenMP's threads spin while they wait for each other: on a busy machine steps then take ten times as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported; workers inherit it
     try:
         code = typer.main.get_command(app).main(args=args, prog_name="loom", standalone_mode=False)
         return code if isinstance(code, int) else 0

@@ -8,8 +8,7 @@ import pytest
 
 from latentloom.engine.environment import accelerators
 
-# Small models gain nothing from threads, and threads that wait for each other crawl on a busy machine.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # small models gain nothing from more
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -46,17 +46,17 @@ def save(session: Session, pixels: np.ndarray, path: Path) -> Path:
 
 @pytest.mark.parametrize("name", [name for name, _, _ in SAMPLERS])
 def test_every_sampler_makes_the_picture_that_was_asked_for(session: Session, name: str) -> None:
-    pictures = session.run("txt2img", prompt=PROMPT, sampler=name, seed=10, batch=4, cfg=5.0, steps=20)["image"].numpy()
+    pictures = session.run("txt2img", prompt=PROMPT, sampler=name, seed=10, batch=4, steps=20)["image"].numpy()
     assert sum(is_red_circle(pixels) for pixels in pictures) >= 3
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_every_schedule_makes_the_picture_that_was_asked_for(session: Session, name: str) -> None:
     # linear_quadratic spends half of its steps on the first 2.5 % of the noise, so it needs more of them
-    steps, least = (60, 2) if name == "linear_quadratic" else (20, 3)
-    inputs = {"prompt": PROMPT, "schedule": name, "seed": 10, "batch": 4, "cfg": 5.0, "steps": steps}
+    steps = 60 if name == "linear_quadratic" else 20
+    inputs = {"prompt": PROMPT, "schedule": name, "seed": 10, "batch": 4, "steps": steps}
     pictures = session.run("txt2img", **inputs)["image"].numpy()
-    assert sum(is_red_circle(pixels) for pixels in pictures) >= least
+    assert sum(is_red_circle(pixels) for pixels in pictures) >= 3
 
 
 def test_a_short_prompt_is_enough(session: Session) -> None:
@@ -72,6 +72,13 @@ def test_no_strength_keeps_the_picture_and_full_strength_follows_the_prompt(sess
     made = read(picture(session, "img2img", image=path, prompt=wanted, strength=1.0, seed=3))
     assert [(o.colour, o.shape) for o in kept.objects] == [("red", "circle")]
     assert [(o.colour, o.shape) for o in made.objects] == [("blue", "square")]
+
+
+def test_little_strength_keeps_what_is_there_whatever_the_prompt(session: Session, tmp_path: Path) -> None:
+    path = save(session, picture(session, prompt=PROMPT, seed=10), tmp_path / "circle.png")
+    wanted = "a large blue square in the center on a white background"
+    made = picture(session, "img2img", image=path, prompt=wanted, strength=0.1, seed=3)
+    assert [(o.colour, o.shape) for o in read(made).objects] == [("red", "circle")]
 
 
 def test_inpainting_changes_only_the_mask(session: Session, tmp_path: Path) -> None:
