@@ -28,4 +28,5 @@ def register(registry: Registration) -> None:
         registry.node(*module.NODES)
     register_samplers(registry)
     registry.model_kind("diffusers", "latentloom.nodes.diffusers_folder:DiffusersFolder")
+    registry.model_kind("single_file", "latentloom.nodes.single_file:SingleFile")
     registry.models("models/checkpoints", "latentloom.nodes", "embedded")

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from latentloom.engine import Conditioning, Context, Image, Latent, Model, Seed, Source, node
 from latentloom.engine.errors import BadValueError
+from latentloom.nodes.fitting import check_fit
 from latentloom.nodes.loaders import vae_beside
 from latentloom.nodes.vae import decode
 
@@ -97,10 +98,11 @@ def ksampler_advanced(
 
 def table_of(model: Model) -> Tensor:
     """The model's sigmas, ascending, one for each timestep that it was trained on."""
-    from latentloom.nodes.diffusion import scaled_linear_table
+    from latentloom.nodes.diffusion import scaled_linear_table, zero_snr_table
 
     start, end, count = model.info["betas"]
-    return scaled_linear_table(start, end, count)
+    table = scaled_linear_table(start, end, count)
+    return zero_snr_table(table) if model.info.get("zero_snr") else table
 
 
 def sigmas_of(ctx: Context, model: Model, sampler: str, schedule: str, steps: int, denoise: float) -> Tensor:
@@ -133,6 +135,7 @@ def sample_latent(
     if len(plan.sigmas) < 2:
         return latent
     check_channels(model, latent)
+    check_fit(model, positive, negative)
     _check_entries(positive, negative)
     scale, table = model.info["scaling_factor"], table_of(model)
     noise = first_noise(latent.shape, plan.seed, plan.noise_rule) if plan.add_noise else torch.zeros(latent.shape)

@@ -13,7 +13,13 @@ from latentloom.nodes.diffusion.prediction import (
     timestep_of,
 )
 from latentloom.nodes.diffusion.sampler import Denoised, NoiseKind, Report, Sample, Sampler, StepNoise
-from latentloom.nodes.diffusion.schedules import Schedule, builtin_schedules, scaled_linear_table, sigmas_for
+from latentloom.nodes.diffusion.schedules import (
+    Schedule,
+    builtin_schedules,
+    scaled_linear_table,
+    sigmas_for,
+    zero_snr_table,
+)
 
 __all__ = [
     "Condition",
@@ -42,4 +48,5 @@ __all__ = [
     "step_noise",
     "step_seed",
     "timestep_of",
+    "zero_snr_table",
 ]
