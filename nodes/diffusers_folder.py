@@ -11,7 +11,7 @@ from typing import Any
 from latentloom.engine.errors import FileError
 from latentloom.nodes.checkpoints.building import build_encoder, diffusers_pieces
 from latentloom.nodes.checkpoints.configs import UNetShape
-from latentloom.nodes.checkpoints.facts import FAMILIES, SMALL_BYTES, clip_facts, unet_facts
+from latentloom.nodes.checkpoints.facts import FAMILIES, SMALL_BYTES, about, clip_facts, unet_facts
 from latentloom.nodes.checkpoints.header import read_header
 from latentloom.nodes.checkpoints.parts import NAMES, find_text
 from latentloom.nodes.checkpoints.pieces import Piece, Weights, assemble
@@ -35,11 +35,12 @@ class DiffusersFolder:
             return None
         unet, vae = _json(path / "unet/config.json"), _json(path / "vae/config.json")
         downscale = 2 ** (len(vae["block_out_channels"]) - 1)
-        return {
+        found = {
             "unet": _unet_facts(path, unet, vae, downscale),
             "vae": {"downscale": downscale, "channels": vae["latent_channels"]},
             "clip": _clip_facts(path),
         }
+        return {**found, "about": f"{about(found)} (folder)"}
 
     def load(self, paths: Sequence[Path], info: Mapping[str, Any], dtype: Any, device: str) -> Any:
         """The part of the folder that info["component"] names: "unet", "vae" or "clip"."""

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from latentloom.engine import Clip, Context, FileIdentity, Model, ModelFile, Source, Vae, node
 from latentloom.engine.errors import BadValueError, FileError
-from latentloom.nodes.checkpoints.facts import clip_facts
+from latentloom.nodes.checkpoints.facts import PARTS, clip_facts
 
 Prediction = Annotated[
     Literal["auto", "epsilon", "v", "sample"],
@@ -17,7 +17,6 @@ ZeroSnr = Annotated[
     Literal["auto", "yes", "no"],
     Field(description="Whether training ended in pure noise (zero terminal SNR); auto = what the file says."),
 ]
-PARTS = {"unet": "UNet", "clip": "CLIP text encoder", "vae": "VAE"}
 
 
 class Checkpoint(NamedTuple):

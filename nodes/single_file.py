@@ -10,7 +10,7 @@ from typing import Any
 from latentloom.engine.errors import FileError
 from latentloom.nodes.checkpoints.building import build_encoder, build_unet, build_vae
 from latentloom.nodes.checkpoints.configs import native_size
-from latentloom.nodes.checkpoints.facts import FAMILIES, SMALL_BYTES, clip_facts, unet_facts
+from latentloom.nodes.checkpoints.facts import FAMILIES, SMALL_BYTES, about, clip_facts, unet_facts
 from latentloom.nodes.checkpoints.header import Header, read_header
 from latentloom.nodes.checkpoints.parts import UNetPart, VaePart, find_text, find_unet, find_vae
 from latentloom.nodes.checkpoints.pieces import Weights
@@ -39,7 +39,7 @@ class SingleFile:
             found["clip"] = clip_facts(
                 [part.name for part in text], [part.shape.width for part in text], last.projection or last.width
             )
-        return found or None
+        return {**found, "about": about(found)} if found else None
 
     def load(self, paths: Sequence[Path], info: Mapping[str, Any], dtype: Any, device: str) -> Any:
         """The part that info["component"] names; a "clip" may come from two files."""

@@ -8,6 +8,7 @@ from latentloom.nodes.checkpoints.configs import UNetShape
 BETAS = (0.00085, 0.012, 1000)
 SMALL_BYTES = 16 * 2**20  # of a VAE that decodes a preview in less time than a step takes
 TITLES = {"sd1": "SD 1.x", "sd2": "SD 2.x", "sdxl": "SDXL", "refiner": "SDXL refiner"}
+PARTS = {"unet": "UNet", "clip": "text encoder", "vae": "VAE"}
 FAMILIES = {"l": "sd1", "h": "sd2", "g": "refiner", "lg": "sdxl"}  # by the names of text encoders
 
 
@@ -38,6 +39,14 @@ def unet_facts(
         "time_ids": shape.time_ids,
         "preview": preview,
     }
+
+
+def about(facts: Mapping[str, Any]) -> str:
+    """What a file with these facts is, in a few words."""
+    family = facts.get("unet", facts.get("clip", {})).get("family", "")
+    parts = [title for part, title in PARTS.items() if part in facts]
+    what = "checkpoint" if len(parts) == len(PARTS) else " and ".join(parts)
+    return f"{TITLES[family]} {what}" if family else what
 
 
 def clip_facts(names: Sequence[str], widths: Sequence[int], pooled: int) -> Mapping[str, Any]:

@@ -156,8 +156,7 @@ def test_a_file_that_lacks_parts_is_no_checkpoint(session: Session, models: Path
     nodes["nodes"]["load"] = {"type": "LoadCheckpoint", "inputs": {"checkpoint": "u.safetensors"}}
     problem = fault(session, nodes)
     assert (
-        problem.message
-        == "LoadCheckpoint: 'u.safetensors' is no whole checkpoint: it has no CLIP text encoder and no VAE"
+        problem.message == "LoadCheckpoint: 'u.safetensors' is no whole checkpoint: it has no text encoder and no VAE"
     )
     assert (problem.node, problem.got) == ("load", "UNet")
 
