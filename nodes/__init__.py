@@ -19,14 +19,28 @@ _TYPES: tuple[tuple[type[Value], str, str], ...] = (
 @hookimpl
 def register(registry: Registration) -> None:
     """Register the built-in port types, node types, samplers, schedules, model kinds and models."""
-    from latentloom.nodes import conditioning, grid, image, latents, loaders, mask, primitives, sampling, study, vae
+    from latentloom.nodes import (
+        conditioning,
+        grid,
+        image,
+        latents,
+        loaders,
+        lora_nodes,
+        mask,
+        primitives,
+        sampling,
+        study,
+        vae,
+    )
     from latentloom.nodes.samplers import register_samplers
 
     for cls, colour, help in _TYPES:
         registry.type(cls, colour=colour, help=help)
-    for module in (loaders, conditioning, latents, sampling, vae, image, grid, mask, primitives, study):
+    for module in (loaders, lora_nodes, conditioning, latents, sampling, vae, image, grid, mask, primitives, study):
         registry.node(*module.NODES)
     register_samplers(registry)
     registry.model_kind("diffusers", "latentloom.nodes.diffusers_folder:DiffusersFolder")
     registry.model_kind("single_file", "latentloom.nodes.single_file:SingleFile")
+    registry.model_kind("lora", "latentloom.nodes.lora.kind:LoraFile")
+    registry.patch("lora", "latentloom.nodes.lora.patch:apply_lora")
     registry.models("models/checkpoints", "latentloom.nodes", "embedded")
