@@ -15,7 +15,11 @@ LOAD = {
     "nodes": {"load": {"type": "LoadCheckpoint", "inputs": {"checkpoint": "tiny"}}},
     "outputs": [{"name": name, "from": {"node": "load", "output": name}} for name in ("model", "clip", "vae")],
 }
-BY_NAME = {"ImageCrop": {"width": 4, "height": 4}, "MaskFromAlpha": {"image": Image(np.full((1, 4, 4, 4), 0.5))}}
+BY_NAME = {
+    "LoadCLIP": {"second": None},
+    "ImageCrop": {"width": 4, "height": 4},
+    "MaskFromAlpha": {"image": Image(np.full((1, 4, 4, 4), 0.5))},
+}
 
 
 @pytest.fixture
@@ -25,11 +29,13 @@ def bench(session: Session, tiny_models: Path, tmp_path: Path) -> Bench:
     by_kind = {value.kind: value for value in loaded.values()}
     by_kind["CONDITIONING"] = Conditioning([Cond(Array(np.zeros((1, 77, 32))))])
     by_kind["MODEL_FILE"] = session.engine.catalog.identify("models/checkpoints", "tiny")
+    lora = session.engine.catalog.identify("models/loras", "tiny.safetensors")
     samples = {
         node.spec.type: {
             **{port.name: by_kind[port.kind] for port in node.spec.inputs if port.kind in by_kind},
             **{port.name: 2 for port in node.spec.inputs if port.name == "steps"},
             **BY_NAME.get(node.spec.type, {}),
+            **({"lora": lora} if "lora" in node.spec.by_name else {}),
         }
         for node in session.engine.registry.nodes.values()
     }
