@@ -21,12 +21,14 @@ def register(registry: Registration) -> None:
     """Register the built-in port types, node types, samplers, schedules, model kinds and models."""
     from latentloom.nodes import (
         conditioning,
+        controlnet_nodes,
         grid,
         image,
         latents,
         loaders,
         lora_nodes,
         mask,
+        preprocessors,
         primitives,
         sampling,
         study,
@@ -36,11 +38,26 @@ def register(registry: Registration) -> None:
 
     for cls, colour, help in _TYPES:
         registry.type(cls, colour=colour, help=help)
-    for module in (loaders, lora_nodes, conditioning, latents, sampling, vae, image, grid, mask, primitives, study):
+    for module in (
+        loaders,
+        lora_nodes,
+        conditioning,
+        controlnet_nodes,
+        latents,
+        sampling,
+        vae,
+        image,
+        grid,
+        mask,
+        preprocessors,
+        primitives,
+        study,
+    ):
         registry.node(*module.NODES)
     register_samplers(registry)
     registry.model_kind("diffusers", "latentloom.nodes.diffusers_folder:DiffusersFolder")
     registry.model_kind("single_file", "latentloom.nodes.single_file:SingleFile")
+    registry.model_kind("controlnet", "latentloom.nodes.controlnet_kind:ControlNetKind")
     registry.model_kind("lora", "latentloom.nodes.lora.kind:LoraFile")
     registry.patch("lora", "latentloom.nodes.lora.patch:apply_lora")
     registry.models("models/checkpoints", "latentloom.nodes", "embedded")

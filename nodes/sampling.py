@@ -10,6 +10,7 @@ from pydantic import Field
 
 from latentloom.engine import Conditioning, Context, Image, Latent, Model, Seed, Source, node
 from latentloom.engine.errors import BadValueError
+from latentloom.nodes.controls import Controls
 from latentloom.nodes.fitting import check_fit
 from latentloom.nodes.loaders import vae_beside
 from latentloom.nodes.vae import decode
@@ -139,11 +140,13 @@ def sample_latent(
     _check_entries(positive, negative)
     scale, table = model.info["scaling_factor"], table_of(model)
     noise = first_noise(latent.shape, plan.seed, plan.noise_rule) if plan.add_noise else torch.zeros(latent.shape)
-    with ctx.load(model) as (unet,):
+    controls = Controls(model, (positive, negative))
+    with ctx.load(model, *controls.handles) as (unet, *nets):
+        controls.loaded(nets)
         device = unet.device
         start = (latent.tensor() * scale).to(device)
         noise = noise.to(device)
-        denoised = _denoised(unet, model, positive, negative, plan.cfg, table)
+        denoised = _denoised(unet, model, positive, negative, plan.cfg, table, controls, latent)
         mask = _mask(latent, device)
         if mask is not None:
             denoised = masked(denoised, mask, start, noise)
@@ -175,18 +178,31 @@ def _check_entries(*conditionings: Conditioning) -> None:
 
 
 def _denoised(
-    unet: Any, model: Model, positive: Conditioning, negative: Conditioning, cfg: float, table: Tensor
+    unet: Any,
+    model: Model,
+    positive: Conditioning,
+    negative: Conditioning,
+    cfg: float,
+    table: Tensor,
+    controls: Controls,
+    latent: Latent,
 ) -> Callable[[Tensor, Tensor], Tensor]:
     from latentloom.nodes.diffusion import guided, prediction
 
     dtype, device = unet.dtype, unet.device  # diffusers looks through all weights for these
 
-    def network(x: Tensor, timestep: Tensor, *, context: Tensor) -> Tensor:
-        output: Tensor = unet(x.to(dtype), timestep, encoder_hidden_states=context, return_dict=False)[0]
+    def network(x: Tensor, timestep: Tensor, *, context: Tensor, **control: Tensor) -> Tensor:
+        x = x.to(dtype)
+        residuals = controls.residuals(x, timestep, context, control)
+        output: Tensor = unet(x, timestep, encoder_hidden_states=context, return_dict=False, **residuals)[0]
         return output
 
-    conditions = [{"context": found.entries[0].embedding.tensor().to(device, dtype)} for found in (positive, negative)]
-    return guided(prediction(network, model.info["prediction"], table), *conditions, cfg)
+    def condition(found: Conditioning) -> dict[str, Tensor]:
+        context = found.entries[0].embedding.tensor().to(device, dtype)
+        return {"context": context, **controls.inputs(found.entries[0], latent.shape, latent.downscale, context)}
+
+    predict = prediction(network, model.info["prediction"], table)
+    return guided(predict, condition(positive), condition(negative), cfg)
 
 
 def _mask(latent: Latent, device: Any) -> Tensor | None:
