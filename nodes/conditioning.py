@@ -26,7 +26,8 @@ def clip_encode(
     import torch
 
     with ctx.load(clip) as (encoder,):
-        tokenizer, model = encoder.tokenizer, encoder.model
+        (first,) = encoder.encoders
+        tokenizer = first.tokenizer
         _warn(ctx, tokenizer, text)
         tokens = tokenizer(
             text,
@@ -36,8 +37,8 @@ def clip_encode(
             return_tensors="pt",
         ).input_ids
         with torch.no_grad():
-            found = model(tokens.to(model.device))
-    return Conditioning([Cond(Array(found.last_hidden_state), arrays={"pooled": Array(found.pooler_output)})])
+            hidden, pooled = first.encode(tokens)
+    return Conditioning([Cond(Array(hidden), arrays={"pooled": Array(pooled)})])
 
 
 def _warn(ctx: Context, tokenizer: Any, text: str) -> None:

@@ -2,19 +2,11 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from latentloom.engine.errors import FileError
-
-
-@dataclass(frozen=True)
-class TextEncoder:
-    """A CLIP text encoder with its tokenizer."""
-
-    model: Any
-    tokenizer: Any
+from latentloom.nodes.text_encoder import Encoder, TextEncoder
 
 
 class DiffusersFolder:
@@ -93,7 +85,7 @@ def _clip(path: Path, dtype: Any, device: str) -> TextEncoder:
         path / "text_encoder", local_files_only=True, use_safetensors=True, dtype=dtype
     )
     tokenizer = CLIPTokenizer.from_pretrained(path / "tokenizer", local_files_only=True)
-    return TextEncoder(model.to(device).eval(), tokenizer)
+    return TextEncoder((Encoder("l", model.to(device).eval(), tokenizer),))
 
 
 _LOADERS = {"unet": _unet, "vae": _vae, "clip": _clip}

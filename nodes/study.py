@@ -184,7 +184,7 @@ def token_table(
 ) -> Tokens:
     """Show a prompt as the text encoder reads it: its tokens, their numbers, and whether the model knows the word."""
     with ctx.load(clip) as (encoder,):
-        rows, note = _tokens(encoder.tokenizer, text)
+        rows, note = _tokens(encoder.encoders[0].tokenizer, text)
     return Tokens(Image(table(HEADING, rows, note)), as_text(HEADING, rows, note))
 
 
