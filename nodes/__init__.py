@@ -19,12 +19,29 @@ _TYPES: tuple[tuple[type[Value], str, str], ...] = (
 @hookimpl
 def register(registry: Registration) -> None:
     """Register the built-in port types, node types, samplers, schedules, model kinds and models."""
-    from latentloom.nodes import conditioning, grid, image, latents, loaders, mask, primitives, sampling, study, vae
+    from latentloom.nodes import (
+        composition,
+        conditioning,
+        grid,
+        image,
+        latents,
+        loaders,
+        mask,
+        mask_shapes,
+        primitives,
+        sampling,
+        study,
+        vae,
+    )
     from latentloom.nodes.samplers import register_samplers
 
     for cls, colour, help in _TYPES:
         registry.type(cls, colour=colour, help=help)
-    for module in (loaders, conditioning, latents, sampling, vae, image, grid, mask, primitives, study):
+    parts = (
+        *(loaders, conditioning, composition, latents, sampling, vae),
+        *(image, grid, mask, mask_shapes, primitives, study),
+    )
+    for module in parts:
         registry.node(*module.NODES)
     register_samplers(registry)
     registry.model_kind("diffusers", "latentloom.nodes.diffusers_folder:DiffusersFolder")

@@ -15,8 +15,8 @@ from latentloom.nodes.limits import check_size
 from latentloom.nodes.plot import Scale, plot
 from latentloom.nodes.sampling import (
     Cfg,
+    NoiseRule,
     Plan,
-    Rule,
     SamplerName,
     ScheduleName,
     Steps,
@@ -147,7 +147,7 @@ def ksampler_steps(
     denoise: Annotated[
         float, Field(ge=0, le=1, description="1 = from pure noise; less keeps more of the latent.")
     ] = 1.0,
-    noise_rule: Rule = "per_item",
+    noise_rule: NoiseRule = "per_item",
 ) -> SampledSteps:
     """Sample as KSampler does, and show what the model saw and what it took for the picture at chosen steps.
 

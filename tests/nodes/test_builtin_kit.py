@@ -27,7 +27,11 @@ def bench(session: Session, tiny_models: Path, tmp_path: Path) -> Bench:
     by_kind["MODEL_FILE"] = session.engine.catalog.identify("models/checkpoints", "tiny")
     samples = {
         node.spec.type: {
-            **{port.name: by_kind[port.kind] for port in node.spec.inputs if port.kind in by_kind},
+            **{
+                port.name: [by_kind[port.kind]] if port.is_list else by_kind[port.kind]
+                for port in node.spec.inputs
+                if port.kind in by_kind
+            },
             **{port.name: 2 for port in node.spec.inputs if port.name == "steps"},
             **BY_NAME.get(node.spec.type, {}),
         }
