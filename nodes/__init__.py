@@ -18,31 +18,48 @@ _TYPES: tuple[tuple[type[Value], str, str], ...] = (
 
 @hookimpl
 def register(registry: Registration) -> None:
-    """Register the built-in port types, node types, samplers, schedules, model kinds and models."""
+    """Register the built-in port types, node types, samplers, schedules, patches, model kinds and models."""
     from latentloom.nodes import (
         composition,
         conditioning,
+        custom_sampling,
         grid,
+        guidance,
         image,
         latents,
         loaders,
         mask,
         mask_shapes,
+        noise,
         primitives,
+        prompt_to_prompt,
         sampling,
         study,
         vae,
     )
+    from latentloom.nodes.patches import register_patches
     from latentloom.nodes.samplers import register_samplers
 
     for cls, colour, help in _TYPES:
         registry.type(cls, colour=colour, help=help)
     parts = (
-        *(loaders, conditioning, composition, latents, sampling, vae),
+        *(
+            loaders,
+            conditioning,
+            composition,
+            guidance,
+            latents,
+            noise,
+            sampling,
+            custom_sampling,
+            prompt_to_prompt,
+            vae,
+        ),
         *(image, grid, mask, mask_shapes, primitives, study),
     )
     for module in parts:
         registry.node(*module.NODES)
     register_samplers(registry)
+    register_patches(registry)
     registry.model_kind("diffusers", "latentloom.nodes.diffusers_folder:DiffusersFolder")
     registry.models("models/checkpoints", "latentloom.nodes", "embedded")

@@ -114,7 +114,8 @@ class EntryMaker:
     dtype: Any
 
     def __call__(self, conditioning: Conditioning) -> tuple[Entry, ...]:
-        """The entries of a conditioning."""
+        """The entries of a conditioning. Raises BadValueError for one that does not fit."""
+        check_conditioning(self.model, self.latent, conditioning)
         return tuple(self._entry(found) for found in conditioning.entries)
 
     def _entry(self, found: Cond) -> Entry:

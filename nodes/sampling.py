@@ -12,6 +12,7 @@ from latentloom.engine import Conditioning, Context, Image, Latent, Model, Seed,
 from latentloom.engine.errors import BadValueError
 from latentloom.nodes.conditions import EntryMaker, check_conditioning
 from latentloom.nodes.loaders import vae_beside
+from latentloom.nodes.noise import NoiseRule, check_noise
 from latentloom.nodes.steering import Steering, divided
 from latentloom.nodes.vae import decode
 
@@ -26,10 +27,7 @@ Cfg = Annotated[
 ]
 SamplerName = Annotated[str, Source("samplers"), Field(description="The method that goes from noise to picture.")]
 ScheduleName = Annotated[str, Source("schedules"), Field(description="How much noise is left at each step.")]
-NoiseRule = Annotated[
-    Literal["per_item", "comfyui"],
-    Field(description="per_item: picture i of a batch is that of seed + i. comfyui: noise as ComfyUI draws it."),
-]
+Denoise = Annotated[float, Field(ge=0, le=1, description="1 = from pure noise; less keeps more of the latent.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +57,7 @@ def ksampler(
     cfg: Cfg = 7.0,
     sampler: SamplerName = "dpmpp_2m",
     schedule: ScheduleName = "karras",
-    denoise: Annotated[
-        float, Field(ge=0, le=1, description="1 = from pure noise; less keeps more of the latent.")
-    ] = 1.0,
+    denoise: Denoise = 1.0,
     noise_rule: NoiseRule = "per_item",
     noise: Latent | None = None,
 ) -> Latent:
@@ -176,12 +172,7 @@ def _first_noise(latent: Latent, plan: Plan) -> Tensor:
         return torch.zeros(latent.shape)
     if plan.noise is None:
         return first_noise(latent.shape, plan.seed, plan.noise_rule)
-    if plan.noise.shape[1:] != latent.shape[1:] or plan.noise.shape[0] not in (1, latent.shape[0]):
-        raise BadValueError(
-            "the noise has another size than the latent",
-            expected=str(list(latent.shape)),
-            got=str(list(plan.noise.shape)),
-        )
+    check_noise(latent, plan.noise)
     return plan.noise.tensor().expand(latent.shape)
 
 

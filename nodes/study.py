@@ -12,10 +12,11 @@ from latentloom.engine.errors import BadValueError
 from latentloom.nodes.conditioning import PromptGrammar
 from latentloom.nodes.grid import image_grid
 from latentloom.nodes.limits import check_size
+from latentloom.nodes.noise import NoiseRule
 from latentloom.nodes.plot import Scale, plot
 from latentloom.nodes.sampling import (
     Cfg,
-    NoiseRule,
+    Denoise,
     Plan,
     SamplerName,
     ScheduleName,
@@ -144,9 +145,7 @@ def ksampler_steps(
     cfg: Cfg = 7.0,
     sampler: SamplerName = "dpmpp_2m",
     schedule: ScheduleName = "karras",
-    denoise: Annotated[
-        float, Field(ge=0, le=1, description="1 = from pure noise; less keeps more of the latent.")
-    ] = 1.0,
+    denoise: Denoise = 1.0,
     noise_rule: NoiseRule = "per_item",
 ) -> SampledSteps:
     """Sample as KSampler does, and show what the model saw and what it took for the picture at chosen steps.

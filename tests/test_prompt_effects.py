@@ -72,3 +72,38 @@ def test_each_half_follows_the_prompt_that_rules_it(session: Session) -> None:
     assert seen[("red", "circle")] >= BATCH - 2
     assert seen[("green", "square")] >= BATCH - 2
     assert seen[("blue", "square")] + seen[("yellow", "circle")] <= 1
+
+
+def edited(session: Session, source: str, edit: str, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures of a prompt, and what an edited one makes of them."""
+    values = {"source": source, "edited": edit, "cfg": 2.0, "seed": 10, "steps": 12}
+    settings = {
+        Target("empty", "batch"): BATCH,
+        Target("pair", "cross"): share,
+        Target("pair", "self_attention"): share / 2,
+    }
+    held = session.run_job(session.prepare("prompt-to-prompt", values, settings, ["source", "edited"]))
+    return held.outputs["source"].numpy(), held.outputs["edited"].numpy()
+
+
+def in_place(sources: np.ndarray, edits: np.ndarray) -> list[Any]:
+    """The object of each edit that stands where the only object of its source stands, on the same background."""
+    kept = []
+    for before, after in zip(map(DETECTOR.read, sources), map(DETECTOR.read, edits), strict=True):
+        if before.background == after.background and len(before.objects) == len(after.objects) == 1:
+            (old,), (new,) = before.objects, after.objects
+            if abs(old.x - new.x) < 8 and abs(old.y - new.y) < 8:
+                kept.append(new)
+    return kept
+
+
+@pytest.mark.parametrize(
+    ("source", "edit"),
+    [("a blue circle", "a purple circle"), ("a red circle", "a red square")],
+    ids=["colour", "shape"],
+)
+def test_prompt_to_prompt_changes_the_word_and_keeps_the_layout(session: Session, source: str, edit: str) -> None:
+    _, colour, shape = edit.split()
+    held, free = (in_place(*edited(session, source, edit, share)) for share in (0.8, 0.0))
+    assert sum((o.colour, o.shape) == (colour, shape) for o in held) >= BATCH - 2
+    assert len(held) >= len(free)

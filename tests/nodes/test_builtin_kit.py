@@ -15,7 +15,12 @@ LOAD = {
     "nodes": {"load": {"type": "LoadCheckpoint", "inputs": {"checkpoint": "tiny"}}},
     "outputs": [{"name": name, "from": {"node": "load", "output": name}} for name in ("model", "clip", "vae")],
 }
-BY_NAME = {"ImageCrop": {"width": 4, "height": 4}, "MaskFromAlpha": {"image": Image(np.full((1, 4, 4, 4), 0.5))}}
+BY_NAME = {
+    "ImageCrop": {"width": 4, "height": 4},
+    "MaskFromAlpha": {"image": Image(np.full((1, 4, 4, 4), 0.5))},
+    "SampleCustom": {"sigmas": [2.0, 1.0, 0.0]},
+    "SplitSigmas": {"sigmas": [2.0, 1.0, 0.0], "step": 1},
+}
 
 
 @pytest.fixture
