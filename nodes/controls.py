@@ -63,7 +63,7 @@ class Controls:
         for entry in (entry for conditioning in conditionings for entry in conditioning.entries):
             self._slots += [slot for slot in _slots(entry) if slot not in self._slots]
         self.handles = [ControlNet.join(record["handle"], []) for _, record in self._slots]
-        self._steps = model.info["betas"][2]
+        self._model = model
         self._controls: list[Control] = []
         for handle in self.handles:
             _check_family(model, handle)
@@ -83,6 +83,12 @@ class Controls:
         size = (latent[2] * downscale, latent[3] * downscale)
         found = {}
         for slot in _slots(entry):
+            if slot not in self._slots:
+                raise BadValueError(
+                    "a further conditioning has a ControlNet of its own",
+                    expected="the ControlNets of positive and negative, or none",
+                    got=slot[1]["handle"]["files"][0][0],
+                )
             number = self._slots.index(slot)
             for part in ("image", "mask"):
                 array = entry.arrays.get(f"control.{slot[0]}.{part}")
@@ -97,7 +103,7 @@ class Controls:
 
         `inputs` is what `inputs` gave, stacked to x's batch; `more` goes to the ControlNets (added_cond_kwargs).
         """
-        done = 1 - int(timestep.flatten()[0]) / (self._steps - 1)
+        done = 1 - int(timestep.flatten()[0]) / (self._model.info["betas"][2] - 1)
         down: list[Tensor] = []
         middle: Tensor | None = None
         for number, control in enumerate(self._controls):

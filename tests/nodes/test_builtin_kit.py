@@ -19,6 +19,8 @@ BY_NAME = {
     "LoadCLIP": {"second": None},
     "ImageCrop": {"width": 4, "height": 4},
     "MaskFromAlpha": {"image": Image(np.full((1, 4, 4, 4), 0.5))},
+    "SampleCustom": {"sigmas": [2.0, 1.0, 0.0]},
+    "SplitSigmas": {"sigmas": [2.0, 1.0, 0.0], "step": 1},
 }
 
 
@@ -36,7 +38,11 @@ def bench(session: Session, tiny_models: Path, tmp_path: Path) -> Bench:
     by_kind["CONTROLNET"] = ControlNet("controlnet", [by_port["controlnet"].identity], {"component": "controlnet"})
     samples = {
         node.spec.type: {
-            **{port.name: by_kind[port.kind] for port in node.spec.inputs if port.kind in by_kind},
+            **{
+                port.name: [by_kind[port.kind]] if port.is_list else by_kind[port.kind]
+                for port in node.spec.inputs
+                if port.kind in by_kind
+            },
             **{port.name: 2 for port in node.spec.inputs if port.name == "steps"},
             **BY_NAME.get(node.spec.type, {}),
             **{
