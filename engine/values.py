@@ -256,11 +256,9 @@ class Conditioning(Value):
 
 def _without_names(entry: Mapping[str, Any]) -> dict[str, Any]:
     """An entry's JSON with each control's handle by its essence."""
-    controls = entry["extra"].get("controls")
-    if not controls:
-        return dict(entry)
+    controls = entry["extra"].get("controls", [])
     bare = [{**control, "handle": ControlNet.join(control["handle"], ()).essence()} for control in controls]
-    return {**entry, "extra": {**entry["extra"], "controls": bare}}
+    return {**entry, "extra": {**entry["extra"], "controls": bare}} if bare else dict(entry)
 
 
 @dataclass(frozen=True, slots=True)

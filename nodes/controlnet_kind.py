@@ -40,7 +40,7 @@ class ControlNetKind:
         facts = {"family": part.shape.family, "context": part.shape.context, "pooled": part.shape.pooled}
         return {"controlnet": facts, "about": f"{TITLES[part.shape.family]} ControlNet"}
 
-    def load(self, paths: Sequence[Path], info: Mapping[str, Any], dtype: Any, device: str) -> Any:
+    def load(self, paths: Sequence[Path], info: Mapping[str, Any]) -> Any:
         """A diffusers ControlNetModel."""
         from diffusers import ControlNetModel
 
@@ -60,7 +60,7 @@ class ControlNetKind:
         def build() -> Any:
             return ControlNetModel.from_config(config) if config else ControlNetModel(**arguments)
 
-        return assemble(build, pieces, Weights(file), dtype, device, "ControlNet")
+        return assemble(build, pieces, Weights(file), "ControlNet")
 
 
 def _weights_file(path: Path) -> Path | None:

@@ -61,7 +61,7 @@ def session(tmp_path: Path, models: Path) -> Iterator[Session]:
 
 
 def loaded(path: Path) -> Any:
-    return ControlNetKind().load([path], {"component": "controlnet"}, torch.float32, "cpu")
+    return ControlNetKind().load([path], {"component": "controlnet"})
 
 
 def distance(found: Any, expected: Any) -> float:
