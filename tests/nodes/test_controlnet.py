@@ -170,6 +170,33 @@ def test_the_three_layouts_give_one_picture(session: Session) -> None:
     assert torch.equal(latent(session, {}, net="folder"), first)
 
 
+def test_an_area_sees_its_part_of_the_picture(session: Session) -> None:
+    nodes = document({})
+    area = {"x": 0, "y": 0, "width": 32, "height": 64}
+    joined = {"conditionings": [wire("area", "conditioning"), wire("positive", "conditioning")]}
+    nodes["nodes"]["area"] = {
+        "type": "ConditioningArea",
+        "inputs": {"conditioning": wire("apply0", "positive"), **area},
+    }
+    nodes["nodes"]["both"] = {"type": "ConditioningCombine", "inputs": joined}
+    nodes["nodes"]["sample"]["inputs"]["positive"] = wire("both", "conditioning")
+    found = torch.tensor(session.run(nodes)["out"].numpy())
+    assert torch.isfinite(found).all()
+    assert distance(found, latent(session)) > 1e-3
+
+
+def test_sdxl_samples_with_its_controlnet(session: Session, models: Path) -> None:
+    path = models / "checkpoints" / "sdxl.safetensors"
+    if not path.exists():
+        write_checkpoint(path, "sdxl_tiny", dtype=torch.float32)
+    plain, controlled = document(), document({}, net="xl.safetensors")
+    for nodes in (plain, controlled):
+        nodes["nodes"]["load"]["inputs"]["checkpoint"] = "sdxl.safetensors"
+    first, second = (torch.tensor(session.run(nodes)["out"].numpy()) for nodes in (plain, controlled))
+    assert torch.isfinite(second).all()
+    assert distance(second, first) > 1e-3
+
+
 def fault(session: Session, nodes: dict[str, Any]) -> Any:
     with pytest.raises(NodeError) as caught:
         session.run(nodes)
