@@ -38,6 +38,7 @@ def register(registry: Registration) -> None:
         prompt_to_prompt,
         sampling,
         study,
+        upscale_nodes,
         vae,
     )
     from latentloom.nodes.patches import register_patches
@@ -60,7 +61,7 @@ def register(registry: Registration) -> None:
             prompt_to_prompt,
             vae,
         ),
-        *(image, grid, mask, mask_shapes, preprocessors, primitives, study),
+        *(image, grid, mask, mask_shapes, preprocessors, primitives, study, upscale_nodes),
     )
     for module in parts:
         registry.node(*module.NODES)
@@ -70,5 +71,6 @@ def register(registry: Registration) -> None:
     registry.model_kind("single_file", "latentloom.nodes.single_file:SingleFile")
     registry.model_kind("controlnet", "latentloom.nodes.controlnet_kind:ControlNetKind")
     registry.model_kind("lora", "latentloom.nodes.lora.kind:LoraFile")
+    registry.model_kind("upscaler", "latentloom.nodes.upscale.kind:UpscalerKind")
     registry.patch("lora", "latentloom.nodes.lora.patch:apply_lora")
     registry.models("models/checkpoints", "latentloom.nodes", "embedded")

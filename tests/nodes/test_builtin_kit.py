@@ -23,6 +23,8 @@ BY_NAME = {
     "SplitSigmas": {"sigmas": [2.0, 1.0, 0.0], "step": 1},
 }
 
+SOURCES = {"lora": "models/loras", "controlnet": "models/controlnet", "upscaler": "models/upscale_models"}
+
 
 @pytest.fixture
 def bench(session: Session, tiny_models: Path, tmp_path: Path) -> Bench:
@@ -31,10 +33,7 @@ def bench(session: Session, tiny_models: Path, tmp_path: Path) -> Bench:
     by_kind = {value.kind: value for value in loaded.values()}
     by_kind["CONDITIONING"] = Conditioning([Cond(Array(np.zeros((1, 77, 32))))])
     by_kind["MODEL_FILE"] = session.engine.catalog.identify("models/checkpoints", "tiny")
-    by_port = {
-        name: session.engine.catalog.identify(source, "tiny.safetensors")
-        for name, source in (("lora", "models/loras"), ("controlnet", "models/controlnet"))
-    }
+    by_port = {name: session.engine.catalog.identify(source, "tiny.safetensors") for name, source in SOURCES.items()}
     by_kind["CONTROLNET"] = ControlNet("controlnet", [by_port["controlnet"].identity], {"component": "controlnet"})
     samples = {
         node.spec.type: {
