@@ -14,8 +14,20 @@ from latentloom.engine.partial import partial_path, sweep
 from latentloom.engine.values import InputFile, ModelFile
 
 SUFFIXES = (".safetensors",)
+MODEL_FOLDER = frozenset({"model_index.json", "config.json"})  # a folder with one of these is one model
 MAX_NAME, MAX_PART = 1000, 255
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+FOLDERS = {  # what a source is called by others: ComfyUI first, then AUTOMATIC1111
+    "checkpoints": ("checkpoints", "Stable-diffusion"),
+    "loras": ("loras", "Lora", "LyCORIS"),
+    "vae": ("vae", "VAE"),
+    "unet": ("unet", "diffusion_models"),
+    "clip": ("clip", "text_encoders"),
+    "controlnet": ("controlnet", "ControlNet"),
+    "embeddings": ("embeddings",),
+    "upscale_models": ("upscale_models", "ESRGAN", "RealESRGAN"),
+}
+_SOURCE_OF = {folder: source for source, folders in FOLDERS.items() for folder in folders}
 _HASH = re.compile(r"(?P<name>.*)@sha256:(?P<hash>[0-9a-f]{64})\Z", re.DOTALL)
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -70,7 +82,7 @@ class Catalog:
             return self._find_hash(source, match["name"], match["hash"])
         for root in self._roots(source):
             path = safe_join(root, name)
-            if path.is_file() or (path / "model_index.json").is_file():
+            if path.is_file() or any((path / name).is_file() for name in MODEL_FOLDER):
                 return Found(name, path)
         raise self._missing(source, name)
 
@@ -117,12 +129,16 @@ class Catalog:
     def _roots(self, source: str) -> list[Path]:
         if source == "input":
             return [self._input]
-        own = [root / source.removeprefix("models/") for root in self._models]
-        return own + [folder for of, folder in self._packaged if of == source]
+        name = source.removeprefix("models/")
+        folders = FOLDERS.get(name, (name,))
+        own = [base / folder for root in self._models for base in _bases(root) for folder in folders]
+        there = [path for path in own if path.is_dir()] or [root / name for root in self._models]
+        return there + [folder for of, folder in self._packaged if of == source]
 
     def model_sources(self) -> list[str]:
         """Every source that has a folder: "models/checkpoints", ..."""
-        folders = {item.name for root in self._models if root.is_dir() for item in root.iterdir() if item.is_dir()}
+        bases = [base for root in self._models if root.is_dir() for base in _bases(root)]
+        folders = {_SOURCE_OF.get(name, name) for base in bases for name in _model_folders(base)}
         return sorted({f"models/{folder}" for folder in folders} | {source for source, _ in self._packaged})
 
     def files(self, source: str) -> list[Found]:
@@ -157,12 +173,25 @@ class Catalog:
         )
 
 
+def _bases(root: Path) -> list[Path]:
+    """Where a model folder holds its folders: in itself; for a whole installation of ComfyUI or AUTOMATIC1111 in its
+    `models` too.
+    """
+    return [root / "models", root] if (root / "models").is_dir() else [root]
+
+
+def _model_folders(base: Path) -> list[str]:
+    """The folders of models in a base. A whole installation holds many others, so there only known names count."""
+    names = [item.name for item in base.iterdir() if item.is_dir()]
+    return [name for name in names if name in _SOURCE_OF] if "models" in names else names
+
+
 def _listed(root: Path, suffixes: tuple[str, ...]) -> list[str]:
     """Names below root: files with one of the suffixes, and diffusers folders as one name."""
     found = []
     for folder, folders, files in os.walk(root):
         here = Path(folder)
-        if "model_index.json" in files:
+        if not MODEL_FOLDER.isdisjoint(files):
             found.append(here.relative_to(root).as_posix())
             folders.clear()
             continue

@@ -176,6 +176,15 @@ class Engine:
         """Per node that computes with models, where their weights would be. Runs the nodes that name models."""
         return memory_plan(job.checked, lambda checked: self.run(Job(job.workflow, checked)).outputs, self.models)
 
+    def recognise(self, path: Path) -> tuple[str, dict[str, Any]] | None:
+        """The model kind of a file or folder and what it knows of it, or None. Raises FileError for a broken one."""
+        for name, extension in self.registry.extensions("model_kind").items():
+            info = extension.load()().recognise(path)
+            if info is not None:
+                code = {} if extension.distribution.builtin else {"code": extension.distribution.code}
+                return name, {**info, **code}
+        return None
+
     def close(self) -> None:
         """Let go of files and models."""
         self.models.evict_all()
@@ -218,12 +227,7 @@ class _RunServices:
         return self._engine.registry.extension(kind, name).info
 
     def recognise(self, file: ModelFile) -> tuple[str, dict[str, Any]] | None:
-        for name, extension in self._engine.registry.extensions("model_kind").items():
-            info = extension.load()().recognise(Path(file.path))
-            if info is not None:
-                code = {} if extension.distribution.builtin else {"code": extension.distribution.code}
-                return name, {**info, **code}
-        return None
+        return self._engine.recognise(Path(file.path))
 
     def save(self, node: str, kind: str, data: Any, name_template: str, fields: Mapping[str, Any]) -> str:
         item = int(fields.get("item", 0))

@@ -18,14 +18,59 @@ _TYPES: tuple[tuple[type[Value], str, str], ...] = (
 
 @hookimpl
 def register(registry: Registration) -> None:
-    """Register the built-in port types, node types, samplers, schedules, model kinds and models."""
-    from latentloom.nodes import conditioning, grid, image, latents, loaders, mask, primitives, sampling, study, vae
+    """Register the built-in port types, node types, samplers, schedules, patches, model kinds and models."""
+    from latentloom.nodes import (
+        composition,
+        conditioning,
+        controlnet_nodes,
+        custom_sampling,
+        grid,
+        guidance,
+        image,
+        latents,
+        loaders,
+        lora_nodes,
+        mask,
+        mask_shapes,
+        noise,
+        preprocessors,
+        primitives,
+        prompt_to_prompt,
+        sampling,
+        study,
+        upscale_nodes,
+        vae,
+    )
+    from latentloom.nodes.patches import register_patches
     from latentloom.nodes.samplers import register_samplers
 
     for cls, colour, help in _TYPES:
         registry.type(cls, colour=colour, help=help)
-    for module in (loaders, conditioning, latents, sampling, vae, image, grid, mask, primitives, study):
+    parts = (
+        *(
+            loaders,
+            lora_nodes,
+            conditioning,
+            composition,
+            controlnet_nodes,
+            guidance,
+            latents,
+            noise,
+            sampling,
+            custom_sampling,
+            prompt_to_prompt,
+            vae,
+        ),
+        *(image, grid, mask, mask_shapes, preprocessors, primitives, study, upscale_nodes),
+    )
+    for module in parts:
         registry.node(*module.NODES)
     register_samplers(registry)
+    register_patches(registry)
     registry.model_kind("diffusers", "latentloom.nodes.diffusers_folder:DiffusersFolder")
+    registry.model_kind("single_file", "latentloom.nodes.single_file:SingleFile")
+    registry.model_kind("controlnet", "latentloom.nodes.controlnet_kind:ControlNetKind")
+    registry.model_kind("lora", "latentloom.nodes.lora.kind:LoraFile")
+    registry.model_kind("upscaler", "latentloom.nodes.upscale.kind:UpscalerKind")
+    registry.patch("lora", "latentloom.nodes.lora.patch:apply_lora")
     registry.models("models/checkpoints", "latentloom.nodes", "embedded")

@@ -1,14 +1,20 @@
 """Nodes that turn text into conditioning."""
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from latentloom.engine import Array, Clip, Cond, Conditioning, Context, Text, node
+from latentloom.nodes.prompt_editing import Variant, variants
 
 SMALL_VOCABULARY = 2000
 WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")
+
+PromptGrammar = Annotated[
+    Literal["a1111", "comfyui", "plain"],
+    Field(description="Whose brackets and weights the prompt has; plain: a bracket is a bracket."),
+]
 
 
 @node("CLIPEncode", category="conditioning", device=True)
@@ -16,35 +22,43 @@ def clip_encode(
     ctx: Context,
     clip: Clip,
     text: Annotated[
-        Text, Field(description="What the picture shows, or for a negative prompt what it must not show.")
+        Text,
+        Field(max_length=20_000, description="What the picture shows, or for a negative prompt what it must not show."),
     ] = "",
+    grammar: PromptGrammar = "a1111",
+    clip_skip: Annotated[
+        int, Field(ge=1, le=24, description="1 reads the layer that the model was trained with, 2 the one before it.")
+    ] = 1,
+    steps: Annotated[
+        int, Field(ge=1, le=10_000, description="The sampler's steps; counts only where a prompt names one: [a:b:10].")
+    ] = 20,
 ) -> Conditioning:
     """Read a prompt with a checkpoint's text encoder.
 
-    What is beyond the encoder's length is left out, with a warning.
+    `(word:1.3)` and `[word]` weigh words, `[a:b:0.4]` and `[a|b]` change them while the picture is made, BREAK begins a
+    new part. Prompts of any length are read in parts as long as the encoder.
     """
-    import torch
+    from latentloom.nodes.embedding import embed
 
+    found = variants(text, steps) if grammar == "a1111" else (Variant(text),)
     with ctx.load(clip) as (encoder,):
-        tokenizer, model = encoder.tokenizer, encoder.model
-        _warn(ctx, tokenizer, text)
-        tokens = tokenizer(
-            text,
-            padding="max_length",
-            max_length=tokenizer.model_max_length,
-            truncation=True,
-            return_tensors="pt",
-        ).input_ids
-        with torch.no_grad():
-            found = model(tokens.to(model.device))
-    return Conditioning([Cond(Array(found.last_hidden_state), arrays={"pooled": Array(found.pooler_output)})])
+        _warn(ctx, encoder.encoders[0].tokenizer, text)
+        parts = {one.text: embed(encoder, one.text, grammar, clip_skip) for one in found}
+    arrays = {key: (Array(embedding), Array(pooled)) for key, (embedding, pooled) in parts.items()}
+    return Conditioning([Cond(arrays[one.text][0], _times(one), {"pooled": arrays[one.text][1]}) for one in found])
+
+
+def _times(variant: Variant) -> dict[str, Any]:
+    """What an entry says about when it counts; nothing for one that always does."""
+    found: dict[str, Any] = {}
+    if (variant.start, variant.end) != (0, 1):
+        found |= {"start": variant.start, "end": variant.end}
+    if variant.period > 1:
+        found |= {"turn": variant.turn, "period": variant.period}
+    return found
 
 
 def _warn(ctx: Context, tokenizer: Any, text: str) -> None:
-    length = len(tokenizer(text).input_ids)
-    if length > tokenizer.model_max_length:
-        most = tokenizer.model_max_length - 2
-        ctx.warn("text_truncated", f"the text has {length - 2} tokens; the model reads the first {most}")
     unknown = unknown_words(tokenizer, text)
     if unknown:
         words = ", ".join(f"'{word}'" for word in unknown[:8])

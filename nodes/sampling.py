@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -10,13 +10,17 @@ from pydantic import Field
 
 from latentloom.engine import Conditioning, Context, Image, Latent, Model, Seed, Source, node
 from latentloom.engine.errors import BadValueError
+from latentloom.nodes.conditions import EntryMaker, check_conditioning
+from latentloom.nodes.controls import Controls
 from latentloom.nodes.loaders import vae_beside
+from latentloom.nodes.noise import NoiseRule, check_noise
+from latentloom.nodes.steering import Steering, divided
 from latentloom.nodes.vae import decode
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from latentloom.nodes.diffusion import Report
+    from latentloom.nodes.diffusion import Denoised, Network, Report
 
 Steps = Annotated[int, Field(ge=1, le=10_000, description="How many steps from noise to picture.")]
 Cfg = Annotated[
@@ -24,10 +28,7 @@ Cfg = Annotated[
 ]
 SamplerName = Annotated[str, Source("samplers"), Field(description="The method that goes from noise to picture.")]
 ScheduleName = Annotated[str, Source("schedules"), Field(description="How much noise is left at each step.")]
-Rule = Annotated[
-    Literal["per_item", "comfyui"],
-    Field(description="per_item: picture i of a batch is that of seed + i. comfyui: noise as ComfyUI draws it."),
-]
+Denoise = Annotated[float, Field(ge=0, le=1, description="1 = from pure noise; less keeps more of the latent.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,9 @@ class Plan:
     noise_rule: Literal["per_item", "comfyui"]
     cfg: float
     add_noise: bool = True
+    noise: Latent | None = None  # instead of what the seed draws
+    first: int = 0  # of the steps of a longer run, which `total` counts
+    total: int | None = None
 
 
 @node("KSampler", category="sampling", device=True)
@@ -54,14 +58,17 @@ def ksampler(
     cfg: Cfg = 7.0,
     sampler: SamplerName = "dpmpp_2m",
     schedule: ScheduleName = "karras",
-    denoise: Annotated[
-        float, Field(ge=0, le=1, description="1 = from pure noise; less keeps more of the latent.")
-    ] = 1.0,
-    noise_rule: Rule = "per_item",
+    denoise: Denoise = 1.0,
+    noise_rule: NoiseRule = "per_item",
+    noise: Latent | None = None,
 ) -> Latent:
-    """Denoise a latent with a sampler and a schedule, guided by two conditionings (classifier-free guidance)."""
+    """Denoise a latent with a sampler and a schedule, guided by two conditionings (classifier-free guidance).
+
+    `noise` stands in for what the seed draws as the first noise.
+    """
     sigmas = sigmas_of(ctx, model, sampler, schedule, steps, denoise)
-    return sample_latent(ctx, model, positive, negative, latent, Plan(sampler, sigmas, seed, noise_rule, cfg))
+    plan = Plan(sampler, sigmas, seed, noise_rule, cfg, noise=noise)
+    return sample_latent(ctx, model, positive, negative, latent, plan)
 
 
 @node("KSamplerAdvanced", category="sampling", device=True)
@@ -82,25 +89,27 @@ def ksampler_advanced(
         int, Field(ge=0, le=10_000, description="Run up to this step; beyond steps: to the end.")
     ] = 10_000,
     leftover_noise: Annotated[bool, Field(description="Leave the noise of the steps that were not run.")] = False,
-    noise_rule: Rule = "per_item",
+    noise_rule: NoiseRule = "per_item",
+    noise: Latent | None = None,
 ) -> Latent:
     """Run some of a schedule's steps, so that several samplers or models can share one picture."""
     sigmas = sigmas_of(ctx, model, sampler, schedule, steps, 1.0)
+    total = len(sigmas) - 1
     if end_step < len(sigmas) - 1:
         sigmas = sigmas[: end_step + 1].clone()
         sigmas[-1] = sigmas[-1] if leftover_noise else 0
     sigmas = sigmas[start_step:]
-    return sample_latent(
-        ctx, model, positive, negative, latent, Plan(sampler, sigmas, seed, noise_rule, cfg, add_noise)
-    )
+    plan = Plan(sampler, sigmas, seed, noise_rule, cfg, add_noise, noise, start_step, total)
+    return sample_latent(ctx, model, positive, negative, latent, plan)
 
 
 def table_of(model: Model) -> Tensor:
     """The model's sigmas, ascending, one for each timestep that it was trained on."""
-    from latentloom.nodes.diffusion import scaled_linear_table
+    from latentloom.nodes.diffusion import scaled_linear_table, zero_snr_table
 
     start, end, count = model.info["betas"]
-    return scaled_linear_table(start, end, count)
+    table = scaled_linear_table(start, end, count)
+    return zero_snr_table(table) if model.info.get("zero_snr") else table
 
 
 def sigmas_of(ctx: Context, model: Model, sampler: str, schedule: str, steps: int, denoise: float) -> Tensor:
@@ -126,24 +135,25 @@ def sample_latent(
 
     `observe` is called once per step, with scaled tensors.
     """
-    import torch
-
-    from latentloom.nodes.diffusion import composite, first_noise, initial_latent, masked, step_noise
+    from latentloom.nodes.diffusion import composite, initial_latent, step_noise
 
     if len(plan.sigmas) < 2:
         return latent
     check_channels(model, latent)
-    _check_entries(positive, negative)
+    check_conditioning(model, latent, positive, negative)
+    noise = _first_noise(latent, plan)
     scale, table = model.info["scaling_factor"], table_of(model)
-    noise = first_noise(latent.shape, plan.seed, plan.noise_rule) if plan.add_noise else torch.zeros(latent.shape)
-    with ctx.load(model) as (unet,):
+    bare, patches = divided(ctx, model)
+    controls = Controls(model, (positive, negative))
+    with ctx.load(bare, *controls.handles) as (unet, *nets), ExitStack() as hooks:
+        controls.loaded(nets)
         device = unet.device
-        start = (latent.tensor() * scale).to(device)
-        noise = noise.to(device)
-        denoised = _denoised(unet, model, positive, negative, plan.cfg, table)
+        start, noise = (latent.tensor() * scale).to(device), noise.to(device)
+        steering = _steering(unet, model, positive, negative, latent, plan.cfg, controls, hooks)
+        for patch in patches:
+            ctx.lookup("patch", patch.kind)(steering, patch)
         mask = _mask(latent, device)
-        if mask is not None:
-            denoised = masked(denoised, mask, start, noise)
+        denoised = _denoised(steering, plan, mask, start, noise)
         x = initial_latent(noise, start, plan.sigmas[0], table[-1])
         kind = ctx.facts("sampler", plan.sampler).get("noise", "none")
         steps = step_noise(kind, latent.shape, plan.seed, plan.noise_rule, plan.sigmas, device=device)
@@ -151,8 +161,23 @@ def sample_latent(
         x = ctx.lookup("sampler", plan.sampler)(denoised, x, plan.sigmas, steps, report)
     found = x.cpu() / scale
     if mask is not None:
-        found = composite(found, mask.cpu(), latent.tensor())
+        last = mask if steering.repaint is None else (mask > 0).to(mask)
+        found = composite(found, last.cpu(), latent.tensor())
     return Latent(found, latent.noise_mask, downscale=latent.downscale)
+
+
+def _first_noise(latent: Latent, plan: Plan) -> Tensor:
+    """The noise that a run starts from, on the CPU."""
+    import torch
+
+    from latentloom.nodes.diffusion import first_noise
+
+    if not plan.add_noise:
+        return torch.zeros(latent.shape)
+    if plan.noise is None:
+        return first_noise(latent.shape, plan.seed, plan.noise_rule)
+    check_noise(latent, plan.noise)
+    return plan.noise.tensor().expand(latent.shape)
 
 
 def check_channels(model: Model, latent: Latent) -> None:
@@ -165,25 +190,63 @@ def check_channels(model: Model, latent: Latent) -> None:
         )
 
 
-def _check_entries(*conditionings: Conditioning) -> None:
-    for found in conditionings:
-        if len(found.entries) != 1:
-            raise BadValueError("the conditioning has several entries", expected="1", got=str(len(found.entries)))
+def _steering(
+    unet: Any,
+    model: Model,
+    positive: Conditioning,
+    negative: Conditioning,
+    latent: Latent,
+    cfg: float,
+    controls: Controls,
+    hooks: ExitStack,
+) -> Steering:
+    """Plain classifier-free guidance, for the patches to change."""
+    from latentloom.nodes.diffusion import Branch, classifier_free, prediction
+
+    entries = EntryMaker(model, latent, unet.device, unet.dtype, controls)
+    predict = prediction(_network(unet, controls), model.info["prediction"], table_of(model))
+    branches = {
+        name: Branch(entries(found), predict) for name, found in (("positive", positive), ("negative", negative))
+    }
+    return Steering(unet, predict, branches, classifier_free(cfg), cfg, entries, hooks)
 
 
-def _denoised(
-    unet: Any, model: Model, positive: Conditioning, negative: Conditioning, cfg: float, table: Tensor
-) -> Callable[[Tensor, Tensor], Tensor]:
-    from latentloom.nodes.diffusion import guided, prediction
+def _network(unet: Any, controls: Controls) -> Network:
+    """The one place where the network is called, with all that an entry tells it."""
+    import torch
 
-    dtype, device = unet.dtype, unet.device  # diffusers looks through all weights for these
+    dtype = unet.dtype  # diffusers looks through all weights for it
 
-    def network(x: Tensor, timestep: Tensor, *, context: Tensor) -> Tensor:
-        output: Tensor = unet(x.to(dtype), timestep, encoder_hidden_states=context, return_dict=False)[0]
+    def network(x: Tensor, timestep: Tensor, /, **condition: Tensor) -> Tensor:
+        x = x.to(dtype)
+        added = {name: condition[name] for name in ("text_embeds", "time_ids") if name in condition}
+        residuals = controls.residuals(x, timestep, condition["context"], condition, added_cond_kwargs=added or None)
+        if "concat" in condition:
+            x = torch.cat([x, condition["concat"]], dim=1)
+        output: Tensor = unet(
+            x,
+            timestep,
+            encoder_hidden_states=condition["context"],
+            added_cond_kwargs=added or None,
+            return_dict=False,
+            **residuals,
+        )[0]
         return output
 
-    conditions = [{"context": found.entries[0].embedding.tensor().to(device, dtype)} for found in (positive, negative)]
-    return guided(prediction(network, model.info["prediction"], table), *conditions, cfg)
+    return network
+
+
+def _denoised(steering: Steering, plan: Plan, mask: Tensor | None, start: Tensor, noise: Tensor) -> Denoised:
+    from latentloom.nodes.diffusion import Timeline, masked, steered
+
+    timeline = Timeline(plan.sigmas.tolist(), plan.first, plan.total)
+    denoised = steered(steering.branches, steering.rule, timeline)
+    repaint = steering.repaint
+    if mask is None:
+        return denoised
+    if repaint is None:
+        return masked(denoised, mask, start, noise)
+    return masked(denoised, lambda sigma: repaint(mask, timeline.at(sigma.item())), start, noise)
 
 
 def _mask(latent: Latent, device: Any) -> Tensor | None:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import numpy as np
 from pydantic import Field
 
 from latentloom.engine import Clip, Conditioning, Context, Image, Latent, Model, Seed, Text, node
 from latentloom.engine.errors import BadValueError
-from latentloom.nodes.conditioning import WORD, unknown_words
+from latentloom.nodes.conditioning import PromptGrammar
 from latentloom.nodes.grid import image_grid
 from latentloom.nodes.limits import check_size
+from latentloom.nodes.noise import NoiseRule
 from latentloom.nodes.plot import Scale, plot
 from latentloom.nodes.sampling import (
     Cfg,
+    Denoise,
     Plan,
-    Rule,
     SamplerName,
     ScheduleName,
     Steps,
@@ -25,14 +26,11 @@ from latentloom.nodes.sampling import (
     sigmas_of,
     table_of,
 )
-from latentloom.nodes.sheet import GREY
-from latentloom.nodes.table import Row, as_text, table
+from latentloom.nodes.table import as_text, table
+from latentloom.nodes.token_rows import token_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-HEADING = ("number", "token", "text", "known")
-UNKNOWN = "#c62828"
 
 
 class NoisedLatents(NamedTuple):
@@ -147,10 +145,8 @@ def ksampler_steps(
     cfg: Cfg = 7.0,
     sampler: SamplerName = "dpmpp_2m",
     schedule: ScheduleName = "karras",
-    denoise: Annotated[
-        float, Field(ge=0, le=1, description="1 = from pure noise; less keeps more of the latent.")
-    ] = 1.0,
-    noise_rule: Rule = "per_item",
+    denoise: Denoise = 1.0,
+    noise_rule: NoiseRule = "per_item",
 ) -> SampledSteps:
     """Sample as KSampler does, and show what the model saw and what it took for the picture at chosen steps.
 
@@ -180,41 +176,21 @@ def _batch(model: Model, latent: Latent, found: list[Tensor]) -> Latent:
 
 @node("TokenTable", category="study", device=True)
 def token_table(
-    ctx: Context, clip: Clip, text: Annotated[Text, Field(max_length=10_000, description="A prompt.")] = ""
+    ctx: Context,
+    clip: Clip,
+    text: Annotated[Text, Field(max_length=10_000, description="A prompt.")] = "",
+    grammar: PromptGrammar = "a1111",
+    steps: Annotated[
+        int, Field(ge=1, le=10_000, description="The sampler's steps; counts only where a prompt names one: [a:b:10].")
+    ] = 20,
 ) -> Tokens:
-    """Show a prompt as the text encoder reads it: its tokens, their numbers, and whether the model knows the word."""
+    """Show a prompt as the text encoder reads it: its tokens, their numbers and weights, and which words are known.
+
+    A prompt that changes with the steps is shown text after text.
+    """
     with ctx.load(clip) as (encoder,):
-        rows, note = _tokens(encoder.tokenizer, text)
-    return Tokens(Image(table(HEADING, rows, note)), as_text(HEADING, rows, note))
-
-
-def _tokens(tokenizer: Any, text: str) -> tuple[list[Row], str]:
-    """A row for each token that the model reads, and what becomes of the rest."""
-    found = tokenizer(text, return_offsets_mapping=True, verbose=False)
-    most, count = tokenizer.model_max_length, len(found.input_ids)
-    names = tokenizer.convert_ids_to_tokens(found.input_ids)
-    strange = _strange(tokenizer, text)
-    rows = [
-        _row(number, name, text[start:end], known=not any(a <= start < b for a, b in strange))
-        for number, name, (start, end) in zip(found.input_ids, names, found.offset_mapping, strict=True)
-    ]
-    if count > most:
-        return [*rows[: most - 1], rows[-1]], f"{count - most} more tokens are left out: the model reads {most}"
-    return rows, f"{count} of {most} tokens; the rest is padding"
-
-
-def _strange(tokenizer: Any, text: str) -> list[tuple[int, int]]:
-    """Where the words are that the model does not know."""
-    unknown = set(unknown_words(tokenizer, text))
-    return [match.span() for match in WORD.finditer(text) if match[0].lower() in unknown]
-
-
-def _row(number: int, name: str, piece: str, *, known: bool) -> Row:
-    if not piece:
-        return Row((str(number), name, "", ""), GREY)
-    if known:
-        return Row((str(number), name, piece, "yes"))
-    return Row((str(number), name, piece, "no"), UNKNOWN)
+        heading, rows, note = token_rows(encoder.encoders[0].tokenizer, text, grammar, steps)
+    return Tokens(Image(table(heading, rows, note)), as_text(heading, rows, note))
 
 
 NODES = (forward_noise, latent_channels, plot_schedules, ksampler_steps, token_table)

@@ -27,6 +27,8 @@ SIZES = {
     "img2img": (128, 128),
     "inpaint": (128, 128),
     "latent-channels": (552, 362),
+    "prompt-to-prompt": (280, 144),
+    "regions": (128, 128),
     "sampler-grid": (824, 482),
     "schedules": (900, 560),
     "seeds": (128, 128),

@@ -1,53 +1,91 @@
-"""What steers a prediction: classifier-free guidance and the mask of an inpainting.
+"""What steers a prediction: guidance rules, and the mask of an inpainting.
 
-They compose, inside out: masked(guided(prediction(network, ...), ...), ...) is what a sampler calls `denoised`.
+They compose, inside out: masked(steered(branches of prediction(network, ...), rule, ...), ...) is what a sampler calls
+`denoised`. A rule asks for the predictions that it compares, by branch, and makes one of them.
 """
+
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
-from latentloom.nodes.diffusion.prediction import Condition, Predict, batched, stacked
+from latentloom.nodes.diffusion.entries import Entry
+from latentloom.nodes.diffusion.evaluation import Branch, Evaluation
+from latentloom.nodes.diffusion.prediction import Condition, Predict
 from latentloom.nodes.diffusion.sampler import Denoised
+from latentloom.nodes.diffusion.timeline import Moment, Timeline
+
+
+class Call:
+    """One call of the denoiser, which a rule answers."""
+
+    def __init__(self, evaluation: Evaluation, x: Tensor, sigma: Tensor, moment: Moment) -> None:
+        self.x, self.sigma, self.moment = x, sigma, moment
+        self._evaluation = evaluation
+        self._known: dict[str, Tensor] = {}
+
+    def ask(self, *names: str) -> tuple[Tensor, ...]:
+        """The predictions of x0 of some branches, in as few forward passes as possible; known ones cost nothing."""
+        wanted = [name for name in names if name not in self._known]
+        if wanted:
+            self._known |= self._evaluation.ask(wanted, self.x, self.sigma, self.moment)
+        return tuple(self._known[name] for name in names)
+
+
+# What a rule is: it answers a call with one prediction of x0.
+Rule = Callable[[Call], Tensor]
+
+
+def classifier_free(cfg: float) -> Rule:
+    """Classifier-free guidance (Ho & Salimans 2022): uncond + cfg * (cond - uncond), where cfg is their w + 1.
+
+    At cfg 1 only "positive" is asked for, at cfg 0 only "negative".
+    """
+
+    def rule(call: Call) -> Tensor:
+        if cfg in (0, 1):
+            return call.ask("positive" if cfg == 1 else "negative")[0]
+        x0, x0_uncond = call.ask("positive", "negative")
+        return torch.lerp(x0_uncond, x0, cfg)
+
+    return rule
+
+
+def steered(branches: Mapping[str, Branch], rule: Rule, timeline: Timeline) -> Denoised:
+    """A denoiser that follows a rule."""
+    evaluation = Evaluation(branches)
+
+    def denoised(x: Tensor, sigma: Tensor) -> Tensor:
+        return rule(Call(evaluation, x, sigma, timeline.at(sigma.item())))
+
+    return denoised
 
 
 def guided(predict: Predict, positive: Condition, negative: Condition, cfg: float) -> Denoised:
-    """Classifier-free guidance (Ho & Salimans 2022): uncond + cfg * (cond - uncond), where cfg is their w + 1.
+    """Plain classifier-free guidance with one condition on each side, which count everywhere and always.
 
-    One forward of twice the batch, positive first; one plain forward of `positive` at cfg 1 and of `negative` at
-    cfg 0; two forwards where the conditions' shapes differ, as those of prompts of unlike length do.
+    One forward of twice the batch, positive first; two where the conditions' shapes do not fit together.
     """
-    if cfg in (0, 1):
-        return _conditioned(predict, positive if cfg == 1 else negative)
-    cond, uncond = _conditioned(predict, positive), _conditioned(predict, negative)
-
-    def denoised(x: Tensor, sigma: Tensor) -> Tensor:
-        condition = stacked([positive, negative], x.shape[0])
-        if condition is None:
-            return torch.lerp(uncond(x, sigma), cond(x, sigma), cfg)
-        x0, x0_uncond = predict(torch.cat([x, x]), sigma, condition).chunk(2)
-        return torch.lerp(x0_uncond, x0, cfg)
-
-    return denoised
+    branches = {
+        "positive": Branch((Entry(positive),), predict),
+        "negative": Branch((Entry(negative),), predict),
+    }
+    return steered(branches, classifier_free(cfg), Timeline([]))
 
 
-def _conditioned(predict: Predict, condition: Condition) -> Denoised:
-    def denoised(x: Tensor, sigma: Tensor) -> Tensor:
-        return predict(x, sigma, {name: batched(value, x.shape[0]) for name, value in condition.items()})
-
-    return denoised
-
-
-def masked(denoised: Denoised, mask: Tensor, latent: Tensor, noise: Tensor) -> Denoised:
+def masked(denoised: Denoised, mask: Tensor | Callable[[Tensor], Tensor], latent: Tensor, noise: Tensor) -> Denoised:
     """Inpainting in the manner of RePaint (Lugmayr et al. 2022) without resampling: 1 in `mask` = repaint, 0 = keep.
 
     Before each call what is kept becomes latent + noise * sigma, with the run's first noise; in the answer it is the
-    clean latent. `mask` broadcasts against x and may be soft. A sampler's last step may mix the two, so the run ends
-    with `composite(x, mask, latent)`, after which what is kept equals the latent bit for bit.
+    clean latent. `mask` broadcasts against x and may be soft, or is a function of sigma that gives one. A sampler's
+    last step may mix the two, so the run ends with `composite(x, mask, latent)`, after which what is kept equals the
+    latent bit for bit.
     """
 
     def kept(x: Tensor, sigma: Tensor) -> Tensor:
-        x = composite(x, mask, latent + noise * sigma.item())
-        return composite(denoised(x, sigma), mask, latent)
+        now = mask(sigma) if callable(mask) else mask
+        x = composite(x, now, latent + noise * sigma.item())
+        return composite(denoised(x, sigma), now, latent)
 
     return kept
 

@@ -4,7 +4,8 @@ A network sees x / sqrt(sigma^2 + 1), the variance-preserving x_t, and an intege
 epsilon (Ho et al. 2020), v (Salimans & Ho 2022, appendix D) or x0 itself.
 """
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Protocol
 
 import torch
@@ -64,17 +65,43 @@ def initial_latent(noise: Tensor, latent: Tensor, sigma0: Tensor | float, sigma_
     return noise * level + latent
 
 
-def stacked(conditions: list[Condition], batch: int) -> Condition | None:
-    """One condition for `batch` items under each of `conditions` in turn, or None if their tensors do not fit together.
+def fitted(conditions: Sequence[Condition]) -> list[Condition] | None:
+    """Conditions whose tensors have the same shapes but for the batch, or None if they cannot be brought to that.
 
-    A tensor whose leading dimension is 1 is repeated for the batch.
+    Embeddings "context" [B, T, D] of unlike length are repeated up to a common one, no more than twice the longest:
+    attention over repeated tokens gives the same answer.
     """
     names = conditions[0].keys()
     if any(condition.keys() != names for condition in conditions):
         return None
+    if "context" in names:
+        lengths = [condition["context"].shape[1] for condition in conditions]
+        common = math.lcm(*lengths)
+        if common > 2 * max(lengths):
+            return None
+        conditions = [_lengthened(condition, common) for condition in conditions]
     if any(len({condition[name].shape[1:] for condition in conditions}) > 1 for name in names):
         return None
-    return {name: torch.cat([batched(condition[name], batch) for condition in conditions]) for name in names}
+    return list(conditions)
+
+
+def _lengthened(condition: Condition, length: int) -> Condition:
+    context = condition["context"]
+    if context.shape[1] == length:
+        return condition
+    times = length // context.shape[1]
+    return {**condition, "context": torch.cat([context] * times, dim=1)}
+
+
+def stacked(conditions: Sequence[Condition], batch: int) -> Condition | None:
+    """One condition for `batch` items under each of `conditions` in turn, or None if their tensors do not fit together.
+
+    A tensor whose leading dimension is 1 is repeated for the batch.
+    """
+    found = fitted(conditions)
+    if found is None:
+        return None
+    return {name: torch.cat([batched(condition[name], batch) for condition in found]) for name in found[0]}
 
 
 def batched(value: Tensor, batch: int) -> Tensor:

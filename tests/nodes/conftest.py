@@ -11,11 +11,14 @@ from latentloom.engine.settings import load_settings
 
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of models with the random checkpoint "tiny": 4-channel latents, f = 8, 32-wide text encoder."""
+    """A folder with the random checkpoint "tiny": 4-channel latents, f = 8, 32-wide text encoder."""
     import torch
     from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+    from safetensors.torch import save_file
     from transformers import CLIPTextConfig, CLIPTextModel
 
+    from latentloom.nodes.upscale.networks import SRVGG
+    from latentloom.training.random_checkpoint import write_controlnet
     from latentloom.training.scenes import words
     from latentloom.training.tokenizer import load_tokenizer, write_tokenizer
 
@@ -59,6 +62,14 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder / "scheduler"
     )
     (folder / "model_index.json").write_text('{"unet": [], "vae": [], "text_encoder": []}')
+    for name in ("loras", "controlnet"):
+        (root / name).mkdir()
+    write_controlnet(root / "controlnet" / "tiny.safetensors", "sd1_tiny")
+    (root / "upscale_models").mkdir()
+    save_file(SRVGG(8, 1, 2).state_dict(), root / "upscale_models" / "tiny.safetensors")
+    layer = "lora_unet_mid_block_attentions_0_proj_in"
+    factors = {f"{layer}.lora_down.weight": torch.randn(2, 32), f"{layer}.lora_up.weight": torch.randn(32, 2)}
+    save_file(factors, root / "loras" / "tiny.safetensors")
     return root
 
 

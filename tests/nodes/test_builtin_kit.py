@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from latentloom.api import Session
-from latentloom.engine import Array, Cond, Conditioning, Image
+from latentloom.engine import Array, Cond, Conditioning, ControlNet, Image
 from latentloom.plugins.testing import Bench, bounds, cancel, docs, mutation, purity
 
 LOAD = {
@@ -15,7 +15,15 @@ LOAD = {
     "nodes": {"load": {"type": "LoadCheckpoint", "inputs": {"checkpoint": "tiny"}}},
     "outputs": [{"name": name, "from": {"node": "load", "output": name}} for name in ("model", "clip", "vae")],
 }
-BY_NAME = {"ImageCrop": {"width": 4, "height": 4}, "MaskFromAlpha": {"image": Image(np.full((1, 4, 4, 4), 0.5))}}
+BY_NAME = {
+    "LoadCLIP": {"second": None},
+    "ImageCrop": {"width": 4, "height": 4},
+    "MaskFromAlpha": {"image": Image(np.full((1, 4, 4, 4), 0.5))},
+    "SampleCustom": {"sigmas": [2.0, 1.0, 0.0]},
+    "SplitSigmas": {"sigmas": [2.0, 1.0, 0.0], "step": 1},
+}
+
+SOURCES = {"lora": "models/loras", "controlnet": "models/controlnet", "upscaler": "models/upscale_models"}
 
 
 @pytest.fixture
@@ -25,11 +33,22 @@ def bench(session: Session, tiny_models: Path, tmp_path: Path) -> Bench:
     by_kind = {value.kind: value for value in loaded.values()}
     by_kind["CONDITIONING"] = Conditioning([Cond(Array(np.zeros((1, 77, 32))))])
     by_kind["MODEL_FILE"] = session.engine.catalog.identify("models/checkpoints", "tiny")
+    by_port = {name: session.engine.catalog.identify(source, "tiny.safetensors") for name, source in SOURCES.items()}
+    by_kind["CONTROLNET"] = ControlNet("controlnet", [by_port["controlnet"].identity], {"component": "controlnet"})
     samples = {
         node.spec.type: {
-            **{port.name: by_kind[port.kind] for port in node.spec.inputs if port.kind in by_kind},
+            **{
+                port.name: [by_kind[port.kind]] if port.is_list else by_kind[port.kind]
+                for port in node.spec.inputs
+                if port.kind in by_kind
+            },
             **{port.name: 2 for port in node.spec.inputs if port.name == "steps"},
             **BY_NAME.get(node.spec.type, {}),
+            **{
+                port.name: by_port[port.name]
+                for port in node.spec.inputs
+                if port.kind == "MODEL_FILE" and port.name in by_port
+            },
         }
         for node in session.engine.registry.nodes.values()
     }

@@ -250,10 +250,32 @@ def test_the_pieces_of_an_unknown_word_are_marked(session: Session) -> None:
     assert [piece for _, piece, known in rows[1:-1] if known == "yes"] == ["a", "red", ",", "a", "circle"]
 
 
-def test_what_the_model_does_not_read_is_left_out_and_counted(session: Session) -> None:
+def test_a_long_text_is_shown_in_the_parts_that_are_read(session: Session) -> None:
     _, rows, note = tokens(session, "red " * 40)
-    assert rows == [["<|startoftext|>"], *[["red</w>", "red", "yes"]] * 30, ["<|endoftext|>"]]
-    assert note == "10 more tokens are left out: the model reads 32"
+    start, word, end = ["<|startoftext|>"], ["red</w>", "red", "yes"], ["<|endoftext|>"]
+    assert rows == [start, *[word] * 30, end, start, *[word] * 10, end]
+    assert note == "44 tokens in 2 parts of 32; the rest is padding"
+
+
+def test_weights_and_times_are_shown_where_there_are_any(session: Session) -> None:
+    text = run(session, "TokenTable", {"clip": CLIP, "text": "[red:(blue:1.5):0.25]"}, "text")[0]
+    assert [line.split()[1:] for line in text.splitlines()[:-1]] == [
+        ["token", "text", "weight", "known"],
+        ["to", "25%", "of", "the", "steps"],
+        ["<|startoftext|>"],
+        ["red</w>", "red", "1", "yes"],
+        ["<|endoftext|>"],
+        ["to", "100%", "of", "the", "steps"],
+        ["<|startoftext|>"],
+        ["blue</w>", "blue", "1.5", "yes"],
+        ["<|endoftext|>"],
+    ]
+
+
+def test_a_table_ends_before_it_fills_the_memory(session: Session) -> None:
+    image, text = run(session, "TokenTable", {"clip": CLIP, "text": "red " * 1500}, "image", "text")
+    assert text.splitlines()[-1].endswith("; the table shows the first 400 lines")
+    assert image.shape[1] == 2 * 16 + 24 * 402
 
 
 def test_an_empty_text_has_a_start_and_an_end(session: Session) -> None:

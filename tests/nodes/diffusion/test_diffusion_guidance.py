@@ -15,7 +15,7 @@ from latentloom.nodes.diffusion import (
 
 X, SIGMA = first_noise((2, 4, 8, 8), 1), torch.tensor(2.0)
 POSITIVE, NEGATIVE = {"context": torch.full((1, 3), 2.0)}, {"context": torch.full((1, 3), -1.0)}
-LONGER = {"context": torch.full((1, 6), -1.0)}
+LONGER, ODD = ({"context": torch.full((1, length), -1.0)} for length in (6, 16))
 
 
 def counting_predict(forwards):
@@ -46,12 +46,19 @@ def test_guidance_extrapolates_in_as_few_forwards_as_it_can(cfg, expected, sizes
     assert forwards == sizes
 
 
-@pytest.mark.parametrize("other", [LONGER, {**NEGATIVE, "pooled": torch.zeros(1, 2)}], ids=["length", "names"])
+@pytest.mark.parametrize("other", [ODD, {**NEGATIVE, "pooled": torch.zeros(1, 2)}], ids=["length", "names"])
 def test_conditions_that_do_not_stack_take_two_forwards(other):
     forwards = []
     denoised = guided(counting_predict(forwards), POSITIVE, other, 7.0)
     torch.testing.assert_close(denoised(X, SIGMA), X * 20)
     assert forwards == [2, 2]
+
+
+def test_embeddings_of_unlike_length_are_repeated_into_one_forward():
+    forwards = []
+    denoised = guided(counting_predict(forwards), POSITIVE, LONGER, 7.0)
+    torch.testing.assert_close(denoised(X, SIGMA), X * 20)
+    assert forwards == [4]
 
 
 def test_a_condition_may_differ_between_the_items_of_a_batch():

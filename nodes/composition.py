@@ -1,0 +1,240 @@
+"""Nodes that put conditionings together and say where, when and how much they count."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from latentloom.engine import Array, Cond, Conditioning, Mask, node
+from latentloom.engine.errors import BadValueError
+
+Share = Annotated[float, Field(ge=0, le=1, description="A share of the steps: 0 is the first, 1 the end.")]
+Strength = Annotated[float, Field(ge=0, le=10, description="How much it counts beside others; 0 leaves it out.")]
+Pixel = Annotated[int, Field(ge=0, le=16384, multiple_of=8, description="Pixels from the upper left corner.")]
+Side = Annotated[int, Field(ge=8, le=16384, multiple_of=8, description="Pixels.")]
+SideOr0 = Annotated[int, Field(ge=0, le=16384, description="Pixels; 0 stands for the size of the picture.")]
+MOST_TOKENS = 64 * 77
+
+
+@node("ConditioningCombine", category="conditioning")
+def conditioning_combine(
+    conditionings: Annotated[list[Conditioning], Field(description="In any order.")],
+) -> Conditioning:
+    """Let several conditionings count in one picture: their predictions are averaged where they meet.
+
+    With areas, masks and strengths each rules a part of the picture; with times, a part of the steps.
+    """
+    return Conditioning([entry for one in conditionings for entry in one.entries])
+
+
+@node("ConditioningConcat", category="conditioning")
+def conditioning_concat(to: Conditioning, extra: Conditioning) -> Conditioning:
+    """Let one prompt go on with another, as BREAK does: each entry's vectors are followed by those of `extra`.
+
+    `extra` must be one entry. The pooled output stays that of `to`.
+    """
+    more = _only(extra, "extra").embedding.numpy()
+    return _changed(to, lambda entry: replace(entry, embedding=_joined(entry.embedding.numpy(), more)))
+
+
+@node("ConditioningAverage", category="conditioning")
+def conditioning_average(
+    a: Conditioning,
+    b: Conditioning,
+    amount: Annotated[float, Field(ge=0, le=1, description="0 is a alone, 1 is b alone.")] = 0.5,
+) -> Conditioning:
+    """Mix two prompts into one, vector by vector: 0 is a, 1 is b. `b` must be one entry.
+
+    Of prompts of unlike length the shorter is repeated. Places, times and strengths are those of a.
+    """
+    other, share = _only(b, "b"), np.float32(amount)
+
+    def mixed(entry: Cond) -> Cond:
+        first, second = _same_length(entry.embedding.numpy(), other.embedding.numpy())
+        arrays = dict(entry.arrays)
+        if "pooled" in arrays and "pooled" in other.arrays:
+            pooled = arrays["pooled"].numpy(), other.arrays["pooled"].numpy()
+            arrays["pooled"] = Array(pooled[0] + (pooled[1] - pooled[0]) * share)
+        return replace(entry, embedding=Array(first + (second - first) * share), arrays=arrays)
+
+    return _changed(a, mixed)
+
+
+@node("ConditioningZeroOut", category="conditioning")
+def conditioning_zero_out(conditioning: Conditioning) -> Conditioning:
+    """Set all vectors and the pooled output to 0: a negative that says nothing at all, not even an empty prompt."""
+
+    def zeroed(entry: Cond) -> Cond:
+        arrays = dict(entry.arrays)
+        if "pooled" in arrays:
+            arrays["pooled"] = Array(np.zeros_like(arrays["pooled"].numpy()))
+        return replace(entry, embedding=Array(np.zeros_like(entry.embedding.numpy())), arrays=arrays)
+
+    return _changed(conditioning, zeroed)
+
+
+@node("ConditioningStrength", category="conditioning")
+def conditioning_strength(conditioning: Conditioning, strength: Strength = 1.0) -> Conditioning:
+    """Say how much a conditioning counts beside those that it is combined with; alone, a strength changes nothing."""
+    return _changed(conditioning, lambda entry: _stronger(entry, strength))
+
+
+@node("ConditioningArea", category="conditioning")
+def conditioning_area(
+    conditioning: Conditioning,
+    width: Side = 256,
+    height: Side = 256,
+    x: Pixel = 0,
+    y: Pixel = 0,
+    strength: Strength = 1.0,
+) -> Conditioning:
+    """Let a conditioning rule a rectangle of the picture, which the model then sees by itself.
+
+    It fades over up to 64 pixels towards those edges that are not the picture's. What sticks out is cut off.
+    """
+    area = {"x": x, "y": y, "width": width, "height": height}
+    return _changed(conditioning, lambda entry: _stronger(_with(entry, area=area), strength))
+
+
+@node("ConditioningMask", category="conditioning")
+def conditioning_mask(conditioning: Conditioning, mask: Mask, strength: Strength = 1.0) -> Conditioning:
+    """Let a conditioning count where a mask is 1. The model sees the whole picture; the mask is resized to fit.
+
+    A second mask counts where both do.
+    """
+
+    def masked(entry: Cond) -> Cond:
+        found = mask.numpy()
+        if "mask" in entry.arrays:
+            found = _both(entry.arrays["mask"].numpy(), found)
+        return _stronger(replace(entry, arrays={**entry.arrays, "mask": Array(found)}), strength)
+
+    return _changed(conditioning, masked)
+
+
+@node("ConditioningTimes", category="conditioning")
+def conditioning_times(conditioning: Conditioning, start: Share = 0.0, end: Share = 1.0) -> Conditioning:
+    """Let a conditioning count from one share of the steps up to another.
+
+    Of a prompt that changes with the steps, what lies outside is left out.
+    """
+    kept = [found for entry in conditioning.entries if (found := _timed(entry, start, end)) is not None]
+    if not kept:
+        raise BadValueError(
+            "nothing of the conditioning lies in that time", expected="start before end", got=f"{start:g} to {end:g}"
+        )
+    return Conditioning(kept)
+
+
+@node("ConditioningSize", category="conditioning")
+def conditioning_size(
+    conditioning: Conditioning,
+    width: SideOr0 = 0,
+    height: SideOr0 = 0,
+    crop_x: Annotated[int, Field(ge=0, le=16384, description="Pixels cut off on the left, as the model knows it.")] = 0,
+    crop_y: Annotated[int, Field(ge=0, le=16384, description="Pixels cut off above, as the model knows it.")] = 0,
+    target_width: SideOr0 = 0,
+    target_height: SideOr0 = 0,
+    aesthetic: Annotated[float, Field(ge=0, le=10, description="For the refiner: how beautiful, 0 to 10.")] = 6.0,
+) -> Conditioning:
+    """Tell SDXL from what a picture was made: its original size, how it was cropped, its target size.
+
+    Without this node a model is told the size of the picture and no crop. Other models do not look at it.
+    """
+    found: dict[str, Any] = {"crop": [crop_y, crop_x], "aesthetic": aesthetic}
+    if width and height:
+        found["size"] = [height, width]
+    if target_width and target_height:
+        found["target"] = [target_height, target_width]
+    return _changed(conditioning, lambda entry: _with(entry, **found))
+
+
+def _changed(conditioning: Conditioning, change: Any) -> Conditioning:
+    return Conditioning([change(entry) for entry in conditioning.entries])
+
+
+def _with(entry: Cond, **extra: Any) -> Cond:
+    return replace(entry, extra={**entry.extra, **extra})
+
+
+def _stronger(entry: Cond, strength: float) -> Cond:
+    """An entry whose strength is multiplied."""
+    if strength == 1:
+        return entry
+    return _with(entry, strength=_number(entry.extra, "strength", 1.0) * strength)
+
+
+def _timed(entry: Cond, start: float, end: float) -> Cond | None:
+    """An entry within a time, or None for one that lies outside."""
+    first, last = max(start, _number(entry.extra, "start", 0.0)), min(end, _number(entry.extra, "end", 1.0))
+    return _with(entry, start=first, end=last) if first < last else None
+
+
+def _number(extra: Mapping[str, Any], name: str, default: float) -> float:
+    return float(extra.get(name, default))
+
+
+def _only(conditioning: Conditioning, name: str) -> Cond:
+    if len(conditioning.entries) != 1:
+        raise BadValueError(
+            f"'{name}' has several entries",
+            expected="one, which does not change with the steps",
+            got=str(len(conditioning.entries)),
+        )
+    return conditioning.entries[0]
+
+
+def _check_widths(a: Any, b: Any) -> None:
+    if a.shape[2] != b.shape[2]:
+        raise BadValueError(
+            "the conditionings come from different families of models",
+            expected=f"vectors of {a.shape[2]} numbers",
+            got=str(b.shape[2]),
+        )
+
+
+def _joined(a: Any, b: Any) -> Array:
+    _check_widths(a, b)
+    if a.shape[1] + b.shape[1] > MOST_TOKENS:
+        raise BadValueError(
+            "the conditioning would be too long",
+            expected=f"at most {MOST_TOKENS} tokens",
+            got=str(a.shape[1] + b.shape[1]),
+        )
+    return Array(np.concatenate([a, b], axis=1))
+
+
+def _same_length(a: Any, b: Any) -> tuple[Any, Any]:
+    """Embeddings [1, T, D] repeated to one length."""
+    _check_widths(a, b)
+    length = math.lcm(a.shape[1], b.shape[1])
+    if length > MOST_TOKENS:
+        raise BadValueError(
+            "the lengths of the conditionings do not fit together",
+            expected=f"{a.shape[1]} tokens",
+            got=str(b.shape[1]),
+        )
+    first, second = (np.tile(one, (1, length // one.shape[1], 1)) for one in (a, b))
+    return first, second
+
+
+def _both(a: Any, b: Any) -> Any:
+    if a.shape[1:] != b.shape[1:] or (a.shape[0] != b.shape[0] and 1 not in (a.shape[0], b.shape[0])):
+        raise BadValueError("the masks have different sizes", expected=str(list(a.shape)), got=str(list(b.shape)))
+    return a * b
+
+
+NODES = (
+    conditioning_combine,
+    conditioning_concat,
+    conditioning_average,
+    conditioning_zero_out,
+    conditioning_strength,
+    conditioning_area,
+    conditioning_mask,
+    conditioning_times,
+    conditioning_size,
+)

@@ -1,0 +1,100 @@
+"""Prompt-to-Prompt (Hertz et al. 2023): a picture and an edited one are made side by side, and share attention.
+
+The batch is in two halves: sources, then their edits. While control is on, an edit's cross-attention maps are those of
+its source, token by token where the prompts agree, and its self-attention looks where the source's does.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from latentloom.nodes.diffusion.timeline import Moment
+
+MOST_PLACES = 32**2  # of self-attention; beyond, textures are settled and not the layout
+
+
+@dataclass(frozen=True, slots=True)
+class Alignment:
+    """How an edited prompt's tokens come from the source's.
+
+    `mapper` [T_source, T_edit] carries attention over; `kept` [T_edit] is 1 where the source's counts and 0 where the
+    edit's own does; `weights` [T_edit] scale the edit's maps.
+    """
+
+    mapper: Tensor
+    kept: Tensor
+    weights: Tensor
+
+    def edit(self, source: Tensor, own: Tensor) -> Tensor:
+        """The edit's maps [..., places, T_edit] from both prompts' maps."""
+        mapper, kept, weights = (part.to(source) for part in (self.mapper, self.kept, self.weights))
+        return (source @ mapper * kept + own * (1 - kept)) * weights
+
+
+class AttentionControl:
+    """Takes over the attention layers of a UNet for the time of a run."""
+
+    def __init__(self, alignment: Alignment, cross: float, self_attention: float) -> None:
+        """`cross` and `self_attention` are the shares of the steps in which each is taken from the source."""
+        self._alignment, self._cross, self._self = alignment, cross, self_attention
+        self.moment = Moment(0.0)
+        self._on = False
+
+    @contextlib.contextmanager
+    def on(self) -> Iterator[None]:
+        """Control a forward pass of the two halves at `moment`; passes outside of it are left alone."""
+        self._on = True
+        try:
+            yield
+        finally:
+            self._on = False
+
+    @contextlib.contextmanager
+    def over(self, unet: Any) -> Iterator[None]:
+        """Replace the processors of a UNet's attention layers, and put them back."""
+        before = dict(unet.attn_processors)
+        try:
+            unet.set_attn_processor(
+                {name: _Processor(self, old, cross="attn2" in name) for name, old in before.items()}
+            )
+            yield
+        finally:
+            unet.set_attn_processor(before)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, scale: float, *, cross: bool) -> Tensor | None:
+        """What the layer gives [B, heads, places, d], or None where it is left alone."""
+        if not self._on or not self.moment.within(0, self._cross if cross else self._self):
+            return None
+        if cross:
+            maps = (q @ k.transpose(-1, -2) * scale).float().softmax(dim=-1).to(v)
+            source, own = maps.chunk(2)
+            return torch.cat([source, self._alignment.edit(source, own)]) @ v
+        if q.shape[2] > MOST_PLACES:
+            return None
+        q, k = (torch.cat([part.chunk(2)[0]] * 2) for part in (q, k))
+        return torch.nn.functional.scaled_dot_product_attention(q, k, v, scale=scale)
+
+
+class _Processor:
+    """A diffusers attention processor: asks the control, else does what was there before."""
+
+    def __init__(self, control: AttentionControl, before: Any, *, cross: bool) -> None:
+        self._control, self._before, self._cross_attention = control, before, cross
+
+    def __call__(
+        self, layer: Any, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, **more: Any
+    ) -> Tensor:
+        context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+        parts = (layer.to_q(hidden_states), layer.to_k(context), layer.to_v(context))
+        q, k, v = (part.unflatten(2, (layer.heads, -1)).transpose(1, 2) for part in parts)
+        found = self._control.attend(q, k, v, layer.scale, cross=self._cross_attention)
+        if found is None:
+            answer: Tensor = self._before(layer, hidden_states, encoder_hidden_states, **more)
+            return answer
+        joined = found.transpose(1, 2).flatten(2)
+        answer = layer.to_out[1](layer.to_out[0](joined))
+        return answer / layer.rescale_output_factor

@@ -1,0 +1,160 @@
+"""Asking a network under many conditions with few forward passes, and blending what it answers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from latentloom.engine.errors import BadValueError
+from latentloom.nodes.diffusion.entries import Entry, share
+from latentloom.nodes.diffusion.prediction import Condition, Predict, fitted, stacked
+from latentloom.nodes.diffusion.timeline import Moment
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Branch:
+    """One of the predictions that guidance compares: entries that are blended, and the network that they are for."""
+
+    entries: tuple[Entry, ...]
+    predict: Predict
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Job:
+    """One entry for one network; `x` [B, ...] is the part of the picture that it sees."""
+
+    predict: Predict
+    x: Tensor
+    condition: Condition
+
+
+_Key = tuple[int, int]  # of an entry and a network
+
+
+class Evaluation:
+    """Predictions of x0 by branch. A branch that counts nowhere in some cells is filled up from another one there."""
+
+    def __init__(self, branches: Mapping[str, Branch]) -> None:
+        """`branches` has "positive" and "negative"; any others are for guidance that needs them."""
+        self._branches = branches
+        self._shares: dict[tuple[int, ...], tuple[Tensor | None, bool]] = {}
+        self._weights: dict[int, Tensor] = {}
+
+    def ask(self, names: Sequence[str], x: Tensor, sigma: Tensor, moment: Moment) -> dict[str, Tensor]:
+        """The predictions of some branches, and of those that fill them up.
+
+        Raises BadValueError where no entry of a branch or of the one beside it counts.
+        """
+        active = {name: self._active(name, moment) for name in names}
+        for name in names:
+            if self._gaps(active[name], x):
+                other = _beside(name)
+                active.setdefault(other, self._active(other, moment))
+        found = self._answers(active, x, sigma)
+        blended = {name: self._blended(entries, found, name, x) for name, entries in active.items()}
+        return {name: self._filled(name, active, blended, x, moment) for name in active}
+
+    def _active(self, name: str, moment: Moment) -> tuple[Entry, ...]:
+        return tuple(entry for entry in self._branches[name].entries if entry.active(moment))
+
+    def _answers(self, active: Mapping[str, tuple[Entry, ...]], x: Tensor, sigma: Tensor) -> dict[_Key, Tensor]:
+        """A prediction for each different pair of entry and network."""
+        jobs: dict[_Key, _Job] = {}
+        for name, entries in active.items():
+            predict = self._branches[name].predict
+            for entry in entries:
+                jobs.setdefault((id(entry), id(predict)), _job(entry, predict, x))
+        found: dict[_Key, Tensor] = {}
+        for group in _groups(jobs):
+            found |= _forward(group, jobs, sigma)
+        return found
+
+    def _blended(self, entries: tuple[Entry, ...], found: Mapping[_Key, Tensor], name: str, x: Tensor) -> Tensor:
+        """The weighted mean of a branch's predictions; 0 where none counts."""
+        predict = self._branches[name].predict
+        total, _ = self._share(entries, x)
+        if total is None:
+            return found[(id(entries[0]), id(predict))]
+        mixed = torch.zeros_like(x)
+        for entry in entries:
+            answer, weight = found[(id(entry), id(predict))], self._weight(entry, x)
+            inside = mixed if entry.area is None else entry.area.of(mixed)
+            inside += answer * (weight if entry.area is None else entry.area.of(weight))
+        return torch.where(total > 0, mixed / total, 0)
+
+    def _filled(
+        self,
+        name: str,
+        active: Mapping[str, tuple[Entry, ...]],
+        blended: Mapping[str, Tensor],
+        x: Tensor,
+        moment: Moment,
+    ) -> Tensor:
+        if not self._gaps(active[name], x):
+            return blended[name]
+        other = _beside(name)
+        own, _ = self._share(active[name], x)
+        if own is None or self._gaps((*active[name], *active[other]), x):
+            raise BadValueError(
+                f"at step {moment.step + 1} of {moment.total} no conditioning covers all of the picture",
+                expected="entries of positive or negative for every part and every step",
+                got="a part or a step without one",
+                hint="combine them with a conditioning that has no area, mask or time range",
+            )
+        return torch.where(own > 0, blended[name], blended[other])
+
+    def _gaps(self, entries: tuple[Entry, ...], x: Tensor) -> bool:
+        """Whether the entries count nowhere in some cells."""
+        return not entries or self._share(entries, x)[1]
+
+    def _share(self, entries: tuple[Entry, ...], x: Tensor) -> tuple[Tensor | None, bool]:
+        """See `entries.share`, on x's device; and whether it has gaps. Found once for each set of entries."""
+        key = tuple(id(entry) for entry in entries)
+        if key not in self._shares:
+            total = share(entries, *x.shape[-2:])
+            gaps = total is not None and bool((total <= 0).any())
+            self._shares[key] = (None if total is None else total.to(x), gaps)
+        return self._shares[key]
+
+    def _weight(self, entry: Entry, x: Tensor) -> Tensor:
+        if id(entry) not in self._weights:
+            self._weights[id(entry)] = entry.weight(*x.shape[-2:]).to(x)
+        return self._weights[id(entry)]
+
+
+def _beside(name: str) -> str:
+    """The branch that fills up another."""
+    return "positive" if name == "negative" else "negative"
+
+
+def _job(entry: Entry, predict: Predict, x: Tensor) -> _Job:
+    """An entry with what it sees: of conditions that are maps, like x, its area too."""
+    if entry.area is None:
+        return _Job(predict, x, entry.condition)
+    maps = {name: value for name, value in entry.condition.items() if value.shape[2:] == x.shape[2:]}
+    return _Job(predict, entry.area.of(x), {**entry.condition, **{k: entry.area.of(v) for k, v in maps.items()}})
+
+
+def _groups(jobs: Mapping[_Key, _Job]) -> list[list[_Key]]:
+    """Jobs that fit into one forward pass each, in order."""
+    found: list[list[_Key]] = []
+    for key, job in jobs.items():
+        for group in found:
+            first = jobs[group[0]]
+            together = [*(jobs[other].condition for other in group), job.condition]
+            if first.predict is job.predict and first.x.shape == job.x.shape and fitted(together):
+                group.append(key)
+                break
+        else:
+            found.append([key])
+    return found
+
+
+def _forward(keys: list[_Key], jobs: Mapping[_Key, _Job], sigma: Tensor) -> dict[_Key, Tensor]:
+    """One forward pass."""
+    batch = jobs[keys[0]].x.shape[0]
+    condition = stacked([jobs[key].condition for key in keys], batch)
+    assert condition is not None
+    answers = jobs[keys[0]].predict(torch.cat([jobs[key].x for key in keys]), sigma, condition)
+    return dict(zip(keys, answers.chunk(len(keys)), strict=True))

@@ -1,0 +1,86 @@
+"""Guidance rules beyond the plain one: what steers a run beside the scale."""
+
+from torch import Tensor
+
+from latentloom.nodes.diffusion.guidance import Call, Rule
+
+
+def rescaled(rule: Rule, amount: float) -> Rule:
+    """Lin et al. (2024), section 3.4: give the guided v the standard deviation of the conditional one, by `amount`.
+
+    v is found from x0, so it does not matter what the network predicts. Statistics are those of each item.
+    """
+
+    def follow(call: Call) -> Tensor:
+        x0 = rule(call)
+        (positive,) = call.ask("positive")
+        guided, plain = _velocity(call, x0), _velocity(call, positive)
+        factor = _deviation(plain) / _deviation(guided).clamp(min=1e-12)
+        return _from_velocity(call, guided * (amount * factor + (1 - amount)))
+
+    return follow
+
+
+def _velocity(call: Call, x0: Tensor) -> Tensor:
+    """Salimans & Ho (2022): v = (x / (sigma^2 + 1) - x0) * sqrt(sigma^2 + 1) / sigma."""
+    s = call.moment.sigma
+    return (call.x / (s**2 + 1) - x0) * ((s**2 + 1) ** 0.5 / s)
+
+
+def _from_velocity(call: Call, v: Tensor) -> Tensor:
+    s = call.moment.sigma
+    return call.x / (s**2 + 1) - v * (s / (s**2 + 1) ** 0.5)
+
+
+def _deviation(v: Tensor) -> Tensor:
+    return v.std(dim=(1, 2, 3), keepdim=True)
+
+
+def perpendicular(cfg: float, strength: float) -> Rule:
+    """Perp-Neg (Armandpour et al. 2023): the negative steers only across the direction of the positive.
+
+    Directions are counted from the branch "empty"; the part of the negative's that is perpendicular to the positive's
+    is taken off, `strength` times.
+    """
+
+    def follow(call: Call) -> Tensor:
+        positive, negative, empty = call.ask("positive", "negative", "empty")
+        towards, away = positive - empty, negative - empty
+        dims = (1, 2, 3)
+        along = (away * towards).sum(dims, keepdim=True) / (towards * towards).sum(dims, keepdim=True).clamp(min=1e-12)
+        return empty + cfg * (towards - strength * (away - along * towards))
+
+    return follow
+
+
+def within(rule: Rule, start: float, end: float) -> Rule:
+    """Guidance in a limited interval (Kynkäänniemi et al. 2024): outside of it the positive alone, at half the cost."""
+
+    def follow(call: Call) -> Tensor:
+        return rule(call) if call.moment.within(start, end) else call.ask("positive")[0]
+
+    return follow
+
+
+def perturbed(rule: Rule, scale: float) -> Rule:
+    """Perturbed-attention guidance (Ahn et al. 2024): away from the branch "perturbed", a worse prediction."""
+
+    def follow(call: Call) -> Tensor:
+        x0 = rule(call)
+        positive, worse = call.ask("positive", "perturbed")
+        return x0 + scale * (positive - worse)
+
+    return follow
+
+
+def instructed(cfg: float, image_cfg: float) -> Rule:
+    """InstructPix2Pix (Brooks et al. 2023), eq. 3: one scale for the picture, one for the text.
+
+    "positive" has both, "negative" the picture, "pictureless" neither.
+    """
+
+    def follow(call: Call) -> Tensor:
+        positive, negative, neither = call.ask("positive", "negative", "pictureless")
+        return neither + image_cfg * (negative - neither) + cfg * (positive - negative)
+
+    return follow

@@ -1,0 +1,40 @@
+"""Which step of a run a call of the denoiser belongs to."""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A call's sigma and its step, counted from 0, of `total`."""
+
+    sigma: float
+    step: int = 0
+    total: int = 1
+
+    def within(self, start: float, end: float) -> bool:
+        """Whether the step lies in a share of the run: start * total <= step < end * total; 1 ends after the last."""
+        return start * self.total - _TOLERANCE <= self.step and (end >= 1 or self.step < end * self.total - _TOLERANCE)
+
+
+class Timeline:
+    """The steps of a run, told from sigmas: a call between two of them belongs to the step that began above it."""
+
+    def __init__(self, sigmas: Sequence[float], first: int = 0, total: int | None = None) -> None:
+        """`sigmas` descend; `first` and `total` place a run that is a part of a longer one."""
+        self._negated = [-sigma for sigma in sigmas]
+        self._first = first
+        self._total = max(1, len(sigmas) - 1) if total is None else total
+
+    def at(self, sigma: float) -> Moment:
+        """The moment of a call."""
+        if not self._negated:
+            return Moment(sigma)
+        index = bisect_left(self._negated, -sigma * (1 + _TOLERANCE))
+        if index == len(self._negated) or -self._negated[index] < sigma * (1 - _TOLERANCE):
+            index -= 1
+        last = max(0, len(self._negated) - 2)
+        return Moment(sigma, self._first + min(max(index, 0), last), self._total)

@@ -1,0 +1,156 @@
+"""Patches of the stage "sampling": each changes a run that is under construction, and holds no weights."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from latentloom.engine.registry import Registration
+from latentloom.engine.values import Conditioning, Patch
+from latentloom.nodes.steering import SAMPLING, Steering
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from latentloom.nodes.diffusion import Call, Condition, Moment
+
+_PATCHES = (
+    "cfg_rescale",
+    "perpendicular_negative",
+    "guidance_interval",
+    "differential_diffusion",
+    "freeu",
+    "perturbed_attention",
+    "instruct_guidance",
+    "prompt_to_prompt",
+)
+
+
+def register_patches(registry: Registration) -> None:
+    """Hand the patches to the registry by reference."""
+    for name in _PATCHES:
+        registry.patch(name, f"{__name__}:{name}", stage=SAMPLING)
+
+
+def cfg_rescale(steering: Steering, patch: Patch) -> None:
+    """Keep the contrast of the unguided prediction: {"amount"}."""
+    from latentloom.nodes.diffusion.rules import rescaled
+
+    steering.rule = rescaled(steering.rule, patch.parameters["amount"])
+
+
+def perpendicular_negative(steering: Steering, patch: Patch) -> None:
+    """Perp-Neg: {"strength", "empty"}; the arrays are those of the empty conditioning."""
+    from latentloom.nodes.diffusion import Branch
+    from latentloom.nodes.diffusion.rules import perpendicular
+
+    empty = Conditioning.join(patch.parameters["empty"], patch.arrays)
+    steering.branches["empty"] = Branch(steering.entries(empty), steering.predict)
+    steering.rule = perpendicular(steering.cfg, patch.parameters["strength"])
+
+
+def guidance_interval(steering: Steering, patch: Patch) -> None:
+    """Guide at some of the steps only: {"start", "end"}."""
+    from latentloom.nodes.diffusion.rules import within
+
+    steering.rule = within(steering.rule, patch.parameters["start"], patch.parameters["end"])
+
+
+def differential_diffusion(steering: Steering, patch: Patch) -> None:  # noqa: ARG001
+    """Levin & Fried (2023): each cell is repainted from the step that its mask value asks for; 1 from the first."""
+
+    def repaint(mask: Tensor, moment: Moment) -> Tensor:
+        return (mask >= 1 - moment.step / moment.total).to(mask)
+
+    steering.repaint = repaint
+
+
+def freeu(steering: Steering, patch: Patch) -> None:
+    """FreeU: {"b1", "b2", "s1", "s2"}."""
+    steering.module.enable_freeu(**patch.parameters)
+    steering.hooks.callback(steering.module.disable_freeu)
+
+
+def perturbed_attention(steering: Steering, patch: Patch) -> None:
+    """Perturbed-attention guidance: {"scale", "layers"}."""
+    from latentloom.nodes.diffusion import Branch
+    from latentloom.nodes.diffusion.rules import perturbed
+
+    chosen = _self_attention(steering.module, patch.parameters["layers"])
+    predict = steering.predict
+
+    def worse(x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+        with _unattentive(chosen):
+            return predict(x, sigma, condition)
+
+    steering.branches["perturbed"] = Branch(steering.branches["positive"].entries, worse)
+    steering.rule = perturbed(steering.rule, patch.parameters["scale"])
+
+
+def _self_attention(module: Any, layers: str) -> list[Any]:
+    """The self-attention layers of the middle block, or all of them."""
+    where = "mid_block." if layers == "middle" else ""
+    return [
+        part
+        for name, part in module.named_modules()
+        if name.startswith(where) and name.endswith("attn1") and hasattr(part, "to_v")
+    ]
+
+
+@contextlib.contextmanager
+def _unattentive(layers: list[Any]) -> Iterator[None]:
+    """Let every place look at itself alone, for the time of a with-block."""
+    before = [layer.processor for layer in layers]
+    try:
+        for layer in layers:
+            layer.processor = _identity
+        yield
+    finally:
+        for layer, processor in zip(layers, before, strict=True):
+            layer.processor = processor
+
+
+def _identity(layer: Any, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
+    """An attention processor whose map is the identity: the output is the projected value."""
+    found: Tensor = layer.to_out[1](layer.to_out[0](layer.to_v(hidden_states)))
+    return found
+
+
+def instruct_guidance(steering: Steering, patch: Patch) -> None:
+    """InstructPix2Pix's two scales: {"image_cfg"}; the picture is set to 0 in a third branch."""
+    import torch
+
+    from latentloom.nodes.diffusion import Branch
+    from latentloom.nodes.diffusion.rules import instructed
+
+    negative = steering.branches["negative"].entries
+    blank = tuple(
+        replace(entry, condition={**entry.condition, "concat": torch.zeros_like(entry.condition["concat"])})
+        for entry in negative
+    )
+    steering.branches["pictureless"] = Branch(blank, steering.predict)
+    steering.rule = instructed(steering.cfg, patch.parameters["image_cfg"])
+
+
+def prompt_to_prompt(steering: Steering, patch: Patch) -> None:
+    """Prompt-to-Prompt for sources and then their edits: {"cross", "self_attention"}; arrays as in `Alignment`."""
+    from latentloom.nodes.diffusion import Branch
+    from latentloom.nodes.diffusion.attention_control import Alignment, AttentionControl
+
+    alignment = Alignment(*(array.tensor().to(steering.module.device) for array in patch.arrays))
+    control = AttentionControl(alignment, patch.parameters["cross"], patch.parameters["self_attention"])
+    steering.hooks.enter_context(control.over(steering.module))
+    predict, rule = steering.predict, steering.rule
+
+    def controlled(x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+        with control.on():
+            return predict(x, sigma, condition)
+
+    def follow(call: Call) -> Tensor:
+        control.moment = call.moment
+        return rule(call)
+
+    steering.branches["positive"] = Branch(steering.branches["positive"].entries, controlled)
+    steering.rule = follow

@@ -1,0 +1,170 @@
+"""The grammar of prompts: words with weights, and sections. Pure text, in two dialects.
+
+AUTOMATIC1111's: `(a)` is 1.1 times as strong, `(a:1.3)` 1.3 times, `[a]` 1.1 times weaker; nested ones multiply; BREAK
+begins a new section; a backslash makes a bracket plain; a bracket that never closes reaches to the end. ComfyUI's:
+`(a)` and `(a:1.3)` only; a number given outright replaces what is around it; a bracket that never closes is plain text.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from latentloom.engine.errors import BadValueError
+
+Grammar = Literal["a1111", "comfyui", "plain"]
+
+STEP = 1.1
+MAX_DEPTH = 100
+MAX_WEIGHT = 1000.0
+_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)"
+_TOKEN = re.compile(rf"\\.|\\|[()\[\]]|:\s*({_NUMBER})\s*\)|[^\\()\[\]:]+|:", re.DOTALL)
+_BREAK = re.compile(r"\bBREAK\b")
+_EXPLICIT = re.compile(rf"(.*):\s*({_NUMBER})\s*", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A piece of text and how much it counts; 1 is plain."""
+
+    text: str
+    weight: float = 1.0
+
+
+Section = tuple[Span, ...]
+
+
+def parse(text: str, grammar: Grammar = "a1111") -> tuple[Section, ...]:
+    """The sections of a prompt, at least one. Neighbours of one weight are one span; empty ones are left out.
+
+    Raises BadValueError for brackets nested deeper than 100 and for weights beyond 1000.
+    """
+    if grammar == "plain":
+        return (_joined([Span(text)]),)
+    if grammar == "comfyui":
+        return (_joined(_comfyui(text)),)
+    return tuple(_joined(section) for section in _a1111(text))
+
+
+def _joined(spans: list[Span]) -> Section:
+    """Spans with neighbours of the same weight in one."""
+    found: list[Span] = []
+    for span in spans:
+        if abs(span.weight) > MAX_WEIGHT:
+            raise BadValueError(
+                "a word of the prompt has too large a weight",
+                expected=f"at most {MAX_WEIGHT:g}",
+                got=f"{span.weight:g}",
+            )
+        if found and found[-1].weight == span.weight:
+            found[-1] = Span(found[-1].text + span.text, span.weight)
+        elif span.text:
+            found.append(span)
+    return tuple(found)
+
+
+class _Ranges:
+    """Texts in order with a weight each, and brackets that reach back to where they were opened.
+
+    Round and square brackets do not know of each other, so `(a [b) c]` is read as it is written.
+    """
+
+    def __init__(self) -> None:
+        self._texts: list[str | None] = []  # None: a new section
+        self._weights: list[float] = []
+        self._open: dict[str, list[int]] = {"(": [], "[": []}
+
+    def add(self, text: str | None) -> None:
+        self._texts.append(text)
+        self._weights.append(1.0)
+
+    def open(self, bracket: str) -> None:
+        self._open[bracket].append(len(self._texts))
+        _check_depth(len(self._open[bracket]))
+
+    def close(self, bracket: str, factor: float) -> bool:
+        """Whether there was a bracket to close."""
+        if not self._open[bracket]:
+            return False
+        for index in range(self._open[bracket].pop(), len(self._weights)):
+            self._weights[index] *= factor
+        return True
+
+    def sections(self) -> list[list[Span]]:
+        while self.close("(", STEP) or self.close("[", 1 / STEP):
+            pass
+        found: list[list[Span]] = [[]]
+        for text, weight in zip(self._texts, self._weights, strict=True):
+            if text is None:
+                found.append([])
+            else:
+                found[-1].append(Span(text, weight))
+        return found
+
+
+def _a1111(text: str) -> list[list[Span]]:
+    ranges = _Ranges()
+    for match in _TOKEN.finditer(text):
+        token, weight = match[0], match[1]
+        if token[0] == "\\":
+            ranges.add(token[1:])
+        elif token in ("(", "["):
+            ranges.open(token)
+        elif token == ")":
+            _ = ranges.close("(", STEP) or ranges.add(token)
+        elif token == "]":
+            _ = ranges.close("[", 1 / STEP) or ranges.add(token)
+        elif weight is not None:
+            _ = ranges.close("(", float(weight)) or ranges.add(token)
+        else:
+            _add_sections(ranges, token)
+    return ranges.sections()
+
+
+def _add_sections(ranges: _Ranges, text: str) -> None:
+    parts = _BREAK.split(text)
+    for index, part in enumerate(parts):
+        if index > 0:
+            ranges.add(None)
+            part = part.lstrip()
+        ranges.add(part if index == len(parts) - 1 else part.rstrip())
+
+
+_Tree = list["str | _Tree"]
+
+
+def _comfyui(text: str) -> list[Span]:
+    frames: list[_Tree] = [[]]
+    for token in re.findall(r"\\[()]|[()]|[^\\()]+|\\", text):
+        if token == "(":
+            frames.append([])
+            _check_depth(len(frames))
+        elif token == ")" and len(frames) > 1:
+            inner = frames.pop()
+            frames[-1].append(inner)
+        else:
+            frames[-1].append(token[1:] if len(token) == 2 and token[0] == "\\" else token)
+    while len(frames) > 1:
+        inner = frames.pop()
+        frames[-1] += ["(", *inner]
+    return _weighed(frames[0], 1.0)
+
+
+def _weighed(tree: "_Tree", weight: float) -> list[Span]:
+    found: list[Span] = []
+    for item in tree:
+        found += [Span(item, weight)] if isinstance(item, str) else _bracketed(item, weight)
+    return found
+
+
+def _bracketed(tree: "_Tree", around: float) -> list[Span]:
+    """A closed bracket: the number at its end counts alone, without one it is 1.1 times what is around it."""
+    last = tree[-1] if tree else None
+    match = _EXPLICIT.fullmatch(last) if isinstance(last, str) else None
+    if match is None or not (match[1] or len(tree) > 1):
+        return _weighed(tree, around * STEP)
+    return _weighed([*tree[:-1], match[1]], float(match[2]))
+
+
+def _check_depth(depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise BadValueError("the prompt's brackets are nested too deep", expected=f"at most {MAX_DEPTH}", got="more")

@@ -1,0 +1,49 @@
+"""What a patch of the stage "sampling" may change: a run under construction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from latentloom.engine.values import Conditioning, Model, Patch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from latentloom.engine import Context
+    from latentloom.nodes.diffusion import Branch, Entry, Moment, Rule
+    from latentloom.nodes.diffusion.prediction import Predict
+
+SAMPLING = "sampling"
+
+
+@dataclass(slots=True)
+class Steering:
+    """The parts that a denoiser is made of. A patch's function gets it and the patch, and changes what it must.
+
+    `module` is the loaded network, and `hooks` undoes after the run what was done to it. `branches` holds "positive",
+    "negative" and what a rule asks for besides. `entries` makes entries of a further conditioning. `repaint` makes the
+    noise mask of a moment out of the run's.
+    """
+
+    module: Any
+    predict: Predict
+    branches: dict[str, Branch]
+    rule: Rule
+    cfg: float
+    entries: Callable[[Conditioning], tuple[Entry, ...]]
+    hooks: ExitStack
+    repaint: Callable[[Tensor, Moment], Tensor] | None = None
+
+
+def divided(ctx: Context, model: Model) -> tuple[Model, list[Patch]]:
+    """A model with the patches that are applied when it is loaded, and those of the stage "sampling".
+
+    The latter need no weights of their own, so models that differ in them are loaded once.
+    """
+    stages = {patch.kind: ctx.facts("patch", patch.kind).get("stage") for patch in model.patches}
+    loading = [patch for patch in model.patches if stages[patch.kind] != SAMPLING]
+    steering = [patch for patch in model.patches if stages[patch.kind] == SAMPLING]
+    return Model(model.model_kind, model.files, model.info, loading), steering
