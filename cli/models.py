@@ -10,6 +10,7 @@ from latentloom.cli.opening import opened
 from latentloom.cli.settings_edit import with_model_folder
 from latentloom.cli.table import print_lines, print_table, size_text
 from latentloom.engine.catalog import SUFFIXES, safe_join
+from latentloom.engine.engine import Engine
 from latentloom.engine.errors import LoomError, MissingFileError, PathError, brief
 from latentloom.engine.hashes import Hashes
 from latentloom.engine.settings import load_settings
@@ -27,18 +28,36 @@ def list_models(*, compute: bool) -> int:
     """Print every model with its size and, as far as it is known, its sha256."""
     with opened() as session:
         catalog, settings = session.engine.catalog, session.settings
-    hashes = Hashes(settings.data / "hashes.db")
-    rows = [
-        (source.removeprefix("models/"), name, size_text(_size(path)), _sha256(hashes, path, compute))
-        for source in catalog.model_sources()
-        for name, path in catalog.files(source)
-    ]
+        hashes = Hashes(settings.data / "hashes.db")
+        rows = [
+            (
+                source.removeprefix("models/"),
+                name,
+                _kind(session.engine, path),
+                size_text(_size(path)),
+                _sha256(hashes, path, compute),
+            )
+            for source in catalog.model_sources()
+            for name, path in catalog.files(source)
+        ]
     if rows:
-        print_table(("folder", "name", "size", "sha256"), rows)
+        print_table(("folder", "name", "kind", "size", "sha256"), rows)
     else:
         folders = ", ".join(str(folder) for folder in settings.models)
         print_lines([f"no models in {folders}", "`loom models add DIR` adds a folder, `loom models get URL` downloads"])
     return 0
+
+
+def _kind(engine: Engine, path: Path) -> str:
+    """What a file holds in a few words, or what is wrong with it."""
+    try:
+        found = engine.recognise(path)
+    except LoomError as error:
+        return error.problem.message
+    if found is None:
+        return "unknown"
+    kind, facts = found
+    return str(facts.get("about", kind))
 
 
 def _size(path: Path) -> int:

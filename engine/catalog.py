@@ -16,6 +16,17 @@ from latentloom.engine.values import InputFile, ModelFile
 SUFFIXES = (".safetensors",)
 MAX_NAME, MAX_PART = 1000, 255
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+FOLDERS = {  # what a source is called by others: ComfyUI first, then AUTOMATIC1111
+    "checkpoints": ("checkpoints", "Stable-diffusion"),
+    "loras": ("loras", "Lora", "LyCORIS"),
+    "vae": ("vae", "VAE"),
+    "unet": ("unet", "diffusion_models"),
+    "clip": ("clip", "text_encoders"),
+    "controlnet": ("controlnet", "ControlNet"),
+    "embeddings": ("embeddings",),
+    "upscale_models": ("upscale_models", "ESRGAN", "RealESRGAN"),
+}
+_SOURCE_OF = {folder: source for source, folders in FOLDERS.items() for folder in folders}
 _HASH = re.compile(r"(?P<name>.*)@sha256:(?P<hash>[0-9a-f]{64})\Z", re.DOTALL)
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -117,12 +128,16 @@ class Catalog:
     def _roots(self, source: str) -> list[Path]:
         if source == "input":
             return [self._input]
-        own = [root / source.removeprefix("models/") for root in self._models]
-        return own + [folder for of, folder in self._packaged if of == source]
+        name = source.removeprefix("models/")
+        folders = FOLDERS.get(name, (name,))
+        own = [base / folder for root in self._models for base in _bases(root) for folder in folders]
+        there = [path for path in own if path.is_dir()] or [root / name for root in self._models]
+        return there + [folder for of, folder in self._packaged if of == source]
 
     def model_sources(self) -> list[str]:
         """Every source that has a folder: "models/checkpoints", ..."""
-        folders = {item.name for root in self._models if root.is_dir() for item in root.iterdir() if item.is_dir()}
+        bases = [base for root in self._models if root.is_dir() for base in _bases(root)]
+        folders = {_SOURCE_OF.get(name, name) for base in bases for name in _model_folders(base)}
         return sorted({f"models/{folder}" for folder in folders} | {source for source, _ in self._packaged})
 
     def files(self, source: str) -> list[Found]:
@@ -155,6 +170,19 @@ class Catalog:
             if source == "input"
             else "`loom models` lists what is there, `loom models add DIR` adds a folder",
         )
+
+
+def _bases(root: Path) -> list[Path]:
+    """Where a model folder holds its folders: in itself; for a whole installation of ComfyUI or AUTOMATIC1111 in its
+    `models` too.
+    """
+    return [root / "models", root] if (root / "models").is_dir() else [root]
+
+
+def _model_folders(base: Path) -> list[str]:
+    """The folders of models in a base. A whole installation holds many others, so there only known names count."""
+    names = [item.name for item in base.iterdir() if item.is_dir()]
+    return [name for name in names if name in _SOURCE_OF] if "models" in names else names
 
 
 def _listed(root: Path, suffixes: tuple[str, ...]) -> list[str]:

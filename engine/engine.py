@@ -170,6 +170,15 @@ class Engine:
         """Per step of the plan: a hit, or which part of its key changed."""
         return explain(job.checked, self._identity, self.cache, job.workflow.name)
 
+    def recognise(self, path: Path) -> tuple[str, dict[str, Any]] | None:
+        """The model kind of a file or folder and what it knows of it, or None. Raises FileError for a broken one."""
+        for name, extension in self.registry.extensions("model_kind").items():
+            info = extension.load()().recognise(path)
+            if info is not None:
+                code = {} if extension.distribution.builtin else {"code": extension.distribution.code}
+                return name, {**info, **code}
+        return None
+
     def close(self) -> None:
         """Let go of files and models."""
         self.models.evict_all()
@@ -209,12 +218,7 @@ class _RunServices:
         return self._engine.registry.extension(kind, name).info
 
     def recognise(self, file: ModelFile) -> tuple[str, dict[str, Any]] | None:
-        for name, extension in self._engine.registry.extensions("model_kind").items():
-            info = extension.load()().recognise(Path(file.path))
-            if info is not None:
-                code = {} if extension.distribution.builtin else {"code": extension.distribution.code}
-                return name, {**info, **code}
-        return None
+        return self._engine.recognise(Path(file.path))
 
     def save(self, node: str, kind: str, data: Any, name_template: str, fields: Mapping[str, Any]) -> str:
         item = int(fields.get("item", 0))

@@ -19,27 +19,20 @@ AESTHETIC = 6.0  # what SDXL's refiner is told of a picture that nothing is said
 def check_conditioning(model: Model, latent: Latent, *conditionings: Conditioning) -> None:
     """Raise BadValueError for entries that the model or the latent cannot take, before anything is loaded."""
     for entry in (entry for found in conditionings for entry in found.entries):
-        _check_embedding(model, entry)
+        _check_pooled(model, entry)
         _check_batch(latent, entry)
         _check_area(latent, entry)
         _check_concat(model, latent, entry)
 
 
-def _check_embedding(model: Model, entry: Cond) -> None:
-    width, pooled = model.info.get("context"), model.info.get("pooled")
-    if width is not None and entry.embedding.shape[2] != width:
-        raise BadValueError(
-            "the conditioning is for another family of models",
-            expected=f"vectors of {width} numbers, for {_name(model)}",
-            got=f"{entry.embedding.shape[2]}",
-            hint="read the prompt with the CLIP of the same checkpoint",
-        )
-    if pooled and ("pooled" not in entry.arrays or entry.arrays["pooled"].shape[1] != pooled):
-        got = str(entry.arrays["pooled"].shape[1]) if "pooled" in entry.arrays else "none"
+def _check_pooled(model: Model, entry: Cond) -> None:
+    needed = model.info.get("pooled")
+    found = entry.arrays["pooled"].shape[1] if "pooled" in entry.arrays else 0
+    if model.info.get("time_ids") and found != needed:
         raise BadValueError(
             "the conditioning has not the pooled output that the model needs",
-            expected=f"{pooled} numbers, for {_name(model)}",
-            got=got,
+            expected=f"{needed} numbers, for {_name(model)}",
+            got=str(found),
             hint="read the prompt with the CLIP of the same checkpoint",
         )
 

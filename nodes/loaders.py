@@ -1,12 +1,22 @@
 """Nodes that name models. Nothing is loaded here: a handle is the file's identity and what is known of it."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
 
 from latentloom.engine import Clip, Context, FileIdentity, Model, ModelFile, Source, Vae, node
-from latentloom.engine.errors import FileError
+from latentloom.engine.errors import BadValueError, FileError
+from latentloom.nodes.checkpoints.facts import PARTS, clip_facts
+
+Prediction = Annotated[
+    Literal["auto", "epsilon", "v", "sample"],
+    Field(description="What the network was trained to predict; auto = what the file says, else what is usual."),
+]
+ZeroSnr = Annotated[
+    Literal["auto", "yes", "no"],
+    Field(description="Whether training ended in pure noise (zero terminal SNR); auto = what the file says."),
+]
 
 
 class Checkpoint(NamedTuple):
@@ -23,25 +33,105 @@ def load_checkpoint(
     checkpoint: Annotated[
         ModelFile, Source("models/checkpoints"), Field(description="A model folder or file below models/checkpoints.")
     ],
+    prediction: Prediction = "auto",
+    zero_snr: ZeroSnr = "auto",
 ) -> Checkpoint:
     """A Stable Diffusion checkpoint: the UNet that denoises, the CLIP that reads text, the VAE that makes pixels.
 
-    `shapes` ships with Latentloom. `loom models add DIR` adds a folder of your own.
+    SD 1.x, SD 2.x, SDXL and its refiner, as one safetensors file or as a folder in diffusers' layout. `shapes` ships
+    with Latentloom. `loom models add DIR` adds a folder of your own.
     """
-    found = ctx.recognise(checkpoint)
-    if found is None:
+    kind, facts = _recognised(ctx, checkpoint)
+    missing = [title for part, title in PARTS.items() if part not in facts]
+    if missing:
         raise FileError(
-            f"'{checkpoint.name}' is no model that Latentloom knows",
-            expected="a Stable Diffusion folder in diffusers' layout",
-            got="a file or folder of another kind",
+            f"'{checkpoint.name}' is no whole checkpoint: it has no {' and no '.join(missing)}",
+            expected=", ".join(PARTS.values()),
+            got=", ".join(title for part, title in PARTS.items() if part in facts),
+            hint="LoadUNet, LoadCLIP and LoadVAE take the parts from files of their own",
         )
-    kind, info = found
     files = [checkpoint.identity]
     return Checkpoint(
-        Model(kind, files, {**info, "component": "unet"}),
-        Clip(kind, files, {"component": "clip"}),
-        vae_beside(kind, files, info),
+        Model(kind, files, _sampled(_part(facts, "unet"), prediction, zero_snr)),
+        Clip(kind, files, _part(facts, "clip")),
+        Vae(kind, files, _part(facts, "vae")),
     )
+
+
+@node("LoadUNet", category="loaders")
+def load_unet(
+    ctx: Context,
+    unet: Annotated[ModelFile, Source("models/unet"), Field(description="A UNet below models/unet.")],
+    prediction: Prediction = "auto",
+    zero_snr: ZeroSnr = "auto",
+) -> Model:
+    """A UNet from a file of its own, or out of a checkpoint file."""
+    kind, facts = _with(ctx, unet, "unet")
+    return Model(kind, [unet.identity], {**_sampled(_part(facts, "unet"), prediction, zero_snr), "preview": False})
+
+
+@node("LoadCLIP", category="loaders")
+def load_clip(
+    ctx: Context,
+    text_encoder: Annotated[ModelFile, Source("models/clip"), Field(description="A text encoder below models/clip.")],
+    second: Annotated[
+        ModelFile | None, Source("models/clip"), Field(description="The other text encoder of SDXL, in either order.")
+    ] = None,
+) -> Clip:
+    """A text encoder from a file of its own; two files for SDXL, ViT-L and ViT-bigG in either order."""
+    files = [text_encoder] if second is None else [text_encoder, second]
+    found = [_with(ctx, file, "clip") for file in files]
+    clips = sorted((facts["clip"] for _, facts in found), key=lambda clip: "lhg".index(clip["encoders"][0]))
+    names = [name for clip in clips for name in clip["encoders"]]
+    if second is not None and names != ["l", "g"]:
+        raise BadValueError(
+            f"'{text_encoder.name}' and '{second.name}' are no pair of text encoders",
+            expected="'l' and 'g', as SDXL has them",
+            got=" and ".join(f"'{name}'" for name in names),
+        )
+    joined = clip_facts(names, [clip["width"] for clip in clips], clips[-1]["pooled"])
+    kind, facts = found[0]
+    return Clip(kind, [file.identity for file in files], _part({**facts, "clip": joined}, "clip"))
+
+
+@node("LoadVAE", category="loaders")
+def load_vae(
+    ctx: Context, vae: Annotated[ModelFile, Source("models/vae"), Field(description="A VAE below models/vae.")]
+) -> Vae:
+    """A VAE from a file of its own, or out of a checkpoint file."""
+    kind, facts = _with(ctx, vae, "vae")
+    return Vae(kind, [vae.identity], _part(facts, "vae"))
+
+
+def _recognised(ctx: Context, file: ModelFile) -> tuple[str, Mapping[str, Any]]:
+    found = ctx.recognise(file)
+    if found is None:
+        raise FileError(
+            f"'{file.name}' is no model that Latentloom knows",
+            expected="SD 1.x, SD 2.x or SDXL as a safetensors file or as a folder in diffusers' layout",
+            got="a file or folder of another kind",
+        )
+    return found
+
+
+def _with(ctx: Context, file: ModelFile, part: str) -> tuple[str, Mapping[str, Any]]:
+    kind, facts = _recognised(ctx, file)
+    if part not in facts:
+        got = ", ".join(title for name, title in PARTS.items() if name in facts)
+        raise FileError(f"'{file.name}' has no {PARTS[part]}", expected=PARTS[part], got=got or "another model")
+    return kind, facts
+
+
+def _part(facts: Mapping[str, Any], part: str) -> dict[str, Any]:
+    """A handle's info: what is known of one part, and the code of the plugin that knows it."""
+    code = {"code": facts["code"]} if "code" in facts else {}
+    return {"component": part, **facts[part], **code}
+
+
+def _sampled(info: dict[str, Any], prediction: str, zero_snr: str) -> dict[str, Any]:
+    """A UNet's facts with what the person says of its training."""
+    said = {} if prediction == "auto" else {"prediction": prediction}
+    return {**info, **said, **({} if zero_snr == "auto" else {"zero_snr": zero_snr == "yes"})}
 
 
 def vae_beside(kind: str, files: Sequence[FileIdentity], info: Mapping[str, Any]) -> Vae:
@@ -49,4 +139,4 @@ def vae_beside(kind: str, files: Sequence[FileIdentity], info: Mapping[str, Any]
     return Vae(kind, files, {"component": "vae", "downscale": info["downscale"], "channels": info["channels"]})
 
 
-NODES = (load_checkpoint,)
+NODES = (load_checkpoint, load_unet, load_clip, load_vae)

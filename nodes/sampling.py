@@ -11,6 +11,7 @@ from pydantic import Field
 from latentloom.engine import Conditioning, Context, Image, Latent, Model, Seed, Source, node
 from latentloom.engine.errors import BadValueError
 from latentloom.nodes.conditions import EntryMaker, check_conditioning
+from latentloom.nodes.fitting import check_fit
 from latentloom.nodes.loaders import vae_beside
 from latentloom.nodes.noise import NoiseRule, check_noise
 from latentloom.nodes.steering import Steering, divided
@@ -104,10 +105,11 @@ def ksampler_advanced(
 
 def table_of(model: Model) -> Tensor:
     """The model's sigmas, ascending, one for each timestep that it was trained on."""
-    from latentloom.nodes.diffusion import scaled_linear_table
+    from latentloom.nodes.diffusion import scaled_linear_table, zero_snr_table
 
     start, end, count = model.info["betas"]
-    return scaled_linear_table(start, end, count)
+    table = scaled_linear_table(start, end, count)
+    return zero_snr_table(table) if model.info.get("zero_snr") else table
 
 
 def sigmas_of(ctx: Context, model: Model, sampler: str, schedule: str, steps: int, denoise: float) -> Tensor:
@@ -138,6 +140,7 @@ def sample_latent(
     if len(plan.sigmas) < 2:
         return latent
     check_channels(model, latent)
+    check_fit(model, positive, negative)
     check_conditioning(model, latent, positive, negative)
     noise = _first_noise(latent, plan)
     scale, table = model.info["scaling_factor"], table_of(model)

@@ -22,6 +22,13 @@ def vae_encode(
 
     Width and height must be multiples of the VAE's downscale (8); transparency is ignored.
     """
+    return encode(ctx, vae, image, seed if posterior == "sample" else None)
+
+
+def encode(ctx: Context, vae: Vae, image: Image, seed: int | None = None) -> Latent:
+    """The latents of pictures: the encoder's mean, or with a seed a sample. Raises BadValueError for sides that do
+    not fit.
+    """
     step = vae.info["downscale"]
     height, width = image.shape[1:3]
     if height % step or width % step:
@@ -35,7 +42,7 @@ def vae_encode(
     with ctx.load(vae) as (model,):
         found = model.encode(pixels.to(model.device, model.dtype)).latent_dist
         samples = found.mean.float().cpu()
-        if posterior == "sample":
+        if seed is not None:
             samples = samples + found.std.float().cpu() * _noise(tuple(samples.shape), seed)
     return Latent(samples, downscale=step)
 

@@ -239,11 +239,7 @@ class _Services:
         return self._engine.registry.extension(kind, name).info
 
     def recognise(self, file: Any) -> tuple[str, dict[str, Any]] | None:
-        for name, extension in self._engine.registry.extensions("model_kind").items():
-            info = extension.load()().recognise(Path(file.path))
-            if info is not None:
-                return name, dict(info)
-        return None
+        return self._engine.recognise(Path(file.path))
 
     def save(self, node: str, kind: str, data: Any, name_template: str, fields: Mapping[str, Any]) -> str:
         content = bytes(data) if kind == "bytes" else str(data).encode()

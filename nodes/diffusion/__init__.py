@@ -15,7 +15,13 @@ from latentloom.nodes.diffusion.prediction import (
     timestep_of,
 )
 from latentloom.nodes.diffusion.sampler import Denoised, NoiseKind, Report, Sample, Sampler, StepNoise
-from latentloom.nodes.diffusion.schedules import Schedule, builtin_schedules, scaled_linear_table, sigmas_for
+from latentloom.nodes.diffusion.schedules import (
+    Schedule,
+    builtin_schedules,
+    scaled_linear_table,
+    sigmas_for,
+    zero_snr_table,
+)
 from latentloom.nodes.diffusion.timeline import Moment, Timeline
 
 __all__ = [
@@ -54,4 +60,5 @@ __all__ = [
     "step_noise",
     "step_seed",
     "timestep_of",
+    "zero_snr_table",
 ]

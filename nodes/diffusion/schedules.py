@@ -27,6 +27,19 @@ def scaled_linear_table(beta_start: float = 0.00085, beta_end: float = 0.012, n:
     return ((1 - alpha_bar) / alpha_bar).sqrt()
 
 
+def zero_snr_table(table: Tensor) -> Tensor:
+    """The table of a model that was trained down to pure noise (Lin et al. 2024, algorithm 1: zero terminal SNR).
+
+    sqrt(alpha_bar) is shifted to end in 0 and scaled to keep its first value. An infinite last sigma cannot be computed
+    with, so the last alpha_bar is 2^-24, a sigma of 4096 (as in diffusers).
+    """
+    root = (1 + table**2) ** -0.5
+    root = (root - root[-1]) * root[0] / (root[0] - root[-1])
+    alpha_bar = root**2
+    alpha_bar[-1] = 2**-24
+    return ((1 - alpha_bar) / alpha_bar).sqrt()
+
+
 def _ending_with_zero(sigmas: Tensor) -> Tensor:
     return torch.cat([sigmas.float(), torch.zeros(1)])
 

@@ -1,14 +1,18 @@
 import hashlib
 import http.server
 import os
+import pickle
 import signal
 import threading
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from latentloom.cli.fetch import AddressError, check_address
 from latentloom.cli.settings_edit import with_list
 from latentloom.engine.errors import SettingsError
+from latentloom.training.random_checkpoint import write_checkpoint
 
 DATA = b"weights" * 1000
 SHA = hashlib.sha256(DATA).hexdigest()
@@ -171,11 +175,13 @@ def test_a_file_with_that_name_and_other_content_stays(loom, home, site):
 def test_models_are_listed_with_what_is_known(loom, home):
     path = home / "models" / "vae" / "model.safetensors"
     path.parent.mkdir(parents=True)
-    path.write_bytes(DATA)
+    save_file({"weight": torch.zeros(100)}, path)
     os.utime(path, (0, 0))  # the hashes of files that are seconds old are not kept
-    assert row(loom("models")[1]) == ["vae", "model.safetensors", "6.8", "KiB"]
-    assert row(loom("models", "list", "--hash")[1]) == ["vae", "model.safetensors", "6.8", "KiB", SHA]
-    assert row(loom("models")[1])[-1] == SHA
+    sha = hashlib.sha256(path.read_bytes()).hexdigest()
+    size = str(path.stat().st_size)
+    assert row(loom("models")[1]) == ["vae", "model.safetensors", "unknown", size, "B"]
+    assert row(loom("models", "list", "--hash")[1]) == ["vae", "model.safetensors", "unknown", size, "B", sha]
+    assert row(loom("models")[1])[-1] == sha
 
 
 def test_a_link_out_of_the_models_hides_nothing_else(loom, home, tmp_path):
@@ -256,3 +262,16 @@ def test_one_key_is_set_and_the_rest_stays(before, after):
 def test_what_cannot_be_edited_safely_is_refused():
     with pytest.raises(SettingsError, match=r"set models = \[\"a\"\] in it yourself"):
         with_list('"mo\\u0064els" = ["x"]', "models", ["a"])
+
+
+def test_the_list_says_what_a_file_holds_and_what_is_wrong_with_it(loom, home):
+    folder = home / "models" / "checkpoints"
+    folder.mkdir(parents=True)
+    write_checkpoint(folder / "tiny.safetensors", "sd1_tiny")
+    whole = (folder / "tiny.safetensors").read_bytes()
+    (folder / "half.safetensors").write_bytes(whole[: len(whole) // 2])
+    (folder / "old.safetensors").write_bytes(pickle.dumps({}, protocol=2))
+    _, out, _ = loom("models", "list")
+    assert "SD 1.x checkpoint" in out
+    assert "'half.safetensors' ends early" in out
+    assert "'old.safetensors' is a pickle" in out

@@ -151,6 +151,41 @@ def test_only_names_that_can_be_used_are_listed(catalog, folders):
     assert [catalog.find("input", name).name for name in catalog.names("input")] == catalog.names("input")
 
 
+# Folders of other programs
+
+FOREIGN = [
+    ("Stable-diffusion", "checkpoints"),
+    ("Lora", "loras"),
+    ("LyCORIS", "loras"),
+    ("VAE", "vae"),
+    ("diffusion_models", "unet"),
+    ("text_encoders", "clip"),
+    ("ControlNet", "controlnet"),
+    ("ESRGAN", "upscale_models"),
+]
+
+
+@pytest.mark.parametrize("inside", ["", "models"])
+@pytest.mark.parametrize(("folder", "source"), FOREIGN)
+def test_the_folder_names_of_other_programs_are_understood(folder, source, inside, tmp_path):
+    place = tmp_path / "app" / inside / folder
+    place.mkdir(parents=True)
+    (place / "m.safetensors").write_bytes(b"m")
+    catalog = Catalog(tmp_path / "input", [tmp_path / "app"], Hashes(tmp_path / "hashes.db"))
+    assert catalog.find(f"models/{source}", "m.safetensors").path == place / "m.safetensors"
+    assert catalog.model_sources() == [f"models/{source}"]
+    assert catalog.path_of(hashlib.sha256(b"m").hexdigest()) == place / "m.safetensors"
+
+
+def test_a_whole_installation_counts_by_known_names_only(tmp_path):
+    for name in ("custom_nodes/x", "embeddings/e", "models/loras/l", "models/my_own/m"):
+        path = tmp_path / "app" / f"{name}.safetensors"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(name.encode())
+    catalog = Catalog(tmp_path / "input", [tmp_path / "app"], Hashes(tmp_path / "hashes.db"))
+    assert catalog.model_sources() == ["models/embeddings", "models/loras", "models/my_own"]
+
+
 # Hashes
 
 

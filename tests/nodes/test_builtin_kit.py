@@ -16,8 +16,10 @@ LOAD = {
     "outputs": [{"name": name, "from": {"node": "load", "output": name}} for name in ("model", "clip", "vae")],
 }
 BY_NAME = {
+    "LoadCLIP": {"second": None},
     "ImageCrop": {"width": 4, "height": 4},
     "MaskFromAlpha": {"image": Image(np.full((1, 4, 4, 4), 0.5))},
+    "InpaintStitch": {"region": {"x": 0, "y": 0, "width": 4, "height": 4}},
     "SampleCustom": {"sigmas": [2.0, 1.0, 0.0]},
     "SplitSigmas": {"sigmas": [2.0, 1.0, 0.0], "step": 1},
 }
@@ -30,6 +32,7 @@ def bench(session: Session, tiny_models: Path, tmp_path: Path) -> Bench:
     by_kind = {value.kind: value for value in loaded.values()}
     by_kind["CONDITIONING"] = Conditioning([Cond(Array(np.zeros((1, 77, 32))))])
     by_kind["MODEL_FILE"] = session.engine.catalog.identify("models/checkpoints", "tiny")
+    lora = session.engine.catalog.identify("models/loras", "tiny.safetensors")
     samples = {
         node.spec.type: {
             **{
@@ -39,6 +42,7 @@ def bench(session: Session, tiny_models: Path, tmp_path: Path) -> Bench:
             },
             **{port.name: 2 for port in node.spec.inputs if port.name == "steps"},
             **BY_NAME.get(node.spec.type, {}),
+            **({"lora": lora} if "lora" in node.spec.by_name else {}),
         }
         for node in session.engine.registry.nodes.values()
     }

@@ -1,0 +1,1 @@
+"""Reading checkpoints: headers, configurations from shapes, names of weights, and modules put together from them."""

@@ -1,0 +1,118 @@
+"""From weights in a file to a module: what goes where, and the module put together without a second copy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from latentloom.engine.errors import FileError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Where a weight of a module comes from: a tensor of a file, or a part or another form of it."""
+
+    source: str
+    third: int | None = None  # which third of its rows
+    transposed: bool = False
+
+
+class Weights:
+    """The tensors of safetensors files, by name, mapped into memory and never read as a whole."""
+
+    def __init__(self, *paths: Path) -> None:
+        from safetensors import safe_open
+
+        self.paths = paths
+        self._files = {}
+        for path in paths:
+            file = safe_open(path, framework="pt")
+            self._files |= dict.fromkeys(file.keys(), file)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._files
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._files[name].get_tensor(name)
+
+    def keys(self) -> list[str]:
+        """The names of all tensors."""
+        return list(self._files)
+
+    def take(self, piece: Piece) -> Tensor:
+        """The tensor that a piece means."""
+        tensor = self[piece.source]
+        if piece.third is not None:
+            tensor = tensor.chunk(3)[piece.third]
+        return tensor.T if piece.transposed else tensor
+
+
+def assemble(
+    build: Callable[[], Any],
+    pieces: Callable[[list[str]], Mapping[str, Piece]],
+    weights: Weights,
+    dtype: Any,
+    device: str,
+    part: str,
+) -> Any:
+    """The module that `build` makes, with weights from files, in eval mode and without gradients.
+
+    Weights are converted one by one, so the memory needed beside the result is that of one of them; on the CPU, weights
+    that already have the dtype are used in place, in the file. Raises FileError for weights that are missing, have
+    another shape or are not finite; `part` names the module in it.
+    """
+    import torch
+
+    with torch.device("meta"):
+        module = build()
+    shapes = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    wanted = pieces(list(shapes))
+    where = f"the {part} of '{weights.paths[0].name}'"
+    _check_present(where, shapes, wanted, weights)
+    state = {name: _placed(where, weights, wanted[name], shape, dtype, device) for name, shape in shapes.items()}
+    module.load_state_dict(state, assign=True)
+    return module.eval().requires_grad_(False)
+
+
+def _check_present(where: str, shapes: Mapping[str, Any], wanted: Mapping[str, Piece], weights: Weights) -> None:
+    missing = [name for name in shapes if name not in wanted or wanted[name].source not in weights]
+    if missing:
+        first = wanted[missing[0]].source if missing[0] in wanted else missing[0]
+        raise FileError(
+            f"{where} lacks weights",
+            expected=f"{len(shapes)} weights",
+            got=f"{len(shapes) - len(missing)}; the first that is missing is '{first}'",
+        )
+
+
+def _placed(where: str, weights: Weights, piece: Piece, shape: tuple[int, ...], dtype: Any, device: str) -> Tensor:
+    import torch
+
+    tensor = weights.take(piece)
+    if tuple(tensor.shape) != shape:
+        tensor = _reshaped(where, tensor, piece, shape)
+    if tensor.dtype != dtype or tensor.device.type != torch.device(device).type:
+        order = torch.channels_last if tensor.ndim == 4 and dtype != torch.float32 else torch.preserve_format
+        tensor = tensor.to(device, dtype, memory_format=order)
+    low, high = torch.aminmax(tensor)
+    if not (torch.isfinite(low) and torch.isfinite(high)):
+        raise FileError(
+            f"{where} holds numbers that are not finite",
+            expected="finite weights",
+            got=f"NaN or infinity in '{piece.source}'",
+            hint="the file is damaged, or its numbers are too large for the dtype: try --dtype fp32",
+        )
+    return tensor
+
+
+def _reshaped(where: str, tensor: Tensor, piece: Piece, shape: tuple[int, ...]) -> Tensor:
+    """A 1x1 convolution as a linear layer and the other way; nothing else changes shape."""
+    found = tuple(tensor.shape)
+    if sorted((len(found), len(shape))) == [2, 4] and found[:2] == shape[:2] and tensor.numel() == shape[0] * shape[1]:
+        return tensor.reshape(shape)
+    raise FileError(f"{where} has a weight of another shape, '{piece.source}'", expected=str(shape), got=str(found))

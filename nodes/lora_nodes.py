@@ -1,0 +1,69 @@
+"""Nodes that put LoRAs on models. Several in a row add up."""
+
+from typing import Annotated, NamedTuple
+
+from pydantic import Field
+
+from latentloom.engine import Clip, Context, Model, ModelFile, Patch, Source, node
+from latentloom.engine.errors import FileError
+
+LoraFile = Annotated[
+    ModelFile,
+    Source("models/loras"),
+    Field(description="A LoRA, LoCon, LoHa, LoKr or DoRA below models/loras."),
+]
+Strength = Annotated[float, Field(ge=-10, le=10, description="How much of the change; 0 is none, -1 the opposite.")]
+
+
+class WithLora(NamedTuple):
+    """A model and its text encoder, both changed."""
+
+    model: Model
+    clip: Clip
+
+
+@node("LoadLora", category="loaders")
+def load_lora(
+    ctx: Context,
+    model: Model,
+    clip: Clip,
+    lora: LoraFile,
+    model_strength: Strength = 1.0,
+    clip_strength: Strength = 1.0,
+) -> WithLora:
+    """Change a model and its text encoder with a LoRA, each with a strength of its own."""
+    networks = _networks(ctx, lora)
+    on_model = model_strength and "unet" in networks
+    on_clip = clip_strength and networks & {"te1", "te2"}
+    return WithLora(
+        model.patched(_patch(lora, model_strength)) if on_model else model,
+        clip.patched(_patch(lora, clip_strength)) if on_clip else clip,
+    )
+
+
+@node("LoadLoraModel", category="loaders")
+def load_lora_model(ctx: Context, model: Model, lora: LoraFile, strength: Strength = 1.0) -> Model:
+    """Change a model with a LoRA and leave the text encoder alone."""
+    if "unet" not in _networks(ctx, lora):
+        raise FileError(
+            f"the LoRA '{lora.name}' changes text encoders only", hint="LoadLora takes the text encoder too"
+        )
+    return model.patched(_patch(lora, strength)) if strength else model
+
+
+def _networks(ctx: Context, lora: ModelFile) -> set[str]:
+    found = ctx.recognise(lora)
+    if found is None or "lora" not in found[1]:
+        raise FileError(
+            f"'{lora.name}' is no LoRA that Latentloom knows",
+            expected="a LoRA, LoCon, LoHa, LoKr or DoRA in kohya's or diffusers' layout",
+            got="another kind of file" if found is None else found[1].get("about", found[0]),
+        )
+    return set(found[1]["lora"])
+
+
+def _patch(lora: ModelFile, strength: float) -> Patch:
+    return Patch("lora", {"strength": strength}, (lora.identity,))
+
+
+NODES = (load_lora, load_lora_model)

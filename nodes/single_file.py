@@ -1,0 +1,94 @@
+"""The model kind "single_file": a safetensors file with a UNet, a VAE, text encoders, or all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from latentloom.engine.errors import FileError
+from latentloom.nodes.checkpoints.building import build_encoder, build_unet, build_vae
+from latentloom.nodes.checkpoints.configs import native_size
+from latentloom.nodes.checkpoints.facts import FAMILIES, SMALL_BYTES, about, clip_facts, unet_facts
+from latentloom.nodes.checkpoints.header import Header, read_header
+from latentloom.nodes.checkpoints.parts import UNetPart, VaePart, find_text, find_unet, find_vae
+from latentloom.nodes.checkpoints.pieces import Weights
+from latentloom.nodes.text_encoder import TextEncoder
+
+
+class SingleFile:
+    """Stable Diffusion 1.x, 2.x or SDXL as one safetensors file, in the original or in diffusers' layout."""
+
+    def recognise(self, path: Path) -> Mapping[str, Any] | None:
+        """Facts by component ("unet", "vae", "clip"), from names, shapes and metadata; None for another file.
+
+        Raises FileError for a pickle and for a file that ends early.
+        """
+        if not path.is_file():
+            return None
+        header = read_header(path)
+        unet, vae, text = find_unet(header), find_vae(header), find_text(header)
+        found: dict[str, Any] = {}
+        if unet is not None:
+            found["unet"] = _unet_facts(unet, vae, header)
+        if vae is not None:
+            found["vae"] = {"downscale": vae.shape.downscale, "channels": vae.shape.channels}
+        if text:
+            last = text[-1].shape
+            found["clip"] = clip_facts(
+                [part.name for part in text], [part.shape.width for part in text], last.projection or last.width
+            )
+        return {**found, "about": about(found)} if found else None
+
+    def load(self, paths: Sequence[Path], info: Mapping[str, Any], dtype: Any, device: str) -> Any:
+        """The part that info["component"] names; a "clip" may come from two files."""
+        headers = [read_header(path) for path in paths]
+        if info["component"] == "clip":
+            return _text_encoder(headers, dtype, device)
+        find, build = {"unet": (find_unet, build_unet), "vae": (find_vae, build_vae)}[info["component"]]
+        part: Any = find(headers[0])
+        if part is None:
+            raise FileError(f"'{paths[0].name}' has no {info['component']}")
+        return build(part, Weights(paths[0]), dtype, device)
+
+
+def _unet_facts(part: UNetPart, vae: VaePart | None, header: Header) -> dict[str, Any]:
+    prediction = _prediction(part, header)
+    return unet_facts(
+        part.shape,
+        prediction,
+        zero_snr=_zero_snr(header),
+        size=native_size(part.shape, prediction),
+        preview=vae is not None and _numbers(header, vae.prefix) * 2 < SMALL_BYTES,
+    )
+
+
+def _numbers(header: Header, prefix: str) -> int:
+    return sum(prod(shape) for shape in header.below(prefix).values())
+
+
+def _prediction(part: UNetPart, header: Header) -> str:
+    """From the metadata (ModelSpec) or the marker tensor that trainers leave. Else v for SD 2.x, whose weights do not
+    tell, because most of its checkpoints are of the 768 pixel kind; epsilon for all others.
+    """
+    said = header.metadata.get("modelspec.prediction_type", "").lower()
+    architecture = header.metadata.get("modelspec.architecture", "").lower()
+    if said in ("v", "v_prediction") or "v_pred" in header.shapes:
+        return "v"
+    if said in ("epsilon", "eps"):
+        return "epsilon"
+    if architecture.startswith("stable-diffusion-v2"):
+        return "v" if "768-v" in architecture else "epsilon"
+    return "v" if part.shape.family == "sd2" and part.shape.channels == 4 else "epsilon"
+
+
+def _zero_snr(header: Header) -> bool:
+    return header.metadata.get("ss_zero_terminal_snr", "").lower() == "true" or "ztsnr" in header.shapes
+
+
+def _text_encoder(headers: Sequence[Header], dtype: Any, device: str) -> TextEncoder:
+    found = [(part, Weights(header.path)) for header in headers for part in find_text(header)]
+    found.sort(key=lambda pair: "lhg".index(pair[0].name))
+    family = FAMILIES.get("".join(part.name for part, _ in found), "sdxl")
+    return TextEncoder(tuple(build_encoder(part, family, weights, dtype, device) for part, weights in found))
