@@ -20,7 +20,8 @@ _TYPES: tuple[tuple[type[Value], str, str], ...] = (
 _MODULES = (
     *("loaders", "lora_nodes"),
     *("conditioning", "composition", "guidance"),
-    *("latents", "noise", "sampling", "custom_sampling", "prompt_to_prompt", "vae", "inpainting"),
+    *("latents", "noise", "sampling", "custom_sampling", "prompt_to_prompt", "vae"),
+    *("inpainting", "tiles", "seamless"),
     *("image", "grid", "mask", "mask_shapes", "primitives", "study"),
 )
 """Where nodes are, in the order in which lists show them."""

@@ -206,7 +206,7 @@ def _steering(
     branches = {
         name: Branch(entries(found), predict) for name, found in (("positive", positive), ("negative", negative))
     }
-    return Steering(unet, predict, branches, classifier_free(cfg), cfg, entries, hooks)
+    return Steering(unet, predict, branches, classifier_free(cfg), cfg, entries, hooks, latent.downscale)
 
 
 def _network(unet: Any) -> Network:

@@ -35,6 +35,7 @@ class Steering:
     cfg: float
     entries: Callable[[Conditioning], tuple[Entry, ...]]
     hooks: ExitStack
+    downscale: int
     repaint: Callable[[Tensor, Moment], Tensor] | None = None
 
 

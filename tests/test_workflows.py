@@ -36,6 +36,7 @@ SIZES = {
     "seeds": (128, 128),
     "tokens": (396, 440),
     "txt2img": (128, 128),
+    "upscale": (256, 256),
     "vae-round-trip": (416, 166),
 }
 each_workflow = pytest.mark.parametrize("name", NAMES)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latentloom.api import Session
@@ -121,6 +121,7 @@ def test_an_empty_mask_and_a_foreign_region_are_refused() -> None:
     )
 
 
+@settings(deadline=None)
 @given(
     x=st.integers(0, 60),
     y=st.integers(0, 44),
