@@ -62,9 +62,8 @@ def main() -> None:
         session.run("txt2img", steps=1, seed=0, out=Path(home))
         handle = session.run("txt2img", steps=1, seed=0, out=Path(home))  # everything is loaded now
         assert handle.files
-        model = next(
-            item.module for item in session.engine.models._residents.values() if hasattr(item.module, "time_embedding")
-        )
+        loaded = (item.model.content for item in session.engine.models._loaded.values())
+        model = next(content for content in loaded if hasattr(content, "time_embedding"))
         clock = Clock(model)
         rows = [measure(session, clock, given.steps, seed + 1) for seed in range(given.pairs)]
     total, inside = (statistics.median(row[n] for row in rows) for n in (0, 1))

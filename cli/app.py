@@ -13,6 +13,11 @@ Output = Annotated[list[str] | None, typer.Option("--output", metavar="NAME", he
 Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 Dtype = Annotated[str | None, typer.Option("--dtype", help="auto, fp32, fp16 or bf16.")]
 
+VramBudget = Annotated[str | None, typer.Option("--vram-budget", metavar="SIZE", help="What models may take: 6GB.")]
+RamBudget = Annotated[
+    str | None, typer.Option("--ram-budget", metavar="SIZE", help="The same of the machine's memory.")
+]
+
 app = typer.Typer(
     help="Run node-graph workflows for Stable Diffusion.",
     no_args_is_help=True,
@@ -62,16 +67,26 @@ def run(
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every node, keep nothing.")] = False,
     device: Device = None,
     dtype: Dtype = None,
+    vram_budget: VramBudget = None,
+    ram_budget: RamBudget = None,
+    explain_memory: Annotated[
+        bool, typer.Option("--explain-memory", help="Tell where the models' weights would be, and do not run.")
+    ] = False,
     no_metadata: Annotated[bool, typer.Option("--no-metadata", help="Keep the workflow out of pictures.")] = False,
 ) -> int:
     """Run a workflow. Its inputs are flags: `loom run NAME --help` lists them."""
     from latentloom.cli.inputs import Asked
+    from latentloom.cli.look import explain_memory as explain
     from latentloom.cli.run import Options, run
+    from latentloom.cli.sizes import size_of
 
     asked = Asked(name, _given(ctx), assign or [], output or None)
     debug = bool(ctx.find_root().params["debug"])
-    options = Options(out=out, json=json, cache=not no_cache, metadata=not no_metadata, debug=debug)
-    return run(asked, options, device=device, dtype=dtype)
+    budgets = {"vram_budget": vram_budget and size_of(vram_budget), "ram_budget": ram_budget and size_of(ram_budget)}
+    settings = {"device": device, "dtype": dtype, **budgets}
+    if explain_memory:
+        return explain(asked, settings)
+    return run(asked, Options(out=out, json=json, cache=not no_cache, metadata=not no_metadata, debug=debug), settings)
 
 
 @app.command(cls=WorkflowCommand)

@@ -1,18 +1,15 @@
 """`loom cache`: what is kept on disk, and making room."""
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import typer
 
+from latentloom.cli.sizes import size_of
 from latentloom.cli.table import print_lines, size_text
 from latentloom.engine.disk import DiskStore
 from latentloom.engine.errors import SettingsError
 from latentloom.engine.settings import load_settings
-
-_SIZE = re.compile(r"(?P<number>[0-9]{1,15}(?:\.[0-9]{1,6})?) ?(?P<unit>[KMGT]?i?B?)\Z", re.IGNORECASE)
-_POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 
 @contextmanager
@@ -62,13 +59,3 @@ def clear(*, ask: bool) -> int:
         store.clear()
     print_lines([f"the cache at {settings.cache} is empty"])
     return 0
-
-
-def size_of(text: str) -> int:
-    """Bytes in a text such as "500MB" (10^6), "2GiB" (2^30) or "0". Raises BadParameter."""
-    match = _SIZE.match(text.strip())
-    if match is None:
-        raise typer.BadParameter(f"'{text}' is no size; write 500MB, 2GiB or a number of bytes")
-    unit = match["unit"].upper()
-    base = 1024 if "I" in unit else 1000
-    return int(float(match["number"]) * base ** _POWERS[unit.rstrip("B").rstrip("I")])

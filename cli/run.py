@@ -2,10 +2,12 @@
 
 import sys
 import traceback
+from collections.abc import Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event as Flag
+from typing import Any
 
 from latentloom.api import Session
 from latentloom.api.session import Running
@@ -33,10 +35,10 @@ class Options:
     debug: bool = False
 
 
-def run(asked: Asked, options: Options, *, device: str | None, dtype: str | None) -> int:
+def run(asked: Asked, options: Options, settings: Mapping[str, Any]) -> int:
     """Run to the end and tell about it; the exit code. Raises LoomError for what cannot run."""
     meter = Meter()
-    with opened(metadata=options.metadata, device=device, dtype=dtype) as session:
+    with opened(metadata=options.metadata, **settings) as session:
         if options.json:
             with redirect_stdout(sys.stderr):  # a node that prints must not break the JSON
                 job, outcome = _run(asked, options, session, meter)

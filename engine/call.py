@@ -9,7 +9,16 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from latentloom.engine.context import Context
-from latentloom.engine.errors import Cancelled, LoomError, MutationError, NodeError, WorkflowError, brief
+from latentloom.engine.device import is_out_of_memory
+from latentloom.engine.errors import (
+    Cancelled,
+    LoomError,
+    MutationError,
+    NodeError,
+    OutOfMemoryError,
+    WorkflowError,
+    brief,
+)
 from latentloom.engine.expansion import Expansion
 from latentloom.engine.literals import LiteralError, coerce, kind_of_literal
 from latentloom.engine.registry import Registry
@@ -125,15 +134,29 @@ class faults:  # noqa: N801 - reads as a statement; a class, because one is made
             return
         if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
             return  # a person pressed Ctrl-C
+        if is_out_of_memory(error):
+            raise out_of_memory(self._step, error) from error
         text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         raise NodeError(f"{self._step.spec.type}{self._part} failed: {text}", node=self._step.id) from error
 
 
+def out_of_memory(step: Step, error: BaseException) -> OutOfMemoryError:
+    """The error for a body that ran out of memory."""
+    return OutOfMemoryError(
+        f"{step.spec.type} ran out of memory",
+        node=step.id,
+        got=brief(str(error).partition("\n")[0], 200) if str(error) else None,
+        hint="make smaller pictures or fewer at once, or let models take less: --vram-budget, --ram-budget",
+    )
+
+
 def node_error(step: Step, error: LoomError) -> LoomError:
     """A NodeError that names the step, for an error that a node's code raised on purpose."""
-    if isinstance(error, NodeError | WorkflowError):
+    if isinstance(error, WorkflowError) or (isinstance(error, NodeError) and error.problem.node is not None):
         return error
     facts = {name: text for name, text in error.problem.record().items() if name not in ("code", "message", "node")}
+    if isinstance(error, OutOfMemoryError):
+        return type(error)(f"{step.spec.type}: {error.problem.message}", **{**facts, "node": step.id})
     return NodeError(f"{step.spec.type}: {error.problem.message}", **{**facts, "node": step.id})
 
 

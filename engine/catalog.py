@@ -14,6 +14,7 @@ from latentloom.engine.partial import partial_path, sweep
 from latentloom.engine.values import InputFile, ModelFile
 
 SUFFIXES = (".safetensors",)
+MODEL_FOLDER = frozenset({"model_index.json", "config.json"})  # a folder with one of these is one model
 MAX_NAME, MAX_PART = 1000, 255
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 FOLDERS = {  # what a source is called by others: ComfyUI first, then AUTOMATIC1111
@@ -81,7 +82,7 @@ class Catalog:
             return self._find_hash(source, match["name"], match["hash"])
         for root in self._roots(source):
             path = safe_join(root, name)
-            if path.is_file() or (path / "model_index.json").is_file():
+            if path.is_file() or any((path / name).is_file() for name in MODEL_FOLDER):
                 return Found(name, path)
         raise self._missing(source, name)
 
@@ -190,7 +191,7 @@ def _listed(root: Path, suffixes: tuple[str, ...]) -> list[str]:
     found = []
     for folder, folders, files in os.walk(root):
         here = Path(folder)
-        if "model_index.json" in files:
+        if not MODEL_FOLDER.isdisjoint(files):
             found.append(here.relative_to(root).as_posix())
             folders.clear()
             continue

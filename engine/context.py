@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-from latentloom.engine.errors import Cancelled
+from latentloom.engine.errors import Cancelled, OutOfMemoryError
 from latentloom.engine.events import Event, FileSaved, NodePreview, NodeProgress, NodeWarning
 
 PREVIEWS_PER_SECOND = 5
@@ -18,6 +18,9 @@ class Services(Protocol):
 
     def load(self, handles: tuple[Any, ...], working: int) -> AbstractContextManager[tuple[Any, ...]]:
         """Loaded models, for the time of a with-block."""
+
+    def make_room(self) -> None:
+        """Free what memory can be freed: a node ran out of it and is run again."""
 
     def lookup(self, kind: str, name: str) -> Any:
         """A registered extension's code."""
@@ -69,7 +72,11 @@ class Context:
         self._emit(NodeProgress(node=self.node, step=step, total=total, message=message))
         now = self._clock()
         if preview is not None and now >= self._next_preview:
-            self._emit(NodePreview(node=self.node, step=step, image=preview()))
+            try:
+                self._emit(NodePreview(node=self.node, step=step, image=preview()))
+            except OutOfMemoryError:  # a picture to look at is not worth the run
+                self._next_preview = math.inf
+                return
             self._next_preview = self._clock() + 1 / PREVIEWS_PER_SECOND
 
     def warn(self, code: str, message: str) -> None:

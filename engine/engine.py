@@ -19,7 +19,8 @@ from latentloom.engine.events import Event, Listener, NodeProgress, NodeWarning
 from latentloom.engine.executor import Executor, Tools
 from latentloom.engine.explain import Explanation, explain
 from latentloom.engine.hashes import Hashes
-from latentloom.engine.models import ModelStore
+from latentloom.engine.memory_plan import MemoryNeed, memory_plan
+from latentloom.engine.models import Budgets, ModelStore
 from latentloom.engine.options import Options
 from latentloom.engine.outcome import Outcome
 from latentloom.engine.partial import sweep
@@ -57,7 +58,8 @@ class Engine:
         self.catalog = Catalog(settings.input, settings.models, hashes, packaged)
         self.store = DiskStore(settings.cache, settings.cache_bytes) if settings.cache_bytes else None
         self.cache = Cache(settings.memory_cache_bytes, self.store)
-        self.models = ModelStore(registry, lambda: self.environment, self.catalog.path_of)
+        budgets = Budgets(settings.vram_budget, settings.ram_budget)
+        self.models = ModelStore(registry, lambda: self.environment, self.catalog.path_of, budgets)
         self._local = threading.local()
         identity = Identity(registry, self._identify, lambda: self.environment.record(), settings.salt)
         self._identity = identity
@@ -170,6 +172,10 @@ class Engine:
         """Per step of the plan: a hit, or which part of its key changed."""
         return explain(job.checked, self._identity, self.cache, job.workflow.name)
 
+    def memory_plan(self, job: Job) -> list[MemoryNeed]:
+        """Per node that computes with models, where their weights would be. Runs the nodes that name models."""
+        return memory_plan(job.checked, lambda checked: self.run(Job(job.workflow, checked)).outputs, self.models)
+
     def recognise(self, path: Path) -> tuple[str, dict[str, Any]] | None:
         """The model kind of a file or folder and what it knows of it, or None. Raises FileError for a broken one."""
         for name, extension in self.registry.extensions("model_kind").items():
@@ -210,6 +216,9 @@ class _RunServices:
 
     def load(self, handles: tuple[Any, ...], working: int) -> AbstractContextManager[tuple[Any, ...]]:
         return self._engine.models.load(handles, working)
+
+    def make_room(self) -> None:
+        self._engine.models.make_room()
 
     def lookup(self, kind: str, name: str) -> Any:
         return self._engine.registry.extension(kind, name).load()

@@ -130,6 +130,18 @@ class FileError(LoomError):
     code = "bad_file"
 
 
+class OutOfMemoryError(NodeError):
+    """A device has less memory than a node needs, whatever is dropped and fetched again."""
+
+    code = "out_of_memory"
+
+
+class BudgetError(OutOfMemoryError):
+    """The smallest placement of a model is larger than what models may take."""
+
+    code = "budget_too_small"
+
+
 class SettingsError(LoomError):
     """A setting with a value that it cannot have."""
 

@@ -10,7 +10,7 @@ from typing import Any
 from latentloom.engine.cache import Cache, Flights, Item, Result
 from latentloom.engine.call import Call, faults, outputs_of
 from latentloom.engine.context import Context, Services
-from latentloom.engine.errors import Cancelled, LoomError, NodeError
+from latentloom.engine.errors import BudgetError, Cancelled, LoomError, NodeError, OutOfMemoryError
 from latentloom.engine.events import Listener, RunFinished, RunStarted
 from latentloom.engine.expansion import Expansion
 from latentloom.engine.frontier import Frontier
@@ -329,12 +329,23 @@ class _Run:
         )
         call = Call(step, values, context, self.tools.registry)
         if not step.spec.asynchronous:
-            self.done(step, inputs, key, call, call.run)
+            self.done(step, inputs, key, call, lambda: self.attempt(step, call))
             return
         self.inbox.expected += 1
         self.loop.start(
             call.run_async(), lambda future: self.inbox.put(lambda: self.done(step, inputs, key, call, future.result))
         )
+
+    def attempt(self, step: Step, call: Call) -> Any:
+        """Run a body; a pure one that ran out of memory once more, with all the room that can be made."""
+        try:
+            return call.run()
+        except OutOfMemoryError as error:
+            if isinstance(error, BudgetError) or step.spec.purity != "pure" or not step.spec.device:
+                raise
+        self.services.make_room()  # not in the handler: the error's frames hold tensors
+        call.context.warn("memory_retry", f"{step.spec.type} ran out of memory; it runs again with more room")
+        return call.run()
 
     def done(self, step: Step, inputs: Inputs, key: str | None, call: Call, result: Callable[[], Any]) -> None:
         """Take in what a body returned or raised."""

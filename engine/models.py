@@ -1,19 +1,27 @@
-"""Loaded models: one ledger of what is resident on a device, loaded through the registered model kinds."""
+"""Models: loaded through the registered kinds, patched, and lent to nodes from the device's pool."""
+
+from __future__ import annotations
 
 import contextlib
-import gc
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
+from latentloom.engine.device import Device, default_budget, open_device
 from latentloom.engine.environment import Environment
+from latentloom.engine.errors import PluginError
 from latentloom.engine.keys import array_digest
+from latentloom.engine.placement import Placement
+from latentloom.engine.pool import DevicePool
 from latentloom.engine.registry import Registry
 from latentloom.engine.values import Handle, Patch
+from latentloom.engine.weights import HostModel
+
+KEPT = 16  # models whose modules stay; the weights of unpatched ones are pages of their files
 
 
 class ModelKind(Protocol):
@@ -22,123 +30,155 @@ class ModelKind(Protocol):
     def recognise(self, path: Path) -> Mapping[str, Any] | None:
         """Facts about a file or folder of this kind (components, prediction, ...), or None. Reads headers only."""
 
-    def load(self, paths: Sequence[Path], info: Mapping[str, Any], dtype: Any, device: str) -> Any:
-        """What the info describes, in a torch dtype, on a device, in eval mode: a module or an object of modules."""
+    def load(self, paths: Sequence[Path], info: Mapping[str, Any]) -> Any:
+        """What the info describes, in eval mode on the processor: a module, or an object whose attributes are modules.
+
+        Weights stay in the type of their file and, best, mapped from it: the engine converts and moves them.
+        """
 
 
 class ApplyPatch(Protocol):
     """How one kind of patch changes a loaded module."""
 
     def __call__(self, module: Any, patch: Patch, paths: Sequence[Path]) -> Any:
-        """The patched module (the same or a new one)."""
+        """The patched module: the given one, with weights replaced (never written into) or modules wrapped, or another.
+
+        Weights are those of the file, on the processor, whatever device and type they compute in later.
+        """
 
 
-@dataclass(slots=True)
-class _Resident:
-    module: Any
-    nbytes: int
-    pins: int = 0
+@dataclass(frozen=True, slots=True)
+class Budgets:
+    """Bytes that models may take: on an accelerator, and in the host's memory. None: see `default_budget`."""
+
+    vram: int | None = None
+    ram: int | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Loaded:
+    model: HostModel
+    own_bytes: int  # of weights that patches made, which no file holds
 
 
 class ModelStore:
-    """Models on one device. Least recently used ones make room; those in use stay."""
+    """Models in the host's memory, and the pool of the device that they compute on."""
 
     def __init__(
         self,
         registry: Registry,
         environment: Callable[[], Environment],
         path_of: Callable[[str], Path],
-        budget: Callable[[str], int] | None = None,
+        budgets: Budgets = Budgets(),
+        device: Callable[[str], Device] = open_device,
     ) -> None:
-        """`path_of` finds a file by sha256; `budget` gives the bytes that weights may take on a device."""
+        """`path_of` finds a file by sha256; `device` opens one by its name."""
         self._registry = registry
         self._environment = environment
         self._path_of = path_of
-        self._budget = budget or device_budget
+        self._budgets = budgets
+        self._open = device
         self._lock = threading.RLock()
-        self._residents: OrderedDict[str, _Resident] = OrderedDict()
+        self._bases: OrderedDict[str, HostModel] = OrderedDict()
+        self._loaded: OrderedDict[str, _Loaded] = OrderedDict()
 
-    @property
-    def resident_bytes(self) -> int:
-        """Bytes of weights that are loaded."""
-        return sum(item.nbytes for item in self._residents.values())
+    @cached_property
+    def pool(self) -> DevicePool:
+        """The device's pool; the device is opened with the first model."""
+        environment = self._environment()
+        device = self._open(environment.device)
+        budget = self._budgets.ram if device.host else self._budgets.vram
+        return DevicePool(device, torch_dtype(environment.dtype), budget or default_budget(environment.device))
 
     @contextlib.contextmanager
     def load(self, handles: Sequence[Handle], working: int = 0) -> Iterator[tuple[Any, ...]]:
-        """Modules for handles, loaded and pinned in one step, for the time of a with-block."""
-        names = [_identity(handle) for handle in handles]
-        try:
-            with self._lock:
-                modules = tuple(
-                    self._pinned(name, handle, working) for name, handle in zip(names, handles, strict=True)
-                )
-            yield modules
-        finally:
-            with self._lock:
-                for name in names:
-                    self._unpin(name)
+        """Modules for handles, ready to compute for the time of a with-block. See `DevicePool.use`."""
+        models = self._models(handles)
+        with self.pool.use(models, working):
+            yield tuple(model.content for model in models)
 
-    def _pinned(self, name: str, handle: Handle, working: int) -> Any:
-        if name not in self._residents:
-            self._residents[name] = self._loaded(handle, working)
-        self._residents.move_to_end(name)
-        self._residents[name].pins += 1
-        return self._residents[name].module
+    def plan(self, handles: Sequence[Handle], working: int = 0) -> Placement:
+        """Where the weights of handles would be, if they were loaded now. Raises BudgetError."""
+        return self.pool.plan(self._models(handles), working)
 
-    def _unpin(self, name: str) -> None:
-        """Give one pin back; a handle whose loading failed has none."""
-        found = self._residents.get(name)
-        if found is not None and found.pins:
-            found.pins -= 1
-
-    def _loaded(self, handle: Handle, working: int) -> _Resident:
-        environment = self._environment()
-        paths = [self._path_of(file.sha256) for file in handle.files]
-        size = sum(_file_bytes(path) for path in paths)
-        self._make_room(size + working, environment.device)
-        kind: ModelKind = self._registry.extension("model_kind", handle.model_kind).load()()
-        module = kind.load(paths, handle.info, torch_dtype(environment.dtype), environment.device)
-        for patch in handle.patches:
-            apply: ApplyPatch = self._registry.extension("patch", patch.kind).load()
-            module = apply(module, patch, [self._path_of(file.sha256) for file in patch.files])
-        return _Resident(module, _module_bytes(module))
-
-    def _make_room(self, needed: int, device: str) -> None:
-        budget = self._budget(device)
-        for name in [name for name, item in self._residents.items() if not item.pins]:
-            if self.resident_bytes + needed <= budget:
-                return
-            del self._residents[name]
-            gc.collect()
+    def make_room(self) -> None:
+        """After a node ran out of memory: drop what is not in use, and leave more to computation from now on."""
+        self.pool.headroom = max(2 * self.pool.headroom, self.pool.budget // 4)
+        self.pool.clear()
 
     def evict_all(self) -> None:
         """Drop every model that is not in use."""
         with self._lock:
-            idle = [name for name, item in self._residents.items() if not item.pins]
-            for name in idle:
-                del self._residents[name]
-            if idle:
-                gc.collect()
+            if "pool" in self.__dict__:
+                self.pool.clear()
+            self._loaded.clear()
+            self._bases.clear()
+
+    # The host's memory
+
+    def _models(self, handles: Sequence[Handle]) -> list[HostModel]:
+        with self._lock:
+            found = [self._model(handle) for handle in handles]
+            self._thin(keep=found)
+            return found
+
+    def _model(self, handle: Handle) -> HostModel:
+        handle = self._without_sampling_patches(handle)
+        name = _identity(handle)
+        if name not in self._loaded:
+            base = self._base(handle)
+            model = self._patched(base, handle)
+            self._loaded[name] = _Loaded(model, model.own_bytes(base))
+        self._loaded.move_to_end(name)
+        return self._loaded[name].model
+
+    def _without_sampling_patches(self, handle: Handle) -> Handle:
+        """A handle without the patches that steer a run and change no weights (docs/adr/0005-sampling-patches.md)."""
+        infos = {patch.kind: self._registry.extension("patch", patch.kind).info for patch in handle.patches}
+        kept = [patch for patch in handle.patches if infos[patch.kind].get("stage") != "sampling"]
+        return type(handle)(handle.model_kind, handle.files, handle.info, kept)
+
+    def _base(self, handle: Handle) -> HostModel:
+        """The model without its patches. It is never placed itself: others are made over its weights."""
+        bare = type(handle)(handle.model_kind, handle.files, handle.info)
+        name = _identity(bare)
+        if name not in self._bases:
+            kind: ModelKind = self._registry.extension("model_kind", handle.model_kind).load()()
+            content = kind.load([self._path_of(file.sha256) for file in handle.files], handle.info)
+            self._bases[name] = HostModel(content, handle.files[0].name if handle.files else handle.model_kind)
+        self._bases.move_to_end(name)
+        return self._bases[name]
+
+    def _patched(self, base: HostModel, handle: Handle) -> HostModel:
+        content = base.clone().content
+        stamps = [slot.host._version for slot in base.slots()]
+        for patch in handle.patches:
+            apply: ApplyPatch = self._registry.extension("patch", patch.kind).load()
+            content = apply(content, patch, [self._path_of(file.sha256) for file in patch.files])
+            if stamps != [slot.host._version for slot in base.slots()]:
+                self._bases.clear()  # its weights are no longer those of the file
+                raise PluginError(
+                    f"the patch '{patch.kind}' wrote into the model's weights",
+                    hint="make a new tensor: other models share the old one",
+                )
+        return HostModel(content, base.name)
+
+    def _thin(self, keep: Sequence[HostModel]) -> None:
+        """Forget models that were used longest ago, beyond the memory or the number that stays."""
+        budget = self._budgets.ram or default_budget("cpu")
+        for name, item in list(self._loaded.items()):
+            own = sum(other.own_bytes for other in self._loaded.values())
+            if len(self._loaded) <= KEPT and own <= budget:
+                break
+            if item.model not in keep:
+                self.pool.forget(item.model)
+                del self._loaded[name]
+        while len(self._bases) > KEPT:
+            self._bases.popitem(last=False)
 
 
 def _identity(handle: Handle) -> str:
     return array_digest(handle.kind, handle.essence(), [array.numpy() for array in handle.split()[1]])
-
-
-def _file_bytes(path: Path) -> int:
-    return sum(item.stat().st_size for item in path.rglob("*")) if path.is_dir() else path.stat().st_size
-
-
-def _module_bytes(module: Any) -> int:
-    """Bytes of a module's weights, each storage once; an object that holds modules counts those."""
-    parts = [module] if hasattr(module, "parameters") else list(vars(module).values())
-    storages = {
-        tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes()
-        for part in parts
-        if hasattr(part, "parameters")
-        for tensor in (*part.parameters(), *part.buffers())
-    }
-    return sum(storages.values())
 
 
 def torch_dtype(name: str) -> Any:
@@ -146,15 +186,3 @@ def torch_dtype(name: str) -> Any:
     import torch
 
     return {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[name]
-
-
-def device_budget(device: str) -> int:
-    """Bytes that weights may take: half of the machine's memory, or 85 % of an accelerator's."""
-    if device.startswith("cuda"):
-        import torch
-
-        return int(torch.cuda.get_device_properties(device).total_memory * 0.85)
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-    except (AttributeError, ValueError):
-        return 8 * 2**30

@@ -29,6 +29,12 @@ class Settings(BaseModel):
     memory_cache_bytes: int = Field(2 * GIB, ge=0, description="Results that stay in memory.")
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="Where models run.")
     dtype: Literal["auto", "fp32", "fp16", "bf16"] = Field("auto", description="The type that models compute in.")
+    vram_budget: int | None = Field(
+        None, gt=0, description="Bytes that models may take on an accelerator; default 85 % of its memory."
+    )
+    ram_budget: int | None = Field(
+        None, gt=0, description="Bytes that models may take in the machine's memory; default half of it."
+    )
     salt: str | None = Field(None, description="A text that, once changed, disowns every cached result.")
     plugins: tuple[str, ...] | None = Field(None, description="Load only these plugins; default all installed.")
 

@@ -243,11 +243,22 @@ class Conditioning(Value):
             arrays += [entry.embedding, *(entry.arrays[name] for name in names)]
         return meta, arrays
 
+    def essence(self) -> Any:
+        """`split`'s JSON without the names of the files that controls come from."""
+        return [_without_names(entry) for entry in self.split()[0]]
+
     @classmethod
     def join(cls, meta: Any, arrays: Sequence[Array]) -> Conditioning:
         """See `Value.join`."""
         source = iter(arrays)
         return cls([Cond(next(source), m["extra"], {name: next(source) for name in m["arrays"]}) for m in meta])
+
+
+def _without_names(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry's JSON with each control's handle by its essence."""
+    controls = entry["extra"].get("controls", [])
+    bare = [{**control, "handle": ControlNet.join(control["handle"], ()).essence()} for control in controls]
+    return {**entry, "extra": {**entry["extra"], "controls": bare}} if bare else dict(entry)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,20 @@ from latentloom.engine.errors import Problem, WorkflowError, nearest
 FORMAT = "latentloom/1"
 EXACT_INTEGER = 2**53 - 1  # JavaScript's limit
 MODES = ("active", "bypass", "mute")
-FLAGS = ("set", "out", "output", "json", "no-cache", "device", "dtype", "no-metadata", "help")  # of `loom run`
+FLAGS = (
+    "set",
+    "out",
+    "output",
+    "json",
+    "no-cache",
+    "device",
+    "dtype",
+    "vram-budget",
+    "ram-budget",
+    "explain-memory",
+    "no-metadata",
+    "help",
+)  # of `loom run`
 RESERVED_INPUTS = (*FLAGS, "workflow", "outputs", "cache", "previews", "on-event")  # and arguments in Python
 Mode = Literal["active", "bypass", "mute"]
 

@@ -19,10 +19,10 @@ _TYPES: tuple[tuple[type[Value], str, str], ...] = (
 
 _MODULES = (
     *("loaders", "lora_nodes"),
-    *("conditioning", "composition", "guidance"),
+    *("conditioning", "composition", "controlnet_nodes", "guidance"),
     *("latents", "noise", "sampling", "custom_sampling", "prompt_to_prompt", "vae"),
     *("inpainting", "tiles", "seamless"),
-    *("image", "grid", "mask", "mask_shapes", "primitives", "study"),
+    *("image", "grid", "mask", "mask_shapes", "preprocessors", "primitives", "study"),
 )
 """Where nodes are, in the order in which lists show them."""
 
@@ -41,6 +41,7 @@ def register(registry: Registration) -> None:
     register_patches(registry)
     registry.model_kind("diffusers", "latentloom.nodes.diffusers_folder:DiffusersFolder")
     registry.model_kind("single_file", "latentloom.nodes.single_file:SingleFile")
+    registry.model_kind("controlnet", "latentloom.nodes.controlnet_kind:ControlNetKind")
     registry.model_kind("lora", "latentloom.nodes.lora.kind:LoraFile")
     registry.patch("lora", "latentloom.nodes.lora.patch:apply_lora")
     registry.models("models/checkpoints", "latentloom.nodes", "embedded")

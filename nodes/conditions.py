@@ -7,34 +7,47 @@ from typing import TYPE_CHECKING, Any
 
 from latentloom.engine.errors import BadValueError
 from latentloom.engine.values import Array, Cond, Conditioning, Latent, Model
+from latentloom.nodes.controls import Controls
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from latentloom.nodes.diffusion import Area, Entry
 
+WIDTHS = {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL", 1280: "the SDXL refiner"}  # of text embeddings
 AESTHETIC = 6.0  # what SDXL's refiner is told of a picture that nothing is said of
 
 
 def check_conditioning(model: Model, latent: Latent, *conditionings: Conditioning) -> None:
     """Raise BadValueError for entries that the model or the latent cannot take, before anything is loaded."""
     for entry in (entry for found in conditionings for entry in found.entries):
-        _check_pooled(model, entry)
+        _check_embedding(model, entry)
         _check_batch(latent, entry)
         _check_area(latent, entry)
         _check_concat(model, latent, entry)
 
 
-def _check_pooled(model: Model, entry: Cond) -> None:
-    needed = model.info.get("pooled")
-    found = entry.arrays["pooled"].shape[1] if "pooled" in entry.arrays else 0
-    if model.info.get("time_ids") and found != needed:
+def _check_embedding(model: Model, entry: Cond) -> None:
+    width, pooled = model.info.get("context"), model.info.get("pooled")
+    if width is not None and entry.embedding.shape[2] != width:
         raise BadValueError(
-            "the conditioning has not the pooled output that the model needs",
-            expected=f"{needed} numbers, for {_name(model)}",
-            got=str(found),
+            f"the conditioning does not fit '{model.files[0].name if model.files else 'this model'}'",
+            expected=f"a text encoder {_of(width)}",
+            got=f"one {_of(entry.embedding.shape[2])}",
             hint="read the prompt with the CLIP of the same checkpoint",
         )
+    if pooled and ("pooled" not in entry.arrays or entry.arrays["pooled"].shape[1] != pooled):
+        got = str(entry.arrays["pooled"].shape[1]) if "pooled" in entry.arrays else "none"
+        raise BadValueError(
+            "the conditioning has not the pooled output that the model needs",
+            expected=f"{pooled} numbers, for {_name(model)}",
+            got=got,
+            hint="read the prompt with the CLIP of the same checkpoint",
+        )
+
+
+def _of(width: int) -> str:
+    return f"of {WIDTHS[width]} ({width} wide)" if width in WIDTHS else f"{width} wide"
 
 
 def _name(model: Model) -> str:
@@ -105,6 +118,7 @@ class EntryMaker:
     latent: Latent
     device: Any
     dtype: Any
+    controls: Controls
 
     def __call__(self, conditioning: Conditioning) -> tuple[Entry, ...]:
         """The entries of a conditioning. Raises BadValueError for one that does not fit."""
@@ -136,7 +150,19 @@ class EntryMaker:
             made["time_ids"] = self._on_device(torch.tensor([self._time_ids(found)]))
         if self.model.info.get("in_channels", self.latent.shape[1]) != self.latent.shape[1]:
             made["concat"] = self._on_device(self._concat(found))
-        return made
+        return {**made, **self._controls(found, made["context"])}
+
+    def _controls(self, found: Cond, like: Tensor) -> dict[str, Tensor]:
+        """Pictures and masks of ControlNets, in pixels; of an entry with an area, that part of them."""
+        from latentloom.nodes.diffusion import Area
+
+        step = self.latent.downscale
+        maps = self.controls.inputs(found, self.latent.shape, step, like)
+        if "area" not in found.extra:
+            return maps
+        area = _area(found.extra["area"], self.latent)
+        pixels = Area(area.top * step, area.left * step, area.height * step, area.width * step)
+        return {name: pixels.of(value) for name, value in maps.items()}
 
     def _time_ids(self, found: Cond) -> list[float]:
         """SDXL's size, crop and target (Podell et al. 2023, section 2.2); the refiner's size, crop and score."""

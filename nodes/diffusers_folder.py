@@ -42,9 +42,9 @@ class DiffusersFolder:
         }
         return {**found, "about": f"{about(found)} (folder)"}
 
-    def load(self, paths: Sequence[Path], info: Mapping[str, Any], dtype: Any, device: str) -> Any:
+    def load(self, paths: Sequence[Path], info: Mapping[str, Any]) -> Any:
         """The part of the folder that info["component"] names: "unet", "vae" or "clip"."""
-        return _LOADERS[info["component"]](paths[0], dtype, device)
+        return _LOADERS[info["component"]](paths[0])
 
 
 def _json(path: Path) -> Any:
@@ -123,37 +123,35 @@ def _contents(folder: Path) -> str:
     return ", ".join(sorted(file.name for file in folder.glob("*"))) or "an empty folder"
 
 
-def _unet(path: Path, dtype: Any, device: str) -> Any:
+def _unet(path: Path) -> Any:
     from diffusers import UNet2DConditionModel
 
-    return _diffusers(UNet2DConditionModel, path / "unet", dtype, device)
+    return _diffusers(UNet2DConditionModel, path / "unet")
 
 
-def _vae(path: Path, dtype: Any, device: str) -> Any:
+def _vae(path: Path) -> Any:
     from diffusers import AutoencoderKL
 
-    return _diffusers(AutoencoderKL, path / "vae", dtype, device)
+    return _diffusers(AutoencoderKL, path / "vae")
 
 
-def _diffusers(cls: Any, folder: Path, dtype: Any, device: str) -> Any:
+def _diffusers(cls: Any, folder: Path) -> Any:
     config, weights = _json(folder / "config.json"), _weights(folder)
 
     def pieces(names: list[str]) -> dict[str, Piece]:
         return diffusers_pieces(names, weights)
 
-    return assemble(lambda: cls.from_config(config), pieces, weights, dtype, device, folder.name)
+    return assemble(lambda: cls.from_config(config), pieces, weights, folder.name)
 
 
-def _clip(path: Path, dtype: Any, device: str) -> TextEncoder:
+def _clip(path: Path) -> TextEncoder:
     configs = _text_configs(path)
     names = [_name(folder, config) for folder, config in configs.items()]
     family = FAMILIES.get("".join(names), "sdxl")
-    return TextEncoder(
-        tuple(_encoder(path, folder, name, family, dtype, device) for folder, name in zip(configs, names, strict=True))
-    )
+    return TextEncoder(tuple(_encoder(path, folder, name, family) for folder, name in zip(configs, names, strict=True)))
 
 
-def _encoder(path: Path, folder: str, name: Any, family: str, dtype: Any, device: str) -> Encoder:
+def _encoder(path: Path, folder: str, name: Any, family: str) -> Encoder:
     from transformers import CLIPTextConfig
 
     weights, config = _weights(path / folder), _json(path / folder / "config.json")
@@ -162,7 +160,7 @@ def _encoder(path: Path, folder: str, name: Any, family: str, dtype: Any, device
         raise FileError(f"'{path.name}/{folder}' holds no CLIP text model")
     tokenizer = _tokenizer(path / TEXT_FOLDERS[folder], config)
     part = replace(found[0], name=name)
-    return build_encoder(part, family, weights, dtype, device, CLIPTextConfig.from_dict(config), tokenizer)
+    return build_encoder(part, family, weights, CLIPTextConfig.from_dict(config), tokenizer)
 
 
 def _tokenizer(folder: Path, config: Any) -> Any:

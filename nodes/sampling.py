@@ -11,10 +11,10 @@ from pydantic import Field
 from latentloom.engine import Conditioning, Context, Image, Latent, Model, Seed, Source, node
 from latentloom.engine.errors import BadValueError
 from latentloom.nodes.conditions import EntryMaker, check_conditioning
-from latentloom.nodes.fitting import check_fit
+from latentloom.nodes.controls import Controls
 from latentloom.nodes.loaders import vae_beside
 from latentloom.nodes.noise import NoiseRule, check_noise
-from latentloom.nodes.steering import Steering, divided
+from latentloom.nodes.steering import Steering, sampling_patches
 from latentloom.nodes.vae import decode
 
 if TYPE_CHECKING:
@@ -140,16 +140,16 @@ def sample_latent(
     if len(plan.sigmas) < 2:
         return latent
     check_channels(model, latent)
-    check_fit(model, positive, negative)
     check_conditioning(model, latent, positive, negative)
     noise = _first_noise(latent, plan)
     scale, table = model.info["scaling_factor"], table_of(model)
-    bare, patches = divided(ctx, model)
-    with ctx.load(bare) as (unet,), ExitStack() as hooks:
+    controls = Controls(model, (positive, negative))
+    with ctx.load(model, *controls.handles) as (unet, *nets), ExitStack() as hooks:
+        controls.loaded(nets)
         device = unet.device
         start, noise = (latent.tensor() * scale).to(device), noise.to(device)
-        steering = _steering(unet, model, positive, negative, latent, plan.cfg, hooks)
-        for patch in patches:
+        steering = _steering(unet, model, positive, negative, latent, plan.cfg, controls, hooks)
+        for patch in sampling_patches(ctx, model):
             ctx.lookup("patch", patch.kind)(steering, patch)
         mask = _mask(latent, device)
         denoised = _denoised(steering, plan, mask, start, noise)
@@ -196,20 +196,21 @@ def _steering(
     negative: Conditioning,
     latent: Latent,
     cfg: float,
+    controls: Controls,
     hooks: ExitStack,
 ) -> Steering:
     """Plain classifier-free guidance, for the patches to change."""
     from latentloom.nodes.diffusion import Branch, classifier_free, prediction
 
-    entries = EntryMaker(model, latent, unet.device, unet.dtype)
-    predict = prediction(_network(unet), model.info["prediction"], table_of(model))
+    entries = EntryMaker(model, latent, unet.device, unet.dtype, controls)
+    predict = prediction(_network(unet, controls), model.info["prediction"], table_of(model))
     branches = {
         name: Branch(entries(found), predict) for name, found in (("positive", positive), ("negative", negative))
     }
     return Steering(unet, predict, branches, classifier_free(cfg), cfg, entries, hooks, latent.downscale)
 
 
-def _network(unet: Any) -> Network:
+def _network(unet: Any, controls: Controls) -> Network:
     """The one place where the network is called, with all that an entry tells it."""
     import torch
 
@@ -217,15 +218,17 @@ def _network(unet: Any) -> Network:
 
     def network(x: Tensor, timestep: Tensor, /, **condition: Tensor) -> Tensor:
         x = x.to(dtype)
+        added = {name: condition[name] for name in ("text_embeds", "time_ids") if name in condition}
+        residuals = controls.residuals(x, timestep, condition["context"], condition, added_cond_kwargs=added or None)
         if "concat" in condition:
             x = torch.cat([x, condition["concat"]], dim=1)
-        added = {name: condition[name] for name in ("text_embeds", "time_ids") if name in condition}
         output: Tensor = unet(
             x,
             timestep,
             encoder_hidden_states=condition["context"],
             added_cond_kwargs=added or None,
             return_dict=False,
+            **residuals,
         )[0]
         return output
 

@@ -37,13 +37,6 @@ def seamless(
     return SeamlessPair(model.patched(patch), vae.patched(patch))
 
 
-def without_seams(vae: Vae) -> tuple[Vae, list[Patch]]:
-    """A VAE without such patches, which change no weights, and the patches."""
-    found = [patch for patch in vae.patches if patch.kind == "seamless"]
-    rest = [patch for patch in vae.patches if patch.kind != "seamless"]
-    return Vae(vae.model_kind, vae.files, vae.info, rest), found
-
-
 @contextlib.contextmanager
 def circular(module: Any, *, horizontal: bool, vertical: bool) -> Iterator[None]:
     """Let a network's convolutions read on at the opposite edge instead of zeros, for the time of a with-block."""

@@ -41,16 +41,16 @@ class SingleFile:
             )
         return {**found, "about": about(found)} if found else None
 
-    def load(self, paths: Sequence[Path], info: Mapping[str, Any], dtype: Any, device: str) -> Any:
+    def load(self, paths: Sequence[Path], info: Mapping[str, Any]) -> Any:
         """The part that info["component"] names; a "clip" may come from two files."""
         headers = [read_header(path) for path in paths]
         if info["component"] == "clip":
-            return _text_encoder(headers, dtype, device)
+            return _text_encoder(headers)
         find, build = {"unet": (find_unet, build_unet), "vae": (find_vae, build_vae)}[info["component"]]
         part: Any = find(headers[0])
         if part is None:
             raise FileError(f"'{paths[0].name}' has no {info['component']}")
-        return build(part, Weights(paths[0]), dtype, device)
+        return build(part, Weights(paths[0]))
 
 
 def _unet_facts(part: UNetPart, vae: VaePart | None, header: Header) -> dict[str, Any]:
@@ -87,8 +87,8 @@ def _zero_snr(header: Header) -> bool:
     return header.metadata.get("ss_zero_terminal_snr", "").lower() == "true" or "ztsnr" in header.shapes
 
 
-def _text_encoder(headers: Sequence[Header], dtype: Any, device: str) -> TextEncoder:
+def _text_encoder(headers: Sequence[Header]) -> TextEncoder:
     found = [(part, Weights(header.path)) for header in headers for part in find_text(header)]
     found.sort(key=lambda pair: "lhg".index(pair[0].name))
     family = FAMILIES.get("".join(part.name for part, _ in found), "sdxl")
-    return TextEncoder(tuple(build_encoder(part, family, weights, dtype, device) for part, weights in found))
+    return TextEncoder(tuple(build_encoder(part, family, weights) for part, weights in found))

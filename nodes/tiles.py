@@ -7,7 +7,6 @@ from pydantic import Field
 from latentloom.engine import Context, Image, Latent, Model, Patch, Vae, node
 from latentloom.engine.errors import BadValueError
 from latentloom.nodes.limits import check_size
-from latentloom.nodes.seamless import without_seams
 from latentloom.nodes.vae import check_sides
 
 TileSide = Annotated[int, Field(ge=64, le=4096, multiple_of=8, description="Pixels of a tile's sides.")]
@@ -24,7 +23,7 @@ def check_overlap(tile: int, overlap: int) -> None:
 def vae_decode_tiled(ctx: Context, vae: Vae, latent: Latent, tile: TileSide = 512, overlap: Overlap = 64) -> Image:
     """Turn latents into pictures tile by tile: the memory for one tile is enough for any size.
 
-    Seams are blended. A VAE's norms see one tile at a time, so colours differ a little from VAEDecode's
+    Seams are blended. A VAE's norms see one tile at a time, so colours differ from VAEDecode's, less with larger tiles
     (docs/large-pictures.md has figures). A latent that fits into one tile is decoded just as VAEDecode does.
     """
     import torch
@@ -34,9 +33,8 @@ def vae_decode_tiled(ctx: Context, vae: Vae, latent: Latent, tile: TileSide = 51
     check_overlap(tile, overlap)
     step = latent.downscale
     check_size(latent.shape[3] * step, latent.shape[2] * step, latent.shape[0])
-    bare, _ = without_seams(vae)
     total, done = len(tiles(*latent.shape[2:], tile // step, overlap // step)) * latent.shape[0], 0
-    with ctx.load(bare) as (model,):
+    with ctx.load(vae) as (model,):
 
         def decoded(x: torch.Tensor, _: Tile) -> torch.Tensor:
             nonlocal done
@@ -62,7 +60,7 @@ def vae_encode_tiled(ctx: Context, vae: Vae, image: Image, tile: TileSide = 512,
     check_overlap(tile, overlap)
     step = vae.info["downscale"]
     check_sides(image, step)
-    with ctx.load(without_seams(vae)[0]) as (model,):
+    with ctx.load(vae) as (model,):
 
         def encoded(_: torch.Tensor, place: Tile) -> torch.Tensor:
             ctx.check()

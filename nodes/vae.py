@@ -7,7 +7,7 @@ from pydantic import Field
 
 from latentloom.engine import Context, Image, Latent, Seed, Vae, node
 from latentloom.engine.errors import BadValueError
-from latentloom.nodes.seamless import circular, without_seams
+from latentloom.nodes.seamless import circular
 
 
 @node("VAEEncode", category="vae", device=True)
@@ -34,7 +34,7 @@ def encode(ctx: Context, vae: Vae, image: Image, seed: int | None = None) -> Lat
     step = vae.info["downscale"]
     check_sides(image, step)
     pixels = image.tensor()[..., :3].movedim(-1, 1) * 2 - 1
-    with ctx.load(without_seams(vae)[0]) as (model,):
+    with ctx.load(vae) as (model,):
         found = model.encode(pixels.to(model.device, model.dtype)).latent_dist
         samples = found.mean.float().cpu()
         if seed is not None:
@@ -68,10 +68,10 @@ def vae_decode(ctx: Context, vae: Vae, latent: Latent) -> Image:
 
 def decode(ctx: Context, vae: Vae, latent: Latent) -> Image:
     """The pictures of latents."""
-    bare, seams = without_seams(vae)
-    with ctx.load(bare) as (model,), ExitStack() as hooks:
-        for patch in seams:
-            hooks.enter_context(circular(model, **patch.parameters))
+    with ctx.load(vae) as (model,), ExitStack() as hooks:
+        for patch in vae.patches:
+            if patch.kind == "seamless":
+                hooks.enter_context(circular(model, **patch.parameters))
         pixels = model.decode(latent.tensor().to(model.device, model.dtype)).sample
     return Image((pixels.float().cpu() / 2 + 0.5).clamp(0, 1).movedim(1, -1))
 

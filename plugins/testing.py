@@ -232,6 +232,9 @@ class _Services:
     def load(self, handles: tuple[Any, ...], working: int) -> AbstractContextManager[tuple[Any, ...]]:
         return self._engine.models.load(handles, working)
 
+    def make_room(self) -> None:
+        self._engine.models.make_room()
+
     def lookup(self, kind: str, name: str) -> Any:
         return self._engine.registry.extension(kind, name).load()
 

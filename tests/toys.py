@@ -446,6 +446,25 @@ def sample(name: Annotated[str, Source("samplers")]) -> str:
     return name
 
 
+HUNGER: list[int] = []
+"""How many more times the hungry nodes run out of memory."""
+
+
+@node("Hungry", device=True)
+def hungry(tag: str) -> str:
+    """Run out of memory as often as HUNGER says."""
+    RAN.append(tag)
+    if HUNGER and HUNGER.pop():
+        raise MemoryError("tried to allocate 7 bytes")
+    return tag
+
+
+@node("HungrySink", purity="sink", device=True)
+def hungry_sink(tag: str) -> None:
+    """Run out of memory where running twice could save twice."""
+    hungry(tag)
+
+
 @node("Pid", purity="nondeterministic")
 def pid() -> int:
     """The process that runs."""

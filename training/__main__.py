@@ -33,6 +33,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--phases", nargs="+", choices=PHASES + AFTER, default=PHASES + AFTER, help="what to do; all, if not given"
     )
+    parser.add_argument("--base", type=Path, help="a model folder to start from, instead of from nothing")
     parser.add_argument("--to", type=Path, help="folder for the model; default: <out>/model")
     parser.add_argument("--figures", type=Path, help="folder for the figures; default: <out>/figures")
     parser.add_argument("--threads", type=int, default=1, help="of each process")
@@ -48,7 +49,7 @@ def main() -> int:
         writer.line(f"{arguments.out} holds a run already: give --resume to go on with it, or another --out")
         return 2
     torch.set_num_threads(arguments.threads)
-    run = Run(Settings(minutes=arguments.minutes), arguments.out, writer, join_team())
+    run = Run(Settings(minutes=arguments.minutes), arguments.out, writer, join_team(), arguments.base)
     run.train([phase for phase in PHASES if phase in arguments.phases])
     if run.team.leads:
         torch.set_num_threads(arguments.threads * run.team.size)

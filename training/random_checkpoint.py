@@ -18,7 +18,15 @@ from torch import Tensor
 
 from latentloom.nodes.checkpoints import unet_keys, vae_keys
 from latentloom.nodes.checkpoints.clip_keys import open_clip_pieces
-from latentloom.nodes.checkpoints.configs import TextShape, UNetShape, VaeShape, text_config, unet_config, vae_config
+from latentloom.nodes.checkpoints.configs import (
+    TextShape,
+    UNetShape,
+    VaeShape,
+    controlnet_config,
+    text_config,
+    unet_config,
+    vae_config,
+)
 from latentloom.nodes.checkpoints.pieces import Piece
 
 Shapes = dict[str, tuple[int, ...]]
@@ -82,6 +90,32 @@ def write_checkpoint(
     """Write a random checkpoint of one of RECIPES as a single file in the original layout."""
     tensors = {name: random_tensor(name, shape, seed).to(dtype) for name, shape in checkpoint_shapes(recipe).items()}
     save_file(tensors, path, metadata=dict(metadata or {}))
+
+
+def write_controlnet(path: Path, recipe: str, *, seed: int = 0, original: bool = True) -> None:
+    """Write a random ControlNet for the UNet of one of RECIPES, in fp32, in the original layout or in diffusers'."""
+    tensors = {name: random_tensor(name, shape, seed) for name, shape in controlnet_shapes(recipe).items()}
+    if not original:
+        names = {source: name for name, source in _controlnet_names(recipe).items()}
+        tensors = {names[name.removeprefix("control_model.")]: tensor for name, tensor in tensors.items()}
+    save_file(tensors, path)
+
+
+def controlnet_shapes(recipe: str) -> Shapes:
+    """Names and shapes of a ControlNet's tensors in the original layout."""
+    shapes, names = _controlnet_module_shapes(recipe), _controlnet_names(recipe)
+    return {f"control_model.{names[name]}": shape for name, shape in shapes.items()}
+
+
+def _controlnet_names(recipe: str) -> dict[str, str]:
+    return unet_keys.original_names(_controlnet_module_shapes(recipe))
+
+
+def _controlnet_module_shapes(recipe: str) -> Shapes:
+    from diffusers import ControlNetModel
+
+    config = controlnet_config(RECIPES[recipe].unet, (16, 32, 96, 256))
+    return _shapes(lambda: ControlNetModel(**config))
 
 
 def checkpoint_shapes(recipe: str) -> Shapes:

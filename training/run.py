@@ -6,12 +6,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel
 
+from latentloom.training.export import load_model
 from latentloom.training.latents import cache_latents
 from latentloom.training.loop import Part, Phase, Writer
 from latentloom.training.pictures import grid
@@ -22,8 +23,9 @@ from latentloom.training.team import Team
 from latentloom.training.text import Captions, MapHead, TextSteps, create_text_encoder, map_accuracy
 from latentloom.training.tokenizer import load_tokenizer, write_tokenizer
 from latentloom.training.unet import Average, UnetSteps, create_unet
-from latentloom.training.vae import DecoderSteps, VaeSteps, create_vae, measure_latents, show_round_trip
+from latentloom.training.vae import DecoderSteps, VaeSteps, create_colours, create_vae, measure_latents, show_round_trip
 
+Weighted = TypeVar("Weighted", bound=torch.nn.Module)
 PhaseName = Literal["vae", "text", "unet", "decoder"]
 PHASES: tuple[PhaseName, ...] = ("vae", "text", "unet", "decoder")
 
@@ -36,6 +38,8 @@ class Run:
     out: Path
     writer: Writer
     team: Team = field(default_factory=Team)
+    base: Path | None = None
+    """A model in diffusers' layout whose weights training starts from; its text encoder may stay as it is."""
 
     def train(self, phases: Sequence[PhaseName] = PHASES) -> None:
         """Run phases, or what is left of them."""
@@ -61,15 +65,16 @@ class Run:
 
     def train_vae(self) -> None:
         """Train the autoencoder."""
-        vae = self._vae()
-        optimizer = torch.optim.AdamW(vae.parameters(), self.settings.vae.rate, betas=(0.9, 0.99), weight_decay=1e-4)
-        phase = self._phase("vae", optimizer, {"vae": vae})
+        vae, colours = self._vae(), create_colours()
+        weights = [*vae.parameters(), *colours.parameters()]
+        optimizer = torch.optim.AdamW(weights, self.settings.vae.rate, betas=(0.9, 0.99), weight_decay=1e-4)
+        phase = self._phase("vae", optimizer, {"vae": vae, "colours": colours})
 
         def show() -> None:
             error = show_round_trip(vae, self.settings.seed, self.out / "vae.png")
             self.writer.line(f"vae: mean error {error:.4f}")
 
-        phase.run(VaeSteps(vae, self.settings, lambda: phase.share), show)
+        phase.run(VaeSteps(vae, colours, self.settings, lambda: phase.share), show)
 
     def train_text(self) -> None:
         """Train the text encoder to tell what is where."""
@@ -154,20 +159,26 @@ class Run:
 
     def _trained_encoder(self, captions: Captions) -> CLIPTextModel:
         encoder = self._encoder(captions)
-        encoder.load_state_dict(self._state("text")["encoder"])
+        if self.base is None or (self.out / "text.pt").exists():
+            encoder.load_state_dict(self._state("text")["encoder"])
         return encoder.eval()
 
     def _vae(self) -> AutoencoderKL:
         torch.manual_seed(self.settings.seed)
-        return create_vae(self.settings.vae.channels)
+        return self._started(create_vae(self.settings.vae.channels), "vae")
 
     def _encoder(self, captions: Captions) -> CLIPTextModel:
         torch.manual_seed(self.settings.seed)
-        return create_text_encoder(self.settings.text, captions.tokenizer)
+        return self._started(create_text_encoder(self.settings.text, captions.tokenizer), "encoder")
 
     def _unet(self) -> UNet2DConditionModel:
         torch.manual_seed(self.settings.seed)
-        return create_unet(self.settings)
+        return self._started(create_unet(self.settings), "unet")
+
+    def _started(self, module: Weighted, part: str) -> Weighted:
+        if self.base is not None:
+            module.load_state_dict(getattr(load_model(self.base), part).state_dict())
+        return module
 
     def _phase(self, name: PhaseName, optimizer: torch.optim.Optimizer, parts: dict[str, Part]) -> Phase:
         settings = self.settings

@@ -14,7 +14,11 @@ class VaeSettings:
     """Share of the time on crops; the rest is on whole pictures."""
     whole_batch: int = 6
     rate: float = 2e-3
-    kl: float = 2e-5
+    kl: float = 1e-4
+    colours: float = 0.2
+    """Weight of reading each cell's mean colour off its latent by a linear map, as previews do."""
+    spread: float = 0.05
+    """Weight of latents' channels being uncorrelated and of variance one, so that noise hides all of them alike."""
     edges: float = 0.5
     objects: float = 4.0
     """Weight of the pixels that are not background."""

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from latentloom.training.pictures import SIDE, Painter, Pixels, grid
@@ -46,8 +47,9 @@ def to_pixels(batch: Tensor) -> list[Pixels]:
 class VaeSteps:
     """Training steps of the autoencoder: crops first, which are cheap, then whole pictures."""
 
-    def __init__(self, vae: AutoencoderKL, settings: Settings, share: Callable[[], float]) -> None:
-        self._vae, self._settings, self._seed = vae, settings.vae, settings.seed
+    def __init__(self, vae: AutoencoderKL, colours: nn.Module, settings: Settings, share: Callable[[], float]) -> None:
+        """`colours` is a throw-away map from latents to mean colours (see `create_colours`)."""
+        self._vae, self._colours, self._settings, self._seed = vae, colours, settings.vae, settings.seed
         self._share = share
         self._painter = Painter()
 
@@ -61,8 +63,15 @@ class VaeSteps:
         with torch.autocast("cpu", torch.bfloat16):
             posterior = self._vae.encode(pictures).latent_dist
             decoded = self._vae.decode(posterior.sample(generator=noise)).sample
-        kl = posterior.kl().mean() / posterior.mean[0].numel()
-        return picture_loss(decoded.float(), pictures, settings) + settings.kl * kl, count
+        return picture_loss(decoded.float(), pictures, settings) + self._latent_loss(posterior, pictures), count
+
+    def _latent_loss(self, posterior: Any, pictures: Tensor) -> Tensor:
+        """What latents should be like, whatever the decoder could live with."""
+        mean, settings = posterior.mean.float(), self._settings
+        kl = posterior.kl().mean() / mean[0].numel()
+        cells = functional.avg_pool2d(pictures, pictures.shape[-1] // mean.shape[-1])
+        colours = (self._colours(mean) - cells).square().mean()
+        return settings.kl * kl + settings.colours * colours + settings.spread * unevenness(mean)
 
 
 class DecoderSteps:
@@ -84,6 +93,17 @@ class DecoderSteps:
             noise = torch.randn(latents.shape, generator=generator) * level / self._vae.config.scaling_factor
             decoded = self._vae.decode(latents + noise).sample
         return picture_loss(decoded.float(), pictures, settings), len(pictures)
+
+
+def create_colours() -> nn.Conv2d:
+    """A linear map from a latent to the mean colour of its cell, which only training needs."""
+    return nn.Conv2d(4, 3, 1)
+
+
+def unevenness(latents: Tensor) -> Tensor:
+    """How far the covariance of the channels of [B, C, h, w] is from the identity, squared."""
+    covariance = torch.cov(latents.movedim(1, 0).flatten(1))
+    return (covariance - torch.eye(len(covariance))).square().mean()
 
 
 def draw_batch(painter: Painter, rng: np.random.Generator, count: int, side: int) -> Tensor:

@@ -13,7 +13,7 @@ from latentloom.nodes.clip_tokenizer import clip_tokenizer
 from latentloom.nodes.text_encoder import Encoder
 
 
-def build_unet(part: UNetPart, weights: Weights, dtype: Any, device: str) -> Any:
+def build_unet(part: UNetPart, weights: Weights) -> Any:
     """A diffusers UNet2DConditionModel."""
     from diffusers import UNet2DConditionModel
 
@@ -22,17 +22,15 @@ def build_unet(part: UNetPart, weights: Weights, dtype: Any, device: str) -> Any
         return {name: Piece(part.prefix + source) for name, source in sources.items()}
 
     config = unet_config(part.shape)
-    return assemble(lambda: UNet2DConditionModel(**config), pieces, weights, dtype, device, "unet")
+    return assemble(lambda: UNet2DConditionModel(**config), pieces, weights, "unet")
 
 
-def build_vae(part: VaePart, weights: Weights, dtype: Any, device: str) -> Any:
+def build_vae(part: VaePart, weights: Weights) -> Any:
     """A diffusers AutoencoderKL."""
     from diffusers import AutoencoderKL
 
     config = vae_config(part.shape)
-    return assemble(
-        lambda: AutoencoderKL(**config), lambda names: vae_pieces(part, names, weights), weights, dtype, device, "vae"
-    )
+    return assemble(lambda: AutoencoderKL(**config), lambda names: vae_pieces(part, names, weights), weights, "vae")
 
 
 def vae_pieces(part: VaePart, names: list[str], weights: Weights) -> dict[str, Piece]:
@@ -51,9 +49,7 @@ def diffusers_pieces(names: list[str], weights: Weights, prefix: str = "") -> di
     return {name: Piece(source) for name, source in sources.items()}
 
 
-def build_encoder(
-    part: TextPart, family: str, weights: Weights, dtype: Any, device: str, config: Any = None, tokenizer: Any = None
-) -> Encoder:
+def build_encoder(part: TextPart, family: str, weights: Weights, config: Any = None, tokenizer: Any = None) -> Encoder:
     """A text encoder as its family reads it: SD 2.x and SDXL take the layer before the last, SDXL without its norm.
 
     Without a configuration and a tokenizer it gets those of the published models.
@@ -65,15 +61,15 @@ def build_encoder(
         return {name: Piece(part.prefix + piece.source, piece.third) for name, piece in found.items()}
 
     config = config or CLIPTextConfig(**text_config(part.shape, "quick_gelu" if part.name == "l" else "gelu"))
-    model = assemble(lambda: CLIPTextModel(config), pieces, weights, dtype, device, f"text encoder '{part.name}'")
-    _number_positions(model, device)
+    model = assemble(lambda: CLIPTextModel(config), pieces, weights, f"text encoder '{part.name}'")
+    _number_positions(model)
     return Encoder(
         part.name,
         model,
         tokenizer or clip_tokenizer("end" if part.name == "l" else "zero"),
         layer=_layer(part, family),
         final_norm=family not in ("sdxl", "refiner"),
-        projection=_projection(part, weights, dtype, device),
+        projection=_projection(part, weights),
     )
 
 
@@ -83,15 +79,15 @@ def _layer(part: TextPart, family: str) -> int:
     return -1 if family == "sd1" or shortened else -2
 
 
-def _number_positions(model: Any, device: str) -> None:
+def _number_positions(model: Any) -> None:
     """Give the model the one buffer that no file holds."""
     import torch
 
     length = model.config.max_position_embeddings
-    model.embeddings.position_ids = torch.arange(length, device=device)[None]
+    model.embeddings.position_ids = torch.arange(length)[None]
 
 
-def _projection(part: TextPart, weights: Weights, dtype: Any, device: str) -> Any:
+def _projection(part: TextPart, weights: Weights) -> Any:
     from torch import nn
 
     if not part.shape.projection:
@@ -105,4 +101,4 @@ def _projection(part: TextPart, weights: Weights, dtype: Any, device: str) -> An
     def build() -> Any:
         return nn.Linear(part.shape.width, part.shape.projection, bias=False)
 
-    return assemble(build, pieces, weights, dtype, device, "text projection")
+    return assemble(build, pieces, weights, "text projection")

@@ -86,6 +86,19 @@ def unet_config(found: UNetShape) -> dict[str, Any]:
     }
 
 
+def controlnet_config(found: UNetShape, hints: tuple[int, ...]) -> dict[str, Any]:
+    """Arguments of diffusers' ControlNetModel; `hints` are the widths of the layers that read the picture."""
+    return {**_shared_config(found), "conditioning_embedding_out_channels": hints}
+
+
+def hint_widths(shapes: Shapes) -> tuple[int, ...]:
+    """Widths of a ControlNet's layers that read the picture: the first one, and each one that halves its size."""
+    weights = [name.split(".") for name in shapes if name.startswith("input_hint_block.") and name.endswith("weight")]
+    numbers = sorted(int(parts[1]) for parts in weights)
+    widths = [shapes[f"input_hint_block.{number}.weight"][0] for number in numbers[:-1]]
+    return tuple(widths[::2])
+
+
 def _shared_config(found: UNetShape) -> dict[str, Any]:
     """What UNets and ControlNets have in common. diffusers calls the number of heads `attention_head_dim`."""
     heads = [width // HEAD_WIDTH for width in found.widths] if found.linear else [8] * len(found.widths)

@@ -56,15 +56,12 @@ def assemble(
     build: Callable[[], Any],
     pieces: Callable[[list[str]], Mapping[str, Piece]],
     weights: Weights,
-    dtype: Any,
-    device: str,
     part: str,
 ) -> Any:
     """The module that `build` makes, with weights from files, in eval mode and without gradients.
 
-    Weights are converted one by one, so the memory needed beside the result is that of one of them; on the CPU, weights
-    that already have the dtype are used in place, in the file. Raises FileError for weights that are missing, have
-    another shape or are not finite; `part` names the module in it.
+    Weights stay where they are, in the file. Raises FileError for weights that are missing, have another shape or are
+    not finite; `part` names the module in it.
     """
     import torch
 
@@ -74,7 +71,7 @@ def assemble(
     wanted = pieces(list(shapes))
     where = f"the {part} of '{weights.paths[0].name}'"
     _check_present(where, shapes, wanted, weights)
-    state = {name: _placed(where, weights, wanted[name], shape, dtype, device) for name, shape in shapes.items()}
+    state = {name: _placed(where, weights, wanted[name], shape) for name, shape in shapes.items()}
     module.load_state_dict(state, assign=True)
     return module.eval().requires_grad_(False)
 
@@ -90,22 +87,19 @@ def _check_present(where: str, shapes: Mapping[str, Any], wanted: Mapping[str, P
         )
 
 
-def _placed(where: str, weights: Weights, piece: Piece, shape: tuple[int, ...], dtype: Any, device: str) -> Tensor:
+def _placed(where: str, weights: Weights, piece: Piece, shape: tuple[int, ...]) -> Tensor:
     import torch
 
     tensor = weights.take(piece)
     if tuple(tensor.shape) != shape:
         tensor = _reshaped(where, tensor, piece, shape)
-    if tensor.dtype != dtype or tensor.device.type != torch.device(device).type:
-        order = torch.channels_last if tensor.ndim == 4 and dtype != torch.float32 else torch.preserve_format
-        tensor = tensor.to(device, dtype, memory_format=order)
     low, high = torch.aminmax(tensor)
     if not (torch.isfinite(low) and torch.isfinite(high)):
         raise FileError(
             f"{where} holds numbers that are not finite",
             expected="finite weights",
             got=f"NaN or infinity in '{piece.source}'",
-            hint="the file is damaged, or its numbers are too large for the dtype: try --dtype fp32",
+            hint="the file is damaged",
         )
     return tensor
 

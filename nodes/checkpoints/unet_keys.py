@@ -19,6 +19,7 @@ _OUTER = (
     ("mid_block.resnets.0.", "middle_block.0."),
     ("mid_block.attentions.0.", "middle_block.1."),
     ("mid_block.resnets.1.", "middle_block.2."),
+    ("controlnet_mid_block.", "middle_block_out.0."),
 )
 _RESNET = (
     ("norm1.", "in_layers.0."),
@@ -28,6 +29,8 @@ _RESNET = (
     ("conv2.", "out_layers.3."),
     ("conv_shortcut.", "skip_connection."),
 )
+_ZERO = re.compile(r"controlnet_down_blocks\.(\d+)\.")
+_HINT = re.compile(r"controlnet_cond_embedding\.(?:(conv_in)|blocks\.(\d+)|(conv_out))\.")
 _BLOCK = re.compile(r"(down|up)_blocks\.(\d+)\.(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.")
 
 
@@ -38,7 +41,7 @@ def original_names(names: Iterable[str]) -> dict[str, str]:
     attending = {
         match[2] for name in known if (match := _BLOCK.match(name)) and match[1] == "up" and match[3] == "attentions"
     }
-    found = {name: _original(name, layers, attending) for name in known}
+    found = {name: _hint(name, known) or _original(name, layers, attending) for name in known}
     return {name: original for name, original in found.items() if original is not None}
 
 
@@ -46,10 +49,22 @@ def _original(name: str, layers: int, attending: set[str]) -> str | None:
     for ours, theirs in _OUTER:
         if name.startswith(ours):
             return theirs + _inner(name, name.removeprefix(ours))
+    if match := _ZERO.match(name):
+        return f"zero_convs.{match[1]}.0.{name[match.end() :]}"
     match = _BLOCK.match(name)
     if match is None:
         return None
     return _place(match, layers, attending) + _inner(name, name[match.end() :])
+
+
+def _hint(name: str, known: tuple[str, ...]) -> str | None:
+    """A ControlNet's layers before the first one of the UNet; the original counts the activations between them too."""
+    match = _HINT.match(name)
+    if match is None:
+        return None
+    last = counted(known, "controlnet_cond_embedding.blocks.{}.") + 1
+    number = 0 if match[1] else last if match[3] else int(match[2]) + 1
+    return f"input_hint_block.{2 * number}.{name[match.end() :]}"
 
 
 def _place(match: re.Match[str], layers: int, attending: set[str]) -> str:

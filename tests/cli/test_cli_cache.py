@@ -3,7 +3,7 @@ import io
 import pytest
 import typer
 
-from latentloom.cli.cache import size_of
+from latentloom.cli.sizes import size_of
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from latentloom.engine import Context
-from latentloom.engine.errors import Cancelled
+from latentloom.engine.errors import Cancelled, OutOfMemoryError
 
 
 def context(times: list[float], events: list[Any], *, previews: bool = True) -> Context:
@@ -51,3 +51,14 @@ def test_progress_raises_once_the_run_is_cancelled() -> None:
     with pytest.raises(Cancelled, match="node 'n': the run was cancelled"):
         ctx.progress(2, 3)
     assert [event.step for event in events] == [1]
+
+
+def test_a_preview_that_runs_out_of_memory_is_the_last_one_and_the_run_goes_on() -> None:
+    def full() -> None:
+        raise OutOfMemoryError("the device is full")
+
+    events: list[Any] = []
+    ctx = context([1.0, 2.0, 3.0], events)
+    ctx.progress(1, 2, preview=full)
+    ctx.progress(2, 2, preview=full)
+    assert [event.name for event in events] == ["node_progress", "node_progress"]

@@ -11,7 +11,7 @@ from toys import flow, ran, use
 
 from latentloom.api import Session
 from latentloom.engine.errors import Cancelled, LoomError, MutationError, NodeError, WorkflowError
-from latentloom.engine.events import Event, NodeProgress, RunFinished
+from latentloom.engine.events import Event, NodeProgress, NodeWarning, RunFinished
 from latentloom.engine.outcome import Outcome
 
 
@@ -525,3 +525,36 @@ def test_an_evicted_async_value_is_made_again_for_all_who_need_it(tmp_path: Path
 def test_a_workflow_with_problems_does_not_start(session: Session) -> None:
     with pytest.raises(WorkflowError):
         session.run({**PAIR, "nodes": {"a": use("Add", a="x")}})
+
+
+# Memory
+
+
+def test_a_node_that_runs_out_of_memory_runs_once_more(session: Session) -> None:
+    toys.HUNGER[:] = [1]
+    found: list[Event] = []
+    made = session.run_job(session.prepare(flow("h", h=use("Hungry", tag="x"))), listen=found.append)
+    assert (made.status, ran()) == ("done", ["x", "x"])
+    assert [(event.code, event.node, event.message) for event in found if isinstance(event, NodeWarning)] == [
+        ("memory_retry", "h", "toys/Hungry ran out of memory; it runs again with more room")
+    ]
+    assert session.engine.models.pool.headroom > 0
+
+
+def test_a_node_that_runs_out_of_memory_again_fails_and_is_not_cached(session: Session) -> None:
+    toys.HUNGER[:] = [1, 1]
+    caught = error(session, flow("h", h=use("Hungry", tag="x")))
+    assert (caught.code, str(caught)) == (
+        "out_of_memory",
+        "node 'h': toys/Hungry ran out of memory (got 'tried to allocate 7 bytes')\n"
+        "  hint: make smaller pictures or fewer at once, or let models take less: --vram-budget, --ram-budget",
+    )
+    ran()
+    assert outcome(session, flow("h", h=use("Hungry", tag="x"))).status == "done"
+    assert ran() == ["x"]
+
+
+def test_a_sink_that_runs_out_of_memory_does_not_run_twice(session: Session) -> None:
+    toys.HUNGER[:] = [1]
+    assert error(session, flow(h=use("HungrySink", tag="x"))).code == "out_of_memory"
+    assert ran() == ["x"]

@@ -11,12 +11,13 @@ from latentloom.engine.settings import load_settings
 
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the random checkpoint "tiny": 4-channel latents, f = 8, 32-wide text encoder; and a LoRA for it."""
+    """A folder with the random checkpoint "tiny": 4-channel latents, f = 8, 32-wide text encoder."""
     import torch
     from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
     from safetensors.torch import save_file
     from transformers import CLIPTextConfig, CLIPTextModel
 
+    from latentloom.training.random_checkpoint import write_controlnet
     from latentloom.training.scenes import words
     from latentloom.training.tokenizer import load_tokenizer, write_tokenizer
 
@@ -60,7 +61,9 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder / "scheduler"
     )
     (folder / "model_index.json").write_text('{"unet": [], "vae": [], "text_encoder": []}')
-    (root / "loras").mkdir()
+    for name in ("loras", "controlnet"):
+        (root / name).mkdir()
+    write_controlnet(root / "controlnet" / "tiny.safetensors", "sd1_tiny")
     layer = "lora_unet_mid_block_attentions_0_proj_in"
     factors = {f"{layer}.lora_down.weight": torch.randn(2, 32), f"{layer}.lora_up.weight": torch.randn(32, 2)}
     save_file(factors, root / "loras" / "tiny.safetensors")

@@ -9,7 +9,7 @@ from latentloom.engine.registry import Distribution, Registration
 from latentloom.engine.values import VALUE_TYPES
 from latentloom.nodes import register
 
-WITHOUT_MODELS = ("image", "grid", "mask", "primitives")
+WITHOUT_MODELS = ("image", "grid", "mask", "preprocessors", "primitives")
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +40,9 @@ def test_the_nodes_without_a_model_are_there(registered):
         item.spec.type for item in registered.nodes if item.spec.function.split(":")[0].split(".")[-1] in WITHOUT_MODELS
     ]
     assert sorted(found) == [
-        *("Boolean", "Choice", "Float", "If", "ImageBlend", "ImageCrop", "ImageGrid", "ImageScale", "Integer"),
-        *("InvertMask", "JoinText", "LoadImage", "LoadMask", "MaskFromAlpha", "PreviewImage", "SaveImage"),
-        *("SeedNumber", "Text"),
+        *("BlurImage", "Boolean", "CannyEdges", "Choice", "Float", "If", "ImageBlend", "ImageCrop", "ImageGrid"),
+        *("ImageScale", "Integer", "InvertImage", "InvertMask", "JoinText", "Lineart", "LoadImage", "LoadMask"),
+        *("MaskFromAlpha", "PreviewImage", "SaveImage", "SeedNumber", "Text", "TileImage"),
     ]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from latentloom.api import Session
-from latentloom.engine import Array, Cond, Conditioning, Image
+from latentloom.engine import Array, Cond, Conditioning, ControlNet, Image
 from latentloom.plugins.testing import Bench, bounds, cancel, docs, mutation, purity
 
 LOAD = {
@@ -32,7 +32,11 @@ def bench(session: Session, tiny_models: Path, tmp_path: Path) -> Bench:
     by_kind = {value.kind: value for value in loaded.values()}
     by_kind["CONDITIONING"] = Conditioning([Cond(Array(np.zeros((1, 77, 32))))])
     by_kind["MODEL_FILE"] = session.engine.catalog.identify("models/checkpoints", "tiny")
-    lora = session.engine.catalog.identify("models/loras", "tiny.safetensors")
+    by_port = {
+        name: session.engine.catalog.identify(source, "tiny.safetensors")
+        for name, source in (("lora", "models/loras"), ("controlnet", "models/controlnet"))
+    }
+    by_kind["CONTROLNET"] = ControlNet("controlnet", [by_port["controlnet"].identity], {"component": "controlnet"})
     samples = {
         node.spec.type: {
             **{
@@ -42,7 +46,11 @@ def bench(session: Session, tiny_models: Path, tmp_path: Path) -> Bench:
             },
             **{port.name: 2 for port in node.spec.inputs if port.name == "steps"},
             **BY_NAME.get(node.spec.type, {}),
-            **({"lora": lora} if "lora" in node.spec.by_name else {}),
+            **{
+                port.name: by_port[port.name]
+                for port in node.spec.inputs
+                if port.kind == "MODEL_FILE" and port.name in by_port
+            },
         }
         for node in session.engine.registry.nodes.values()
     }

@@ -19,6 +19,7 @@ from latentloom.nodes.composition import (
     conditioning_zero_out,
 )
 from latentloom.nodes.conditions import EntryMaker, check_conditioning
+from latentloom.nodes.controls import Controls
 
 
 def cond(level: float, length: int = 4, width: int = 3, **extra: Any) -> Conditioning:
@@ -119,7 +120,7 @@ def made(conditioning: Conditioning, **info: Any) -> Any:
     import torch
 
     check_conditioning(model(**info), LATENT, conditioning)
-    (entry,) = EntryMaker(model(**info), LATENT, "cpu", torch.float32)(conditioning)
+    (entry,) = EntryMaker(model(**info), LATENT, "cpu", torch.float32, Controls(model(**info), ()))(conditioning)
     return entry
 
 
@@ -140,20 +141,23 @@ def test_a_mask_is_resized_to_the_latent_and_one_of_another_batch_is_refused() -
     )
 
 
-def test_a_pooled_output_of_another_width_is_refused_with_the_name_of_the_model() -> None:
-    assert refused(made, A, time_ids=6, pooled=1280, family="sdxl") == (
-        "the conditioning has not the pooled output that the model needs "
-        "(expected 1280 numbers, for 'this model' (sdxl), got 5)\n"
+def test_a_conditioning_of_another_family_is_refused_with_the_name_of_the_model() -> None:
+    assert refused(made, A, context=768, family="sd1") == (
+        "the conditioning does not fit 'this model' (expected a text encoder of SD 1.x (768 wide), got one 3 wide)\n"
         "  hint: read the prompt with the CLIP of the same checkpoint"
+    )
+    assert refused(made, A, context=3, pooled=1280) == (
+        "the conditioning has not the pooled output that the model needs (expected 1280 numbers, for 'this model', "
+        "got 5)\n  hint: read the prompt with the CLIP of the same checkpoint"
     )
 
 
 def test_sdxl_is_told_sizes_in_its_order() -> None:
     sized = conditioning_size(A, 300, 200, 7, 8, 600, 500)
-    assert made(sized, time_ids=6, pooled=5).condition["time_ids"].tolist() == [[200, 300, 8, 7, 500, 600]]
-    assert made(A, time_ids=6, pooled=5).condition["time_ids"].tolist() == [[64, 128, 0, 0, 64, 128]]
-    assert made(conditioning_size(A, aesthetic=2.5), time_ids=5, pooled=5).condition["time_ids"].tolist() == [
+    assert made(sized, time_ids=6).condition["time_ids"].tolist() == [[200, 300, 8, 7, 500, 600]]
+    assert made(A, time_ids=6).condition["time_ids"].tolist() == [[64, 128, 0, 0, 64, 128]]
+    assert made(conditioning_size(A, aesthetic=2.5), time_ids=5).condition["time_ids"].tolist() == [
         [64, 128, 0, 0, 2.5]
     ]
-    assert made(A, time_ids=6, pooled=5).condition["text_embeds"].tolist() == [[1.0] * 5]
+    assert made(A, time_ids=6).condition["text_embeds"].tolist() == [[1.0] * 5]
     assert made(A).condition.keys() == {"context"}

@@ -25,9 +25,7 @@ WORDS = ["red", "blue", "circle", "a", "cat", ","]
 
 @pytest.fixture(scope="module")
 def encoder(tiny_models: Path) -> Iterator[TextEncoder]:
-    found: TextEncoder = DiffusersFolder().load(
-        [tiny_models / "checkpoints" / "tiny"], {"component": "clip"}, torch.float32, "cpu"
-    )
+    found: TextEncoder = DiffusersFolder().load([tiny_models / "checkpoints" / "tiny"], {"component": "clip"})
     yield found
 
 

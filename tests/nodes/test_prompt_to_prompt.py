@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from latentloom.api import Session
 from latentloom.engine.errors import BadValueError, NodeError
@@ -18,7 +17,7 @@ T = 32
 @pytest.fixture(scope="module")
 def tokenizer(tiny_models: Path) -> Any:
     folder = tiny_models / "checkpoints" / "tiny"
-    return DiffusersFolder().load([folder], {"component": "clip"}, torch.float32, "cpu").encoders[0].tokenizer
+    return DiffusersFolder().load([folder], {"component": "clip"}).encoders[0].tokenizer
 
 
 def aligned(tokenizer: Any, source: str, edited: str, how: Any) -> Any:

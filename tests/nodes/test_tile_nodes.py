@@ -137,9 +137,7 @@ def test_without_seams_a_shifted_input_gives_the_shifted_output(
     tiny_models: Path, component: str, horizontal: bool, vertical: bool
 ) -> None:
     """Whatever an edge does to a picture would stay at the edge."""
-    module = DiffusersFolder().load(
-        [tiny_models / "checkpoints" / "tiny"], {"component": component}, torch.float32, "cpu"
-    )
+    module = DiffusersFolder().load([tiny_models / "checkpoints" / "tiny"], {"component": component})
     context, x = torch.randn(1, 32, 32), first_noise((1, 4, 8, 16), 1)
 
     @torch.no_grad()

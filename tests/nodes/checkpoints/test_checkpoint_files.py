@@ -192,7 +192,7 @@ NAME = "model.diffusion_model.middle_block.0.in_layers.2.weight"
 
 
 def load(path):
-    return SingleFile().load([path], {"component": "unet"}, torch.float32, "cpu")
+    return SingleFile().load([path], {"component": "unet"})
 
 
 def test_weights_that_are_missing_are_counted_and_the_first_is_named(checkpoint, tmp_path):

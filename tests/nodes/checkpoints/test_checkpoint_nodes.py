@@ -12,11 +12,11 @@ from diffusers import EulerDiscreteScheduler
 from safetensors.torch import load_file, save_file
 
 from latentloom.api import Session
-from latentloom.engine import Array, Cond, Conditioning, FileIdentity
+from latentloom.engine import Array, Cond, Conditioning, FileIdentity, Latent
 from latentloom.engine.errors import BadValueError, NodeError
 from latentloom.engine.settings import load_settings
 from latentloom.engine.values import Model
-from latentloom.nodes.fitting import check_fit
+from latentloom.nodes.conditions import check_conditioning
 from latentloom.nodes.sampling import table_of
 
 
@@ -38,6 +38,7 @@ def session(tmp_path: Path, models: Path) -> Iterator[Session]:
         yield made
 
 
+LATENT = Latent(np.zeros((1, 4, 8, 8), np.float32))
 LOADERS: dict[str, Any] = {
     "load": {"type": "LoadCheckpoint", "inputs": {"checkpoint": "sd1_tiny.safetensors"}},
     "sd2": {"type": "LoadCheckpoint", "inputs": {"checkpoint": "sd2_tiny.safetensors"}},
@@ -145,7 +146,7 @@ def test_a_text_encoder_of_another_family_is_refused_before_sampling_with_both_n
 def test_the_families_of_pieces_that_do_not_fit_are_named(width: int, context: int, expected: str, got: str) -> None:
     model = Model("single_file", [FileIdentity("m.safetensors", "0" * 64)], {"context": context})
     with pytest.raises(BadValueError) as caught:
-        check_fit(model, Conditioning([Cond(Array(np.zeros((1, 77, width))))]))
+        check_conditioning(model, LATENT, Conditioning([Cond(Array(np.zeros((1, 77, width))))]))
     assert (caught.value.problem.expected, caught.value.problem.got) == (expected, got)
 
 

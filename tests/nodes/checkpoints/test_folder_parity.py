@@ -54,7 +54,7 @@ def sdxl(tmp_path_factory):
 
 
 def loaded(folder, component):
-    return DiffusersFolder().load([folder], {"component": component}, torch.float32, "cpu")
+    return DiffusersFolder().load([folder], {"component": component})
 
 
 def distance(found, expected):

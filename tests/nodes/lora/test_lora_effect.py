@@ -35,7 +35,9 @@ class Branch(nn.Module):
 
 
 def embedded(component: str) -> Any:
-    return DiffusersFolder().load([SHAPES], {"component": component}, torch.float32, "cpu")
+    found = DiffusersFolder().load([SHAPES], {"component": component})
+    (found.modules if component == "clip" else found).float()
+    return found
 
 
 def train(path: Path) -> None:
@@ -97,11 +99,7 @@ def document(strength: float | None) -> dict[str, Any]:
     texts = {"positive": caption(RED), "negative": ""}
     nodes = {
         "load": {"type": "LoadCheckpoint", "inputs": {"checkpoint": "shapes"}},
-        **(
-            {"lora": {"type": "LoadLora", "inputs": {**lora, "model_strength": strength}}}
-            if strength is not None
-            else {}
-        ),
+        **({} if strength is None else {"lora": lora}),
         **{
             id: {"type": "CLIPEncode", "inputs": {"clip": wire(source, "clip"), "text": text}}
             for id, text in texts.items()

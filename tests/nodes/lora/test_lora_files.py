@@ -31,7 +31,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Any
         if not path.exists():
             write_checkpoint(path, recipe, dtype=torch.float32)
         if (recipe, component) not in kept:
-            kept[recipe, component] = SingleFile().load([path], {"component": component}, torch.float32, "cpu")
+            kept[recipe, component] = SingleFile().load([path], {"component": component})
         return kept[recipe, component]
 
     return made
@@ -180,7 +180,7 @@ def test_a_file_is_told_to_be_a_lora(tmp_path: Path) -> None:
     path = written(tmp_path / "l.safetensors", {name: torch.zeros(1) for name in names})
     assert LoraFile().recognise(path) == {"lora": ["te2", "unet"], "about": "LoRA (2 layers)"}
     with pytest.raises(FileError, match="is loaded on top of a model"):
-        LoraFile().load([path], {}, torch.float32, "cpu")
+        LoraFile().load([path], {})
 
 
 def test_a_checkpoint_is_no_lora(tmp_path: Path) -> None:

@@ -1,0 +1,189 @@
+"""Where models compute: memory to put weights into, and the order of copies and computation."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import sys
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+GIB = 2**30
+
+
+class Device(Protocol):
+    """One device. Copies may run beside computation; events say what must have ended before something else begins."""
+
+    name: str
+    """As torch names it: "cpu", "cuda:0", "mps"."""
+    host: bool
+    """Whether it computes in the host's own memory, so that a weight of the right type is used where it is."""
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Tensor:
+        """Memory on the device. Raises what `is_out_of_memory` knows."""
+
+    def staging(self, nbytes: int, /) -> Tensor | None:
+        """Page-locked bytes of the host, from which copies run beside computation; None where that is of no use."""
+
+    def copy(self, target: Tensor, source: Tensor, staging: Tensor | None = None, /) -> None:
+        """Start to copy a host tensor to the device, converting it; with staging, beside the computation."""
+
+    def copied(self) -> Any:
+        """An event: the copies that were started up to now have ended."""
+
+    def computed(self) -> Any:
+        """An event: the computation that was started up to now has ended."""
+
+    def copies_wait(self, event: Any, /) -> None:
+        """Copies started from now on wait for an event."""
+
+    def computation_waits(self, event: Any, /) -> None:
+        """Computation started from now on waits for an event."""
+
+    def host_waits(self, event: Any, /) -> None:
+        """Return when an event has happened."""
+
+    def release(self) -> None:
+        """Give memory that nothing uses back to the system."""
+
+
+class PlainDevice:
+    """A device whose copies have ended when they return: a processor, or Metal."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.host = name == "cpu"
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Tensor:
+        """See `Device.empty`."""
+        import torch
+
+        return torch.empty(shape, dtype=dtype, device=self.name)
+
+    def staging(self, _nbytes: int, /) -> Tensor | None:
+        """See `Device.staging`."""
+        return None
+
+    def copy(self, target: Tensor, source: Tensor, _staging: Tensor | None = None, /) -> None:
+        """See `Device.copy`."""
+        target.copy_(source)
+
+    def copied(self) -> Any:
+        """See `Device.copied`."""
+
+    def computed(self) -> Any:
+        """See `Device.computed`."""
+
+    def copies_wait(self, _event: Any, /) -> None:
+        """See `Device.copies_wait`."""
+
+    def computation_waits(self, _event: Any, /) -> None:
+        """See `Device.computation_waits`."""
+
+    def host_waits(self, _event: Any, /) -> None:
+        """See `Device.host_waits`."""
+
+    def release(self) -> None:
+        """See `Device.release`."""
+        gc.collect()
+        if self.name == "mps":
+            import torch
+
+            torch.mps.empty_cache()
+
+
+class CudaDevice:
+    """An NVIDIA or AMD card: a stream of its own for copies, page-locked memory to copy from."""
+
+    host = False
+
+    def __init__(self, name: str) -> None:
+        import torch
+
+        self.name = name
+        self._stream = torch.cuda.Stream(name)
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Tensor:
+        """See `Device.empty`."""
+        import torch
+
+        return torch.empty(shape, dtype=dtype, device=self.name)
+
+    def staging(self, nbytes: int, /) -> Tensor | None:
+        """See `Device.staging`; without page-locked memory copies work too, only not beside computation."""
+        import torch
+
+        with contextlib.suppress(RuntimeError):
+            return torch.empty(nbytes, dtype=torch.uint8, pin_memory=True)
+        return None
+
+    def copy(self, target: Tensor, source: Tensor, staging: Tensor | None = None, /) -> None:
+        """See `Device.copy`."""
+        import torch
+
+        if staging is None:
+            target.copy_(source)
+            return
+        staged = staging[: target.nbytes].view(target.dtype).view(target.shape)
+        staged.copy_(source)
+        with torch.cuda.stream(self._stream):
+            target.copy_(staged, non_blocking=True)
+
+    def copied(self) -> Any:
+        """See `Device.copied`."""
+        return self._stream.record_event()
+
+    def computed(self) -> Any:
+        """See `Device.computed`."""
+        import torch
+
+        return torch.cuda.current_stream(self.name).record_event()
+
+    def copies_wait(self, event: Any, /) -> None:
+        """See `Device.copies_wait`."""
+        self._stream.wait_event(event)
+
+    def computation_waits(self, event: Any, /) -> None:
+        """See `Device.computation_waits`."""
+        import torch
+
+        torch.cuda.current_stream(self.name).wait_event(event)
+
+    def host_waits(self, event: Any, /) -> None:
+        """See `Device.host_waits`."""
+        event.synchronize()
+
+    def release(self) -> None:
+        """See `Device.release`."""
+        import torch
+
+        gc.collect()
+        torch.cuda.synchronize(self.name)
+        torch.cuda.empty_cache()
+
+
+def open_device(name: str) -> Device:
+    """The device that torch knows by a name."""
+    return CudaDevice(name) if name.startswith("cuda") else PlainDevice(name)
+
+
+def default_budget(name: str) -> int:
+    """Bytes that weights may take: half of the machine's memory, or 85 % of an accelerator's."""
+    if name.startswith("cuda"):
+        import torch
+
+        return int(torch.cuda.get_device_properties(name).total_memory * 0.85)
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    except (AttributeError, ValueError):
+        return 8 * GIB
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory is at its end."""
+    torch = sys.modules.get("torch")
+    kinds = (MemoryError, torch.OutOfMemoryError) if torch is not None else (MemoryError,)
+    return isinstance(error, kinds) or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))

@@ -1,0 +1,119 @@
+"""The weights of a loaded model, layer by layer, so that each can be put elsewhere and back."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+    from torch.nn import Module
+
+SMALL_BYTES = 64 * 1024  # layers below this are not worth fetching again and again
+ALIGNMENT = 64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Slot:
+    """One weight: where it belongs, and the host tensor that it comes from, in the type of its file."""
+
+    module: Module
+    name: str
+    buffer: bool
+    host: Tensor
+
+    def put(self, tensor: Tensor) -> None:
+        """Let the module compute with a tensor in this place."""
+        if self.buffer:
+            self.module._buffers[self.name] = tensor
+            return
+        from torch.nn import Parameter
+
+        self.module._parameters[self.name] = Parameter(tensor, requires_grad=False)
+
+    def dtype(self, compute: torch.dtype) -> torch.dtype:
+        """The type that the weight has where it computes: whole numbers stay whole."""
+        return compute if self.host.is_floating_point() else self.host.dtype
+
+    def nbytes(self, compute: torch.dtype) -> int:
+        """Bytes of a copy in the computing type, aligned."""
+        nbytes: int = self.host.numel() * self.dtype(compute).itemsize
+        return -(-nbytes // ALIGNMENT) * ALIGNMENT
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Layer:
+    """A module's own weights, without those of modules inside it."""
+
+    slots: tuple[Slot, ...]
+    streams: bool
+    """Whether the module uses its weights only while it is called, so that they can be fetched for that time."""
+
+    @property
+    def module(self) -> Module:
+        """The module that the weights belong to."""
+        return self.slots[0].module
+
+    def put(self, tensors: Sequence[Tensor]) -> None:
+        """Let the module compute with these, one for each slot."""
+        for slot, tensor in zip(self.slots, tensors, strict=True):
+            slot.put(tensor)
+
+
+@dataclass(eq=False)
+class HostModel:
+    """A model whose weights are in the host's memory: mapped from their file, or made by patches."""
+
+    content: Any
+    """What nodes get: a module, or an object whose attributes are modules."""
+    name: str = "model"
+    layers: tuple[Layer, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.layers = tuple(_layers(self.content))
+
+    def slots(self) -> Iterator[Slot]:
+        """Every weight."""
+        return (slot for layer in self.layers for slot in layer.slots)
+
+    def clone(self) -> HostModel:
+        """A model of modules of its own over the same weights."""
+        shared: dict[int, Any] = {id(slot.host): slot.host for slot in self.slots()}
+        return HostModel(copy.deepcopy(self.content, shared), self.name)
+
+    def own_bytes(self, base: HostModel) -> int:
+        """Bytes of weights that `base` does not have."""
+        known = {id(slot.host) for slot in base.slots()}
+        return sum(slot.host.nbytes for slot in self.slots() if id(slot.host) not in known)
+
+
+def modules_of(content: Any) -> list[Module]:
+    """The modules of a loaded model: itself, or its attributes that are modules."""
+    from torch.nn import Module
+
+    parts = [content] if isinstance(content, Module) else list(vars(content).values())
+    return [part for part in parts if isinstance(part, Module)]
+
+
+def _layers(content: Any) -> Iterator[Layer]:
+    from torch import nn
+
+    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.Embedding)
+    modules = dict.fromkeys(module for part in modules_of(content) for module in part.modules())
+    found = {module: slots for module in modules if (slots := tuple(_slots(module)))}
+    uses = Counter(id(slot.host) for slots in found.values() for slot in slots)
+    for module, slots in found.items():
+        # exactly these kinds: a subclass may be read from outside, as in nn.MultiheadAttention
+        alone = type(module) in kinds and all(uses[id(slot.host)] == 1 for slot in slots)
+        yield Layer(slots, alone and sum(slot.host.nbytes for slot in slots) >= SMALL_BYTES)
+
+
+def _slots(module: Module) -> Iterator[Slot]:
+    for buffer, found in ((False, module._parameters), (True, module._buffers)):
+        for name, tensor in found.items():
+            if tensor is not None:
+                yield Slot(module, name, buffer, tensor)

@@ -1,0 +1,112 @@
+"""Nodes that make the pictures that ControlNets are trained on, by computation alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+from pydantic import Field
+
+from latentloom.engine import Image, node
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.float32]
+
+Sigma = Annotated[float, Field(ge=0, le=100, description="Blur in pixels (standard deviation).")]
+Level = Annotated[float, Field(ge=0, le=1, description="Steepness of the picture, 1 = from black to white at once.")]
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+
+
+@node("CannyEdges", category="image")
+def canny_edges(image: Image, low: Level = 0.1, high: Level = 0.2, sigma: Sigma = 1.0) -> Image:
+    """White edges, one pixel wide, on black: what canny ControlNets take (Canny 1986).
+
+    Edges steeper than `high` are drawn, and those steeper than `low` that touch one of them.
+    """
+    return _each(image, lambda grey: canny(grey, low, high, sigma))
+
+
+@node("Lineart", category="image")
+def lineart(
+    image: Image,
+    sigma: Sigma = 1.0,
+    gain: Annotated[float, Field(ge=0, le=100, description="How bright a line of some contrast is.")] = 8.0,
+) -> Image:
+    """White lines on black where the picture is darker than its surroundings: a difference of two blurs."""
+    from scipy.ndimage import gaussian_filter
+
+    def lines(grey: Floats) -> Floats:
+        inner, outer = (gaussian_filter(grey, scale, mode="nearest") for scale in (sigma, 1.6 * sigma))
+        return np.clip((outer - inner) * gain, 0, 1)
+
+    return _each(image, lines)
+
+
+@node("BlurImage", category="image")
+def blur_image(image: Image, sigma: Sigma = 4.0) -> Image:
+    """Blur a picture (Gaussian)."""
+    from scipy.ndimage import gaussian_filter
+
+    return Image(np.clip(gaussian_filter(image.numpy(), (0, sigma, sigma, 0), mode="nearest"), 0, 1))
+
+
+@node("TileImage", category="image")
+def tile_image(
+    image: Image,
+    factor: Annotated[int, Field(ge=1, le=64, description="How many times smaller the picture is made.")] = 4,
+) -> Image:
+    """Make a picture small and large again, so that it keeps its colours and loses detail: for tile ControlNets."""
+    from torch.nn.functional import interpolate
+
+    pixels = image.tensor().movedim(-1, 1)
+    height, width = pixels.shape[2:]
+    small = interpolate(pixels, (max(1, height // factor), max(1, width // factor)), mode="area")
+    return Image(interpolate(small, (height, width), mode="bilinear", align_corners=False).clamp(0, 1).movedim(1, -1))
+
+
+@node("InvertImage", category="image")
+def invert_image(image: Image) -> Image:
+    """Turn a picture into its negative; transparency stays."""
+    pixels = image.numpy().copy()
+    pixels[..., :3] = 1 - pixels[..., :3]
+    return Image(pixels)
+
+
+def _each(image: Image, draw: Callable[[Floats], Floats]) -> Image:
+    """A grey RGB picture that is drawn from each picture's brightness."""
+    grey = image.numpy()[..., :3] @ LUMA
+    return Image(np.repeat(np.stack([draw(item) for item in grey])[..., None], 3, axis=-1))
+
+
+def canny(grey: Floats, low: float, high: float, sigma: float) -> Floats:
+    """Edges of a picture [H, W] in 0..1, as 0 and 1."""
+    from scipy import ndimage
+
+    smooth = ndimage.gaussian_filter(grey, sigma, mode="nearest")
+    dy, dx = (ndimage.sobel(smooth, axis, mode="nearest") / 4 for axis in (0, 1))
+    steep = np.hypot(dx, dy)
+    thin = steep >= np.maximum(*_along(steep, dx, dy)) - 1e-7
+    labels, count = ndimage.label(thin & (steep > low), structure=np.ones((3, 3)))
+    strong = np.zeros(count + 1, bool)
+    strong[labels[thin & (steep > high)]] = True
+    strong[0] = False
+    return strong[labels].astype(np.float32)
+
+
+def _along(steep: Floats, dx: Floats, dy: Floats) -> tuple[Floats, Floats]:
+    """The steepness one pixel ahead and one behind, in the nearest of the eight directions of the slope."""
+    height, width = steep.shape
+    angle = np.round(np.arctan2(dy, dx) / (np.pi / 4)).astype(int)
+    step_x, step_y = np.rint(np.cos(angle * np.pi / 4)).astype(int), np.rint(np.sin(angle * np.pi / 4)).astype(int)
+    rows, columns = np.indices((height, width))
+    around = np.pad(steep, 1)
+    return (
+        around[rows + step_y + 1, columns + step_x + 1],
+        around[rows - step_y + 1, columns - step_x + 1],
+    )
+
+
+NODES = (canny_edges, lineart, blur_image, tile_image, invert_image)
