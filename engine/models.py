@@ -123,6 +123,7 @@ class ModelStore:
             return found
 
     def _model(self, handle: Handle) -> HostModel:
+        handle = self._without_sampling_patches(handle)
         name = _identity(handle)
         if name not in self._loaded:
             base = self._base(handle)
@@ -130,6 +131,12 @@ class ModelStore:
             self._loaded[name] = _Loaded(model, model.own_bytes(base))
         self._loaded.move_to_end(name)
         return self._loaded[name].model
+
+    def _without_sampling_patches(self, handle: Handle) -> Handle:
+        """A handle without the patches that steer a run and change no weights (docs/adr/0005-sampling-patches.md)."""
+        infos = {patch.kind: self._registry.extension("patch", patch.kind).info for patch in handle.patches}
+        kept = [patch for patch in handle.patches if infos[patch.kind].get("stage") != "sampling"]
+        return type(handle)(handle.model_kind, handle.files, handle.info, kept)
 
     def _base(self, handle: Handle) -> HostModel:
         """The model without its patches. It is never placed itself: others are made over its weights."""

@@ -1,5 +1,7 @@
 """The built-in nodes. They come through the same door as anyone's: `register` hands them to the registry."""
 
+from importlib import import_module
+
 from latentloom.engine.registry import Registration
 from latentloom.engine.values import Clip, Conditioning, ControlNet, Image, Latent, Mask, Model, Vae, Value
 from latentloom.plugins import hookimpl
@@ -15,56 +17,26 @@ _TYPES: tuple[tuple[type[Value], str, str], ...] = (
     (ControlNet, "#4fb3a5", "A network that adds guidance by a picture to a UNet."),
 )
 
+_MODULES = (
+    *("loaders", "lora_nodes"),
+    *("conditioning", "composition", "controlnet_nodes", "guidance"),
+    *("latents", "noise", "sampling", "custom_sampling", "prompt_to_prompt", "vae"),
+    *("inpainting", "tiles", "seamless"),
+    *("image", "grid", "mask", "mask_shapes", "preprocessors", "upscale_nodes", "primitives", "study"),
+)
+"""Where nodes are, in the order in which lists show them."""
+
 
 @hookimpl
 def register(registry: Registration) -> None:
     """Register the built-in port types, node types, samplers, schedules, patches, model kinds and models."""
-    from latentloom.nodes import (
-        composition,
-        conditioning,
-        controlnet_nodes,
-        custom_sampling,
-        grid,
-        guidance,
-        image,
-        latents,
-        loaders,
-        lora_nodes,
-        mask,
-        mask_shapes,
-        noise,
-        preprocessors,
-        primitives,
-        prompt_to_prompt,
-        sampling,
-        study,
-        upscale_nodes,
-        vae,
-    )
     from latentloom.nodes.patches import register_patches
     from latentloom.nodes.samplers import register_samplers
 
     for cls, colour, help in _TYPES:
         registry.type(cls, colour=colour, help=help)
-    parts = (
-        *(
-            loaders,
-            lora_nodes,
-            conditioning,
-            composition,
-            controlnet_nodes,
-            guidance,
-            latents,
-            noise,
-            sampling,
-            custom_sampling,
-            prompt_to_prompt,
-            vae,
-        ),
-        *(image, grid, mask, mask_shapes, preprocessors, primitives, study, upscale_nodes),
-    )
-    for module in parts:
-        registry.node(*module.NODES)
+    for name in _MODULES:
+        registry.node(*import_module(f"latentloom.nodes.{name}").NODES)
     register_samplers(registry)
     register_patches(registry)
     registry.model_kind("diffusers", "latentloom.nodes.diffusers_folder:DiffusersFolder")

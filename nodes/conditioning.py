@@ -1,11 +1,13 @@
 """Nodes that turn text into conditioning."""
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from latentloom.engine import Array, Clip, Cond, Conditioning, Context, Text, node
+from latentloom.nodes.prompt import Grammar, parse
 from latentloom.nodes.prompt_editing import Variant, variants
 
 SMALL_VOCABULARY = 2000
@@ -42,10 +44,16 @@ def clip_encode(
 
     found = variants(text, steps) if grammar == "a1111" else (Variant(text),)
     with ctx.load(clip) as (encoder,):
-        _warn(ctx, encoder.encoders[0].tokenizer, text)
+        _warn(ctx, encoder.encoders[0].tokenizer, _bare(found, grammar))
         parts = {one.text: embed(encoder, one.text, grammar, clip_skip) for one in found}
     arrays = {key: (Array(embedding), Array(pooled)) for key, (embedding, pooled) in parts.items()}
     return Conditioning([Cond(arrays[one.text][0], _times(one), {"pooled": arrays[one.text][1]}) for one in found])
+
+
+def _bare(found: Sequence[Variant], grammar: Grammar) -> str:
+    """The words of a prompt's texts, without brackets and weights."""
+    sections = [section for one in found for section in parse(one.text, grammar)]
+    return "\n".join("".join(span.text for span in section) for section in sections)
 
 
 def _times(variant: Variant) -> dict[str, Any]:

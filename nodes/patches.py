@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from latentloom.engine.registry import Registration
 from latentloom.engine.values import Conditioning, Patch
+from latentloom.nodes.seamless import circular
 from latentloom.nodes.steering import SAMPLING, Steering
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from latentloom.nodes.diffusion import Call, Condition, Moment
+    from latentloom.nodes.diffusion import Call, Condition, Moment, Predict
 
 _PATCHES = (
     "cfg_rescale",
@@ -25,6 +27,8 @@ _PATCHES = (
     "perturbed_attention",
     "instruct_guidance",
     "prompt_to_prompt",
+    "seamless",
+    "tiled_diffusion",
 )
 
 
@@ -154,3 +158,30 @@ def prompt_to_prompt(steering: Steering, patch: Patch) -> None:
 
     steering.branches["positive"] = Branch(steering.branches["positive"].entries, controlled)
     steering.rule = follow
+
+
+def seamless(steering: Steering, patch: Patch) -> None:
+    """Pictures without edges: {"horizontal", "vertical"}."""
+    steering.hooks.enter_context(circular(steering.module, **patch.parameters))
+
+
+def tiled_diffusion(steering: Steering, patch: Patch) -> None:
+    """MultiDiffusion: {"tile", "overlap"} in pixels. Further maps of a condition are cut with the picture."""
+    step = steering.downscale
+    wrapped = partial(_tiled, tile=patch.parameters["tile"] // step, overlap=patch.parameters["overlap"] // step)
+    made = {id(branch.predict): partial(wrapped, branch.predict) for branch in steering.branches.values()}
+    steering.predict = made.get(id(steering.predict), steering.predict)
+    steering.branches = {
+        name: replace(branch, predict=made[id(branch.predict)]) for name, branch in steering.branches.items()
+    }
+
+
+def _tiled(predict: Predict, x: Tensor, sigma: Tensor, condition: Condition, *, tile: int, overlap: int) -> Tensor:
+    from latentloom.nodes.diffusion.tiling import Tile, tiled
+
+    def part(inside: Tensor, place: Tile) -> Tensor:
+        cut = (..., slice(place.top, place.top + place.height), slice(place.left, place.left + place.width))
+        maps = {name: value[cut] for name, value in condition.items() if value.shape[2:] == x.shape[2:]}
+        return predict(inside, sigma, {**condition, **maps})
+
+    return tiled(part, x, tile, overlap)

@@ -14,7 +14,7 @@ from latentloom.nodes.conditions import EntryMaker, check_conditioning
 from latentloom.nodes.controls import Controls
 from latentloom.nodes.loaders import vae_beside
 from latentloom.nodes.noise import NoiseRule, check_noise
-from latentloom.nodes.steering import Steering, divided
+from latentloom.nodes.steering import Steering, sampling_patches
 from latentloom.nodes.vae import decode
 
 if TYPE_CHECKING:
@@ -143,14 +143,13 @@ def sample_latent(
     check_conditioning(model, latent, positive, negative)
     noise = _first_noise(latent, plan)
     scale, table = model.info["scaling_factor"], table_of(model)
-    bare, patches = divided(ctx, model)
     controls = Controls(model, (positive, negative))
-    with ctx.load(bare, *controls.handles) as (unet, *nets), ExitStack() as hooks:
+    with ctx.load(model, *controls.handles) as (unet, *nets), ExitStack() as hooks:
         controls.loaded(nets)
         device = unet.device
         start, noise = (latent.tensor() * scale).to(device), noise.to(device)
         steering = _steering(unet, model, positive, negative, latent, plan.cfg, controls, hooks)
-        for patch in patches:
+        for patch in sampling_patches(ctx, model):
             ctx.lookup("patch", patch.kind)(steering, patch)
         mask = _mask(latent, device)
         denoised = _denoised(steering, plan, mask, start, noise)
@@ -208,7 +207,7 @@ def _steering(
     branches = {
         name: Branch(entries(found), predict) for name, found in (("positive", positive), ("negative", negative))
     }
-    return Steering(unet, predict, branches, classifier_free(cfg), cfg, entries, hooks)
+    return Steering(unet, predict, branches, classifier_free(cfg), cfg, entries, hooks, latent.downscale)
 
 
 def _network(unet: Any, controls: Controls) -> Network:

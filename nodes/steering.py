@@ -35,15 +35,10 @@ class Steering:
     cfg: float
     entries: Callable[[Conditioning], tuple[Entry, ...]]
     hooks: ExitStack
+    downscale: int
     repaint: Callable[[Tensor, Moment], Tensor] | None = None
 
 
-def divided(ctx: Context, model: Model) -> tuple[Model, list[Patch]]:
-    """A model with the patches that are applied when it is loaded, and those of the stage "sampling".
-
-    The latter need no weights of their own, so models that differ in them are loaded once.
-    """
-    stages = {patch.kind: ctx.facts("patch", patch.kind).get("stage") for patch in model.patches}
-    loading = [patch for patch in model.patches if stages[patch.kind] != SAMPLING]
-    steering = [patch for patch in model.patches if stages[patch.kind] == SAMPLING]
-    return Model(model.model_kind, model.files, model.info, loading), steering
+def sampling_patches(ctx: Context, model: Model) -> list[Patch]:
+    """The patches of a model that steer a run; `ctx.load` leaves them out."""
+    return [patch for patch in model.patches if ctx.facts("patch", patch.kind).get("stage") == SAMPLING]

@@ -1,11 +1,13 @@
 """Nodes between pixels and latents."""
 
+from contextlib import ExitStack
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from latentloom.engine import Context, Image, Latent, Seed, Vae, node
 from latentloom.engine.errors import BadValueError
+from latentloom.nodes.seamless import circular
 
 
 @node("VAEEncode", category="vae", device=True)
@@ -22,7 +24,26 @@ def vae_encode(
 
     Width and height must be multiples of the VAE's downscale (8); transparency is ignored.
     """
+    return encode(ctx, vae, image, seed if posterior == "sample" else None)
+
+
+def encode(ctx: Context, vae: Vae, image: Image, seed: int | None = None) -> Latent:
+    """The latents of pictures: the encoder's mean, or with a seed a sample. Raises BadValueError for sides that do
+    not fit.
+    """
     step = vae.info["downscale"]
+    check_sides(image, step)
+    pixels = image.tensor()[..., :3].movedim(-1, 1) * 2 - 1
+    with ctx.load(vae) as (model,):
+        found = model.encode(pixels.to(model.device, model.dtype)).latent_dist
+        samples = found.mean.float().cpu()
+        if seed is not None:
+            samples = samples + found.std.float().cpu() * _noise(tuple(samples.shape), seed)
+    return Latent(samples, downscale=step)
+
+
+def check_sides(image: Image, step: int) -> None:
+    """Raise BadValueError for pictures whose sides are not multiples of a VAE's downscale."""
     height, width = image.shape[1:3]
     if height % step or width % step:
         raise BadValueError(
@@ -31,13 +52,6 @@ def vae_encode(
             got=f"{width}x{height}",
             hint="put an ImageScale or ImageCrop node in front",
         )
-    pixels = image.tensor()[..., :3].movedim(-1, 1) * 2 - 1
-    with ctx.load(vae) as (model,):
-        found = model.encode(pixels.to(model.device, model.dtype)).latent_dist
-        samples = found.mean.float().cpu()
-        if posterior == "sample":
-            samples = samples + found.std.float().cpu() * _noise(tuple(samples.shape), seed)
-    return Latent(samples, downscale=step)
 
 
 def _noise(shape: tuple[int, ...], seed: int) -> object:
@@ -54,7 +68,10 @@ def vae_decode(ctx: Context, vae: Vae, latent: Latent) -> Image:
 
 def decode(ctx: Context, vae: Vae, latent: Latent) -> Image:
     """The pictures of latents."""
-    with ctx.load(vae) as (model,):
+    with ctx.load(vae) as (model,), ExitStack() as hooks:
+        for patch in vae.patches:
+            if patch.kind == "seamless":
+                hooks.enter_context(circular(model, **patch.parameters))
         pixels = model.decode(latent.tensor().to(model.device, model.dtype)).sample
     return Image((pixels.float().cpu() / 2 + 0.5).clamp(0, 1).movedim(1, -1))
 

@@ -26,7 +26,9 @@ SIZES = {
     "hires": (192, 192),
     "img2img": (128, 128),
     "inpaint": (128, 128),
+    "inpaint-detail": (128, 128),
     "latent-channels": (552, 362),
+    "outpaint": (192, 128),
     "prompt-to-prompt": (280, 144),
     "regions": (128, 128),
     "sampler-grid": (824, 482),
@@ -34,6 +36,7 @@ SIZES = {
     "seeds": (128, 128),
     "tokens": (396, 440),
     "txt2img": (128, 128),
+    "upscale": (256, 256),
     "vae-round-trip": (416, 166),
 }
 each_workflow = pytest.mark.parametrize("name", NAMES)

@@ -98,11 +98,16 @@ def test_guidances_add_up_in_their_order(session: Session) -> None:
     assert not np.allclose(sample(session, rescale, pag), sample(session, pag, rescale), atol=1e-4)
 
 
-def test_patched_models_share_one_copy_of_the_weights(session: Session) -> None:
-    sample(session)
-    before = list(session.engine.models._loaded)
-    sample(session, ("CFGRescale", {"amount": 0.5}), ("FreeU", {}))
-    assert sorted(session.engine.models._loaded) == sorted(before)
+def test_guided_models_share_one_copy_of_the_weights(session: Session) -> None:
+    nodes = {
+        "rescaled": ("CFGRescale", {"model": edge("load", "model")}),
+        "freeu": ("FreeU", {"model": edge("rescaled", "model")}),
+    }
+    plain, guided = (run(session, nodes, node, "model") for node in ("load", "freeu"))
+    store = session.engine.models
+    with store.load([plain]) as (one,), store.load([guided]) as (other,):
+        assert one is other
+    assert store.plan([guided]) == store.plan([plain])
 
 
 def test_an_empty_interval_is_refused(session: Session) -> None:

@@ -1,13 +1,14 @@
 """Prompts that change with the steps."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latentloom.engine.errors import BadValueError
 from latentloom.nodes.prompt_editing import Variant, variants
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="ab ()[]:|\\.,01 5", max_size=60), st.integers(1, 50))
 def test_at_every_step_there_is_exactly_one_text_or_the_grammars_own_error(text: str, steps: int) -> None:
     try:
@@ -19,6 +20,7 @@ def test_at_every_step_there_is_exactly_one_text_or_the_grammars_own_error(text:
         assert len(now) == 1
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="ab (), .\\é", max_size=60))
 def test_a_text_without_square_brackets_is_itself(text: str) -> None:
     assert variants(text, 20) == (Variant(text),)

@@ -39,7 +39,7 @@ def plain(encoder: TextEncoder, text: str) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @given(st.lists(st.tuples(st.sampled_from(WORDS), st.sampled_from(["{}", "({}:1)", "([{}])", "({}:1.0)"])), max_size=5))
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_weight_one_everywhere_is_the_plain_encoding_bit_for_bit(encoder: TextEncoder, words: Any) -> None:
     text, bare = " ".join(form.format(word) for word, form in words), " ".join(word for word, _ in words)
     hidden, pooled = plain(encoder, bare)
@@ -140,13 +140,13 @@ def test_two_encoders_stand_side_by_side_and_the_second_is_pooled(encoder: TextE
     assert pooled.shape == (1, 8)
 
 
-def conditioning(session: Session, **inputs: Any) -> Any:
+def conditioning(session: Session, on_event: Any = lambda event: None, **inputs: Any) -> Any:
     nodes = {
         "load": {"type": "LoadCheckpoint", "inputs": {"checkpoint": "tiny"}},
         "read": {"type": "CLIPEncode", "inputs": {"clip": {"node": "load", "output": "clip"}, **inputs}},
     }
     outputs = [{"name": "it", "from": {"node": "read", "output": "conditioning"}}]
-    return session.run({"format": "latentloom/1", "nodes": nodes, "outputs": outputs})["it"]
+    return session.run({"format": "latentloom/1", "nodes": nodes, "outputs": outputs}, on_event=on_event)["it"]
 
 
 def test_a_prompt_that_changes_has_an_entry_for_each_text_with_its_time(session: Session) -> None:
@@ -179,3 +179,13 @@ def test_a_text_that_is_too_long_is_refused_before_the_run(session: Session) -> 
     with pytest.raises(WorkflowError) as caught:
         conditioning(session, text="a" * 20_001)
     assert [(p.code, p.node, p.input) for p in caught.value.problems] == [("out_of_range", "read", "text")]
+
+
+def test_only_words_are_named_that_a_small_model_does_not_know(session: Session) -> None:
+    events: list[Any] = []
+    conditioning(session, events.append, text="a (red:1.3) [cat:circle:0.5] BREAK a [blue] dog")
+    (warning,) = [event for event in events if event.name == "node_warning"]
+    assert (warning.code, warning.message.partition(":")[0]) == (
+        "unknown_words",
+        "the embedded model does not know 'cat', 'dog'",
+    )

@@ -1,7 +1,7 @@
 """Words with weights, in both dialects."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latentloom.engine.errors import BadValueError
@@ -17,6 +17,7 @@ def spans(text: str, grammar: str = "a1111") -> list[tuple[str, float]]:
 
 
 @grammars
+@settings(deadline=None)
 @given(text=st.one_of(HOSTILE, st.text(max_size=40)))
 def test_any_text_is_a_prompt_or_the_grammars_own_error(grammar: str, text: str) -> None:
     try:
@@ -28,6 +29,7 @@ def test_any_text_is_a_prompt_or_the_grammars_own_error(grammar: str, text: str)
 
 
 @grammars
+@settings(deadline=None)
 @given(text=st.text(alphabet="ab, .:|é\n", max_size=40))
 def test_text_without_brackets_is_itself(grammar: str, text: str) -> None:
     assert "".join(span.text for section in parse(text, grammar) for span in section) == text

@@ -1,0 +1,257 @@
+"""Inpainting, outpainting and instructions: what is masked, cut, put back, and told to the model."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from latentloom.api import Session
+from latentloom.engine import Image, Mask
+from latentloom.engine.errors import BadValueError, NodeError
+from latentloom.engine.settings import load_settings
+from latentloom.nodes.inpainting import inpaint_crop, inpaint_stitch, outpaint_pad
+from latentloom.nodes.mask_shapes import mask_combine, mask_feather, mask_grow, mask_rectangle
+
+
+def picture(height: int = 48, width: int = 64, batch: int = 1) -> Image:
+    return Image(np.random.default_rng(0).random((batch, height, width, 3), np.float32))
+
+
+def box(height: int = 48, width: int = 64, x: int = 16, y: int = 8, wide: int = 24, high: int = 16) -> Mask:
+    return mask_rectangle(width, height, x, y, wide, high)
+
+
+def refused(call: Any, *arguments: Any, **more: Any) -> str:
+    with pytest.raises(BadValueError) as caught:
+        call(*arguments, **more)
+    return str(caught.value)
+
+
+# Masks
+
+
+def test_masks_of_different_sizes_are_refused() -> None:
+    assert refused(mask_combine, box(), box(40)) == (
+        "the masks have different sizes (expected [1, 48, 64], got [1, 40, 64])"
+    )
+
+
+def test_growing_moves_the_edges_by_a_distance_and_shrinking_back_keeps_a_rectangle() -> None:
+    grown = mask_grow(box(), 4).numpy()[0]
+    assert grown[8 - 4, 20] == grown[20, 16 - 4] == 1
+    assert grown[8 - 5, 20] == grown[20, 16 - 5] == grown[8 - 4, 16 - 4] == 0
+    shrunk = mask_grow(mask_grow(box(), -4), 0).numpy()[0]
+    assert shrunk.sum() == (24 - 8) * (16 - 8)
+    assert np.array_equal(mask_grow(Mask(np.zeros((1, 8, 8))), 3).numpy(), np.zeros((1, 8, 8)))
+
+
+def test_soft_masks_grow_level_by_level() -> None:
+    soft = np.zeros((1, 9, 9), np.float32)
+    soft[0, 4, 4], soft[0, 4, 5] = 1, 0.5
+    grown = mask_grow(Mask(soft), 1).numpy()[0]
+    assert grown[4].tolist() == [0, 0, 0, 1, 1, 1, 0.5, 0, 0]
+
+
+@pytest.mark.parametrize(("where", "middle"), [("around", 0.5), ("inside", 0.0), ("outside", 1.0)])
+def test_feathering_makes_a_ramp_on_the_side_that_was_chosen(where: Any, middle: float) -> None:
+    ramp = mask_feather(box(64, 64, 32, 0, 32, 64), 8, where).numpy()[0, 32]
+    assert (np.diff(ramp) >= 0).all()
+    assert abs(ramp[31:33].mean() - middle) < 0.07
+    assert (ramp[0], ramp[-1]) == (0, 1)
+    hard = box(64, 64, 32, 0, 32, 64).numpy()[0, 32]
+    assert where != "inside" or (ramp <= hard).all()
+    assert where != "outside" or (ramp >= hard).all()
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [
+        ("union", [1, 1, 1, 0]),
+        ("intersection", [1, 0, 0, 0]),
+        ("difference", [0, 1, 0, 0]),
+        ("exclusive", [0, 1, 1, 0]),
+    ],
+)
+def test_masks_combine(how: Any, expected: list[int]) -> None:
+    a, b = Mask(np.float32([[[1, 1, 0, 0]]])), Mask(np.float32([[[1, 0, 1, 0]]] * 2))
+    assert mask_combine(a, b, how).numpy().tolist() == [[expected]] * 2
+
+
+# Outpainting
+
+
+def test_padding_keeps_the_picture_and_masks_what_is_new() -> None:
+    image, mask = outpaint_pad(picture(), left=16, bottom=8, feather=8)
+    assert image.shape == (1, 56, 80, 3)
+    assert np.array_equal(image.numpy()[:, :48, 16:], picture().numpy())
+    assert (mask.numpy()[0, :, :16] == 1).all()
+    assert (mask.numpy()[0, 48:] == 1).all()
+    assert not mask.numpy()[0, :40, 24:].any()
+    assert 0 < mask.numpy()[0, 10, 18] < 1
+
+
+def test_no_border_masks_nothing() -> None:
+    image, mask = outpaint_pad(picture())
+    assert np.array_equal(image.numpy(), picture().numpy())
+    assert not mask.numpy().any()
+
+
+# Crop and stitch
+
+
+def test_an_empty_mask_and_a_foreign_region_are_refused() -> None:
+    empty = Mask(np.zeros((1, 48, 64)))
+    assert refused(inpaint_crop, picture(), empty) == "the mask is empty (expected a part to repaint, got none)"
+    for region in (
+        {},
+        {"x": 0, "y": 0, "width": 65, "height": 1},
+        {"x": 0, "y": 0, "width": 0, "height": 1},
+        {"x": "0"},
+    ):
+        assert "the region does not lie in the picture (expected x, y, width and height within 64x48" in refused(
+            inpaint_stitch, picture(), picture(), box(), region
+        )
+    assert refused(inpaint_crop, picture(batch=2), Mask(np.ones((3, 48, 64)))) == (
+        "the mask has another number of items than the picture (expected 1 or 2, got 3)"
+    )
+
+
+@settings(deadline=None)
+@given(
+    x=st.integers(0, 60),
+    y=st.integers(0, 44),
+    wide=st.integers(1, 64),
+    high=st.integers(1, 48),
+    context=st.integers(0, 40),
+    width=st.sampled_from([8, 32, 64]),
+    height=st.sampled_from([8, 32]),
+)
+def test_what_is_cut_lies_in_the_picture_around_the_mask_and_goes_back_where_it_was(
+    x: int, y: int, wide: int, high: int, context: int, width: int, height: int
+) -> None:
+    mask = box(x=x, y=y, wide=wide, high=high)
+    part, cut, region = inpaint_crop(picture(), mask, width, height, context)
+    assert part.shape == (1, height, width, 3)
+    assert cut.shape == (1, height, width)
+    left, top, right, bottom = region["x"], region["y"], region["x"] + region["width"], region["y"] + region["height"]
+    assert 0 <= left <= max(0, x - context)
+    assert 0 <= top <= max(0, y - context)
+    assert min(64, min(64, x + wide) + context) <= right <= 64
+    assert min(48, min(48, y + high) + context) <= bottom <= 48
+    white = Image(np.ones((1, height, width, 3)))
+    made = inpaint_stitch(picture(), white, mask, region).numpy()
+    inside = mask.numpy()[0] == 1
+    assert np.allclose(made[0][inside], 1)
+    assert np.array_equal(made[0][~inside], picture().numpy()[0][~inside])
+
+
+def test_a_part_of_the_wanted_shape_is_cut_without_distortion() -> None:
+    _, _, region = inpaint_crop(picture(), box(), 32, 32, 4)
+    assert (region["width"], region["height"]) == (32, 32)
+
+
+# Models with more channels
+
+
+@pytest.fixture(scope="module")
+def special(tiny_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with random checkpoints "inpaint", of 9 channels, and "instruct", of 8."""
+    import torch
+    from diffusers import UNet2DConditionModel
+
+    root = tmp_path_factory.mktemp("special")
+    for name, channels in (("inpaint", 9), ("instruct", 8)):
+        folder = root / "checkpoints" / name
+        shutil.copytree(tiny_models / "checkpoints" / "tiny", folder)
+        config = json.loads((folder / "unet" / "config.json").read_text())
+        torch.manual_seed(1)
+        UNet2DConditionModel.from_config({**config, "in_channels": channels}).save_pretrained(folder / "unet")
+    return root
+
+
+@pytest.fixture
+def studio(special: Path, tmp_path: Path) -> Any:
+    settings = load_settings(
+        {"models": [special], "device": "cpu", "dtype": "fp32"}, {"LATENTLOOM_HOME": str(tmp_path)}
+    )
+    with Session(settings) as made:
+        made.settings.input.mkdir(parents=True)
+        from latentloom.engine.pictures import encode_png
+
+        for n in (1, 2):
+            pixels = np.random.default_rng(n).random((64, 64, 3), np.float32)
+            (made.settings.input / f"{n}.png").write_bytes(encode_png(pixels))
+        (made.settings.input / "odd.png").write_bytes(encode_png(np.zeros((60, 64, 3), np.float32)))
+        yield made
+
+
+def edge(node: str, output: str) -> dict[str, str]:
+    return {"node": node, "output": output}
+
+
+def paint(
+    session: Session, checkpoint: str, kind: str, file: str = "1.png", *, prepared: bool = True, **more: Any
+) -> np.ndarray:
+    inputs = {"positive": edge("text", "conditioning"), "negative": edge("blank", "conditioning")}
+    full = {**inputs, "vae": edge("load", "vae"), "image": edge("picture", "image")}
+    if kind == "InpaintConditioning":
+        full["mask"] = edge("mask", "mask")
+    nodes: dict[str, tuple[str, dict[str, Any]]] = {
+        "load": ("LoadCheckpoint", {"checkpoint": checkpoint}),
+        "text": ("CLIPEncode", {"clip": edge("load", "clip"), "text": "a red circle"}),
+        "blank": ("CLIPEncode", {"clip": edge("load", "clip")}),
+        "picture": ("LoadImage", {"image": file}),
+        "mask": ("MaskRectangle", {"width": 32, "height": 32, "box_width": 16, "box_height": 32}),
+        "prepare": (kind, full),
+        "model": ("InstructGuidance", {"model": edge("load", "model"), "image_cfg": more.pop("image_cfg", 1.5)}),
+    }
+    source = {name: edge("prepare", name) for name in inputs} if prepared else inputs
+    sampled = {"model": edge("model" if kind == "InstructConditioning" else "load", "model"), **source}
+    sampled |= {"latent": edge("prepare", "latent"), "seed": 3, "steps": 3, "cfg": 3.0, **more}
+    nodes["it"] = ("KSampler", sampled)
+    document = {
+        "format": "latentloom/1",
+        "nodes": {id: {"type": type, "inputs": values} for id, (type, values) in nodes.items()},
+        "outputs": [{"name": name, "from": edge(name, "latent")} for name in ("it", "prepare")],
+    }
+    found = session.run(document)
+    return np.stack([found["it"].numpy(), found["prepare"].numpy()])
+
+
+def test_a_model_of_nine_channels_sees_the_picture_around_the_mask_and_keeps_it(studio: Session) -> None:
+    found, start = paint(studio, "inpaint", "InpaintConditioning")
+    other, _ = paint(studio, "inpaint", "InpaintConditioning", "2.png")
+    assert np.array_equal(found[..., 5:], start[..., 5:])  # the resized mask has a soft edge
+    assert np.abs(found[..., :4] - other[..., :4]).max() > 1e-3
+
+
+def test_a_model_of_eight_channels_sees_the_picture_by_its_own_scale(studio: Session) -> None:
+    one, other, close = (
+        paint(studio, "instruct", "InstructConditioning", file, image_cfg=scale)[0]
+        for file, scale in (("1.png", 1.5), ("2.png", 1.5), ("1.png", 4.0))
+    )
+    assert np.abs(one - other).max() > 1e-3
+    assert np.abs(one - close).max() > 1e-3
+
+
+def test_a_model_that_needs_a_picture_says_so(studio: Session) -> None:
+    with pytest.raises(NodeError) as caught:
+        paint(studio, "inpaint", "InpaintConditioning", prepared=False)
+    assert str(caught.value).startswith("node 'it': KSampler: 'inpaint'")
+    assert "needs further channels beside the noise (expected 9 channels, got 4)" in str(caught.value)
+    with pytest.raises(NodeError, match=r"\(expected 9 channels, got 8\)"):
+        paint(studio, "inpaint", "InstructConditioning")
+
+
+def test_sides_that_are_no_multiples_of_8_are_refused(studio: Session) -> None:
+    with pytest.raises(NodeError) as caught:
+        paint(studio, "inpaint", "InpaintConditioning", "odd.png")
+    assert (
+        "InpaintConditioning: the picture's sides are not multiples of 8 (expected for example 64x56, got 64x60)"
+        in (str(caught.value))
+    )
