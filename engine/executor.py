@@ -196,7 +196,7 @@ class _Run:
     def key(self, step: Step, inputs: Inputs) -> str | None:
         """The step's key; None when its result must not be reused (a sink)."""
         spec = step.spec
-        if spec.purity == "sink":
+        if spec.purity == "sink" and not self.options.resumable:
             return None
         fields = self.tools.identity.fields(step, inputs, beyond(step, inputs, self.run))
         if self.use_cache and self.options.name:
@@ -317,6 +317,8 @@ class _Run:
     # Running a body
 
     def start(self, step: Step, inputs: Inputs, key: str | None) -> None:
+        if step.spec.purity == "sink":
+            self.services.begin(step.id, saves=step.spec.context is not None)
         self.journal.started(step)
         values = self.values(step, inputs)
         context = Context(
