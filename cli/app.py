@@ -99,6 +99,22 @@ def explain(
     return explain(Asked(name, _given(ctx), assign or [], output or None), device=device, dtype=dtype)
 
 
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option("--host", help="Listen on this address.")] = None,
+    port: Annotated[int | None, typer.Option("--port", help="Listen on this port; 0 takes a free one.")] = None,
+    device: Annotated[list[str] | None, typer.Option("--device", help="A worker for this device; repeatable.")] = None,
+    cpu_workers: Annotated[int | None, typer.Option("--cpu-workers", help="Workers without a device.")] = None,
+    allow_host: Annotated[
+        list[str] | None, typer.Option("--allow-host", help="A name that clients may call the server by; repeatable.")
+    ] = None,
+) -> int:
+    """Run the server: a queue of jobs, workers, and an HTTP API."""
+    from latentloom.cli.serve import serve
+
+    return serve(host=host, port=port, devices=device, cpu_workers=cpu_workers, allow_hosts=allow_host)
+
+
 @nodes.callback()
 def _nodes(ctx: typer.Context) -> int | None:
     return list_nodes(None) if ctx.invoked_subcommand is None else None

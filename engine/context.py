@@ -28,11 +28,15 @@ class Services(Protocol):
     def recognise(self, file: Any) -> tuple[str, dict[str, Any]] | None:
         """The model kind of a file, and what it knows of it."""
 
-    def begin(self, node: str, *, saves: bool) -> None:
-        """A sink's body begins; `saves` tells whether it can save through its context."""
-
     def save(self, node: str, kind: str, data: Any, name_template: str, fields: Mapping[str, Any]) -> str:
         """Write a file for a node; its final path."""
+
+
+class RunServices(Services, Protocol):
+    """What the engine lends to a run."""
+
+    def begin(self, node: str, *, saves: bool) -> None:
+        """A sink's body begins; `saves` tells whether it can save through its context."""
 
 
 class Context:

@@ -9,7 +9,7 @@ from typing import Any
 
 from latentloom.engine.cache import Cache, Flights, Item, Result
 from latentloom.engine.call import Call, faults, outputs_of
-from latentloom.engine.context import Context, Services
+from latentloom.engine.context import Context, RunServices
 from latentloom.engine.errors import Cancelled, LoomError, NodeError
 from latentloom.engine.events import Listener, RunFinished, RunStarted
 from latentloom.engine.expansion import Expansion
@@ -49,7 +49,7 @@ class Executor:
     def run(
         self,
         checked: Checked,
-        services: Services,
+        services: RunServices,
         options: Options,
         listen: Listener = lambda event: None,
         cancelled: threading.Event | None = None,
@@ -65,7 +65,7 @@ class _Run:
         self,
         tools: Tools,
         checked: Checked,
-        services: Services,
+        services: RunServices,
         options: Options,
         listen: Listener,
         cancelled: threading.Event,

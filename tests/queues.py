@@ -9,11 +9,11 @@ from latentloom.engine.jobs.job import NewJob
 from latentloom.engine.jobs.queue import Limits, Queue
 
 
-def opened(path: Path, limits: Limits = Limits(), clock=lambda: 1000.0):
+def opened(path: Path, limits: Limits | None = None, clock=lambda: 1000.0):
     """A queue with its history and connection."""
     connection = connect(path)
     history = History(connection, clock)
-    return Queue(connection, history, limits, clock), history, connection
+    return Queue(connection, history, limits or Limits(), clock), history, connection
 
 
 def new_job(id: str, **fields: Any) -> NewJob:

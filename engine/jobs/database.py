@@ -1,4 +1,4 @@
-"""The queue's database: one SQLite file that one server has open, its schema, and transactions with chosen durability."""
+"""The queue's database: one SQLite file that one server has open, its schema, and its transactions."""
 
 import contextlib
 import os

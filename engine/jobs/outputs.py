@@ -45,7 +45,7 @@ class Outputs:
         before: int | None = None,
         limit: int = 50,
     ) -> list[Output]:
-        """What fits every condition; `text` looks for each of its words in the prompts. `before` continues after an id."""
+        """What fits every condition; each word of `text` must be in the prompts. `before` continues after an id."""
         wheres, values = ["1"], list[Any]()
         for word in (text or "").split():
             wheres.append("texts LIKE ? ESCAPE '\\'")

@@ -3,6 +3,7 @@
 import json
 import sqlite3
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -174,6 +175,23 @@ class Queue:
             f"SELECT {edge} FROM jobs WHERE state = 'queued' AND priority = ?", (priority,)
         ).fetchone()[0]
         return 0.0 if found is None else float(found)
+
+    def retry(self, id: str, owner: str) -> Job:
+        """Queue a failed or cancelled job again, as a new one. Raises UnknownJob, WrongState, QueueFull."""
+        job = self._in_state(id, ("failed", "cancelled"), "tried again")
+        return self.submit(
+            NewJob(
+                id=uuid.uuid4().hex,
+                document=job.document,
+                name=job.name,
+                outputs=job.outputs,
+                owner=owner,
+                priority=job.priority,
+                tags=job.tags,
+                device=job.device,
+                retry_of=id,
+            )
+        )
 
     def move(self, id: str, to: Literal["front", "back"] | None = None, before: str | None = None) -> Job:
         """Place a queued job at the front or back of its priority, or before another one, in that one's priority.

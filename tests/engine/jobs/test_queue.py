@@ -48,7 +48,7 @@ def test_an_event_reads_the_same_whenever_it_is_read(made):
 
 
 def test_the_same_key_gives_the_same_job(made):
-    queue, history, _ = made
+    queue, *_ = made
     queue.submit(new_job("a", idempotency_key="k", request="r"))
 
     assert queue.submit(new_job("b", idempotency_key="k", request="r")).id == "a"
