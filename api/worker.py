@@ -189,7 +189,7 @@ class Attempt:
 
     def _about(self, node: str) -> dict[str, Any]:
         """What people may look for a file by: the texts and models upstream of its node."""
-        steps = self._making.upstream(node.partition("/")[0])
+        steps = [step for step in self._making.upstream(node.partition("/")[0]) if step.spec.purity != "sink"]
         ports = [(port, step.literals.get(port.name)) for step in steps for port in step.spec.inputs]
         texts = [value for port, value in ports if port.kind == "STRING" and isinstance(value, str) and value]
         models = [value for port, value in ports if port.kind in FILE_KINDS and port.kind != "FILE" and value]
