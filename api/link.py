@@ -7,11 +7,11 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from latentloom.engine.errors import Cancelled, LoomError, Problem, WorkflowError
+from latentloom.engine.errors import Cancelled, LoomError, NodeError, Problem, WorkflowError
 from latentloom.engine.jobs.frames import Frame, encode, read_frame
 
 
-class Refused(LoomError):
+class Refused(NodeError):
     """The server refused a call; the problem is the server's."""
 
     code = "refused"

@@ -251,7 +251,7 @@ class Queue:
         """Cancel all that is not finished, of one owner or of all; their ids."""
         where, values = (" AND owner = ?", (owner,)) if owner is not None else ("", ())
         rows = self._connection.execute(
-            f"SELECT id FROM jobs WHERE state IN ('queued', 'claimed', 'running'){where}", values
+            f"SELECT id FROM jobs WHERE state IN ('queued', 'claimed', 'running'){where} ORDER BY seq", values
         ).fetchall()
         for row in rows:
             self.cancel(row[0])
