@@ -159,7 +159,6 @@ class NodeTypes(Answer):
 
     nodes: list[dict[str, Any]]
     types: list[dict[str, Any]]
-    ready: bool = Field(description="False while plugins are still being looked at for the first time.")
 
 
 class Interface(Answer):
@@ -328,7 +327,7 @@ class System(Answer):
     workers: list[Worker]
     queue: dict[str, int]
     paused: bool
-    ready: bool
+    ready: bool = Field(description="False while plugins are being looked at for the first time.")
     memory: int
     disk_free: int
     event: int = Field(description="The number of the newest event.")

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,8 @@ class Worker:
         settings = Settings.model_validate(start["settings"])
         with Session(settings) as session:
             threading.Thread(target=self._answer, args=(session,), name="latentloom-answers", daemon=True).start()
-            self._link.send("hello", pid=os.getpid(), device=settings.device, environment=_environment(session))
+            failed = [asdict(record) for record in session.plugins if record.status == "failed"]
+            self._link.send("hello", pid=os.getpid(), environment=_environment(session), failed=failed)
             self._link.send("claim")
             while (job := self._jobs.get()) is not None:
                 self._run(session, job)

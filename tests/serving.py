@@ -45,6 +45,14 @@ class Server:
         if "LATENTLOOM_TOKENS" in self._environment:
             self.once = self.process.stdout.readline().split()[-1]
 
+    def until_ready(self) -> "Server":
+        """Wait until every plugin has been looked at and all workers are up."""
+        while (system := self.get("system")) and not (
+            system["ready"] and all(worker["state"] != "starting" for worker in system["workers"])
+        ):
+            time.sleep(0.1)
+        return self
+
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()

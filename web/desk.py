@@ -6,7 +6,7 @@ import binascii
 import hashlib
 import json
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -50,35 +50,35 @@ class Desk:
         self._ask = ask
         self._threads = ThreadPoolExecutor(2, "latentloom-desk")
         self.limits = Limits(size=settings.request_bytes, nodes=settings.request_nodes)
-        self.plugins: tuple[Record, ...] = ()
+        self._looked = False  # whether a worker has looked at every plugin
         self.refresh()
 
-    def refresh(self) -> None:
-        """Read the snapshots; a worker that has just started may have made new ones."""
-        if any(record.status == "failed" for record in self.plugins) or not self.complete:
-            found = discover(Snapshots(self._settings.data / "specs"), self._settings.plugins, imports=False)
-            packaged = [(f.source, path) for f in found.registry.folders if (path := f.path()) is not None]
-            self._registry = found.registry
-            self.catalog = Catalog(
-                self._settings.input, self._settings.models, Hashes(self._settings.data / "hashes.db"), packaged
-            )
-            self.plugins = found.records
+    def refresh(self, failed: Collection[Record] = ()) -> None:
+        """Read the snapshots. A worker that has started has made those that were missing, but for plugins that fail."""
+        found = discover(Snapshots(self._settings.data / "specs"), self._settings.plugins, imports=False)
+        packaged = [(f.source, path) for f in found.registry.folders if (path := f.path()) is not None]
+        self._registry = found.registry
+        self.catalog = Catalog(
+            self._settings.input, self._settings.models, Hashes(self._settings.data / "hashes.db"), packaged
+        )
+        faults = {record.plugin: record for record in failed}
+        self.plugins = tuple(faults.get(record.plugin, record) for record in found.records)
 
-    @property
-    def complete(self) -> bool:
-        """Whether every plugin has been looked at."""
-        return bool(self.plugins) and all(record.status != "no snapshot" for record in self.plugins)
+    def looked(self, failed: Collection[Record]) -> None:
+        """A worker is up, and these plugins failed in it."""
+        self._looked = True
+        self.refresh(failed)
 
     @property
     def ready(self) -> bool:
-        """Whether the built-in nodes are known."""
-        return bool(self._registry.nodes)
+        """Whether every plugin is known, as a snapshot or as a failure."""
+        return self._looked or all(record.status != "no snapshot" for record in self.plugins)
 
     @property
     def registry(self) -> Registry:
-        """What is registered. Raises NotReady before the first snapshot exists."""
+        """What is registered. Raises NotReady before every plugin has been looked at once."""
         if not self.ready:
-            raise NotReady("the nodes are being looked at for the first time", hint="try again in a moment")
+            raise NotReady("the plugins are being looked at for the first time", hint="try again in a moment")
         return self._registry
 
     def close(self) -> None:

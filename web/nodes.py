@@ -52,7 +52,7 @@ async def list_nodes(site: Site, call: Call) -> web.Response:
     registry = site.desk.registry
     types = [{"kind": item.kind, "colour": item.colour, "help": item.help} for item in registry.types()]
     nodes = [_node_record(item, registry) for item in registry.nodes.values()]
-    text = wire.NodeTypes(nodes=nodes, types=types, ready=site.desk.complete).model_dump_json()
+    text = wire.NodeTypes(nodes=nodes, types=types).model_dump_json()
     etag = f'"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'
     headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
     if call.request.headers.get("If-None-Match") == etag:

@@ -58,7 +58,7 @@ class Site:
         self.hub.last = await self.store.read(lambda t: t.history.last())
         self.desk = Desk(settings, lambda what, **arguments: self.supervisor.ask(what, **arguments))
         self.supervisor = Supervisor(
-            settings, self._devices, self.store, self.hub, self.metrics, lambda: self.desk.refresh()
+            settings, self._devices, self.store, self.hub, self.metrics, lambda failed: self.desk.looked(failed)
         )
         again = await self.store.write(lambda t: t.queue.recover(), durable=True)
         if again:

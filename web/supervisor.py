@@ -13,6 +13,7 @@ from latentloom.engine.jobs.frames import Frame
 from latentloom.engine.jobs.job import Job
 from latentloom.engine.jobs.queue import Claim
 from latentloom.engine.settings import Settings
+from latentloom.plugins.discovery import Record
 from latentloom.web.hub import Hub, Live
 from latentloom.web.metrics import Metrics
 from latentloom.web.seat import Seat, refusal
@@ -39,9 +40,9 @@ class Supervisor:
         store: Store,
         hub: Hub,
         metrics: Metrics,
-        ready: Callable[[], None],
+        ready: Callable[[list[Record]], None],
     ) -> None:
-        """One worker per device and `cpu_workers` without; `ready` is called whenever one of the latter is up."""
+        """One worker per device and `cpu_workers` without; `ready` hears when one of the latter is up, and which plugins failed there."""
         self._settings = settings
         self._store = store
         self._hub = hub
@@ -175,7 +176,7 @@ class Supervisor:
         seat.environment = message["environment"]
         log.info("worker ready worker=%s pid=%d", seat.name, message["pid"])
         if not seat.device:
-            self._ready()
+            self._ready([Record(**record) for record in message["failed"]])
             self._helper_up.set()
 
     def _idle(self, seat: Seat) -> None:

@@ -63,7 +63,7 @@ async def login(site: Site, call: Call) -> web.Response:
 
 async def home(site: Site, call: Call) -> web.StreamResponse:
     """Lead to the description of this API; with a one-time code, give the browser a cookie first."""
-    response = web.HTTPSeeOther(f"{API}/docs")
+    response = web.Response(status=303, headers={"Location": f"{API}/docs", "Cache-Control": "no-store"})
     if call.query.code is not None:
         owner = site.guard.redeem(call.query.code)
         if owner is None:
@@ -71,7 +71,7 @@ async def home(site: Site, call: Call) -> web.StreamResponse:
         site.guard.give_cookie(response, owner, secure=call.request.secure)
     elif not call.owner:
         raise Unauthorized("this server needs a token", hint="open the one-time address that it printed at its start")
-    return web.Response(status=303, headers=response.headers)
+    return response
 
 
 async def show_openapi(_: Site, call: Call) -> web.Response:

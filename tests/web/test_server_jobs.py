@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
-from serving import flow, use
+from serving import PLANT, flow, use
 
 
 def journal(tmp_path: Path) -> str:
@@ -172,7 +172,7 @@ def test_a_retry_is_a_new_job(server, tmp_path):
 
     assert (status, again["retry_of"]) == (201, bad)
     assert server.wait(again["id"])["state"] == "failed"
-    assert server.request("POST", f"jobs/{server.submit('p', p=use('Picture'))}/retry")[0] == 409
+    assert server.request("POST", f"jobs/{server.submit('p.image', p=use('Picture'))}/retry")[0] == 409
 
 
 def test_a_repeated_request_gives_the_same_job(server):
@@ -241,3 +241,22 @@ def test_the_server_imports_neither_torch_nor_plugin_code(own_server):
 
     assert "libtorch" not in maps
     assert json.loads((server.home / "data" / "specs" / "plant-nodes-plant.json").read_text())["schema"] == 1
+
+
+def test_before_plugins_have_been_looked_at_a_client_is_told_to_wait(own_server):
+    server = own_server()
+    status, body, headers = server.request("POST", "jobs", {"workflow": flow("p.image", p=use("Picture"))})
+
+    assert (status, body["code"], headers["Retry-After"]) == (503, "starting", "2")
+    server.until_ready()
+    assert server.wait(server.submit("p.image", p=use("Picture")))["state"] == "done"
+
+
+def test_a_plugin_that_fails_is_reported_and_the_rest_works(own_server):
+    torn = Path(__file__).parents[1] / "cli" / "torn"
+    server = own_server(PYTHONPATH=f"{PLANT}:{torn}").until_ready()
+
+    found = {record["plugin"]: record for record in server.get("plugins")["plugins"]}
+
+    assert [name for name, record in found.items() if record["status"] == "failed"] == ["torn"]
+    assert server.wait(server.submit("p.image", p=use("Picture")))["state"] == "done"
