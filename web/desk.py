@@ -108,12 +108,12 @@ class Desk:
 
     async def job(self, order: Order, **fields: Any) -> NewJob:
         """A job for the queue. Raises WorkflowError with every problem, NotReady."""
-        workflow, checked = await self.check(order)
+        return await self._with(order, lambda workflow: self._job(order, workflow, fields))
+
+    def _job(self, order: Order, read: Workflow, fields: Mapping[str, Any]) -> NewJob:
+        workflow, checked = self._check(read, order)
         if checked.problems:
             raise WorkflowError(checked.problems)
-        return await self.thread(self._job, order, workflow, checked, fields)
-
-    def _job(self, order: Order, workflow: Workflow, checked: Checked, fields: Mapping[str, Any]) -> NewJob:
         needed = checked.graph.upstream(checked.wanted)
         return NewJob(
             id=uuid.uuid4().hex,
@@ -126,12 +126,21 @@ class Desk:
 
     async def check(self, order: Order) -> tuple[Workflow, Checked]:
         """The resolved workflow, and all that is wrong with it. Raises WorkflowError, NotReady."""
+        return await self._with(order, lambda workflow: self._check(workflow, order))
+
+    async def _with(self, order: Order, act: Callable[[Workflow], T]) -> T:
+        """Do something with an order's workflow once its nodes are up to date, in a thread."""
         registry = self.registry
-        workflow = await self.thread(self.read, order.document)
-        if self._old(workflow, registry):
-            migrated = await self._ask("migrate", document=to_json(workflow))
-            workflow = await self.thread(self.read, migrated)
-        return await self.thread(self._check, workflow, order)
+
+        def at_once() -> tuple[T | None, Workflow]:
+            workflow = self.read(order.document)
+            return (None, workflow) if self._old(workflow, registry) else (act(workflow), workflow)
+
+        found, workflow = await self.thread(at_once)
+        if found is not None:
+            return found
+        migrated = await self._ask("migrate", document=to_json(workflow))
+        return await self.thread(lambda: act(self.read(migrated)))
 
     def _old(self, workflow: Workflow, registry: Registry) -> bool:
         """Whether plugin code must bring nodes up to date."""

@@ -42,7 +42,9 @@ class Supervisor:
         metrics: Metrics,
         ready: Callable[[list[Record]], None],
     ) -> None:
-        """One worker per device and `cpu_workers` without; `ready` hears when one of the latter is up, and which plugins failed there."""
+        """One worker per device and `cpu_workers` without; `ready` hears when one of the latter is up, and which
+        plugins failed there.
+        """
         self._settings = settings
         self._store = store
         self._hub = hub

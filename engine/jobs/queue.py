@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+from latentloom.engine.errors import Problem
 from latentloom.engine.jobs.faults import KeyReused, QueueFull, StaleAttempt, UnknownJob, WrongState
 from latentloom.engine.jobs.history import History
 from latentloom.engine.jobs.job import Job, NewJob, job_of
@@ -322,7 +323,7 @@ class Queue:
         deaths = job.deaths + counts
         if deaths >= self._limits.deaths:
             message = f"the worker died {deaths} times over this job; the last time: {why}"
-            return self._end_as(id, "failed", problems=[{"code": "worker_died", "message": message}])
+            return self._end_as(id, "failed", problems=[Problem(code="worker_died", message=message).record()])
         self._connection.execute("UPDATE jobs SET state = 'queued', deaths = ? WHERE id = ?", (deaths, id))
         self._history.append(id, {"event": "job_requeued", "why": why})
         return self.job(id)
@@ -337,7 +338,7 @@ class Queue:
                 self._end_as(id, "cancelled")
             elif ends + 1 >= self._limits.ends:
                 message = f"the server ended {ends + 1} times while this job ran"
-                self._end_as(id, "failed", problems=[{"code": "server_ended", "message": message}])
+                self._end_as(id, "failed", problems=[Problem(code="server_ended", message=message).record()])
             else:
                 self._connection.execute("UPDATE jobs SET state = 'queued', ends = ? WHERE id = ?", (ends + 1, id))
                 self._history.append(id, {"event": "job_requeued", "why": "the server ended"})

@@ -53,7 +53,10 @@ def test_a_cancel(server):
 
 
 def test_nobody_answers():
-    with Client("http://127.0.0.1:9", patience=0.2) as client, pytest.raises(UnreachableError, match="no server answers"):
+    with (
+        Client("http://127.0.0.1:9", patience=0.2) as client,
+        pytest.raises(UnreachableError, match="no server answers"),
+    ):
         client.job("x")
 
 

@@ -207,7 +207,8 @@ def follow(server, until, **query):
                     events += page.get("events", [])
                     live += [page["live"]] if "live" in page else []
                     if events and events[-1]["event"] == until:
-                        return events, live, previews
+                        break
+        return events, live, previews
 
     return asyncio.run(asyncio.wait_for(go(), 60))
 
@@ -239,7 +240,8 @@ def test_previews_are_unnumbered_pictures(server):
                     if message.type is aiohttp.WSMsgType.BINARY:
                         found.append(message.data)
                     elif "job_done" in message.data:
-                        return found
+                        break
+        return found
 
     previews = asyncio.run(asyncio.wait_for(go(), 60))
 
