@@ -1,7 +1,9 @@
 """Clients against a real server, one that goes away too."""
 
 import asyncio
+import re
 import threading
+from pathlib import Path
 
 import pytest
 from serving import Server, flow, use
@@ -50,6 +52,16 @@ def test_a_cancel(server):
         client.cancel(job.id)
 
         assert client.wait(job.id).state == "cancelled"
+
+
+def test_the_example_of_the_page_runs(server, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[2] / "docs" / "server.md").read_text(encoding="utf-8")
+    example = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)[0]
+
+    exec(example.replace("Client()", f"Client({server.address!r})").replace("seed=7", "seed=7, steps=2"))
+
+    assert capsys.readouterr().out.splitlines()[-1] == "[PosixPath('pictures/Text to image-00001.png')]"
 
 
 def test_nobody_answers():
