@@ -5,7 +5,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from latentloom.api.library import load_workflow
 from latentloom.api.session import Session
+from latentloom.engine.errors import LoomError
 from latentloom.engine.hashes import Progress
 from latentloom.engine.pictures import read_making, read_picture
 from latentloom.engine.reading import from_json
@@ -29,6 +31,7 @@ class Answers:
         answers: dict[str, Callable[..., Any]] = {
             "explain": self.explain,
             "hash": self.hash,
+            "import": self.take_in,
             "inspect": self.inspect,
             "making": self.making,
             "migrate": self.migrate,
@@ -55,6 +58,18 @@ class Answers:
         with Pil.open(path) as opened:
             format = opened.format
         return {"format": format, "width": picture.width, "height": picture.height}
+
+    def take_in(self, path: str) -> dict[str, Any]:
+        """The workflow in a file: our own document, a picture that carries one, or what a plugin's importer reads."""
+        try:
+            return {"workflow": to_json(load_workflow(Path(path))), "report": None}
+        except LoomError:
+            data = Path(path).read_bytes()
+            for extension in self._session.engine.registry.extensions("importer").values():
+                found = extension.load()(data)
+                if found is not None:
+                    return {"workflow": to_json(from_json(found[0])), "report": found[1]}
+            raise
 
     def thumbnail(self, path: str, to: str) -> None:
         """Write a small WebP of a picture."""

@@ -102,7 +102,9 @@ class Job(Answer):
     attempt: int
     deaths: int = Field(description="Workers that died over it.")
     outputs: list[str] | None
-    result: dict[str, Any] = Field(description="When it ended: outputs that JSON can hold, and a report per node.")
+    result: dict[str, Any] = Field(
+        description="When it ended: outputs that JSON can hold, and a report per node. Left out of lists."
+    )
     problems: list[Problem]
     files: list[OutputFile] | None = Field(None, description="Its saved files; only where one job is asked for.")
 
@@ -250,6 +252,13 @@ class Making(Answer):
 
     workflow: dict[str, Any]
     record: dict[str, Any]
+
+
+class Imported(Answer):
+    """The workflow in a file, and what its importer has to say; nothing for files of our own."""
+
+    workflow: dict[str, Any]
+    report: Any = None
 
 
 class StoredFile(Answer):

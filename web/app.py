@@ -1,5 +1,6 @@
 """The aiohttp application: the table of routes behind one guard, and one place that turns errors into answers."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 
@@ -44,8 +45,8 @@ def create_app(site: Site) -> web.Application:
         await site.stop()
 
     async def close_sockets(_: web.Application) -> None:
-        for socket in list(site.sockets):
-            await socket.close(code=1001, message=b"the server is stopping")
+        closing = (socket.close(code=1001, message=b"the server is stopping") for socket in site.sockets)
+        await asyncio.gather(*closing, return_exceptions=True)
 
     app.cleanup_ctx.append(life)
     app.on_shutdown.append(close_sockets)

@@ -13,6 +13,7 @@ from latentloom.web.routing import API, Call, Query, Route
 from latentloom.web.site import Site
 
 HEARTBEAT_SECONDS = 20.0
+CLOSE_SECONDS = 2.0
 SEND_SECONDS = 30.0  # a client that takes nothing for so long is let go
 
 
@@ -59,7 +60,9 @@ async def follow_events(site: Site, call: Call) -> web.StreamResponse:
     """
     query = call.query
     start = query.after if query.after is not None else 0 if query.job else site.hub.last
-    socket = web.WebSocketResponse(heartbeat=HEARTBEAT_SECONDS, max_msg_size=4096, compress=False)
+    socket = web.WebSocketResponse(
+        heartbeat=HEARTBEAT_SECONDS, timeout=CLOSE_SECONDS, max_msg_size=4096, compress=False
+    )
     await socket.prepare(call.request)
     reading = asyncio.create_task(_until_closed(socket))
     with site.hub.reader(start, query.job, previews=query.previews) as reader:

@@ -20,6 +20,7 @@ from latentloom.web.site import Site
 
 INLINE = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp", ".gif": "image/gif"}
 PICTURES = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp", "image/tiff")
+IMPORTS = ("application/json", "application/octet-stream", *PICTURES)
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 FOR_EVER = "private, max-age=31536000, immutable"
 
@@ -68,6 +69,19 @@ async def upload(site: Site, call: Call) -> wire.StoredFile:
     return wire.StoredFile(
         name=name, sha256=Path(name).stem, bytes=len(data), width=facts["width"], height=facts["height"]
     )
+
+
+async def take_in(site: Site, call: Call) -> wire.Imported:
+    """Read the workflow in a file: a document, a saved picture, or what a plugin can import. Nothing is stored."""
+    if call.request.content_type not in IMPORTS:
+        raise UnsupportedMedia("the body is of another type", expected=", ".join(IMPORTS))
+    data = await limited(call.request, site.settings.upload_bytes)
+    waiting = site.uploads / secrets.token_hex(8)
+    try:
+        await site.desk.thread(waiting.write_bytes, data)
+        return wire.Imported(**await site.supervisor.ask("import", path=str(waiting)))
+    finally:
+        waiting.unlink(missing_ok=True)
 
 
 async def show_file(site: Site, call: Call) -> web.StreamResponse:
@@ -158,6 +172,7 @@ _ONE = f"{API}/outputs/{{sha256}}"
 ROUTES = (
     Route(method="GET", path=f"{API}/files", handler=list_files, answer=wire.FileList),
     Route(method="POST", path=f"{API}/files", handler=upload, answer=wire.StoredFile, status=201, takes=PICTURES),
+    Route(method="POST", path=f"{API}/import", handler=take_in, answer=wire.Imported, takes=IMPORTS),
     Route(method="GET", path=f"{API}/files/{{file:.+}}", handler=show_file, media="image/*"),
     Route(method="GET", path=f"{API}/outputs", handler=list_outputs, query=OutputQuery, answer=wire.OutputPage),
     Route(method="GET", path=_ONE, handler=show_output, answer=wire.OutputFile),

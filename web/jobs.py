@@ -25,11 +25,16 @@ class JobQuery(Query):
     limit: int = Field(100, ge=1, le=1000)
 
 
-def job_answer(job: Job, files: list[Output] | None = None) -> wire.Job:
-    """A job as it travels."""
+def job_answer(job: Job, files: list[Output] | None = None, *, result: bool = True) -> wire.Job:
+    """A job as it travels; its result may be large and is left out of lists."""
     fields = {name: getattr(job, name) for name in wire.Job.model_fields if name not in ("files", "problems")}
     return wire.Job(
-        **{**fields, "tags": list(job.tags), "outputs": None if job.outputs is None else list(job.outputs)},
+        **{
+            **fields,
+            "tags": list(job.tags),
+            "outputs": None if job.outputs is None else list(job.outputs),
+            "result": job.result if result else {},
+        },
         problems=[wire.Problem(**problem) for problem in job.problems],
         files=None if files is None else [output_answer(output) for output in files],
     )
@@ -82,7 +87,9 @@ async def list_jobs(site: Site, call: Call) -> wire.JobPage:
     jobs = await site.store.read(
         lambda t: t.queue.page(states=states, owner=query.owner, tag=query.tag, before=query.before, limit=query.limit)
     )
-    return wire.JobPage(jobs=[job_answer(job) for job in jobs], next=jobs[-1].id if len(jobs) == query.limit else None)
+    return wire.JobPage(
+        jobs=[job_answer(job, result=False) for job in jobs], next=jobs[-1].id if len(jobs) == query.limit else None
+    )
 
 
 async def show_job(site: Site, call: Call) -> wire.Job:

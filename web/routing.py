@@ -120,7 +120,9 @@ class BadRequest(RequestError):
 
 
 async def limited(request: web.Request, limit: int) -> bytes:
-    """A body of at most limit bytes; a longer one is not read to its end. Raises BodyTooLarge."""
+    """A body of at most limit bytes; a longer one is not read to its end. Raises BodyTooLarge, UnsupportedMedia."""
+    if "Content-Encoding" in request.headers:
+        raise UnsupportedMedia("a compressed body is not read", got=brief(request.headers["Content-Encoding"]))
     if request.content_length is not None and request.content_length > limit:
         raise BodyTooLarge("the body is too large", expected=f"at most {limit} bytes", got=str(request.content_length))
     parts, size = [], 0

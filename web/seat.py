@@ -120,7 +120,10 @@ class Seat:
                 self.kill()
                 why = f"{type(error).__name__}: {error}"
             self._settle(why)
-            await self._gone(self, why)
+            try:
+                await self._gone(self, why)
+            except Exception:
+                log.exception("the end of worker %s could not be noted", self.name)
             self.job, self.kill_at = None, None
             if self._stopping:
                 return

@@ -123,6 +123,7 @@ class Site:
         return {
             "claiming": time.monotonic() - supervisor.ticked < STUCK_SECONDS,
             "workers": all(seat.state != "starting" or seat.starts < 3 for seat in supervisor.seats),
+            "queue": self.store.alive,
             "disk": self.disk_free() > LOW_DISK,
         }
 

@@ -87,6 +87,11 @@ class Store:
         self._reading.connection.close()
         self._tables.connection.close()
 
+    @property
+    def alive(self) -> bool:
+        """Whether writes are still done."""
+        return self._thread.is_alive()
+
     # The writer's thread
 
     def _work(self) -> None:
@@ -105,7 +110,7 @@ class Store:
     def _commit(self, batch: list[_Write]) -> tuple[list[Any], list[Stored]]:
         try:
             return self._tried(batch)
-        except (sqlite3.OperationalError, OSError):
+        except (sqlite3.Error, OSError):
             self._tables.history.take()
             self._reserve.unlink(missing_ok=True)  # a full disk: what is kept for this case lets jobs end
         try:
@@ -130,7 +135,7 @@ class Store:
         connection.execute("SAVEPOINT one")
         try:
             result = write.act(self._tables)
-        except sqlite3.OperationalError:
+        except sqlite3.Error:
             raise
         except Exception as error:
             connection.execute("ROLLBACK TO one")

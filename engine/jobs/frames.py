@@ -22,8 +22,8 @@ class Frame(NamedTuple):
 
 
 def encode(message: dict[str, Any], data: bytes = b"") -> bytes:
-    """The bytes of a frame."""
-    text = json.dumps(message, separators=(",", ":"), allow_nan=False).encode()
+    """The bytes of a frame. Halves of surrogate pairs, which an error's message may hold, become question marks."""
+    text = json.dumps(message, separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode(errors="replace")
     return HEAD.pack(len(text), len(data)) + text + data
 
 

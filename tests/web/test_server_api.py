@@ -188,6 +188,19 @@ def test_saved_pictures_are_found_shown_and_removed(server):
     assert not list((server.home / "data" / "thumbnails").rglob(f"{sha256}*"))
 
 
+def test_a_dropped_picture_or_document_gives_its_workflow(server):
+    job = server.wait(server.submit(s=use("SavePicture", level=0.375)))
+    picture = server.request("GET", f"outputs/{job['files'][0]['sha256']}/content")[1]
+    document = json.dumps(flow("p.image", p=use("Picture"))).encode()
+
+    dropped = server.request("POST", "import", picture, Content_Type="image/png")[1]
+    assert dropped["workflow"]["nodes"]["s"]["inputs"]["level"] == 0.375
+    found = server.request("POST", "import", document)[1]
+    assert list(found["workflow"]["nodes"]) == ["p"]
+    status, body, _ = server.request("POST", "import", b"\x00", Content_Type="application/octet-stream")
+    assert (status, body["problems"][0]["code"]) == (422, "not_json")
+
+
 # Events
 
 

@@ -68,6 +68,14 @@ def test_a_failing_node_fails_the_job_and_the_next_one_runs(server, tmp_path):
     assert server.wait(good)["state"] == "done"
 
 
+def test_a_message_that_is_no_text_ends_the_job_like_any_other(server):
+    failed = server.wait(server.submit("c", c=use("Curse")))
+
+    assert (failed["state"], failed["problems"][0]["code"]) == ("failed", "node_failed")
+    assert "ValueError: ?\0" in failed["problems"][0]["message"]
+    assert "node_warning" in names(server.events(failed["id"]))
+
+
 def test_a_job_that_kills_its_worker_is_tried_twice(server, tmp_path):
     job = server.submit("d", d=use("Die", journal=journal(tmp_path)))
 

@@ -268,6 +268,15 @@ def test_a_body_has_a_limit(own_server):
     assert found[1]["problems"][0]["code"] == "too_large"
 
 
+@pytest.mark.parametrize("path", ["jobs", "files"])
+def test_a_compressed_body_is_not_unpacked(server, path):
+    data, media = zlib.compress(bytes(10_000_000)), "application/json" if path == "jobs" else "image/png"
+
+    status, body, _ = server.request("POST", path, data, Content_Type=media, Content_Encoding="deflate")
+
+    assert (status, body["code"]) == (415, "unsupported_media")
+
+
 NAMES = [
     "../secret",
     "..%2fsecret",

@@ -62,7 +62,7 @@ def test_a_full_disk_is_told_and_forgotten_once_there_is_room(tmp_path, monkeypa
     async def act(store, published):
         await store.write(lambda t: t.queue.submit(new_job("a")), durable=True)
         monkeypatch.setenv("LATENTLOOM_FAILPOINT", "queue.written:enospc")
-        with pytest.raises(StorageError, match="the queue cannot be written to: .*No space left"):
+        with pytest.raises(StorageError, match=r"the queue cannot be written to: .*No space left"):
             await store.write(lambda t: t.queue.submit(new_job("b")), durable=True)
         monkeypatch.delenv("LATENTLOOM_FAILPOINT")
         await store.write(lambda t: t.queue.submit(new_job("c")), durable=True)

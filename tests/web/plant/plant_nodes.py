@@ -51,6 +51,13 @@ def die(journal: str, times: int = 100, way: str = "segv", after: str = "") -> i
     os._exit(7)
 
 
+@node("Curse", category="plant")
+def curse(ctx: Context) -> int:
+    """Warn and fail with half a surrogate pair."""
+    ctx.warn("curse", "\ud800")
+    raise ValueError("\udfff\0")
+
+
 @node("Flood", category="plant", purity="nondeterministic")
 def flood(ctx: Context, lines: int = 100_000) -> int:
     """Print and report without end."""
@@ -92,4 +99,4 @@ def mail(journal: str, way: str = "die") -> int:
 
 @hookimpl
 def register(registry):
-    registry.node(note, steps, stubborn, die, flood, save, save_picture, picture, mail)
+    registry.node(note, steps, stubborn, die, curse, flood, save, save_picture, picture, mail)
