@@ -59,6 +59,11 @@ class JobOrder(WorkflowOrder):
     front: bool = Field(False, description="Before all that wait with the same priority.")
     idempotency_key: str | None = Key
     tags: tuple[str, ...] = Tag
+    webhook: str | None = Field(
+        None,
+        max_length=2000,
+        description="An address that gets the job by POST when it has ended; see `webhook_hosts`.",
+    )
 
 
 State = Literal["queued", "claimed", "running", "cancelling", "done", "failed", "cancelled"]
@@ -96,6 +101,7 @@ class Job(Answer):
     tags: list[str]
     device: bool
     retry_of: str | None
+    webhook: str | None
     created: float
     started: float | None
     finished: float | None

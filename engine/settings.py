@@ -35,6 +35,7 @@ class Settings(BaseModel):
     port: int = Field(8420, ge=0, le=65535, description="The server's port; 0 takes a free one.")
     allow_hosts: tuple[str, ...] = Field((), description="Names beside localhost that clients may call the server by.")
     tokens: tuple[str, ...] = Field((), repr=False, description="Who may use the server: `name:secret`, or one secret.")
+    webhook_hosts: tuple[str, ...] = Field((), description="Hosts that the server may tell of finished jobs.")
     cpu_workers: int = Field(1, ge=1, le=64, description="Workers for jobs that need no device.")
     queue_limit: int = Field(10_000, ge=1, description="Jobs that may wait.")
     owner_limit: int = Field(5_000, ge=1, description="Jobs of one token that may wait.")
@@ -104,6 +105,6 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     for name in Settings.model_fields:
         text = environment.get(PREFIX + name.upper())
         if text is not None:
-            many = name in ("models", "plugins", "allow_hosts", "tokens")
+            many = name in ("models", "plugins", "allow_hosts", "tokens", "webhook_hosts")
             found[name] = tuple(filter(None, text.split(os.pathsep if name == "models" else ","))) if many else text
     return found

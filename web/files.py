@@ -12,9 +12,9 @@ from latentloom.api import wire
 from latentloom.engine.catalog import safe_join
 from latentloom.engine.jobs.outputs import Output
 from latentloom.engine.strict_json import parse
+from latentloom.web.answers import output_answer
 from latentloom.web.desk import suffix_of
 from latentloom.web.faults import NotFound, UnsupportedMedia
-from latentloom.web.jobs import output_answer
 from latentloom.web.routing import API, Call, Query, Route, limited
 from latentloom.web.site import Site
 

@@ -118,6 +118,10 @@ class Guard:
                 self._failures.popitem(last=False)
         return found
 
+    def secret_of(self, owner: str) -> str:
+        """The secret of an owner's token; empty where there is none."""
+        return self._secrets.get(owner, "")
+
     # Browsers
 
     def one_time_code(self) -> str:

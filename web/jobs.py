@@ -6,8 +6,8 @@ from aiohttp import web
 from pydantic import Field
 
 from latentloom.api import wire
-from latentloom.engine.jobs.job import Job
-from latentloom.engine.jobs.outputs import Output
+from latentloom.web.answers import job_answer
+from latentloom.web.courier import checked
 from latentloom.web.desk import Order, fingerprint
 from latentloom.web.faults import RequestError
 from latentloom.web.routing import API, Call, Query, Route
@@ -23,27 +23,6 @@ class JobQuery(Query):
     tag: str | None = Field(None, max_length=200)
     before: str | None = Field(None, max_length=64, description="Continue after the job of that id.")
     limit: int = Field(100, ge=1, le=1000)
-
-
-def job_answer(job: Job, files: list[Output] | None = None, *, result: bool = True) -> wire.Job:
-    """A job as it travels; its result may be large and is left out of lists."""
-    fields = {name: getattr(job, name) for name in wire.Job.model_fields if name not in ("files", "problems")}
-    return wire.Job(
-        **{
-            **fields,
-            "tags": list(job.tags),
-            "outputs": None if job.outputs is None else list(job.outputs),
-            "result": job.result if result else {},
-        },
-        problems=[wire.Problem(**problem) for problem in job.problems],
-        files=None if files is None else [output_answer(output) for output in files],
-    )
-
-
-def output_answer(output: Output) -> wire.OutputFile:
-    """A saved file as it travels."""
-    fields = output._asdict()
-    return wire.OutputFile(**{**fields, "models": list(output.models), "tags": list(output.tags)})
 
 
 async def order_of(site: Site, body: Any) -> Order:
@@ -64,6 +43,7 @@ async def submit(site: Site, call: Call) -> web.StreamResponse:
     body = call.body
     asked = fingerprint(body.model_dump(mode="json"))
     order = await order_of(site, body)
+    webhook = checked(body.webhook, site.settings)
     new = await site.desk.job(
         order,
         owner=call.owner,
@@ -71,6 +51,7 @@ async def submit(site: Site, call: Call) -> web.StreamResponse:
         tags=body.tags,
         idempotency_key=body.idempotency_key,
         request=asked,
+        webhook=webhook,
     )
     job = await site.store.write(lambda t: t.queue.submit(new, front=body.front), durable=True)
     site.supervisor.wake()

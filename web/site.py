@@ -18,6 +18,7 @@ from latentloom.engine.jobs.retention import BATCH, Keep, prune_files, prune_job
 from latentloom.engine.memory import resident_bytes
 from latentloom.engine.partial import sweep
 from latentloom.engine.settings import Settings
+from latentloom.web.courier import Courier
 from latentloom.web.desk import Desk
 from latentloom.web.guard import Guard
 from latentloom.web.hub import Hub
@@ -64,13 +65,14 @@ class Site:
         if again:
             log.info("%d jobs go on where they were", len(again))
         self.supervisor.start()
-        self._pruning = asyncio.create_task(self._prune_for_ever())
+        courier = Courier(self.store, self.guard)
+        self._tasks = [asyncio.create_task(self._prune_for_ever()), asyncio.create_task(courier.work())]
 
     async def stop(self) -> None:
         """Let the workers stop at their next step; what they ran waits in the queue for the next start."""
-        self._pruning.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._pruning
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.supervisor.stop()
         self.desk.close()
         await self.store.close()

@@ -17,6 +17,7 @@ from latentloom.engine.jobs.faults import StorageError
 from latentloom.engine.jobs.history import History, Stored
 from latentloom.engine.jobs.outputs import Outputs
 from latentloom.engine.jobs.queue import Limits, Queue
+from latentloom.engine.jobs.webhooks import Webhooks
 from latentloom.web.shelf import Shelf
 
 T = TypeVar("T")
@@ -34,6 +35,7 @@ class Tables:
         self.effects = Effects(connection, clock)
         self.outputs = Outputs(connection)
         self.shelf = Shelf(connection, clock)
+        self.webhooks = Webhooks(connection, clock)
 
 
 class _Write(NamedTuple):

@@ -27,6 +27,9 @@ CREATE TABLE jobs (
   request TEXT NOT NULL,
   device INTEGER NOT NULL,
   retry_of TEXT,
+  webhook TEXT,
+  webhook_due REAL,
+  webhook_tries INTEGER NOT NULL DEFAULT 0,
   created REAL NOT NULL,
   started REAL,
   finished REAL,
@@ -38,6 +41,7 @@ CREATE TABLE jobs (
 );
 CREATE INDEX jobs_by_place ON jobs (state, priority DESC, position);
 CREATE INDEX jobs_by_owner ON jobs (owner, state);
+CREATE INDEX jobs_by_webhook ON jobs (webhook_due) WHERE webhook_due IS NOT NULL;
 CREATE UNIQUE INDEX jobs_by_key ON jobs (owner, idempotency_key) WHERE idempotency_key IS NOT NULL;
 CREATE TABLE attempts (token INTEGER PRIMARY KEY AUTOINCREMENT, job TEXT NOT NULL, worker TEXT NOT NULL);
 CREATE INDEX attempts_by_job ON attempts (job);

@@ -24,6 +24,7 @@ class NewJob:
     request: str = ""  # a digest of what was asked, to tell a repeated request from another one with the same key
     device: bool = True  # whether it needs a worker with a device
     retry_of: str | None = None
+    webhook: str | None = None  # an address that is told when the job has ended
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +41,7 @@ class Job:
     tags: tuple[str, ...]
     device: bool
     retry_of: str | None
+    webhook: str | None
     created: float
     started: float | None
     finished: float | None
@@ -63,6 +65,7 @@ def job_of(row: sqlite3.Row) -> Job:
         tags=tuple(json.loads(row["tags"])),
         device=bool(row["device"]),
         retry_of=row["retry_of"],
+        webhook=row["webhook"],
         created=row["created"],
         started=row["started"],
         finished=row["finished"],

@@ -125,7 +125,7 @@ class Queue:
         self._check_limits(new.owner)
         self._connection.execute(
             "INSERT INTO jobs (id, state, priority, position, owner, name, document, outputs, tags, idempotency_key,"
-            " request, device, retry_of, created) VALUES (?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " request, device, retry_of, webhook, created) VALUES (?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 new.id,
                 new.priority,
@@ -139,6 +139,7 @@ class Queue:
                 new.request,
                 new.device,
                 new.retry_of,
+                new.webhook,
                 self._clock(),
             ),
         )
@@ -191,6 +192,7 @@ class Queue:
                 tags=job.tags,
                 device=job.device,
                 retry_of=id,
+                webhook=job.webhook,
             )
         )
 
@@ -356,7 +358,8 @@ class Queue:
     ) -> Job:
         assert state in FINAL
         self._connection.execute(
-            "UPDATE jobs SET state = ?, finished = ?, result = ?, problems = ? WHERE id = ?",
+            "UPDATE jobs SET state = ?, finished = ?, result = ?, problems = ?,"
+            " webhook_due = CASE WHEN webhook IS NULL THEN NULL ELSE 0 END WHERE id = ?",
             (state, self._clock(), json.dumps(result or {}, ensure_ascii=False), json.dumps(list(problems)), id),
         )
         self._history.append(id, {"event": f"job_{state}", **({"problems": list(problems)} if problems else {})})

@@ -197,6 +197,8 @@ def test_a_dropped_picture_or_document_gives_its_workflow(server):
     assert dropped["workflow"]["nodes"]["s"]["inputs"]["level"] == 0.375
     found = server.request("POST", "import", document)[1]
     assert list(found["workflow"]["nodes"]) == ["p"]
+    foreign = server.request("POST", "import", b"PLANT", Content_Type="application/octet-stream")[1]
+    assert (list(foreign["workflow"]["nodes"]), foreign["report"]) == (["p"], "a leaf")
     status, body, _ = server.request("POST", "import", b"\x00", Content_Type="application/octet-stream")
     assert (status, body["problems"][0]["code"]) == (422, "not_json")
 
