@@ -1,6 +1,7 @@
 """Clients of a server: submit, follow, wait, download. They reconnect by themselves and miss no event."""
 
 import asyncio
+import hashlib
 import json
 import threading
 import uuid
@@ -14,6 +15,7 @@ import aiohttp
 from latentloom.api.library import load_workflow
 from latentloom.api.session import Source
 from latentloom.api.wire import Job
+from latentloom.engine.catalog import safe_join
 from latentloom.engine.errors import LoomError, Problem
 from latentloom.engine.jobs.states import FINAL
 from latentloom.engine.partial import partial_path
@@ -143,13 +145,16 @@ class AsyncClient:
                     yield json.loads(message.data)
 
     async def download(self, job: Job, folder: str | Path) -> list[Path]:
-        """The files of a job, under their own names below a folder. What is there already is not fetched again.
+        """The files of a job, under their own names below a folder. What is there already is not fetched again, and a
+        file of that name with other content is left alone.
 
         Raises ServerError, UnreachableError.
         """
         found = []
         for file in (await self.job(job.id)).files or ():
-            path = Path(folder) / Path(file.path).name
+            path = safe_join(Path(folder), file.path)
+            if path.exists() and _sha256(path) != file.sha256:
+                path = path.with_stem(f"{path.stem}-{file.sha256[:8]}")
             if not path.exists():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 partial = partial_path(path.parent)
@@ -214,6 +219,10 @@ def _fault(status: int, content: bytes) -> ServerError:
         return ServerError(status, data["message"], problems)
     except (ValueError, KeyError, TypeError):
         return ServerError(status, f"the server answered {status}", ())
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 class Client:

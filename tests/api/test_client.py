@@ -22,10 +22,14 @@ def server(tmp_path_factory):
 def test_submit_wait_and_download(server, tmp_path):
     with Client(server.address) as client:
         job = client.wait(client.submit(flow("", s=use("SavePicture", count=2)), tags=["t"]).id)
+        (tmp_path / "plant-00002.png").write_text("mine")
         paths = client.download(job, tmp_path)
+        again = client.download(job, tmp_path)
 
+    assert again == paths
     assert (job.state, job.tags) == ("done", ["t"])
-    assert [path.name for path in paths] == ["plant-00001.png", "plant-00002.png"]
+    assert [path.name for path in paths] == ["plant-00001.png", f"plant-00002-{job.files[1].sha256[:8]}.png"]
+    assert (tmp_path / "plant-00002.png").read_text() == "mine"
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
 
 
@@ -61,7 +65,7 @@ def test_the_example_of_the_page_runs(server, tmp_path, monkeypatch, capsys):
 
     exec(example.replace("Client()", f"Client({server.address!r})").replace("seed=7", "seed=7, steps=2"))
 
-    assert capsys.readouterr().out.splitlines()[-1] == "[PosixPath('pictures/Text to image-00001.png')]"
+    assert capsys.readouterr().out.splitlines()[-1].endswith("pictures/Text to image-00001.png')]")
 
 
 def test_nobody_answers():
