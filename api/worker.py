@@ -68,7 +68,9 @@ class Worker:
         message = frame.message
         if frame.kind == "start":
             self._started.put(message)
-        elif frame.kind == "job":
+        elif frame.kind == "job":  # a cancel may come before the main thread has looked at it
+            self._token = message["token"]
+            self._cancelled.clear()
             self._jobs.put(message)
         elif frame.kind == "ask":
             self._asks.put(message)
@@ -112,8 +114,6 @@ class Worker:
             self._link.send("answer", to=ask["number"], **value)
 
     def _run(self, session: Session, message: Mapping[str, Any]) -> None:
-        self._cancelled.clear()
-        self._token = message["token"]
         try:
             job = session.prepare(read(message["document"]), outputs=message["outputs"])
             attempt = Attempt(self._link, session, job, message)

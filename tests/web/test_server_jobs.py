@@ -130,6 +130,17 @@ def test_a_cancel_is_heard_within_a_step(server):
     assert server.wait(job, seconds=20)["state"] == "cancelled"
 
 
+def test_a_cancel_right_behind_a_submit_costs_no_worker(server):
+    server.until_ready()
+    starts = [worker["starts"] for worker in server.get("system")["workers"]]
+    for _ in range(10):
+        job = server.submit("s", s=use("Steps", steps=2000, pause=0.01))
+        server.request("POST", f"jobs/{job}/cancel")
+        assert server.wait(job, seconds=20)["state"] == "cancelled"
+
+    assert [worker["starts"] for worker in server.get("system")["workers"]] == starts
+
+
 def test_a_node_that_ignores_a_cancel_is_ended_and_the_next_job_runs(server, tmp_path):
     stubborn = server.submit("s", s=use("Stubborn"))
     server.wait(stubborn, "running")
