@@ -4,6 +4,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from latentloom.engine.jobs.states import State
+
 Key = Field(None, min_length=1, max_length=200, description="The same key and request again give the same job.")
 Tag = Field(default=(), max_length=20, description="Words to find the job and its files by.")
 
@@ -64,9 +66,6 @@ class JobOrder(WorkflowOrder):
         max_length=2000,
         description="An address that gets the job by POST when it has ended; see `webhook_hosts`.",
     )
-
-
-State = Literal["queued", "claimed", "running", "cancelling", "done", "failed", "cancelled"]
 
 
 class OutputFile(Answer):

@@ -4,7 +4,6 @@ from typing import Literal
 
 State = Literal["queued", "claimed", "running", "cancelling", "done", "failed", "cancelled"]
 STATES: tuple[State, ...] = ("queued", "claimed", "running", "cancelling", "done", "failed", "cancelled")
-WAITING: tuple[State, ...] = ("queued",)
 ACTIVE: tuple[State, ...] = ("claimed", "running", "cancelling")
 FINAL: tuple[State, ...] = ("done", "failed", "cancelled")
 
