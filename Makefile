@@ -4,12 +4,13 @@ PYTHON ?= python3
 VENV ?= .venv
 PIP_ARGS ?=
 PYTEST_ARGS ?=
+MINUTES ?= 60
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt $(PIP_ARGS)
 SOURCES := pyproject.toml constraints.txt hatch_build.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full lint types imports bench clean
+.PHONY: help demo test test-full lint types imports bench soak clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1 - /p' $(MAKEFILE_LIST)
@@ -35,6 +36,9 @@ imports: $(VENV)/.dev ## check who imports whom
 
 bench: $(VENV)/.runtime ## run the benchmarks
 	@set -e; for file in benchmarks/*_bench.py; do $(BIN)/python $$file; done
+
+soak: $(VENV)/.dev ## kill a server and its workers at random for MINUTES (60) and count what was lost
+	$(BIN)/python tests/kills.py --minutes $(MINUTES)
 
 clean: ## remove what make and the tools made
 	rm -rf $(VENV) .dev demo dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

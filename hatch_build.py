@@ -5,7 +5,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-FOLDERS = ("engine", "nodes", "plugins", "api", "cli", "training", "workflows")
+FOLDERS = ("engine", "nodes", "plugins", "api", "web", "cli", "training", "workflows")
 
 
 class LinkHook(BuildHookInterface):

@@ -16,6 +16,7 @@ from latentloom.engine.explain import Explanation
 from latentloom.engine.memory import no_collection
 from latentloom.engine.outcome import NodeReport, Outcome
 from latentloom.engine.registry import Registry
+from latentloom.engine.save import Saves
 from latentloom.engine.settings import Settings, load_settings
 from latentloom.engine.values import Image
 from latentloom.engine.workflow import Target, Workflow
@@ -145,14 +146,28 @@ class Session:
         cache: bool = True,
         previews: bool = False,
         out: Path | None = None,
+        resume: str | None = None,
+        saver: Saves | None = None,
     ) -> Outcome:
-        """Run a prepared job, with pictures of work under way or without; the outcome carries a node's error."""
+        """Run a prepared job, with pictures of work under way or without; the outcome carries a node's error.
+
+        `resume` and `saver` are those of `Engine.run`.
+        """
 
         def hear(event: Event) -> None:
             listen(event)
             self._listeners(event)
 
-        return self.engine.run(job, listen=hear, cancelled=cancelled, use_cache=cache, previews=previews, out=out)
+        return self.engine.run(
+            job,
+            listen=hear,
+            cancelled=cancelled,
+            use_cache=cache,
+            previews=previews,
+            out=out,
+            resume=resume,
+            saver=saver,
+        )
 
     def run(
         self,

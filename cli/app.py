@@ -17,6 +17,18 @@ VramBudget = Annotated[str | None, typer.Option("--vram-budget", metavar="SIZE",
 RamBudget = Annotated[
     str | None, typer.Option("--ram-budget", metavar="SIZE", help="The same of the machine's memory.")
 ]
+Server = Annotated[
+    str, typer.Option("--server", metavar="URL", envvar="LATENTLOOM_SERVER", help="The server's address.")
+]
+Token = Annotated[
+    str | None,
+    typer.Option(
+        "--token", metavar="SECRET", envvar="LATENTLOOM_TOKEN", help="Better in the variable: lists show flags."
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="A job's id.")]
+LOCAL = "http://localhost:8420"
 
 app = typer.Typer(
     help="Run node-graph workflows for Stable Diffusion.",
@@ -112,6 +124,92 @@ def explain(
     from latentloom.cli.look import explain
 
     return explain(Asked(name, _given(ctx), assign or [], output or None), device=device, dtype=dtype)
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option("--host", help="Listen on this address.")] = None,
+    port: Annotated[int | None, typer.Option("--port", help="Listen on this port; 0 takes a free one.")] = None,
+    device: Annotated[list[str] | None, typer.Option("--device", help="A worker for this device; repeatable.")] = None,
+    cpu_workers: Annotated[int | None, typer.Option("--cpu-workers", help="Workers without a device.")] = None,
+    allow_host: Annotated[
+        list[str] | None, typer.Option("--allow-host", help="A name that clients may call the server by; repeatable.")
+    ] = None,
+) -> int:
+    """Run the server: a queue of jobs, workers, and an HTTP API."""
+    from latentloom.cli.serve import serve
+
+    return serve(host=host, port=port, devices=device, cpu_workers=cpu_workers, allow_hosts=allow_host)
+
+
+@app.command(cls=WorkflowCommand)
+def submit(
+    ctx: typer.Context,
+    name: Name,
+    assign: Set = None,
+    output: Output = None,
+    server: Server = LOCAL,
+    token: Token = None,
+    priority: Annotated[int, typer.Option("--priority", help="Higher goes first, -100 to 100.")] = 0,
+    tag: Annotated[list[str] | None, typer.Option("--tag", help="A word to find it by; repeatable.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow the job to its end.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Follow it, then download files.")] = None,
+    json: AsJson = False,
+) -> int:
+    """Queue a workflow on a server and print the job's id. Its inputs are flags."""
+    from latentloom.api.client import Client
+    from latentloom.cli import remote
+    from latentloom.cli.inputs import Asked
+
+    asked = Asked(name, _given(ctx), assign or [], output or None)
+    with Client(server, token=token, patience=10) as client:
+        return remote.submit(client, asked, priority=priority, tags=tag or [], watching=watch, out=out, json=json)
+
+
+@app.command()
+def status(
+    job: Annotated[str | None, typer.Argument(metavar="JOB", help="A job's id; default all.")] = None,
+    server: Server = LOCAL,
+    token: Token = None,
+    json: AsJson = False,
+) -> int:
+    """Show a server's queue, or one job."""
+    from latentloom.api.client import Client
+    from latentloom.cli import remote
+
+    with Client(server, token=token, patience=2) as client:
+        return remote.status(client, job, json=json)
+
+
+@app.command()
+def watch(
+    job: JobId,
+    server: Server = LOCAL,
+    token: Token = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Download the job's files here.")] = None,
+    json: AsJson = False,
+) -> int:
+    """Follow a job to its end. Ctrl-C leaves the job alone."""
+    from latentloom.api.client import Client
+    from latentloom.cli import remote
+
+    with Client(server, token=token) as client:
+        return remote.watch(client, job, out=out, json=json)
+
+
+@app.command()
+def cancel(
+    job: Annotated[str | None, typer.Argument(metavar="JOB", help="A job's id.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every job that waits or runs.")] = False,
+    server: Server = LOCAL,
+    token: Token = None,
+) -> int:
+    """Cancel a job on a server."""
+    from latentloom.api.client import Client
+    from latentloom.cli import remote
+
+    with Client(server, token=token, patience=2) as client:
+        return remote.cancel(client, job, all=every)
 
 
 @nodes.callback()

@@ -35,6 +35,8 @@ def exit_code(error: Exception) -> int:
         return CANCELLED
     if isinstance(error, Failure | NodeError) or not isinstance(error, LoomError):
         return FAILED
+    if error.code == "server_unreachable":
+        return FAILED
     return INVALID
 
 

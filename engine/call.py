@@ -5,12 +5,14 @@ import sys
 import threading
 import time
 from asyncio import CancelledError
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
 from latentloom.engine.context import Context
 from latentloom.engine.device import is_out_of_memory
 from latentloom.engine.errors import (
+    BudgetError,
     Cancelled,
     LoomError,
     MutationError,
@@ -78,6 +80,18 @@ class Call:
                     return function(**self._arguments())
             finally:
                 self.seconds = time.perf_counter() - begin
+
+    def attempt(self, make_room: Callable[[], None]) -> Any:
+        """Call a sync node; a pure one that ran out of memory once more, with all the room that can be made."""
+        spec = self._step.spec
+        try:
+            return self.run()
+        except OutOfMemoryError as error:
+            if isinstance(error, BudgetError) or spec.purity != "pure" or not spec.device:
+                raise
+        make_room()  # not in the handler: the error's frames hold tensors
+        self.context.warn("memory_retry", f"{spec.type} ran out of memory; it runs again with more room")
+        return self.run()
 
     async def run_async(self) -> Any:
         """Call an async node. Raises only LoomErrors."""

@@ -95,6 +95,10 @@ class Catalog:
         except OSError as error:
             raise FileError(f"'{brief(name)[1:-1]}' cannot be read", got=error.strerror or str(error)) from None
 
+    def known_hash(self, found: Found) -> str | None:
+        """The sha256 of a file that was hashed before, or None; nothing large is read."""
+        return self._hashes.sha256(found.path) if self._hashes.knows(found.path) else None
+
     def path_of(self, sha256: str) -> Path:
         """Where a model with that content is now. Raises MissingFileError."""
         paths = [found.path for source in self.model_sources() for found in self.files(source)]
@@ -108,7 +112,15 @@ class Catalog:
         if not path.is_file():
             raise MissingFileError(f"there is no file {path}")
         try:
-            return self._store(path.read_bytes(), path.suffix.lower())
+            data = path.read_bytes()
+        except OSError as error:
+            raise FileError(f"'{path.name}' cannot be read", got=error.strerror or str(error)) from error
+        return self.store_bytes(data, path.suffix.lower())
+
+    def store_bytes(self, data: bytes, suffix: str) -> str:
+        """Put a file into the input folder under its hash; the name that a document may use. Raises FileError."""
+        try:
+            return self._store(data, suffix)
         except OSError as error:
             raise FileError(
                 f"the input folder takes no files: {error.strerror or error}", got=str(error.filename or self._input)

@@ -35,6 +35,13 @@ class Services(Protocol):
         """Write a file for a node; its final path."""
 
 
+class RunServices(Services, Protocol):
+    """What the engine lends to a run."""
+
+    def begin(self, node: str, *, saves: bool) -> None:
+        """A sink's body begins; `saves` tells whether it can save through its context."""
+
+
 class Context:
     """A node's door to the world, made anew for each run of a node."""
 

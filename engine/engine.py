@@ -29,7 +29,7 @@ from latentloom.engine.plan import Identity
 from latentloom.engine.record import Making
 from latentloom.engine.registry import Registry
 from latentloom.engine.resolve import resolve
-from latentloom.engine.save import Saver
+from latentloom.engine.save import Saver, Saves
 from latentloom.engine.settings import Settings
 from latentloom.engine.spec import FILE_KINDS
 from latentloom.engine.validate import Checked, validate
@@ -139,14 +139,19 @@ class Engine:
         use_cache: bool = True,
         previews: bool = False,
         out: Path | None = None,
-        run: str | None = None,
+        resume: str | None = None,
+        saver: Saves | None = None,
     ) -> Outcome:
         """Run a job to its end; files go to `out` or the output folder. The outcome carries a node's error.
 
-        Previews cost time, so they are made only when asked for.
+        Previews cost time, so they are made only when asked for. `resume` is an id under which the same job may have
+        been begun before: what was stored then, of nondeterministic nodes and sinks too, is used. `saver` replaces
+        the one that saves into the folder.
         """
-        folder = out or self.settings.output
-        sweep([folder])
+        if saver is None:
+            folder = out or self.settings.output
+            sweep([folder])
+            saver = Saver(folder)
         making = Making(job.checked, self.environment)
         files: list[str] = []
 
@@ -154,14 +159,20 @@ class Engine:
             making(event)
             listen(event)
 
-        services = _RunServices(self, job, making, Saver(folder), files)
+        services = _RunServices(self, job, making, saver, files)
         if self.store is not None:
             self.store.notice = lambda code, message: hear(NodeWarning(node=None, code=code, message=message))
         self._local.report = _HashProgress(hear)
         outcome = self._executor.run(
             job.checked,
             services,
-            Options(run=run or uuid.uuid4().hex, name=job.workflow.name, use_cache=use_cache, previews=previews),
+            Options(
+                run=resume or uuid.uuid4().hex,
+                name=job.workflow.name,
+                use_cache=use_cache,
+                previews=previews,
+                resumable=resume is not None,
+            ),
             hear,
             cancelled,
         )
@@ -207,7 +218,7 @@ class _HashProgress:
 class _RunServices:
     """What a context lends to the nodes of one run."""
 
-    def __init__(self, engine: Engine, job: Job, making: Making, saver: Saver, files: list[str]) -> None:
+    def __init__(self, engine: Engine, job: Job, making: Making, saver: Saves, files: list[str]) -> None:
         self._engine = engine
         self._job = job
         self._making = making
@@ -228,6 +239,9 @@ class _RunServices:
 
     def recognise(self, file: ModelFile) -> tuple[str, dict[str, Any]] | None:
         return self._engine.recognise(Path(file.path))
+
+    def begin(self, node: str, *, saves: bool) -> None:
+        self._saver.begin(node, saves=saves)
 
     def save(self, node: str, kind: str, data: Any, name_template: str, fields: Mapping[str, Any]) -> str:
         item = int(fields.get("item", 0))

@@ -1,7 +1,7 @@
 """What a run reports while it happens: small frozen records, numbered from 0 within the run."""
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar
 
 
@@ -120,3 +120,16 @@ class RunFinished(Event):
 
 
 Listener = Callable[[Event], None]
+_TYPES: dict[str, type[Event]] = {
+    cls.name: cls
+    for cls in (RunStarted, NodeStarted, NodeCached, NodeProgress, NodeWarning, FileSaved, NodeFinished, NodeFailed)
+}
+
+
+def event_of(record: Mapping[str, Any]) -> Event | None:
+    """The event of a run that a server's record tells; None for what is no run's."""
+    cls = _TYPES.get(record["event"])
+    if cls is None:
+        return None
+    names = {item.name for item in fields(cls)}
+    return cls(**{name: value for name, value in record.items() if name in names})

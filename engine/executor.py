@@ -9,8 +9,8 @@ from typing import Any
 
 from latentloom.engine.cache import Cache, Flights, Item, Result
 from latentloom.engine.call import Call, faults, outputs_of
-from latentloom.engine.context import Context, Services
-from latentloom.engine.errors import BudgetError, Cancelled, LoomError, NodeError, OutOfMemoryError
+from latentloom.engine.context import Context, RunServices
+from latentloom.engine.errors import Cancelled, LoomError, NodeError
 from latentloom.engine.events import Listener, RunFinished, RunStarted
 from latentloom.engine.expansion import Expansion
 from latentloom.engine.frontier import Frontier
@@ -49,7 +49,7 @@ class Executor:
     def run(
         self,
         checked: Checked,
-        services: Services,
+        services: RunServices,
         options: Options,
         listen: Listener = lambda event: None,
         cancelled: threading.Event | None = None,
@@ -65,7 +65,7 @@ class _Run:
         self,
         tools: Tools,
         checked: Checked,
-        services: Services,
+        services: RunServices,
         options: Options,
         listen: Listener,
         cancelled: threading.Event,
@@ -196,7 +196,7 @@ class _Run:
     def key(self, step: Step, inputs: Inputs) -> str | None:
         """The step's key; None when its result must not be reused (a sink)."""
         spec = step.spec
-        if spec.purity == "sink":
+        if spec.purity == "sink" and not self.options.resumable:
             return None
         fields = self.tools.identity.fields(step, inputs, beyond(step, inputs, self.run))
         if self.use_cache and self.options.name:
@@ -317,6 +317,8 @@ class _Run:
     # Running a body
 
     def start(self, step: Step, inputs: Inputs, key: str | None) -> None:
+        if step.spec.purity == "sink":
+            self.services.begin(step.id, saves=step.spec.context is not None)
         self.journal.started(step)
         values = self.values(step, inputs)
         context = Context(
@@ -329,23 +331,12 @@ class _Run:
         )
         call = Call(step, values, context, self.tools.registry)
         if not step.spec.asynchronous:
-            self.done(step, inputs, key, call, lambda: self.attempt(step, call))
+            self.done(step, inputs, key, call, lambda: call.attempt(self.services.make_room))
             return
         self.inbox.expected += 1
         self.loop.start(
             call.run_async(), lambda future: self.inbox.put(lambda: self.done(step, inputs, key, call, future.result))
         )
-
-    def attempt(self, step: Step, call: Call) -> Any:
-        """Run a body; a pure one that ran out of memory once more, with all the room that can be made."""
-        try:
-            return call.run()
-        except OutOfMemoryError as error:
-            if isinstance(error, BudgetError) or step.spec.purity != "pure" or not step.spec.device:
-                raise
-        self.services.make_room()  # not in the handler: the error's frames hold tensors
-        call.context.warn("memory_retry", f"{step.spec.type} ran out of memory; it runs again with more room")
-        return call.run()
 
     def done(self, step: Step, inputs: Inputs, key: str | None, call: Call, result: Callable[[], Any]) -> None:
         """Take in what a body returned or raised."""

@@ -14,6 +14,12 @@ POINTS = (
     "save.claimed",
     "save.written",
     "save.renamed",
+    "queue.written",
+    "queue.committed",
+    "effect.intended",
+    "effect.placing",
+    "effect.placed",
+    "effect.done",
 )
 ACTIONS = ("kill", "enospc", "readonly")
 

@@ -25,7 +25,7 @@ def wanted_inputs(step: Step, values: Mapping[str, Any]) -> frozenset[str]:
 
 def beyond(step: Step, inputs: Mapping[str, Item | list[Item]], run: str) -> Mapping[str, Any] | None:
     """What belongs to the key of a step that is not pure, beside its inputs. Raises NodeError."""
-    if step.spec.purity == "nondeterministic":
+    if step.spec.purity in ("nondeterministic", "sink"):
         return {"run": [run, step.id]}
     return {"world": _fingerprint(step, inputs)} if step.spec.purity == "external" else None
 

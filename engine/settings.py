@@ -37,6 +37,21 @@ class Settings(BaseModel):
     )
     salt: str | None = Field(None, description="A text that, once changed, disowns every cached result.")
     plugins: tuple[str, ...] | None = Field(None, description="Load only these plugins; default all installed.")
+    host: str = Field("127.0.0.1", min_length=1, description="The address that the server listens on.")
+    port: int = Field(8420, ge=0, le=65535, description="The server's port; 0 takes a free one.")
+    allow_hosts: tuple[str, ...] = Field((), description="Names beside localhost that clients may call the server by.")
+    tokens: tuple[str, ...] = Field((), repr=False, description="Who may use the server: `name:secret`, or one secret.")
+    webhook_hosts: tuple[str, ...] = Field((), description="Hosts that the server may tell of finished jobs.")
+    cpu_workers: int = Field(1, ge=1, le=64, description="Workers for jobs that need no device.")
+    queue_limit: int = Field(10_000, ge=1, description="Jobs that may wait.")
+    owner_limit: int = Field(5_000, ge=1, description="Jobs of one token that may wait.")
+    upload_bytes: int = Field(64 * 2**20, ge=1, description="The largest picture that may be uploaded.")
+    request_bytes: int = Field(8 * 2**20, ge=1024, description="The largest JSON body that the server reads.")
+    request_nodes: int = Field(5_000, ge=1, description="The most nodes in a workflow that comes over HTTP.")
+    cancel_seconds: float = Field(10.0, gt=0, description="After this a worker that ignores a cancel is ended.")
+    keep_days: float = Field(30.0, gt=0, description="How long finished jobs are remembered.")
+    keep_jobs: int = Field(10_000, ge=1, description="How many finished jobs are remembered.")
+    keep_output_bytes: int | None = Field(None, ge=0, description="Beyond this the server removes the oldest files.")
 
 
 def load_settings(flags: Mapping[str, Any] | None = None, environment: Mapping[str, str] | None = None) -> Settings:
@@ -96,6 +111,6 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     for name in Settings.model_fields:
         text = environment.get(PREFIX + name.upper())
         if text is not None:
-            many = name in ("models", "plugins")
+            many = name in ("models", "plugins", "allow_hosts", "tokens", "webhook_hosts")
             found[name] = tuple(filter(None, text.split(os.pathsep if name == "models" else ","))) if many else text
     return found

@@ -9,21 +9,10 @@ from latentloom.engine.errors import Problem, WorkflowError, nearest
 FORMAT = "latentloom/1"
 EXACT_INTEGER = 2**53 - 1  # JavaScript's limit
 MODES = ("active", "bypass", "mute")
-FLAGS = (
-    "set",
-    "out",
-    "output",
-    "json",
-    "no-cache",
-    "device",
-    "dtype",
-    "vram-budget",
-    "ram-budget",
-    "explain-memory",
-    "no-metadata",
-    "help",
-)  # of `loom run`
-RESERVED_INPUTS = (*FLAGS, "workflow", "outputs", "cache", "previews", "on-event")  # and arguments in Python
+_WHERE = ("device", "dtype", "vram-budget", "ram-budget")
+FLAGS = ("set", "out", "output", "json", "no-cache", *_WHERE, "explain-memory", "no-metadata", "help")  # of `loom run`
+_SUBMIT = ("server", "token", "priority", "tag", "watch", "front", "tags", "idempotency-key")
+RESERVED_INPUTS = (*FLAGS, *_SUBMIT, "workflow", "outputs", "cache", "previews", "on-event")  # and Python's arguments
 Mode = Literal["active", "bypass", "mute"]
 
 

@@ -28,7 +28,7 @@ class Record:
 
     plugin: str
     distribution: str
-    status: str  # "loaded", "from snapshot", "failed", "not selected"
+    status: str  # "loaded", "from snapshot", "failed", "not selected", "no snapshot"
     seconds: float
     nodes: int = 0
     error: str | None = None
@@ -49,10 +49,13 @@ def discover(
     snapshots: Snapshots | None = None,
     only: Sequence[str] | None = None,
     points: Iterable[EntryPoint] | None = None,
+    *,
+    imports: bool = True,
 ) -> Discovered:
     """Register every installed plugin; built-in nodes come first, by the same door.
 
-    `only` names the plugins to load beside the built-in ones. A snapshot stands for a plugin whose code is unchanged.
+    `only` names the plugins to load beside the built-in ones. A snapshot stands for a plugin whose code is unchanged;
+    with `imports=False` nothing else does, and no plugin's code runs.
     """
     found = entry_points(group=GROUP) if points is None else points
     ordered = sorted(found, key=lambda point: (not _builtin(point), point.name))
@@ -61,7 +64,7 @@ def discover(
         if only is not None and not _builtin(point) and point.name not in only:
             records.append(Record(point.name, _label(point), "not selected", 0.0))
             continue
-        record, registration = _load(point, registry, snapshots)
+        record, registration = _load(point, registry, snapshots, imports=imports)
         records.append(record)
         if registration is not None and registration.listens:
             listeners.append(point.value)
@@ -76,12 +79,16 @@ def _label(point: EntryPoint) -> str:
     return f"{point.dist.name} {point.dist.version}" if point.dist else "unknown"
 
 
-def _load(point: EntryPoint, registry: Registry, snapshots: Snapshots | None) -> tuple[Record, Registration | None]:
+def _load(
+    point: EntryPoint, registry: Registry, snapshots: Snapshots | None, *, imports: bool
+) -> tuple[Record, Registration | None]:
     begin = perf_counter()
     try:
         distribution = _distribution(point)
         registration = snapshots.read(distribution) if snapshots else None
         status = "from snapshot" if registration else "loaded"
+        if registration is None and not imports:
+            return Record(point.name, _label(point), "no snapshot", perf_counter() - begin), None
         if registration is None:
             registration = _registered(point, distribution)
             if snapshots:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("engine", "nodes", "plugins", "api", "cli", "training")
+FOLDERS = ("engine", "nodes", "plugins", "api", "web", "cli", "training")
 
 
 def run(*command: str, **options) -> subprocess.CompletedProcess[str]:
@@ -29,7 +29,7 @@ def test_a_new_folder_cannot_escape_the_contracts():
     assert {path.parent.name for path in ROOT.glob("*/py.typed")} == set(FOLDERS)
 
 
-@pytest.mark.parametrize("name", [*FOLDERS, "web", "workflows"])
+@pytest.mark.parametrize("name", [*FOLDERS, "workflows"])
 def test_short_import_names_are_banned(name):
     ruff = ["-m", "ruff", "check", "--no-cache", "--stdin-filename", "engine/probe.py", "-"]
 
@@ -45,8 +45,18 @@ def test_modules_stay_small(path):
     assert len((ROOT / path).read_text(encoding="utf-8").splitlines()) <= 400
 
 
+def test_the_server_and_its_worker_import_without_torch():
+    modules = [f"latentloom.web.{path.stem}" for path in (ROOT / "web").glob("*.py") if path.stem != "__init__"]
+    banned = "{'torch', 'diffusers', 'transformers', 'rich', 'PIL', 'latentloom.nodes'}"
+
+    script = f"import sys, latentloom.api.worker, {', '.join(sorted(modules))}; print({banned} & sys.modules.keys())"
+
+    assert run("-c", script).stdout == "set()\n"
+
+
 def test_the_engine_and_the_doors_import_without_torch():
-    engine = [f"latentloom.engine.{path.stem}" for path in (ROOT / "engine").glob("*.py") if path.stem != "__init__"]
+    files = [path.relative_to(ROOT).with_suffix("") for path in (ROOT / "engine").rglob("*.py")]
+    engine = ["latentloom." + ".".join(path.parts) for path in files if path.stem != "__init__"]
     modules = [*sorted(engine), "latentloom.plugins.discovery", "latentloom.api"]
     banned = "{'torch', 'diffusers', 'transformers', 'aiohttp', 'rich', 'latentloom.nodes'}"
 

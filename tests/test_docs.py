@@ -163,7 +163,7 @@ def test_links_resolve(page):
 
 
 def codes() -> set[str]:
-    files = [p for folder in ("engine", "plugins", "api", "nodes", "cli") for p in (ROOT / folder).rglob("*.py")]
+    files = [p for folder in ("engine", "plugins", "api", "web", "nodes", "cli") for p in (ROOT / folder).rglob("*.py")]
     trees = [ast.parse(path.read_text(encoding="utf-8")) for path in files if "examples" not in path.parts]
     return {code for tree in trees for node in ast.walk(tree) for code in _codes(node)}
 

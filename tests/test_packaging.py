@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("engine", "nodes", "plugins", "api", "cli", "training", "workflows")
+FOLDERS = ("engine", "nodes", "plugins", "api", "web", "cli", "training", "workflows")
 
 
 def build(kind: str, folder: Path) -> Path:
@@ -90,6 +90,7 @@ REAL = [
     ("nodes", "__init__.py"),
     ("plugins", "examples/vignette/pyproject.toml"),
     ("api", "session.py"),
+    ("web", "app.py"),
     ("cli", "main.py"),
     ("training", "unet.py"),
     ("workflows", "txt2img.json"),

@@ -250,7 +250,7 @@ def test_a_lazy_node_is_explained_by_what_it_asked_for(session: Session) -> None
 
 
 def test_every_failpoint_is_in_the_code_once() -> None:
-    code = "\n".join(path.read_text() for path in Path(failpoints.__file__).parent.glob("*.py"))
+    code = "\n".join(path.read_text() for path in Path(failpoints.__file__).parent.rglob("*.py"))
     assert sorted(re.findall(r'\bfailpoint\("([a-z.]+)"\)', code)) == sorted(failpoints.POINTS)
 
 

@@ -1,0 +1,287 @@
+"""The worker program: one copy per device runs jobs, and copies without a device answer what needs plugin code."""
+
+import contextlib
+import os
+import queue
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from latentloom.api.answers import Answers
+from latentloom.api.link import Link, problem_of
+from latentloom.api.session import Session
+from latentloom.engine.engine import Job
+from latentloom.engine.errors import LoomError
+from latentloom.engine.events import Event, FileSaved, NodePreview, NodeProgress, RunFinished, RunStarted
+from latentloom.engine.jobs.effects import Effect
+from latentloom.engine.jobs.frames import Frame
+from latentloom.engine.jobs.saving import JournalledSaver
+from latentloom.engine.memory import resident_bytes
+from latentloom.engine.outcome import Outcome
+from latentloom.engine.reading import read
+from latentloom.engine.record import Making
+from latentloom.engine.settings import Settings
+from latentloom.engine.spec import FILE_KINDS
+from latentloom.engine.values import Image
+from latentloom.engine.workflow import EXACT_INTEGER
+
+HEARTBEAT_SECONDS = 5.0
+PROGRESS_SECONDS = 0.05
+FAREWELL_SECONDS = 10.0  # how long the node under way may take to notice that the server is gone
+PREVIEW_PIXELS = 512
+MAX_WARNINGS = 1000
+
+
+def main(argv: list[str]) -> None:
+    """Serve the socket whose file descriptor is the one argument, until it closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches the whole group; the server decides
+    link = Link(socket.socket(fileno=int(argv[0])))
+    worker = Worker(link)
+    threading.Thread(target=link.listen, args=(worker.hear,), name="latentloom-link", daemon=True).start()
+    threading.Thread(target=worker.watch, name="latentloom-heartbeat", daemon=True).start()
+    worker.work()
+    sys.stdout.flush()
+    os._exit(0)  # threads of plugins must not keep a worker alive
+
+
+class Worker:
+    """Runs one job after another."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._jobs: queue.SimpleQueue[Mapping[str, Any] | None] = queue.SimpleQueue()
+        self._asks: queue.SimpleQueue[Mapping[str, Any]] = queue.SimpleQueue()
+        self._token = 0
+        self._cancelled = threading.Event()
+        self._started: queue.SimpleQueue[Mapping[str, Any]] = queue.SimpleQueue()
+
+    # What the socket's thread does
+
+    def hear(self, frame: Frame) -> None:
+        """Take in what the server says."""
+        message = frame.message
+        if frame.kind == "start":
+            self._started.put(message)
+        elif frame.kind == "job":  # a cancel may come before the main thread has looked at it
+            self._token = message["token"]
+            self._cancelled.clear()
+            self._jobs.put(message)
+        elif frame.kind == "ask":
+            self._asks.put(message)
+        elif frame.kind == "cancel" and message["token"] == self._token:
+            self._cancelled.set()
+        elif frame.kind == "stop":
+            self._cancelled.set()
+            self._jobs.put(None)
+
+    def watch(self) -> None:
+        """Send heartbeats; when the server is gone, stop at the next step or, if a node does not hear, at once."""
+        while not self._link.closed.wait(HEARTBEAT_SECONDS):
+            self._link.send("heartbeat", memory=resident_bytes())
+        self._cancelled.set()
+        self._jobs.put(None)
+        time.sleep(FAREWELL_SECONDS)
+        os._exit(1)
+
+    # What the main thread does
+
+    def work(self) -> None:
+        """Open a session, then run jobs until there is nothing more to come."""
+        start = self._started.get()
+        settings = Settings.model_validate(start["settings"])
+        with Session(settings) as session:
+            threading.Thread(target=self._answer, args=(session,), name="latentloom-answers", daemon=True).start()
+            failed = [asdict(record) for record in session.plugins if record.status == "failed"]
+            self._link.send("hello", pid=os.getpid(), environment=_environment(session), failed=failed)
+            self._link.send("claim")
+            while (job := self._jobs.get()) is not None:
+                self._run(session, job)
+
+    def _answer(self, session: Session) -> None:
+        answers = Answers(session, lambda event: self._link.send("event", token=0, event=event))
+        while True:
+            ask = self._asks.get()
+            try:
+                value = {"value": answers(ask["what"], ask["arguments"])}
+            except Exception as error:
+                value = {"problem": problem_of(error), "problems": _problems(error)}
+            self._link.send("answer", to=ask["number"], **value)
+
+    def _run(self, session: Session, message: Mapping[str, Any]) -> None:
+        try:
+            job = session.prepare(read(message["document"]), outputs=message["outputs"])
+            attempt = Attempt(self._link, session, job, message)
+            outcome = attempt.run(self._cancelled)
+            state, result, problems = outcome.status, attempt.result(outcome), _problems(outcome.error)
+        except LoomError as error:
+            state, result, problems = "failed", {}, _problems(error)
+        self._link.send("finished", token=self._token, state=state, result=result, problems=problems)
+        self._link.send("claim")
+
+
+class Attempt:
+    """One try at a job."""
+
+    def __init__(self, link: Link, session: Session, job: Job, message: Mapping[str, Any]) -> None:
+        self._link = link
+        self._session = session
+        self._job = job
+        self._id, self._token, self._previews = message["id"], message["token"], message["previews"]
+        self._making = Making(job.checked, session.engine.environment)
+        self._saver = JournalledSaver(session.settings.output, _Ledger(link, self._token), self._about)
+        self._hear = _Throttle(self._send)
+
+    def run(self, cancelled: threading.Event) -> Outcome:
+        """Run the job to its end."""
+        outcome = self._session.run_job(
+            self._job,
+            listen=self._hear,
+            cancelled=cancelled,
+            previews=self._previews,
+            resume=self._id,
+            saver=self._saver,
+        )
+        if outcome.error is None:
+            self._save_outputs(outcome)
+        return outcome
+
+    def result(self, outcome: Outcome) -> dict[str, Any]:
+        """What JSON can hold of an outcome."""
+        outputs = {name: exact(value) for name, value in outcome.outputs.items() if _plain(value)}
+        nodes = {
+            id: {"type": node.type, "status": node.status, "seconds": round(node.seconds, 4)}
+            for id, node in outcome.nodes.items()
+        }
+        return {"outputs": outputs, "nodes": nodes, "seconds": round(outcome.seconds, 4)}
+
+    def _save_outputs(self, outcome: Outcome) -> None:
+        """Pictures among the named outputs that no sink saved are saved too: a client cannot see them otherwise."""
+        from latentloom.engine.pictures import encode_png
+
+        for name, edge in self._job.checked.outputs.items():
+            value = outcome.outputs.get(name)
+            if isinstance(value, Image) and self._job.checked.steps[edge.node].spec.purity != "sink":
+                for pixels in value.numpy():
+                    fields = {
+                        "node": edge.node,
+                        "output": name,
+                        "name": self._job.workflow.name or "picture",
+                        "seed": 0,
+                    }
+                    self._saver.save(encode_png(pixels), "{name}-{output}", ".png", fields)
+
+    def _send(self, event: Event) -> None:
+        if isinstance(event, NodePreview):
+            data = _jpeg(event.image)
+            self._link.send("preview", data, token=self._token, node=event.node, step=event.step)
+        elif not isinstance(event, RunFinished):  # the report says the same, and more
+            record = event.record()
+            del record["number"]
+            if isinstance(event, FileSaved):
+                record["path"] = Path(event.path).relative_to(self._session.settings.output.resolve()).as_posix()
+            if isinstance(event, RunStarted):
+                record["run"] = self._id
+            self._link.send("event", token=self._token, event=record)
+
+    def _about(self, node: str) -> dict[str, Any]:
+        """What people may look for a file by: the texts and models upstream of its node."""
+        steps = [step for step in self._making.upstream(node.partition("/")[0]) if step.spec.purity != "sink"]
+        ports = [(port, step.literals.get(port.name)) for step in steps for port in step.spec.inputs]
+        texts = [value for port, value in ports if port.kind == "STRING" and isinstance(value, str) and value]
+        models = [value for port, value in ports if port.kind in FILE_KINDS and port.kind != "FILE" and value]
+        return {"texts": "\n".join(dict.fromkeys(texts)), "models": list(dict.fromkeys(models))}
+
+
+class _Ledger:
+    """The server's effect journal, over the socket."""
+
+    def __init__(self, link: Link, token: int) -> None:
+        self._link = link
+        self._token = token
+
+    def find(self, node: str, item: int) -> Effect | None:
+        found = self._link.call("find", token=self._token, arguments=[node, item])
+        return None if found is None else Effect(*found)
+
+    def intend(self, node: str, item: int, path: str, sha256: str) -> None:
+        self._link.call("intend", token=self._token, arguments=[node, item, path, sha256])
+
+    def begin(self, node: str) -> None:
+        self._link.call("begin", token=self._token, arguments=[node])
+
+    def done(self, node: str, item: int, about: Mapping[str, Any]) -> None:
+        self._link.call("done", token=self._token, arguments=[node, item, dict(about)])
+
+
+class _Throttle:
+    """Lets through what a socket can carry: a node's progress 20 times a second, and its last step."""
+
+    def __init__(self, send: Callable[[Event], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._send = send
+        self._clock = clock
+        self._next: dict[str, float] = {}
+        self._warnings = 0
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, NodeProgress) and event.step < event.total:
+            now = self._clock()
+            if now < self._next.get(event.node, 0.0):
+                return
+            self._next[event.node] = now + PROGRESS_SECONDS
+        if event.name == "node_warning":
+            self._warnings += 1
+            if self._warnings > MAX_WARNINGS:
+                return
+        self._send(event)
+
+
+def exact(value: Any) -> Any:
+    """A literal that every JSON reader takes in exactly: integers over 2^53-1 become text, as in documents."""
+    if isinstance(value, list):
+        return [exact(item) for item in value]
+    if isinstance(value, dict):
+        return {name: exact(item) for name, item in value.items()}
+    if type(value) is int and abs(value) > EXACT_INTEGER:
+        return str(value)
+    return value
+
+
+def _plain(value: Any) -> bool:
+    items = value if isinstance(value, list) else [value]
+    return all(item is None or isinstance(item, bool | int | float | str | dict) for item in items)
+
+
+def _problems(error: Exception | None) -> list[dict[str, str]]:
+    if error is None:
+        return []
+    return [problem.record() for problem in error.problems] if isinstance(error, LoomError) else [problem_of(error)]
+
+
+def _environment(session: Session) -> dict[str, str]:
+    with contextlib.suppress(LoomError):
+        return session.engine.environment.record()
+    return {}
+
+
+def _jpeg(image: Any) -> bytes:
+    import io
+
+    from PIL import Image as Pil
+
+    from latentloom.engine.pictures import to_bytes
+
+    picture = Pil.fromarray(to_bytes(image.numpy()[0])).convert("RGB")
+    picture.thumbnail((PREVIEW_PIXELS, PREVIEW_PIXELS))
+    out = io.BytesIO()
+    picture.save(out, "JPEG", quality=80)
+    return out.getvalue()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,110 @@
+"""`loom submit`, `status`, `watch`, `cancel`: a server's jobs from the command line."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from latentloom.api.client import Client
+from latentloom.api.library import load_workflow
+from latentloom.api.wire import Job
+from latentloom.cli.faults import CANCELLED, FAILED, plain, print_json, show
+from latentloom.cli.inputs import Asked, assign, bind, port_of
+from latentloom.cli.opening import opened
+from latentloom.cli.progress import Meter, display
+from latentloom.cli.table import print_lines, print_table
+from latentloom.engine.errors import Problem, WorkflowError
+from latentloom.engine.events import event_of
+from latentloom.engine.workflow import Workflow
+
+EXIT = {"done": 0, "failed": FAILED, "cancelled": CANCELLED}
+SHOWN = 20
+
+
+def submit(
+    client: Client, asked: Asked, *, priority: int, tags: Sequence[str], watching: bool, out: Path | None, json: bool
+) -> int:
+    """Queue a workflow; print the job's id, or follow it to its end. Raises ServerError with every problem."""
+    workflow, inputs = _order(asked)
+    job = client.submit(workflow, outputs=asked.outputs, priority=priority, tags=tags, **inputs)
+    if watching or out is not None:
+        return watch(client, job.id, out=out, json=json)
+    if json:
+        print_json(job.model_dump())
+    else:
+        print_lines([job.id])
+    return 0
+
+
+def _order(asked: Asked) -> tuple[Workflow, dict[str, Any]]:
+    """The workflow and its named inputs; a picture that is a file here is to be uploaded."""
+    workflow = load_workflow(asked.name)
+    with opened() as session:
+        registry = session.engine.registry
+    inputs = bind(workflow, registry, asked.given)
+    for named in workflow.inputs:
+        port, value = port_of(workflow, registry, named), inputs.get(named.name)
+        if port is not None and port.kind == "FILE" and isinstance(value, str) and Path(value).is_file():
+            inputs[named.name] = Path(value)
+    return workflow.with_values(assign(workflow, registry, asked.assigned)), inputs
+
+
+def watch(client: Client, id: str, *, out: Path | None, json: bool) -> int:
+    """Show a job's progress to its end; Ctrl-C stops watching and leaves the job alone."""
+    meter = Meter()
+    with display(meter, json=json) as shown:
+        for record in client.stream(id, live=True):
+            event = event_of(record)
+            if event is not None:
+                meter(event)
+                shown(event)
+    job = client.job(id)
+    files = [str(path) for path in client.download(job, out)] if out is not None else []
+    _tell(job, files, json=json)
+    return EXIT[job.state]
+
+
+def _tell(job: Job, files: list[str], *, json: bool) -> None:
+    if json:
+        print_json({**job.model_dump(), "downloaded": files})
+        return
+    lines = files or [f"{file.path}  {file.width}x{file.height}" for file in job.files or ()]
+    lines += [f"{name}: {value}" for name, value in job.result.get("outputs", {}).items()]
+    seconds = (job.finished or 0) - (job.started or job.created)
+    print_lines([plain(line) for line in (*lines, f"{job.state} in {seconds:.3g} s")])
+    if job.problems:
+        show([Problem(**problem.model_dump()) for problem in job.problems], job.state, as_json=False)
+
+
+def status(client: Client, id: str | None, *, json: bool) -> int:
+    """Show one job, or the queue and the newest jobs. Raises ServerError."""
+    if id is not None:
+        job = client.job(id)
+        if json:
+            print_json(job.model_dump())
+        else:
+            print_table(("job", "state", "workflow", "tags"), [_row(job)])
+        return 0
+    queue, page = client.request("GET", "queue"), client.request("GET", f"jobs?limit={SHOWN}")
+    if json:
+        print_json({"queue": queue, "jobs": page["jobs"]})
+        return 0
+    counts = ", ".join(f"{count} {state}" for state, count in queue["counts"].items()) or "no jobs"
+    print_lines([f"{counts}{'; paused' if queue['paused'] else ''}", ""])
+    print_table(("job", "state", "workflow", "tags"), [_row(Job.model_validate(job)) for job in page["jobs"]])
+    return 0
+
+
+def _row(job: Job) -> tuple[str, str, str, str]:
+    return job.id, job.state, plain(job.name), plain(", ".join(job.tags))
+
+
+def cancel(client: Client, id: str | None, *, all: bool) -> int:
+    """Cancel one job, or all that wait or run. Raises ServerError."""
+    if all:
+        found = client.request("POST", "queue/cancel")["cancelled"]
+        print_lines([f"{len(found)} job{'s' * (len(found) != 1)} cancelled"])
+        return 0
+    if id is None:
+        raise WorkflowError([Problem(code="usage", message="name a job, or give --all")])
+    print_lines([f"{id}: {client.cancel(id).state}"])
+    return 0

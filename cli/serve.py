@@ -1,0 +1,48 @@
+"""`loom serve`: the server, until Ctrl-C."""
+
+import asyncio
+import logging
+import sys
+
+from latentloom.cli.faults import say
+from latentloom.engine.environment import probe
+from latentloom.engine.settings import load_settings
+from latentloom.web.guard import is_loopback
+from latentloom.web.server import serve as serve_until_stopped
+
+
+def serve(
+    *,
+    host: str | None,
+    port: int | None,
+    devices: list[str] | None,
+    cpu_workers: int | None,
+    allow_hosts: list[str] | None,
+) -> int:
+    """Run to the end. Raises SettingsError, DatabaseError."""
+    flags = {"host": host, "port": port, "cpu_workers": cpu_workers, "allow_hosts": allow_hosts or None}
+    settings = load_settings(flags)
+    wanted = devices or [settings.device]
+    named = list(dict.fromkeys(probe(settings.model_copy(update={"device": device})).device for device in wanted))
+    _log_to_stderr()
+    if not is_loopback(settings.host):
+        say("warning: the connection is not encrypted: put a proxy with TLS in front (docs/deploy.md)")
+
+    def tell(address: str, once: str) -> None:
+        sys.stdout.write(f"Latentloom is at {address}\n")
+        if settings.tokens:
+            sys.stdout.write(f"Open this once, in a browser: {once}\n")
+        sys.stdout.flush()
+
+    asyncio.run(serve_until_stopped(settings, named, tell))
+    return 0
+
+
+def _log_to_stderr() -> None:
+    """One line per fact, with `name=value` pairs to search by."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    root = logging.getLogger("latentloom")
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    root.propagate = False

@@ -1,0 +1,156 @@
+"""The queue's database: one SQLite file that one server has open, its schema, and its transactions."""
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from latentloom.engine.failpoints import failpoint
+from latentloom.engine.jobs.faults import DatabaseError
+
+VERSION = 1
+_SCHEMA = """
+CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE jobs (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT,
+  id TEXT NOT NULL UNIQUE,
+  state TEXT NOT NULL,
+  priority INTEGER NOT NULL,
+  position REAL NOT NULL,
+  owner TEXT NOT NULL,
+  name TEXT NOT NULL,
+  document TEXT NOT NULL,
+  outputs TEXT,
+  tags TEXT NOT NULL,
+  idempotency_key TEXT,
+  request TEXT NOT NULL,
+  device INTEGER NOT NULL,
+  retry_of TEXT,
+  webhook TEXT,
+  webhook_due REAL,
+  webhook_tries INTEGER NOT NULL DEFAULT 0,
+  created REAL NOT NULL,
+  started REAL,
+  finished REAL,
+  attempt INTEGER NOT NULL DEFAULT 0,
+  deaths INTEGER NOT NULL DEFAULT 0,
+  ends INTEGER NOT NULL DEFAULT 0,
+  result TEXT NOT NULL DEFAULT '{}',
+  problems TEXT NOT NULL DEFAULT '[]'
+);
+CREATE INDEX jobs_by_place ON jobs (state, priority DESC, position);
+CREATE INDEX jobs_by_owner ON jobs (owner, state);
+CREATE INDEX jobs_by_webhook ON jobs (webhook_due) WHERE webhook_due IS NOT NULL;
+CREATE UNIQUE INDEX jobs_by_key ON jobs (owner, idempotency_key) WHERE idempotency_key IS NOT NULL;
+CREATE TABLE attempts (token INTEGER PRIMARY KEY AUTOINCREMENT, job TEXT NOT NULL, worker TEXT NOT NULL);
+CREATE INDEX attempts_by_job ON attempts (job);
+CREATE TABLE events (number INTEGER PRIMARY KEY AUTOINCREMENT, job TEXT NOT NULL, record TEXT NOT NULL);
+CREATE INDEX events_by_job ON events (job, number);
+CREATE TABLE effects (
+  job TEXT NOT NULL, node TEXT NOT NULL, item INTEGER NOT NULL,
+  state TEXT NOT NULL, path TEXT NOT NULL, sha256 TEXT NOT NULL,
+  PRIMARY KEY (job, node, item)
+) WITHOUT ROWID;
+CREATE TABLE outputs (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  sha256 TEXT NOT NULL, path TEXT NOT NULL, job TEXT NOT NULL, node TEXT NOT NULL, item INTEGER NOT NULL,
+  workflow TEXT NOT NULL, media TEXT NOT NULL, bytes INTEGER NOT NULL, width INTEGER, height INTEGER,
+  created REAL NOT NULL, texts TEXT NOT NULL, models TEXT NOT NULL, seed TEXT, tags TEXT NOT NULL,
+  UNIQUE (job, node, item)
+);
+CREATE INDEX outputs_by_hash ON outputs (sha256);
+CREATE TABLE workflows (
+  name TEXT NOT NULL, version INTEGER NOT NULL, document TEXT, saved REAL NOT NULL, PRIMARY KEY (name, version)
+) WITHOUT ROWID;
+CREATE TABLE drafts (id TEXT PRIMARY KEY, revision INTEGER NOT NULL, document TEXT NOT NULL, saved REAL NOT NULL)
+  WITHOUT ROWID;
+"""
+_STEPS: dict[int, str] = {}  # what brings a database of that version to the next one
+
+
+def connect(path: Path, *, readonly: bool = False) -> sqlite3.Connection:
+    """A connection whose transactions are begun by hand. Raises DatabaseError for a newer schema."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+    connection.row_factory = sqlite3.Row
+    if readonly:
+        connection.execute("PRAGMA query_only = ON")
+        return connection
+    path.chmod(0o600)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA wal_autocheckpoint = 2000")
+    _bring_up(connection, path)
+    return connection
+
+
+def _bring_up(connection: sqlite3.Connection, path: Path) -> None:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > VERSION:
+        raise DatabaseError(
+            f"the queue at {path} was written by a newer Latentloom",
+            expected=f"schema {VERSION} or older",
+            got=f"schema {version}",
+            hint="update Latentloom, or choose another data folder",
+        )
+    with transaction(connection, durable=True):
+        if version == 0:
+            _script(connection, _SCHEMA)
+        for step in range(max(version, 1), VERSION):
+            _script(connection, _STEPS[step])
+        connection.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _script(connection: sqlite3.Connection, text: str) -> None:
+    """Like executescript, which would commit first."""
+    for statement in text.split(";"):
+        if statement.strip():
+            connection.execute(statement)
+
+
+@contextlib.contextmanager
+def transaction(connection: sqlite3.Connection, *, durable: bool) -> Iterator[None]:
+    """All or nothing; with `durable` it has reached the disk when the block ends, even if the power fails then."""
+    connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        failpoint("queue.written")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    failpoint("queue.committed")
+
+
+class Lock:
+    """A data folder belongs to one server at a time, for as long as this object is open."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises DatabaseError when another server has the folder."""
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._path = folder / "server.lock"
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            _lock(self._file)
+        except OSError:
+            os.close(self._file)
+            raise DatabaseError(
+                f"another server has the data folder {folder}", hint="stop it, or give this one its own LATENTLOOM_HOME"
+            ) from None
+
+    def close(self) -> None:
+        """Give the folder back."""
+        os.close(self._file)
+
+
+def _lock(file: int) -> None:
+    if os.name == "nt":
+        import msvcrt
+
+        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,0 +1,81 @@
+"""The effect journal: what a job's sinks mean to save and have saved, so that a resumed job saves each file once."""
+
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from latentloom.engine.failpoints import failpoint
+from latentloom.engine.jobs.faults import EffectUnknown
+
+BODY = -1  # the item that stands for the whole body of a sink which saves nothing through its context
+
+
+class Effect(NamedTuple):
+    """The item-th file of a node: meant ("intent") or saved ("done"). `path` is below the output folder."""
+
+    state: str
+    path: str
+    sha256: str
+
+
+class Effects:
+    """The effects of all jobs, and the saved files that people search. Runs inside its caller's transactions."""
+
+    def __init__(self, connection: sqlite3.Connection, clock: Callable[[], float] = time.time) -> None:
+        self._connection = connection
+        self._clock = clock
+
+    def find(self, job: str, node: str, item: int) -> Effect | None:
+        """What is known of an effect."""
+        row = self._connection.execute(
+            "SELECT state, path, sha256 FROM effects WHERE job = ? AND node = ? AND item = ?", (job, node, item)
+        ).fetchone()
+        return None if row is None else Effect(*row)
+
+    def intend(self, job: str, node: str, item: int, path: str, sha256: str) -> None:
+        """A file is about to appear under that path. Replaces an intent that came to nothing."""
+        self._connection.execute(
+            "INSERT OR REPLACE INTO effects VALUES (?, ?, ?, 'intent', ?, ?)", (job, node, item, path, sha256)
+        )
+        failpoint("effect.intended")
+
+    def begin(self, job: str, node: str) -> None:
+        """The body of a sink begins whose effects nobody sees. Raises EffectUnknown if it began before."""
+        if self.find(job, node, BODY) is not None:
+            raise EffectUnknown(
+                "the worker died while or after this node ran, and it may have had its effect",
+                node=node,
+                hint="look whether it had; retry the job to run it again",
+            )
+        self.intend(job, node, BODY, "", "")
+
+    def done(self, job: str, node: str, item: int, about: Mapping[str, Any]) -> None:
+        """The file is complete under its path: it is an output from now on."""
+        effect = self.find(job, node, item)
+        assert effect is not None, "an effect is meant before it is done"
+        self._connection.execute(
+            "UPDATE effects SET state = 'done' WHERE job = ? AND node = ? AND item = ?", (job, node, item)
+        )
+        self._connection.execute(
+            "INSERT OR IGNORE INTO outputs (sha256, path, job, node, item, workflow, media, bytes, width, height,"
+            " created, texts, models, seed, tags) SELECT ?, ?, id, ?, ?, name, ?, ?, ?, ?, ?, ?, ?, ?, tags"
+            " FROM jobs WHERE id = ?",
+            (
+                effect.sha256,
+                effect.path,
+                node,
+                item,
+                about["media"],
+                about["bytes"],
+                about["width"],
+                about["height"],
+                self._clock(),
+                about["texts"],
+                json.dumps(about["models"], ensure_ascii=False),
+                about["seed"],
+                job,
+            ),
+        )
+        failpoint("effect.done")

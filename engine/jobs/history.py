@@ -1,0 +1,56 @@
+"""Events: facts about jobs under one global number, stored, so that everyone reads the same and nobody misses one."""
+
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+
+class Stored(NamedTuple):
+    """An event with its number; `text` is its JSON, the same over every transport."""
+
+    number: int
+    job: str
+    text: str
+
+
+class History:
+    """The event log. Runs inside the transactions of its caller."""
+
+    def __init__(self, connection: sqlite3.Connection, clock: Callable[[], float] = time.time) -> None:
+        self._connection = connection
+        self._clock = clock
+        self.fresh: list[Stored] = []  # appended since the last `take`
+
+    def append(self, job: str, record: Mapping[str, Any]) -> int:
+        """Store an event of a job ("" for the server itself); its number."""
+        data = {"job": job, "time": round(self._clock(), 3), **record}
+        text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        made = self._connection.execute("INSERT INTO events (job, record) VALUES (?, ?)", (job, text))
+        number = int(made.lastrowid or 0)
+        self.fresh.append(Stored(number, job, _numbered(number, text)))
+        return number
+
+    def take(self) -> list[Stored]:
+        """What was appended since the last call."""
+        found, self.fresh = self.fresh, []
+        return found
+
+    def last(self) -> int:
+        """The newest number, 0 before the first."""
+        found = self._connection.execute("SELECT max(number) FROM events").fetchone()[0]
+        return int(found or 0)
+
+    def after(self, number: int, job: str | None = None, limit: int = 1000) -> list[Stored]:
+        """The events after a number, oldest first, of one job or of all."""
+        where, values = ("job = ? AND ", (job,)) if job is not None else ("", ())
+        rows = self._connection.execute(
+            f"SELECT number, job, record FROM events WHERE {where}number > ? ORDER BY number LIMIT ?",
+            (*values, number, limit),
+        )
+        return [Stored(row[0], row[1], _numbered(row[0], row[2])) for row in rows]
+
+
+def _numbered(number: int, text: str) -> str:
+    return f'{{"number":{number},{text[1:]}'

@@ -1,0 +1,104 @@
+"""Saved files as people look for them: by text, model, seed, tag, workflow or job; the newest first."""
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+
+class Output(NamedTuple):
+    """One saved file. `path` is below the output folder."""
+
+    id: int
+    sha256: str
+    path: str
+    job: str
+    node: str
+    item: int
+    workflow: str
+    media: str
+    bytes: int
+    width: int | None
+    height: int | None
+    created: float
+    texts: str
+    models: tuple[str, ...]
+    seed: str | None
+    tags: tuple[str, ...]
+
+
+class Outputs:
+    """The saved files of all jobs. Runs inside its caller's transactions."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def search(
+        self,
+        *,
+        text: str | None = None,
+        model: str | None = None,
+        seed: str | None = None,
+        tag: str | None = None,
+        workflow: str | None = None,
+        job: str | None = None,
+        before: int | None = None,
+        limit: int = 50,
+    ) -> list[Output]:
+        """What fits every condition; each word of `text` must be in the prompts. `before` continues after an id."""
+        wheres, values = ["1"], list[Any]()
+        for word in (text or "").split():
+            wheres.append("texts LIKE ? ESCAPE '\\'")
+            values.append(f"%{_escaped(word)}%")
+        if model is not None:
+            wheres.append("models LIKE ? ESCAPE '\\'")
+            values.append(f"%{_escaped(model)}%")
+        if tag is not None:
+            wheres.append("EXISTS (SELECT 1 FROM json_each(tags) WHERE value = ?)")
+            values.append(tag)
+        for column, wanted in (("seed", seed), ("workflow", workflow), ("job", job)):
+            if wanted is not None:
+                wheres.append(f"{column} = ?")
+                values.append(wanted)
+        if before is not None:
+            wheres.append("id < ?")
+            values.append(before)
+        return self._rows(f"{' AND '.join(wheres)} ORDER BY id DESC LIMIT ?", (*values, limit))
+
+    def by_hash(self, sha256: str) -> Output | None:
+        """The newest saved file with that content."""
+        found = self._rows("sha256 = ? ORDER BY id DESC LIMIT 1", (sha256,))
+        return found[0] if found else None
+
+    def of_job(self, job: str) -> list[Output]:
+        """A job's files in the order in which they were saved."""
+        return self._rows("job = ? ORDER BY id", (job,))
+
+    def forget(self, ids: Sequence[int]) -> None:
+        """Remove rows; the files are the caller's."""
+        self._connection.executemany("DELETE FROM outputs WHERE id = ?", ((id,) for id in ids))
+
+    def all_of_hash(self, sha256: str) -> list[Output]:
+        """Every saved file with that content."""
+        return self._rows("sha256 = ? ORDER BY id", (sha256,))
+
+    def total_bytes(self) -> int:
+        """Bytes of all saved files that are known."""
+        return int(self._connection.execute("SELECT coalesce(sum(bytes), 0) FROM outputs").fetchone()[0])
+
+    def oldest(self, limit: int) -> list[Output]:
+        """The files that were saved longest ago."""
+        return self._rows("1 ORDER BY id LIMIT ?", (limit,))
+
+    def _rows(self, rest: str, values: Sequence[Any]) -> list[Output]:
+        rows = self._connection.execute(f"SELECT {', '.join(Output._fields)} FROM outputs WHERE {rest}", values)
+        return [_output(row) for row in rows]
+
+
+def _output(row: sqlite3.Row) -> Output:
+    data = dict(row)
+    return Output(**{**data, "models": tuple(json.loads(data["models"])), "tags": tuple(json.loads(data["tags"]))})
+
+
+def _escaped(word: str) -> str:
+    return word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

@@ -1,0 +1,86 @@
+"""A job's files on the worker's side: each is journalled before and after it gets its name."""
+
+import hashlib
+import itertools
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from latentloom.engine.catalog import safe_join
+from latentloom.engine.failpoints import failpoint
+from latentloom.engine.jobs.effects import Effect
+from latentloom.engine.save import Naming, not_saved, rename_to_free, written_aside
+
+About = Callable[[str], Mapping[str, Any]]
+
+
+class Ledger(Protocol):
+    """The effect journal as a worker sees it: each call returns once the journal has reached the disk."""
+
+    def find(self, node: str, item: int) -> Effect | None:
+        """What an earlier attempt meant or did."""
+
+    def intend(self, node: str, item: int, path: str, sha256: str) -> None:
+        """See `Effects.intend`."""
+
+    def begin(self, node: str) -> None:
+        """See `Effects.begin`."""
+
+    def done(self, node: str, item: int, about: Mapping[str, Any]) -> None:
+        """See `Effects.done`."""
+
+
+class JournalledSaver:
+    """Saves files below a folder, each file of a job once, however many attempts the job needs."""
+
+    def __init__(self, folder: Path, ledger: Ledger, about: About) -> None:
+        """`about(node)` tells what people may search a node's files by."""
+        self._folder = folder
+        self._ledger = ledger
+        self._about = about
+        self._items: dict[str, Iterator[int]] = defaultdict(itertools.count)
+
+    def begin(self, node: str, *, saves: bool) -> None:
+        """A sink's body begins. One that cannot save through its context is never begun twice."""
+        if not saves:
+            self._ledger.begin(node)
+
+    def save(self, data: bytes, name_template: str, suffix: str, fields: Mapping[str, Any]) -> Path:
+        """The file's final path: its own new one, or that under which an earlier attempt saved it. Raises FileError."""
+        node = str(fields["node"])
+        item = next(self._items[node])
+        known = self._ledger.find(node, item)
+        about = {**_facts(data, suffix, fields), **self._about(node)}
+        if known is not None and (known.state == "done" or self._appeared(known)):
+            if known.state != "done":
+                self._ledger.done(node, item, about)
+            return safe_join(self._folder, known.path)
+        try:
+            return self._place(data, Naming(self._folder, name_template, suffix, fields), node, item, about)
+        except OSError as error:
+            raise not_saved(error, self._folder) from error
+
+    def _appeared(self, effect: Effect) -> bool:
+        """Whether the file of an intent got its name before the worker died: names are never used twice."""
+        path = safe_join(self._folder, effect.path)
+        return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == effect.sha256
+
+    def _place(self, data: bytes, naming: Naming, node: str, item: int, about: Mapping[str, Any]) -> Path:
+        sha256 = hashlib.sha256(data).hexdigest()
+        with written_aside(data, naming) as partial:
+            for path in naming.candidates():
+                self._ledger.intend(node, item, path.relative_to(self._folder.resolve()).as_posix(), sha256)
+                failpoint("effect.placing")
+                if rename_to_free(partial, path):
+                    failpoint("effect.placed")
+                    self._ledger.done(node, item, about)
+                    return path
+        raise AssertionError("there is always another name")
+
+
+def _facts(data: bytes, suffix: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    size = (int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")) if suffix == ".png" else None
+    media = {".png": "image/png", ".txt": "text/plain"}.get(suffix, "application/octet-stream")
+    width, height = size or (None, None)
+    return {"media": media, "bytes": len(data), "width": width, "height": height, "seed": str(fields["seed"])}

@@ -1,0 +1,82 @@
+"""The commands that speak to a server."""
+
+import json
+
+import pytest
+from serving import PLANT, Server, flow, use
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    made = Server(tmp_path_factory.mktemp("remote") / "home").until_ready()
+    yield made
+    made.kill()
+
+
+@pytest.fixture
+def call(loom, server, monkeypatch):
+    """`loom` with that server's address, and the plant plugin."""
+    monkeypatch.setenv("LATENTLOOM_SERVER", server.address)
+    monkeypatch.syspath_prepend(str(PLANT))
+    return loom
+
+
+@pytest.fixture
+def plant(tmp_path):
+    """A workflow file that saves a picture; its level is an input."""
+    document = flow("", s=use("SavePicture"))
+    document["inputs"] = [{"name": "level", "to": [{"node": "s", "input": "level"}]}]
+    path = tmp_path / "plant.json"
+    path.write_text(json.dumps(document))
+    return path
+
+
+def test_submit_prints_the_id_and_status_shows_it(call, plant, server):
+    code, out, _ = call("submit", plant, "--level", 0.125, "--tag", "blue")
+    job = out.strip()
+    server.wait(job)
+
+    assert (code, len(job)) == (0, 32)
+    _, table, _ = call("status", job)
+    assert table.splitlines()[1].split() == [job, "done", "test", "blue"]
+    assert job in call("status")[1]
+    assert json.loads(call("status", job, "--json")[1])["state"] == "done"
+
+
+def test_submit_watches_and_downloads(call, plant, tmp_path):
+    code, out, err = call("submit", plant, "--level", 0.25, "--out", tmp_path / "got")
+
+    assert code == 0
+    assert len(list((tmp_path / "got").glob("*.png"))) == 1
+    assert out.splitlines()[-1].startswith("done in ")
+    assert "s: plant/SavePicture" in err
+
+
+def test_watch_ends_as_the_job_ends(call, server):
+    bad = server.submit("n", n=use("Note", journal="/no/such/folder/x", tag="a"))
+
+    code, out, err = call("watch", bad)
+
+    assert (code, out.startswith("failed in ")) == (3, True)
+    assert "node_failed: node 'n':" in err
+
+
+def test_problems_are_told_as_by_run(call, plant):
+    code, _, err = call("submit", plant, "--level", "[1]")
+
+    assert (code, "wrong_type: node 's', input 'level'" in err) == (2, True)
+
+
+def test_cancel_one_and_all(call, server):
+    job = server.submit("s", s=use("Steps", steps=3000))
+
+    assert call("cancel", job)[1].startswith(f"{job}: cancel")
+    assert server.wait(job)["state"] == "cancelled"
+    assert call("cancel", "--all")[1] == "0 jobs cancelled\n"
+    assert call("cancel")[0] == 2
+
+
+def test_an_unknown_job_and_a_silent_server(call):
+    assert call("status", "nope")[2] == "unknown_job: there is no job 'nope'\n"
+    code, _, err = call("status", "--server", "http://127.0.0.1:9")
+    assert (code, err.startswith("server_unreachable: no server answers at http://127.0.0.1:9")) == (3, True)

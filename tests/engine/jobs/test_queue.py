@@ -1,0 +1,297 @@
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from queues import new_job, opened
+
+from latentloom.engine.jobs.database import VERSION, Lock, connect, transaction
+from latentloom.engine.jobs.effects import Effects
+from latentloom.engine.jobs.faults import DatabaseError, EffectUnknown, KeyReused, QueueFull, UnknownJob, WrongState
+from latentloom.engine.jobs.outputs import Outputs
+from latentloom.engine.jobs.queue import Limits
+from latentloom.engine.jobs.retention import Keep, prune_files, prune_jobs
+
+
+@pytest.fixture
+def made(tmp_path):
+    queue, history, connection = opened(tmp_path / "queue.db")
+    yield queue, history, connection
+    connection.close()
+
+
+def events(history):
+    return [json.loads(stored.text)["event"] for stored in history.after(0)]
+
+
+def test_a_job_from_submit_to_done(made):
+    queue, history, _ = made
+
+    queue.submit(new_job("a", name="picture"))
+    claim = queue.claim("w1", device=True)
+    queue.begin("a", claim.token)
+    done = queue.finish("a", claim.token, "done", {"outputs": {"n": 1}})
+
+    assert (done.state, done.result) == ("done", {"outputs": {"n": 1}})
+    assert events(history) == ["job_queued", "job_claimed", "job_running", "job_done"]
+
+
+def test_an_event_reads_the_same_whenever_it_is_read(made):
+    queue, history, _ = made
+    queue.submit(new_job("a", name="ü"))
+
+    assert history.take() == history.after(0)
+    assert history.after(0)[0].text == '{"number":1,"job":"a","time":1000.0,"event":"job_queued","name":"ü"}'
+
+
+def test_the_same_key_gives_the_same_job(made):
+    queue, *_ = made
+    queue.submit(new_job("a", idempotency_key="k", request="r"))
+
+    assert queue.submit(new_job("b", idempotency_key="k", request="r")).id == "a"
+    assert queue.submit(new_job("c", idempotency_key="k", request="r", owner="other")).id == "c"
+    with pytest.raises(KeyReused, match="that idempotency key stands for another request"):
+        queue.submit(new_job("d", idempotency_key="k", request="s"))
+
+
+def test_a_full_queue_takes_no_more(tmp_path):
+    queue, *_ = opened(tmp_path / "queue.db", Limits(queued=2, queued_per_owner=1))
+    queue.submit(new_job("a", owner="x"))
+
+    with pytest.raises(QueueFull, match="the share of 'x' is full"):
+        queue.submit(new_job("b", owner="x"))
+    queue.submit(new_job("b", owner="y"))
+    with pytest.raises(QueueFull, match="the queue is full"):
+        queue.submit(new_job("c", owner="z"))
+
+
+def test_two_deaths_fail_a_job_and_a_stop_does_not_count(made):
+    queue, *_ = made
+    queue.submit(new_job("poison"))
+    states = []
+    for counts in (True, False, True):
+        claim = queue.claim("w", device=True)
+        states.append(queue.release("poison", claim.token, "signal 11", counts=counts).state)
+
+    assert states == ["queued", "queued", "failed"]
+    assert queue.job("poison").problems == (
+        {"code": "worker_died", "message": "the worker died 2 times over this job; the last time: signal 11"},
+    )
+
+
+def test_twenty_ends_of_the_server_fail_a_job(made):
+    queue, *_ = made
+    queue.submit(new_job("a"))
+    for _ in range(19):
+        queue.claim("w", device=True)
+        queue.recover()
+    assert queue.job("a").state == "queued"
+    queue.claim("w", device=True)
+    queue.recover()
+
+    assert queue.job("a").problems[0]["code"] == "server_ended"
+
+
+def test_jobs_move_into_gaps_without_end(made):
+    queue, *_ = made
+    for id in "abc":
+        queue.submit(new_job(id))
+    for n in range(100):
+        queue.move("ac"[n % 2], before="b")
+
+    assert [job.id for job in queue.waiting()] == ["a", "c", "b"]
+    assert queue.move("b", to="front").id == queue.waiting()[0].id
+
+
+def test_what_is_not_there_or_over_cannot_be_changed(made):
+    queue, *_ = made
+    queue.submit(new_job("a"))
+    queue.cancel("a")
+
+    with pytest.raises(UnknownJob, match="there is no job 'b'"):
+        queue.cancel("b")
+    with pytest.raises(WrongState, match="the job cannot be moved: it is cancelled"):
+        queue.move("a", to="front")
+
+
+def test_cancel_all_spares_other_owners(made):
+    queue, *_ = made
+    queue.submit(new_job("a", owner="x"))
+    queue.submit(new_job("b", owner="y"))
+
+    assert queue.cancel_all("x") == ["a"]
+    assert queue.counts() == {"cancelled": 1, "queued": 1}
+
+
+def test_pages_go_back_in_time(made):
+    queue, *_ = made
+    for n in range(5):
+        queue.submit(new_job(str(n), tags=("even",) if n % 2 == 0 else ()))
+
+    assert [job.id for job in queue.page(limit=2)] == ["4", "3"]
+    assert [job.id for job in queue.page(limit=2, before="3")] == ["2", "1"]
+    assert [job.id for job in queue.page(tag="even")] == ["4", "2", "0"]
+
+
+def test_eight_who_claim_at_once_get_eight_jobs(tmp_path):
+    queue, _, connection = opened(tmp_path / "queue.db")
+    for n in range(40):
+        queue.submit(new_job(str(n)))
+    connection.close()
+
+    def claims(worker):
+        queue, _, connection = opened(tmp_path / "queue.db")
+        found = []
+        for _ in range(5):
+            with transaction(connection, durable=False):
+                claim = queue.claim(f"w{worker}", device=True)
+            found.append((claim.job.id, claim.token))
+        connection.close()
+        return found
+
+    with ThreadPoolExecutor(8) as pool:
+        found = [claim for claims in pool.map(claims, range(8)) for claim in claims]
+
+    assert len({id for id, _ in found}) == len({token for _, token in found}) == 40
+
+
+# The file
+
+
+def test_a_newer_database_is_refused_and_left_alone(tmp_path):
+    connection = sqlite3.connect(tmp_path / "queue.db")
+    connection.execute(f"PRAGMA user_version = {VERSION + 1}")
+    connection.close()
+
+    with pytest.raises(DatabaseError, match="was written by a newer Latentloom"):
+        connect(tmp_path / "queue.db")
+    assert sqlite3.connect(tmp_path / "queue.db").execute("PRAGMA user_version").fetchone() == (VERSION + 1,)
+
+
+def test_a_data_folder_has_one_server(tmp_path):
+    lock = Lock(tmp_path)
+
+    with pytest.raises(DatabaseError, match="another server has the data folder"):
+        Lock(tmp_path)
+    lock.close()
+    Lock(tmp_path).close()
+
+
+def test_a_transaction_is_all_or_nothing(made):
+    queue, _, connection = made
+
+    with pytest.raises(KeyError), transaction(connection, durable=True):
+        queue.submit(new_job("a"))
+        raise KeyError
+
+    assert queue.counts() == {}
+
+
+@pytest.mark.parametrize("point", ["queue.written", "queue.committed"])
+def test_a_kill_around_the_commit_keeps_what_was_answered(tmp_path, point):
+    script = f"""
+import sys; sys.path.insert(0, {os.path.dirname(sys.modules["queues"].__file__)!r})
+from pathlib import Path
+from queues import new_job, opened
+from latentloom.engine.jobs.database import transaction
+import os
+queue, _, connection = opened(Path({str(tmp_path / "queue.db")!r}))
+with transaction(connection, durable=True):
+    queue.submit(new_job("a"))
+print("answered", flush=True)
+os.environ["LATENTLOOM_FAILPOINT"] = "{point}:kill"
+with transaction(connection, durable=True):
+    queue.submit(new_job("b"))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    queue, *_ = opened(tmp_path / "queue.db")
+
+    assert (done.returncode, done.stdout) == (-9, "answered\n")
+    assert [job.id for job in queue.waiting()] == (["a"] if point == "queue.written" else ["a", "b"])
+
+
+# Effects, outputs, retention
+
+ABOUT = {
+    "media": "image/png", "bytes": 10, "width": 2, "height": 3,
+    "texts": "a red_circle\n50%", "models": ["shapes"], "seed": "7",
+}  # fmt: skip
+
+
+def saved(connection, queue, job, item=0, sha256="s", **fields):
+    effects = Effects(connection, lambda: 1000.0)
+    queue.submit(new_job(job, **fields))
+    effects.intend(job, "save", item, f"{job}.png", sha256)
+    effects.done(job, "save", item, ABOUT)
+
+
+def test_an_effect_is_an_output_once(made):
+    queue, _, connection = made
+    saved(connection, queue, "a", tags=("t",), name="flow")
+    Effects(connection).done("a", "save", 0, ABOUT)
+
+    found = Outputs(connection).of_job("a")
+
+    assert len(found) == 1
+    assert (found[0].path, found[0].models, found[0].tags, found[0].workflow) == ("a.png", ("shapes",), ("t",), "flow")
+
+
+@pytest.mark.parametrize(
+    ("conditions", "hits"),
+    [
+        ({"text": "circle red"}, 1),
+        ({"text": "red-circle"}, 0),
+        ({"text": "redxcircle"}, 0),
+        ({"text": "50%"}, 1),
+        ({"text": "5%0"}, 0),
+        ({"model": "shape"}, 1),
+        ({"seed": "7"}, 1),
+        ({"seed": "70"}, 0),
+        ({"tag": "t"}, 1),
+        ({"tag": "T"}, 0),
+        ({"workflow": "flow"}, 1),
+        ({"job": "b"}, 0),
+    ],
+)
+def test_outputs_are_found_by(made, conditions, hits):
+    queue, _, connection = made
+    saved(connection, queue, "a", tags=("t",), name="flow")
+
+    assert len(Outputs(connection).search(**conditions)) == hits
+
+
+def test_a_body_whose_effect_nobody_saw_is_not_begun_twice(made):
+    _, _, connection = made
+    effects = Effects(connection)
+    effects.begin("a", "mail")
+
+    with pytest.raises(EffectUnknown, match="it may have had its effect"):
+        effects.begin("a", "mail")
+
+
+def test_old_and_many_jobs_go_and_running_ones_stay(made):
+    queue, _, connection = made
+    for id in "abcd":
+        queue.submit(new_job(id))
+    for id in "abc":
+        queue.cancel(id)
+
+    assert prune_jobs(connection, Keep(seconds=10, jobs=2), now=1000) == 1
+    assert sorted(job.id for job in queue.page()) == ["b", "c", "d"]
+    assert prune_jobs(connection, Keep(seconds=10, jobs=2), now=1011) == 2
+    rows = connection.execute("SELECT DISTINCT job FROM events").fetchall()
+    assert [tuple(row) for row in rows] == [("d",)]
+
+
+def test_files_go_by_bytes_only_when_asked(made):
+    queue, _, connection = made
+    for id in "abc":
+        saved(connection, queue, id)
+    outputs = Outputs(connection)
+
+    assert prune_files(outputs, Keep(seconds=1, jobs=1)) == ()
+    assert [output.job for output in prune_files(outputs, Keep(seconds=1, jobs=1, file_bytes=15))] == ["a", "b"]
+    assert [output.job for output in outputs.search()] == ["c"]

@@ -1,0 +1,192 @@
+"""The queue against a model of a dozen lines: whatever is asked in whatever order, both tell the same."""
+
+import sqlite3
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
+from queues import new_job, opened
+
+from latentloom.engine.jobs.database import transaction
+from latentloom.engine.jobs.faults import StaleAttempt, WrongState
+from latentloom.engine.jobs.queue import Limits
+from latentloom.engine.jobs.states import ACTIVE, FINAL, NEXT
+
+STATE_OF = {
+    "job_queued": "queued",
+    "job_requeued": "queued",
+    "job_claimed": "claimed",
+    "job_running": "running",
+    "job_cancelling": "cancelling",
+    "job_done": "done",
+    "job_failed": "failed",
+    "job_cancelled": "cancelled",
+}
+
+
+@dataclass
+class Expected:
+    state: str
+    priority: int
+    device: bool
+    place: float
+    token: int = 0
+    deaths: int = 0
+
+
+class QueueLaw(RuleBasedStateMachine):
+    jobs = Bundle("jobs")
+
+    def __init__(self):
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.path = Path(self.folder.name) / "queue.db"
+        self.queue, self.history, self.connection = opened(self.path, limits=Limits(queued=1000, ends=10**6))
+        self.model: dict[str, Expected] = {}
+        self.paused = False
+        self.places = 0.0
+
+    def teardown(self):
+        self.check_history()
+        self.connection.close()
+        self.folder.cleanup()
+
+    def act(self, call, *args, **kwargs):
+        with transaction(self.connection, durable=False):
+            return call(*args, **kwargs)
+
+    @rule(target=jobs, priority=st.integers(-2, 2), device=st.booleans(), front=st.booleans())
+    def submit(self, priority, device, front):
+        id = f"job{len(self.model)}"
+        self.act(self.queue.submit, new_job(id, priority=priority, device=device), front=front)
+        self.places += 1
+        self.model[id] = Expected("queued", priority, device, -self.places if front else self.places)
+        return id
+
+    def next_for(self, device):
+        waiting = [(-e.priority, e.place, id) for id, e in self.model.items() if e.state == "queued"]
+        return next((id for _, _, id in sorted(waiting) if device or not self.model[id].device), None)
+
+    @rule(device=st.booleans())
+    def claim(self, device):
+        claim = self.act(self.queue.claim, "worker", device=device)
+        wanted = None if self.paused else self.next_for(device)
+        assert (claim and claim.job.id) == wanted
+        if claim is not None:
+            expected = self.model[claim.job.id]
+            assert claim.token > max((e.token for e in self.model.values()), default=0)
+            expected.state, expected.token = "claimed", claim.token
+
+    @rule(id=jobs, late=st.booleans())
+    def begin(self, id, late):
+        expected = self.model[id]
+        if expected.state in ACTIVE and not late:
+            self.act(self.queue.begin, id, expected.token)
+            expected.state = "running" if expected.state == "claimed" else expected.state
+        else:
+            self.refused(self.queue.begin, id, expected.token - late)
+
+    @rule(id=jobs, state=st.sampled_from(FINAL), late=st.booleans())
+    def finish(self, id, state, late):
+        expected = self.model[id]
+        if expected.state in ("running", "cancelling") and not late:
+            self.act(self.queue.finish, id, expected.token, state, {})
+            expected.state = state
+        elif expected.state != "claimed" or late:
+            self.refused(self.queue.finish, id, expected.token - late, state, {})
+
+    @rule(id=jobs, counts=st.booleans())
+    def release(self, id, counts):
+        expected = self.model[id]
+        if expected.state not in ACTIVE:
+            self.refused(self.queue.release, id, expected.token, "it died")
+            return
+        self.act(self.queue.release, id, expected.token, "it died", counts=counts)
+        cancelled = expected.state == "cancelling"
+        expected.deaths += counts
+        dead = expected.deaths >= 2
+        expected.state = "cancelled" if cancelled else "failed" if dead else "queued"
+
+    def refused(self, call, *args):
+        try:
+            self.act(call, *args)
+        except StaleAttempt:
+            return
+        raise AssertionError("a stale report was taken")
+
+    @rule(id=jobs)
+    def cancel(self, id):
+        expected = self.model[id]
+        if expected.state in ("done", "failed"):
+            try:
+                self.act(self.queue.cancel, id)
+            except WrongState:
+                return
+            raise AssertionError("a finished job was cancelled")
+        self.act(self.queue.cancel, id)
+        after = {"queued": "cancelled", "claimed": "cancelling", "running": "cancelling"}
+        expected.state = after.get(expected.state, expected.state)
+
+    @precondition(lambda self: self.model)
+    @rule(data=st.data())
+    def move_before(self, data):
+        waiting = sorted(id for id, e in self.model.items() if e.state == "queued")
+        if len(waiting) < 2:
+            return
+        id, other = data.draw(st.permutations(waiting))[:2]
+        self.act(self.queue.move, id, before=other)
+        moved, target = self.model[id], self.model[other]
+        moved.priority = target.priority
+        ahead = [
+            e.place
+            for i, e in self.model.items()
+            if e.state == "queued" and e.priority == target.priority and i != id and e.place < target.place
+        ]
+        moved.place = (max(ahead) + target.place) / 2 if ahead else target.place - 1e-3
+
+    @rule(paused=st.booleans())
+    def pause(self, paused):
+        self.act(self.queue.pause, paused)
+        self.paused = paused
+
+    @rule()
+    def restart(self):
+        self.connection.close()
+        self.queue, self.history, self.connection = opened(self.path, limits=Limits(queued=1000, ends=10**6))
+        self.act(self.queue.recover)
+        for expected in self.model.values():
+            if expected.state in ACTIVE:
+                expected.state = "cancelled" if expected.state == "cancelling" else "queued"
+
+    @invariant()
+    def they_agree(self):
+        assert {job.id: job.state for job in self.queue.page(limit=1000)} == {i: e.state for i, e in self.model.items()}
+        order = sorted((-e.priority, e.place, i) for i, e in self.model.items() if e.state == "queued")
+        assert [job.id for job in self.queue.waiting(1000)] == [id for _, _, id in order]
+
+    def check_history(self):
+        states: dict[str, str] = {}
+        rows = self.connection.execute(
+            "SELECT job, json_extract(record, '$.event') FROM events ORDER BY number"
+        ).fetchall()
+        for job, event in rows:
+            state = STATE_OF.get(event)
+            if state is not None:
+                assert job not in states or state in NEXT[states[job]]
+                states[job] = state
+        assert states == {id: e.state for id, e in self.model.items()}
+
+
+QueueLaw.TestCase.settings = settings(
+    max_examples=30, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+)
+test_the_queue_does_what_the_model_does = QueueLaw.TestCase
+
+
+def test_the_database_is_an_ordinary_file(tmp_path):
+    opened(tmp_path / "queue.db")[2].close()
+
+    assert sqlite3.connect(tmp_path / "queue.db").execute("PRAGMA integrity_check").fetchone() == ("ok",)

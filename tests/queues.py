@@ -1,0 +1,20 @@
+"""Queues for tests."""
+
+from pathlib import Path
+from typing import Any
+
+from latentloom.engine.jobs.database import connect
+from latentloom.engine.jobs.history import History
+from latentloom.engine.jobs.job import NewJob
+from latentloom.engine.jobs.queue import Limits, Queue
+
+
+def opened(path: Path, limits: Limits | None = None, clock=lambda: 1000.0):
+    """A queue with its history and connection."""
+    connection = connect(path)
+    history = History(connection, clock)
+    return Queue(connection, history, limits or Limits(), clock), history, connection
+
+
+def new_job(id: str, **fields: Any) -> NewJob:
+    return NewJob(id=id, document="{}", **fields)

@@ -1,0 +1,142 @@
+"""Servers for tests: `loom serve` in a process of its own, with the plant plugin."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+PLANT = Path(__file__).parent / "web" / "plant"
+
+
+class Server:
+    """A server in a home; it can be killed and started again."""
+
+    def __init__(self, home: Path, *flags: str, **environment: str) -> None:
+        self.home = home
+        self._flags = flags
+        self._environment = environment
+        self.address = ""
+        self.once = ""
+        self.start()
+
+    def start(self) -> None:
+        environment = {
+            **os.environ,
+            "LATENTLOOM_HOME": str(self.home),
+            "PYTHONPATH": str(PLANT),
+            "OMP_NUM_THREADS": "1",
+            **self._environment,
+        }
+        self.home.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-c", "import sys; from latentloom.cli.main import main; sys.exit(main())", "serve"]
+        with (self.home / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [*command, "--port", "0", *self._flags], env=environment, stdout=subprocess.PIPE, stderr=log, text=True
+            )
+        line = self.process.stdout.readline()
+        assert line.startswith("Latentloom is at "), self.log()
+        self.address = line.split()[-1].replace("localhost", "127.0.0.1")
+        if "LATENTLOOM_TOKENS" in self._environment:
+            self.once = self.process.stdout.readline().split()[-1]
+
+    def until_ready(self) -> "Server":
+        """Wait until every plugin has been looked at and all workers are up."""
+        while (system := self.get("system")) and not (
+            system["ready"] and all(worker["state"] != "starting" for worker in system["workers"])
+        ):
+            time.sleep(0.1)
+        return self
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(timeout=60)
+        self.process.stdout.close()
+        return code
+
+    def log(self) -> str:
+        return (self.home / "log").read_text()
+
+    def request(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any, dict[str, str]]:
+        """(status, parsed JSON or bytes, headers); paths without a leading slash are below /api/v1."""
+        url = self.address + (path if path.startswith("/") else f"/api/v1/{path}")
+        data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
+        headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        if body is not None:
+            headers.setdefault("Content-Type", "application/json")
+        request = urllib.request.Request(url, data, headers, method=method)
+        try:
+            with _opener.open(request, timeout=60) as response:
+                return _read(response.status, response)
+        except urllib.error.HTTPError as error:
+            return _read(error.code, error)
+
+    def get(self, path: str) -> Any:
+        status, body, _ = self.request("GET", path)
+        assert status == 200, body
+        return body
+
+    def submit(self, outputs: str = "", **nodes: Any) -> str:
+        """Queue a workflow of plant nodes; its id."""
+        return self.order({"workflow": flow(outputs, **nodes)})
+
+    def order(self, body: dict[str, Any]) -> str:
+        while True:
+            status, answer, _ = self.request("POST", "jobs", body)
+            if status != 503:
+                break
+            time.sleep(0.1)
+        assert status in (200, 201), answer
+        return answer["id"]
+
+    def wait(self, job: str, *states: str, seconds: float = 60) -> dict[str, Any]:
+        """The job once it is in one of the states, or has ended."""
+        states = states or ("done", "failed", "cancelled")
+        after, until = 0, time.monotonic() + seconds
+        while (found := self.get(f"jobs/{job}"))["state"] not in states:
+            assert time.monotonic() < until, (found, self.log())
+            after = self.get(f"events?job={job}&after={after}&wait=1")["next"]
+        return found
+
+    def events(self, job: str) -> list[dict[str, Any]]:
+        return self.get(f"events?job={job}")["events"]
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+_opener = urllib.request.build_opener(_NoRedirect, urllib.request.ProxyHandler({}))
+
+
+def _read(status: int, response: Any) -> tuple[int, Any, dict[str, str]]:
+    data = response.read()
+    is_json = response.headers.get_content_type() == "application/json" and data
+    return status, json.loads(data) if is_json else data, dict(response.headers)
+
+
+def use(type: str, **inputs: Any) -> dict[str, Any]:
+    """A node of a plant type; texts that begin with `@` are edges."""
+    wired = {
+        name: {"node": v[1:], "output": "value"} if isinstance(v, str) and v.startswith("@") else v
+        for name, v in inputs.items()
+    }
+    return {"type": f"plant/{type}", "version": 1, "inputs": wired}
+
+
+def flow(outputs: str = "", **nodes: Any) -> dict[str, Any]:
+    """A document; outputs is a space-separated list of nodes or `node.output`s."""
+    pairs = [text.partition(".") for text in outputs.split()]
+    named = [{"name": name, "from": {"node": name, "output": output or "value"}} for name, _, output in pairs]
+    return {"format": "latentloom/1", "name": "test", "nodes": nodes, "outputs": named}

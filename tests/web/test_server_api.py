@@ -1,0 +1,293 @@
+"""What the API gives: its description, events, workflows, drafts, outputs and everything an editor needs."""
+
+import asyncio
+import json
+import re
+
+import aiohttp
+import pytest
+from serving import flow, use
+
+from latentloom.api import workflow_names
+from latentloom.web.app import route_table
+from latentloom.web.openapi import document, plain_path
+
+TABLE = route_table()
+
+
+# The description
+
+
+def test_the_document_and_the_routes_are_the_same(server):
+    made = server.get("openapi.json")
+
+    described = {(method.upper(), path) for path, methods in made["paths"].items() for method in methods}
+    assert described == {(route.method, plain_path(route.path)) for route in TABLE}
+    assert made == document(TABLE)
+
+
+def test_the_document_is_whole():
+    made = document(TABLE)
+    text = json.dumps(made)
+
+    assert made["openapi"] == "3.1.0"
+    names = set(re.findall(r"#/components/schemas/(\w+)", text))
+    assert names <= made["components"]["schemas"].keys()
+    operations = [operation for methods in made["paths"].values() for operation in methods.values()]
+    assert len({operation["operationId"] for operation in operations}) == len(operations)
+    assert all(operation["summary"] for operation in operations)
+
+
+@pytest.mark.parametrize("route", TABLE, ids=lambda route: f"{route.method} {route.path}")
+def test_handlers_stay_short(route):
+    import inspect
+
+    code = inspect.getsource(route.handler)
+    assert len(code.splitlines()) <= 32
+
+
+def test_the_page_needs_no_network_and_no_script(server):
+    page = server.request("GET", "docs")[1].decode()
+
+    assert "<script" not in page
+    assert not re.search(r"""(src|href)=["']?(https?:)?//""", page)
+    assert all(plain_path(route.path) in page for route in TABLE)
+
+
+# What an editor needs
+
+
+def test_nodes_have_all_that_a_form_needs(server):
+    nodes = {node["type"]: node for node in server.get("nodes")["nodes"]}
+
+    ports = {port["name"]: port for port in nodes["KSampler"]["inputs"]}
+    assert "dpmpp_2m" in ports["sampler"]["choices"]
+    assert (ports["steps"]["minimum"], ports["steps"]["maximum"], ports["seed"]["widget"]) == (1, 10000, "seed")
+    assert nodes["plant/Note"]["distribution"] == "plant-nodes 1.0"
+    assert {"kind", "colour", "help"} <= server.get("nodes")["types"][0].keys()
+
+
+def test_nodes_have_an_etag(server):
+    etag = server.request("GET", "nodes")[2]["ETag"]
+
+    assert server.request("GET", "nodes", If_None_Match=etag)[:2] == (304, b"")
+
+
+def test_choices_by_source(server):
+    assert "shapes" in server.get("choices?source=models/checkpoints")["choices"]
+    assert "euler" in server.get("choices?source=samplers")["choices"]
+
+
+def test_validate_tells_the_interface(server):
+    answer = server.request("POST", "validate", {"workflow_name": "txt2img", "inputs": {"steps": 0}})[1]
+
+    assert [(problem["code"], problem["node"], problem["input"]) for problem in answer["problems"]] == [
+        ("out_of_range", "sample", "steps")
+    ]
+    inputs = {item["name"]: item for item in answer["inputs"]}
+    assert (inputs["steps"]["value"], inputs["steps"]["port"]["kind"]) == (0, "INT")
+    assert answer["outputs"] == ["image"]
+
+
+def test_explain_tells_what_would_run(server, tmp_path):
+    order = {"workflow": flow("n", n=use("Note", journal=str(tmp_path / "j"), tag=str(tmp_path)))}
+    before = server.request("POST", "explain", order)[1]["steps"]
+    server.wait(server.order(order))
+
+    assert [(step["node"], step["status"]) for step in before] == [("n", "run")]
+    assert server.request("POST", "explain", order)[1]["steps"][0]["status"] == "hit"
+
+
+def test_the_server_tells_of_itself(server):
+    system = server.get("system")
+
+    assert [worker["name"] for worker in system["workers"]] == ["cpu", "helper-1"]
+    assert {record["plugin"] for record in server.get("plugins")["plugins"]} == {"builtin", "plant"}
+    assert server.get("/healthz")["status"] == "ok"
+    figures = server.get("/metrics").decode()
+    assert 'latentloom_jobs{state="queued"} 0.0' in figures
+    assert 'latentloom_memory_bytes{process="server"}' in figures
+
+
+def test_models_have_their_hash_once_it_is_known(server):
+    model = server.request("POST", "models/hash", {"source": "models/checkpoints", "name": "shapes"})[1]
+
+    assert len(model["sha256"]) == 64
+    assert server.get("models")["models"][0]["bytes"] == model["bytes"]
+
+
+# Workflows and drafts
+
+
+def test_workflows_have_versions_that_nobody_overwrites(server):
+    body = {"workflow": flow("p.image", p=use("Picture"))}
+
+    assert server.request("PUT", "workflows/mine", body)[1]["code"] == "version_needed"
+    first = server.request("PUT", "workflows/mine", body, If_None_Match="*")
+    again = server.request("PUT", "workflows/mine", body, If_None_Match="*")
+    second = server.request("PUT", "workflows/mine", body, If_Match='"1"')
+    late = server.request("PUT", "workflows/mine", body, If_Match='"1"')
+
+    assert (first[0], first[2]["ETag"], again[0], second[1]["version"], late[0]) == (200, '"1"', 412, 2, 412)
+    assert late[1]["code"] == "version_conflict"
+    assert [item["version"] for item in server.get("workflows/mine/versions")["workflows"]] == [2, 1]
+    assert server.get("workflows/mine?version=1")["version"] == 1
+    assert server.wait(server.order({"workflow_name": "mine"}))["state"] == "done"
+    assert server.request("DELETE", "workflows/mine", If_Match="*")[0] == 200
+    assert server.request("GET", "workflows/mine")[1]["code"] == "unknown_workflow"
+    assert server.request("PUT", "workflows/mine", body, If_None_Match="*")[1]["version"] == 4
+
+
+def test_shipped_workflows_are_there_and_may_be_changed(server):
+    listed = {item["name"]: item["version"] for item in server.get("workflows")["workflows"]}
+    assert listed.items() >= dict.fromkeys(workflow_names(), 0).items()
+
+    mine = server.get("workflows/txt2img")["workflow"] | {"name": "changed"}
+    assert server.request("PUT", "workflows/txt2img", {"workflow": mine}, If_None_Match="*")[0] == 200
+    assert server.get("workflows/txt2img")["workflow"]["name"] == "changed"
+    assert server.get("workflows/txt2img?version=0")["workflow"]["name"] != "changed"
+    server.request("DELETE", "workflows/txt2img", If_Match="*")
+    assert server.get("workflows/txt2img")["version"] == 0
+
+
+@pytest.mark.parametrize("name", ["..", "a%2Fb", "%0a", "x" * 101, "<b>"])
+def test_a_workflow_has_an_honest_name(server, name):
+    status, _, _ = server.request("PUT", f"workflows/{name}", {"workflow": flow()}, If_None_Match="*")
+
+    assert status in (400, 404, 405)
+
+
+def test_drafts_need_not_be_valid(server):
+    assert server.request("PUT", "drafts/tab-1", {"workflow": {"half": "done"}})[1]["revision"] == 1
+    assert server.request("PUT", "drafts/tab-1", {"workflow": {"half": "more"}})[1]["revision"] == 2
+    assert server.get("drafts/tab-1")["workflow"] == {"half": "more"}
+    assert [draft["id"] for draft in server.get("drafts")["drafts"]] == ["tab-1"]
+    assert server.request("DELETE", "drafts/tab-1")[0] == 200
+    assert server.request("GET", "drafts/tab-1")[0] == 404
+
+
+# Outputs
+
+
+def test_saved_pictures_are_found_shown_and_removed(server):
+    nodes = {"s": use("SavePicture", count=2, level=0.75)}
+    job = server.wait(server.order({"workflow": flow("", **nodes), "tags": ["best"]}))
+    page = server.get("outputs?tag=best&limit=1")
+    sha256 = page["outputs"][0]["sha256"]
+
+    assert [file["item"] for file in job["files"]] == [0, 1]
+    assert server.get(f"outputs?tag=best&before={page['next']}")["outputs"][0]["item"] == 0
+    status, small, headers = server.request("GET", f"outputs/{sha256}/thumbnail")
+    assert (status, headers["Content-Type"], small[8:12]) == (200, "image/webp", b"WEBP")
+    assert "immutable" in headers["Cache-Control"]
+    assert list(server.get(f"outputs/{sha256}/making")["workflow"]["nodes"]) == ["s"]
+    assert server.request("DELETE", f"outputs/{sha256}")[0] == 200
+    assert server.request("GET", f"outputs/{sha256}/content")[0] == 404
+    left = {path.name for path in (server.home / "output").glob("plant*")}
+    assert page["outputs"][0]["path"] not in left
+    assert not list((server.home / "data" / "thumbnails").rglob(f"{sha256}*"))
+
+
+def test_a_dropped_picture_or_document_gives_its_workflow(server):
+    job = server.wait(server.submit(s=use("SavePicture", level=0.375)))
+    picture = server.request("GET", f"outputs/{job['files'][0]['sha256']}/content")[1]
+    document = json.dumps(flow("p.image", p=use("Picture"))).encode()
+
+    dropped = server.request("POST", "import", picture, Content_Type="image/png")[1]
+    assert dropped["workflow"]["nodes"]["s"]["inputs"]["level"] == 0.375
+    found = server.request("POST", "import", document)[1]
+    assert list(found["workflow"]["nodes"]) == ["p"]
+    foreign = server.request("POST", "import", b"PLANT", Content_Type="application/octet-stream")[1]
+    assert (list(foreign["workflow"]["nodes"]), foreign["report"]) == (["p"], "a leaf")
+    status, body, _ = server.request("POST", "import", b"\x00", Content_Type="application/octet-stream")
+    assert (status, body["problems"][0]["code"]) == (422, "not_json")
+
+
+# Events
+
+
+def follow(server, until, **query):
+    """Text pages, live records and previews that a socket gives until an event of that name."""
+
+    async def go():
+        events, live, previews = [], [], []
+        async with aiohttp.ClientSession() as session:
+            url = f"{server.address}/api/v1/events/socket"
+            async with session.ws_connect(url, params={name: str(value) for name, value in query.items()}) as socket:
+                async for message in socket:
+                    if message.type is aiohttp.WSMsgType.BINARY:
+                        previews.append(message.data)
+                        continue
+                    page = json.loads(message.data)
+                    events += page.get("events", [])
+                    live += [page["live"]] if "live" in page else []
+                    if events and events[-1]["event"] == until:
+                        break
+        return events, live, previews
+
+    return asyncio.run(asyncio.wait_for(go(), 60))
+
+
+def test_both_transports_tell_the_same_to_whoever_comes_when(server):
+    job = server.order({"workflow": flow("s", s=use("Steps", steps=30, pause=0.02, after="x"))})
+
+    early, live, _ = follow(server, "job_done", job=job)
+    late, none, _ = follow(server, "job_done", job=job, after=0)
+
+    assert early == late == server.events(job)
+    assert none == []
+    assert {record["event"] for record in live} <= {"node_progress"}
+    assert len(live) + len(early) > 10
+    half = early[len(early) // 2]["number"]
+    assert server.get(f"events?job={job}&after={half}")["events"] == [e for e in early if e["number"] > half]
+
+
+def test_previews_are_unnumbered_pictures(server):
+    async def go():
+        found = []
+        async with aiohttp.ClientSession() as session:
+            url = f"{server.address}/api/v1/events/socket?previews=true"
+            async with session.ws_connect(url) as socket:
+                await asyncio.to_thread(
+                    server.order, {"workflow": flow("s", s=use("Steps", steps=20, pause=0.03, after="previews"))}
+                )
+                async for message in socket:
+                    if message.type is aiohttp.WSMsgType.BINARY:
+                        found.append(message.data)
+                    elif "job_done" in message.data:
+                        break
+        return found
+
+    previews = asyncio.run(asyncio.wait_for(go(), 60))
+
+    assert previews
+    size = int.from_bytes(previews[0][:4], "big")
+    head = json.loads(previews[0][4 : 4 + size])
+    assert (head["node"], head["media"], previews[0][4 + size :][:2]) == ("s", "image/jpeg", b"\xff\xd8")
+
+
+def test_a_poll_waits_for_the_next_event(server):
+    async def go():
+        async with aiohttp.ClientSession() as session:
+            url = f"{server.address}/api/v1/events?after={server.get('system')['event']}&wait=30"
+            waiting = asyncio.create_task(session.get(url))
+            await asyncio.sleep(0.3)
+            assert not waiting.done()
+            await asyncio.to_thread(server.submit, "p.image", p=use("Picture"))
+            return await (await waiting).json()
+
+    assert asyncio.run(go())["events"][0]["event"] == "job_queued"
+
+
+def test_a_client_that_never_reads_hurts_only_itself(server):
+    async def go():
+        async with aiohttp.ClientSession() as session:
+            deaf = []
+            for _ in range(5):
+                socket = await session.ws_connect(f"{server.address}/api/v1/events/socket?after=0", autoclose=False)
+                socket._response.connection.transport.pause_reading()
+                deaf.append(socket)
+            job = await asyncio.to_thread(server.order, {"workflow": flow("f", f=use("Flood", lines=5000))})
+            return await asyncio.to_thread(server.wait, job)
+
+    assert asyncio.run(go())["state"] == "done"

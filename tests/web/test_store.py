@@ -1,0 +1,83 @@
+"""Many who write at once, and a disk that is full."""
+
+import asyncio
+import json
+
+import pytest
+from queues import new_job
+
+from latentloom.engine.jobs.faults import StorageError, UnknownJob
+from latentloom.engine.jobs.queue import Limits
+from latentloom.web.store import Store
+
+
+def run(folder, act, clock=lambda: 1000.0):
+    """What `act(store, published)` gives, on a store of its own."""
+
+    async def go():
+        published = []
+        store = Store(folder, published.extend, Limits(), clock)
+        try:
+            return await act(store, published)
+        finally:
+            await store.close()
+
+    return asyncio.run(go())
+
+
+def test_a_hundred_at_once_each_get_their_own_answer(tmp_path):
+    async def act(store, published):
+        jobs = await asyncio.gather(
+            *(store.write(lambda t, n=n: t.queue.submit(new_job(f"j{n}")), durable=True) for n in range(100))
+        )
+        return [job.id for job in jobs], [json.loads(stored.text)["job"] for stored in published]
+
+    answers, published = run(tmp_path, act)
+
+    assert answers == published == [f"j{n}" for n in range(100)]
+
+
+def test_a_fault_takes_back_its_own_write_and_no_other(tmp_path):
+    def bad(tables):
+        tables.queue.submit(new_job("bad"))
+        tables.queue.job("nope")
+
+    async def act(store, published):
+        found = await asyncio.gather(
+            store.write(lambda t: t.queue.submit(new_job("a"))),
+            store.write(bad),
+            store.write(lambda t: t.queue.submit(new_job("b"))),
+            return_exceptions=True,
+        )
+        waiting = await store.read(lambda t: [job.id for job in t.queue.waiting()])
+        return found[1], waiting, [stored.job for stored in published]
+
+    fault, waiting, published = run(tmp_path, act)
+
+    assert isinstance(fault, UnknownJob)
+    assert waiting == published == ["a", "b"]
+
+
+def test_a_full_disk_is_told_and_forgotten_once_there_is_room(tmp_path, monkeypatch):
+    async def act(store, published):
+        await store.write(lambda t: t.queue.submit(new_job("a")), durable=True)
+        monkeypatch.setenv("LATENTLOOM_FAILPOINT", "queue.written:enospc")
+        with pytest.raises(StorageError, match=r"the queue cannot be written to: .*No space left"):
+            await store.write(lambda t: t.queue.submit(new_job("b")), durable=True)
+        monkeypatch.delenv("LATENTLOOM_FAILPOINT")
+        await store.write(lambda t: t.queue.submit(new_job("c")), durable=True)
+        return await store.read(lambda t: [job.id for job in t.queue.waiting()]), [stored.job for stored in published]
+
+    assert run(tmp_path, act) == (["a", "c"], ["a", "c"])
+
+
+def test_a_clock_that_jumps_changes_no_order(tmp_path):
+    times = iter([1e9, 1e9 + 86400, 1e9 - 86400, 0.0, 2e9, 5.0] * 10)
+
+    async def act(store, published):
+        for name in "abc":
+            await store.write(lambda t, name=name: t.queue.submit(new_job(name)))
+        claims = [(await store.write(lambda t: t.queue.claim("w", device=True))).job.id for _ in "abc"]
+        return claims, [stored.number for stored in published]
+
+    assert run(tmp_path, act, lambda: next(times)) == (["a", "b", "c"], [1, 2, 3, 4, 5, 6])

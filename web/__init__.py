@@ -1,0 +1,1 @@
+"""The server: an HTTP API over a durable queue of jobs, and the workers that run them."""

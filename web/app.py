@@ -1,0 +1,116 @@
+"""The aiohttp application: the table of routes behind one guard, and one place that turns errors into answers."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from latentloom.engine.errors import LoomError
+from latentloom.web import events, files, jobs, nodes, system, workflows
+from latentloom.web.faults import MethodNotAllowed, NotFound, failure, response_of
+from latentloom.web.guard import HEADERS
+from latentloom.web.openapi import style_hash
+from latentloom.web.routing import API, TABLE, Route
+from latentloom.web.site import Site
+
+log = logging.getLogger("latentloom.server")
+
+
+def route_table() -> tuple[Route, ...]:
+    """Every route of the server."""
+    return (
+        *system.ROUTES,
+        *jobs.ROUTES,
+        *events.ROUTES,
+        *nodes.ROUTES,
+        *workflows.ROUTES,
+        *files.ROUTES,
+    )
+
+
+def create_app(site: Site) -> web.Application:
+    """The application of a site; starting and stopping the site belongs to it."""
+    table = route_table()
+    app = web.Application(middlewares=[_errors(site), _guard(site, table)], client_max_size=site.settings.upload_bytes)
+    app[TABLE] = table
+    for route in table:
+        app.router.add_route(route.method, route.path, _handler(site, route))
+    app.on_response_prepare.append(_headers)
+
+    async def life(_: web.Application) -> AsyncIterator[None]:
+        await site.start()
+        yield
+        await site.stop()
+
+    async def close_sockets(_: web.Application) -> None:
+        closing = (socket.close(code=1001, message=b"the server is stopping") for socket in site.sockets)
+        await asyncio.gather(*closing, return_exceptions=True)
+
+    app.cleanup_ctx.append(life)
+    app.on_shutdown.append(close_sockets)
+    return app
+
+
+def _handler(site: Site, route: Route) -> Handler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        return await route.serve(site, request)
+
+    return handle
+
+
+def _guard(site: Site, table: Sequence[Route]) -> Middleware:
+    """Nothing is served before the guard has agreed; what is not in the table as public is not."""
+    public = {(route.method, route.path) for route in table if route.public}
+
+    @web.middleware
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        resource = request.match_info.route.resource
+        path = resource.canonical if resource is not None else ""
+        request["owner"] = site.guard.check(request, public=(request.method, path) in public)
+        return await handler(request)
+
+    return guard
+
+
+def _errors(site: Site) -> Middleware:
+    @web.middleware
+    async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+        response = await _answered(request, handler)
+        site.metrics.answered(request.method, response.status)
+        return response
+
+    return errors
+
+
+async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except LoomError as error:
+        return response_of(error)
+    except web.HTTPNotFound:
+        return response_of(NotFound("there is nothing under that path"))
+    except web.HTTPMethodNotAllowed as error:
+        allowed = ", ".join(sorted(error.allowed_methods))
+        response = response_of(MethodNotAllowed("that path has no such method", expected=allowed, got=request.method))
+        response.headers["Allow"] = allowed
+        return response
+    except web.HTTPException as error:
+        return failure(error.status, "bad_request", error.reason, [], {})
+    except ConnectionError:
+        raise
+    except Exception:
+        log.exception("a request failed method=%s path=%s", request.method, request.path)
+        return failure(500, "unexpected", "a fault of Latentloom; its log tells more", [], {})
+
+
+async def _headers(request: web.Request, response: web.StreamResponse) -> None:
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+    if request.path == f"{API}/docs":
+        policy = HEADERS["Content-Security-Policy"]
+        response.headers["Content-Security-Policy"] = f"{policy}; style-src {style_hash()}"
+    if response.content_type == "application/json":
+        response.headers.setdefault("Cache-Control", "no-store")
+    response.headers.pop("Server", None)

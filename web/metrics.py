@@ -1,0 +1,75 @@
+"""What a monitoring system reads at /metrics, in Prometheus' text format."""
+
+import time
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from latentloom.engine.jobs.job import Job
+from latentloom.engine.jobs.states import STATES
+
+_SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000)
+
+
+class Metrics:
+    """The figures of one server, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self._registry = made = CollectorRegistry()
+        self._jobs = Gauge("latentloom_jobs", "Jobs by state.", ["state"], registry=made)
+        self._wait = Histogram("latentloom_job_wait_seconds", "From submit to claim.", buckets=_SECONDS, registry=made)
+        self._run = Histogram(
+            "latentloom_job_run_seconds", "From claim to end.", ["state"], buckets=_SECONDS, registry=made
+        )
+        self._node = Histogram("latentloom_node_seconds", "A node's body.", ["type"], buckets=_SECONDS, registry=made)
+        self._cached = Counter("latentloom_nodes_cached", "Nodes whose result was known.", registry=made)
+        self._lost = Counter("latentloom_workers_lost", "Workers that died over a job.", registry=made)
+        self._workers = Gauge("latentloom_workers", "Workers by state.", ["state"], registry=made)
+        self._memory = Gauge("latentloom_memory_bytes", "Resident memory by process.", ["process"], registry=made)
+        self._clients = Gauge("latentloom_event_clients", "Clients that follow events.", registry=made)
+        self._oldest = Gauge("latentloom_oldest_waiting_seconds", "Age of the longest waiting job.", registry=made)
+        self._requests = Counter("latentloom_requests", "Answered requests.", ["method", "status"], registry=made)
+
+    def waited(self, job: Job) -> None:
+        """A job was handed out."""
+        self._wait.observe(max(0.0, (job.started or job.created) - job.created))
+
+    def finished(self, job: Job) -> None:
+        """A job ended."""
+        if job.finished is not None and job.started is not None:
+            self._run.labels(job.state).observe(max(0.0, job.finished - job.started))
+
+    def event(self, record: dict[str, Any]) -> None:
+        """Something happened in a run."""
+        if record["event"] == "node_cached":
+            self._cached.inc()
+        elif record["event"] == "node_finished":
+            self._node.labels(record["type"]).observe(record["seconds"])
+
+    def lost(self) -> None:
+        """A worker died over a job."""
+        self._lost.inc()
+
+    def answered(self, method: str, status: int) -> None:
+        """A request was answered."""
+        self._requests.labels(method, str(status)).inc()
+
+    def text(
+        self,
+        jobs: dict[str, int],
+        workers: dict[str, int],
+        memory: dict[str, int],
+        clients: int,
+        oldest: float | None,
+    ) -> bytes:
+        """Everything, with the gauges as they are now; `oldest` is when the longest waiting job was queued."""
+        self._oldest.set(0 if oldest is None else max(0.0, time.time() - oldest))
+        for state in STATES:
+            self._jobs.labels(state).set(jobs.get(state, 0))
+        self._workers.clear()
+        for name, count in workers.items():
+            self._workers.labels(name).set(count)
+        for process, held in memory.items():
+            self._memory.labels(process).set(held)
+        self._clients.set(clients)
+        return generate_latest(self._registry)

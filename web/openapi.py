@@ -1,0 +1,143 @@
+"""The description of the API, made from the table of routes: as an OpenAPI 3.1 document and as a page."""
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Sequence
+from html import escape
+from importlib.metadata import version
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from latentloom.api.wire import Failure
+from latentloom.web.routing import Route
+
+_REF = "#/components/schemas/{model}"
+_PART = re.compile(r"\{(\w+)(:[^{}]*(?:\{[^{}]*\}[^{}]*)*)?\}")
+_STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}
+code,pre{font-family:ui-monospace,monospace;font-size:.9em}pre{overflow:auto;background:#8881;padding:.7rem}
+summary{cursor:pointer;padding:.3rem 0}.method{display:inline-block;min-width:4.5rem;font-weight:600}"""
+
+
+def plain_path(path: str) -> str:
+    """A route's path without the patterns of its parts."""
+    return _PART.sub(r"{\1}", path)
+
+
+def document(routes: Sequence[Route]) -> dict[str, Any]:
+    """The OpenAPI document."""
+    models = {model for route in routes for model in (route.body, route.answer) if model is not None} | {Failure}
+    ordered = sorted(models, key=lambda model: model.__name__)
+    _, schemas = models_json_schema([(model, "serialization") for model in ordered], ref_template=_REF)
+    paths: dict[str, dict[str, Any]] = {}
+    for route in routes:
+        paths.setdefault(plain_path(route.path), {})[route.method.lower()] = _operation(route)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Latentloom", "version": version("latentloom"), "license": {"name": "Apache-2.0"}},
+        "paths": paths,
+        "components": {
+            "schemas": schemas["$defs"],
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer"},
+                "cookie": {"type": "apiKey", "in": "cookie", "name": "latentloom"},
+            },
+        },
+        "security": [{"token": []}, {"cookie": []}],
+    }
+
+
+def _operation(route: Route) -> dict[str, Any]:
+    lines = (route.handler.__doc__ or "").strip().split("\n", 1)
+    operation: dict[str, Any] = {
+        "operationId": route.handler.__name__,
+        "summary": lines[0],
+        "parameters": [*_path_parameters(route), *_query_parameters(route)],
+        "responses": {
+            str(route.status): _response(route),
+            "default": {"description": "What went wrong.", "content": _json(Failure)},
+        },
+    }
+    if len(lines) > 1:
+        operation["description"] = "\n".join(line.strip() for line in lines[1].strip().splitlines())
+    if route.body is not None:
+        operation["requestBody"] = {"required": True, "content": _json(route.body)}
+    elif route.takes:
+        content = {media: {"schema": {"type": "string", "format": "binary"}} for media in route.takes}
+        operation["requestBody"] = {"required": True, "content": content}
+    if route.public:
+        operation["security"] = []
+    return operation
+
+
+def _path_parameters(route: Route) -> Iterable[dict[str, Any]]:
+    for name in (match[1] for match in _PART.finditer(route.path)):
+        yield {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+
+
+def _query_parameters(route: Route) -> Iterable[dict[str, Any]]:
+    schema = route.query.model_json_schema() if route.query is not None else {}
+    for name, port in schema.get("properties", {}).items():
+        about = {key: port.pop(key) for key in ("description",) if key in port}
+        required = name in schema.get("required", ())
+        yield {"name": name, "in": "query", "required": required, "schema": port, **about}
+
+
+def _response(route: Route) -> dict[str, Any]:
+    if route.status in (101, 303):
+        return {"description": route.summary}
+    if route.answer is not None:
+        return {"description": route.summary, "content": _json(route.answer)}
+    schema = {"type": "object"} if route.media == "application/json" else {"type": "string"}
+    return {"description": route.summary, "content": {route.media: {"schema": schema}}}
+
+
+def _json(model: type[BaseModel]) -> dict[str, Any]:
+    return {"application/json": {"schema": {"$ref": _REF.format(model=model.__name__)}}}
+
+
+# The page
+
+
+def html(routes: Sequence[Route]) -> str:
+    """The page: every route with its parameters, then every model."""
+    made = document(routes)
+    operations = "".join(
+        _operation_html(method, path, operation)
+        for path, methods in made["paths"].items()
+        for method, operation in methods.items()
+    )
+    models = "".join(_model_html(name, schema) for name, schema in sorted(made["components"]["schemas"].items()))
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Latentloom API</title><style>{_STYLE}</style>'
+        f"<h1>Latentloom API</h1><p>Version {escape(made['info']['version'])}. The same as a document: "
+        f'<a href="openapi.json">openapi.json</a>.</p><h2>Routes</h2>{operations}<h2>Models</h2>{models}</html>'
+    )
+
+
+def style_hash() -> str:
+    """The source that lets the page's own style, and no other, past the content security policy."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()}'"
+
+
+def _operation_html(method: str, path: str, operation: dict[str, Any]) -> str:
+    parts = [f"<p>{escape(operation['summary'])}</p>"]
+    if "description" in operation:
+        parts.append(f"<p>{escape(operation['description'])}</p>")
+    for parameter in operation["parameters"]:
+        about = escape(parameter.get("description", ""))
+        parts.append(f"<p><code>{escape(parameter['name'])}</code> in {parameter['in']}: {about}</p>")
+    for words, content in (("Takes", operation.get("requestBody")), ("Gives", operation["responses"])):
+        found = sorted(set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(content)))) if content else []
+        links = ", ".join(f'<a href="#{name}">{name}</a>' for name in found)
+        parts.append(f"<p>{words} {links}</p>" if links else "")
+    head = f'<span class="method">{method.upper()}</span> <code>{escape(path)}</code>'
+    return f"<details><summary>{head}</summary>{''.join(parts)}</details>"
+
+
+def _model_html(name: str, schema: dict[str, Any]) -> str:
+    text = escape(json.dumps(schema, indent=2))
+    return f'<details id="{escape(name)}"><summary><code>{escape(name)}</code></summary><pre>{text}</pre></details>'

@@ -1,0 +1,137 @@
+"""Routes as data: what each takes and gives, in one table that serves requests, documents and tests alike."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from latentloom.api.wire import Answer, Body
+from latentloom.engine.errors import LoomError, Problem, brief
+from latentloom.engine.strict_json import Limits, parse
+from latentloom.web.faults import BodyTooLarge, RequestError, UnsupportedMedia
+from latentloom.web.site import Site
+
+API = "/api/v1"
+M = TypeVar("M", bound=BaseModel)
+
+
+class Query(BaseModel):
+    """Base of query parameters: unknown ones are an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request as its handler sees it: read, checked, and known whose it is."""
+
+    request: web.Request
+    owner: str
+    query: Any
+    body: Any
+
+    def part(self, name: str) -> str:
+        """A named part of the path."""
+        return self.request.match_info[name]
+
+
+Handler = Callable[[Site, Call], Awaitable[Answer | web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One method of one path."""
+
+    method: str
+    path: str
+    handler: Handler
+    answer: type[Answer] | None = None  # None: the media type tells
+    body: type[Body] | None = None
+    query: type[Query] | None = None
+    status: int = 200
+    public: bool = False  # needs no token
+    media: str = "application/json"
+    takes: tuple[str, ...] = ()  # media types of a body that is no JSON
+
+    @property
+    def summary(self) -> str:
+        """What it is for: the first line of its handler's docstring."""
+        return (self.handler.__doc__ or "").strip().partition("\n")[0]
+
+    async def serve(self, site: Site, request: web.Request) -> web.StreamResponse:
+        """Read, call, render. Raises LoomError."""
+        owner = str(request["owner"])
+        query = self._query(request.query)
+        body = await self._body(request, site) if self.body is not None else None
+        answer = await self.handler(site, Call(request, owner, query, body))
+        if isinstance(answer, Answer):
+            return web.Response(status=self.status, text=answer.model_dump_json(), content_type="application/json")
+        return answer
+
+    def _query(self, given: Mapping[str, str]) -> Query | None:
+        return _checked(self.query or Query, dict(given))
+
+    async def _body(self, request: web.Request, site: Site) -> Body:
+        assert self.body is not None
+        if request.content_type != "application/json":
+            raise UnsupportedMedia(
+                "the body is of another type", expected="application/json", got=brief(request.content_type)
+            )
+        data = await limited(request, site.settings.request_bytes)
+        limits = Limits(size=site.settings.request_bytes, nodes=site.settings.request_nodes)
+        big = len(data) > 100_000
+        parsed = await site.desk.thread(parse, data, limits) if big else parse(data, limits)
+        return _checked(self.body, parsed)
+
+
+def _checked(model: type[M], data: Any) -> M:
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise _bad_request(error) from None
+
+
+def _bad_request(error: ValidationError) -> LoomError:
+    problems = [
+        Problem(
+            code=RequestError.code,
+            message=item["msg"],
+            input=".".join(map(str, item["loc"])) or None,
+            got=brief(item["input"]) if item["type"] not in ("missing",) else None,
+        )
+        for item in error.errors(include_url=False, include_context=False)
+    ]
+    return BadRequest(problems)
+
+
+class BadRequest(RequestError):
+    """A request with faults; all of them are told."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__("the request has another form than this route takes")
+        self._problems = tuple(problems)
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Every fault."""
+        return self._problems
+
+
+async def limited(request: web.Request, limit: int) -> bytes:
+    """A body of at most limit bytes; a longer one is not read to its end. Raises BodyTooLarge, UnsupportedMedia."""
+    if "Content-Encoding" in request.headers:
+        raise UnsupportedMedia("a compressed body is not read", got=brief(request.headers["Content-Encoding"]))
+    if request.content_length is not None and request.content_length > limit:
+        raise BodyTooLarge("the body is too large", expected=f"at most {limit} bytes", got=str(request.content_length))
+    parts, size = [], 0
+    async for part in request.content.iter_chunked(65536):
+        size += len(part)
+        if size > limit:
+            raise BodyTooLarge("the body is too large", expected=f"at most {limit} bytes")
+        parts.append(part)
+    return b"".join(parts)
+
+
+TABLE: web.AppKey[Sequence[Route]] = web.AppKey("routes")

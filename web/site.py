@@ -1,0 +1,138 @@
+"""One server's parts, put together."""
+
+import asyncio
+import contextlib
+import logging
+import shutil
+import time
+from pathlib import Path
+
+from aiohttp import web
+
+from latentloom.engine.catalog import safe_join
+from latentloom.engine.errors import LoomError
+from latentloom.engine.jobs.database import Lock
+from latentloom.engine.jobs.outputs import Output
+from latentloom.engine.jobs.queue import Limits
+from latentloom.engine.jobs.retention import BATCH, Keep, prune_files, prune_jobs
+from latentloom.engine.memory import resident_bytes
+from latentloom.engine.partial import sweep
+from latentloom.engine.settings import Settings
+from latentloom.web.courier import Courier
+from latentloom.web.desk import Desk
+from latentloom.web.guard import Guard
+from latentloom.web.hub import Hub
+from latentloom.web.metrics import Metrics
+from latentloom.web.store import Store
+from latentloom.web.supervisor import Supervisor
+
+log = logging.getLogger("latentloom.server")
+PRUNE_SECONDS = 300.0
+STUCK_SECONDS = 30.0
+LOW_DISK = 64 * 2**20
+
+
+class Site:
+    """Everything that routes need. Made with `opened`."""
+
+    def __init__(self, settings: Settings, devices: list[str]) -> None:
+        """Raises SettingsError, and DatabaseError when another server has the data folder."""
+        self.settings = settings
+        self.guard = Guard(settings)
+        self._lock = Lock(settings.data)
+        self._devices = devices
+        self.hub = Hub()
+        self.metrics = Metrics()
+        self.sockets: set[web.WebSocketResponse] = set()
+        self._keep = Keep(
+            seconds=settings.keep_days * 86400, jobs=settings.keep_jobs, file_bytes=settings.keep_output_bytes
+        )
+
+    async def start(self) -> None:
+        """Open the queue, take up what was left, and start the workers."""
+        settings = self.settings
+        for folder in (settings.output, settings.input, self.thumbnails, self.uploads):
+            folder.mkdir(parents=True, exist_ok=True)
+        sweep([settings.output, settings.input, self.thumbnails, self.uploads])
+        limits = Limits(queued=settings.queue_limit, queued_per_owner=settings.owner_limit)
+        self.store = Store(settings.data, self.hub.publish, limits)
+        self.hub.last = await self.store.read(lambda t: t.history.last())
+        self.desk = Desk(settings, lambda what, **arguments: self.supervisor.ask(what, **arguments))
+        self.supervisor = Supervisor(
+            settings, self._devices, self.store, self.hub, self.metrics, lambda failed: self.desk.looked(failed)
+        )
+        again = await self.store.write(lambda t: t.queue.recover(), durable=True)
+        if again:
+            log.info("%d jobs go on where they were", len(again))
+        self.supervisor.start()
+        courier = Courier(self.store, self.guard)
+        self._tasks = [asyncio.create_task(self._prune_for_ever()), asyncio.create_task(courier.work())]
+
+    async def stop(self) -> None:
+        """Let the workers stop at their next step; what they ran waits in the queue for the next start."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.supervisor.stop()
+        self.desk.close()
+        await self.store.close()
+        self._lock.close()
+
+    @property
+    def thumbnails(self) -> Path:
+        """Where small pictures are kept."""
+        return self.settings.data / "thumbnails"
+
+    @property
+    def uploads(self) -> Path:
+        """Where uploads wait until they have been looked at."""
+        return self.settings.data / "uploads"
+
+    def thumbnail(self, sha256: str) -> Path:
+        """The small picture of a file."""
+        return self.thumbnails / sha256[:2] / f"{sha256}.webp"
+
+    # Retention
+
+    async def _prune_for_ever(self) -> None:
+        while True:
+            try:
+                await self.prune()
+            except LoomError as error:
+                log.error("nothing could be pruned: %s", error)
+            await asyncio.sleep(PRUNE_SECONDS)
+
+    async def prune(self) -> None:
+        """Remove what is kept no longer, in small pieces."""
+        count = BATCH
+        while count == BATCH:
+            count = await self.store.write(lambda t: prune_jobs(t.connection, self._keep, time.time()))
+        gone = await self.store.write(lambda t: list(prune_files(t.outputs, self._keep)))
+        await self.desk.thread(self.remove_files, gone)
+
+    def remove_files(self, outputs: list[Output]) -> None:
+        """Remove saved files with their thumbnails."""
+        for output in outputs:
+            with contextlib.suppress(LoomError, OSError):
+                safe_join(self.settings.output, output.path).unlink(missing_ok=True)
+            self.thumbnail(output.sha256).unlink(missing_ok=True)
+
+    # Health
+
+    def checks(self) -> dict[str, bool]:
+        """What must be true of a server that does its work."""
+        supervisor = self.supervisor
+        return {
+            "claiming": time.monotonic() - supervisor.ticked < STUCK_SECONDS,
+            "workers": all(seat.state != "starting" or seat.starts < 3 for seat in supervisor.seats),
+            "queue": self.store.alive,
+            "disk": self.disk_free() > LOW_DISK,
+        }
+
+    def disk_free(self) -> int:
+        """Bytes that are left where the queue is."""
+        return shutil.disk_usage(self.settings.data).free
+
+    def memory(self) -> dict[str, int]:
+        """Resident bytes of the server and its workers."""
+        return {"server": resident_bytes(), **{seat.name: seat.memory for seat in self.supervisor.seats}}

@@ -1,0 +1,95 @@
+"""Routes about the server itself: its state, its health, its figures, who is let in, and this API's description."""
+
+from collections import Counter
+from importlib.metadata import version
+
+from aiohttp import web
+from pydantic import Field
+
+from latentloom.api import wire
+from latentloom.web.faults import Unauthorized
+from latentloom.web.openapi import document, html
+from latentloom.web.routing import API, TABLE, Call, Query, Route
+from latentloom.web.site import Site
+
+
+class CodeQuery(Query):
+    """A one-time code."""
+
+    code: str | None = Field(None, max_length=200)
+
+
+async def show_system(site: Site, _: Call) -> wire.System:
+    """Show version, workers, queue, memory and disk."""
+    counts, paused = await site.store.read(lambda t: (t.queue.counts(), t.queue.paused))
+    names = wire.Worker.model_fields
+    return wire.System(
+        version=version("latentloom"),
+        workers=[wire.Worker(**{name: getattr(seat, name) for name in names}) for seat in site.supervisor.seats],
+        queue=counts,
+        paused=paused,
+        ready=site.desk.ready,
+        memory=site.memory()["server"],
+        disk_free=site.disk_free(),
+        event=site.hub.last,
+    )
+
+
+async def health(site: Site, _: Call) -> web.Response:
+    """Tell whether the server does its work: 200 if it does, 503 if not. Needs no token."""
+    checks = site.checks()
+    good = all(checks.values())
+    answer = wire.Health(status="ok" if good else "failing", checks=checks)
+    return web.Response(status=200 if good else 503, text=answer.model_dump_json(), content_type="application/json")
+
+
+async def metrics(site: Site, _: Call) -> web.Response:
+    """Give the server's figures in Prometheus' text format."""
+    counts, oldest = await site.store.read(lambda t: (t.queue.counts(), t.queue.oldest_waiting()))
+    workers = dict(Counter(seat.state for seat in site.supervisor.seats))
+    text = site.metrics.text(counts, workers, site.memory(), site.hub.clients, oldest)
+    return web.Response(body=text, content_type="text/plain", charset="utf-8")
+
+
+async def login(site: Site, call: Call) -> web.Response:
+    """Exchange a token for a cookie. Needs no token in a header."""
+    owner = site.guard.owner_of(call.body.token, call.request.remote or "")
+    if owner is None:
+        raise Unauthorized("that token is not known")
+    response = web.Response(text="{}", content_type="application/json")
+    site.guard.give_cookie(response, owner, secure=call.request.secure)
+    return response
+
+
+async def home(site: Site, call: Call) -> web.StreamResponse:
+    """Lead to the description of this API; with a one-time code, give the browser a cookie first."""
+    response = web.Response(status=303, headers={"Location": f"{API}/docs", "Cache-Control": "no-store"})
+    if call.query.code is not None:
+        owner = site.guard.redeem(call.query.code)
+        if owner is None:
+            raise Unauthorized("that one-time address has been used, or is too old", hint="restart the server")
+        site.guard.give_cookie(response, owner, secure=call.request.secure)
+    elif not call.owner:
+        raise Unauthorized("this server needs a token", hint="open the one-time address that it printed at its start")
+    return response
+
+
+async def show_openapi(_: Site, call: Call) -> web.Response:
+    """Give the OpenAPI 3.1 document of this API."""
+    return web.json_response(document(call.request.app[TABLE]))
+
+
+async def show_docs(_: Site, call: Call) -> web.Response:
+    """Show the same as a page to read, without scripts and without the network."""
+    return web.Response(text=html(call.request.app[TABLE]), content_type="text/html")
+
+
+ROUTES = (
+    Route(method="GET", path="/", handler=home, query=CodeQuery, public=True, status=303, media="text/html"),
+    Route(method="GET", path="/healthz", handler=health, answer=wire.Health, public=True),
+    Route(method="GET", path="/metrics", handler=metrics, media="text/plain"),
+    Route(method="POST", path=f"{API}/login", handler=login, body=wire.Login, answer=wire.Empty, public=True),
+    Route(method="GET", path=f"{API}/system", handler=show_system, answer=wire.System),
+    Route(method="GET", path=f"{API}/openapi.json", handler=show_openapi),
+    Route(method="GET", path=f"{API}/docs", handler=show_docs, media="text/html"),
+)
