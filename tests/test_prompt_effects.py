@@ -45,7 +45,7 @@ def redness(pixels: np.ndarray) -> float:
 
 @pytest.mark.parametrize("grammar", ["a1111", "comfyui"])
 def test_a_weight_moves_the_colour(session: Session, grammar: str) -> None:
-    prompt = "a large (red:{}) blue circle in the center on a white background"
+    prompt = "a large blue (red:{}) circle in the center on a white background"
     scores = [redness(pictures(session, prompt=prompt.format(weight), grammar=grammar)) for weight in (0.5, 1, 1.5, 2)]
     assert scores == sorted(scores)
     assert scores[2] > scores[1] + 0.005
