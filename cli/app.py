@@ -88,7 +88,6 @@ def run(
 ) -> int:
     """Run a workflow. Its inputs are flags: `loom run NAME --help` lists them."""
     from latentloom.cli.inputs import Asked
-    from latentloom.cli.look import explain_memory as explain
     from latentloom.cli.run import Options, run
     from latentloom.cli.sizes import size_of
 
@@ -97,6 +96,8 @@ def run(
     budgets = {"vram_budget": vram_budget and size_of(vram_budget), "ram_budget": ram_budget and size_of(ram_budget)}
     settings = {"device": device, "dtype": dtype, **budgets}
     if explain_memory:
+        from latentloom.cli.look import explain_memory as explain
+
         return explain(asked, settings)
     return run(asked, Options(out=out, json=json, cache=not no_cache, metadata=not no_metadata, debug=debug), settings)
 

@@ -15,8 +15,9 @@ UsageError: type[Exception] = typer.BadParameter.__base__  # type: ignore[assign
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. The exit code: 0 done, 2 invalid, 3 failed, 130 cancelled; verify and doctor also know 1."""
     args = list(sys.argv[1:] if argv is None else argv)
-    # OpenMP's threads spin while they wait for each other: on a busy machine steps then take ten times as long.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported; workers inherit it
+    # Threads of OpenMP that spin for long make steps crawl on a busy machine; those that never spin, on an idle one.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # read when torch is imported; workers inherit it
     try:
         code = typer.main.get_command(app).main(args=args, prog_name="loom", standalone_mode=False)
         return code if isinstance(code, int) else 0
