@@ -45,8 +45,8 @@ class Store(Protocol):
     def result(self, key: str) -> Result | None:
         """The stored result of a key, or None."""
 
-    def put_result(self, key: str, result: Result) -> None:
-        """Store a result."""
+    def put_result(self, key: str, result: Result, *, at_once: bool) -> None:
+        """Store a result; with at_once, a crash right after the call does not lose it."""
 
     def blob(self, digest: str, port_type: PortType) -> Any | None:
         """The stored value, checked against its digest, or None."""
@@ -109,12 +109,12 @@ class Cache:
             self.counts.misses += found is None
             return found
 
-    def put_result(self, key: str, result: Result, *, durable: bool = True) -> None:
-        """Keep a result, in memory and, if it is durable (every value has bytes), in the store."""
+    def put_result(self, key: str, result: Result, *, durable: bool = True, at_once: bool = False) -> None:
+        """Keep a result, in memory and, if it is durable (every value has bytes), in the store. See `Store` on at_once."""
         with self._lock:
             self._keep_result(key, result)
             if durable and self._store is not None:
-                self._store.put_result(key, result)
+                self._store.put_result(key, result, at_once=at_once)
 
     def _keep_result(self, key: str, result: Result) -> None:
         self._results[key] = result

@@ -55,12 +55,12 @@ class DiskStore:
             self._index.tell("cache_corrupt", "a stored result was damaged; it is made again")
             return None
 
-    def put_result(self, key: str, result: Result) -> None:
-        """See `Store.put_result`. Cheap results are committed in batches, costly ones at once."""
+    def put_result(self, key: str, result: Result, *, at_once: bool) -> None:
+        """See `Store.put_result`. Cheap results are committed in batches, costly ones at once too."""
         record = _encode(_record_of(result))
         self._index.put_text("results", key, digest(key, record)[:16] + record)
         self._unsaved_seconds += result.seconds
-        if self._unsaved_seconds >= COSTLY_SECONDS:
+        if at_once or self._unsaved_seconds >= COSTLY_SECONDS:
             self._commit()
 
     def fields(self, place: str) -> dict[str, Any] | None:

@@ -368,7 +368,8 @@ class _Run:
 
     def conclude(self, step: Step, made: Result, key: str | None) -> None:
         if key is not None and self.use_cache:
-            self.tools.cache.put_result(key, made, durable=durable(made))
+            sink = step.spec.purity == "sink"
+            self.tools.cache.put_result(key, made, durable=durable(made), at_once=sink)
         self.journal.finished(step, made)
         self.finish(step.id, made, key)
 

@@ -108,7 +108,10 @@ def test_a_worker_that_dies_once_costs_nothing_that_was_stored(server, tmp_path)
     assert len(Path(first).read_text().splitlines()) == 1
     assert len(list((server.home / "output").glob("once*"))) == 1
     assert [file["path"] for file in done["files"]] == ["once-00001.txt"]
-    assert names(server.events(job)).count("job_requeued") == 1
+    events = server.events(job)
+    assert names(events).count("job_requeued") == 1
+    started = [event["node"] for event in events if event["event"] == "node_started"]
+    assert (started.count("a"), started.count("s"), started.count("d")) == (1, 1, 2)
 
 
 def test_an_effect_that_nobody_saw_is_not_repeated(server, tmp_path):
