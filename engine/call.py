@@ -82,12 +82,15 @@ class Call:
                 self.seconds = time.perf_counter() - begin
 
     def attempt(self, make_room: Callable[[], None]) -> Any:
-        """Call a sync node; a pure one that ran out of memory once more, with all the room that can be made."""
+        """Call a sync node; a pure one that ran out of memory once more, with all the room that can be made.
+
+        One that computes in small parts already was in that place before.
+        """
         spec = self._step.spec
         try:
             return self.run()
         except OutOfMemoryError as error:
-            if isinstance(error, BudgetError) or spec.purity != "pure" or not spec.device:
+            if isinstance(error, BudgetError) or spec.purity != "pure" or not spec.device or self.context.economy:
                 raise
         make_room()  # not in the handler: the error's frames hold tensors
         self.context.warn("memory_retry", f"{spec.type} ran out of memory; it runs again with more room")

@@ -54,9 +54,12 @@ class Context:
         cancelled: threading.Event,
         edges: Mapping[str, Any] | None = None,
         previews: bool = True,
+        economy: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.node = node
+        self.economy = economy
+        """How much memory to spare, 0..economies of the node type: more each time that the node ran out of it."""
         self._services = services
         self._emit = emit
         self._cancelled = cancelled

@@ -13,10 +13,11 @@ from typing import Any
 from latentloom.engine.cache import Cache, Flights
 from latentloom.engine.catalog import Catalog
 from latentloom.engine.disk import DiskStore
+from latentloom.engine.economy import Economies
 from latentloom.engine.environment import Environment, probe
 from latentloom.engine.errors import LoomError, PathError, WorkflowError
 from latentloom.engine.events import Event, Listener, NodeProgress, NodeWarning
-from latentloom.engine.executor import Executor, Tools
+from latentloom.engine.executor import Executor
 from latentloom.engine.explain import Explanation, explain
 from latentloom.engine.hashes import Hashes
 from latentloom.engine.memory_plan import MemoryNeed, memory_plan
@@ -32,6 +33,7 @@ from latentloom.engine.resolve import resolve
 from latentloom.engine.save import Saver, Saves
 from latentloom.engine.settings import Settings
 from latentloom.engine.spec import FILE_KINDS
+from latentloom.engine.tools import Tools
 from latentloom.engine.validate import Checked, validate
 from latentloom.engine.values import Image, ModelFile
 from latentloom.engine.workflow import Target, Workflow
@@ -61,9 +63,10 @@ class Engine:
         budgets = Budgets(settings.vram_budget, settings.ram_budget)
         self.models = ModelStore(registry, lambda: self.environment, self.catalog.path_of, budgets)
         self._local = threading.local()
-        identity = Identity(registry, self._identify, lambda: self.environment.record(), settings.salt)
+        self.economies = Economies()
+        identity = Identity(registry, self._identify, lambda: self.environment.record(), settings.salt, self.economies)
         self._identity = identity
-        self._executor = Executor(Tools(registry, self.cache, Flights(), identity, self.catalog))
+        self._executor = Executor(Tools(registry, self.cache, Flights(), identity, self.catalog, self.economies))
 
     @cached_property
     def environment(self) -> Environment:

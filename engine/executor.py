@@ -4,13 +4,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError
-from dataclasses import dataclass
 from typing import Any
 
-from latentloom.engine.cache import Cache, Flights, Item, Result
+from latentloom.engine.cache import Item, Result
 from latentloom.engine.call import Call, faults, outputs_of
 from latentloom.engine.context import Context, RunServices
-from latentloom.engine.errors import Cancelled, LoomError, NodeError
+from latentloom.engine.errors import Cancelled, LoomError, NodeError, OutOfMemoryError
 from latentloom.engine.events import Listener, RunFinished, RunStarted
 from latentloom.engine.expansion import Expansion
 from latentloom.engine.frontier import Frontier
@@ -21,23 +20,12 @@ from latentloom.engine.loop import Loop
 from latentloom.engine.memory import peak_bytes
 from latentloom.engine.options import Options
 from latentloom.engine.outcome import Outcome
-from latentloom.engine.plan import Identity, Inputs, literal_item
+from latentloom.engine.plan import Inputs, literal_item
 from latentloom.engine.questions import beyond, wanted_inputs
-from latentloom.engine.registry import Registry
 from latentloom.engine.subgraph import Expansions, graft
-from latentloom.engine.validate import Checked, Files, Step
+from latentloom.engine.tools import Tools
+from latentloom.engine.validate import Checked, Step
 from latentloom.engine.workflow import edges_in
-
-
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """What every run shares."""
-
-    registry: Registry
-    cache: Cache
-    flights: Flights
-    identity: Identity
-    files: Files
 
 
 class Executor:
@@ -328,6 +316,7 @@ class _Run:
             cancelled=self.cancelled,
             edges=step.edges,
             previews=self.options.previews,
+            economy=self.tools.economies.of(step.spec),
         )
         call = Call(step, values, context, self.tools.registry)
         if not step.spec.asynchronous:
@@ -350,8 +339,20 @@ class _Run:
             with faults(step, "'s result"):  # the codec of a plugin's type may fail
                 items = self.live.keep(outputs, store=key is not None and self.use_cache)
         except LoomError as error:
+            if self.economise(step, key, call.context.economy + 1, error):
+                return
             raise self.journal.failed(step, error) from error
         self.conclude(step, Result(items, call.seconds, max(0, peak_bytes() - before)), key)
+
+    def economise(self, step: Step, key: str | None, level: int, error: LoomError) -> bool:
+        """After a shortage of memory: whether the step is looked at again, to be computed in smaller parts."""
+        if type(error) is not OutOfMemoryError or not self.tools.economies.raise_to(step.spec, level):
+            return False
+        self.journal.economised(step, level)
+        if key is not None:
+            self.land(key)
+        self.wait(step.id, ())
+        return True
 
     def returned(self, step: Step, inputs: Inputs, call: Call, result: Callable[[], Any]) -> Any:
         """What a body returned, if it kept its hands off its inputs; the cache forgets a value that was written to."""

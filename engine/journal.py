@@ -5,7 +5,7 @@ import threading
 from latentloom.engine.cache import Result
 from latentloom.engine.call import node_error
 from latentloom.engine.errors import Cancelled, LoomError
-from latentloom.engine.events import Event, Listener, NodeCached, NodeFailed, NodeFinished, NodeStarted
+from latentloom.engine.events import Event, Listener, NodeCached, NodeFailed, NodeFinished, NodeStarted, NodeWarning
 from latentloom.engine.outcome import NodeReport
 from latentloom.engine.validate import Step
 
@@ -34,6 +34,11 @@ class Journal:
         """A result was known."""
         self.reports[step.id] = NodeReport(step.spec.type, "cached")
         self.emit(NodeCached(node=step.id, type=step.spec.type))
+
+    def economised(self, step: Step, level: int) -> None:
+        """A body ran out of memory, and the step is computed in smaller parts."""
+        text = f"{step.spec.type} ran out of memory again; it computes in smaller parts from now on (economy {level})"
+        self.emit(NodeWarning(node=step.id, code="memory_economy", message=text))
 
     def finished(self, step: Step, result: Result) -> None:
         """A body ended well."""

@@ -73,6 +73,7 @@ def node(
     category: str = "",
     purity: Purity = "pure",
     device: bool = False,
+    economies: int = 0,
     needs: Callable[..., Any] | None = None,
     fingerprint: Callable[..., Any] | None = None,
     migrate: Callable[[dict[str, Any], int], dict[str, Any]] | None = None,
@@ -80,12 +81,13 @@ def node(
     """Attach a NodeSpec to a function; nothing is registered until a plugin's `register` hook hands it over.
 
     needs(**eager inputs) names the lazy inputs that are wanted; fingerprint(**inputs) is the identity of the outside
-    world for an external node; migrate(inputs, from_version) brings inputs of an older version up to date.
+    world for an external node; migrate(inputs, from_version) brings inputs of an older version up to date. After a
+    shortage of memory a node runs again with a higher `ctx.economy`, as far as `economies`.
     Raises SpecError for a signature that a NodeSpec cannot express.
     """
 
     def attach(function: F) -> F:
-        spec = _spec(function, type, version, category, purity, device, migrate is not None)
+        spec = _spec(function, type, version, category, purity, device, economies, migrate is not None)
         _check_code(spec, needs, fingerprint)
         function.__loom_node__ = Definition(spec, function, needs, fingerprint, migrate)  # type: ignore[attr-defined]
         return function
@@ -102,13 +104,22 @@ def definition(function: Any) -> Definition:
 
 
 def _spec(
-    function: Callable[..., Any], type: str, version: int, category: str, purity: Purity, device: bool, migrates: bool
+    function: Callable[..., Any],
+    type: str,
+    version: int,
+    category: str,
+    purity: Purity,
+    device: bool,
+    economies: int,
+    migrates: bool,
 ) -> NodeSpec:
     where = f"{function.__module__}:{function.__qualname__}"
     if not type or not all(c.isalnum() or c in "_-" for c in type):
         raise SpecError(f"{where}: a node type is letters, digits, '_' and '-'", got=type)
     if purity not in PURITIES:
         raise SpecError(f"{where}: unknown purity", expected=", ".join(PURITIES), got=str(purity))
+    if economies < 0 or (economies and (purity != "pure" or not device)):
+        raise SpecError(f"{where}: economies are for pure nodes that need the device", got=str(economies))
     hints = get_type_hints(function, include_extras=True)
     parameters = inspect.signature(function).parameters
     contexts = [name for name in parameters if hints.get(name) is Context]
@@ -127,6 +138,7 @@ def _spec(
         outputs=outputs,
         purity=purity,
         device=device,
+        economies=economies,
         asynchronous=inspect.iscoroutinefunction(function),
         context=contexts[0] if contexts else None,
         several=several,

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from latentloom.engine.cache import Item, Result
+from latentloom.engine.economy import Economies
 from latentloom.engine.keys import Base, Fields, literal_digest
 from latentloom.engine.literals import kind_of_literal
 from latentloom.engine.registry import Registry
@@ -23,12 +24,14 @@ class Identity:
         identify: Callable[[str, str], Any],
         environment: Callable[[], Mapping[str, str]],
         salt: str | None,
+        economies: Economies,
     ) -> None:
         """`identify(source, name)` gives a file or model with its sha256."""
         self._registry = registry
         self._identify = identify
         self._environment = environment
         self._salt = salt
+        self._economies = economies
         self._bases: dict[tuple[str, frozenset[str]], Base] = {}
 
     def inputs(self, step: Step, results: Mapping[str, Result], asked: frozenset[str]) -> Inputs:
@@ -57,7 +60,8 @@ class Identity:
     def fields(self, step: Step, inputs: Inputs, more: Mapping[str, Any] | None = None) -> Fields:
         """What the step's key is made of; `more` belongs to steps that are not pure, and to questions."""
         digests = {name: _digests(value) for name, value in inputs.items()}
-        return Fields(self._base(step, inputs), digests, more)
+        economy = self._economies.of(step.spec)
+        return Fields(self._base(step, inputs), digests, {**(more or {}), "economy": economy} if economy else more)
 
     def _base(self, step: Step, inputs: Inputs) -> Base:
         code = self._code(step, inputs)

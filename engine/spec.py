@@ -67,6 +67,7 @@ class NodeSpec:
     outputs: tuple[OutputSpec, ...] = ()
     purity: Purity = "pure"
     device: bool = False
+    economies: int = 0  # ways to compute in less memory, each with less than the one before
     asynchronous: bool = False
     context: str | None = None  # name of the parameter that takes the Context
     several: bool = False  # returns a NamedTuple

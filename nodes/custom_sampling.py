@@ -8,7 +8,17 @@ from pydantic import Field
 from latentloom.engine import Conditioning, Context, Latent, Model, Seed, node
 from latentloom.engine.errors import BadValueError
 from latentloom.nodes.noise import NoiseRule
-from latentloom.nodes.sampling import Cfg, Denoise, Plan, SamplerName, ScheduleName, Steps, sample_latent, table_of
+from latentloom.nodes.sampling import (
+    ECONOMIES,
+    Cfg,
+    Denoise,
+    Plan,
+    SamplerName,
+    ScheduleName,
+    Steps,
+    sample_latent,
+    table_of,
+)
 
 SigmaList = Annotated[
     list[float], Field(ge=0, le=100_000, description="Noise levels, each lower than the one before; the last is left.")
@@ -44,7 +54,7 @@ def split_sigmas(
     return Split(sigmas[: step + 1], sigmas[step:])
 
 
-@node("SampleCustom", category="sampling", device=True)
+@node("SampleCustom", category="sampling", device=True, economies=ECONOMIES)
 def sample_custom(
     ctx: Context,
     model: Model,

@@ -146,6 +146,7 @@ def prompt_to_prompt(steering: Steering, patch: Patch) -> None:
     alignment = Alignment(*(array.tensor().to(steering.module.device) for array in patch.arrays))
     control = AttentionControl(alignment, patch.parameters["cross"], patch.parameters["self_attention"])
     steering.hooks.enter_context(control.over(steering.module))
+    steering.joint = True
     predict, rule = steering.predict, steering.rule
 
     def controlled(x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:

@@ -10,7 +10,7 @@ from latentloom.engine.errors import BadValueError
 from latentloom.nodes.noise import NoiseRule
 from latentloom.nodes.prompt import parse
 from latentloom.nodes.prompt_alignment import Edit, alignment, one_chunk
-from latentloom.nodes.sampling import Cfg, Plan, SamplerName, ScheduleName, Steps, sample_latent, sigmas_of
+from latentloom.nodes.sampling import ECONOMIES, Cfg, Plan, SamplerName, ScheduleName, Steps, sample_latent, sigmas_of
 
 Share = Annotated[float, Field(ge=0, le=1, description="The share of the steps in which the source's counts.")]
 
@@ -22,7 +22,7 @@ class Pair(NamedTuple):
     edited: Latent
 
 
-@node("PromptToPrompt", category="sampling", device=True)
+@node("PromptToPrompt", category="sampling", device=True, economies=ECONOMIES)
 def prompt_to_prompt(
     ctx: Context,
     model: Model,

@@ -30,6 +30,8 @@ SamplerName = Annotated[str, Source("samplers"), Field(description="The method t
 ScheduleName = Annotated[str, Source("schedules"), Field(description="How much noise is left at each step.")]
 Denoise = Annotated[float, Field(ge=0, le=1, description="1 = from pure noise; less keeps more of the latent.")]
 
+ECONOMIES = 2  # 1: each condition in a forward pass of its own; 2: each item of the batch too
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -46,7 +48,7 @@ class Plan:
     total: int | None = None
 
 
-@node("KSampler", category="sampling", device=True)
+@node("KSampler", category="sampling", device=True, economies=ECONOMIES)
 def ksampler(
     ctx: Context,
     model: Model,
@@ -71,7 +73,7 @@ def ksampler(
     return sample_latent(ctx, model, positive, negative, latent, plan)
 
 
-@node("KSamplerAdvanced", category="sampling", device=True)
+@node("KSamplerAdvanced", category="sampling", device=True, economies=ECONOMIES)
 def ksampler_advanced(
     ctx: Context,
     model: Model,
@@ -152,7 +154,9 @@ def sample_latent(
         for patch in sampling_patches(ctx, model):
             ctx.lookup("patch", patch.kind)(steering, patch)
         mask = _mask(latent, device)
-        denoised = _denoised(steering, plan, mask, start, noise)
+        batch = latent.shape[0]
+        most = (None, batch, batch if steering.joint else 1)[ctx.economy]
+        denoised = _denoised(steering, plan, mask, start, noise, most)
         x = initial_latent(noise, start, plan.sigmas[0], table[-1])
         kind = ctx.facts("sampler", plan.sampler).get("noise", "none")
         steps = step_noise(kind, latent.shape, plan.seed, plan.noise_rule, plan.sigmas, device=device)
@@ -235,11 +239,13 @@ def _network(unet: Any, controls: Controls) -> Network:
     return network
 
 
-def _denoised(steering: Steering, plan: Plan, mask: Tensor | None, start: Tensor, noise: Tensor) -> Denoised:
+def _denoised(
+    steering: Steering, plan: Plan, mask: Tensor | None, start: Tensor, noise: Tensor, most: int | None
+) -> Denoised:
     from latentloom.nodes.diffusion import Timeline, masked, steered
 
     timeline = Timeline(plan.sigmas.tolist(), plan.first, plan.total)
-    denoised = steered(steering.branches, steering.rule, timeline)
+    denoised = steered(steering.branches, steering.rule, timeline, most)
     repaint = steering.repaint
     if mask is None:
         return denoised

@@ -25,7 +25,8 @@ class Steering:
 
     `module` is the loaded network, and `hooks` undoes after the run what was done to it. `branches` holds "positive",
     "negative" and what a rule asks for besides. `entries` makes entries of a further conditioning. `repaint` makes the
-    noise mask of a moment out of the run's.
+    noise mask of a moment out of the run's. `joint` says that a batch's items look at each other, so that they must go
+    through the network together.
     """
 
     module: Any
@@ -37,6 +38,7 @@ class Steering:
     hooks: ExitStack
     downscale: int
     repaint: Callable[[Tensor, Moment], Tensor] | None = None
+    joint: bool = False
 
 
 def sampling_patches(ctx: Context, model: Model) -> list[Patch]:

@@ -15,6 +15,7 @@ from latentloom.nodes.limits import check_size
 from latentloom.nodes.noise import NoiseRule
 from latentloom.nodes.plot import Scale, plot
 from latentloom.nodes.sampling import (
+    ECONOMIES,
     Cfg,
     Denoise,
     Plan,
@@ -130,7 +131,7 @@ def plot_schedules(
     return Image(plot(found, (width, height), axis, title=title, x="step", y="sigma"))
 
 
-@node("KSamplerSteps", category="study", device=True)
+@node("KSamplerSteps", category="study", device=True, economies=ECONOMIES)
 def ksampler_steps(
     ctx: Context,
     model: Model,

@@ -8,6 +8,7 @@ from latentloom.engine import Context, Image, Latent, Model, Patch, Vae, node
 from latentloom.engine.errors import BadValueError
 from latentloom.nodes.limits import check_size
 from latentloom.nodes.vae import check_sides
+from latentloom.nodes.vae_tiles import decode_tiles, encode_tiles
 
 TileSide = Annotated[int, Field(ge=64, le=4096, multiple_of=8, description="Pixels of a tile's sides.")]
 Overlap = Annotated[int, Field(ge=0, le=1024, multiple_of=8, description="Pixels that neighbours share at least.")]
@@ -26,25 +27,10 @@ def vae_decode_tiled(ctx: Context, vae: Vae, latent: Latent, tile: TileSide = 51
     Seams are blended. A VAE's norms see one tile at a time, so colours differ from VAEDecode's, less with larger tiles
     (docs/large-pictures.md has figures). A latent that fits into one tile is decoded just as VAEDecode does.
     """
-    import torch
-
-    from latentloom.nodes.diffusion.tiling import Tile, tiled, tiles
-
     check_overlap(tile, overlap)
     step = latent.downscale
     check_size(latent.shape[3] * step, latent.shape[2] * step, latent.shape[0])
-    total, done = len(tiles(*latent.shape[2:], tile // step, overlap // step)) * latent.shape[0], 0
-    with ctx.load(vae) as (model,):
-
-        def decoded(x: torch.Tensor, _: Tile) -> torch.Tensor:
-            nonlocal done
-            done += 1
-            ctx.progress(done, total)
-            found: torch.Tensor = model.decode(x.to(model.device, model.dtype)).sample.float().cpu()
-            return found
-
-        items = [tiled(decoded, one[None], tile // step, overlap // step, step) for one in latent.tensor()]
-    return Image((torch.cat(items) / 2 + 0.5).clamp(0, 1).movedim(1, -1))
+    return decode_tiles(ctx, vae, latent, tile, overlap)
 
 
 @node("VAEEncodeTiled", category="vae", device=True)
@@ -53,28 +39,11 @@ def vae_encode_tiled(ctx: Context, vae: Vae, image: Image, tile: TileSide = 512,
 
     Width and height must be multiples of the VAE's downscale (8); transparency is ignored.
     """
-    import torch
-
-    from latentloom.nodes.diffusion.tiling import Tile, tiled
-
     check_overlap(tile, overlap)
     step = vae.info["downscale"]
     check_sides(image, step)
-    with ctx.load(vae) as (model,):
-
-        def encoded(_: torch.Tensor, place: Tile) -> torch.Tensor:
-            ctx.check()
-            top, left, height, width = (side * step for side in place)
-            part = pixels[..., top : top + height, left : left + width]
-            found: torch.Tensor = model.encode(part.to(model.device, model.dtype)).latent_dist.mean.float().cpu()
-            return found
-
-        items = []
-        for one in image.tensor():
-            pixels = one[None, ..., :3].movedim(-1, 1) * 2 - 1
-            cells = torch.empty(1, 1, *(side // step for side in pixels.shape[2:]))
-            items.append(tiled(encoded, cells, tile // step, overlap // step))
-    return Latent(torch.cat(items), downscale=step)
+    mean, _ = encode_tiles(ctx, vae, image, tile, overlap)
+    return Latent(mean.clone(), downscale=step)
 
 
 @node("TiledDiffusion", category="guidance")

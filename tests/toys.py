@@ -459,6 +459,12 @@ def hungry(tag: str) -> str:
     return tag
 
 
+@node("Thrifty", device=True, economies=2)
+def thrifty(ctx: Context, tag: str) -> str:
+    """Run out of memory as often as HUNGER says; say which way it went."""
+    return f"{hungry(tag)}{ctx.economy}"
+
+
 @node("HungrySink", purity="sink", device=True)
 def hungry_sink(tag: str) -> None:
     """Run out of memory where running twice could save twice."""

@@ -35,9 +35,11 @@ _Key = tuple[int, int]  # of an entry and a network
 class Evaluation:
     """Predictions of x0 by branch. A branch that counts nowhere in some cells is filled up from another one there."""
 
-    def __init__(self, branches: Mapping[str, Branch]) -> None:
-        """`branches` has "positive" and "negative"; any others are for guidance that needs them."""
-        self._branches = branches
+    def __init__(self, branches: Mapping[str, Branch], most: int | None = None) -> None:
+        """`branches` has "positive" and "negative"; any others are for guidance that needs them. At `most` so many
+        items go through a network at once.
+        """
+        self._branches, self._most = branches, most
         self._shares: dict[tuple[int, ...], tuple[Tensor | None, bool]] = {}
         self._weights: dict[int, Tensor] = {}
 
@@ -66,8 +68,8 @@ class Evaluation:
             for entry in entries:
                 jobs.setdefault((id(entry), id(predict)), _job(entry, predict, x))
         found: dict[_Key, Tensor] = {}
-        for group in _groups(jobs):
-            found |= _forward(group, jobs, sigma)
+        for group in _groups(jobs, self._most):
+            found |= _forward(group, jobs, sigma, self._most)
         return found
 
     def _blended(self, entries: tuple[Entry, ...], found: Mapping[_Key, Tensor], name: str, x: Tensor) -> Tensor:
@@ -136,12 +138,14 @@ def _job(entry: Entry, predict: Predict, x: Tensor) -> _Job:
     return _Job(predict, entry.area.of(x), {**entry.condition, **{k: entry.area.of(v) for k, v in maps.items()}})
 
 
-def _groups(jobs: Mapping[_Key, _Job]) -> list[list[_Key]]:
+def _groups(jobs: Mapping[_Key, _Job], most: int | None) -> list[list[_Key]]:
     """Jobs that fit into one forward pass each, in order."""
     found: list[list[_Key]] = []
     for key, job in jobs.items():
         for group in found:
             first = jobs[group[0]]
+            if most is not None and (len(group) + 1) * first.x.shape[0] > most:
+                continue
             together = [*(jobs[other].condition for other in group), job.condition]
             if first.predict is job.predict and first.x.shape == job.x.shape and fitted(together):
                 group.append(key)
@@ -151,10 +155,12 @@ def _groups(jobs: Mapping[_Key, _Job]) -> list[list[_Key]]:
     return found
 
 
-def _forward(keys: list[_Key], jobs: Mapping[_Key, _Job], sigma: Tensor) -> dict[_Key, Tensor]:
-    """One forward pass."""
+def _forward(keys: list[_Key], jobs: Mapping[_Key, _Job], sigma: Tensor, most: int | None) -> dict[_Key, Tensor]:
+    """One forward pass, or as many as it takes with at `most` so many items."""
     batch = jobs[keys[0]].x.shape[0]
     condition = stacked([jobs[key].condition for key in keys], batch)
     assert condition is not None
-    answers = jobs[keys[0]].predict(torch.cat([jobs[key].x for key in keys]), sigma, condition)
+    x, predict = torch.cat([jobs[key].x for key in keys]), jobs[keys[0]].predict
+    parts = [slice(n, n + (most or len(x))) for n in range(0, len(x), most or len(x))]
+    answers = torch.cat([predict(x[part], sigma, {k: v[part] for k, v in condition.items()}) for part in parts])
     return dict(zip(keys, answers.chunk(len(keys)), strict=True))

@@ -51,9 +51,9 @@ def classifier_free(cfg: float) -> Rule:
     return rule
 
 
-def steered(branches: Mapping[str, Branch], rule: Rule, timeline: Timeline) -> Denoised:
-    """A denoiser that follows a rule."""
-    evaluation = Evaluation(branches)
+def steered(branches: Mapping[str, Branch], rule: Rule, timeline: Timeline, most: int | None = None) -> Denoised:
+    """A denoiser that follows a rule, with at `most` so many items in a forward pass."""
+    evaluation = Evaluation(branches, most)
 
     def denoised(x: Tensor, sigma: Tensor) -> Tensor:
         return rule(Call(evaluation, x, sigma, timeline.at(sigma.item())))

@@ -554,6 +554,47 @@ def test_a_node_that_runs_out_of_memory_again_fails_and_is_not_cached(session: S
     assert ran() == ["x"]
 
 
+def test_a_node_that_knows_a_thriftier_way_takes_it_and_keeps_to_it(session: Session) -> None:
+    toys.HUNGER[:] = [1, 1, 1]
+    found: list[Event] = []
+    made = session.run_job(session.prepare(flow("h", h=use("Thrifty", tag="x"))), listen=found.append)
+    assert (made.status, made.outputs, ran()) == ("done", {"o0": "x2"}, ["x"] * 4)
+    text = "toys/Thrifty ran out of memory again; it computes in smaller parts from now on (economy {})"
+    assert [(event.code, event.message) for event in found if isinstance(event, NodeWarning)] == [
+        ("memory_retry", "toys/Thrifty ran out of memory; it runs again with more room"),
+        ("memory_economy", text.format(1)),
+        ("memory_economy", text.format(2)),
+    ]
+    job = session.prepare(flow("h", h=use("Thrifty", tag="x")))
+    assert session.run_job(job).outputs == {"o0": "x2"}
+    assert session.run(flow("h", h=use("Thrifty", tag="y"))).outputs == {"o0": "y2"}
+    assert ran() == ["y"]
+    assert [item.status for item in session.engine.explain(job)] == ["hit"]
+
+
+def test_the_thriftiest_way_may_fail_too(session: Session) -> None:
+    toys.HUNGER[:] = [1] * 4
+    assert error(session, flow("h", h=use("Thrifty", tag="x"))).code == "out_of_memory"
+    assert ran() == ["x"] * 4
+
+
+def test_a_result_made_in_parts_is_not_that_made_at_once(tmp_path: Path) -> None:
+    """Another program with the same cache, which never ran short, computes its own."""
+    toys.HUNGER[:] = [1, 1]
+    document = flow("h", h=use("Thrifty", tag="x"))
+    with toys.session(tmp_path) as short:
+        assert short.run(document).outputs == {"o0": "x1"}
+    with toys.session(tmp_path) as roomy:
+        assert roomy.run(document).outputs == {"o0": "x0"}
+
+
+def test_explain_tells_that_a_node_saves_memory_now(session: Session) -> None:
+    job = session.prepare({**flow("h", h=use("Thrifty", tag="x")), "name": "thrift"})
+    session.run_job(job)
+    session.engine.economies.raise_to(session.engine.registry.nodes["toys/Thrifty"].spec, 1)
+    assert [item.reason for item in session.engine.explain(job)] == ["changed: how far it saves memory"]
+
+
 def test_a_sink_that_runs_out_of_memory_does_not_run_twice(session: Session) -> None:
     toys.HUNGER[:] = [1]
     assert error(session, flow(h=use("HungrySink", tag="x"))).code == "out_of_memory"
