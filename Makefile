@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraint
 SOURCES := pyproject.toml constraints.txt hatch_build.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full lint types imports bench soak clean
+.PHONY: help demo test test-full lint types imports bench bench-gpu soak clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1 - /p' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ imports: $(VENV)/.dev ## check who imports whom
 
 bench: $(VENV)/.runtime ## run the benchmarks
 	@set -e; for file in benchmarks/*_bench.py; do $(BIN)/python $$file; done
+
+bench-gpu: $(VENV)/.runtime ## measure a card against diffusers' pipeline
+	$(BIN)/python benchmarks/gpu_bench.py
 
 soak: $(VENV)/.dev ## kill a server and its workers at random for MINUTES (60) and count what was lost
 	$(BIN)/python tests/kills.py --minutes $(MINUTES)
