@@ -238,7 +238,7 @@ class _Run:
             return frozenset(known.outputs["names"].literal)
         if not self.gather(step, inputs):
             return None
-        names = wanted_inputs(step, self.values(step, inputs))
+        names = wanted_inputs(step, self.live.arguments(step, inputs))
         if self.use_cache:
             self.tools.cache.put_result(key, Result({"names": literal_item("JSON", sorted(names))}))
         return names
@@ -278,12 +278,6 @@ class _Run:
                 self.forced.add(id)
                 self.need(id)
 
-    def values(self, step: Step, inputs: Inputs) -> dict[str, Any]:
-        """A value for each input; None for a lazy one that was not asked for."""
-        return {
-            port.name: self.live.output(inputs[port.name]) if port.name in inputs else None for port in step.spec.inputs
-        }
-
     def wanted_values(self) -> dict[str, Any]:
         """The values of the wanted outputs; what lost its bytes is made again."""
         while True:
@@ -308,7 +302,7 @@ class _Run:
         if step.spec.purity == "sink":
             self.services.begin(step.id, saves=step.spec.context is not None)
         self.journal.started(step)
-        values = self.values(step, inputs)
+        values = self.live.arguments(step, inputs)
         context = Context(
             node=step.id,
             services=self.services,

@@ -10,6 +10,7 @@ from latentloom.engine.keys import literal_digest
 from latentloom.engine.literals import plain
 from latentloom.engine.registry import Registry
 from latentloom.engine.spec import FILE_KINDS, LITERAL_KINDS
+from latentloom.engine.validate import Step
 
 Items = dict[str, Item | tuple[Item, ...]]
 
@@ -70,6 +71,10 @@ class Live:
     def output(self, found: Any) -> Any:
         """The value of an Item, or the values of a list of them."""
         return self.value(found) if type(found) is Item else [self.value(item) for item in found]
+
+    def arguments(self, step: Step, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """A value for each input of a step; None for a lazy one that was not asked for."""
+        return {port.name: self.output(inputs[port.name]) if port.name in inputs else None for port in step.spec.inputs}
 
     def keep(self, outputs: Mapping[str, Returned], *, store: bool) -> Items:
         """Items for what a node returned; with store, their values go to the cache too."""
