@@ -17,11 +17,12 @@ from latentloom.api.answers import Answers
 from latentloom.api.link import Link, problem_of
 from latentloom.api.session import Session
 from latentloom.engine.engine import Job
-from latentloom.engine.errors import LoomError
+from latentloom.engine.errors import Cancelled, LoomError
 from latentloom.engine.events import Event, FileSaved, NodePreview, NodeProgress, RunFinished, RunStarted
 from latentloom.engine.jobs.effects import Effect
 from latentloom.engine.jobs.frames import Frame
 from latentloom.engine.jobs.saving import JournalledSaver
+from latentloom.engine.lock import device_turn
 from latentloom.engine.memory import resident_bytes
 from latentloom.engine.outcome import Outcome
 from latentloom.engine.reading import read
@@ -95,16 +96,28 @@ class Worker:
         """Open a session, then run jobs until there is nothing more to come."""
         start = self._started.get()
         settings = Settings.model_validate(start["settings"])
-        with Session(settings) as session:
+        with Session(settings) as session, contextlib.suppress(Cancelled):
             threading.Thread(target=self._answer, args=(session,), name="latentloom-answers", daemon=True).start()
             failed = [asdict(record) for record in session.plugins if record.status == "failed"]
             self._link.send("hello", pid=os.getpid(), environment=_environment(session), failed=failed)
-            self._link.send("claim")
-            while (job := self._jobs.get()) is not None:
-                self._run(session, job)
+            with self._turn(settings):
+                self._link.send("claim")
+                while (job := self._jobs.get()) is not None:
+                    self._run(session, job)
+
+    def _turn(self, settings: Settings) -> contextlib.AbstractContextManager[None]:
+        """An accelerator for this process alone; the processor is everybody's."""
+        if settings.device == "cpu":
+            return contextlib.nullcontext()
+        wait = lambda: self._tell({"event": "device_waiting", "device": settings.device})  # noqa: E731
+        return device_turn(settings.data, settings.device, wait, self._cancelled)
+
+    def _tell(self, event: dict[str, Any]) -> None:
+        """Tell the server of something that belongs to no job."""
+        self._link.send("event", token=0, event=event)
 
     def _answer(self, session: Session) -> None:
-        answers = Answers(session, lambda event: self._link.send("event", token=0, event=event))
+        answers = Answers(session, self._tell)
         while True:
             ask = self._asks.get()
             try:
