@@ -110,7 +110,7 @@ class Cache:
             return found
 
     def put_result(self, key: str, result: Result, *, durable: bool = True, at_once: bool = False) -> None:
-        """Keep a result, in memory and, if it is durable (every value has bytes), in the store. See `Store` on at_once."""
+        """Keep a result, in memory and, if durable (every value has bytes), in the store. at_once: see `Store`."""
         with self._lock:
             self._keep_result(key, result)
             if durable and self._store is not None:
