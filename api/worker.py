@@ -8,10 +8,10 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from latentloom.api.answers import Answers
 from latentloom.api.link import Link, problem_of
@@ -30,9 +30,12 @@ from latentloom.engine.record import Making
 from latentloom.engine.settings import Settings
 from latentloom.engine.spec import FILE_KINDS
 from latentloom.engine.values import Image
+from latentloom.engine.warm import warm_up
 from latentloom.engine.workflow import EXACT_INTEGER
 
+T = TypeVar("T")
 HEARTBEAT_SECONDS = 5.0
+IDLE_SECONDS = 1.0  # before a worker that nobody wants anything of warms up
 PROGRESS_SECONDS = 0.05
 FAREWELL_SECONDS = 10.0  # how long the node under way may take to notice that the server is gone
 PREVIEW_PIXELS = 512
@@ -97,12 +100,13 @@ class Worker:
         start = self._started.get()
         settings = Settings.model_validate(start["settings"])
         with Session(settings) as session, contextlib.suppress(Cancelled):
-            threading.Thread(target=self._answer, args=(session,), name="latentloom-answers", daemon=True).start()
+            models, texts = _warming(session, has_device=start["device"])
+            threading.Thread(target=self._answer, args=(session, texts), name="latentloom-answers", daemon=True).start()
             failed = [asdict(record) for record in session.plugins if record.status == "failed"]
             self._link.send("hello", pid=os.getpid(), environment=_environment(session), failed=failed)
             with self._turn(settings):
                 self._link.send("claim")
-                while (job := self._jobs.get()) is not None:
+                while (job := _next(self._jobs, models)) is not None:
                     self._run(session, job)
 
     def _turn(self, settings: Settings) -> contextlib.AbstractContextManager[None]:
@@ -116,10 +120,10 @@ class Worker:
         """Tell the server of something that belongs to no job."""
         self._link.send("event", token=0, event=event)
 
-    def _answer(self, session: Session) -> None:
+    def _answer(self, session: Session, warming: Iterator[str]) -> None:
         answers = Answers(session, self._tell)
         while True:
-            ask = self._asks.get()
+            ask = _next(self._asks, warming)
             try:
                 value = {"value": answers(ask["what"], ask["arguments"])}
             except Exception as error:
@@ -252,6 +256,25 @@ class _Throttle:
             if self._warnings > MAX_WARNINGS:
                 return
         self._send(event)
+
+
+def _warming(session: Session, *, has_device: bool) -> tuple[Iterator[str], Iterator[str]]:
+    """What the thread that runs jobs warms up, and the thread that answers: only a worker without a device is asked."""
+    nothing: Iterator[str] = iter(())
+    if not session.settings.warm_up:
+        return nothing, nothing
+    found = warm_up(session.engine.registry, models=has_device)
+    return (found, nothing) if has_device else (nothing, found)
+
+
+def _next(waiting: "queue.SimpleQueue[T]", warming: Iterator[str]) -> T:
+    """What comes next; while nothing does, the worker warms up, piece by piece."""
+    with contextlib.suppress(queue.Empty):
+        return waiting.get(timeout=IDLE_SECONDS)
+    for _ in warming:
+        with contextlib.suppress(queue.Empty):
+            return waiting.get_nowait()
+    return waiting.get()
 
 
 def exact(value: Any) -> Any:

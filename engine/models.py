@@ -25,7 +25,11 @@ KEPT = 16  # models whose modules stay; the weights of unpatched ones are pages 
 
 
 class ModelKind(Protocol):
-    """How one family of models is told apart and loaded. Registered as a class; made without arguments."""
+    """How one family of models is told apart and loaded. Registered as a class; made without arguments.
+
+    It may name, as `model_modules` and `text_modules`, the modules that loading a model and reading a prompt import: an
+    idle worker imports them ahead.
+    """
 
     def recognise(self, path: Path) -> Mapping[str, Any] | None:
         """Facts about a file or folder of this kind (components, prediction, ...), or None. Reads headers only."""

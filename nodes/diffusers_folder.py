@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from latentloom.engine.errors import FileError
-from latentloom.nodes.checkpoints.building import build_encoder, diffusers_pieces
+from latentloom.nodes.checkpoints.building import MODEL_MODULES, TEXT_MODULES, build_encoder, diffusers_pieces
 from latentloom.nodes.checkpoints.configs import UNetShape
 from latentloom.nodes.checkpoints.facts import FAMILIES, SMALL_BYTES, about, clip_facts, unet_facts
 from latentloom.nodes.checkpoints.header import read_header
@@ -23,6 +23,8 @@ TEXT_FOLDERS = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}
 
 class DiffusersFolder:
     """Stable Diffusion as a folder: unet/, vae/, text_encoder/, tokenizer/, scheduler/ and model_index.json."""
+
+    text_modules, model_modules = TEXT_MODULES, MODEL_MODULES
 
     def recognise(self, path: Path) -> Mapping[str, Any] | None:
         """Facts by component, from the folder's configurations; None for what is no such folder.

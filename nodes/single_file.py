@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from latentloom.engine.errors import FileError
-from latentloom.nodes.checkpoints.building import build_encoder, build_unet, build_vae
+from latentloom.nodes.checkpoints.building import MODEL_MODULES, TEXT_MODULES, build_encoder, build_unet, build_vae
 from latentloom.nodes.checkpoints.configs import native_size
 from latentloom.nodes.checkpoints.facts import FAMILIES, SMALL_BYTES, about, clip_facts, unet_facts
 from latentloom.nodes.checkpoints.header import Header, read_header
@@ -19,6 +19,8 @@ from latentloom.nodes.text_encoder import TextEncoder
 
 class SingleFile:
     """Stable Diffusion 1.x, 2.x or SDXL as one safetensors file, in the original or in diffusers' layout."""
+
+    text_modules, model_modules = TEXT_MODULES, MODEL_MODULES
 
     def recognise(self, path: Path) -> Mapping[str, Any] | None:
         """Facts by component ("unet", "vae", "clip"), from names, shapes and metadata; None for another file.
