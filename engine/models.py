@@ -27,8 +27,10 @@ KEPT = 16  # models whose modules stay; the weights of unpatched ones are pages 
 class ModelKind(Protocol):
     """How one family of models is told apart and loaded. Registered as a class; made without arguments.
 
-    It may name, as `model_modules` and `text_modules`, the modules that loading a model and reading a prompt import: an
-    idle worker imports them ahead.
+    A kind with text encoders has a method `reader(path, info)`: its answer, called with a text, a grammar and a number
+    of steps, tells as JSON how a prompt is cut into tokens, and is None for a file that reads no text. A kind may name,
+    as `model_modules` and `text_modules`, the modules that loading a model and reading a prompt import: an idle worker
+    imports them ahead.
     """
 
     def recognise(self, path: Path) -> Mapping[str, Any] | None:

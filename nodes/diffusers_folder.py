@@ -15,7 +15,7 @@ from latentloom.nodes.checkpoints.facts import FAMILIES, SMALL_BYTES, about, cli
 from latentloom.nodes.checkpoints.header import read_header
 from latentloom.nodes.checkpoints.parts import NAMES, find_text
 from latentloom.nodes.checkpoints.pieces import Piece, Weights, assemble
-from latentloom.nodes.clip_tokenizer import SIZE
+from latentloom.nodes.clip_tokenizer import SIZE, clip_tokenizer
 from latentloom.nodes.text_encoder import Encoder, TextEncoder
 
 TEXT_FOLDERS = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}
@@ -47,6 +47,14 @@ class DiffusersFolder:
     def load(self, paths: Sequence[Path], info: Mapping[str, Any]) -> Any:
         """The part of the folder that info["component"] names: "unet", "vae" or "clip"."""
         return _LOADERS[info["component"]](paths[0])
+
+    def reader(self, path: Path, _info: Mapping[str, Any]) -> Any:
+        """What tells how a prompt is read: by the first encoder's vocabulary."""
+        from latentloom.nodes.token_table import reader
+
+        folder = next(name for name in TEXT_FOLDERS if (path / name).is_dir())
+        config = _json(path / folder / "config.json")
+        return reader(_tokenizer(path / TEXT_FOLDERS[folder], config) or clip_tokenizer("end"))
 
 
 def _json(path: Path) -> Any:

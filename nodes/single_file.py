@@ -14,6 +14,7 @@ from latentloom.nodes.checkpoints.facts import FAMILIES, SMALL_BYTES, about, cli
 from latentloom.nodes.checkpoints.header import Header, read_header
 from latentloom.nodes.checkpoints.parts import UNetPart, VaePart, find_text, find_unet, find_vae
 from latentloom.nodes.checkpoints.pieces import Weights
+from latentloom.nodes.clip_tokenizer import clip_tokenizer
 from latentloom.nodes.text_encoder import TextEncoder
 
 
@@ -53,6 +54,12 @@ class SingleFile:
         if part is None:
             raise FileError(f"'{paths[0].name}' has no {info['component']}")
         return build(part, Weights(paths[0]))
+
+    def reader(self, _path: Path, info: Mapping[str, Any]) -> Any:
+        """What tells how a prompt is read, by CLIP's own vocabulary; None for a file without a text encoder."""
+        from latentloom.nodes.token_table import reader
+
+        return reader(clip_tokenizer("end")) if "clip" in info else None
 
 
 def _unet_facts(part: UNetPart, vae: VaePart | None, header: Header) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from latentloom.nodes.checkpoints.pieces import Piece, Weights, assemble
 from latentloom.nodes.clip_tokenizer import clip_tokenizer
 from latentloom.nodes.text_encoder import Encoder
 
-TEXT_MODULES = ("transformers.models.clip.tokenization_clip",)
+TEXT_MODULES = ("transformers.models.clip.tokenization_clip", "latentloom.nodes.token_table")
 MODEL_MODULES = (
     "torch",
     "transformers.models.clip.modeling_clip",

@@ -116,6 +116,64 @@ def test_models_have_their_hash_once_it_is_known(server):
     assert server.get("models")["models"][0]["bytes"] == model["bytes"]
 
 
+def tokens_of(server, text, **body):
+    return server.request("POST", "tokenize", {"text": text, "name": "shapes", **body})
+
+
+def test_tokenize_tells_how_a_prompt_is_read(server):
+    status, answer, _ = tokens_of(server, "a (red:1.5) dragon")
+
+    assert (status, answer["length"], len(answer["parts"])) == (200, 32, 1)
+    part = answer["parts"][0]
+    tokens = [(token["text"], token["weight"], token["known"]) for token in part["tokens"]]
+    assert tokens[:2] == [("a", 1.0, True), ("red", 1.5, True)]
+    assert ("".join(text for text, _, _ in tokens[2:]), {known for _, _, known in tokens[2:]}) == ("dragon", {False})
+    assert part["count"] == len(part["tokens"]) + 2
+    assert tokens_of(server, "", grammar="plain")[1]["parts"][0]["count"] == 2
+
+
+def test_tokenize_tells_parts_and_times(server):
+    long = tokens_of(server, "red " * 40)[1]["parts"]
+    assert [part["count"] for part in long] == [32, 12]
+    assert [len(part["tokens"]) for part in tokens_of(server, "red BREAK blue")[1]["parts"]] == [1, 1]
+    edited = tokens_of(server, "[red:blue:5]", steps=20)[1]["parts"]
+    assert [(part["start"], part["end"], part["tokens"][0]["text"]) for part in edited] == [
+        (0.0, 0.25, "red"),
+        (0.25, 1.0, "blue"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ({"name": "shape"}, 404, "missing_file"),
+        ({"name": "../shapes"}, 400, "path_refused"),
+        ({"source": "models/loras"}, 400, "bad_request"),
+        ({"text": "(" * 101}, 422, "bad_value"),
+        ({"text": "red " * 3000}, 422, "bad_value"),
+        ({"text": "x" * 20_001}, 400, "bad_request"),
+    ],
+)
+def test_what_cannot_be_tokenized_is_the_clients_fault(server, body, status, code):
+    found, answer, _ = tokens_of(server, **{"text": "red", **body})
+
+    assert (found, answer["problems"][0]["code"]) == (status, code)
+
+
+def test_a_model_that_reads_no_text_is_named(server):
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    folder = server.home / "models" / "clip"
+    folder.mkdir(parents=True)
+    save_file({"decoder.conv_in.weight": np.zeros((8, 4, 3, 3), np.float32)}, folder / "none.safetensors")
+
+    status, answer, _ = tokens_of(server, "red", source="models/clip", name="none.safetensors")
+
+    assert (status, answer["problems"][0]["code"]) == (422, "bad_value")
+    assert answer["message"] == "'none.safetensors' reads no text"
+
+
 # Workflows and drafts
 
 
