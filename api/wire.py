@@ -7,13 +7,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from latentloom.engine.jobs.states import State
 
 Key = Field(None, min_length=1, max_length=200, description="The same key and request again give the same job.")
-Tag = Field(default=(), max_length=20, description="Words to find the job and its files by.")
 
 
 class Body(BaseModel):
-    """Base of request bodies: unknown fields are an error."""
+    """Base of request bodies: unknown fields are an error, and so is a value of another type."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Answer(BaseModel):
@@ -60,7 +59,7 @@ class JobOrder(WorkflowOrder):
     priority: int = Field(0, ge=-100, le=100, description="Higher goes first.")
     front: bool = Field(False, description="Before all that wait with the same priority.")
     idempotency_key: str | None = Key
-    tags: tuple[str, ...] = Tag
+    tags: list[str] = Field(default_factory=list, max_length=20, description="Words to find the job and its files by.")
     webhook: str | None = Field(
         None,
         max_length=2000,
