@@ -63,6 +63,7 @@ class Worker:
         self._asks: queue.SimpleQueue[Mapping[str, Any]] = queue.SimpleQueue()
         self._token = 0
         self._cancelled = threading.Event()
+        self._figures: Callable[[], dict[str, int]] = dict
         self._started: queue.SimpleQueue[Mapping[str, Any]] = queue.SimpleQueue()
 
     # What the socket's thread does
@@ -87,7 +88,7 @@ class Worker:
     def watch(self) -> None:
         """Send heartbeats; when the server is gone, stop at the next step or, if a node does not hear, at once."""
         while not self._link.closed.wait(HEARTBEAT_SECONDS):
-            self._link.send("heartbeat", memory=resident_bytes())
+            self._link.send("heartbeat", memory=resident_bytes(), figures=self._figures())
         self._cancelled.set()
         self._jobs.put(None)
         time.sleep(FAREWELL_SECONDS)
@@ -100,6 +101,7 @@ class Worker:
         start = self._started.get()
         settings = Settings.model_validate(start["settings"])
         with Session(settings) as session, contextlib.suppress(Cancelled):
+            self._figures = session.engine.figures
             models, texts = _warming(session, has_device=start["device"])
             threading.Thread(target=self._answer, args=(session, texts), name="latentloom-answers", daemon=True).start()
             failed = [asdict(record) for record in session.plugins if record.status == "failed"]

@@ -87,6 +87,7 @@ class ModelStore:
         self._lock = threading.RLock()
         self._bases: OrderedDict[str, HostModel] = OrderedDict()
         self._loaded: OrderedDict[str, _Loaded] = OrderedDict()
+        self.loads = 0  # models that were read from their files
 
     @cached_property
     def pool(self) -> DevicePool:
@@ -106,6 +107,12 @@ class ModelStore:
     def plan(self, handles: Sequence[Handle], working: int = 0) -> Placement:
         """Where the weights of handles would be, if they were loaded now. Raises BudgetError."""
         return self.pool.plan(self._models(handles), working)
+
+    def figures(self) -> dict[str, int]:
+        """Models that were read and dropped since this was made, and the bytes that the device holds now."""
+        pool: DevicePool | None = self.__dict__.get("pool")
+        evictions, held = (pool.evictions, pool.held_bytes) if pool is not None else (0, 0)
+        return {"model_loads": self.loads, "model_evictions": evictions, "model_bytes": held}
 
     def make_room(self) -> None:
         """After a node ran out of memory: drop what is not in use, and leave more to computation from now on."""
@@ -151,6 +158,7 @@ class ModelStore:
         if name not in self._bases:
             kind: ModelKind = self._registry.extension("model_kind", handle.model_kind).load()()
             content = kind.load([self._path_of(file.sha256) for file in handle.files], handle.info)
+            self.loads += 1
             self._bases[name] = HostModel(content, handle.files[0].name if handle.files else handle.model_kind)
         self._bases.move_to_end(name)
         return self._bases[name]

@@ -10,6 +10,7 @@ from pathlib import Path
 from aiohttp import web
 
 from latentloom.engine.catalog import safe_join
+from latentloom.engine.disk import DiskStore
 from latentloom.engine.errors import LoomError
 from latentloom.engine.jobs.outputs import Output
 from latentloom.engine.jobs.queue import Limits
@@ -136,6 +137,12 @@ class Site:
     def disk_free(self) -> int:
         """Bytes that are left where the queue is."""
         return shutil.disk_usage(self.settings.data).free
+
+    def cache_bytes(self) -> int:
+        """Bytes of the results on disk, which the workers share."""
+        store = DiskStore(self.settings.cache, self.settings.cache_bytes)
+        with contextlib.closing(store):
+            return store.info()["bytes"]
 
     def memory(self) -> dict[str, int]:
         """Resident bytes of the server and its workers."""

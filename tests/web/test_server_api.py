@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import time
 
 import aiohttp
 import pytest
@@ -10,6 +11,7 @@ from serving import flow, use
 
 from latentloom.api import workflow_names
 from latentloom.web.app import route_table
+from latentloom.web.metrics import Metrics
 from latentloom.web.openapi import document, plain_path
 
 TABLE = route_table()
@@ -107,6 +109,46 @@ def test_the_server_tells_of_itself(server):
     figures = server.get("/metrics").decode()
     assert 'latentloom_jobs{state="queued"} 0.0' in figures
     assert 'latentloom_memory_bytes{process="server"}' in figures
+
+
+def figures(server):
+    lines = server.get("/metrics").decode().splitlines()
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
+
+
+def test_the_figures_tell_of_queue_times_cache_models_and_memory(server):
+    order = {"workflow_name": "txt2img", "inputs": {"prompt": "a red star", "steps": 1, "seed": 3}}
+    for _ in range(2):
+        assert server.wait(server.order(order))["state"] == "done"
+    until = time.monotonic() + 30
+    while (found := figures(server)).get("latentloom_cache_hits_total", 0) < 4 and time.monotonic() < until:
+        time.sleep(0.5)  # workers tell every five seconds
+
+    assert found['latentloom_jobs{state="done"}'] >= 2
+    assert found["latentloom_job_wait_seconds_count"] >= 2
+    assert found['latentloom_job_run_seconds_count{state="done"}'] >= 2
+    assert found['latentloom_node_seconds_count{type="KSampler"}'] == 1
+    assert found["latentloom_nodes_cached_total"] >= 4
+    assert found["latentloom_cache_hits_total"] >= 4
+    assert found["latentloom_cache_misses_total"] >= 4
+    assert found['latentloom_cache_bytes{place="disk"}'] > 0
+    assert found['latentloom_cache_bytes{place="cpu"}'] > 0
+    assert found["latentloom_model_loads_total"] == 3
+    assert found["latentloom_model_evictions_total"] == 0
+    assert found['latentloom_model_bytes{process="cpu"}'] >= 0
+    assert found['latentloom_memory_bytes{process="cpu"}'] > 100 * 2**20
+
+
+def test_counts_go_on_when_a_worker_is_replaced():
+    metrics = Metrics()
+
+    for hits in (5, 7, 2):
+        metrics.figures("cpu", {"cache_hits": hits, "cache_bytes": 10 * hits})
+
+    text = metrics.text({}, {}, {}, 0, None, 99).decode()
+    assert "latentloom_cache_hits_total 9.0" in text
+    assert 'latentloom_cache_bytes{place="cpu"} 20.0' in text
+    assert 'latentloom_cache_bytes{place="disk"} 99.0' in text
 
 
 def test_models_have_their_hash_once_it_is_known(server):
