@@ -1,13 +1,14 @@
 """What a worker without a job can be asked, because it takes plugin code, a picture decoder or long reading."""
 
 import io
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from latentloom.api.library import load_workflow
 from latentloom.api.session import Session
-from latentloom.engine.errors import LoomError
+from latentloom.engine.errors import BadValueError, LoomError
 from latentloom.engine.hashes import Progress
 from latentloom.engine.pictures import read_making, read_picture
 from latentloom.engine.reading import from_json
@@ -15,7 +16,9 @@ from latentloom.engine.resolve import migrate
 from latentloom.engine.writing import to_json
 
 THUMBNAIL_PIXELS = 320
+READERS = 8  # tokenizers that stay
 Say = Callable[[dict[str, Any]], None]
+Reader = Callable[[str, str, int], dict[str, Any]]
 
 
 class Answers:
@@ -25,6 +28,7 @@ class Answers:
         """`say` tells the server of progress, as an event."""
         self._session = session
         self._say = say
+        self._readers: OrderedDict[tuple[Path, int], Reader] = OrderedDict()
 
     def __call__(self, what: str, arguments: Mapping[str, Any]) -> Any:
         """The answer. Raises LoomError, or whatever plugin code raises."""
@@ -36,6 +40,7 @@ class Answers:
             "making": self.making,
             "migrate": self.migrate,
             "thumbnail": self.thumbnail,
+            "tokenize": self.tokenize,
         }
         return answers[what](**arguments)
 
@@ -79,6 +84,26 @@ class Answers:
         out = io.BytesIO()
         picture.save(out, "WEBP", quality=80)
         Path(to).write_bytes(out.getvalue())
+
+    def tokenize(self, text: str, source: str, name: str, grammar: str, steps: int) -> dict[str, Any]:
+        """How a model's text encoder reads a prompt. Raises BadValueError for a model without one."""
+        path = self._session.engine.catalog.find(source, name).path
+        key = (path, path.stat().st_mtime_ns)
+        if key not in self._readers:
+            self._readers[key] = self._reader(path, name)
+        self._readers.move_to_end(key)
+        if len(self._readers) > READERS:
+            self._readers.popitem(last=False)
+        return self._readers[key](text, grammar, steps)
+
+    def _reader(self, path: Path, name: str) -> Reader:
+        engine = self._session.engine
+        kind, info = engine.recognise(path) or ("", {})
+        make = getattr(engine.registry.extension("model_kind", kind).load()(), "reader", None) if kind else None
+        found: Reader | None = make and make(path, info)
+        if found is None:
+            raise BadValueError(f"'{name}' reads no text", expected="a checkpoint or a CLIP", got=info.get("about"))
+        return found
 
     def making(self, path: str) -> dict[str, Any]:
         """The workflow and the record that a saved picture carries."""

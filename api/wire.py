@@ -7,13 +7,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from latentloom.engine.jobs.states import State
 
 Key = Field(None, min_length=1, max_length=200, description="The same key and request again give the same job.")
-Tag = Field(default=(), max_length=20, description="Words to find the job and its files by.")
 
 
 class Body(BaseModel):
-    """Base of request bodies: unknown fields are an error."""
+    """Base of request bodies: unknown fields are an error, and so is a value of another type."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Answer(BaseModel):
@@ -60,7 +59,7 @@ class JobOrder(WorkflowOrder):
     priority: int = Field(0, ge=-100, le=100, description="Higher goes first.")
     front: bool = Field(False, description="Before all that wait with the same priority.")
     idempotency_key: str | None = Key
-    tags: tuple[str, ...] = Tag
+    tags: list[str] = Field(default_factory=list, max_length=20, description="Words to find the job and its files by.")
     webhook: str | None = Field(
         None,
         max_length=2000,
@@ -155,50 +154,6 @@ class EventPage(Answer):
     next: int = Field(description="Pass as `after` for what comes next.")
 
 
-class Choices(Answer):
-    """What may stand in an input whose `source` was asked for."""
-
-    choices: list[str]
-
-
-class NodeTypes(Answer):
-    """Every node type with all that a form needs to show it, and every port type."""
-
-    nodes: list[dict[str, Any]]
-    types: list[dict[str, Any]]
-
-
-class Interface(Answer):
-    """A named input of a workflow: the port that it goes to, and the value that stands in the document."""
-
-    name: str
-    port: dict[str, Any] | None
-    value: Any
-
-
-class Validation(Answer):
-    """All that is wrong with a workflow, and its own interface."""
-
-    problems: list[Problem]
-    inputs: list[Interface]
-    outputs: list[str]
-
-
-class Step(Answer):
-    """What would happen at a node: "hit", "run" or "unknown", and why."""
-
-    node: str
-    type: str
-    status: str
-    reason: str
-
-
-class Explanation(Answer):
-    """What would run."""
-
-    steps: list[Step]
-
-
 class WorkflowInfo(Answer):
     """A workflow on the server. Version 0 ships with Latentloom."""
 
@@ -280,45 +235,6 @@ class FileList(Answer):
     """The pictures that workflows may name."""
 
     files: list[str]
-
-
-class ModelFile(Answer):
-    """A model file. `sha256` is None until it has been computed."""
-
-    source: str
-    name: str
-    bytes: int
-    sha256: str | None
-
-
-class ModelList(Answer):
-    """The model files that workflows may name."""
-
-    models: list[ModelFile]
-
-
-class ModelName(Body):
-    """A model file."""
-
-    source: str = Field(max_length=200)
-    name: str = Field(max_length=1000)
-
-
-class Plugin(Answer):
-    """How a plugin fared."""
-
-    plugin: str
-    distribution: str
-    status: str
-    nodes: int
-    error: str | None
-    missing: str | None
-
-
-class PluginList(Answer):
-    """The installed plugins."""
-
-    plugins: list[Plugin]
 
 
 class Worker(Answer):

@@ -8,20 +8,21 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from latentloom.api.answers import Answers
 from latentloom.api.link import Link, problem_of
 from latentloom.api.session import Session
 from latentloom.engine.engine import Job
-from latentloom.engine.errors import LoomError
+from latentloom.engine.errors import Cancelled, LoomError
 from latentloom.engine.events import Event, FileSaved, NodePreview, NodeProgress, RunFinished, RunStarted
 from latentloom.engine.jobs.effects import Effect
 from latentloom.engine.jobs.frames import Frame
 from latentloom.engine.jobs.saving import JournalledSaver
+from latentloom.engine.lock import device_turn
 from latentloom.engine.memory import resident_bytes
 from latentloom.engine.outcome import Outcome
 from latentloom.engine.reading import read
@@ -29,9 +30,12 @@ from latentloom.engine.record import Making
 from latentloom.engine.settings import Settings
 from latentloom.engine.spec import FILE_KINDS
 from latentloom.engine.values import Image
+from latentloom.engine.warm import warm_up
 from latentloom.engine.workflow import EXACT_INTEGER
 
+T = TypeVar("T")
 HEARTBEAT_SECONDS = 5.0
+IDLE_SECONDS = 1.0  # before a worker that nobody wants anything of warms up
 PROGRESS_SECONDS = 0.05
 FAREWELL_SECONDS = 10.0  # how long the node under way may take to notice that the server is gone
 PREVIEW_PIXELS = 512
@@ -59,6 +63,7 @@ class Worker:
         self._asks: queue.SimpleQueue[Mapping[str, Any]] = queue.SimpleQueue()
         self._token = 0
         self._cancelled = threading.Event()
+        self._figures: Callable[[], dict[str, int]] = dict
         self._started: queue.SimpleQueue[Mapping[str, Any]] = queue.SimpleQueue()
 
     # What the socket's thread does
@@ -83,7 +88,7 @@ class Worker:
     def watch(self) -> None:
         """Send heartbeats; when the server is gone, stop at the next step or, if a node does not hear, at once."""
         while not self._link.closed.wait(HEARTBEAT_SECONDS):
-            self._link.send("heartbeat", memory=resident_bytes())
+            self._link.send("heartbeat", memory=resident_bytes(), figures=self._figures())
         self._cancelled.set()
         self._jobs.put(None)
         time.sleep(FAREWELL_SECONDS)
@@ -95,18 +100,32 @@ class Worker:
         """Open a session, then run jobs until there is nothing more to come."""
         start = self._started.get()
         settings = Settings.model_validate(start["settings"])
-        with Session(settings) as session:
-            threading.Thread(target=self._answer, args=(session,), name="latentloom-answers", daemon=True).start()
+        with Session(settings) as session, contextlib.suppress(Cancelled):
+            self._figures = session.engine.figures
+            models, texts = _warming(session, has_device=start["device"])
+            threading.Thread(target=self._answer, args=(session, texts), name="latentloom-answers", daemon=True).start()
             failed = [asdict(record) for record in session.plugins if record.status == "failed"]
             self._link.send("hello", pid=os.getpid(), environment=_environment(session), failed=failed)
-            self._link.send("claim")
-            while (job := self._jobs.get()) is not None:
-                self._run(session, job)
+            with self._turn(settings):
+                self._link.send("claim")
+                while (job := _next(self._jobs, models)) is not None:
+                    self._run(session, job)
 
-    def _answer(self, session: Session) -> None:
-        answers = Answers(session, lambda event: self._link.send("event", token=0, event=event))
+    def _turn(self, settings: Settings) -> contextlib.AbstractContextManager[None]:
+        """An accelerator for this process alone; the processor is everybody's."""
+        if settings.device == "cpu":
+            return contextlib.nullcontext()
+        wait = lambda: self._tell({"event": "device_waiting", "device": settings.device})  # noqa: E731
+        return device_turn(settings.data, settings.device, wait, self._cancelled)
+
+    def _tell(self, event: dict[str, Any]) -> None:
+        """Tell the server of something that belongs to no job."""
+        self._link.send("event", token=0, event=event)
+
+    def _answer(self, session: Session, warming: Iterator[str]) -> None:
+        answers = Answers(session, self._tell)
         while True:
-            ask = self._asks.get()
+            ask = _next(self._asks, warming)
             try:
                 value = {"value": answers(ask["what"], ask["arguments"])}
             except Exception as error:
@@ -239,6 +258,25 @@ class _Throttle:
             if self._warnings > MAX_WARNINGS:
                 return
         self._send(event)
+
+
+def _warming(session: Session, *, has_device: bool) -> tuple[Iterator[str], Iterator[str]]:
+    """What the thread that runs jobs warms up, and the thread that answers: only a worker without a device is asked."""
+    nothing: Iterator[str] = iter(())
+    if not session.settings.warm_up:
+        return nothing, nothing
+    found = warm_up(session.engine.registry, models=has_device)
+    return (found, nothing) if has_device else (nothing, found)
+
+
+def _next(waiting: "queue.SimpleQueue[T]", warming: Iterator[str]) -> T:
+    """What comes next; while nothing does, the worker warms up, piece by piece."""
+    with contextlib.suppress(queue.Empty):
+        return waiting.get(timeout=IDLE_SECONDS)
+    for _ in warming:
+        with contextlib.suppress(queue.Empty):
+            return waiting.get_nowait()
+    return waiting.get()
 
 
 def exact(value: Any) -> Any:

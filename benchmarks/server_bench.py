@@ -5,6 +5,7 @@ python benchmarks/server_bench.py [--jobs 400]
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
 import statistics
@@ -140,6 +141,20 @@ async def small_jobs(
     return statistics.median(alone), jobs // 8 * 8 / (time.perf_counter() - begin)
 
 
+async def tokenizing(session: aiohttp.ClientSession, url: str) -> list[tuple[str, str, str]]:
+    """A prompt of sixty words that grows while somebody types, on a worker that has warmed up."""
+    typed = itertools.count(1)
+
+    async def one() -> None:
+        body = {"text": f"a ({'small red circle ' * 20}:1.2) {next(typed)}", "name": "shapes"}
+        async with session.post(f"{url}tokenize", json=body) as response:
+            assert response.status == 200, await response.text()
+
+    await one()
+    found = await timed(one, 200)
+    return [("tokens of a prompt, p50 and p99", f"{p(found, 0.5):.1f} and {p(found, 0.99):.1f} ms", "")]
+
+
 async def crowd(session: aiohttp.ClientSession, serving: Serving, done: Done) -> list[tuple[str, str, str]]:
     """A thousand waiting jobs, ninety clients that follow, ten that never read."""
     url, before = serving.url, serving.memory()
@@ -198,6 +213,7 @@ async def measure(home: str, jobs: int) -> list[tuple[str, str, str]]:
             async with session.post(f"{serving.url}files", data=_picture(), headers=_PNG) as response:
                 name = (await response.json())["name"]
             save50, save_rate = await small_jobs(session, serving.url, done, saving(name), jobs // 4)
+            tokens = await tokenizing(session, serving.url)
             many = await crowd(session, serving, done)
             following.cancel()
     finally:
@@ -209,6 +225,7 @@ async def measure(home: str, jobs: int) -> list[tuple[str, str, str]]:
         ("the same, 8 clients", f"{rate:.0f} jobs/s", "200"),
         ("with one 128x128 SaveImage, p50", f"{save50:.1f} ms", "60 ms"),
         ("the same, 8 clients", f"{save_rate:.0f} jobs/s", "20"),
+        *tokens,
         *many,
     ]
 

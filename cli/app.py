@@ -99,7 +99,11 @@ def run(
         from latentloom.cli.look import explain_memory as explain
 
         return explain(asked, settings)
-    return run(asked, Options(out=out, json=json, cache=not no_cache, metadata=not no_metadata, debug=debug), settings)
+    flags = {"--no-cache": no_cache, "--no-metadata": no_metadata, "--dtype": dtype}
+    flags |= {"--vram-budget": vram_budget, "--ram-budget": ram_budget}
+    own = tuple(name for name, given in flags.items() if given)
+    options = Options(out=out, json=json, cache=not no_cache, metadata=not no_metadata, debug=debug, own=own)
+    return run(asked, options, settings)
 
 
 @app.command(cls=WorkflowCommand)

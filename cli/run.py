@@ -12,13 +12,15 @@ from typing import Any
 from latentloom.api import Session
 from latentloom.api.session import Running
 from latentloom.cli import report
-from latentloom.cli.faults import CANCELLED, FAILED, print_json, show
+from latentloom.cli.faults import CANCELLED, FAILED, print_json, say, show
+from latentloom.cli.handover import hand_over, server_with
 from latentloom.cli.inputs import Asked
 from latentloom.cli.opening import opened
 from latentloom.cli.progress import Meter, display
 from latentloom.cli.stop import Interrupts
 from latentloom.engine.engine import Job
 from latentloom.engine.events import Event, Listener
+from latentloom.engine.lock import device_turn
 from latentloom.engine.outcome import Outcome
 
 EXIT = {"done": 0, "failed": FAILED, "cancelled": CANCELLED}
@@ -33,6 +35,7 @@ class Options:
     cache: bool = True
     metadata: bool = True
     debug: bool = False
+    own: tuple[str, ...] = ()  # the flags among them that another process could not obey
 
 
 def run(asked: Asked, options: Options, settings: Mapping[str, Any]) -> int:
@@ -52,9 +55,20 @@ def run(asked: Asked, options: Options, settings: Mapping[str, Any]) -> int:
 
 def _run(asked: Asked, options: Options, session: Session, meter: Meter) -> tuple[Job, Outcome]:
     job = asked.prepare(session)
+    device = session.engine.environment.device
+    if device == "cpu" or not job.checked.needs_device:
+        return job, _run_here(job, options, session, meter, Flag())
+    settings, stop = session.settings, Flag()
+    serving = server_with(settings, device, options.own)
+    if serving is not None:
+        outputs = None if asked.outputs is None else list(asked.outputs)
+        return job, hand_over(serving, settings, job, outputs, options.out, meter, options.json)
+    wait = lambda: say(f"another process has {device}: waiting until it is free")  # noqa: E731
+    with Interrupts(stop.set), device_turn(settings.data, device, wait, stop):
+        return job, _run_here(job, options, session, meter, stop)
 
-    stop = Flag()
 
+def _run_here(job: Job, options: Options, session: Session, meter: Meter, stop: Flag) -> Outcome:
     def body(listen: Listener, _: Flag) -> Outcome:
         def hear(event: Event) -> None:
             meter(event)
@@ -66,7 +80,7 @@ def _run(asked: Asked, options: Options, session: Session, meter: Meter) -> tupl
         running = Running(body, job)
         for event in running:
             shown(event)
-        return job, running.outcome()
+        return running.outcome()
 
 
 def _tell(job: Job, outcome: Outcome, meter: Meter, options: Options) -> None:

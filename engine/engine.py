@@ -199,6 +199,12 @@ class Engine:
                 return name, {**info, **code}
         return None
 
+    def figures(self) -> dict[str, int]:
+        """What cache and models did since this was made, and what they hold in memory."""
+        counts = self.cache.counts
+        cache = {"cache_hits": counts.hits, "cache_misses": counts.misses, "cache_bytes": self.cache.held_bytes}
+        return {**cache, **self.models.figures()}
+
     def close(self) -> None:
         """Let go of files and models."""
         self.models.evict_all()

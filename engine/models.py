@@ -25,7 +25,13 @@ KEPT = 16  # models whose modules stay; the weights of unpatched ones are pages 
 
 
 class ModelKind(Protocol):
-    """How one family of models is told apart and loaded. Registered as a class; made without arguments."""
+    """How one family of models is told apart and loaded. Registered as a class; made without arguments.
+
+    A kind with text encoders has a method `reader(path, info)`: its answer, called with a text, a grammar and a number
+    of steps, tells as JSON how a prompt is cut into tokens, and is None for a file that reads no text. A kind may name,
+    as `model_modules` and `text_modules`, the modules that loading a model and reading a prompt import: an idle worker
+    imports them ahead.
+    """
 
     def recognise(self, path: Path) -> Mapping[str, Any] | None:
         """Facts about a file or folder of this kind (components, prediction, ...), or None. Reads headers only."""
@@ -81,6 +87,7 @@ class ModelStore:
         self._lock = threading.RLock()
         self._bases: OrderedDict[str, HostModel] = OrderedDict()
         self._loaded: OrderedDict[str, _Loaded] = OrderedDict()
+        self.loads = 0  # models that were read from their files
 
     @cached_property
     def pool(self) -> DevicePool:
@@ -100,6 +107,12 @@ class ModelStore:
     def plan(self, handles: Sequence[Handle], working: int = 0) -> Placement:
         """Where the weights of handles would be, if they were loaded now. Raises BudgetError."""
         return self.pool.plan(self._models(handles), working)
+
+    def figures(self) -> dict[str, int]:
+        """Models that were read and dropped since this was made, and the bytes that the device holds now."""
+        pool: DevicePool | None = self.__dict__.get("pool")
+        evictions, held = (pool.evictions, pool.held_bytes) if pool is not None else (0, 0)
+        return {"model_loads": self.loads, "model_evictions": evictions, "model_bytes": held}
 
     def make_room(self) -> None:
         """After a node ran out of memory: drop what is not in use, and leave more to computation from now on."""
@@ -145,6 +158,7 @@ class ModelStore:
         if name not in self._bases:
             kind: ModelKind = self._registry.extension("model_kind", handle.model_kind).load()()
             content = kind.load([self._path_of(file.sha256) for file in handle.files], handle.info)
+            self.loads += 1
             self._bases[name] = HostModel(content, handle.files[0].name if handle.files else handle.model_kind)
         self._bases.move_to_end(name)
         return self._bases[name]

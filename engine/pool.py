@@ -49,11 +49,12 @@ class DevicePool:
         self._copies: dict[int, _Copy] = {}
         self._known: OrderedDict[int, _Known] = OrderedDict()
         self._rings: list[tuple[Ring, int]] = []
+        self.evictions = 0  # models that were dropped to make room
 
     @property
     def held_bytes(self) -> int:
         """Bytes of weights and buffers on the device."""
-        return sum(item.nbytes for item in self._copies.values()) + sum(nbytes for _, nbytes in self._rings)
+        return sum(item.nbytes for item in list(self._copies.values())) + sum(nbytes for _, nbytes in list(self._rings))
 
     @contextlib.contextmanager
     def use(self, models: Sequence[HostModel], working: int = 0) -> Iterator[None]:
@@ -162,6 +163,7 @@ class DevicePool:
                 self._drop(model, slot)
 
     def _evict(self, model: HostModel) -> None:
+        self.evictions += 1
         for slot in model.slots():
             self._drop(model, slot)
         self._known.pop(id(model), None)

@@ -43,6 +43,7 @@ class Settings(BaseModel):
     tokens: tuple[str, ...] = Field((), repr=False, description="Who may use the server: `name:secret`, or one secret.")
     webhook_hosts: tuple[str, ...] = Field((), description="Hosts that the server may tell of finished jobs.")
     cpu_workers: int = Field(1, ge=1, le=64, description="Workers for jobs that need no device.")
+    warm_up: bool = Field(True, description="Whether idle workers import ahead what models need.")
     queue_limit: int = Field(10_000, ge=1, description="Jobs that may wait.")
     owner_limit: int = Field(5_000, ge=1, description="Jobs of one token that may wait.")
     upload_bytes: int = Field(64 * 2**20, ge=1, description="The largest picture that may be uploaded.")

@@ -59,6 +59,12 @@ class Checked:
     problems: list[Problem]
     graph: Graph
 
+    @property
+    def needs_device(self) -> bool:
+        """Whether a step that is wanted, or that one of these needs, computes on a device."""
+        needed = self.graph.upstream(self.wanted)
+        return any(self.steps[id].spec.device for id in needed if id in self.steps)
+
 
 def validate(
     workflow: Workflow,

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from latentloom.engine.errors import FileError
-from latentloom.nodes.checkpoints.building import build_encoder, diffusers_pieces
+from latentloom.nodes.checkpoints.building import MODEL_MODULES, TEXT_MODULES, build_encoder, diffusers_pieces
 from latentloom.nodes.checkpoints.configs import UNetShape
 from latentloom.nodes.checkpoints.facts import FAMILIES, SMALL_BYTES, about, clip_facts, unet_facts
 from latentloom.nodes.checkpoints.header import read_header
 from latentloom.nodes.checkpoints.parts import NAMES, find_text
 from latentloom.nodes.checkpoints.pieces import Piece, Weights, assemble
-from latentloom.nodes.clip_tokenizer import SIZE
+from latentloom.nodes.clip_tokenizer import SIZE, clip_tokenizer
 from latentloom.nodes.text_encoder import Encoder, TextEncoder
 
 TEXT_FOLDERS = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}
@@ -23,6 +23,8 @@ TEXT_FOLDERS = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}
 
 class DiffusersFolder:
     """Stable Diffusion as a folder: unet/, vae/, text_encoder/, tokenizer/, scheduler/ and model_index.json."""
+
+    text_modules, model_modules = TEXT_MODULES, MODEL_MODULES
 
     def recognise(self, path: Path) -> Mapping[str, Any] | None:
         """Facts by component, from the folder's configurations; None for what is no such folder.
@@ -45,6 +47,14 @@ class DiffusersFolder:
     def load(self, paths: Sequence[Path], info: Mapping[str, Any]) -> Any:
         """The part of the folder that info["component"] names: "unet", "vae" or "clip"."""
         return _LOADERS[info["component"]](paths[0])
+
+    def reader(self, path: Path, _info: Mapping[str, Any]) -> Any:
+        """What tells how a prompt is read: by the first encoder's vocabulary."""
+        from latentloom.nodes.token_table import reader
+
+        folder = next(name for name in TEXT_FOLDERS if (path / name).is_dir())
+        config = _json(path / folder / "config.json")
+        return reader(_tokenizer(path / TEXT_FOLDERS[folder], config) or clip_tokenizer("end"))
 
 
 def _json(path: Path) -> Any:

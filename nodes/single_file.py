@@ -8,17 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from latentloom.engine.errors import FileError
-from latentloom.nodes.checkpoints.building import build_encoder, build_unet, build_vae
+from latentloom.nodes.checkpoints.building import MODEL_MODULES, TEXT_MODULES, build_encoder, build_unet, build_vae
 from latentloom.nodes.checkpoints.configs import native_size
 from latentloom.nodes.checkpoints.facts import FAMILIES, SMALL_BYTES, about, clip_facts, unet_facts
 from latentloom.nodes.checkpoints.header import Header, read_header
 from latentloom.nodes.checkpoints.parts import UNetPart, VaePart, find_text, find_unet, find_vae
 from latentloom.nodes.checkpoints.pieces import Weights
+from latentloom.nodes.clip_tokenizer import clip_tokenizer
 from latentloom.nodes.text_encoder import TextEncoder
 
 
 class SingleFile:
     """Stable Diffusion 1.x, 2.x or SDXL as one safetensors file, in the original or in diffusers' layout."""
+
+    text_modules, model_modules = TEXT_MODULES, MODEL_MODULES
 
     def recognise(self, path: Path) -> Mapping[str, Any] | None:
         """Facts by component ("unet", "vae", "clip"), from names, shapes and metadata; None for another file.
@@ -51,6 +54,12 @@ class SingleFile:
         if part is None:
             raise FileError(f"'{paths[0].name}' has no {info['component']}")
         return build(part, Weights(paths[0]))
+
+    def reader(self, _path: Path, info: Mapping[str, Any]) -> Any:
+        """What tells how a prompt is read, by CLIP's own vocabulary; None for a file without a text encoder."""
+        from latentloom.nodes.token_table import reader
+
+        return reader(clip_tokenizer("end")) if "clip" in info else None
 
 
 def _unet_facts(part: UNetPart, vae: VaePart | None, header: Header) -> dict[str, Any]:

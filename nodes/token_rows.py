@@ -1,14 +1,12 @@
-"""The rows of a table of tokens: a prompt as the text encoder reads it."""
+"""The rows of a table of tokens."""
 
-from collections.abc import Iterator
 from typing import Any
 
-from latentloom.nodes.conditioning import WORD, unknown_words
-from latentloom.nodes.prompt import Grammar, Section, parse
-from latentloom.nodes.prompt_editing import Variant, variants
+from latentloom.nodes.prompt import Grammar
+from latentloom.nodes.prompt_editing import Variant
 from latentloom.nodes.sheet import GREY
 from latentloom.nodes.table import Row
-from latentloom.nodes.tokens import chunks
+from latentloom.nodes.token_table import Read, read_prompt
 
 UNKNOWN = "#c62828"
 MAX_ROWS = 400
@@ -16,22 +14,20 @@ MAX_ROWS = 400
 
 def token_rows(tokenizer: Any, text: str, grammar: Grammar, steps: int) -> tuple[tuple[str, ...], list[Row], str]:
     """Heading, rows and a note: every part that is read has a start and an end; weights show where there are any."""
-    found = variants(text, steps) if grammar == "a1111" else (Variant(text),)
-    parts = [(one, parse(one.text, grammar)) for one in found]
-    weighed = any(span.weight != 1 for _, sections in parts for section in sections for span in section)
+    parts = list(read_prompt(tokenizer, text, grammar, steps))
+    changes = len({part.variant for part in parts}) > 1
+    weighed = any(token.weight != 1 for part in parts for token in part.tokens)
     rows: list[Row] = []
-    count = 0
-    for variant, sections in parts:
-        if len(found) > 1:
-            rows.append(Row(("", "", _when(variant), *[""] * (1 + weighed)), GREY))
-        read = chunks(sections, tokenizer, grammar)
-        count += sum(len(chunk) + 2 for chunk in read)
-        words = _rows(tokenizer, sections, weighed=weighed)
-        for chunk in read:
-            rows += [_special(tokenizer, tokenizer.bos_token_id, weighed=weighed), *(next(words) for _ in chunk)]
-            rows.append(_special(tokenizer, tokenizer.eos_token_id, weighed=weighed))
+    last = None
+    for part in parts:
+        if changes and part.variant != last:
+            rows.append(Row(("", "", _when(part.variant), *[""] * (1 + weighed)), GREY))
+        last = part.variant
+        rows.append(_special(tokenizer, tokenizer.bos_token_id, weighed=weighed))
+        rows += [_row(token, weighed=weighed) for token in part.tokens]
+        rows.append(_special(tokenizer, tokenizer.eos_token_id, weighed=weighed))
     heading = ("number", "token", "text", *(["weight"] if weighed else []), "known")
-    note = _note(count, sum(row.cells[1] == tokenizer.bos_token for row in rows), tokenizer)
+    note = _note(sum(len(part.tokens) + 2 for part in parts), len(parts), tokenizer)
     if len(rows) > MAX_ROWS:
         return heading, rows[:MAX_ROWS], f"{note}; the table shows the first {MAX_ROWS} lines"
     return heading, rows, note
@@ -54,20 +50,7 @@ def _special(tokenizer: Any, number: int, *, weighed: bool) -> Row:
     return Row((str(number), name, *[""] * (2 + weighed)), GREY)
 
 
-def _rows(tokenizer: Any, sections: tuple[Section, ...], *, weighed: bool) -> Iterator[Row]:
-    """A row for each token of the text, in order."""
-    for span in (span for section in sections for span in section):
-        found = tokenizer(span.text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-        names = tokenizer.convert_ids_to_tokens(found.input_ids)
-        strange = _strange(tokenizer, span.text)
-        for number, name, (start, end) in zip(found.input_ids, names, found.offset_mapping, strict=True):
-            known = not any(a <= start < b for a, b in strange)
-            weight = [f"{span.weight:.3g}"] if weighed else []
-            cells = (str(number), name, span.text[start:end], *weight, "yes" if known else "no")
-            yield Row(cells) if known else Row(cells, UNKNOWN)
-
-
-def _strange(tokenizer: Any, text: str) -> list[tuple[int, int]]:
-    """Where the words are that the model does not know."""
-    unknown = set(unknown_words(tokenizer, text))
-    return [match.span() for match in WORD.finditer(text) if match[0].lower() in unknown]
+def _row(token: Read, *, weighed: bool) -> Row:
+    weight = [f"{token.weight:.3g}"] if weighed else []
+    cells = (str(token.id), token.name, token.text, *weight, "yes" if token.known else "no")
+    return Row(cells) if token.known else Row(cells, UNKNOWN)

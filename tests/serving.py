@@ -31,6 +31,7 @@ class Server:
             "LATENTLOOM_HOME": str(self.home),
             "PYTHONPATH": str(PLANT),
             "OMP_NUM_THREADS": "1",
+            "LATENTLOOM_WARM_UP": "false",
             **self._environment,
         }
         self.home.mkdir(parents=True, exist_ok=True)

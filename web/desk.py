@@ -114,13 +114,12 @@ class Desk:
         workflow, checked = self._check(read, order)
         if checked.problems:
             raise WorkflowError(checked.problems)
-        needed = checked.graph.upstream(checked.wanted)
         return NewJob(
             id=uuid.uuid4().hex,
             document=self.canonical(workflow),
             name=workflow.name,
             outputs=order.outputs,
-            device=any(checked.steps[id].spec.device for id in needed if id in checked.steps),
+            device=checked.needs_device,
             **fields,
         )
 

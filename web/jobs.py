@@ -48,7 +48,7 @@ async def submit(site: Site, call: Call) -> web.StreamResponse:
         order,
         owner=call.owner,
         priority=body.priority,
-        tags=body.tags,
+        tags=tuple(body.tags),
         idempotency_key=body.idempotency_key,
         request=asked,
         webhook=webhook,

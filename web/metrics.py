@@ -28,6 +28,15 @@ class Metrics:
         self._memory = Gauge("latentloom_memory_bytes", "Resident memory by process.", ["process"], registry=made)
         self._clients = Gauge("latentloom_event_clients", "Clients that follow events.", registry=made)
         self._oldest = Gauge("latentloom_oldest_waiting_seconds", "Age of the longest waiting job.", registry=made)
+        self._totals = {
+            "cache_hits": Counter("latentloom_cache_hits", "Results found in the cache.", registry=made),
+            "cache_misses": Counter("latentloom_cache_misses", "Results that were not there.", registry=made),
+            "model_loads": Counter("latentloom_model_loads", "Models read from their files.", registry=made),
+            "model_evictions": Counter("latentloom_model_evictions", "Models dropped to make room.", registry=made),
+        }
+        self._cache = Gauge("latentloom_cache_bytes", "Results by place.", ["place"], registry=made)
+        self._models = Gauge("latentloom_model_bytes", "Weights on a worker's device.", ["process"], registry=made)
+        self._told: dict[str, dict[str, int]] = {}  # what each worker said last
         self._requests = Counter("latentloom_requests", "Answered requests.", ["method", "status"], registry=made)
 
     def waited(self, job: Job) -> None:
@@ -46,6 +55,14 @@ class Metrics:
         elif record["event"] == "node_finished":
             self._node.labels(record["type"]).observe(record["seconds"])
 
+    def figures(self, worker: str, now: dict[str, int]) -> None:
+        """What a worker counted since it began, and what it holds. Less than before: it is another process."""
+        before = self._told.get(worker, {})
+        for name, total in self._totals.items():
+            count = now.get(name, 0)
+            total.inc(count - before.get(name, 0) if count >= before.get(name, 0) else count)
+        self._told[worker] = now
+
     def lost(self) -> None:
         """A worker died over a job."""
         self._lost.inc()
@@ -61,8 +78,13 @@ class Metrics:
         memory: dict[str, int],
         clients: int,
         oldest: float | None,
+        cache_on_disk: int,
     ) -> bytes:
         """Everything, with the gauges as they are now; `oldest` is when the longest waiting job was queued."""
+        self._cache.labels("disk").set(cache_on_disk)
+        for worker, told in self._told.items():
+            self._cache.labels(worker).set(told.get("cache_bytes", 0))
+            self._models.labels(worker).set(told.get("model_bytes", 0))
         self._oldest.set(0 if oldest is None else max(0.0, time.time() - oldest))
         for state in STATES:
             self._jobs.labels(state).set(jobs.get(state, 0))

@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import web
 from pydantic import Field
 
-from latentloom.api import wire
+from latentloom.api import wire, wire_nodes
 from latentloom.engine.errors import LoomError
 from latentloom.engine.registry import NodeType, Registry
 from latentloom.engine.spec import InputSpec
@@ -52,7 +52,7 @@ async def list_nodes(site: Site, call: Call) -> web.Response:
     registry = site.desk.registry
     types = [{"kind": item.kind, "colour": item.colour, "help": item.help} for item in registry.types()]
     nodes = [_node_record(item, registry) for item in registry.nodes.values()]
-    text = wire.NodeTypes(nodes=nodes, types=types).model_dump_json()
+    text = wire_nodes.NodeTypes(nodes=nodes, types=types).model_dump_json()
     etag = f'"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'
     headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
     if call.request.headers.get("If-None-Match") == etag:
@@ -60,16 +60,16 @@ async def list_nodes(site: Site, call: Call) -> web.Response:
     return web.Response(text=text, content_type="application/json", headers=headers)
 
 
-async def list_choices(site: Site, call: Call) -> wire.Choices:
+async def list_choices(site: Site, call: Call) -> wire_nodes.Choices:
     """List what may stand in an input with that source."""
     source = call.query.source
     if source in CHOICE_SOURCES:
-        return wire.Choices(choices=list(site.desk.registry.extensions(CHOICE_SOURCES[source])))
+        return wire_nodes.Choices(choices=list(site.desk.registry.extensions(CHOICE_SOURCES[source])))
     known = source == "input" or source in site.desk.catalog.model_sources()
-    return wire.Choices(choices=await site.desk.thread(site.desk.catalog.names, source) if known else [])
+    return wire_nodes.Choices(choices=await site.desk.thread(site.desk.catalog.names, source) if known else [])
 
 
-async def validate(site: Site, call: Call) -> wire.Validation:
+async def validate(site: Site, call: Call) -> wire_nodes.Validation:
     """Name everything that is wrong with a workflow, and tell its own inputs and outputs. Nothing runs."""
     order = await order_of(site, call.body)
     registry = site.desk.registry
@@ -79,14 +79,14 @@ async def validate(site: Site, call: Call) -> wire.Validation:
     except LoomError as error:
         problems = list(error.problems)
         workflow = Workflow({})
-    return wire.Validation(
+    return wire_nodes.Validation(
         problems=[wire.Problem(**problem.record()) for problem in problems],
         inputs=[_interface(workflow, named, registry) for named in workflow.inputs],
         outputs=[output.name for output in workflow.outputs],
     )
 
 
-def _interface(workflow: Workflow, named: NamedInput, registry: Registry) -> wire.Interface:
+def _interface(workflow: Workflow, named: NamedInput, registry: Registry) -> wire_nodes.Interface:
     port, value = None, None
     for target in named.to:
         node = workflow.nodes.get(target.node)
@@ -95,27 +95,29 @@ def _interface(workflow: Workflow, named: NamedInput, registry: Registry) -> wir
         if spec is not None and node is not None and port is None:
             port, value = port_record(spec, registry), node.inputs.get(target.input, spec.default)
     plain = None if isinstance(value, Edge) else value
-    return wire.Interface(name=named.name, port=port, value=plain)
+    return wire_nodes.Interface(name=named.name, port=port, value=plain)
 
 
-async def explain(site: Site, call: Call) -> wire.Explanation:
+async def explain(site: Site, call: Call) -> wire_nodes.Explanation:
     """Tell for every node whether its result is known, or what changed since. Nothing runs."""
     order = await order_of(site, call.body)
     workflow, _ = await site.desk.check(order)
     outputs = None if order.outputs is None else list(order.outputs)
     found = await site.supervisor.ask("explain", document=to_json(workflow), outputs=outputs)
-    return wire.Explanation(steps=[wire.Step(**step) for step in found])
+    return wire_nodes.Explanation(steps=[wire_nodes.Step(**step) for step in found])
 
 
-async def list_models(site: Site, _: Call) -> wire.ModelList:
+async def list_models(site: Site, _: Call) -> wire_nodes.ModelList:
     """List the model files that workflows may name."""
-    return wire.ModelList(models=await site.desk.thread(_models, site))
+    return wire_nodes.ModelList(models=await site.desk.thread(_models, site))
 
 
-def _models(site: Site) -> list[wire.ModelFile]:
+def _models(site: Site) -> list[wire_nodes.ModelFile]:
     catalog = site.desk.catalog
     return [
-        wire.ModelFile(source=source, name=found.name, bytes=size_of(found.path), sha256=catalog.known_hash(found))
+        wire_nodes.ModelFile(
+            source=source, name=found.name, bytes=size_of(found.path), sha256=catalog.known_hash(found)
+        )
         for source in catalog.model_sources()
         for found in catalog.files(source)
     ]
@@ -127,30 +129,47 @@ def size_of(path: Path) -> int:
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
-async def hash_model(site: Site, call: Call) -> wire.ModelFile:
+async def hash_model(site: Site, call: Call) -> wire_nodes.ModelFile:
     """Compute a model's sha256; the reading of a large file is told as `model_hashing` events."""
     source, name = call.body.source, call.body.name
     if source not in site.desk.catalog.model_sources():
         raise NotFound("there is no such folder of models", expected=", ".join(site.desk.catalog.model_sources()))
     found = await site.desk.thread(site.desk.catalog.find, source, name)
     sha256 = await site.supervisor.ask("hash", source=source, name=name)
-    return wire.ModelFile(source=source, name=name, bytes=size_of(found.path), sha256=sha256)
+    return wire_nodes.ModelFile(source=source, name=name, bytes=size_of(found.path), sha256=sha256)
 
 
-async def list_plugins(site: Site, _: Call) -> wire.PluginList:
+async def tokenize(site: Site, call: Call) -> wire_nodes.Tokens:
+    """Tell how a model reads a prompt: parts, tokens and weights. For a prompt that is being typed: nothing runs."""
+    await site.desk.thread(site.desk.catalog.find, call.body.source, call.body.name)
+    return wire_nodes.Tokens(**await site.supervisor.ask("tokenize", **call.body.model_dump()))
+
+
+async def list_plugins(site: Site, _: Call) -> wire_nodes.PluginList:
     """List the installed plugins and how they fared."""
-    names = wire.Plugin.model_fields
-    return wire.PluginList(
-        plugins=[wire.Plugin(**{name: getattr(record, name) for name in names}) for record in site.desk.plugins]
+    names = wire_nodes.Plugin.model_fields
+    return wire_nodes.PluginList(
+        plugins=[wire_nodes.Plugin(**{name: getattr(record, name) for name in names}) for record in site.desk.plugins]
     )
 
 
 ROUTES = (
-    Route(method="GET", path=f"{API}/nodes", handler=list_nodes, answer=wire.NodeTypes),
-    Route(method="GET", path=f"{API}/choices", handler=list_choices, query=ChoiceQuery, answer=wire.Choices),
-    Route(method="POST", path=f"{API}/validate", handler=validate, body=wire.WorkflowOrder, answer=wire.Validation),
-    Route(method="POST", path=f"{API}/explain", handler=explain, body=wire.WorkflowOrder, answer=wire.Explanation),
-    Route(method="GET", path=f"{API}/models", handler=list_models, answer=wire.ModelList),
-    Route(method="POST", path=f"{API}/models/hash", handler=hash_model, body=wire.ModelName, answer=wire.ModelFile),
-    Route(method="GET", path=f"{API}/plugins", handler=list_plugins, answer=wire.PluginList),
+    Route(method="GET", path=f"{API}/nodes", handler=list_nodes, answer=wire_nodes.NodeTypes),
+    Route(method="GET", path=f"{API}/choices", handler=list_choices, query=ChoiceQuery, answer=wire_nodes.Choices),
+    Route(
+        method="POST", path=f"{API}/validate", handler=validate, body=wire.WorkflowOrder, answer=wire_nodes.Validation
+    ),
+    Route(
+        method="POST", path=f"{API}/explain", handler=explain, body=wire.WorkflowOrder, answer=wire_nodes.Explanation
+    ),
+    Route(method="GET", path=f"{API}/models", handler=list_models, answer=wire_nodes.ModelList),
+    Route(
+        method="POST",
+        path=f"{API}/models/hash",
+        handler=hash_model,
+        body=wire_nodes.ModelName,
+        answer=wire_nodes.ModelFile,
+    ),
+    Route(method="POST", path=f"{API}/tokenize", handler=tokenize, body=wire_nodes.Prompt, answer=wire_nodes.Tokens),
+    Route(method="GET", path=f"{API}/plugins", handler=list_plugins, answer=wire_nodes.PluginList),
 )

@@ -1,10 +1,11 @@
 """Routes as data: what each takes and gives, in one table that serves requests, documents and tests alike."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from aiohttp import web
+from multidict import MultiMapping
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from latentloom.api.wire import Answer, Body
@@ -70,7 +71,10 @@ class Route:
             return web.Response(status=self.status, text=answer.model_dump_json(), content_type="application/json")
         return answer
 
-    def _query(self, given: Mapping[str, str]) -> Query | None:
+    def _query(self, given: MultiMapping[str]) -> Query:
+        twice = next((name for name in given if len(given.getall(name)) > 1), None)
+        if twice is not None:
+            raise RequestError("a parameter stands twice", got=brief(twice))
         return _checked(self.query or Query, dict(given))
 
     async def _body(self, request: web.Request, site: Site) -> Body:

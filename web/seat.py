@@ -156,7 +156,7 @@ class Seat:
         reader, self._writer = await asyncio.open_connection(sock=ours)
         self.pid, self._heard = self._process.pid, time.monotonic()
         tail = asyncio.create_task(self._keep_tail(self._process.stdout))
-        self.send("start", settings=self._settings)
+        self.send("start", settings=self._settings, device=self.device)
         try:
             await self._listen(reader)
         finally:

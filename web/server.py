@@ -34,6 +34,7 @@ async def serve(settings: Settings, devices: list[str], tell: Callable[[str, str
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         log.info("listening address=%s", address)
+        site.tell(address)
         tell(address, f"{address}/?code={site.guard.one_time_code()}")
         await stop.wait()
         log.info("stopping: what runs goes back into the queue")

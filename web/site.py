@@ -10,11 +10,12 @@ from pathlib import Path
 from aiohttp import web
 
 from latentloom.engine.catalog import safe_join
+from latentloom.engine.disk import DiskStore
 from latentloom.engine.errors import LoomError
-from latentloom.engine.jobs.database import Lock
 from latentloom.engine.jobs.outputs import Output
 from latentloom.engine.jobs.queue import Limits
 from latentloom.engine.jobs.retention import BATCH, Keep, prune_files, prune_jobs
+from latentloom.engine.jobs.serving import Ownership, Serving
 from latentloom.engine.memory import resident_bytes
 from latentloom.engine.partial import sweep
 from latentloom.engine.settings import Settings
@@ -39,7 +40,7 @@ class Site:
         """Raises SettingsError, and DatabaseError when another server has the data folder."""
         self.settings = settings
         self.guard = Guard(settings)
-        self._lock = Lock(settings.data)
+        self._ownership = Ownership(settings.data)
         self._devices = devices
         self.hub = Hub()
         self.metrics = Metrics()
@@ -76,7 +77,11 @@ class Site:
         await self.supervisor.stop()
         self.desk.close()
         await self.store.close()
-        self._lock.close()
+        self._ownership.close()
+
+    def tell(self, address: str) -> None:
+        """Let a `loom run` beside this server find it."""
+        self._ownership.tell(Serving(address, tuple(self._devices)))
 
     @property
     def thumbnails(self) -> Path:
@@ -132,6 +137,12 @@ class Site:
     def disk_free(self) -> int:
         """Bytes that are left where the queue is."""
         return shutil.disk_usage(self.settings.data).free
+
+    def cache_bytes(self) -> int:
+        """Bytes of the results on disk, which the workers share."""
+        store = DiskStore(self.settings.cache, self.settings.cache_bytes)
+        with contextlib.closing(store):
+            return store.info()["bytes"]
 
     def memory(self) -> dict[str, int]:
         """Resident bytes of the server and its workers."""

@@ -159,6 +159,7 @@ class Supervisor:
             self._idle(seat)
         elif frame.kind == "heartbeat":
             seat.memory = message["memory"]
+            self._metrics.figures(seat.name, message["figures"])
         elif frame.kind == "event" and message["token"] == 0:
             record = message["event"]
             self._store.begin(lambda t: t.history.append("", record))

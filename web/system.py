@@ -47,7 +47,8 @@ async def metrics(site: Site, _: Call) -> web.Response:
     """Give the server's figures in Prometheus' text format."""
     counts, oldest = await site.store.read(lambda t: (t.queue.counts(), t.queue.oldest_waiting()))
     workers = dict(Counter(seat.state for seat in site.supervisor.seats))
-    text = site.metrics.text(counts, workers, site.memory(), site.hub.clients, oldest)
+    on_disk = await site.desk.thread(site.cache_bytes)
+    text = site.metrics.text(counts, workers, site.memory(), site.hub.clients, oldest, on_disk)
     return web.Response(body=text, content_type="text/plain", charset="utf-8")
 
 

@@ -1,7 +1,6 @@
 """The queue's database: one SQLite file that one server has open, its schema, and its transactions."""
 
 import contextlib
-import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -122,35 +121,3 @@ def transaction(connection: sqlite3.Connection, *, durable: bool) -> Iterator[No
             connection.execute("ROLLBACK")
         raise
     failpoint("queue.committed")
-
-
-class Lock:
-    """A data folder belongs to one server at a time, for as long as this object is open."""
-
-    def __init__(self, folder: Path) -> None:
-        """Raises DatabaseError when another server has the folder."""
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._path = folder / "server.lock"
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            _lock(self._file)
-        except OSError:
-            os.close(self._file)
-            raise DatabaseError(
-                f"another server has the data folder {folder}", hint="stop it, or give this one its own LATENTLOOM_HOME"
-            ) from None
-
-    def close(self) -> None:
-        """Give the folder back."""
-        os.close(self._file)
-
-
-def _lock(file: int) -> None:
-    if os.name == "nt":
-        import msvcrt
-
-        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-    else:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

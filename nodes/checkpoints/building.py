@@ -12,6 +12,15 @@ from latentloom.nodes.checkpoints.pieces import Piece, Weights, assemble
 from latentloom.nodes.clip_tokenizer import clip_tokenizer
 from latentloom.nodes.text_encoder import Encoder
 
+TEXT_MODULES = ("transformers.models.clip.tokenization_clip", "latentloom.nodes.token_table")
+MODEL_MODULES = (
+    "torch",
+    "transformers.models.clip.modeling_clip",
+    "diffusers.models.unets.unet_2d_condition",
+    "diffusers.models.autoencoders.autoencoder_kl",
+)
+"""What a worker may import ahead; see `ModelKind`."""
+
 
 def build_unet(part: UNetPart, weights: Weights) -> Any:
     """A diffusers UNet2DConditionModel."""

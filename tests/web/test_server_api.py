@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import time
 
 import aiohttp
 import pytest
@@ -10,6 +11,7 @@ from serving import flow, use
 
 from latentloom.api import workflow_names
 from latentloom.web.app import route_table
+from latentloom.web.metrics import Metrics
 from latentloom.web.openapi import document, plain_path
 
 TABLE = route_table()
@@ -109,11 +111,109 @@ def test_the_server_tells_of_itself(server):
     assert 'latentloom_memory_bytes{process="server"}' in figures
 
 
+def figures(server):
+    lines = server.get("/metrics").decode().splitlines()
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
+
+
+def test_the_figures_tell_of_queue_times_cache_models_and_memory(server):
+    order = {"workflow_name": "txt2img", "inputs": {"prompt": "a red star", "steps": 1, "seed": 3}}
+    for _ in range(2):
+        assert server.wait(server.order(order))["state"] == "done"
+    until = time.monotonic() + 30
+    while (found := figures(server)).get("latentloom_cache_hits_total", 0) < 4 and time.monotonic() < until:
+        time.sleep(0.5)  # workers tell every five seconds
+
+    assert found['latentloom_jobs{state="done"}'] >= 2
+    assert found["latentloom_job_wait_seconds_count"] >= 2
+    assert found['latentloom_job_run_seconds_count{state="done"}'] >= 2
+    assert found['latentloom_node_seconds_count{type="KSampler"}'] == 1
+    assert found["latentloom_nodes_cached_total"] >= 4
+    assert found["latentloom_cache_hits_total"] >= 4
+    assert found["latentloom_cache_misses_total"] >= 4
+    assert found['latentloom_cache_bytes{place="disk"}'] > 0
+    assert found['latentloom_cache_bytes{place="cpu"}'] > 0
+    assert found["latentloom_model_loads_total"] == 3
+    assert found["latentloom_model_evictions_total"] == 0
+    assert found['latentloom_model_bytes{process="cpu"}'] >= 0
+    assert found['latentloom_memory_bytes{process="cpu"}'] > 100 * 2**20
+
+
+def test_counts_go_on_when_a_worker_is_replaced():
+    metrics = Metrics()
+
+    for hits in (5, 7, 2):
+        metrics.figures("cpu", {"cache_hits": hits, "cache_bytes": 10 * hits})
+
+    text = metrics.text({}, {}, {}, 0, None, 99).decode()
+    assert "latentloom_cache_hits_total 9.0" in text
+    assert 'latentloom_cache_bytes{place="cpu"} 20.0' in text
+    assert 'latentloom_cache_bytes{place="disk"} 99.0' in text
+
+
 def test_models_have_their_hash_once_it_is_known(server):
     model = server.request("POST", "models/hash", {"source": "models/checkpoints", "name": "shapes"})[1]
 
     assert len(model["sha256"]) == 64
     assert server.get("models")["models"][0]["bytes"] == model["bytes"]
+
+
+def tokens_of(server, text, **body):
+    return server.request("POST", "tokenize", {"text": text, "name": "shapes", **body})
+
+
+def test_tokenize_tells_how_a_prompt_is_read(server):
+    status, answer, _ = tokens_of(server, "a (red:1.5) dragon")
+
+    assert (status, answer["length"], len(answer["parts"])) == (200, 32, 1)
+    part = answer["parts"][0]
+    tokens = [(token["text"], token["weight"], token["known"]) for token in part["tokens"]]
+    assert tokens[:2] == [("a", 1.0, True), ("red", 1.5, True)]
+    assert ("".join(text for text, _, _ in tokens[2:]), {known for _, _, known in tokens[2:]}) == ("dragon", {False})
+    assert part["count"] == len(part["tokens"]) + 2
+    assert tokens_of(server, "", grammar="plain")[1]["parts"][0]["count"] == 2
+
+
+def test_tokenize_tells_parts_and_times(server):
+    long = tokens_of(server, "red " * 40)[1]["parts"]
+    assert [part["count"] for part in long] == [32, 12]
+    assert [len(part["tokens"]) for part in tokens_of(server, "red BREAK blue")[1]["parts"]] == [1, 1]
+    edited = tokens_of(server, "[red:blue:5]", steps=20)[1]["parts"]
+    assert [(part["start"], part["end"], part["tokens"][0]["text"]) for part in edited] == [
+        (0.0, 0.25, "red"),
+        (0.25, 1.0, "blue"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ({"name": "shape"}, 404, "missing_file"),
+        ({"name": "../shapes"}, 400, "path_refused"),
+        ({"source": "models/loras"}, 400, "bad_request"),
+        ({"text": "(" * 101}, 422, "bad_value"),
+        ({"text": "red " * 3000}, 422, "bad_value"),
+        ({"text": "x" * 20_001}, 400, "bad_request"),
+    ],
+)
+def test_what_cannot_be_tokenized_is_the_clients_fault(server, body, status, code):
+    found, answer, _ = tokens_of(server, **{"text": "red", **body})
+
+    assert (found, answer["problems"][0]["code"]) == (status, code)
+
+
+def test_a_model_that_reads_no_text_is_named(server):
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    folder = server.home / "models" / "clip"
+    folder.mkdir(parents=True)
+    save_file({"decoder.conv_in.weight": np.zeros((8, 4, 3, 3), np.float32)}, folder / "none.safetensors")
+
+    status, answer, _ = tokens_of(server, "red", source="models/clip", name="none.safetensors")
+
+    assert (status, answer["problems"][0]["code"]) == (422, "bad_value")
+    assert answer["message"] == "'none.safetensors' reads no text"
 
 
 # Workflows and drafts

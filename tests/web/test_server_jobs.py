@@ -265,6 +265,24 @@ def test_the_server_imports_neither_torch_nor_plugin_code(own_server):
     assert json.loads((server.home / "data" / "specs" / "plant-nodes-plant.json").read_text())["schema"] == 1
 
 
+def maps(server, worker: str) -> str:
+    pid = next(seat["pid"] for seat in server.get("system")["workers"] if seat["name"] == worker)
+    return Path(f"/proc/{pid}/maps").read_text()
+
+
+def test_an_idle_worker_with_a_device_imports_what_models_need(own_server):
+    server = own_server(LATENTLOOM_WARM_UP="true").until_ready()
+    until = time.monotonic() + 60
+
+    while "libtorch" not in maps(server, "cpu"):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    job = server.submit("p.image", p=use("Picture"))
+
+    assert server.wait(job)["state"] == "done"
+    assert "libtorch" not in maps(server, "helper-1")
+
+
 def test_before_plugins_have_been_looked_at_a_client_is_told_to_wait(own_server):
     server = own_server()
     status, body, headers = server.request("POST", "jobs", {"workflow": flow("p.image", p=use("Picture"))})

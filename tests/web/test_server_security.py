@@ -362,7 +362,9 @@ def test_a_malformed_body_is_the_clients_fault(server, path, text):
     assert status == 200 or body.keys() == {"code", "message", "problems"}
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=x", "limit=" + "9" * 30, "surprise=1", "before=nope"])
+@pytest.mark.parametrize(
+    "query", ["limit=0", "limit=x", "limit=" + "9" * 30, "limit=1&limit=2", "surprise=1", "before=nope"]
+)
 def test_a_malformed_query_is_too(server, query):
     assert server.request("GET", f"jobs?{query}")[0] in (400, 404)
 

@@ -8,12 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from queues import new_job, opened
 
-from latentloom.engine.jobs.database import VERSION, Lock, connect, transaction
+from latentloom.engine.jobs.database import VERSION, connect, transaction
 from latentloom.engine.jobs.effects import Effects
 from latentloom.engine.jobs.faults import DatabaseError, EffectUnknown, KeyReused, QueueFull, UnknownJob, WrongState
 from latentloom.engine.jobs.outputs import Outputs
 from latentloom.engine.jobs.queue import Limits
 from latentloom.engine.jobs.retention import Keep, prune_files, prune_jobs
+from latentloom.engine.jobs.serving import Ownership, Serving, serving_in
 
 
 @pytest.fixture
@@ -171,13 +172,18 @@ def test_a_newer_database_is_refused_and_left_alone(tmp_path):
     assert sqlite3.connect(tmp_path / "queue.db").execute("PRAGMA user_version").fetchone() == (VERSION + 1,)
 
 
-def test_a_data_folder_has_one_server(tmp_path):
-    lock = Lock(tmp_path)
+def test_a_data_folder_has_one_server_and_others_find_it(tmp_path):
+    assert serving_in(tmp_path) is None
+    own = Ownership(tmp_path)
+    assert serving_in(tmp_path) is None
 
+    own.tell(Serving("http://localhost:8420", ("cuda:0",)))
     with pytest.raises(DatabaseError, match="another server has the data folder"):
-        Lock(tmp_path)
-    lock.close()
-    Lock(tmp_path).close()
+        Ownership(tmp_path)
+    assert serving_in(tmp_path) == Serving("http://localhost:8420", ("cuda:0",))
+    own.close()
+    assert serving_in(tmp_path) is None
+    Ownership(tmp_path).close()
 
 
 def test_a_transaction_is_all_or_nothing(made):

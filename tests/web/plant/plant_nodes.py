@@ -33,6 +33,17 @@ def steps(ctx: Context, steps: int = 10, pause: float = 0.05, after: str = "") -
     return steps
 
 
+@node("Compute", category="plant", device=True)
+def compute(ctx: Context, journal: str, tag: str, steps: int = 1, pause: float = 0.05) -> str:
+    """Be a node that computes on the device."""
+    _note(journal, f"{tag} begins")
+    for step in range(steps):
+        ctx.progress(step + 1, steps)
+        time.sleep(pause)
+    _note(journal, f"{tag} ends")
+    return tag
+
+
 @node("Stubborn", category="plant")
 def stubborn(seconds: float = 60.0) -> int:
     """Listen to nobody."""
@@ -107,4 +118,4 @@ def read_plant(data: bytes):
 @hookimpl
 def register(registry):
     registry.importer("plant", read_plant)
-    registry.node(note, steps, stubborn, die, curse, flood, save, save_picture, picture, mail)
+    registry.node(note, steps, compute, stubborn, die, curse, flood, save, save_picture, picture, mail)

@@ -1,0 +1,113 @@
+"""`loom run` beside a server that has the device: the job is the server's, and is told about as if it ran here."""
+
+import contextlib
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from latentloom.api import wire
+from latentloom.api.client import Client
+from latentloom.cli.faults import say
+from latentloom.cli.progress import Meter, display
+from latentloom.cli.stop import Interrupts
+from latentloom.engine.engine import Job
+from latentloom.engine.errors import LoomError, Problem
+from latentloom.engine.events import event_of
+from latentloom.engine.jobs.serving import Serving, serving_in
+from latentloom.engine.outcome import NodeReport, Outcome
+from latentloom.engine.settings import Settings
+
+
+class DeviceTaken(LoomError):
+    """A running server has the device, and what was asked for cannot be handed to it."""
+
+    code = "device_taken"
+
+
+class JobFailed(LoomError):
+    """A job that was handed over did not end well; the problems are the server's."""
+
+    code = "failed"
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__(problems[0].message)
+        self._problems = tuple(problems)
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """The server's own problems."""
+        return self._problems
+
+
+def server_with(settings: Settings, device: str, own: Sequence[str]) -> Serving | None:
+    """The server of this data folder if it computes on that device. `own` are flags that only this process can obey.
+
+    Raises DeviceTaken when there are any.
+    """
+    serving = serving_in(settings.data)
+    if serving is None or device not in serving.devices:
+        return None
+    if own:
+        raise DeviceTaken(
+            f"the server at {serving.address} has {device}; a job that is handed to it cannot have {', '.join(own)}",
+            hint="leave that out, stop the server, or choose another --device",
+        )
+    return serving
+
+
+def hand_over(
+    serving: Serving,
+    settings: Settings,
+    job: Job,
+    outputs: list[str] | None,
+    out: Path | None,
+    meter: Meter,
+    json: bool,
+) -> Outcome:
+    """Queue a prepared job on the server and follow it to its end. Raises ServerError, UnreachableError."""
+    say(f"the server at {serving.address} has the device: the job is handed to it")
+    with Client(serving.address, token=_token(settings), patience=10) as client:
+        id = client.submit(job.workflow, outputs=outputs).id
+        with Interrupts(lambda: _cancel(client, id)), display(meter, json=json) as shown:
+            for record in client.stream(id, live=True):
+                event = event_of(record)
+                if event is not None:
+                    meter(event)
+                    shown(event)
+        ended = client.job(id)
+        return _outcome(ended, _files(client, ended, settings, out))
+
+
+def _token(settings: Settings) -> str | None:
+    """Whoever may read the settings of the server may use it."""
+    own = settings.tokens[0].rpartition(":")[2] if settings.tokens else None
+    return os.environ.get("LATENTLOOM_TOKEN", own)
+
+
+def _cancel(client: Client, id: str) -> None:
+    """Beside the signal handler, which must not wait."""
+
+    def ask() -> None:
+        with contextlib.suppress(LoomError):
+            client.cancel(id)
+
+    threading.Thread(target=ask, name="latentloom-cancel", daemon=True).start()
+
+
+def _files(client: Client, job: wire.Job, settings: Settings, out: Path | None) -> list[str]:
+    if out is not None:
+        return [str(path) for path in client.download(job, out)]
+    return [str(settings.output / file.path) for file in job.files or ()]
+
+
+def _outcome(job: wire.Job, files: list[str]) -> Outcome:
+    result: dict[str, Any] = job.result
+    nodes = {id: NodeReport(**report) for id, report in result.get("nodes", {}).items()}
+    seconds = (job.finished or 0.0) - (job.started or job.created)
+    problems = [Problem(**problem.model_dump()) for problem in job.problems]
+    if job.state == "cancelled" and not problems:
+        problems = [Problem(code="cancelled", message="the run was cancelled")]
+    error = JobFailed(problems) if problems else None
+    return Outcome(job.state, seconds, nodes, result.get("outputs", {}), files, error)

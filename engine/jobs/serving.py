@@ -1,0 +1,52 @@
+"""Which server has a data folder, and where it is."""
+
+import contextlib
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from latentloom.engine.jobs.faults import DatabaseError
+from latentloom.engine.lock import Lock, text_of_holder
+
+NAME = "server.lock"
+LOOKS, LOOK_SECONDS = 5, 0.05  # somebody who asks whether a server is there has the lock for a moment
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A server that runs: its address, and the devices that its workers compute on."""
+
+    address: str
+    devices: tuple[str, ...]
+
+
+class Ownership:
+    """A data folder belongs to one server at a time, for as long as this object is open."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises DatabaseError when another server has the folder."""
+        for _ in range(LOOKS):
+            with contextlib.suppress(BlockingIOError):
+                self._lock = Lock(folder / NAME)
+                return
+            time.sleep(LOOK_SECONDS)
+        raise DatabaseError(
+            f"another server has the data folder {folder}", hint="stop it, or give this one its own LATENTLOOM_HOME"
+        )
+
+    def tell(self, serving: Serving) -> None:
+        """Let other processes find the server."""
+        self._lock.write(json.dumps(asdict(serving)))
+
+    def close(self) -> None:
+        """Give the folder back."""
+        self._lock.close()
+
+
+def serving_in(folder: Path) -> Serving | None:
+    """The server that has a data folder and takes jobs, if there is one."""
+    with contextlib.suppress(ValueError):  # it is just being written
+        data = json.loads(text_of_holder(folder / NAME) or "null")
+        return data and Serving(data["address"], tuple(data["devices"]))
+    return None

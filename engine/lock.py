@@ -1,0 +1,85 @@
+"""Locks that a process holds by having a file open: the system gives them back when it dies, however it dies."""
+
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from latentloom.engine.errors import Cancelled
+
+LOOK_SECONDS = 0.2
+
+
+class Lock:
+    """A file that one process at a time has; its text says what others may want to know of that process."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises BlockingIOError when another process has it."""
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            _lock(self._file)
+        except OSError:
+            os.close(self._file)
+            raise BlockingIOError(f"{path} is held") from None
+        os.ftruncate(self._file, 0)
+
+    def write(self, text: str) -> None:
+        """Replace the text."""
+        os.ftruncate(self._file, 0)
+        os.pwrite(self._file, text.encode(), 0)
+
+    def close(self) -> None:
+        """Give it back."""
+        os.close(self._file)
+
+
+def text_of_holder(path: Path) -> str | None:
+    """What the process that has a lock wrote into it; None when none has it, or it wrote nothing yet."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        if text:
+            Lock(path).close()
+    except BlockingIOError:
+        return text
+    except OSError:
+        pass
+    return None
+
+
+@contextmanager
+def device_turn(folder: Path, device: str, wait: Callable[[], None], stop: threading.Event) -> Iterator[None]:
+    """Have a device for the time of a with-block; `wait` is called once if another process of that folder has it.
+
+    Raises Cancelled when `stop` is set before it is free.
+    """
+    path, told = folder / f"device-{re.sub(r'[^a-z0-9]', '-', device)}.lock", False
+    while True:
+        try:
+            lock = Lock(path)
+            break
+        except BlockingIOError:
+            pass
+        if not told:
+            told = True
+            wait()
+        if stop.wait(LOOK_SECONDS):
+            raise Cancelled(f"the run was cancelled while it waited for {device}")
+    try:
+        yield
+    finally:
+        lock.close()
+
+
+def _lock(file: int) -> None:
+    if os.name == "nt":
+        import msvcrt
+
+        os.lseek(file, 2**30, os.SEEK_SET)  # behind the text, which others may read
+        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
