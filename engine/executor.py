@@ -327,6 +327,7 @@ class _Run:
             emit=self.journal.emit,
             cancelled=self.cancelled,
             edges=step.edges,
+            mentioned=self.tools.identity.mentions(step, inputs),
             previews=self.options.previews,
         )
         call = Call(step, values, context, self.tools.registry)

@@ -83,6 +83,7 @@ def _changes(fields: Mapping[str, Any], last: Mapping[str, Any] | None) -> str:
         "code": "the code of its plugin or of Latentloom",
         "environment": "device, dtype or library versions",
         "salt": "the cache salt",
+        "mentions": "the files that its texts name",
     }
     changed = [words[name] for name in words if fields.get(name) != last.get(name)]
     now, then = fields["inputs"], last.get("inputs", {})

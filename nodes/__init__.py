@@ -43,6 +43,7 @@ def register(registry: Registration) -> None:
     registry.model_kind("single_file", "latentloom.nodes.single_file:SingleFile")
     registry.model_kind("controlnet", "latentloom.nodes.controlnet_kind:ControlNetKind")
     registry.model_kind("lora", "latentloom.nodes.lora.kind:LoraFile")
+    registry.model_kind("embedding", "latentloom.nodes.textual_inversion.kind:EmbeddingFile")
     registry.model_kind("upscaler", "latentloom.nodes.upscale.kind:UpscalerKind")
     registry.patch("lora", "latentloom.nodes.lora.patch:apply_lora")
     registry.models("models/checkpoints", "latentloom.nodes", "embedded")

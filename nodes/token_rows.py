@@ -1,6 +1,6 @@
 """The rows of a table of tokens: a prompt as the text encoder reads it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from latentloom.nodes.conditioning import WORD, unknown_words
@@ -14,10 +14,16 @@ UNKNOWN = "#c62828"
 MAX_ROWS = 400
 
 
-def token_rows(tokenizer: Any, text: str, grammar: Grammar, steps: int) -> tuple[tuple[str, ...], list[Row], str]:
+def token_rows(
+    tokenizer: Any,
+    text: str,
+    grammar: Grammar,
+    steps: int,
+    embeddings: Callable[[Sequence[Section]], Sequence[Section]] = tuple,
+) -> tuple[tuple[str, ...], list[Row], str]:
     """Heading, rows and a note: every part that is read has a start and an end; weights show where there are any."""
     found = variants(text, steps) if grammar == "a1111" else (Variant(text),)
-    parts = [(one, parse(one.text, grammar)) for one in found]
+    parts = [(one, embeddings(parse(one.text, grammar))) for one in found]
     weighed = any(span.weight != 1 for _, sections in parts for section in sections for span in section)
     rows: list[Row] = []
     count = 0
@@ -54,9 +60,13 @@ def _special(tokenizer: Any, number: int, *, weighed: bool) -> Row:
     return Row((str(number), name, *[""] * (2 + weighed)), GREY)
 
 
-def _rows(tokenizer: Any, sections: tuple[Section, ...], *, weighed: bool) -> Iterator[Row]:
-    """A row for each token of the text, in order."""
+def _rows(tokenizer: Any, sections: Sequence[Section], *, weighed: bool) -> Iterator[Row]:
+    """A row for each token of the text, and for each vector of an embedding, in order."""
     for span in (span for section in sections for span in section):
+        if span.embedding is not None:
+            weight, count = [f"{span.weight:.3g}"] if weighed else [], len(span.embedding)
+            yield from (Row(("", f"vector {n + 1} of {count}", span.text, *weight, "yes")) for n in range(count))
+            continue
         found = tokenizer(span.text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         names = tokenizer.convert_ids_to_tokens(found.input_ids)
         strange = _strange(tokenizer, span.text)
