@@ -23,7 +23,7 @@ FOLDERS = {  # what a source is called by others: ComfyUI first, then AUTOMATIC1
     "vae": ("vae", "VAE"),
     "unet": ("unet", "diffusion_models"),
     "clip": ("clip", "text_encoders"),
-    "controlnet": ("controlnet", "ControlNet"),
+    "controlnet": ("controlnet", "t2i_adapter", "ControlNet"),
     "embeddings": ("embeddings",),
     "upscale_models": ("upscale_models", "ESRGAN", "RealESRGAN"),
 }

@@ -42,6 +42,7 @@ def register(registry: Registration) -> None:
     registry.model_kind("diffusers", "latentloom.nodes.diffusers_folder:DiffusersFolder")
     registry.model_kind("single_file", "latentloom.nodes.single_file:SingleFile")
     registry.model_kind("controlnet", "latentloom.nodes.controlnet_kind:ControlNetKind")
+    registry.model_kind("t2i_adapter", "latentloom.nodes.t2i_adapter:T2IAdapterKind")
     registry.model_kind("lora", "latentloom.nodes.lora.kind:LoraFile")
     registry.model_kind("embedding", "latentloom.nodes.textual_inversion.kind:EmbeddingFile")
     registry.model_kind("upscaler", "latentloom.nodes.upscale.kind:UpscalerKind")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from latentloom.nodes.diffusion import Call, Condition, Moment, Predict
+    from latentloom.nodes.diffusion.tiling import Tile
 
 _PATCHES = (
     "cfg_rescale",
@@ -177,11 +178,23 @@ def tiled_diffusion(steering: Steering, patch: Patch) -> None:
 
 
 def _tiled(predict: Predict, x: Tensor, sigma: Tensor, condition: Condition, *, tile: int, overlap: int) -> Tensor:
-    from latentloom.nodes.diffusion.tiling import Tile, tiled
+    from latentloom.nodes.diffusion.tiling import tiled
 
     def part(inside: Tensor, place: Tile) -> Tensor:
         cut = (..., slice(place.top, place.top + place.height), slice(place.left, place.left + place.width))
         maps = {name: value[cut] for name, value in condition.items() if value.shape[2:] == x.shape[2:]}
-        return predict(inside, sigma, {**condition, **maps})
+        return predict(inside, sigma, {**condition, **maps, **_pictures(condition, x, place)})
 
     return tiled(part, x, tile, overlap)
+
+
+def _pictures(condition: Condition, x: Tensor, place: Tile) -> dict[str, Tensor]:
+    """The part of the pictures and masks of ControlNets that a tile shows; they are in pixels, x is in cells."""
+    found = {}
+    for name, value in condition.items():
+        if name.startswith("control_"):
+            step = value.shape[2] // x.shape[2]
+            rows = slice(place.top * step, (place.top + place.height) * step)
+            columns = slice(place.left * step, (place.left + place.width) * step)
+            found[name] = value[..., rows, columns]
+    return found

@@ -145,7 +145,7 @@ def sample_latent(
     scale, table = model.info["scaling_factor"], table_of(model)
     controls = Controls(model, (positive, negative))
     with ctx.load(model, *controls.handles) as (unet, *nets), ExitStack() as hooks:
-        controls.loaded(nets)
+        controls.loaded(unet, nets)
         device = unet.device
         start, noise = (latent.tensor() * scale).to(device), noise.to(device)
         steering = _steering(unet, model, positive, negative, latent, plan.cfg, controls, hooks)

@@ -28,6 +28,7 @@ from latentloom.nodes.checkpoints.configs import (
     vae_config,
 )
 from latentloom.nodes.checkpoints.pieces import Piece
+from latentloom.nodes.t2i_adapter import AdapterPart
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -99,6 +100,19 @@ def write_controlnet(path: Path, recipe: str, *, seed: int = 0, original: bool =
         names = {source: name for name, source in _controlnet_names(recipe).items()}
         tensors = {names[name.removeprefix("control_model.")]: tensor for name, tensor in tensors.items()}
     save_file(tensors, path)
+
+
+def write_t2i_adapter(
+    path: Path, kind: str, widths: Sequence[int], *, channels: int = 3, original: bool = True, seed: int = 0
+) -> None:
+    """Write a random T2I-Adapter in fp32; `kind` is what diffusers calls its class, two resnets a level."""
+    from diffusers import T2IAdapter
+
+    fold = 16 if kind == "full_adapter_xl" else 8
+    shapes = _shapes(lambda: T2IAdapter(channels, list(widths), 2, fold, kind))
+    part = AdapterPart("adapter.", original, {"adapter_type": kind, "num_res_blocks": 2})
+    names = {part.source(name): shape for name, shape in shapes.items()}
+    save_file({name: random_tensor(name, shape, seed) for name, shape in names.items()}, path)
 
 
 def controlnet_shapes(recipe: str) -> Shapes:
