@@ -8,6 +8,7 @@ from latentloom.engine.spec import InputSpec, NodeSpec, OutputSpec
 from latentloom.engine.values import (
     Array,
     Clip,
+    ClipVision,
     Cond,
     Conditioning,
     ControlNet,
@@ -26,6 +27,7 @@ from latentloom.engine.values import (
 __all__ = [
     "Array",
     "Clip",
+    "ClipVision",
     "Cond",
     "Conditioning",
     "Context",

@@ -24,6 +24,8 @@ FOLDERS = {  # what a source is called by others: ComfyUI first, then AUTOMATIC1
     "unet": ("unet", "diffusion_models"),
     "clip": ("clip", "text_encoders"),
     "controlnet": ("controlnet", "t2i_adapter", "ControlNet"),
+    "clip_vision": ("clip_vision",),
+    "ipadapter": ("ipadapter",),
     "embeddings": ("embeddings",),
     "upscale_models": ("upscale_models", "ESRGAN", "RealESRGAN"),
 }

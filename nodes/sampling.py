@@ -207,7 +207,9 @@ def _steering(
     branches = {
         name: Branch(entries(found), predict) for name, found in (("positive", positive), ("negative", negative))
     }
-    return Steering(unet, predict, branches, classifier_free(cfg), cfg, entries, hooks, latent.downscale)
+    return Steering(
+        unet, predict, branches, classifier_free(cfg), cfg, entries, hooks, latent.downscale, latent.shape[2:]
+    )
 
 
 def _network(unet: Any, controls: Controls) -> Network:

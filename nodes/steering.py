@@ -25,7 +25,7 @@ class Steering:
 
     `module` is the loaded network, and `hooks` undoes after the run what was done to it. `branches` holds "positive",
     "negative" and what a rule asks for besides. `entries` makes entries of a further conditioning. `repaint` makes the
-    noise mask of a moment out of the run's.
+    noise mask of a moment out of the run's. `cells` is the latent's height and width.
     """
 
     module: Any
@@ -36,6 +36,7 @@ class Steering:
     entries: Callable[[Conditioning], tuple[Entry, ...]]
     hooks: ExitStack
     downscale: int
+    cells: tuple[int, int]
     repaint: Callable[[Tensor, Moment], Tensor] | None = None
 
 
