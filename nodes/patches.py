@@ -26,6 +26,7 @@ _PATCHES = (
     "differential_diffusion",
     "freeu",
     "perturbed_attention",
+    "self_attention_guidance",
     "instruct_guidance",
     "prompt_to_prompt",
     "ip_adapter",
@@ -124,6 +125,19 @@ def _identity(layer: Any, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
     """An attention processor whose map is the identity: the output is the projected value."""
     found: Tensor = layer.to_out[1](layer.to_out[0](layer.to_v(hidden_states)))
     return found
+
+
+def self_attention_guidance(steering: Steering, patch: Patch) -> None:
+    """Self-attention guidance: {"scale", "blur"}. What is not guided at cfg 1 is blurred itself."""
+    from latentloom.nodes.self_attention import LAYER, Watch, self_attentive
+
+    name = "positive" if steering.cfg == 1 else "negative"
+    branch, layer = steering.branches[name], steering.module.get_submodule(LAYER)
+    watch, before = Watch(branch.predict), layer.processor
+    layer.processor = watch.wrapped(before)
+    steering.hooks.callback(setattr, layer, "processor", before)
+    steering.branches[name] = replace(branch, predict=watch)
+    steering.rule = self_attentive(steering.rule, watch, name, patch.parameters["scale"], patch.parameters["blur"])
 
 
 def instruct_guidance(steering: Steering, patch: Patch) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import EulerDiscreteScheduler
+from diffusers import DDIMScheduler, EulerDiscreteScheduler
 from torch import Tensor
 
 from latentloom.api import Session
@@ -23,6 +23,18 @@ def scheduler() -> EulerDiscreteScheduler:
     return made
 
 
+def ddim() -> DDIMScheduler:
+    """The same steps in the variance-preserving form, for pipelines that need it: without noise DDIM is Euler."""
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=True,
+        steps_offset=1,
+    )
+
+
 def pipeline(cls: Any, checkpoint: Path, **parts: Any) -> Any:
     """A diffusers pipeline of SD 1.x over the weights of a single file."""
     unet, vae, clip = (SingleFile().load([checkpoint], {"component": part}) for part in ("unet", "vae", "clip"))
@@ -32,8 +44,7 @@ def pipeline(cls: Any, checkpoint: Path, **parts: Any) -> Any:
         text_encoder=clip.encoders[0].model,
         tokenizer=clip.encoders[0].tokenizer,
         unet=unet,
-        scheduler=scheduler(),
-        **known,
+        **{"scheduler": scheduler(), **known},
     )
     made.set_progress_bar_config(disable=True)
     return made
@@ -42,7 +53,7 @@ def pipeline(cls: Any, checkpoint: Path, **parts: Any) -> Any:
 def expected(pipe: Any, **call: Any) -> Tensor:
     """The scaled latent that a pipeline ends with."""
     noise, levels = first_noise((1, 4, SIDE // 8, SIDE // 8), SEED), scheduler()
-    start = noise * float(levels.sigmas[0]) / float(levels.init_noise_sigma)
+    start = noise * float(levels.sigmas[0]) / float((levels.sigmas[0] ** 2 + 1) ** 0.5)  # both schedulers' own form
     shared = {"prompt": PROMPT, "negative_prompt": NEGATIVE, "guidance_scale": CFG, "num_inference_steps": STEPS}
     with torch.no_grad():
         found: Tensor = pipe(**{**shared, "latents": start, "output_type": "latent", **call}).images
