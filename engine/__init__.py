@@ -3,11 +3,12 @@
 from latentloom.engine.context import Context
 from latentloom.engine.errors import LoomError, Problem
 from latentloom.engine.expansion import Expansion
-from latentloom.engine.node import Lazy, Seed, Source, Text, Widget, node
+from latentloom.engine.node import Lazy, Mentions, Seed, Source, Text, Widget, node
 from latentloom.engine.spec import InputSpec, NodeSpec, OutputSpec
 from latentloom.engine.values import (
     Array,
     Clip,
+    ClipVision,
     Cond,
     Conditioning,
     ControlNet,
@@ -26,6 +27,7 @@ from latentloom.engine.values import (
 __all__ = [
     "Array",
     "Clip",
+    "ClipVision",
     "Cond",
     "Conditioning",
     "Context",
@@ -39,6 +41,7 @@ __all__ = [
     "Lazy",
     "LoomError",
     "Mask",
+    "Mentions",
     "Model",
     "ModelFile",
     "NodeSpec",

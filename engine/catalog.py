@@ -5,7 +5,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable
-from pathlib import Path, PureWindowsPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import NamedTuple
 
 from latentloom.engine.errors import FileError, MissingFileError, PathError, brief, nearest
@@ -23,7 +23,9 @@ FOLDERS = {  # what a source is called by others: ComfyUI first, then AUTOMATIC1
     "vae": ("vae", "VAE"),
     "unet": ("unet", "diffusion_models"),
     "clip": ("clip", "text_encoders"),
-    "controlnet": ("controlnet", "ControlNet"),
+    "controlnet": ("controlnet", "t2i_adapter", "ControlNet"),
+    "clip_vision": ("clip_vision",),
+    "ipadapter": ("ipadapter",),
     "embeddings": ("embeddings",),
     "upscale_models": ("upscale_models", "ESRGAN", "RealESRGAN"),
 }
@@ -51,6 +53,11 @@ def safe_join(root: Path, name: str) -> Path:
     )
 
 
+def word(text: str) -> str:
+    """A regular expression for a text that is no part of a longer word."""
+    return rf"(?<!\w){re.escape(text)}(?!\w)"
+
+
 class Found(NamedTuple):
     """A file that a name stands for."""
 
@@ -74,6 +81,10 @@ class Catalog:
         """The names below a source: "input" or "models/<folder>"."""
         suffixes = PICTURES if source == "input" else SUFFIXES
         return sorted({name for root in self._roots(source) for name in _listed(root, suffixes)})
+
+    def mentioned(self, source: str, text: str) -> list[str]:
+        """The names below a source that a text may mean: their last part, without the suffix, is a word in it."""
+        return [name for name in self.names(source) if re.search(word(PurePosixPath(name).stem), text, re.IGNORECASE)]
 
     def find(self, source: str, name: str) -> Found:
         """The file that a document's text names. Raises PathError or MissingFileError with the nearest name."""

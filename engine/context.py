@@ -31,6 +31,9 @@ class Services(Protocol):
     def recognise(self, file: Any) -> tuple[str, dict[str, Any]] | None:
         """The model kind of a file, and what it knows of it."""
 
+    def suggest(self, source: str, name: str) -> str | None:
+        """The name below a source that is most alike."""
+
     def save(self, node: str, kind: str, data: Any, name_template: str, fields: Mapping[str, Any]) -> str:
         """Write a file for a node; its final path."""
 
@@ -53,6 +56,7 @@ class Context:
         emit: Callable[[Event], None],
         cancelled: threading.Event,
         edges: Mapping[str, Any] | None = None,
+        mentioned: Mapping[str, Any] | None = None,
         previews: bool = True,
         economy: int = 0,
         clock: Callable[[], float] = time.monotonic,
@@ -60,6 +64,7 @@ class Context:
         self.node = node
         self.economy = economy
         """How much memory to spare, 0..economies of the node type: more each time that the node ran out of it."""
+        self.mentioned: Mapping[str, Any] = mentioned or {}  # ModelFiles that its texts may mean, by name
         self._services = services
         self._emit = emit
         self._cancelled = cancelled
@@ -112,6 +117,10 @@ class Context:
     def recognise(self, file: Any) -> tuple[str, dict[str, Any]] | None:
         """(model kind, facts) of a ModelFile, told by the registered kinds from its content; None if none knows it."""
         return self._services.recognise(file)
+
+    def suggest(self, source: str, name: str) -> str | None:
+        """The file below a source whose name is most alike, for a warning: no key knows of it."""
+        return self._services.suggest(source, name)
 
     def save(self, kind: str, data: Any, name_template: str, **fields: Any) -> str:
         """Save an "image" (one picture of an Image, [H, W, C]), "text" or "bytes"; the final path, never half there.

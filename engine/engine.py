@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from latentloom.engine.cache import Cache, Flights
@@ -15,7 +15,7 @@ from latentloom.engine.catalog import Catalog
 from latentloom.engine.disk import DiskStore
 from latentloom.engine.economy import Economies
 from latentloom.engine.environment import Environment, probe
-from latentloom.engine.errors import LoomError, PathError, WorkflowError
+from latentloom.engine.errors import LoomError, PathError, WorkflowError, nearest
 from latentloom.engine.events import Event, Listener, NodeProgress, NodeWarning
 from latentloom.engine.executor import Executor
 from latentloom.engine.explain import Explanation, explain
@@ -32,7 +32,7 @@ from latentloom.engine.registry import Registry
 from latentloom.engine.resolve import resolve
 from latentloom.engine.save import Saver, Saves
 from latentloom.engine.settings import Settings
-from latentloom.engine.spec import FILE_KINDS
+from latentloom.engine.spec import InputSpec
 from latentloom.engine.tools import Tools
 from latentloom.engine.validate import Checked, validate
 from latentloom.engine.values import Image, ModelFile
@@ -64,7 +64,10 @@ class Engine:
         self.models = ModelStore(registry, lambda: self.environment, self.catalog.path_of, budgets)
         self._local = threading.local()
         self.economies = Economies()
-        identity = Identity(registry, self._identify, lambda: self.environment.record(), settings.salt, self.economies)
+        environment = lambda: self.environment.record()  # noqa: E731
+        identity = Identity(
+            registry, self._identify, environment, settings.salt, self.economies, self.catalog.mentioned
+        )
         self._identity = identity
         self._executor = Executor(Tools(registry, self.cache, Flights(), identity, self.catalog, self.economies))
 
@@ -249,6 +252,9 @@ class _RunServices:
     def recognise(self, file: ModelFile) -> tuple[str, dict[str, Any]] | None:
         return self._engine.recognise(Path(file.path))
 
+    def suggest(self, source: str, name: str) -> str | None:
+        return nearest(name, (PurePosixPath(found).stem for found in self._engine.catalog.names(source)))
+
     def begin(self, node: str, *, saves: bool) -> None:
         self._saver.begin(node, saves=saves)
 
@@ -275,9 +281,18 @@ class _RunServices:
         return write(self._job.workflow, lambda type: nodes[type].spec if type in nodes else None)
 
     def _models(self, node: str) -> dict[str, ModelFile]:
+        """The model files behind what a node saves, by the input or the text that names them."""
+        places = [(step, port) for step in self._making.upstream(node) for port in step.spec.inputs]
         return {
-            step.id: self._engine._identify(port.source or "", step.literals[port.name])
-            for step in self._making.upstream(node)
-            for port in step.spec.inputs
-            if port.kind in FILE_KINDS and port.kind == "MODEL_FILE" and step.literals.get(port.name)
+            f"{step.id}/{port.name}/{name}": self._engine._identify(source, name)
+            for step, port in places
+            for source, name in self._named(port, step.literals.get(port.name))
         }
+
+    def _named(self, port: InputSpec, value: Any) -> list[tuple[str, str]]:
+        """The source and the name of each model file that a literal means."""
+        if value and port.kind == "MODEL_FILE":
+            return [(port.source or "", value)]
+        if value and port.mentions:
+            return [(port.mentions, name) for name in self._engine.catalog.mentioned(port.mentions, value)]
+        return []

@@ -309,6 +309,7 @@ class _Run:
             emit=self.journal.emit,
             cancelled=self.cancelled,
             edges=step.edges,
+            mentioned=self.tools.identity.mentions(step, inputs),
             previews=self.options.previews,
             economy=self.tools.economies.of(step.spec),
         )

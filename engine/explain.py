@@ -84,6 +84,7 @@ def _changes(fields: Mapping[str, Any], last: Mapping[str, Any] | None) -> str:
         "environment": "device, dtype or library versions",
         "salt": "the cache salt",
         "economy": "how far it saves memory",
+        "mentions": "the files that its texts name",
     }
     changed = [words[name] for name in words if fields.get(name) != last.get(name)]
     now, then = fields["inputs"], last.get("inputs", {})

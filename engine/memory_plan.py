@@ -11,6 +11,8 @@ from latentloom.engine.validate import Checked, Step
 from latentloom.engine.values import Handle
 from latentloom.engine.workflow import Edge, edges_in
 
+HANDLES = ("MODEL", "CLIP", "CLIP_VISION", "VAE", "CONTROLNET")
+
 
 @dataclass(frozen=True, slots=True)
 class MemoryNeed:
@@ -38,7 +40,7 @@ def memory_plan(checked: Checked, run: Callable[[Checked], Mapping[str, Any]], s
 
 def _edges(step: Step) -> list[Edge]:
     """The edges that bring models to a step."""
-    ports = [port.name for port in step.spec.inputs if port.kind in ("MODEL", "CLIP", "VAE", "CONTROLNET")]
+    ports = [port.name for port in step.spec.inputs if port.kind in HANDLES]
     return [edge for name in ports for edge in edges_in(step.edges.get(name))]
 
 

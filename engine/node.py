@@ -29,6 +29,13 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class Mentions:
+    """A source whose files a text may name, such as "models/embeddings"; `Context.mentioned` has those that it does."""
+
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class Widget:
     """How an editor should show an input: "multiline", "seed", "slider", "colour", ..."""
 
@@ -221,6 +228,8 @@ def _mark(place: str, mark: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(mark, Source):
         files = fields["kind"] in ("FILE", "MODEL_FILE")
         return {"source": mark.name, **({} if files else {"kind": "CHOICE"})}
+    if isinstance(mark, Mentions) and fields["kind"] == "STRING":
+        return {"mentions": mark.source}
     if isinstance(mark, Widget):
         return {"widget": mark.name}
     if isinstance(mark, _Lazy):

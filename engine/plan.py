@@ -25,10 +25,14 @@ class Identity:
         environment: Callable[[], Mapping[str, str]],
         salt: str | None,
         economies: Economies,
+        mentioned: Callable[[str, str], list[str]] = lambda source, text: [],
     ) -> None:
-        """`identify(source, name)` gives a file or model with its sha256."""
+        """`identify(source, name)` gives a file or model with its sha256; `mentioned(source, text)` the names of those
+        that a text may mean.
+        """
         self._registry = registry
         self._identify = identify
+        self._mentioned = mentioned
         self._environment = environment
         self._salt = salt
         self._economies = economies
@@ -60,8 +64,25 @@ class Identity:
     def fields(self, step: Step, inputs: Inputs, more: Mapping[str, Any] | None = None) -> Fields:
         """What the step's key is made of; `more` belongs to steps that are not pure, and to questions."""
         digests = {name: _digests(value) for name, value in inputs.items()}
-        economy = self._economies.of(step.spec)
-        return Fields(self._base(step, inputs), digests, {**(more or {}), "economy": economy} if economy else more)
+        economy, named = self._economies.of(step.spec), self.mentions(step, inputs)
+        own: dict[str, Any] = {"economy": economy} if economy else {}
+        own |= {"mentions": {name: file.sha256 for name, file in named.items()}} if named else {}
+        return Fields(self._base(step, inputs), digests, {**(more or {}), **own} if own else more)
+
+    def mentions(self, step: Step, inputs: Inputs) -> dict[str, Any]:
+        """The files that the step's texts may mean, by name. They belong to its key."""
+        texts = [
+            (port.mentions, item.literal)
+            for port in step.spec.inputs
+            if port.mentions and port.name in inputs
+            for item in ([inputs[port.name]] if type(inputs[port.name]) is Item else inputs[port.name])
+        ]
+        return {
+            name: self._identify(source, name)
+            for source, text in texts
+            if isinstance(text, str)
+            for name in self._mentioned(source, text)
+        }
 
     def _base(self, step: Step, inputs: Inputs) -> Base:
         code = self._code(step, inputs)

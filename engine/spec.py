@@ -31,6 +31,7 @@ class InputSpec:
     max_length: int | None = None
     choices: tuple[str, ...] = ()
     source: str | None = None  # where choices or files come from: "samplers", "models/loras", "input"
+    mentions: str | None = None  # a source whose files the text may name, such as "models/embeddings"
     widget: str | None = None
     help: str = ""
 

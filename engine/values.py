@@ -359,6 +359,13 @@ class Clip(Handle):
     __slots__ = ()
 
 
+class ClipVision(Handle):
+    """A picture encoder of CLIP's."""
+
+    kind = "CLIP_VISION"
+    __slots__ = ()
+
+
 class Vae(Handle):
     """A picture encoder and decoder."""
 
@@ -396,4 +403,4 @@ class ModelFile:
         return FileIdentity(self.name, self.sha256)
 
 
-VALUE_TYPES: tuple[type[Value], ...] = (Image, Mask, Latent, Conditioning, Model, Clip, Vae, ControlNet)
+VALUE_TYPES: tuple[type[Value], ...] = (Image, Mask, Latent, Conditioning, Model, Clip, ClipVision, Vae, ControlNet)

@@ -3,7 +3,7 @@
 from importlib import import_module
 
 from latentloom.engine.registry import Registration
-from latentloom.engine.values import Clip, Conditioning, ControlNet, Image, Latent, Mask, Model, Vae, Value
+from latentloom.engine.values import Clip, ClipVision, Conditioning, ControlNet, Image, Latent, Mask, Model, Vae, Value
 from latentloom.plugins import hookimpl
 
 _TYPES: tuple[tuple[type[Value], str, str], ...] = (
@@ -13,12 +13,13 @@ _TYPES: tuple[tuple[type[Value], str, str], ...] = (
     (Conditioning, "#e0a458", "What guides the model: encoded captions and where they apply."),
     (Model, "#8d7ae6", "A denoising network (UNet), not yet loaded, with its patches."),
     (Clip, "#d9c34a", "A text encoder with its tokenizer."),
+    (ClipVision, "#c9a27c", "A picture encoder, which IP-Adapters read."),
     (Vae, "#d96666", "Turns pictures into latents and back."),
     (ControlNet, "#4fb3a5", "A network that adds guidance by a picture to a UNet."),
 )
 
 _MODULES = (
-    *("loaders", "lora_nodes"),
+    *("loaders", "lora_nodes", "ip_adapter_nodes"),
     *("conditioning", "composition", "controlnet_nodes", "guidance"),
     *("latents", "noise", "sampling", "custom_sampling", "prompt_to_prompt", "vae"),
     *("inpainting", "tiles", "seamless"),
@@ -42,7 +43,11 @@ def register(registry: Registration) -> None:
     registry.model_kind("diffusers", "latentloom.nodes.diffusers_folder:DiffusersFolder")
     registry.model_kind("single_file", "latentloom.nodes.single_file:SingleFile")
     registry.model_kind("controlnet", "latentloom.nodes.controlnet_kind:ControlNetKind")
+    registry.model_kind("t2i_adapter", "latentloom.nodes.t2i_adapter:T2IAdapterKind")
+    registry.model_kind("ip_adapter", "latentloom.nodes.ip_adapter.kind:IPAdapterKind")
+    registry.model_kind("clip_vision", "latentloom.nodes.clip_vision:ClipVisionKind")
     registry.model_kind("lora", "latentloom.nodes.lora.kind:LoraFile")
+    registry.model_kind("embedding", "latentloom.nodes.textual_inversion.kind:EmbeddingFile")
     registry.model_kind("upscaler", "latentloom.nodes.upscale.kind:UpscalerKind")
     registry.patch("lora", "latentloom.nodes.lora.patch:apply_lora")
     registry.models("models/checkpoints", "latentloom.nodes", "embedded")

@@ -6,9 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from latentloom.engine import Array, Clip, Cond, Conditioning, Context, Text, node
+from latentloom.engine import Array, Clip, Cond, Conditioning, Context, Mentions, Text, node
 from latentloom.nodes.prompt import Grammar, parse
 from latentloom.nodes.prompt_editing import Variant, variants
+from latentloom.nodes.textual_inversion.words import SOURCE, Embeddings, warn_unknown
 
 SMALL_VOCABULARY = 2000
 WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")
@@ -25,6 +26,7 @@ def clip_encode(
     clip: Clip,
     text: Annotated[
         Text,
+        Mentions(SOURCE),
         Field(max_length=20_000, description="What the picture shows, or for a negative prompt what it must not show."),
     ] = "",
     grammar: PromptGrammar = "a1111",
@@ -38,22 +40,30 @@ def clip_encode(
     """Read a prompt with a checkpoint's text encoder.
 
     `(word:1.3)` and `[word]` weigh words, `[a:b:0.4]` and `[a|b]` change them while the picture is made, BREAK begins a
-    new part. Prompts of any length are read in parts as long as the encoder.
+    new part. Prompts of any length are read in parts as long as the encoder. `embedding:name` stands for the vectors of
+    a file below models/embeddings.
     """
     from latentloom.nodes.embedding import embed
 
     found = variants(text, steps) if grammar == "a1111" else (Variant(text),)
     with ctx.load(clip) as (encoder,):
-        _warn(ctx, encoder.encoders[0].tokenizer, _bare(found, grammar))
-        parts = {one.text: embed(encoder, one.text, grammar, clip_skip) for one in found}
+        embeddings = Embeddings(ctx.mentioned, grammar, encoder, name_of(clip))
+        _warn(ctx, encoder.encoders[0].tokenizer, _bare(found, grammar, embeddings))
+        warn_unknown(ctx, embeddings)
+        parts = {one.text: embed(encoder, one.text, grammar, clip_skip, embeddings) for one in found}
     arrays = {key: (Array(embedding), Array(pooled)) for key, (embedding, pooled) in parts.items()}
     return Conditioning([Cond(arrays[one.text][0], _times(one), {"pooled": arrays[one.text][1]}) for one in found])
 
 
-def _bare(found: Sequence[Variant], grammar: Grammar) -> str:
-    """The words of a prompt's texts, without brackets and weights."""
-    sections = [section for one in found for section in parse(one.text, grammar)]
-    return "\n".join("".join(span.text for span in section) for section in sections)
+def name_of(clip: Clip) -> str:
+    """What messages call a text encoder."""
+    return clip.files[0].name if clip.files else clip.model_kind
+
+
+def _bare(found: Sequence[Variant], grammar: Grammar, embeddings: Embeddings) -> str:
+    """The words of a prompt's texts, without brackets, weights and embeddings."""
+    sections = [section for one in found for section in embeddings(parse(one.text, grammar))]
+    return "\n".join("".join(span.text for span in section if span.embedding is None) for section in sections)
 
 
 def _times(variant: Variant) -> dict[str, Any]:

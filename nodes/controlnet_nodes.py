@@ -1,4 +1,4 @@
-"""Nodes that guide a sampler by a picture, through a ControlNet."""
+"""Nodes that guide a sampler by a picture, through a ControlNet or a T2I-Adapter."""
 
 from typing import Annotated, NamedTuple
 
@@ -25,12 +25,12 @@ def load_controlnet(
         ModelFile, Source("models/controlnet"), Field(description="A file or folder below models/controlnet.")
     ],
 ) -> ControlNet:
-    """A ControlNet: a network that guides a model by the edges, depth, pose, ... of a picture."""
+    """A ControlNet or T2I-Adapter: a network that guides a model by the edges, depth, pose, ... of a picture."""
     found = ctx.recognise(controlnet)
     if found is None or "controlnet" not in found[1]:
         raise FileError(
             f"'{controlnet.name}' is no ControlNet that Latentloom knows",
-            expected="a ControlNet for SD 1.x, SD 2.x or SDXL, as a safetensors file or a folder in diffusers' layout",
+            expected="a ControlNet or T2I-Adapter for SD 1.x, SD 2.x or SDXL, as a safetensors file or a folder",
             got="another kind of file" if found is None else found[1].get("about", found[0]),
         )
     kind, facts = found

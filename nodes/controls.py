@@ -1,4 +1,4 @@
-"""ControlNets while sampling: which conditioning carries which, and what they add to a UNet's call.
+"""ControlNets and T2I-Adapters while sampling: which conditioning carries which, and what they add to a UNet's call.
 
 A conditioning entry holds `extra["controls"]`, a list of {handle, strength, start, end}; the n-th picture and
 mask are in `arrays` as "control.n.image" [B, 3, H, W] and "control.n.mask" [B, 1, H, W].
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from latentloom.engine import Array, Cond, Conditioning, ControlNet, Image, Mask, Model
 from latentloom.engine.errors import BadValueError
+from latentloom.nodes.checkpoints.facts import TITLES
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,7 +43,7 @@ def _with(entry: Cond, record: Mapping[str, Any], pixels: Any, mask: Mask | None
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """A loaded ControlNet; it acts from `start` to `end`, shares of the way to the picture."""
+    """A loaded ControlNet or T2I-Adapter; it acts from `start` to `end`, shares of the way to the picture."""
 
     net: Any
     strength: float
@@ -65,11 +66,18 @@ class Controls:
         self.handles = [ControlNet.join(record["handle"], []) for _, record in self._slots]
         self._model = model
         self._controls: list[Control] = []
+        self._seen: dict[int, tuple[Tensor, list[Tensor]]] = {}  # what a T2I-Adapter sees in its last picture
         for handle in self.handles:
             _check_family(model, handle)
 
-    def loaded(self, nets: Sequence[Any]) -> None:
-        """Take the loaded modules, in the order of the handles."""
+    def loaded(self, unet: Any, nets: Sequence[Any]) -> None:
+        """Take the loaded modules, in the order of the handles.
+
+        Raises BadValueError for a T2I-Adapter whose features have not the widths of the UNet's.
+        """
+        for handle, net in zip(self.handles, nets, strict=True):
+            if _is_adapter(handle):
+                self._check_widths(handle, net, unet)
         self._controls = [
             Control(net, record["strength"], record["start"], record["end"])
             for net, (_, record) in zip(nets, self._slots, strict=True)
@@ -104,26 +112,54 @@ class Controls:
         `inputs` is what `inputs` gave, stacked to x's batch; `more` goes to the ControlNets (added_cond_kwargs).
         """
         done = 1 - int(timestep.flatten()[0]) / (self._model.info["betas"][2] - 1)
-        down: list[Tensor] = []
-        middle: Tensor | None = None
+        skips: list[Tensor] = []
+        levels: list[Tensor] = []
         for number, control in enumerate(self._controls):
-            image = inputs.get(f"control_image_{number}")
+            image, mask = inputs.get(f"control_image_{number}"), inputs.get(f"control_mask_{number}")
             if image is None or not control.acts(done):
+                continue
+            if _is_adapter(self.handles[number]):
+                found = self._features(number, control.net, image)
+                levels = _sum(levels, [_scaled(part, control.strength, mask) for part in found])
                 continue
             steps, last = control.net(
                 x, timestep, encoder_hidden_states=context, controlnet_cond=image, return_dict=False, **more
             )
-            mask = inputs.get(f"control_mask_{number}")
-            found = [_scaled(part, control.strength, mask) for part in (*steps, last)]
-            down = [a + b for a, b in zip(down, found[:-1], strict=True)] if down else found[:-1]
-            middle = found[-1] if middle is None else middle + found[-1]
-        if middle is None:
-            return {}
-        return {"down_block_additional_residuals": tuple(down), "mid_block_additional_residual": middle}
+            skips = _sum(skips, [_scaled(part, control.strength, mask) for part in (*steps, last)])
+        return {
+            **({"down_intrablock_additional_residuals": levels} if levels else {}),
+            **({"down_block_additional_residuals": tuple(skips[:-1])} if skips else {}),
+            **({"mid_block_additional_residual": skips[-1]} if skips else {}),
+        }
+
+    def _features(self, number: int, adapter: Any, image: Tensor) -> list[Tensor]:
+        """What a T2I-Adapter sees, found once for each picture: it does not look at the noise."""
+        import torch
+
+        from latentloom.nodes.t2i_adapter import features
+
+        if number not in self._seen or not torch.equal(self._seen[number][0], image):
+            self._seen[number] = image, features(adapter, image)
+        return self._seen[number][1]
+
+    def _check_widths(self, handle: ControlNet, adapter: Any, unet: Any) -> None:
+        from latentloom.nodes.t2i_adapter import levels_of
+
+        widths, found = tuple(unet.config.block_out_channels), levels_of(adapter)
+        if found[: len(widths)] != widths:
+            raise _misfit(self._model, handle, f"one for levels of the widths {widths}", f"one for {found}")
 
 
 def _slots(entry: Cond) -> list[tuple[int, dict[str, Any]]]:
     return list(enumerate(entry.extra.get("controls", [])))
+
+
+def _sum(total: list[Tensor], parts: list[Tensor]) -> list[Tensor]:
+    return [a + b for a, b in zip(total, parts, strict=True)] if total else parts
+
+
+def _is_adapter(handle: ControlNet) -> bool:
+    return bool(handle.info.get("t2i_adapter"))
 
 
 def _scaled(part: Tensor, strength: float, mask: Tensor | None) -> Tensor:
@@ -152,9 +188,17 @@ def _fitted(array: Array, size: tuple[int, int], batch: int, part: str) -> Tenso
 def _check_family(model: Model, handle: ControlNet) -> None:
     wanted, found = model.info.get("context"), handle.info.get("context")
     if wanted is not None and found is not None and wanted != found:
-        raise BadValueError(
-            f"the ControlNet '{handle.files[0].name}' does not fit '{model.files[0].name}'",
-            expected=f"one for text embeddings {wanted} wide",
-            got=f"one for {found}",
-            hint="a ControlNet fits the family that it was trained on: SD 1.x, SD 2.x or SDXL",
-        )
+        raise _misfit(model, handle, f"one for text embeddings {wanted} wide", f"one for {found}")
+    family, own = model.info.get("family", ""), handle.info.get("family", "")
+    if _is_adapter(handle) and family and (family == "sdxl") != (own == "sdxl"):
+        raise _misfit(model, handle, f"one for {TITLES[family]}", f"one for {TITLES[own]}")
+
+
+def _misfit(model: Model, handle: ControlNet, expected: str, got: str) -> BadValueError:
+    what = "T2I-Adapter" if _is_adapter(handle) else "ControlNet"
+    return BadValueError(
+        f"the {what} '{handle.files[0].name}' does not fit '{model.files[0].name}'",
+        expected=expected,
+        got=got,
+        hint=f"a {what} fits the family that it was trained on: SD 1.x, SD 2.x or SDXL",
+    )

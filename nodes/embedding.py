@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from latentloom.engine.errors import BadValueError
 from latentloom.nodes.prompt import Grammar, Section, parse
-from latentloom.nodes.tokens import chunks, ids_of, weights_of
+from latentloom.nodes.tokens import chunks, ids_of, vectors_of, weights_of
 
 LEAST_MEAN = 0.02  # of the mean magnitude; that of CLIP ViT-L is above 0.1
 
@@ -16,27 +17,35 @@ if TYPE_CHECKING:
     from latentloom.nodes.text_encoder import Encoder, TextEncoder
 
 
-def embed(text_encoder: TextEncoder, text: str, grammar: Grammar, clip_skip: int = 1) -> tuple[Tensor, Tensor]:
+def embed(
+    text_encoder: TextEncoder,
+    text: str,
+    grammar: Grammar,
+    clip_skip: int = 1,
+    embeddings: Callable[[Sequence[Section]], Sequence[Section]] = tuple,
+) -> tuple[Tensor, Tensor]:
     """The embedding [1, T, D] and the pooled output [1, P] of a text that does not change with the steps.
 
     T is the encoder's length times the number of chunks; D adds up over the encoders; the pooled output is that of the
     last encoder's first chunk. `clip_skip` 1 reads the layer that the model was trained with, 2 the one before it.
+    `embeddings` puts embeddings in the place of their names.
     Raises BadValueError for what the grammar refuses, and for more layers left out than there are.
     """
     import torch
 
-    sections = parse(text, grammar)
+    sections = embeddings(parse(text, grammar))
     parts = [_part(encoder, sections, grammar, clip_skip) for encoder in text_encoder.encoders]
     return torch.cat([hidden for hidden, _ in parts], dim=2), parts[-1][1]
 
 
-def _part(encoder: Encoder, sections: tuple[Section, ...], grammar: Grammar, clip_skip: int) -> tuple[Tensor, Tensor]:
+def _part(encoder: Encoder, sections: Sequence[Section], grammar: Grammar, clip_skip: int) -> tuple[Tensor, Tensor]:
     """What one encoder gives."""
     import torch
 
     tokenizer, layer = encoder.tokenizer, _layer(encoder, clip_skip)
     found = chunks(sections, tokenizer, grammar)
-    hidden, pooled = encoder.encode(torch.tensor([ids_of(chunk, tokenizer) for chunk in found]), layer)
+    ids = torch.tensor([ids_of(chunk, tokenizer) for chunk in found])
+    hidden, pooled = encoder.encode(ids, layer, vectors_of(found, encoder.name))
     weights = torch.tensor([weights_of(chunk, tokenizer) for chunk in found]).to(hidden)[..., None]
     if (weights == 1).all():
         pass  # so that a prompt without weights is exactly what the encoder gives

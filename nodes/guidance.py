@@ -83,4 +83,25 @@ def perturbed_attention(
     return model.patched(Patch("perturbed_attention", {"scale": scale, "layers": layers}))
 
 
-NODES = (cfg_rescale, perpendicular_negative, guidance_interval, differential_diffusion, freeu, perturbed_attention)
+@node("SelfAttentionGuidance", category="guidance")
+def self_attention_guidance(
+    model: Model,
+    scale: Annotated[float, Field(ge=0, le=10, description="How far away from the blurred prediction.")] = 0.75,
+    blur: Annotated[float, Field(ge=0.1, le=10, description="The blur's deviation in latent cells.")] = 1.0,
+) -> Model:
+    """Guide away from what the model draws when the parts that it looks at most are blurred (SAG, Hong et al. 2023).
+
+    Each step asks the model once more. The negative must have no areas, and the model no tiles.
+    """
+    return model.patched(Patch("self_attention_guidance", {"scale": scale, "blur": blur}))
+
+
+NODES = (
+    cfg_rescale,
+    perpendicular_negative,
+    guidance_interval,
+    differential_diffusion,
+    freeu,
+    perturbed_attention,
+    self_attention_guidance,
+)

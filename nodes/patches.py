@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,8 @@ from latentloom.nodes.steering import SAMPLING, Steering
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from latentloom.nodes.diffusion import Call, Condition, Moment, Predict
+    from latentloom.nodes.diffusion import Call, Condition, Entry, Moment, Predict
+    from latentloom.nodes.diffusion.tiling import Tile
 
 _PATCHES = (
     "cfg_rescale",
@@ -25,11 +26,15 @@ _PATCHES = (
     "differential_diffusion",
     "freeu",
     "perturbed_attention",
+    "self_attention_guidance",
     "instruct_guidance",
     "prompt_to_prompt",
+    "ip_adapter",
     "seamless",
     "tiled_diffusion",
 )
+
+WITHOUT_PICTURE = ("negative", "empty", "pictureless")  # branches that guidance leads away from
 
 
 def register_patches(registry: Registration) -> None:
@@ -122,6 +127,20 @@ def _identity(layer: Any, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
     return found
 
 
+def self_attention_guidance(steering: Steering, patch: Patch) -> None:
+    """Self-attention guidance: {"scale", "blur"}. What is not guided at cfg 1 is blurred itself."""
+    from latentloom.nodes.self_attention import LAYER, Watch, self_attentive
+
+    name = "positive" if steering.cfg == 1 else "negative"
+    branch, layer = steering.branches[name], steering.module.get_submodule(LAYER)
+    watch, before = Watch(branch.predict), layer.processor
+    layer.processor = watch.wrapped(before)
+    steering.hooks.callback(setattr, layer, "processor", before)
+    steering.joint = True
+    steering.branches[name] = replace(branch, predict=watch)
+    steering.rule = self_attentive(steering.rule, watch, name, patch.parameters["scale"], patch.parameters["blur"])
+
+
 def instruct_guidance(steering: Steering, patch: Patch) -> None:
     """InstructPix2Pix's two scales: {"image_cfg"}; the picture is set to 0 in a third branch."""
     import torch
@@ -161,6 +180,51 @@ def prompt_to_prompt(steering: Steering, patch: Patch) -> None:
     steering.rule = follow
 
 
+def ip_adapter(steering: Steering, patch: Patch) -> None:
+    """IP-Adapter: {"weight", "start", "end", "masked"}; arrays are the key and value of each layer, then the mask."""
+    from torch.nn.functional import interpolate
+
+    from latentloom.nodes.ip_adapter.attention import ImageAttention
+
+    tensors = [array.tensor().to(steering.module.device) for array in patch.arrays]
+    mask = interpolate(tensors.pop(), steering.cells, mode="area") if patch.parameters["masked"] else None
+    parts = (patch.parameters[name] for name in ("weight", "start", "end"))
+    control = ImageAttention(list(zip(tensors[::2], tensors[1::2], strict=True)), *parts)
+    steering.hooks.enter_context(control.over(steering.module, patch.files[0].name))
+    key = f"picture_{id(control)}"
+    rule, entries = steering.rule, steering.entries
+
+    def follow(call: Call) -> Tensor:
+        control.moment = call.moment
+        return rule(call)
+
+    def look(predict: Predict, x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+        with control.on(condition[key].flatten().long(), condition.get(f"{key}_mask")):
+            return predict(x, sigma, condition)
+
+    steering.rule = follow
+    steering.entries = lambda conditioning: _marked(entries(conditioning), key, mask, seen=False)
+    _wrap(steering, lambda predict: partial(look, predict))
+    steering.branches = {
+        name: replace(branch, entries=_marked(branch.entries, key, mask, seen=name not in WITHOUT_PICTURE))
+        for name, branch in steering.branches.items()
+    }
+
+
+def _marked(entries: tuple[Entry, ...], key: str, mask: Tensor | None, *, seen: bool) -> tuple[Entry, ...]:
+    """Entries that say whether the picture counts for them, and where."""
+    import torch
+
+    def marked(entry: Entry) -> Entry:
+        like = entry.condition["context"]
+        more = {key: torch.full((1, 1), float(seen)).to(like)}
+        if mask is not None:
+            more[f"{key}_mask"] = mask.to(like)
+        return replace(entry, condition={**entry.condition, **more})
+
+    return tuple(marked(entry) for entry in entries)
+
+
 def seamless(steering: Steering, patch: Patch) -> None:
     """Pictures without edges: {"horizontal", "vertical"}."""
     steering.hooks.enter_context(circular(steering.module, **patch.parameters))
@@ -170,19 +234,37 @@ def tiled_diffusion(steering: Steering, patch: Patch) -> None:
     """MultiDiffusion: {"tile", "overlap"} in pixels. Further maps of a condition are cut with the picture."""
     step = steering.downscale
     wrapped = partial(_tiled, tile=patch.parameters["tile"] // step, overlap=patch.parameters["overlap"] // step)
-    made = {id(branch.predict): partial(wrapped, branch.predict) for branch in steering.branches.values()}
-    steering.predict = made.get(id(steering.predict), steering.predict)
+    _wrap(steering, lambda predict: partial(wrapped, predict))
+
+
+def _wrap(steering: Steering, wrap: Callable[[Predict], Predict]) -> None:
+    """Put something around every network's prediction; branches that shared one share the new one."""
+    known = {id(branch.predict): branch.predict for branch in steering.branches.values()}
+    made = {key: wrap(predict) for key, predict in {**known, id(steering.predict): steering.predict}.items()}
+    steering.predict = made[id(steering.predict)]
     steering.branches = {
         name: replace(branch, predict=made[id(branch.predict)]) for name, branch in steering.branches.items()
     }
 
 
 def _tiled(predict: Predict, x: Tensor, sigma: Tensor, condition: Condition, *, tile: int, overlap: int) -> Tensor:
-    from latentloom.nodes.diffusion.tiling import Tile, tiled
+    from latentloom.nodes.diffusion.tiling import tiled
 
     def part(inside: Tensor, place: Tile) -> Tensor:
         cut = (..., slice(place.top, place.top + place.height), slice(place.left, place.left + place.width))
         maps = {name: value[cut] for name, value in condition.items() if value.shape[2:] == x.shape[2:]}
-        return predict(inside, sigma, {**condition, **maps})
+        return predict(inside, sigma, {**condition, **maps, **_pictures(condition, x, place)})
 
     return tiled(part, x, tile, overlap)
+
+
+def _pictures(condition: Condition, x: Tensor, place: Tile) -> dict[str, Tensor]:
+    """The part of the pictures and masks of ControlNets that a tile shows; they are in pixels, x is in cells."""
+    found = {}
+    for name, value in condition.items():
+        if name.startswith("control_"):
+            step = value.shape[2] // x.shape[2]
+            rows = slice(place.top * step, (place.top + place.height) * step)
+            columns = slice(place.left * step, (place.left + place.width) * step)
+            found[name] = value[..., rows, columns]
+    return found

@@ -7,7 +7,7 @@ begins a new section; a backslash makes a bracket plain; a bracket that never cl
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from latentloom.engine.errors import BadValueError
 
@@ -24,10 +24,11 @@ _EXPLICIT = re.compile(rf"(.*):\s*({_NUMBER})\s*", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A piece of text and how much it counts; 1 is plain."""
+    """A piece of text and how much it counts; 1 is plain. An embedding stands in for the text."""
 
     text: str
     weight: float = 1.0
+    embedding: Any = None
 
 
 Section = tuple[Span, ...]

@@ -150,7 +150,7 @@ def sample_latent(
         warn_of_size(ctx, model, latent)
     controls = Controls(model, (positive, negative))
     with ctx.load(model, *controls.handles) as (unet, *nets), ExitStack() as hooks:
-        controls.loaded(nets)
+        controls.loaded(unet, nets)
         device = unet.device
         start, noise = (latent.tensor() * scale).to(device), noise.to(device)
         steering = _steering(unet, model, positive, negative, latent, plan.cfg, controls, hooks)
@@ -214,7 +214,9 @@ def _steering(
     branches = {
         name: Branch(entries(found), predict) for name, found in (("positive", positive), ("negative", negative))
     }
-    return Steering(unet, predict, branches, classifier_free(cfg), cfg, entries, hooks, latent.downscale)
+    return Steering(
+        unet, predict, branches, classifier_free(cfg), cfg, entries, hooks, latent.downscale, latent.shape[2:]
+    )
 
 
 def _network(unet: Any, controls: Controls) -> Network:

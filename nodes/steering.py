@@ -25,8 +25,8 @@ class Steering:
 
     `module` is the loaded network, and `hooks` undoes after the run what was done to it. `branches` holds "positive",
     "negative" and what a rule asks for besides. `entries` makes entries of a further conditioning. `repaint` makes the
-    noise mask of a moment out of the run's. `joint` says that a batch's items look at each other, so that they must go
-    through the network together.
+    noise mask of a moment out of the run's. `cells` is the latent's height and width. `joint` says that something looks
+    at all of a batch, so that its items must go through the network together.
     """
 
     module: Any
@@ -37,6 +37,7 @@ class Steering:
     entries: Callable[[Conditioning], tuple[Entry, ...]]
     hooks: ExitStack
     downscale: int
+    cells: tuple[int, int]
     repaint: Callable[[Tensor, Moment], Tensor] | None = None
     joint: bool = False
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from latentloom.engine import Clip, Conditioning, Context, Image, Latent, Model, Seed, Text, node
+from latentloom.engine import Clip, Conditioning, Context, Image, Latent, Mentions, Model, Seed, Text, node
 from latentloom.engine.errors import BadValueError
-from latentloom.nodes.conditioning import PromptGrammar
+from latentloom.nodes.conditioning import PromptGrammar, name_of
 from latentloom.nodes.grid import image_grid
 from latentloom.nodes.limits import check_size
 from latentloom.nodes.noise import NoiseRule
@@ -28,6 +28,7 @@ from latentloom.nodes.sampling import (
     table_of,
 )
 from latentloom.nodes.table import as_text, table
+from latentloom.nodes.textual_inversion.words import SOURCE, Embeddings, warn_unknown
 from latentloom.nodes.token_rows import token_rows
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ def _batch(model: Model, latent: Latent, found: list[Tensor]) -> Latent:
 def token_table(
     ctx: Context,
     clip: Clip,
-    text: Annotated[Text, Field(max_length=10_000, description="A prompt.")] = "",
+    text: Annotated[Text, Mentions(SOURCE), Field(max_length=10_000, description="A prompt.")] = "",
     grammar: PromptGrammar = "a1111",
     steps: Annotated[
         int, Field(ge=1, le=10_000, description="The sampler's steps; counts only where a prompt names one: [a:b:10].")
@@ -190,7 +191,9 @@ def token_table(
     A prompt that changes with the steps is shown text after text.
     """
     with ctx.load(clip) as (encoder,):
-        heading, rows, note = token_rows(encoder.encoders[0].tokenizer, text, grammar, steps)
+        embeddings = Embeddings(ctx.mentioned, grammar, encoder, name_of(clip))
+        heading, rows, note = token_rows(encoder.encoders[0].tokenizer, text, grammar, steps, embeddings)
+        warn_unknown(ctx, embeddings)
     return Tokens(Image(table(heading, rows, note)), as_text(heading, rows, note))
 
 

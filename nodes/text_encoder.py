@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,18 +25,38 @@ class Encoder:
     final_norm: bool = True  # whether that hidden state passes the final layer norm
     projection: Callable[[Tensor], Tensor] | None = None  # [B, D] -> [B, P], for the pooled output
 
-    def encode(self, tokens: Tensor, layer: int | None = None) -> tuple[Tensor, Tensor]:
+    def encode(
+        self, tokens: Tensor, layer: int | None = None, vectors: Mapping[tuple[int, int], Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Hidden states [B, T, D] and pooled output [B, P] for token ids [B, T], which hold an end token each.
 
         `layer` stands in for the encoder's own, for instance for clip skip. The pooled output always is that of the
-        last layer, normed, at the first end token.
+        last layer, normed, at the first end token. `vectors` stand in for the tokens' own, by row and place.
         """
-        found = self.model(tokens.to(self.model.device), output_hidden_states=True)
+        with self._replaced(vectors or {}):
+            found = self.model(tokens.to(self.model.device), output_hidden_states=True)
         hidden = found.hidden_states[self.layer if layer is None else layer]
         if self.final_norm:
             hidden = self.model.final_layer_norm(hidden)
         pooled = found.pooler_output
         return hidden, pooled if self.projection is None else self.projection(pooled)
+
+    @contextlib.contextmanager
+    def _replaced(self, vectors: Mapping[tuple[int, int], Tensor]) -> Iterator[None]:
+        """Let the model read vectors where they are given, for the time of a with-block."""
+
+        def put(module: Any, arguments: Any, output: Tensor) -> Tensor:  # noqa: ARG001
+            found = output.clone()
+            for place, vector in vectors.items():
+                found[place] = vector.to(found)
+            return found
+
+        hook = self.model.embeddings.token_embedding.register_forward_hook(put) if vectors else None
+        try:
+            yield
+        finally:
+            if hook is not None:
+                hook.remove()
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """The rows of a table of tokens."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from latentloom.nodes.prompt import Grammar
+from latentloom.nodes.prompt import Grammar, Section
 from latentloom.nodes.prompt_editing import Variant
 from latentloom.nodes.sheet import GREY
 from latentloom.nodes.table import Row
@@ -12,9 +13,15 @@ UNKNOWN = "#c62828"
 MAX_ROWS = 400
 
 
-def token_rows(tokenizer: Any, text: str, grammar: Grammar, steps: int) -> tuple[tuple[str, ...], list[Row], str]:
+def token_rows(
+    tokenizer: Any,
+    text: str,
+    grammar: Grammar,
+    steps: int,
+    embeddings: Callable[[Sequence[Section]], Sequence[Section]] = tuple,
+) -> tuple[tuple[str, ...], list[Row], str]:
     """Heading, rows and a note: every part that is read has a start and an end; weights show where there are any."""
-    parts = list(read_prompt(tokenizer, text, grammar, steps))
+    parts = list(read_prompt(tokenizer, text, grammar, steps, embeddings))
     changes = len({part.variant for part in parts}) > 1
     weighed = any(token.weight != 1 for part in parts for token in part.tokens)
     rows: list[Row] = []
@@ -52,5 +59,6 @@ def _special(tokenizer: Any, number: int, *, weighed: bool) -> Row:
 
 def _row(token: Read, *, weighed: bool) -> Row:
     weight = [f"{token.weight:.3g}"] if weighed else []
-    cells = (str(token.id), token.name, token.text, *weight, "yes" if token.known else "no")
+    number = "" if token.id is None else str(token.id)
+    cells = (number, token.name, token.text, *weight, "yes" if token.known else "no")
     return Row(cells) if token.known else Row(cells, UNKNOWN)

@@ -1,6 +1,6 @@
 """A prompt as the text encoder reads it: parts of tokens, with what each stands for and how much it counts."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +12,12 @@ from latentloom.nodes.tokens import chunks
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """A token: its number and name in the vocabulary, the text that it stands for, its weight, whether it is known."""
+    """A token: its number and name in the vocabulary, the text that it stands for, its weight, whether it is known.
 
-    id: int
+    A vector of an embedding has no number.
+    """
+
+    id: int | None
     name: str
     text: str
     weight: float
@@ -29,10 +32,16 @@ class Part:
     tokens: tuple[Read, ...]
 
 
-def read_prompt(tokenizer: Any, text: str, grammar: Grammar, steps: int) -> Iterator[Part]:
+def read_prompt(
+    tokenizer: Any,
+    text: str,
+    grammar: Grammar,
+    steps: int,
+    embeddings: Callable[[Sequence[Section]], Sequence[Section]] = tuple,
+) -> Iterator[Part]:
     """The parts of a prompt in order, at least one. Raises BadValueError for one that is too long or too deep."""
     for variant in variants(text, steps) if grammar == "a1111" else (Variant(text),):
-        sections = parse(variant.text, grammar)
+        sections = embeddings(parse(variant.text, grammar))
         tokens = (token for section in sections for token in _read(tokenizer, section))
         for chunk in chunks(sections, tokenizer, grammar):
             yield Part(variant, tuple(next(tokens) for _ in chunk))
@@ -40,6 +49,11 @@ def read_prompt(tokenizer: Any, text: str, grammar: Grammar, steps: int) -> Iter
 
 def _read(tokenizer: Any, section: Section) -> Iterator[Read]:
     for span in section:
+        if span.embedding is not None:
+            count = len(span.embedding)
+            names = [f"vector {n + 1} of {count}" for n in range(count)]
+            yield from (Read(None, name, span.text, span.weight, True) for name in names)
+            continue
         found = tokenizer(span.text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         names = tokenizer.convert_ids_to_tokens(found.input_ids)
         strange = _strange(tokenizer, span.text)

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 
 from latentloom.engine.errors import BadValueError
-from latentloom.nodes.prompt import Grammar, Section
+from latentloom.nodes.prompt import Grammar, Section, Span
 
 MAX_CHUNKS = 64
 LOOK_BACK = 20  # AUTOMATIC1111: a chunk may end at a comma among its last 20 tokens
@@ -16,10 +16,12 @@ WHOLE_WORD = 8  # ComfyUI: a word of fewer tokens is not cut in two
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token's number and how much it counts."""
+    """A token's number and how much it counts; or the n-th vector of an embedding."""
 
     id: int
     weight: float = 1.0
+    embedding: Any = None
+    n: int = 0
 
 
 Chunk = tuple[Token, ...]
@@ -52,15 +54,36 @@ def weights_of(chunk: Chunk, tokenizer: Any) -> list[float]:
     return [1.0, *(token.weight for token in chunk), *[1.0] * (padding + 1)]
 
 
+def vectors_of(found: Sequence[Chunk], encoder: str) -> dict[tuple[int, int], Any]:
+    """The vectors of embeddings for one encoder, by chunk and place among `ids_of`."""
+    return {
+        (row, place): token.embedding.vectors[encoder][token.n]
+        for row, chunk in enumerate(found)
+        for place, token in enumerate(chunk, start=1)
+        if token.embedding is not None
+    }
+
+
 def _numbers(tokenizer: Any, text: str) -> list[int]:
     found: list[int] = tokenizer(text, add_special_tokens=False, verbose=False).input_ids
     return found
+
+
+def _embedded(span: Span) -> list[Token]:
+    """The places that an embedding takes; their numbers are looked up and replaced."""
+    return [Token(0, span.weight, span.embedding, n) for n in range(len(span.embedding))]
 
 
 def _cut_at_commas(section: Section, tokenizer: Any, room: int) -> Iterator[Chunk]:
     comma = _numbers(tokenizer, ",")
     line: list[Token] = []
     for span in section:
+        if span.embedding is not None:
+            if len(line) + len(span.embedding) > room:  # its vectors stay together
+                yield tuple(line)
+                line = []
+            line += _embedded(span)
+            continue
         for number in _numbers(tokenizer, span.text):
             if len(line) == room:
                 end = _last_comma(line, comma)
@@ -81,9 +104,10 @@ def _last_comma(line: list[Token], comma: list[int]) -> int:
 def _cut_at_words(section: Section, tokenizer: Any, room: int) -> Iterator[Chunk]:
     line: list[Token] = []
     for span in section:
-        for word in re.findall(r"\S+", span.text):
-            tokens = [Token(number, span.weight) for number in _numbers(tokenizer, word)]
-            if len(tokens) < WHOLE_WORD and len(line) + len(tokens) > room:
+        words = [[Token(n, span.weight) for n in _numbers(tokenizer, word)] for word in re.findall(r"\S+", span.text)]
+        for tokens in words if span.embedding is None else [_embedded(span)]:
+            whole = span.embedding is not None or len(tokens) < WHOLE_WORD
+            if whole and len(line) + len(tokens) > room:
                 yield tuple(line)
                 line = []
             line += tokens

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from latentloom.engine.call import Call, outputs_of
 from latentloom.engine.context import Context
 from latentloom.engine.engine import Engine
-from latentloom.engine.errors import Cancelled, LoomError
+from latentloom.engine.errors import Cancelled, LoomError, nearest
 from latentloom.engine.events import Event, NodeProgress
 from latentloom.engine.expansion import Expansion
 from latentloom.engine.keys import digest, literal_digest
@@ -243,6 +243,9 @@ class _Services:
 
     def recognise(self, file: Any) -> tuple[str, dict[str, Any]] | None:
         return self._engine.recognise(Path(file.path))
+
+    def suggest(self, source: str, name: str) -> str | None:
+        return nearest(name, self._engine.catalog.names(source))
 
     def save(self, node: str, kind: str, data: Any, name_template: str, fields: Mapping[str, Any]) -> str:
         content = bytes(data) if kind == "bytes" else str(data).encode()

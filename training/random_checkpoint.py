@@ -28,6 +28,8 @@ from latentloom.nodes.checkpoints.configs import (
     vae_config,
 )
 from latentloom.nodes.checkpoints.pieces import Piece
+from latentloom.nodes.ip_adapter.networks import ImageProjection, IPAdapterNet, Resampler
+from latentloom.nodes.t2i_adapter import AdapterPart
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -99,6 +101,46 @@ def write_controlnet(path: Path, recipe: str, *, seed: int = 0, original: bool =
         names = {source: name for name, source in _controlnet_names(recipe).items()}
         tensors = {names[name.removeprefix("control_model.")]: tensor for name, tensor in tensors.items()}
     save_file(tensors, path)
+
+
+def write_t2i_adapter(
+    path: Path, kind: str, widths: Sequence[int], *, channels: int = 3, original: bool = True, seed: int = 0
+) -> None:
+    """Write a random T2I-Adapter in fp32; `kind` is what diffusers calls its class, two resnets a level."""
+    from diffusers import T2IAdapter
+
+    fold = 16 if kind == "full_adapter_xl" else 8
+    shapes = _shapes(lambda: T2IAdapter(channels, list(widths), 2, fold, kind))
+    part = AdapterPart("adapter.", original, {"adapter_type": kind, "num_res_blocks": 2})
+    names = {part.source(name): shape for name, shape in shapes.items()}
+    save_file({name: random_tensor(name, shape, seed) for name, shape in names.items()}, path)
+
+
+def write_ip_adapter(path: Path, recipe: str, image: int, *, plus: bool = False, seed: int = 0) -> None:
+    """Write a random IP-Adapter in fp32 for the UNet of one of RECIPES and a picture encoder `image` wide."""
+    from diffusers import UNet2DConditionModel
+
+    unet = RECIPES[recipe].unet
+    with torch.device("meta"):
+        module = UNet2DConditionModel(**unet_config(unet))
+    layers = [name.removesuffix(".processor") for name in module.attn_processors if "attn2" in name]
+    widths = [(str(2 * n + 1), module.get_submodule(name).to_q.out_features) for n, name in enumerate(layers)]
+
+    def build() -> Any:
+        plain = ImageProjection(image, unet.context, 4)
+        return IPAdapterNet(Resampler(image, unet.context, 64, 128, 3, 4, 256) if plus else plain, unet.context, widths)
+
+    save_file({name: random_tensor(name, shape, seed) for name, shape in _shapes(build).items()}, path)
+
+
+def write_clip_vision(path: Path, width: int = 64, projection: int = 48, *, seed: int = 0) -> None:
+    """Write a small random CLIP picture encoder in fp32: pictures of 32 pixels a side, two layers."""
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    sizes = {"hidden_size": width, "intermediate_size": 2 * width, "num_hidden_layers": 2, "num_attention_heads": 1}
+    config = CLIPVisionConfig(**sizes, image_size=32, patch_size=8, projection_dim=projection, hidden_act="gelu")
+    shapes = _shapes(lambda: CLIPVisionModelWithProjection(config))
+    save_file({name: random_tensor(name, shape, seed) for name, shape in shapes.items()}, path)
 
 
 def controlnet_shapes(recipe: str) -> Shapes:

@@ -24,6 +24,10 @@ class Call:
         self._evaluation = evaluation
         self._known: dict[str, Tensor] = {}
 
+    def at(self, x: Tensor) -> "Call":
+        """A call of the same moment for another x."""
+        return Call(self._evaluation, x, self.sigma, self.moment)
+
     def ask(self, *names: str) -> tuple[Tensor, ...]:
         """The predictions of x0 of some branches, in as few forward passes as possible; known ones cost nothing."""
         wanted = [name for name in names if name not in self._known]

@@ -17,8 +17,9 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from safetensors.torch import save_file
     from transformers import CLIPTextConfig, CLIPTextModel
 
+    from latentloom.nodes.ip_adapter.networks import ImageProjection, IPAdapterNet
     from latentloom.nodes.upscale.networks import SRVGG
-    from latentloom.training.random_checkpoint import write_controlnet
+    from latentloom.training.random_checkpoint import write_clip_vision, write_controlnet
     from latentloom.training.scenes import words
     from latentloom.training.tokenizer import load_tokenizer, write_tokenizer
 
@@ -62,9 +63,12 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder / "scheduler"
     )
     (folder / "model_index.json").write_text('{"unet": [], "vae": [], "text_encoder": []}')
-    for name in ("loras", "controlnet"):
+    for name in ("loras", "controlnet", "ipadapter", "clip_vision"):
         (root / name).mkdir()
     write_controlnet(root / "controlnet" / "tiny.safetensors", "sd1_tiny")
+    write_clip_vision(root / "clip_vision" / "tiny.safetensors")
+    adapter = IPAdapterNet(ImageProjection(48, 32, 4), 32, [("1", 16)])
+    save_file(adapter.state_dict(), root / "ipadapter" / "tiny.safetensors")
     (root / "upscale_models").mkdir()
     save_file(SRVGG(8, 1, 2).state_dict(), root / "upscale_models" / "tiny.safetensors")
     layer = "lora_unet_mid_block_attentions_0_proj_in"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from latentloom.api import Session
-from latentloom.engine import Array, Cond, Conditioning, ControlNet, Image
+from latentloom.engine import Array, ClipVision, Cond, Conditioning, ControlNet, Image
 from latentloom.plugins.testing import Bench, bounds, cancel, docs, mutation, purity
 
 LOAD = {
@@ -24,7 +24,13 @@ BY_NAME = {
     "SplitSigmas": {"sigmas": [2.0, 1.0, 0.0], "step": 1},
 }
 
-SOURCES = {"lora": "models/loras", "controlnet": "models/controlnet", "upscaler": "models/upscale_models"}
+SOURCES = {
+    "lora": "models/loras",
+    "controlnet": "models/controlnet",
+    "upscaler": "models/upscale_models",
+    "adapter": "models/ipadapter",
+    "clip_vision": "models/clip_vision",
+}
 
 
 @pytest.fixture
@@ -36,6 +42,8 @@ def bench(session: Session, tiny_models: Path, tmp_path: Path) -> Bench:
     by_kind["MODEL_FILE"] = session.engine.catalog.identify("models/checkpoints", "tiny")
     by_port = {name: session.engine.catalog.identify(source, "tiny.safetensors") for name, source in SOURCES.items()}
     by_kind["CONTROLNET"] = ControlNet("controlnet", [by_port["controlnet"].identity], {"component": "controlnet"})
+    eyes = {"component": "clip_vision", "width": 64, "projection": 48, "side": 32}
+    by_kind["CLIP_VISION"] = ClipVision("clip_vision", [by_port["clip_vision"].identity], eyes)
     samples = {
         node.spec.type: {
             **{

@@ -91,10 +91,16 @@ def test_a_batch_that_is_too_large_is_sampled_in_parts(
     assert np.abs(parts - whole).max() < 1e-4 * np.abs(whole).max()
 
 
-def test_items_that_look_at_each_other_are_not_parted(session: Session) -> None:
-    with room_for("UNet2DConditionModel", 1) as came, pytest.raises(NodeError) as caught:
-        run(session, ("PromptToPrompt", {**SAMPLE, **TEXTS}), "edited")
-    assert (caught.value.code, came) == ("out_of_memory", [6] * 4)
+def test_items_that_something_looks_at_together_are_not_parted(session: Session) -> None:
+    watched = ("SelfAttentionGuidance", {"model": MODEL})
+    it = ("KSampler", {**K_SAMPLE[1], "model": edge("watched", "model")})
+    for node, output, passes in (
+        (("PromptToPrompt", {**SAMPLE, **TEXTS}), "edited", [6] * 4),
+        (it, "latent", [3] * 4),
+    ):
+        with room_for("UNet2DConditionModel", 1) as came, pytest.raises(NodeError) as caught:
+            run(session, node, output, watched=watched)
+        assert (caught.value.code, came) == ("out_of_memory", passes)
 
 
 def test_a_picture_that_is_too_large_is_decoded_in_tiles(session: Session) -> None:

@@ -68,12 +68,14 @@ CHANGES: list[tuple[str, dict[str, Any]]] = [
     ("FreeU", {}),
     ("PerturbedAttention", {}),
     ("PerturbedAttention", {"layers": "all"}),
+    ("SelfAttentionGuidance", {}),
 ]
 NEUTRAL: list[tuple[str, dict[str, Any]]] = [
     ("CFGRescale", {"amount": 0.0}),
     ("GuidanceInterval", {"start": 0.0, "end": 1.0}),
     ("FreeU", {"b1": 1.0, "b2": 1.0, "s1": 1.0, "s2": 1.0}),
     ("PerturbedAttention", {"scale": 0.0}),
+    ("SelfAttentionGuidance", {"scale": 0.0}),
     ("DifferentialDiffusion", {}),
 ]
 

@@ -1,0 +1,99 @@
+"""What an IP-Adapter adds while sampling: attention to image tokens beside the attention to text."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn.functional import interpolate, scaled_dot_product_attention
+
+from latentloom.engine.errors import BadValueError
+from latentloom.nodes.diffusion.timeline import Moment
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class ImageAttention:
+    """Keys and values of one picture for each cross-attention layer, [2, tokens, width]: without it, and with it."""
+
+    def __init__(self, pairs: Sequence[tuple[Tensor, Tensor]], weight: float, start: float, end: float) -> None:
+        """It acts from `start` to `end`, shares of the steps."""
+        self._pairs, self._weight = pairs, weight
+        self._start, self._end = start, end
+        self.moment = Moment(0.0)
+        self._chosen: Tensor | None = None  # for each item of a forward pass, 0 without and 1 with the picture
+        self._mask: Tensor | None = None
+
+    @contextlib.contextmanager
+    def on(self, chosen: Tensor, mask: Tensor | None) -> Iterator[None]:
+        """Let a forward pass of items [B] look at the picture; `mask` [B, 1, h, w] says where."""
+        self._chosen, self._mask = chosen, mask
+        try:
+            yield
+        finally:
+            self._chosen = self._mask = None
+
+    @contextlib.contextmanager
+    def over(self, unet: Any, name: str) -> Iterator[None]:
+        """Wrap the processors of a UNet's cross-attention, and put them back. `name` is the adapter's, for messages.
+
+        Raises BadValueError for an adapter of another UNet.
+        """
+        before = dict(unet.attn_processors)
+        layers = [layer for layer in before if "attn2" in layer]
+        found = [key.shape[2] for key, _ in self._pairs]
+        wanted = [unet.get_submodule(layer.removesuffix(".processor")).to_q.out_features for layer in layers]
+        if found != wanted:
+            raise BadValueError(
+                f"the IP-Adapter '{name}' does not fit the model",
+                expected=f"one for {len(wanted)} layers of the widths {sorted(set(wanted))}",
+                got=f"one for {len(found)} of {sorted(set(found))}",
+            )
+        pairs = dict(zip(layers, self._pairs, strict=True))
+        wrapped = {n: _Processor(self, old, *pairs[n]) if n in pairs else old for n, old in before.items()}
+        try:
+            unet.set_attn_processor(wrapped)
+            yield
+        finally:
+            unet.set_attn_processor(before)
+
+    def look(self, layer: Any, hidden: Tensor, keys: Tensor, values: Tensor) -> Tensor | None:
+        """What the layer adds [B, places, width], or None where the picture does not act."""
+        if self._chosen is None or not self._weight or not self.moment.within(self._start, self._end):
+            return None
+        parts = (layer.to_q(hidden), keys[self._chosen].to(hidden), values[self._chosen].to(hidden))
+        q, k, v = (part.unflatten(2, (layer.heads, -1)).transpose(1, 2) for part in parts)
+        found = scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2) * self._weight
+        return found if self._mask is None else found * _places(self._mask, found.shape[1]).to(found)
+
+
+def _places(mask: Tensor, count: int) -> Tensor:
+    """A mask [B, 1, h, w] for the places of a layer, [B, places, 1]; its size is halved until they are as many."""
+    height, width = mask.shape[2:]
+    while height * width > count:
+        height, width = -(-height // 2), -(-width // 2)
+    if height * width != count:
+        raise BadValueError(
+            "the mask of a picture does not know the tiles of the model",
+            hint="put TiledDiffusion behind the IPAdapter nodes",
+        )
+    return interpolate(mask, (height, width), mode="area").flatten(2).transpose(1, 2)
+
+
+class _Processor:
+    """A diffusers attention processor: what was there before, and the picture on top."""
+
+    def __init__(self, control: ImageAttention, before: Any, keys: Tensor, values: Tensor) -> None:
+        self._control, self._before, self._keys, self._values = control, before, keys, values
+
+    def __call__(self, layer: Any, hidden_states: Tensor, *arguments: Any, **more: Any) -> Tensor:
+        answer: Tensor = self._before(layer, hidden_states, *arguments, **more)
+        found = self._control.look(layer, hidden_states, self._keys, self._values)
+        if found is None:
+            return answer
+        project = layer.to_out[0]  # linear, so what is added before it may be added behind, but for its bias
+        bias = project(torch.zeros_like(found[:1, :1]))
+        return answer + (project(found) - bias) / layer.rescale_output_factor
