@@ -68,7 +68,7 @@ def hand_over(
 ) -> Outcome:
     """Queue a prepared job on the server and follow it to its end. Raises ServerError, UnreachableError."""
     say(f"the server at {serving.address} has the device: the job is handed to it")
-    with Client(serving.address, token=_token(settings), patience=10) as client:
+    with Client(serving.address, token=_token(settings)) as client:
         id = client.submit(job.workflow, outputs=outputs).id
         with Interrupts(lambda: _cancel(client, id)), display(meter, json=json) as shown:
             for record in client.stream(id, live=True):

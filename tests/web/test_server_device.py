@@ -160,6 +160,16 @@ def test_a_server_that_starts_beside_a_run_waits_for_its_end(runs, own_server):
     assert (ended(first)[0], runs.lines()) == (130, ["k begins", "l begins", "l ends"])
 
 
+def test_a_run_sends_the_token_of_its_settings(runs, own_server, monkeypatch):
+    own_server(PYTHONPATH=f"{PLANT}:{CARD}", LATENTLOOM_TOKENS="me:0123456789abcdef")
+    code, found, _ = ended(runs.start("p"))
+    assert (code, found["problems"][0]["code"]) == (2, "unauthorized")
+
+    monkeypatch.setenv("LATENTLOOM_TOKENS", "me:0123456789abcdef")
+    code, found, _ = ended(runs.start("p"))
+    assert (code, found["outputs"]) == (0, {"c": "p"})
+
+
 def test_a_run_that_was_killed_leaves_the_device_free(runs):
     first = runs.start("m", steps=2000)
     runs.until("m begins")
