@@ -161,29 +161,6 @@ class Choices(Answer):
     choices: list[str]
 
 
-class NodeTypes(Answer):
-    """Every node type with all that a form needs to show it, and every port type."""
-
-    nodes: list[dict[str, Any]]
-    types: list[dict[str, Any]]
-
-
-class Interface(Answer):
-    """A named input of a workflow: the port that it goes to, and the value that stands in the document."""
-
-    name: str
-    port: dict[str, Any] | None
-    value: Any
-
-
-class Validation(Answer):
-    """All that is wrong with a workflow, and its own interface."""
-
-    problems: list[Problem]
-    inputs: list[Interface]
-    outputs: list[str]
-
-
 class Step(Answer):
     """What would happen at a node: "hit", "run" or "unknown", and why."""
 

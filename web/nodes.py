@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import web
 from pydantic import Field
 
-from latentloom.api import wire
+from latentloom.api import specs, wire
 from latentloom.engine.errors import LoomError
 from latentloom.engine.registry import NodeType, Registry
 from latentloom.engine.spec import InputSpec
@@ -52,7 +52,7 @@ async def list_nodes(site: Site, call: Call) -> web.Response:
     registry = site.desk.registry
     types = [{"kind": item.kind, "colour": item.colour, "help": item.help} for item in registry.types()]
     nodes = [_node_record(item, registry) for item in registry.nodes.values()]
-    text = wire.NodeTypes(nodes=nodes, types=types).model_dump_json()
+    text = specs.NodeTypes(nodes=nodes, types=types).model_dump_json()
     etag = f'"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'
     headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
     if call.request.headers.get("If-None-Match") == etag:
@@ -69,7 +69,7 @@ async def list_choices(site: Site, call: Call) -> wire.Choices:
     return wire.Choices(choices=await site.desk.thread(site.desk.catalog.names, source) if known else [])
 
 
-async def validate(site: Site, call: Call) -> wire.Validation:
+async def validate(site: Site, call: Call) -> specs.Validation:
     """Name everything that is wrong with a workflow, and tell its own inputs and outputs. Nothing runs."""
     order = await order_of(site, call.body)
     registry = site.desk.registry
@@ -79,14 +79,14 @@ async def validate(site: Site, call: Call) -> wire.Validation:
     except LoomError as error:
         problems = list(error.problems)
         workflow = Workflow({})
-    return wire.Validation(
+    return specs.Validation(
         problems=[wire.Problem(**problem.record()) for problem in problems],
         inputs=[_interface(workflow, named, registry) for named in workflow.inputs],
         outputs=[output.name for output in workflow.outputs],
     )
 
 
-def _interface(workflow: Workflow, named: NamedInput, registry: Registry) -> wire.Interface:
+def _interface(workflow: Workflow, named: NamedInput, registry: Registry) -> specs.Interface:
     port, value = None, None
     for target in named.to:
         node = workflow.nodes.get(target.node)
@@ -95,7 +95,7 @@ def _interface(workflow: Workflow, named: NamedInput, registry: Registry) -> wir
         if spec is not None and node is not None and port is None:
             port, value = port_record(spec, registry), node.inputs.get(target.input, spec.default)
     plain = None if isinstance(value, Edge) else value
-    return wire.Interface(name=named.name, port=port, value=plain)
+    return specs.Interface(name=named.name, port=port, value=plain)
 
 
 async def explain(site: Site, call: Call) -> wire.Explanation:
@@ -146,9 +146,9 @@ async def list_plugins(site: Site, _: Call) -> wire.PluginList:
 
 
 ROUTES = (
-    Route(method="GET", path=f"{API}/nodes", handler=list_nodes, answer=wire.NodeTypes),
+    Route(method="GET", path=f"{API}/nodes", handler=list_nodes, answer=specs.NodeTypes),
     Route(method="GET", path=f"{API}/choices", handler=list_choices, query=ChoiceQuery, answer=wire.Choices),
-    Route(method="POST", path=f"{API}/validate", handler=validate, body=wire.WorkflowOrder, answer=wire.Validation),
+    Route(method="POST", path=f"{API}/validate", handler=validate, body=wire.WorkflowOrder, answer=specs.Validation),
     Route(method="POST", path=f"{API}/explain", handler=explain, body=wire.WorkflowOrder, answer=wire.Explanation),
     Route(method="GET", path=f"{API}/models", handler=list_models, answer=wire.ModelList),
     Route(method="POST", path=f"{API}/models/hash", handler=hash_model, body=wire.ModelName, answer=wire.ModelFile),
