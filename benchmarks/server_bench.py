@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +141,38 @@ async def small_jobs(
     return statistics.median(alone), jobs // 8 * 8 / (time.perf_counter() - begin)
 
 
+async def events_of(socket: aiohttp.ClientWebSocketResponse) -> AsyncIterator[dict[str, Any]]:
+    """Stored events and steps of the moment, as they come."""
+    async for message in socket:
+        page = json.loads(message.data)
+        for event in (*page.get("events", ()), *([page["live"]] if "live" in page else [])):
+            yield event
+
+
+async def cancels(session: aiohttp.ClientSession, url: str, times: int = 40) -> list[tuple[str, str, str]]:
+    """From the cancel of a picture under way to the end of its job, beside what a step takes."""
+    waits, paces = [], []
+    for seed in range(times):
+        order = {"workflow_name": "txt2img", "inputs": {"steps": 1000, "seed": 10_000 + seed}}
+        async with session.post(f"{url}jobs", json=order) as response:
+            id = (await response.json())["id"]
+        steps: list[tuple[int, float]] = []
+        async with session.ws_connect(f"{url}events/socket?job={id}") as socket:
+            async for event in events_of(socket):
+                if event["event"] == "node_progress" and len(steps) < 4:
+                    steps.append((event["step"], time.perf_counter()))
+                    if len(steps) == 4:
+                        begin = time.perf_counter()
+                        async with session.post(f"{url}jobs/{id}/cancel"):
+                            pass
+                if event["event"] == "job_cancelled":
+                    waits.append((time.perf_counter() - begin) * 1000)
+                    break
+        paces.append((steps[3][1] - steps[0][1]) / (steps[3][0] - steps[0][0]) * 1000)
+    found = f"{p(waits, 0.5):.0f} and {p(waits, 0.99):.0f} ms"
+    return [("cancel to the job's end, p50 and p99", found, f"one step: {statistics.median(paces):.0f} ms")]
+
+
 async def tokenizing(session: aiohttp.ClientSession, url: str) -> list[tuple[str, str, str]]:
     """A prompt of sixty words that grows while somebody types, on a worker that has warmed up."""
     typed = itertools.count(1)
@@ -213,7 +245,7 @@ async def measure(home: str, jobs: int) -> list[tuple[str, str, str]]:
             async with session.post(f"{serving.url}files", data=_picture(), headers=_PNG) as response:
                 name = (await response.json())["name"]
             save50, save_rate = await small_jobs(session, serving.url, done, saving(name), jobs // 4)
-            tokens = await tokenizing(session, serving.url)
+            others = [*await cancels(session, serving.url), *await tokenizing(session, serving.url)]
             many = await crowd(session, serving, done)
             following.cancel()
     finally:
@@ -225,7 +257,7 @@ async def measure(home: str, jobs: int) -> list[tuple[str, str, str]]:
         ("the same, 8 clients", f"{rate:.0f} jobs/s", "200"),
         ("with one 128x128 SaveImage, p50", f"{save50:.1f} ms", "60 ms"),
         ("the same, 8 clients", f"{save_rate:.0f} jobs/s", "20"),
-        *tokens,
+        *others,
         *many,
     ]
 

@@ -121,6 +121,16 @@ def written_aside(data: bytes, naming: Naming) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder reach the disk, where the system can do that."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
 def fill(template: str, fields: Mapping[str, Any]) -> str:
     """The template with its fields; `{counter}` has five digits. A field's text cannot make a new folder."""
     known = {"date": f"{datetime.now():%Y-%m-%d}", **fields}

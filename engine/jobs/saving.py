@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from latentloom.engine.catalog import safe_join
 from latentloom.engine.failpoints import failpoint
 from latentloom.engine.jobs.effects import Effect
-from latentloom.engine.save import Naming, not_saved, rename_to_free, written_aside
+from latentloom.engine.save import Naming, not_saved, rename_to_free, sync_folder, written_aside
 
 About = Callable[[str], Mapping[str, Any]]
 
@@ -73,6 +73,7 @@ class JournalledSaver:
                 self._ledger.intend(node, item, path.relative_to(self._folder.resolve()).as_posix(), sha256)
                 failpoint("effect.placing")
                 if rename_to_free(partial, path):
+                    sync_folder(path.parent)  # before the journal says so
                     failpoint("effect.placed")
                     self._ledger.done(node, item, about)
                     return path

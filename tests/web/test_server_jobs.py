@@ -1,11 +1,16 @@
 """Jobs on a real server: what runs, what dies, what is cancelled, and what is left."""
 
 import json
+import os
+import signal
 import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from serving import PLANT, flow, use
+
+from latentloom.api import open_session
 
 
 def journal(tmp_path: Path) -> str:
@@ -245,6 +250,23 @@ def test_a_killed_server_loses_nothing_and_saves_nothing_twice(own_server, tmp_p
     assert Path(path).read_text() == "a\n"
     assert [p.name for p in (server.home / "output").glob("kept*")] == ["kept-00001.txt"]
     assert server.events(job)[: len(told)] == told
+
+
+def test_a_picture_that_was_begun_again_is_the_same_to_the_bit(own_server, tmp_path):
+    server = own_server()
+    inputs = {"prompt": "a small blue circle", "seed": 5, "steps": 40}
+    job = server.order({"workflow_name": "txt2img", "inputs": inputs})
+    while "node_progress" not in names(server.events(job)):
+        time.sleep(0.02)
+    os.kill(next(seat["pid"] for seat in server.get("system")["workers"] if seat["name"] == "cpu"), signal.SIGKILL)
+
+    file = server.wait(job)["files"][0]
+    resumed = Image.open(server.home / "output" / file["path"])
+    with open_session(cache=tmp_path / "cache", data=tmp_path / "data") as session:
+        whole = session.run("txt2img", out=tmp_path, cache=False, **inputs).files[0]
+
+    assert names(server.events(job)).count("job_requeued") == 1
+    assert resumed.tobytes() == Image.open(whole).tobytes()
 
 
 def test_a_second_server_on_the_same_data_is_refused(own_server):
