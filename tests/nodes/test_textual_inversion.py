@@ -268,6 +268,7 @@ BAD = {
         "the embedding 'worse.safetensors' holds numbers that are not finite",
     ),
     "other": ({"a.weight": torch.zeros(2, 2)}, "'worse.safetensors' is no embedding that Latentloom knows"),
+    "bare": ({"weight": torch.zeros(2, 64)}, FOREIGN),
     "deep": ({"emb_params": torch.zeros(1, 2, 64)}, "'worse.safetensors' is no embedding that Latentloom knows"),
     "long": ({"emb_params": torch.zeros(76, 64)}, "'worse.safetensors' is no embedding that Latentloom knows"),
     "uneven": (
