@@ -7,10 +7,10 @@ PYTEST_ARGS ?=
 MINUTES ?= 60
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt $(PIP_ARGS)
-SOURCES := pyproject.toml constraints.txt hatch_build.py
+SOURCES := pyproject.toml constraints.txt hatch_build.py build_editor.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full lint types imports bench bench-gpu soak clean
+.PHONY: help demo editor editor-api test test-full lint types imports bench bench-gpu soak clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1 - /p' $(MAKEFILE_LIST)
@@ -18,18 +18,27 @@ help: ## list the targets
 demo: $(VENV)/.runtime ## make a picture with the embedded model, in demo/
 	$(BIN)/loom run txt2img --prompt "a large red circle above a small blue square on a white background" --seed 7 --out demo
 
-test: $(VENV)/.dev ## run the tests
+editor: $(VENV)/.backend ## build the web editor
+	$(BIN)/python build_editor.py
+
+editor-api: $(VENV)/.dev ## write the editor's types anew, from the API's description
+	$(BIN)/python tests/openapi_document.py > web/editor/openapi.json
+	$(BIN)/python build_editor.py run api -- openapi.json --output src/api/schema.ts
+	rm web/editor/openapi.json
+
+test: $(VENV)/.dev editor ## run the tests
 	$(BIN)/pytest -m "not full" $(PYTEST_ARGS)
 
-test-full: $(VENV)/.dev ## run the tests, the long ones too
+test-full: $(VENV)/.dev editor ## run the tests, the long ones too
 	LATENTLOOM_FULL_TESTS=1 $(BIN)/pytest $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev ## check style and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(VENV)/.dev ## check types
+types: $(VENV)/.dev ## check types, the editor's too
 	$(BIN)/mypy
+	$(BIN)/python build_editor.py run types
 
 imports: $(VENV)/.dev ## check who imports whom
 	$(BIN)/lint-imports
@@ -44,7 +53,7 @@ soak: $(VENV)/.dev ## kill a server and its workers at random for MINUTES (60) a
 	$(BIN)/python tests/kills.py --minutes $(MINUTES)
 
 clean: ## remove what make and the tools made
-	rm -rf $(VENV) .dev demo dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .dev demo dist build web/dist web/editor/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 # The build backend comes first, from constraints.txt, because an isolated build would fetch one that nobody pinned.
 $(VENV)/.backend: constraints.txt
@@ -52,7 +61,7 @@ $(VENV)/.backend: constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 	  { rm -rf $(VENV); echo "python3 cannot make a virtual environment; on Debian: apt-get install python3-venv" >&2; exit 1; }
 	@echo "Setting up $(VENV); the first time takes minutes, most of it PyTorch"
-	$(PIP) hatchling editables
+	$(PIP) hatchling editables $$($(BIN)/python build_editor.py --needs)
 	@touch $@
 
 $(VENV)/.runtime: $(VENV)/.backend $(SOURCES)

@@ -98,7 +98,9 @@ def _device(settings: Settings) -> Iterator[Finding]:
     environment = probe(settings)
     why = "as set" if settings.device != "auto" else "the best that is there"
     yield Finding("ok", "device", f"{environment.device} ({environment.device_class}), {why}")
-    yield Finding("ok", "dtype", f"{environment.dtype}, {_why_dtype(settings, environment)}")
+    state: Literal["ok", "note"] = "note" if environment.slow else "ok"
+    tip = "fp16 is very slow on a processor: take fp32 or bf16" if environment.slow else None
+    yield Finding(state, "dtype", f"{environment.dtype}, {_why_dtype(settings, environment)}", tip)
 
 
 def _why_dtype(settings: Settings, environment: Environment) -> str:

@@ -34,8 +34,12 @@ _HASH = re.compile(r"(?P<name>.*)@sha256:(?P<hash>[0-9a-f]{64})\Z", re.DOTALL)
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
-def safe_join(root: Path, name: str) -> Path:
-    """The path of a name below root, symbolic links followed. Raises PathError for a name that leaves root."""
+def safe_join(root: Path, name: str, *, links: bool = False) -> Path:
+    """The path of a name below root, symbolic links followed. Raises PathError for a name that leaves root.
+
+    With `links` a link may lead out of root, as one that somebody put into their own model folder does; the name itself
+    may not.
+    """
     parts = name.split("/")
     if _UNPRINTABLE.search(name):
         raise PathError("the name holds characters that a file name cannot hold", got=brief(name))
@@ -44,7 +48,7 @@ def safe_join(root: Path, name: str) -> Path:
     bad = not name or "\\" in name or ".." in parts or PureWindowsPath(name).drive or name.startswith("/")
     try:
         path = (root / name).resolve()
-        if not bad and path.is_relative_to(root.resolve()):
+        if not bad and (links or path.is_relative_to(root.resolve())):
             return path
     except (OSError, RuntimeError):  # a circle of symbolic links
         pass
@@ -80,7 +84,8 @@ class Catalog:
     def names(self, source: str) -> list[str]:
         """The names below a source: "input" or "models/<folder>"."""
         suffixes = PICTURES if source == "input" else SUFFIXES
-        return sorted({name for root in self._roots(source) for name in _listed(root, suffixes)})
+        links = source != "input"
+        return sorted({name for root in self._roots(source) for name in _listed(root, suffixes, links=links)})
 
     def mentioned(self, source: str, text: str) -> list[str]:
         """The names below a source that a text may mean: their last part, without the suffix, is a word in it."""
@@ -92,7 +97,7 @@ class Catalog:
         if match:
             return self._find_hash(source, match["name"], match["hash"])
         for root in self._roots(source):
-            path = safe_join(root, name)
+            path = safe_join(root, name, links=source != "input")
             if path.is_file() or any((path / name).is_file() for name in MODEL_FOLDER):
                 return Found(name, path)
         raise self._missing(source, name)
@@ -209,22 +214,32 @@ def _model_folders(base: Path) -> list[str]:
     return [name for name in names if name in _SOURCE_OF] if "models" in names else names
 
 
-def _listed(root: Path, suffixes: tuple[str, ...]) -> list[str]:
-    """Names below root: files with one of the suffixes, and diffusers folders as one name."""
-    found = []
-    for folder, folders, files in os.walk(root):
+def _listed(root: Path, suffixes: tuple[str, ...], *, links: bool) -> list[str]:
+    """Names below root: files with one of the suffixes, and diffusers folders as one name; with `links` behind links
+    too, each folder once.
+    """
+    found, seen = [], set()
+    for folder, folders, files in os.walk(root, followlinks=links):
         here = Path(folder)
+        if (place := os.path.realpath(here)) in seen:
+            folders.clear()
+            continue
+        seen.add(place)
         if not MODEL_FOLDER.isdisjoint(files):
             found.append(here.relative_to(root).as_posix())
             folders.clear()
             continue
         folders[:] = [name for name in folders if not name.startswith(".") and not _UNPRINTABLE.search(name)]
-        found += [(here / name).relative_to(root).as_posix() for name in files if _usable(root, here / name, suffixes)]
+        found += [
+            (here / name).relative_to(root).as_posix() for name in files if _usable(root, here / name, suffixes, links)
+        ]
     return [name for name in found if name != "."]
 
 
-def _usable(root: Path, path: Path, suffixes: tuple[str, ...]) -> bool:
-    """Whether a file may be named in a document: no hidden one, and no link that leads out of its folder."""
+def _usable(root: Path, path: Path, suffixes: tuple[str, ...], links: bool) -> bool:
+    """Whether a file may be named in a document: no hidden one, and no link that leads nowhere or, unless `links` may,
+    out of its folder.
+    """
     if path.suffix.lower() not in suffixes or path.name.startswith(".") or _UNPRINTABLE.search(path.name):
         return False
-    return not path.is_symlink() or (path.is_file() and path.resolve().is_relative_to(root.resolve()))
+    return not path.is_symlink() or (path.is_file() and (links or path.resolve().is_relative_to(root.resolve())))

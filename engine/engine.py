@@ -165,7 +165,7 @@ class Engine:
             making(event)
             listen(event)
 
-        services = _RunServices(self, job, making, saver, files)
+        services = _RunServices(self, job, making, saver, files, hear)
         if self.store is not None:
             self.store.notice = lambda code, message: hear(NodeWarning(node=None, code=code, message=message))
         self._local.report = _HashProgress(hear)
@@ -230,14 +230,22 @@ class _HashProgress:
 class _RunServices:
     """What a context lends to the nodes of one run."""
 
-    def __init__(self, engine: Engine, job: Job, making: Making, saver: Saves, files: list[str]) -> None:
+    def __init__(
+        self, engine: Engine, job: Job, making: Making, saver: Saves, files: list[str], hear: Listener
+    ) -> None:
         self._engine = engine
         self._job = job
         self._making = making
         self._saver = saver
         self._files = files
+        self._hear = hear
+        self._loaded = False
 
     def load(self, handles: tuple[Any, ...], working: int) -> AbstractContextManager[tuple[Any, ...]]:
+        if not self._loaded and self._engine.environment.slow:
+            text = "fp16 is very slow on a processor: try --dtype fp32, or bf16"
+            self._hear(NodeWarning(node=None, code="slow_dtype", message=text))
+        self._loaded = True
         return self._engine.models.load(handles, working)
 
     def make_room(self) -> None:

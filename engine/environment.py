@@ -24,6 +24,11 @@ class Environment:
     dtype: Dtype
     versions: tuple[tuple[str, str], ...]
 
+    @property
+    def slow(self) -> bool:
+        """Whether the type is one that the device has no fast arithmetic for: fp16 on a processor."""
+        return self.device == "cpu" and self.dtype == "fp16"
+
     def record(self) -> dict[str, str]:
         """The part of a key, and of a picture's record."""
         return {"device": self.device_class, "dtype": self.dtype, **dict(self.versions)}

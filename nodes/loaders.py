@@ -51,6 +51,7 @@ def load_checkpoint(
             hint="LoadUNet, LoadCLIP and LoadVAE take the parts from files of their own",
         )
     files = [checkpoint.identity]
+    _warn_guess(ctx, checkpoint, facts["unet"], prediction)
     return Checkpoint(
         Model(kind, files, _sampled(_part(facts, "unet"), prediction, zero_snr)),
         Clip(kind, files, _part(facts, "clip")),
@@ -67,6 +68,7 @@ def load_unet(
 ) -> Model:
     """A UNet from a file of its own, or out of a checkpoint file."""
     kind, facts = _with(ctx, unet, "unet")
+    _warn_guess(ctx, unet, facts["unet"], prediction)
     return Model(kind, [unet.identity], {**_sampled(_part(facts, "unet"), prediction, zero_snr), "preview": False})
 
 
@@ -131,7 +133,19 @@ def _part(facts: Mapping[str, Any], part: str) -> dict[str, Any]:
 def _sampled(info: dict[str, Any], prediction: str, zero_snr: str) -> dict[str, Any]:
     """A UNet's facts with what the person says of its training."""
     said = {} if prediction == "auto" else {"prediction": prediction}
-    return {**info, **said, **({} if zero_snr == "auto" else {"zero_snr": zero_snr == "yes"})}
+    known = {name: value for name, value in info.items() if name != "guessed"}
+    return {**known, **said, **({} if zero_snr == "auto" else {"zero_snr": zero_snr == "yes"})}
+
+
+def _warn_guess(ctx: Context, file: ModelFile, facts: Mapping[str, Any], prediction: str) -> None:
+    """Tell that the weights of SD 2.x do not say for certain what they predict."""
+    if prediction == "auto" and facts.get("guessed"):
+        other = "epsilon" if facts["prediction"] == "v" else "v"
+        ctx.warn(
+            "prediction_guessed",
+            f"'{file.name}' does not say what it predicts; it is taken for '{facts['prediction']}'. "
+            f"If its pictures are noise or flat, set the loader's `prediction` to '{other}'",
+        )
 
 
 def vae_beside(kind: str, files: Sequence[FileIdentity], info: Mapping[str, Any]) -> Vae:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
@@ -16,6 +17,9 @@ from latentloom.nodes.checkpoints.parts import UNetPart, VaePart, find_text, fin
 from latentloom.nodes.checkpoints.pieces import Weights
 from latentloom.nodes.clip_tokenizer import clip_tokenizer
 from latentloom.nodes.text_encoder import TextEncoder
+
+V_DEVIATION = 0.09  # of those biases
+_LAST_NORM = re.compile(r"(output_blocks|up_blocks)\..*\.transformer_blocks\.0\.norm1\.bias$")
 
 
 class SingleFile:
@@ -63,24 +67,24 @@ class SingleFile:
 
 
 def _unet_facts(part: UNetPart, vae: VaePart | None, header: Header) -> dict[str, Any]:
-    prediction = _prediction(part, header)
-    return unet_facts(
+    said = _said(header)
+    prediction = said or _guessed(part, header)
+    facts = unet_facts(
         part.shape,
         prediction,
         zero_snr=_zero_snr(header),
         size=native_size(part.shape, prediction),
         preview=vae is not None and _numbers(header, vae.prefix) * 2 < SMALL_BYTES,
     )
+    return facts if said or part.shape.family != "sd2" else {**facts, "guessed": True}
 
 
 def _numbers(header: Header, prefix: str) -> int:
     return sum(prod(shape) for shape in header.below(prefix).values())
 
 
-def _prediction(part: UNetPart, header: Header) -> str:
-    """From the metadata (ModelSpec) or the marker tensor that trainers leave. Else v for SD 2.x, whose weights do not
-    tell, because most of its checkpoints are of the 768 pixel kind; epsilon for all others.
-    """
+def _said(header: Header) -> str | None:
+    """What the metadata (ModelSpec) or the marker tensor that trainers leave say, if they do."""
     said = header.metadata.get("modelspec.prediction_type", "").lower()
     architecture = header.metadata.get("modelspec.architecture", "").lower()
     if said in ("v", "v_prediction") or "v_pred" in header.shapes:
@@ -89,7 +93,22 @@ def _prediction(part: UNetPart, header: Header) -> str:
         return "epsilon"
     if architecture.startswith("stable-diffusion-v2"):
         return "v" if "768-v" in architecture else "epsilon"
-    return "v" if part.shape.family == "sd2" and part.shape.channels == 4 else "epsilon"
+    return None
+
+
+def _guessed(part: UNetPart, header: Header) -> str:
+    """epsilon, or v for what looks like the 768 pixel kind of SD 2.x.
+
+    Training with v left the biases of the last attention's norm further apart, which is how ComfyUI tells them too; a
+    file without that attention counts as v, as most of SD 2.x are.
+    """
+    if part.shape.family != "sd2" or part.shape.channels != 4:
+        return "epsilon"
+    biases = [name for name in header.shapes if name.startswith(part.prefix) and _LAST_NORM.search(name)]
+    if not biases:
+        return "v"
+    last = max(biases, key=lambda name: [int(number) for number in re.findall(r"\d+", name)])
+    return "v" if float(Weights(header.path)[last].float().std(correction=0)) > V_DEVIATION else "epsilon"
 
 
 def _zero_snr(header: Header) -> bool:

@@ -8,7 +8,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from latentloom.engine.errors import LoomError
-from latentloom.web import events, files, jobs, nodes, system, workflows
+from latentloom.web import bundle, events, files, jobs, nodes, system, workflows
 from latentloom.web.faults import MethodNotAllowed, NotFound, failure, response_of
 from latentloom.web.guard import HEADERS
 from latentloom.web.openapi import style_hash
@@ -27,6 +27,7 @@ def route_table() -> tuple[Route, ...]:
         *nodes.ROUTES,
         *workflows.ROUTES,
         *files.ROUTES,
+        *bundle.ROUTES,
     )
 
 

@@ -3,7 +3,6 @@
 import hashlib
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from aiohttp import web
 from pydantic import Field
@@ -27,30 +26,29 @@ class ChoiceQuery(Query):
     source: str = Field(max_length=200, description="An input's `source`: samplers, input, models/checkpoints, ...")
 
 
-def port_record(port: InputSpec, registry: Registry) -> dict[str, Any]:
+def port_record(port: InputSpec, registry: Registry) -> wire_nodes.InputPort:
     """Everything that a form needs to show an input; choices that plugins bring are filled in."""
     data = asdict(port)
     if port.source in CHOICE_SOURCES:
-        data["choices"] = list(registry.extensions(CHOICE_SOURCES[port.source]))
-    return data
+        data["choices"] = tuple(registry.extensions(CHOICE_SOURCES[port.source]))
+    return wire_nodes.InputPort(**data)
 
 
-def _node_record(item: NodeType, registry: Registry) -> dict[str, Any]:
+def _node_record(item: NodeType, registry: Registry) -> wire_nodes.NodeTypeInfo:
     spec = item.spec
-    data = {
-        name: getattr(spec, name)
-        for name in ("type", "version", "category", "help", "purity", "device", "asynchronous")
-    }
-    data["inputs"] = [port_record(port, registry) for port in spec.inputs]
-    data["outputs"] = [asdict(port) for port in spec.outputs]
-    data["distribution"] = str(item.distribution)
-    return data
+    plain = ("type", "version", "category", "help", "purity", "device", "asynchronous")
+    return wire_nodes.NodeTypeInfo(
+        **{name: getattr(spec, name) for name in plain},
+        inputs=[port_record(port, registry) for port in spec.inputs],
+        outputs=[wire_nodes.OutputPort(**asdict(port)) for port in spec.outputs],
+        distribution=str(item.distribution),
+    )
 
 
 async def list_nodes(site: Site, call: Call) -> web.Response:
     """List the node types with all that a form needs, and the port types with their colours. Has an ETag."""
     registry = site.desk.registry
-    types = [{"kind": item.kind, "colour": item.colour, "help": item.help} for item in registry.types()]
+    types = [wire_nodes.PortTypeInfo(kind=item.kind, colour=item.colour, help=item.help) for item in registry.types()]
     nodes = [_node_record(item, registry) for item in registry.nodes.values()]
     text = wire_nodes.NodeTypes(nodes=nodes, types=types).model_dump_json()
     etag = f'"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'

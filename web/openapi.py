@@ -7,12 +7,12 @@ import re
 from collections.abc import Iterable, Sequence
 from html import escape
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from latentloom.api.wire import Failure
+from latentloom.api.wire import Body, Failure
 from latentloom.web.routing import Route
 
 _REF = "#/components/schemas/{model}"
@@ -31,7 +31,8 @@ def document(routes: Sequence[Route]) -> dict[str, Any]:
     """The OpenAPI document."""
     models = {model for route in routes for model in (route.body, route.answer) if model is not None} | {Failure}
     ordered = sorted(models, key=lambda model: model.__name__)
-    _, schemas = models_json_schema([(model, "serialization") for model in ordered], ref_template=_REF)
+    modes = [(model, _mode(model)) for model in ordered]
+    _, schemas = models_json_schema(modes, ref_template=_REF)
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         paths.setdefault(plain_path(route.path), {})[route.method.lower()] = _operation(route)
@@ -48,6 +49,11 @@ def document(routes: Sequence[Route]) -> dict[str, Any]:
         },
         "security": [{"token": []}, {"cookie": []}],
     }
+
+
+def _mode(model: type[BaseModel]) -> Literal["validation", "serialization"]:
+    """What has a default may be left out of a body; in an answer it is always there."""
+    return "validation" if issubclass(model, Body) else "serialization"
 
 
 def _operation(route: Route) -> dict[str, Any]:

@@ -4,19 +4,12 @@ from collections import Counter
 from importlib.metadata import version
 
 from aiohttp import web
-from pydantic import Field
 
 from latentloom.api import wire
 from latentloom.web.faults import Unauthorized
 from latentloom.web.openapi import document, html
-from latentloom.web.routing import API, TABLE, Call, Query, Route
+from latentloom.web.routing import API, TABLE, Call, Route
 from latentloom.web.site import Site
-
-
-class CodeQuery(Query):
-    """A one-time code."""
-
-    code: str | None = Field(None, max_length=200)
 
 
 async def show_system(site: Site, _: Call) -> wire.System:
@@ -62,19 +55,6 @@ async def login(site: Site, call: Call) -> web.Response:
     return response
 
 
-async def home(site: Site, call: Call) -> web.StreamResponse:
-    """Lead to the description of this API; with a one-time code, give the browser a cookie first."""
-    response = web.Response(status=303, headers={"Location": f"{API}/docs", "Cache-Control": "no-store"})
-    if call.query.code is not None:
-        owner = site.guard.redeem(call.query.code)
-        if owner is None:
-            raise Unauthorized("that one-time address has been used, or is too old", hint="restart the server")
-        site.guard.give_cookie(response, owner, secure=call.request.secure)
-    elif not call.owner:
-        raise Unauthorized("this server needs a token", hint="open the one-time address that it printed at its start")
-    return response
-
-
 async def show_openapi(_: Site, call: Call) -> web.Response:
     """Give the OpenAPI 3.1 document of this API."""
     return web.json_response(document(call.request.app[TABLE]))
@@ -86,7 +66,6 @@ async def show_docs(_: Site, call: Call) -> web.Response:
 
 
 ROUTES = (
-    Route(method="GET", path="/", handler=home, query=CodeQuery, public=True, status=303, media="text/html"),
     Route(method="GET", path="/healthz", handler=health, answer=wire.Health, public=True),
     Route(method="GET", path="/metrics", handler=metrics, media="text/plain"),
     Route(method="POST", path=f"{API}/login", handler=login, body=wire.Login, answer=wire.Empty, public=True),

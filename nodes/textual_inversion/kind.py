@@ -39,7 +39,7 @@ def find_vectors(header: Header) -> dict[str, str] | None:
     shapes = list(header.shapes.values())
     if not shapes or any(not 1 <= len(shape) <= 2 or 0 in shape for shape in shapes):
         return None
-    weights = any(name.endswith((".weight", ".bias")) for name in names.values())
+    weights = any(name.rpartition(".")[2] in ("weight", "bias") for name in names.values())
     rows = {_rows(shape) for shape in shapes}
     return None if weights or len(rows) > 1 or max(rows) > MOST_VECTORS else names
 

@@ -81,11 +81,30 @@ def test_a_symlink_within_the_folder_is_followed(catalog, folders):
     assert catalog.names("input") == ["cat.png", "link.png", "old/dog.JPG"]
 
 
-def test_a_symlink_out_of_the_models_does_not_hide_the_others(catalog, folders):
-    (folders / "models" / "loras" / "far.safetensors").symlink_to(folders / SECRET)
-    path = folders / "models" / "loras" / "ink.safetensors"
-    assert [found.name for found in catalog.files("models/loras")] == ["ink.safetensors"]
-    assert catalog.path_of(sha256_of(path)) == path
+def test_links_that_somebody_put_into_the_model_folder_are_followed(catalog, folders):
+    (folders / "elsewhere/deep").mkdir(parents=True)
+    (folders / "elsewhere/deep/far.safetensors").write_bytes(b"far")
+    (folders / "models/loras/one.safetensors").symlink_to(folders / "elsewhere/deep/far.safetensors")
+    (folders / "models/loras/all").symlink_to(folders / "elsewhere", target_is_directory=True)
+    (folders / "models/loras/gone.safetensors").symlink_to(folders / "nowhere")
+    names = ["all/deep/far.safetensors", "ink.safetensors", "one.safetensors"]
+    assert catalog.names("models/loras") == names
+    assert catalog.path_of(sha256_of(folders / "elsewhere/deep/far.safetensors")).read_bytes() == b"far"
+    assert {catalog.find("models/loras", name).path.read_bytes() for name in (names[0], names[2])} == {b"far"}
+    with pytest.raises(MissingFileError):
+        catalog.find("models/loras", "gone.safetensors")
+
+
+def test_a_name_does_not_leave_the_models_through_a_link_either(catalog, folders):
+    (folders / "models/loras/all").symlink_to(folders / "input", target_is_directory=True)
+    for name in (f"all/../../{SECRET}", f"all/../{SECRET}", "all/.."):
+        with pytest.raises(PathError, match="the name leaves its folder"):
+            catalog.find("models/loras", name)
+
+
+def test_links_in_a_circle_end(catalog, folders):
+    (folders / "models/loras/again").symlink_to(folders / "models/loras", target_is_directory=True)
+    assert catalog.names("models/loras") == ["ink.safetensors"]
 
 
 def test_a_circle_of_symlinks_is_refused(catalog, folders):
@@ -208,8 +227,8 @@ def test_what_is_no_hash_belongs_to_the_name(tail, catalog):
         catalog.find("models/loras", f"ink.safetensors{tail}")
 
 
-def test_a_link_out_of_the_folder_does_not_spoil_the_search_by_hash(catalog, folders):
-    (folders / "models/loras/bad.safetensors").symlink_to(folders / SECRET)
+def test_a_link_to_nowhere_does_not_spoil_the_search_by_hash(catalog, folders):
+    (folders / "models/loras/bad.safetensors").symlink_to(folders / "nowhere")
     sha256 = sha256_of(folders / "models/loras/ink.safetensors")
     assert catalog.find("models/loras", f"x@sha256:{sha256}").name == "ink.safetensors"
     assert catalog.path_of(sha256) == folders / "models/loras/ink.safetensors"

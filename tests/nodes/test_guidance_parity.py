@@ -18,6 +18,8 @@ from pipelines import SIDE, ddim, distance, document, expected, latent, pipeline
 
 from latentloom.api import Session
 from latentloom.engine.settings import load_settings
+from latentloom.nodes.diffusion.attention_control import Alignment, AttentionControl
+from latentloom.nodes.single_file import SingleFile
 from latentloom.training.random_checkpoint import write_checkpoint
 
 
@@ -100,3 +102,47 @@ def test_instruct_pix2pix(session: Session, models: Path) -> None:
     ends = {name: wire("told", name) for name in ("positive", "negative")}
     made = document("sd1_instruct_tiny.safetensors", nodes, model=wire("guide", "model"), **ends)
     assert distance(latent(session, made), known) < 1e-4
+
+
+class Edited:
+    """Prompt-to-Prompt's attention as the paper's own code computes it: on explicit maps, head by head."""
+
+    def __init__(self, alignment: Alignment, *, cross: bool) -> None:
+        self.alignment, self.cross = alignment, cross
+
+    def __call__(
+        self, layer: Any, hidden: torch.Tensor, encoder_hidden_states: torch.Tensor | None = None, **_: Any
+    ) -> torch.Tensor:
+        context = hidden if encoder_hidden_states is None else encoder_hidden_states
+        q, k, v = (
+            layer.head_to_batch_dim(part) for part in (layer.to_q(hidden), layer.to_k(context), layer.to_v(context))
+        )
+        maps = layer.get_attention_scores(q, k, None).unflatten(0, (2, layer.heads)).clone()
+        if self.cross:
+            mapper, kept, weights = self.alignment.mapper, self.alignment.kept, self.alignment.weights
+            carried = torch.einsum("hpw,wn->hpn", maps[0], mapper)
+            maps[1] = (carried * kept + maps[1] * (1 - kept)) * weights
+        else:
+            maps[1] = maps[0]
+        found = layer.batch_to_head_dim(torch.bmm(maps.flatten(0, 1), v))
+        answer: torch.Tensor = layer.to_out[1](layer.to_out[0](found))
+        return answer
+
+
+@torch.no_grad()
+def test_prompt_to_prompt_is_the_papers_edit_of_the_maps(models: Path) -> None:
+    unet = SingleFile().load([models / "checkpoints" / "sd1_tiny.safetensors"], {"component": "unet"})
+    generator = torch.Generator().manual_seed(0)
+    mapper = torch.eye(77)[torch.randperm(77, generator=generator)]
+    kept, weights = (torch.rand(77, generator=generator) > 0.5).float(), 1 + torch.rand(77, generator=generator)
+    alignment = Alignment(mapper, kept, weights)
+    x, context = (torch.randn(shape, generator=generator) for shape in ((2, 4, 8, 8), (2, 77, 64)))
+    plain, control = unet(x, 500, context).sample, AttentionControl(alignment, 1.0, 1.0)
+    with control.over(unet), control.on():
+        found = unet(x, 500, context).sample
+    before = dict(unet.attn_processors)
+    unet.set_attn_processor({name: Edited(alignment, cross="attn2" in name) for name in before})
+    known = unet(x, 500, context).sample
+    assert distance(found, known) < 1e-5
+    assert torch.allclose(found[:1], plain[:1], atol=1e-5)
+    assert distance(found[1:], plain[1:]) > 1e-3

@@ -262,17 +262,19 @@ def test_an_embedding_of_another_family_is_refused_with_both_names(session: Sess
     assert (problem.expected, problem.got) == ("vectors 128 wide for 'g' and 64 wide for 'l'", "vectors 64 wide")
 
 
+FOREIGN = "'worse.safetensors' is no embedding that Latentloom knows"
 BAD = {
     "nan": (
         {"emb_params": torch.full((1, 64), torch.nan)},
         "the embedding 'worse.safetensors' holds numbers that are not finite",
     ),
-    "other": ({"a.weight": torch.zeros(2, 2)}, "'worse.safetensors' is no embedding that Latentloom knows"),
-    "deep": ({"emb_params": torch.zeros(1, 2, 64)}, "'worse.safetensors' is no embedding that Latentloom knows"),
-    "long": ({"emb_params": torch.zeros(76, 64)}, "'worse.safetensors' is no embedding that Latentloom knows"),
+    "other": ({"a.weight": torch.zeros(2, 2)}, FOREIGN),
+    "bare": ({"weight": torch.zeros(2, 64)}, FOREIGN),
+    "deep": ({"emb_params": torch.zeros(1, 2, 64)}, FOREIGN),
+    "long": ({"emb_params": torch.zeros(76, 64)}, FOREIGN),
     "uneven": (
         {"clip_l": torch.zeros(1, 64), "clip_g": torch.zeros(2, 128)},
-        "'worse.safetensors' is no embedding that Latentloom knows",
+        FOREIGN,
     ),
 }
 

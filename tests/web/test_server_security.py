@@ -77,7 +77,7 @@ def test_a_one_time_address_gives_a_cookie_once(locked):
     status, _, headers = locked.request("GET", f"/{path}", Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="navigate")
     cookie = headers["Set-Cookie"]
 
-    assert (status, headers["Location"]) == (303, "/api/v1/docs")
+    assert (status, headers["Location"]) == (303, "/")
     assert {"HttpOnly", "SameSite=Strict", "Path=/"} <= {part.strip() for part in cookie.split(";")}
     value = cookie.partition(";")[0]
     assert locked.request("GET", "system", Cookie=value)[0] == 200

@@ -56,7 +56,7 @@ FAMILIES = [
     ("sd1_tiny", "sd1", "epsilon", 4, ["l"], 64, 0),
     ("sd1_inpaint_tiny", "sd1", "epsilon", 9, ["l"], 64, 0),
     ("sd1_instruct_tiny", "sd1", "epsilon", 8, ["l"], 64, 0),
-    ("sd2_tiny", "sd2", "v", 4, ["h"], 128, 0),
+    ("sd2_tiny", "sd2", "epsilon", 4, ["h"], 128, 0),
     ("sdxl_tiny", "sdxl", "epsilon", 4, ["l", "g"], 192, 6),
     ("refiner_tiny", "refiner", "epsilon", 4, ["g"], 128, 5),
 ]
@@ -82,12 +82,12 @@ def test_the_family_is_told_from_names_and_shapes(
 @pytest.mark.parametrize(
     ("metadata", "prediction", "zero_snr"),
     [
-        ({}, "v", False),
+        ({}, "epsilon", False),
         ({"modelspec.prediction_type": "epsilon"}, "epsilon", False),
         ({"modelspec.prediction_type": "v"}, "v", False),
         ({"modelspec.architecture": "stable-diffusion-v2-512"}, "epsilon", False),
         ({"modelspec.architecture": "stable-diffusion-v2-768-v"}, "v", False),
-        ({"ss_zero_terminal_snr": "True"}, "v", True),
+        ({"ss_zero_terminal_snr": "True"}, "epsilon", True),
     ],
 )
 def test_prediction_and_zero_snr_come_from_the_metadata(metadata, prediction, zero_snr, checkpoint, tmp_path):
@@ -95,6 +95,19 @@ def test_prediction_and_zero_snr_come_from_the_metadata(metadata, prediction, ze
     save_file(load_file(checkpoint("sd2_tiny")), path, metadata)
     found = recognised(path)["unet"]
     assert (found["prediction"], found["zero_snr"]) == (prediction, zero_snr)
+
+
+@pytest.mark.parametrize(("deviation", "prediction"), [(0.05, "epsilon"), (0.15, "v")])
+def test_sd_2_without_metadata_is_told_by_the_biases_of_its_last_attention(deviation, prediction, checkpoint, tmp_path):
+    path, weights = tmp_path / "m.safetensors", load_file(checkpoint("sd2_tiny"))
+    name = "model.diffusion_model.output_blocks.3.1.transformer_blocks.0.norm1.bias"
+    assert max(key for key in weights if "output_blocks" in key and key.endswith("0.norm1.bias")) == name
+    weights[name] = deviation * torch.tensor([1.0, -1.0]).repeat(len(weights[name]) // 2)
+    save_file(weights, path)
+    found = recognised(path)["unet"]
+    assert (found["prediction"], found["guessed"]) == (prediction, True)
+    save_file(weights, path, {"modelspec.prediction_type": "v"})
+    assert "guessed" not in recognised(path)["unet"]
 
 
 def test_marker_tensors_tell_v_and_zero_snr(checkpoint, tmp_path):

@@ -150,6 +150,25 @@ def test_the_families_of_pieces_that_do_not_fit_are_named(width: int, context: i
     assert (caught.value.problem.expected, caught.value.problem.got) == (expected, got)
 
 
+def test_a_guessed_prediction_is_a_warning_that_names_the_way_out(session: Session) -> None:
+    def warnings(**inputs: str) -> list[Any]:
+        events: list[Any] = []
+        nodes = document(model="sd2", clip="sd2", vae="sd2", steps=1)
+        nodes["nodes"]["sd2"] = {"type": "LoadCheckpoint", "inputs": {"checkpoint": "sd2_tiny.safetensors", **inputs}}
+        session.run(nodes, on_event=events.append)
+        return [(event.node, event.code, event.message) for event in events if event.name == "node_warning"]
+
+    assert warnings() == [
+        (
+            "sd2",
+            "prediction_guessed",
+            "'sd2_tiny.safetensors' does not say what it predicts; it is taken for 'epsilon'. "
+            "If its pictures are noise or flat, set the loader's `prediction` to 'v'",
+        )
+    ]
+    assert warnings(prediction="v") == []
+
+
 def test_a_file_that_lacks_parts_is_no_checkpoint(session: Session, models: Path) -> None:
     parts(models, "sd1_tiny")
     (models / "unet" / "u.safetensors").rename(models / "checkpoints" / "u.safetensors")

@@ -1,0 +1,53 @@
+import { ReactFlowProvider } from "@xyflow/react";
+import { useEffect } from "react";
+import { Canvas } from "./canvas/Canvas";
+import { Menu } from "./canvas/Menu";
+import { Palette } from "./canvas/Palette";
+import { useShortcuts } from "./canvas/shortcuts";
+import { CheatSheet } from "./shell/CheatSheet";
+import { Notices } from "./shell/Notices";
+import { Preferences } from "./shell/Preferences";
+import { PanelRegion, Rail } from "./shell/Sides";
+import { StatusBar } from "./shell/StatusBar";
+import { TopBar } from "./shell/TopBar";
+import { startSession } from "./store/session";
+import { useSettings } from "./store/settings";
+import { useActive } from "./store/workspace";
+import { useStrings } from "./strings";
+
+export function App() {
+  const words = useStrings().shell;
+  const { theme, language } = useSettings();
+  const { id } = useActive();
+  useEffect(() => startSession(), []);
+  useShortcuts();
+  useEffect(() => {
+    document.documentElement.lang = language;
+    document.documentElement.dataset.theme = theme;
+  }, [theme, language]);
+  return (
+    <div className="app">
+      <TopBar />
+      <div className="middle">
+        <Rail side="left" />
+        <PanelRegion side="left" />
+        <div className="centre">
+          <main className="canvas" aria-label={words.canvas}>
+            <ReactFlowProvider key={id}>
+              <Canvas />
+            </ReactFlowProvider>
+          </main>
+          <PanelRegion side="bottom" />
+        </div>
+        <PanelRegion side="right" />
+        <Rail side="right" />
+      </div>
+      <StatusBar />
+      <Palette />
+      <Menu />
+      <CheatSheet />
+      <Preferences />
+      <Notices />
+    </div>
+  );
+}

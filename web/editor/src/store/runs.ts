@@ -1,0 +1,168 @@
+/** What is known of jobs, from events alone; the reducers are pure. */
+
+import { create } from "zustand";
+import type { OutputFile } from "../api/client";
+import { api, given } from "../api/client";
+import type { JobEvent, LiveEvent, Preview } from "../api/events";
+
+export type NodeStatus = "running" | "cached" | "done" | "failed";
+export type RunStatus = "queued" | "running" | "cancelling" | "done" | "failed" | "cancelled";
+
+export interface NodeRun {
+  status: NodeStatus;
+  step?: number;
+  total?: number;
+  message?: string;
+  seconds?: number;
+  problem?: Record<string, string>;
+  /** An object URL, until the node or its job ends and another takes its place. */
+  preview?: string;
+}
+
+export interface Run {
+  status: RunStatus;
+  /** The number of the newest event that counts already. */
+  number: number;
+  /** How many steps the plan holds so far. */
+  planned: number;
+  nodes: Readonly<Record<string, NodeRun>>;
+  warnings: readonly { node?: string; code: string; message: string }[];
+  started?: number;
+  finished?: number;
+}
+
+export type Runs = Readonly<Record<string, Run>>;
+
+export const newRun = (): Run => ({ status: "queued", number: 0, planned: 0, nodes: {}, warnings: [] });
+
+const STATES: Record<string, RunStatus> = {
+  job_queued: "queued",
+  job_requeued: "queued",
+  job_claimed: "running",
+  job_running: "running",
+  job_cancelling: "cancelling",
+  job_done: "done",
+  job_failed: "failed",
+  job_cancelled: "cancelled",
+};
+
+export const ended = (run: Run) => run.status === "done" || run.status === "failed" || run.status === "cancelled";
+
+/** The runs after some events; those that were counted before change nothing. */
+export function withEvents(runs: Runs, events: readonly JobEvent[]): Runs {
+  const changed: Record<string, Run> = {};
+  for (const event of events) {
+    if (!event.job) continue;
+    const run = changed[event.job] ?? runs[event.job] ?? newRun();
+    if (event.number > run.number) changed[event.job] = { ...after(run, event), number: event.number };
+  }
+  return Object.keys(changed).length ? { ...runs, ...changed } : runs;
+}
+
+export function withLive(runs: Runs, event: LiveEvent): Runs {
+  const run = runs[event.job];
+  return run && !ended(run) ? { ...runs, [event.job]: after(run, event) } : runs;
+}
+
+export function withPreview(runs: Runs, { job, node, step }: Preview, url: string): Runs {
+  const run = runs[job];
+  return run && !ended(run) ? { ...runs, [job]: withNode(run, node, { status: "running", step, preview: url }) } : runs;
+}
+
+function after(run: Run, event: LiveEvent & { time?: number }): Run {
+  const status = STATES[event.event];
+  if (status) return stateChanged(run, status, event.time);
+  const { node, step, total, message, seconds, problem } = event;
+  switch (event.event) {
+    case "run_started":
+      return { ...run, planned: event.nodes ?? run.planned };
+    case "node_started":
+      return node ? withNode(run, node, { status: "running" }) : run;
+    case "node_cached":
+      return node ? withNode(run, node, { status: "cached" }) : run;
+    case "node_progress":
+      return node ? withNode(run, node, { status: "running", step, total, message }) : run;
+    case "node_finished":
+      return node ? withNode(run, node, { status: "done", seconds }) : run;
+    case "node_failed":
+      return node ? withNode(run, node, { status: "failed", problem }) : run;
+    case "node_warning":
+      return { ...run, warnings: [...run.warnings, { node, code: event.code ?? "", message: message ?? "" }] };
+    default:
+      return run;
+  }
+}
+
+/** What is known of a node, with what it was expanded into (`node/child`). */
+export function nodeRun(run: Run | undefined, id: string): NodeRun | undefined {
+  if (!run) return undefined;
+  const own = run.nodes[id];
+  if (own) return own.status === "running" ? (childOf(run, id) ?? own) : own;
+  return childOf(run, id);
+}
+
+function childOf(run: Run, id: string): NodeRun | undefined {
+  const children = Object.entries(run.nodes).filter(([name]) => name.startsWith(`${id}/`));
+  return children.findLast(([, node]) => node.status === "failed" || node.status === "running")?.[1];
+}
+
+function stateChanged(run: Run, status: RunStatus, time?: number): Run {
+  if (status === "queued") return { ...run, status, nodes: finishedOnly(run.nodes) };
+  if (status === "running") return { ...run, status, started: run.started ?? time };
+  return status === "cancelling" ? { ...run, status } : { ...run, status, finished: time, nodes: stopped(run.nodes) };
+}
+
+/** A node that was at work when its worker went away will start again. */
+function finishedOnly(nodes: Run["nodes"]): Run["nodes"] {
+  return Object.fromEntries(Object.entries(nodes).filter(([, node]) => node.status !== "running"));
+}
+
+const stopped = finishedOnly;
+
+function withNode(run: Run, node: string, change: Partial<NodeRun> & { status: NodeStatus }): Run {
+  const old = run.nodes[node];
+  const fresh = change.status === "running" && old?.status !== "running" ? { preview: old?.preview } : old;
+  const told = Object.fromEntries(Object.entries(change).filter(([, value]) => value !== undefined));
+  return { ...run, nodes: { ...run.nodes, [node]: { ...fresh, ...(told as typeof change) } } };
+}
+
+/** How far a run is, 0..1: nodes that ended, and the part of those at work. */
+export function progressOf(run: Run): number {
+  if (run.status === "done") return 1;
+  const parts = Object.values(run.nodes).map((node) =>
+    node.status === "running" ? (node.total ? (node.step ?? 0) / node.total : 0) : 1,
+  );
+  const total = Math.max(run.planned, parts.length);
+  return total ? parts.reduce((sum, part) => sum + part, 0) / total : 0;
+}
+
+interface RunsState {
+  runs: Runs;
+  /** The saved files of jobs that were asked about. */
+  files: Readonly<Record<string, readonly OutputFile[]>>;
+  connected: boolean | null;
+  events(events: readonly JobEvent[]): void;
+  live(event: LiveEvent): void;
+  preview(preview: Preview): void;
+  connection(up: boolean): void;
+  loadFiles(job: string): Promise<void>;
+}
+
+/** Previews' object URLs are kept one per job and node; the one before is let go. */
+export const useRuns = create<RunsState>()((set, get) => ({
+  runs: {},
+  files: {},
+  connected: null,
+  events: (events) => set({ runs: withEvents(get().runs, events) }),
+  live: (event) => set({ runs: withLive(get().runs, event) }),
+  preview(preview) {
+    const old = get().runs[preview.job]?.nodes[preview.node]?.preview;
+    set({ runs: withPreview(get().runs, preview, URL.createObjectURL(preview.picture)) });
+    if (old) URL.revokeObjectURL(old);
+  },
+  connection: (connected) => set({ connected }),
+  async loadFiles(job) {
+    const { outputs } = await given(api.GET("/api/v1/outputs", { params: { query: { job, limit: 500 } } }));
+    set({ files: { ...get().files, [job]: outputs.toReversed() } });
+  },
+}));

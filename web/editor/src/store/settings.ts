@@ -1,0 +1,30 @@
+import { create } from "zustand";
+import { persist } from "zustand/middleware";
+import type { Language } from "../strings";
+import { languageOf } from "../strings";
+
+export type Theme = "system" | "dark" | "light";
+
+/** What a person prefers, kept in this browser. */
+interface SettingsState {
+  theme: Theme;
+  language: Language;
+  previews: boolean;
+  snap: boolean;
+  minimap: boolean;
+  set(change: Partial<Omit<SettingsState, "set">>): void;
+}
+
+export const useSettings = create<SettingsState>()(
+  persist(
+    (set) => ({
+      theme: "system",
+      language: languageOf(navigator.languages ?? []),
+      previews: true,
+      snap: false,
+      minimap: true,
+      set,
+    }),
+    { name: "latentloom", version: 1 },
+  ),
+);

@@ -1,0 +1,103 @@
+import { create } from "zustand";
+import { emptyWorkflow } from "../document/types";
+import type { Workflow } from "../document/types";
+import type { DocumentStore } from "./opened";
+import { createDocument } from "./opened";
+
+/** An open workflow. The id is also that of its draft on the server. */
+export interface Tab {
+  id: string;
+  document: DocumentStore;
+}
+
+export type Side = "left" | "right" | "bottom";
+
+export interface Notice {
+  id: number;
+  kind: "info" | "warning" | "error";
+  text: string;
+  detail?: string;
+}
+
+interface WorkspaceState {
+  tabs: Tab[];
+  active: string;
+  /** The panel that is open on each side; null: none. */
+  panels: Record<Side, string | null>;
+  notices: Notice[];
+  /** The dialog that is open, by its name. */
+  dialog: string | null;
+  /** How often "Run" queues the workflow. */
+  times: number;
+  /** In a tab of its own; an untouched empty tab gives way. */
+  open(workflow: Workflow, id?: string): Tab;
+  close(id: string): void;
+  activate(id: string): void;
+  show(side: Side, panel: string | null): void;
+  notify(kind: Notice["kind"], text: string, detail?: string): void;
+  dismiss(id: number): void;
+  ask(dialog: string | null): void;
+  repeat(times: number): void;
+}
+
+const newId = () => crypto.randomUUID().replaceAll("-", "");
+
+function tabOf(workflow: Workflow, id = newId()): Tab {
+  return { id, document: createDocument(workflow) };
+}
+
+const isEmpty = ({ nodes, layout }: Workflow) =>
+  Object.keys(nodes).length + layout.groups.length + layout.notes.length === 0;
+
+function isUntouched({ document }: Tab): boolean {
+  return isEmpty(document.getState().workflow) && document.temporal.getState().pastStates.length === 0;
+}
+
+export const createWorkspace = () =>
+  create<WorkspaceState>()((set, get) => {
+    const first = tabOf(emptyWorkflow());
+    let notices = 0;
+    return {
+      tabs: [first],
+      active: first.id,
+      panels: { left: null, right: null, bottom: null },
+      notices: [],
+      dialog: null,
+      times: 1,
+      open(workflow, id) {
+        const tab = tabOf(workflow, id);
+        const empty = isEmpty(workflow) ? null : get().tabs.find((one) => one.id === get().active && isUntouched(one));
+        set({ tabs: [...get().tabs.filter((one) => one !== empty), tab], active: tab.id });
+        return tab;
+      },
+      close(id) {
+        const { tabs, active } = get();
+        const at = tabs.findIndex((tab) => tab.id === id);
+        const rest = tabs.filter((tab) => tab.id !== id);
+        if (rest.length === 0) rest.push(tabOf(emptyWorkflow()));
+        const neighbour = rest[Math.min(at, rest.length - 1)] as Tab;
+        set({ tabs: rest, active: active === id ? neighbour.id : active });
+      },
+      activate: (active) => set({ active }),
+      show: (side, panel) => set({ panels: { ...get().panels, [side]: panel } }),
+      notify(kind, text, detail) {
+        const notice: Notice = { id: ++notices, kind, text, detail };
+        set({ notices: [...get().notices.slice(-3), notice] });
+      },
+      ask: (dialog) => set({ dialog }),
+      repeat: (times) => set({ times }),
+      dismiss: (id) => set({ notices: get().notices.filter((notice) => notice.id !== id) }),
+    };
+  });
+
+export const useWorkspace = createWorkspace();
+
+export function activeTab(): Tab {
+  const { tabs, active } = useWorkspace.getState();
+  return (tabs.find((tab) => tab.id === active) ?? tabs[0]) as Tab;
+}
+
+/** The tab that is looked at. */
+export function useActive(): Tab {
+  return useWorkspace((state) => (state.tabs.find((tab) => tab.id === state.active) ?? state.tabs[0]) as Tab);
+}

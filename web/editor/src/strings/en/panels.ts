@@ -1,0 +1,4 @@
+export const panels = {
+  queue: "Queue",
+  problems: "Problems",
+};

@@ -1,0 +1,7 @@
+import type { Strings } from "..";
+import { canvas } from "./canvas";
+import { panels } from "./panels";
+import { shell } from "./shell";
+import { widgets } from "./widgets";
+
+export const zhCN: Strings = { shell, canvas, widgets, panels };

@@ -1,0 +1,6 @@
+import type { Strings } from "..";
+
+export const panels: Strings["panels"] = {
+  queue: "队列",
+  problems: "问题",
+};

@@ -1,0 +1,28 @@
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { gzipSync } from "node:zlib";
+import react from "@vitejs/plugin-react";
+import type { Plugin } from "vite";
+import { defineConfig } from "vitest/config";
+
+const OUT = "../dist";
+
+/** Lays a .gz beside every asset; the server sends it to browsers that take it. */
+function compressed(): Plugin {
+  return {
+    name: "compressed",
+    apply: "build",
+    closeBundle() {
+      const assets = join(OUT, "assets");
+      for (const name of readdirSync(assets).filter((name) => /\.(js|css|svg)$/.test(name)))
+        writeFileSync(join(assets, `${name}.gz`), gzipSync(readFileSync(join(assets, name)), { level: 9 }));
+    },
+  };
+}
+
+export default defineConfig({
+  plugins: [react(), compressed()],
+  build: { outDir: OUT, emptyOutDir: true, assetsInlineLimit: 0, target: "es2022" },
+  server: { proxy: { "/api": { target: "http://localhost:8420", ws: true } } },
+  test: { environment: "happy-dom", include: ["src/**/*.test.{ts,tsx}"], restoreMocks: true },
+});
