@@ -19,6 +19,7 @@ from latentloom.engine.errors import LoomError, PathError, WorkflowError, neares
 from latentloom.engine.events import Event, Listener, NodeProgress, NodeWarning
 from latentloom.engine.executor import Executor
 from latentloom.engine.explain import Explanation, explain
+from latentloom.engine.files import ModelFile
 from latentloom.engine.hashes import Hashes
 from latentloom.engine.memory_plan import MemoryNeed, memory_plan
 from latentloom.engine.models import Budgets, ModelStore
@@ -35,7 +36,7 @@ from latentloom.engine.settings import Settings
 from latentloom.engine.spec import InputSpec
 from latentloom.engine.tools import Tools
 from latentloom.engine.validate import Checked, validate
-from latentloom.engine.values import Image, ModelFile
+from latentloom.engine.values import Image
 from latentloom.engine.workflow import Target, Workflow
 from latentloom.engine.writing import write
 

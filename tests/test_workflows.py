@@ -113,9 +113,11 @@ def test_every_node_has_a_place_and_covers_no_other(session: Session, name: str)
 
 
 def size(session: Session, workflow: Workflow, id: str) -> tuple[int, int]:
-    """The pixels that a node takes in an editor: a title and a line for each port."""
+    """The pixels that a node takes in the editor: a title, a line for each port, more for long texts and pictures."""
     spec = session.engine.registry.nodes[workflow.nodes[id].type].spec
-    return 240, 36 + 20 * max(len(spec.inputs), len(spec.outputs))
+    tall = {"multiline": 90, "FILE": 220}
+    more = sum(tall.get(port.widget or port.kind, 0) for port in spec.inputs)
+    return 268, 44 + 28 * (len(spec.inputs) + len(spec.outputs)) + more
 
 
 def test_the_grid_shows_every_sampler_and_the_plot_every_schedule(session: Session) -> None:
