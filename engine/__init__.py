@@ -3,6 +3,7 @@
 from latentloom.engine.context import Context
 from latentloom.engine.errors import LoomError, Problem
 from latentloom.engine.expansion import Expansion
+from latentloom.engine.files import FileIdentity, InputFile, ModelFile
 from latentloom.engine.node import Lazy, Mentions, Seed, Source, Text, Widget, node
 from latentloom.engine.spec import InputSpec, NodeSpec, OutputSpec
 from latentloom.engine.values import (
@@ -12,13 +13,10 @@ from latentloom.engine.values import (
     Cond,
     Conditioning,
     ControlNet,
-    FileIdentity,
     Image,
-    InputFile,
     Latent,
     Mask,
     Model,
-    ModelFile,
     Patch,
     Vae,
     Value,

@@ -9,9 +9,9 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import NamedTuple
 
 from latentloom.engine.errors import FileError, MissingFileError, PathError, brief, nearest
+from latentloom.engine.files import InputFile, ModelFile
 from latentloom.engine.hashes import Hashes, Progress
 from latentloom.engine.partial import partial_path, sweep
-from latentloom.engine.values import InputFile, ModelFile
 
 SUFFIXES = (".safetensors",)
 MODEL_FOLDER = frozenset({"model_index.json", "config.json"})  # a folder with one of these is one model

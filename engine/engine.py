@@ -18,6 +18,7 @@ from latentloom.engine.errors import LoomError, PathError, WorkflowError, neares
 from latentloom.engine.events import Event, Listener, NodeProgress, NodeWarning
 from latentloom.engine.executor import Executor, Tools
 from latentloom.engine.explain import Explanation, explain
+from latentloom.engine.files import ModelFile
 from latentloom.engine.hashes import Hashes
 from latentloom.engine.memory_plan import MemoryNeed, memory_plan
 from latentloom.engine.models import Budgets, ModelStore
@@ -33,7 +34,7 @@ from latentloom.engine.save import Saver, Saves
 from latentloom.engine.settings import Settings
 from latentloom.engine.spec import InputSpec
 from latentloom.engine.validate import Checked, validate
-from latentloom.engine.values import Image, ModelFile
+from latentloom.engine.values import Image
 from latentloom.engine.workflow import Target, Workflow
 from latentloom.engine.writing import write
 

@@ -13,9 +13,9 @@ from pydantic_core import PydanticUndefined
 
 from latentloom.engine.context import Context
 from latentloom.engine.errors import SpecError
+from latentloom.engine.files import InputFile, ModelFile
 from latentloom.engine.literals import LiteralError, coerce
 from latentloom.engine.spec import ANY, MAX_SEED, PURITIES, InputSpec, NodeSpec, OutputSpec, Purity
-from latentloom.engine.values import InputFile, ModelFile
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])

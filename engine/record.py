@@ -7,9 +7,9 @@ from typing import Any
 
 from latentloom.engine.environment import Environment
 from latentloom.engine.events import Event, NodeCached, NodeFinished
+from latentloom.engine.files import ModelFile
 from latentloom.engine.spec import MAX_SEED
 from latentloom.engine.validate import Checked, Step
-from latentloom.engine.values import ModelFile
 from latentloom.engine.workflow import edges_in
 
 FORMAT = "latentloom-record/1"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from latentloom.engine.errors import BadValueError
+from latentloom.engine.files import FileIdentity
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -262,14 +263,6 @@ def _without_names(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class FileIdentity:
-    """A model or input file as results know it: its content. The name is for messages only."""
-
-    name: str
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
 class Patch:
     """A change to a model as data: a registered kind, its parameters, and the files and arrays that it uses."""
 
@@ -378,29 +371,6 @@ class ControlNet(Handle):
 
     kind = "CONTROLNET"
     __slots__ = ()
-
-
-@dataclass(frozen=True, slots=True)
-class InputFile:
-    """A file below the input folder, or one that was given on the command line or in Python."""
-
-    name: str
-    path: str
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class ModelFile:
-    """A model file or diffusers folder below one of the model folders."""
-
-    name: str
-    path: str
-    sha256: str
-
-    @property
-    def identity(self) -> FileIdentity:
-        """What results may remember of it."""
-        return FileIdentity(self.name, self.sha256)
 
 
 VALUE_TYPES: tuple[type[Value], ...] = (Image, Mask, Latent, Conditioning, Model, Clip, ClipVision, Vae, ControlNet)

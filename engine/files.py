@@ -1,0 +1,34 @@
+"""Files that values come from: what a document's name stands for, and what results remember of it."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class FileIdentity:
+    """A model or input file as results know it: its content. The name is for messages only."""
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """A file below the input folder, or one that was given on the command line or in Python."""
+
+    name: str
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A model file or diffusers folder below one of the model folders."""
+
+    name: str
+    path: str
+    sha256: str
+
+    @property
+    def identity(self) -> FileIdentity:
+        """What results may remember of it."""
+        return FileIdentity(self.name, self.sha256)
