@@ -50,6 +50,7 @@ class FakeDevice:
         if self.allocations in self.failures or self.used + tensor.nbytes > self.limit:
             raise torch.OutOfMemoryError(f"tried to allocate {tensor.nbytes} bytes")
         self.live[self.allocations] = (weakref.ref(tensor), tensor.nbytes)
+        self.buffers.pop(tensor.data_ptr(), None)  # of a buffer that stood there and is gone
         if dtype == torch.uint8:
             self.buffers[tensor.data_ptr()] = _Memory()
         return tensor

@@ -12,7 +12,7 @@ from latentloom.engine.errors import Problem
 from latentloom.engine.jobs.faults import KeyReused, QueueFull, StaleAttempt, UnknownJob, WrongState
 from latentloom.engine.jobs.history import History
 from latentloom.engine.jobs.job import Job, NewJob, job_of
-from latentloom.engine.jobs.states import ACTIVE, FINAL, State
+from latentloom.engine.jobs.states import ACTIVE, FINAL, OPEN, State
 
 _ORDER = "priority DESC, position, seq"
 _SMALLEST_GAP = 1e-6
@@ -171,12 +171,12 @@ class Queue:
                 raise QueueFull(f"{whose} full", expected=f"at most {limit} waiting jobs", hint="try again later")
 
     def _end(self, priority: int, *, front: bool) -> float:
-        """A position before or after all that wait with a priority."""
+        """A position before or after all that wait with a priority, or will again if their attempt comes to nothing."""
         edge = "min(position) - 1" if front else "max(position) + 1"
-        found = self._connection.execute(
-            f"SELECT {edge} FROM jobs WHERE state = 'queued' AND priority = ?", (priority,)
-        ).fetchone()[0]
-        return 0.0 if found is None else float(found)
+        statement = f"SELECT {edge} FROM jobs WHERE state = ? AND priority = ?"  # for one state the index tells
+        found = [self._connection.execute(statement, (state, priority)).fetchone()[0] for state in OPEN]
+        known = [float(position) for position in found if position is not None]
+        return (min(known) if front else max(known)) if known else 0.0
 
     def retry(self, id: str, owner: str) -> Job:
         """Queue a failed or cancelled job again, as a new one. Raises UnknownJob, WrongState, QueueFull."""
@@ -216,8 +216,10 @@ class Queue:
 
     def _place_before(self, id: str, priority: int) -> float:
         """A position between a job and the one before it; where there is no room, room is made."""
+        marks = ", ".join("?" * len(OPEN))
         rows = self._connection.execute(
-            "SELECT id, position FROM jobs WHERE state = 'queued' AND priority = ? ORDER BY position, seq", (priority,)
+            f"SELECT id, position FROM jobs WHERE state IN ({marks}) AND priority = ? ORDER BY position, seq",
+            (*OPEN, priority),
         ).fetchall()
         at = next(n for n, row in enumerate(rows) if row[0] == id)
         if at == 0:

@@ -5,6 +5,7 @@ from typing import Literal
 State = Literal["queued", "claimed", "running", "cancelling", "done", "failed", "cancelled"]
 STATES: tuple[State, ...] = ("queued", "claimed", "running", "cancelling", "done", "failed", "cancelled")
 ACTIVE: tuple[State, ...] = ("claimed", "running", "cancelling")
+OPEN: tuple[State, ...] = ("queued", *ACTIVE)
 FINAL: tuple[State, ...] = ("done", "failed", "cancelled")
 
 NEXT: dict[State, tuple[State, ...]] = {

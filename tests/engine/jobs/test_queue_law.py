@@ -143,7 +143,7 @@ class QueueLaw(RuleBasedStateMachine):
         ahead = [
             e.place
             for i, e in self.model.items()
-            if e.state == "queued" and e.priority == target.priority and i != id and e.place < target.place
+            if e.state not in FINAL and e.priority == target.priority and i != id and e.place < target.place
         ]
         moved.place = (max(ahead) + target.place) / 2 if ahead else target.place - 1e-3
 
@@ -190,3 +190,14 @@ def test_the_database_is_an_ordinary_file(tmp_path):
     opened(tmp_path / "queue.db")[2].close()
 
     assert sqlite3.connect(tmp_path / "queue.db").execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_what_came_in_front_of_a_running_job_stays_in_front_of_it_when_that_begins_again():
+    law = QueueLaw()
+    first = law.submit(priority=0, device=False, front=False)
+    law.claim(device=True)
+    second = law.submit(priority=0, device=False, front=True)
+    law.restart()
+
+    assert [job.id for job in law.queue.waiting(10)] == [second, first]
+    law.teardown()
