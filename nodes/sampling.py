@@ -12,6 +12,7 @@ from latentloom.engine import Conditioning, Context, Image, Latent, Model, Seed,
 from latentloom.engine.errors import BadValueError
 from latentloom.nodes.conditions import EntryMaker, check_conditioning
 from latentloom.nodes.controls import Controls
+from latentloom.nodes.limits import warn_of_size
 from latentloom.nodes.loaders import vae_beside
 from latentloom.nodes.noise import NoiseRule, check_noise
 from latentloom.nodes.steering import Steering, sampling_patches
@@ -145,6 +146,8 @@ def sample_latent(
     check_conditioning(model, latent, positive, negative)
     noise = _first_noise(latent, plan)
     scale, table = model.info["scaling_factor"], table_of(model)
+    if plan.sigmas[0] > 0.9 * table[-1]:  # from noise alone
+        warn_of_size(ctx, model, latent)
     controls = Controls(model, (positive, negative))
     with ctx.load(model, *controls.handles) as (unet, *nets), ExitStack() as hooks:
         controls.loaded(nets)

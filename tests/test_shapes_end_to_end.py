@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from latentloom.api import Session
+from latentloom.engine.events import Event, NodeWarning
 from latentloom.engine.settings import load_settings
 from latentloom.engine.workflow import Target
 from latentloom.nodes.samplers import SAMPLERS, SCHEDULES
@@ -129,3 +130,29 @@ def test_words_that_it_does_not_know_are_named(session: Session) -> None:
     (warning,) = [event for event in events if event.name == "node_warning"]
     assert (warning.code, warning.node) == ("unknown_words", "positive")
     assert warning.message.startswith("the embedded model does not know 'cat'")
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "denoise", "told"),
+    [
+        (256, 128, 1.0, None),
+        (256, 256, 0.5, None),
+        (256, 256, 1.0, "often repeats things"),
+        (64, 64, 1.0, "often has little to see"),
+    ],
+)
+def test_a_size_far_from_what_the_model_knows_is_told(
+    session: Session, width: int, height: int, denoise: float, told: str | None
+) -> None:
+    values = {Target("sample", "denoise"): denoise}
+    inputs = {"prompt": PROMPT, "seed": 3, "steps": 1, "width": width, "height": height}
+    found = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, NodeWarning):
+            found.append((event.code, event.node, event.message))
+
+    session.run_job(session.prepare("txt2img", inputs, values), listen=listen)
+    size = f"the model was trained on 128x128 pixels; a picture of {width}x{height}"
+    text = f"{size} {told}: begin nearer to that size, and enlarge in a second pass"
+    assert found == ([] if told is None else [("unusual_size", "sample", text)])

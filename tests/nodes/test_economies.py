@@ -63,7 +63,7 @@ def run(session: Session, it: tuple[str, Any], output: str, **more: tuple[str, A
     warnings: list[str] = []
 
     def listen(event: Event) -> None:
-        if isinstance(event, NodeWarning):
+        if isinstance(event, NodeWarning) and event.code.startswith("memory"):
             warnings.append(event.code)
 
     outcome = session.engine.run(job, listen=listen, use_cache=False)
