@@ -26,6 +26,7 @@ from latentloom.engine.settings import Settings, load_settings
 from latentloom.engine.workflow import Target
 from latentloom.training.random_checkpoint import write_checkpoint
 
+FILE, IN_PLACE = "sd1.safetensors", "sd1-bf16.safetensors"  # the second in the type that is computed in
 FIRST_STEP = """
 import sys, time
 from pathlib import Path
@@ -83,7 +84,7 @@ def sample(session: Session, size: int, steps: int, seed: int) -> list[float]:
 
     values: dict[Target, Any] = {Target("sample", "steps"): steps, Target("sample", "seed"): seed}
     values |= {Target("empty", name): size for name in ("width", "height")}
-    values[Target("checkpoint", "checkpoint")] = "sd1.safetensors"
+    values[Target("checkpoint", "checkpoint")] = FILE
     session.run_job(session.prepare("txt2img", None, values, ["image"]), listen=listen)
     return times
 
@@ -94,9 +95,9 @@ def first_step(session: Session, size: int) -> float:
     return sample(session, size, 1, 0)[0] - begin
 
 
-def unet(folder: Path, budget: int | None, session: Session) -> tuple[ModelStore, Model]:
-    """A store with a budget, and the handle of the checkpoint's UNet."""
-    path = folder / "models/checkpoints/sd1.safetensors"
+def unet(folder: Path, budget: int | None, session: Session, file: str = FILE) -> tuple[ModelStore, Model]:
+    """A store with a budget, and the handle of a checkpoint's UNet."""
+    path = folder / "models/checkpoints" / file
     environment = probe(settings(folder))
     store = ModelStore(
         session.engine.registry, lambda: environment, lambda name: path, Budgets(ram=budget), PlainDevice
@@ -164,6 +165,23 @@ def fetching(folder: Path, size: int, pairs: int) -> None:
     print(f"fetched over (resident + bytes / rate): {statistics.median(ratios):.3f} ({spread})")
 
 
+def in_place(folder: Path, size: int, pairs: int) -> None:
+    """Weights that serve where they are in their file, against weights that were converted."""
+    run = forward(size)
+    with session(folder) as made:
+        copied, handle = unet(folder, None, made)
+        mapped, same = unet(folder, None, made, IN_PLACE)
+        assert mapped.plan([same]).in_place_bytes > 2**30
+        ratios = []
+        with copied.load([handle]) as (module,), mapped.load([same]) as (other,):
+            run(module), run(other)
+            for _ in range(pairs):
+                resident, there = (statistics.median(run(each) for _ in range(2)) for each in (module, other))
+                ratios.append(there / resident)
+    spread = f"{min(ratios):.3f} to {max(ratios):.3f}"
+    print(f"in place {there:.3f} s, over resident {statistics.median(ratios):.3f} ({spread})")
+
+
 def copy_rate() -> float:
     """Bytes of bf16 per second that are made of fp16, one thread of copying as a layer's."""
     source = torch.randn(8 * 2**20).half()
@@ -184,11 +202,12 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.folder or Path(temporary)
-        path = folder / "models/checkpoints/sd1.safetensors"
-        if not path.exists():
-            path.parent.mkdir(parents=True)
-            write_checkpoint(path, "sd1")
-            time.sleep(2.5)  # a hash is memoised once the file is that old
+        path = folder / "models/checkpoints" / FILE
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for file, dtype in ((path, torch.float16), (path.with_name(IN_PLACE), torch.bfloat16)):
+            if not file.exists():
+                write_checkpoint(file, "sd1", dtype=dtype)
+                time.sleep(2.5)  # a hash is memoised once the file is that old
         arguments = [sys.executable, "-c", FIRST_STEP, str(Path(__file__).parent), str(folder), str(given.size)]
         runs = [subprocess.run(arguments, capture_output=True, text=True, check=True).stdout.split() for _ in range(3)]
         seconds, most = (statistics.median(float(run[n]) for run in runs[1:]) for n in (0, 1))
@@ -196,6 +215,7 @@ def main() -> None:
         print(f"load to the end of the first step {seconds:.2f} s, peak anonymous memory {most / 1e9:.2f} GB")
         steps_against_a_bare_loop(folder, given.size, given.pairs)
         fetching(folder, given.size, given.pairs)
+        in_place(folder, given.size, given.pairs)
 
 
 if __name__ == "__main__":

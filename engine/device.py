@@ -165,6 +165,13 @@ class CudaDevice:
         torch.cuda.empty_cache()
 
 
+def channels_last(device: Device, dtype: Any) -> bool:
+    """Whether copies of convolutions' weights lie with channels last: processors compute faster so in bf16."""
+    import torch
+
+    return device.host and dtype == torch.bfloat16
+
+
 def open_device(name: str) -> Device:
     """The device that torch knows by a name."""
     return CudaDevice(name) if name.startswith("cuda") else PlainDevice(name)

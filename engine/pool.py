@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from latentloom.engine.device import Device, is_out_of_memory
+from latentloom.engine.device import Device, channels_last, is_out_of_memory
 from latentloom.engine.errors import OutOfMemoryError
 from latentloom.engine.placement import Placement, place
 from latentloom.engine.ring import Ring
@@ -42,6 +42,7 @@ class DevicePool:
     def __init__(self, device: Device, dtype: Any, budget: int) -> None:
         """`dtype`: what floating-point weights become; `budget`: bytes that weights and working memory may take."""
         self._device, self._dtype = device, dtype
+        self._channels_last = channels_last(device, dtype)
         self.budget = budget
         self.headroom = 0
         """Bytes left to computation, beside what nodes ask for: grows when a node ran out of memory."""
@@ -197,7 +198,8 @@ class DevicePool:
             return slot.host
         item = self._copies.get(id(slot.host))
         if item is None:
-            tensor = self._device.empty(tuple(slot.host.shape), slot.dtype(self._dtype))
+            stored = self._device.empty(slot.stored_shape(self._channels_last), slot.dtype(self._dtype))
+            tensor = slot.seen(stored, self._channels_last)
             self._device.copy(tensor, slot.host)
             item = self._copies[id(slot.host)] = _Copy(tensor, slot.nbytes(self._dtype))
         item.users.add(id(model))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from latentloom.engine.device import Device
+from latentloom.engine.device import Device, channels_last
 from latentloom.engine.weights import Layer
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class Ring:
         import torch
 
         self._device, self._dtype = device, dtype
+        self._channels_last = channels_last(device, dtype)
         self._buffers = [_Buffer(device.empty((nbytes,), torch.uint8), device.staging(nbytes)) for _ in range(2)]
         self._next: dict[Layer, Layer] = {}
         self._before: Layer | None = None
@@ -98,7 +99,9 @@ class Ring:
         views = []
         for slot, part in zip(layer.slots, self._parts(memory, layer), strict=True):
             dtype = slot.dtype(self._dtype)
-            views.append(part[: slot.host.numel() * dtype.itemsize].view(dtype).view(slot.host.shape))
+            numbers = part[: slot.host.numel() * dtype.itemsize].view(dtype)
+            stored = numbers.view(slot.stored_shape(self._channels_last))
+            views.append(slot.seen(stored, self._channels_last))
         return views
 
     def _hole(self, layer: Layer) -> list[Tensor]:

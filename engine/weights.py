@@ -39,6 +39,15 @@ class Slot:
         """The type that the weight has where it computes: whole numbers stay whole."""
         return compute if self.host.is_floating_point() else self.host.dtype
 
+    def stored_shape(self, channels_last: bool) -> tuple[int, ...]:
+        """How a copy lies in memory: a convolution's weight [out, height, width, in] with channels last."""
+        shape = tuple(self.host.shape)
+        return (shape[0], *shape[2:], shape[1]) if channels_last and len(shape) == 4 else shape
+
+    def seen(self, stored: Tensor, channels_last: bool) -> Tensor:
+        """A copy in the weight's own shape; no data moves."""
+        return stored.permute(0, 3, 1, 2) if channels_last and stored.ndim == 4 else stored
+
     def nbytes(self, compute: torch.dtype) -> int:
         """Bytes of a copy in the computing type, aligned."""
         nbytes: int = self.host.numel() * self.dtype(compute).itemsize

@@ -72,6 +72,26 @@ def test_weights_of_another_type_are_converted_on_the_way(budget: int) -> None:
     assert {slot.host.dtype for slot in model.slots()} == {torch.float16}
 
 
+def test_convolutions_on_a_processor_have_channels_last_in_any_placement() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(*(nn.Conv2d(64, 64, 3) for _ in range(4)), nn.Conv2d(64, 64, 1)).half()
+    x = torch.randn(2, 64, 24, 24, dtype=torch.bfloat16)
+    found, strides = [], []
+
+    def look(layer: nn.Module, _: Any) -> None:
+        strides.append(layer.weight.stride())
+
+    for budget in (BIG, 3 * net[0].weight.nbytes):
+        with DevicePool(PlainDevice("cpu"), torch.bfloat16, budget).use([HostModel(net)]), torch.no_grad():
+            hook = net[0].register_forward_pre_hook(look)  # after those that fetch the weights
+            found.append(net(x))
+            hook.remove()
+    assert strides == [(64 * 9, 1, 64 * 3, 64)] * 2
+    assert torch.equal(*found)
+    reference = net.to(torch.bfloat16)(x)
+    assert (found[0] - reference).abs().max() <= 0.02 * reference.abs().max()
+
+
 def test_a_processor_uses_weights_of_the_right_type_where_they_are() -> None:
     model, pool = HostModel(Net()), DevicePool(PlainDevice("cpu"), torch.float32, 1)
     with pool.use([model]):
