@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import os
 import sys
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 GIB = 2**30
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of mallopt, malloc.h
 
 
 class Device(Protocol):
@@ -56,6 +58,8 @@ class PlainDevice:
     def __init__(self, name: str) -> None:
         self.name = name
         self.host = name == "cpu"
+        if self.host:
+            _keep_freed_memory()
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Tensor:
         """See `Device.empty`."""
@@ -89,10 +93,20 @@ class PlainDevice:
     def release(self) -> None:
         """See `Device.release`."""
         gc.collect()
+        with contextlib.suppress(OSError, AttributeError, TypeError):
+            ctypes.CDLL(None).malloc_trim(0)
         if self.name == "mps":
             import torch
 
             torch.mps.empty_cache()
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc use freed memory again instead of giving it back at once and faulting it in anew (docs/memory.md)."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # another C library
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_THRESHOLD, 2**30)
+        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 class CudaDevice:
