@@ -22,7 +22,9 @@ export function Modal({ title, className = "", onClose, onKeyDown, children }: P
   useEffect(() => {
     const before = document.activeElement;
     dialog.current?.showModal();
-    return () => before instanceof HTMLElement && before.focus();
+    return () => {
+      if (before instanceof HTMLElement) before.focus();
+    };
   }, []);
   return createPortal(
     <dialog

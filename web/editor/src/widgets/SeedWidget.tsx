@@ -15,7 +15,7 @@ const RANDOM = "random";
 /** A seed: a number, or drawn by the server for every run; the last one drawn is shown and kept by one click. */
 export function SeedWidget(props: WidgetProps) {
   const words = useStrings().widgets;
-  const { id, port, value, onChange, disabled } = props;
+  const { port, value, onChange, disabled } = props;
   const last = useLastSeed(props.node, port.name);
   const random = (value === undefined ? port.default : value) === RANDOM;
   const stays = last !== null && (random || String(last) !== String(value ?? port.default));

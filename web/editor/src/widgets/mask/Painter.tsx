@@ -1,5 +1,5 @@
 import type { KeyboardEvent, ReactNode } from "react";
-import { useEffect, useReducer, useRef, useState } from "react";
+import { useCallback, useEffect, useReducer, useRef, useState } from "react";
 import { useStrings } from "../../strings";
 import { IconButton } from "../IconButton";
 import { ICONS } from "../icons";
@@ -34,10 +34,11 @@ export function Painter({ ground, choices, onSave, onCancel }: Props) {
   const [tool, setTool] = useState<Tool>("paint");
   const [width, setWidth] = useState(() => Math.max(4, Math.round(Math.min(ground.width, ground.height) / 10)));
   const [saving, setSaving] = useState(false);
-  useEffect(() => {
+  const show = useCallback(() => {
     const pen = canvas.current?.getContext("2d", { willReadFrequently: true });
     if (pen) redraw(pen, ground.mask, painting.done);
   }, [ground, painting.done]);
+  useEffect(show, [show]);
 
   const act = (act: Act) => move({ do: "act", act });
   const save = async () => {
@@ -94,7 +95,7 @@ export function Painter({ ground, choices, onSave, onCancel }: Props) {
         </div>
         {choices}
       </div>
-      <Surface ground={ground} canvas={canvas} tool={tool} width={width} onStroke={act} />
+      <Surface ground={ground} canvas={canvas} tool={tool} width={width} onStroke={act} onDiscard={show} />
       <footer className="painter-foot">
         <p className="quiet">{words.maskHelp}</p>
         <button type="button" className="button" onClick={onCancel}>

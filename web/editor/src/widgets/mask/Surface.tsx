@@ -15,6 +15,8 @@ interface Props {
   tool: Tool;
   width: number;
   onStroke(stroke: Stroke): void;
+  /** A stroke that was begun turned out to be the first of two fingers. */
+  onDiscard(): void;
 }
 
 const RIGHT = 2;
@@ -23,7 +25,7 @@ const NOTCH = 1.2;
 const PIXELS_FROM = 6;
 
 /** The picture with the mask over it, to paint on, to zoom and to move. */
-export function Surface({ ground, canvas, tool, width, onStroke }: Props) {
+export function Surface({ ground, canvas, tool, width, onStroke, onDiscard }: Props) {
   const words = useStrings().widgets;
   const help = useId();
   const frame = useRef<HTMLDivElement>(null);
@@ -65,7 +67,10 @@ export function Surface({ ground, canvas, tool, width, onStroke }: Props) {
     frame.current?.focus();
     event.currentTarget.setPointerCapture(event.pointerId);
     hands.current.set(event.pointerId, inFrame(event));
-    if (hands.current.size > 1) return finish();
+    if (hands.current.size > 1) {
+      current.current = null;
+      return onDiscard();
+    }
     if (event.button === MIDDLE || space.current) return;
     const kind = event.button === RIGHT || event.buttons & 32 ? "erase" : tool;
     current.current = { kind, width, points: [] };

@@ -8,10 +8,14 @@ type Pen = CanvasRenderingContext2D;
 
 const BYTES = 4;
 
+/** The colour in which the mask is seen; what counts is how opaque it is. */
+const INK = [255, 45, 122] as const;
+const INK_CSS = `rgb(${INK.join(" ")})`;
+
 /** Do an act to what the canvas shows. */
 export function perform(pen: Pen, act: Act): void {
   const { width, height } = pen.canvas;
-  pen.fillStyle = pen.strokeStyle = "#fff";
+  pen.fillStyle = pen.strokeStyle = INK_CSS;
   switch (act.kind) {
     case "clear":
       return pen.clearRect(0, 0, width, height);
@@ -31,7 +35,7 @@ export function stroke(pen: Pen, { kind, width, points }: Stroke, from = 0): voi
   const [first, ...rest] = points.slice(from);
   if (first === undefined) return;
   pen.globalCompositeOperation = kind === "erase" ? "destination-out" : "source-over";
-  pen.fillStyle = pen.strokeStyle = "#fff";
+  pen.fillStyle = pen.strokeStyle = INK_CSS;
   Object.assign(pen, { lineCap: "round", lineJoin: "round", lineWidth: width });
   pen.beginPath();
   pen.moveTo(first.x, first.y);
@@ -67,8 +71,7 @@ export async function maskFrom(url: string, { width, height }: Extent, { channel
   const read = CHANNELS[channel] as (pixel: Pixel) => number;
   for (let at = 0; at < bytes.length; at += BYTES) {
     const value = read(bytes.subarray(at, at + BYTES) as unknown as Pixel);
-    bytes.fill(255, at, at + 3);
-    bytes[at + 3] = invert ? 255 - value : value;
+    bytes.set([...INK, invert ? 255 - value : value], at);
   }
   return data;
 }
@@ -76,9 +79,15 @@ export async function maskFrom(url: string, { width, height }: Extent, { channel
 /** The mask as an opaque PNG of its own: white is repainted, black is kept. The picture below is never touched. */
 export async function pngOf(mask: HTMLCanvasElement): Promise<Blob> {
   const pen = penOf(mask.width, mask.height);
-  pen.fillStyle = "#000";
-  pen.fillRect(0, 0, mask.width, mask.height);
   pen.drawImage(mask, 0, 0);
+  for (const [composite, colour] of [
+    ["source-in", "#fff"],
+    ["destination-over", "#000"],
+  ] as const) {
+    pen.globalCompositeOperation = composite;
+    pen.fillStyle = colour;
+    pen.fillRect(0, 0, mask.width, mask.height);
+  }
   return new Promise((done, failed) =>
     pen.canvas.toBlob((blob) => (blob ? done(blob) : failed(new Error("the mask is too large"))), "image/png"),
   );
