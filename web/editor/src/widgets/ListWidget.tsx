@@ -18,11 +18,13 @@ export function ListWidget({ id, port, value, onChange, disabled }: WidgetProps)
     <div className="widget-list">
       {items.map((item, at) => (
         <div className="widget-row" key={at}>
-          <label className="hidden" htmlFor={`${id}-${at}`}>
-            {words.item(port.name, at + 1)}
-          </label>
+          {at > 0 && (
+            <label className="hidden" htmlFor={`${id}-${at}`}>
+              {words.item(port.name, at + 1)}
+            </label>
+          )}
           <div className="widget-grow">
-            <Item id={`${id}-${at}`} port={one} value={item} disabled={disabled} onChange={(next) => put(at, next ?? item)} />
+            <Item id={at > 0 ? `${id}-${at}` : id} port={one} value={item} disabled={disabled} onChange={(next) => put(at, next ?? item)} />
           </div>
           <IconButton
             label={words.removeItem(at + 1)}
@@ -33,9 +35,10 @@ export function ListWidget({ id, port, value, onChange, disabled }: WidgetProps)
         </div>
       ))}
       <button
-        id={id}
+        id={items.length ? undefined : id}
         type="button"
         className="button widget-add"
+        aria-label={words.addItem(port.name)}
         disabled={disabled}
         onClick={() => put(items.length, FIRST[port.kind] ?? port.choices[0] ?? port.minimum ?? 0)}
       >

@@ -3,7 +3,7 @@ import { useLayoutEffect, useRef } from "react";
 import { useStrings } from "../strings";
 import { faultProps } from "./framed";
 import type { WidgetProps } from "./registry";
-import { useTokens } from "./tokens";
+import { useTokens } from "./useTokens";
 import { weighed } from "./weights";
 
 const ROWS = { least: 3, most: 14 };

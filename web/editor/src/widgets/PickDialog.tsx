@@ -2,7 +2,7 @@ import { useEffect, useState } from "react";
 import type { OutputFile } from "../api/client";
 import { api, fileUrl, given, thumbnailUrl, told } from "../api/client";
 import { useStrings } from "../strings";
-import { baseOf, matching } from "./filter";
+import { matching, shortOf } from "./filter";
 import { Modal } from "./Modal";
 import { storeOutput } from "./pictures";
 
@@ -116,7 +116,7 @@ function Tiles({ tiles, onPick, onMore }: { tiles?: Tile[] | null; onPick: Props
           <li key={key}>
             <button type="button" className="pick-tile" title={name} onClick={() => onPick(get)}>
               <img src={url} alt="" loading="lazy" />
-              <span>{baseOf(name)}</span>
+              <span>{shortOf(name)}</span>
             </button>
           </li>
         ))}

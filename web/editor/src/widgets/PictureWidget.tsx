@@ -2,7 +2,7 @@ import type { ClipboardEvent, DragEvent } from "react";
 import { useRef, useState } from "react";
 import { fileUrl, told } from "../api/client";
 import { useStrings } from "../strings";
-import { baseOf } from "./filter";
+import { shortOf } from "./filter";
 import { faultProps } from "./framed";
 import { IconButton } from "./IconButton";
 import { ICONS } from "./icons";
@@ -116,7 +116,7 @@ function Preview({ name }: { name: string }) {
     <>
       <img
         src={fileUrl(name)}
-        alt={words.preview(baseOf(name))}
+        alt={words.preview(shortOf(name))}
         draggable={false}
         loading="lazy"
         onLoad={({ currentTarget: { naturalWidth, naturalHeight } }) => setSize(words.size(naturalWidth, naturalHeight))}

@@ -31,3 +31,8 @@ export function byFolder(names: readonly string[]): Folder[] {
 
 export const baseOf = (name: string) => name.slice(name.lastIndexOf("/") + 1);
 export const folderOf = (name: string) => name.slice(0, Math.max(0, name.lastIndexOf("/")));
+
+const HASH = /^([0-9a-f]{8})[0-9a-f]{56}(?=\.|$)/;
+
+/** A file's name for people: without its folder, and of a hash only what tells it from others. */
+export const shortOf = (name: string) => baseOf(name).replace(HASH, "$1…");

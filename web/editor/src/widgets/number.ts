@@ -56,7 +56,7 @@ function checkedWhole(port: Bounds, value: bigint): Reading {
   if (high !== null && value > high) return refused("above", String(high), [written(high)]);
   const step = port.multiple_of ? BigInt(port.multiple_of) : 1n;
   if (value % step === 0n) return { value: written(value) };
-  const lower = value - (((value % step) + step) % step);
+  const lower = floored(value, step);
   const near = [lower, lower + step].filter((n) => (low === null || n >= low) && (high === null || n <= high));
   return refused("multiple", String(step), near.map(written));
 }
@@ -98,12 +98,14 @@ export function nudged(port: Bounds, value: Figure, steps: number): Figure {
   }
   const by = BigInt(step);
   const old = BigInt(value);
-  const base = steps < 0 ? -(-old / by) * by : (old / by) * by;
-  const moved = (old % by === 0n ? old : base) + BigInt(Math.trunc(steps) || Math.sign(steps)) * by;
+  const lower = floored(old, by);
+  const moved = (steps < 0 && lower !== old ? lower + by : lower) + BigInt(Math.trunc(steps) || Math.sign(steps)) * by;
   const reading = checkedWhole(port, moved);
   if ("value" in reading) return reading.value;
   return reading.refusal.reason === "multiple" ? (reading.refusal.nearest[0] ?? value) : onStep(port, moved, by);
 }
+
+const floored = (value: bigint, step: bigint) => value - (((value % step) + step) % step);
 
 /** The bound that was run into, or the multiple nearest inside it. */
 function onStep(port: Bounds, moved: bigint, by: bigint): Figure {

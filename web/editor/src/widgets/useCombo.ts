@@ -1,5 +1,5 @@
 import type { KeyboardEvent } from "react";
-import { useEffect, useMemo, useRef, useState } from "react";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "react";
 import { byFolder, matching } from "./filter";
 
 /** The row for None. */
@@ -41,6 +41,9 @@ export function useCombo({ names, shown, none, onChoose }: Options) {
     setAt(Math.max(0, start));
     setLimit(Math.max(PAGE, start + PAGE));
   };
+  useLayoutEffect(() => {
+    if (focused) field.current?.select(); // the whole name took the place of its end
+  }, [focused]);
   const close = () => (setOpen(false), setQuery(null));
   const choose = (name: string | undefined) => {
     if (name !== undefined) onChoose(name === NONE ? null : name);
@@ -80,10 +83,7 @@ export function useCombo({ names, shown, none, onChoose }: Options) {
       setAt(0);
       setLimit(PAGE);
     },
-    focus() {
-      setFocused(true);
-      requestAnimationFrame(() => field.current?.select());
-    },
+    focus: () => setFocused(true),
     blur() {
       setFocused(false);
       close();

@@ -5,7 +5,7 @@ import { addMask, masksIn, picturesIn, putMask, readingOf } from "../../document
 import { useCatalog } from "../../store/catalog";
 import { useDocument } from "../../store/document";
 import { useStrings } from "../../strings";
-import { baseOf } from "../filter";
+import { shortOf } from "../filter";
 import { Modal } from "../Modal";
 import { storePicture } from "../pictures";
 import { maskFrom, pictureAt, pngOf } from "./draw";
@@ -18,7 +18,7 @@ const NEW = "";
 /** Painting a mask over a picture of the workflow. The mask becomes a file of its own; the picture stays as it is. */
 export function MaskDialog(props: MaskProps & { onClose(): void }) {
   const words = useStrings().widgets;
-  const { mask, picture, node, port, onChange, onClose } = props;
+  const { mask, picture, node, onChange, onClose } = props;
   const workflow = useDocument((state) => state.workflow);
   const edit = useDocument((state) => state.edit);
   const specs = useCatalog((state) => state.specs);
@@ -58,7 +58,7 @@ export function MaskDialog(props: MaskProps & { onClose(): void }) {
     </>
   );
   return (
-    <Modal title={mask ? port.name : words.maskTitle} className="mask-dialog" onClose={onClose}>
+    <Modal title={words.maskTitle} className="mask-dialog" onClose={onClose}>
       {error && (
         <p className="widget-refusal" role="alert">
           {error}
@@ -70,7 +70,7 @@ export function MaskDialog(props: MaskProps & { onClose(): void }) {
   );
 }
 
-const nameOf = ({ node, name }: Holder) => `${node} · ${baseOf(name)}`;
+const nameOf = ({ node, name }: Holder) => `${node} · ${shortOf(name)}`;
 
 interface ChoiceProps {
   label: string;

@@ -97,7 +97,9 @@ export function Painter({ ground, choices, onSave, onCancel }: Props) {
       </div>
       <Surface ground={ground} canvas={canvas} tool={tool} width={width} onStroke={act} onDiscard={show} />
       <footer className="painter-foot">
-        <p className="quiet">{words.maskHelp}</p>
+        <p className="quiet">
+          {words.maskHelp} {words.canvasHelp}
+        </p>
         <button type="button" className="button" onClick={onCancel}>
           {words.cancel}
         </button>

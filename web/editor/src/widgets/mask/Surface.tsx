@@ -154,7 +154,7 @@ export function Surface({ ground, canvas, tool, width, onStroke, onDiscard }: Pr
         <IconButton label={words.zoomIn} path={ICONS.zoomIn} onClick={() => zoom(NOTCH)} />
         <IconButton label={words.fit} path={ICONS.fit} onClick={() => void fit()} />
       </div>
-      <p id={help} className="surface-help quiet">
+      <p id={help} className="hidden">
         {words.canvasHelp}
       </p>
     </div>

@@ -22,7 +22,7 @@ export interface Painting {
 
 export const blank: Painting = { done: [], undone: [] };
 
-export type Move = { do: "act"; act: Act } | { do: "undo" } | { do: "redo" } | { do: "restart" };
+export type Move = { do: "act"; act: Act } | { do: "undo" } | { do: "redo" };
 
 /** The painting after a move. A new act ends what could be done again. */
 export function moved(painting: Painting, move: Move): Painting {
@@ -34,8 +34,6 @@ export function moved(painting: Painting, move: Move): Painting {
       return done.length ? { done: done.slice(0, -1), undone: [...undone, done.at(-1) as Act] } : painting;
     case "redo":
       return undone.length ? { done: [...done, undone.at(-1) as Act], undone: undone.slice(0, -1) } : painting;
-    case "restart":
-      return blank;
   }
 }
 
