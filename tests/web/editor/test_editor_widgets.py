@@ -80,33 +80,41 @@ def test_a_mask_is_painted_over_a_picture_and_only_that_part_is_made_anew(inpain
     editor.run()
     editor.state("Done")
     [saved] = server.get("outputs?workflow=Inpaint")["outputs"]
-    changed = np.abs(pixels(server, f"/api/v1/outputs/{saved['sha256']}/content") - WHITE).sum(axis=2)
+    made = pixels(server, f"/api/v1/outputs/{saved['sha256']}/content")
+    changed = np.abs(made - WHITE).sum(axis=2)
     assert changed[48:80, 52:84].mean() > 3 * changed[:32, :32].mean()
 
+    before = editor.field("picture", "image").get_attribute("title")
+    editor.node("picture").get_by_role("button", name="Pick from the server").click()
+    page.get_by_role("button", name=saved["path"].split("/")[-1]).click()
+    expect(editor.field("picture", "image")).not_to_have_attribute("title", before)
+    assert (shown(editor, server, "picture-image") == made).all()
 
-def test_pictures_are_pasted_dropped_and_picked_from_those_that_were_made(inpaint, server, tmp_path):
+
+def test_pictures_are_pasted_dropped_and_picked_from_the_input_folder(inpaint, server, tmp_path):
     editor, page = inpaint, inpaint.page
     page.evaluate(PASTE, ["picture-image", list(png((20, 90, 200)))])
     assert (shown(editor, server, "picture-image") == (20, 90, 200)).all()
 
     (tmp_path / "green.png").write_bytes(png((20, 160, 60)))
     box = editor.field("picture", "image").bounding_box()
+    before = editor.field("picture", "image").get_attribute("title")
     editor.drop(tmp_path / "green.png", "image/png", round(box["x"] + 40), round(box["y"] + 40))
-    expect(page.locator(".picture img").first).not_to_have_attribute("src", "")
-    page.wait_for_function("() => !document.querySelector('.picture[aria-busy=true]')")
+    expect(editor.field("picture", "image")).not_to_have_attribute("title", before)
     assert (shown(editor, server, "picture-image") == (20, 160, 60)).all()
 
+    stored = server.request("POST", "files", png(WHITE), Content_Type="image/png")[1]
+    other = stored["sha256"][:8]
     editor.node("picture").get_by_role("button", name="Pick from the server").click()
     page.get_by_role("button", name="Input folder").click()
-    expect(page.locator(".pick-tile img").first).to_be_visible()
+    page.get_by_role("searchbox", name="Search by name").fill(other)
+    expect(page.locator(".pick-tile")).to_have_count(1)
     editor.picture("pick")
     assert editor.violations() == []
-    page.get_by_role("button", name="Made here").click()
-    made = server.get("outputs")["outputs"][0]
-    page.locator(".pick-tile").first.click()
-    content = f"/api/v1/outputs/{made['sha256']}/content"
-    page.wait_for_function("() => !document.querySelector('.picture[aria-busy=true]')")
-    assert (shown(editor, server, "picture-image") == pixels(server, content)).all()
+    before = editor.field("picture", "image").get_attribute("title")
+    page.get_by_role("button", name=other).click()
+    expect(editor.field("picture", "image")).not_to_have_attribute("title", before)
+    assert (shown(editor, server, "picture-image") == WHITE).all()
 
 
 def test_values_are_set_by_keyboard_alone(inpaint, server):
