@@ -25,7 +25,7 @@ class InputPort(Answer):
     max_length: int | None
     choices: tuple[str, ...]
     source: str | None = Field(description="Where choices come from; ask `choices?source=...`.")
-    widget: str | None = Field(description="How to show it: multiline, seed, slider, colour, ...")
+    widget: str | None = Field(description="How to show it: multiline, seed, slider, colour, mask, ...")
     help: str
 
 

@@ -30,7 +30,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Widget:
-    """How an editor should show an input: "multiline", "seed", "slider", "colour", ..."""
+    """How an editor should show an input: "multiline", "seed", "slider", "colour", "mask", ..."""
 
     name: str
 

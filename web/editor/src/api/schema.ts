@@ -837,7 +837,7 @@ export interface components {
             source: string | null;
             /**
              * Widget
-             * @description How to show it: multiline, seed, slider, colour, ...
+             * @description How to show it: multiline, seed, slider, colour, mask, ...
              */
             widget: string | null;
             /** Help */
