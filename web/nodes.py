@@ -3,7 +3,6 @@
 import hashlib
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from aiohttp import web
 from pydantic import Field

@@ -1,7 +1,12 @@
 import { ReactFlowProvider } from "@xyflow/react";
 import { useEffect } from "react";
 import { Canvas } from "./canvas/Canvas";
+import { Menu } from "./canvas/Menu";
+import { Palette } from "./canvas/Palette";
+import { useShortcuts } from "./canvas/shortcuts";
+import { CheatSheet } from "./shell/CheatSheet";
 import { Notices } from "./shell/Notices";
+import { Preferences } from "./shell/Preferences";
 import { PanelRegion, Rail } from "./shell/Sides";
 import { StatusBar } from "./shell/StatusBar";
 import { TopBar } from "./shell/TopBar";
@@ -15,6 +20,7 @@ export function App() {
   const { theme, language } = useSettings();
   const { id } = useActive();
   useEffect(() => startSession(), []);
+  useShortcuts();
   useEffect(() => {
     document.documentElement.lang = language;
     document.documentElement.dataset.theme = theme;
@@ -37,6 +43,10 @@ export function App() {
         <Rail side="right" />
       </div>
       <StatusBar />
+      <Palette />
+      <Menu />
+      <CheatSheet />
+      <Preferences />
       <Notices />
     </div>
   );

@@ -1,83 +1,187 @@
-import { Handle, Position } from "@xyflow/react";
+import { Handle, Position, useUpdateNodeInternals } from "@xyflow/react";
 import type { NodeProps } from "@xyflow/react";
-import { memo } from "react";
-import type { InputPort, NodeSpec } from "../api/client";
+import { memo, useEffect } from "react";
+import { useShallow } from "zustand/react/shallow";
+import type { InputPort, NodeSpec, Problem } from "../api/client";
 import { setInput } from "../document/edit";
 import type { WorkflowNode as Node } from "../document/types";
 import { edgesIn, isEdge, unwrapped, wrapped } from "../document/types";
 import { colourOf, useCatalog } from "../store/catalog";
 import { useDocument } from "../store/document";
 import { useStrings } from "../strings";
-import { takesLiteral, widgetOf } from "../widgets/registry";
+import { isWide, takesLiteral, widgetOf } from "../widgets/registry";
+import { NodeHead } from "./NodeHead";
+import { NodeResult } from "./NodeResult";
+import { ProblemList } from "./ProblemList";
 import type { FlowNode } from "./flow";
 import { handleOf, moreHandle } from "./flow";
 
+/** What people call a node. */
+export const nameOf = (node: Node) => node.title ?? node.type.split("/").pop() ?? node.type;
+
+const NO_PROBLEMS: Problem[] = [];
+
 export const WorkflowNode = memo(function WorkflowNode({ id, selected }: NodeProps<FlowNode>) {
-  const words = useStrings().canvas;
   const node = useDocument((state) => state.workflow.nodes[id]);
+  const collapsed = useDocument((state) => state.workflow.layout.nodes[id]?.collapsed ?? false);
+  const problems = useDocument(useShallow((state) => mine(state.checked.problems, id)));
   const spec = useCatalog((state) => (node ? state.specs.get(node.type) : undefined));
+  const refresh = useUpdateNodeInternals();
+  const handles = node ? Object.values(node.inputs).flatMap(edgesIn).length : 0;
+  useEffect(() => refresh(id), [refresh, id, collapsed, handles, spec]);
   if (!node) return null;
   return (
-    <div className="node" data-selected={selected} data-mode={node.mode ?? "active"}>
-      <header className="node-head">{node.title ?? node.type}</header>
-      {spec ? <Ports id={id} node={node} spec={spec} /> : <p className="node-missing">{words.missing}</p>}
+    <div
+      className="node"
+      data-selected={selected}
+      data-mode={node.mode ?? "active"}
+      data-problem={problems.length > 0 || undefined}
+      data-missing={!spec || undefined}
+      data-collapsed={collapsed || undefined}
+    >
+      <NodeHead id={id} node={node} spec={spec} collapsed={collapsed} />
+      {collapsed || !spec ? <Sockets id={id} node={node} spec={spec} /> : <Ports id={id} node={node} spec={spec} problems={problems} />}
+      {!spec && !collapsed && <Missing node={node} />}
+      {!collapsed && <ProblemList problems={spec ? problems.filter(({ input }) => !known(spec, input)) : problems} />}
+      {!collapsed && <NodeResult id={id} name={nameOf(node)} />}
     </div>
   );
 });
 
-function Ports({ id, node, spec }: { id: string; node: Node; spec: NodeSpec }) {
+const known = (spec: NodeSpec, input?: string | null) => spec.inputs.some(({ name }) => name === input);
+
+function mine(problems: Problem[], id: string): Problem[] {
+  const own = problems.filter(({ node }) => node === id);
+  return own.length ? own : NO_PROBLEMS;
+}
+
+function Missing({ node }: { node: Node }) {
+  const words = useStrings().canvas;
+  return (
+    <div className="node-missing">
+      <p>{words.missing}</p>
+      <code>{node.type}</code>
+    </div>
+  );
+}
+
+/** The handles without their rows: of a collapsed node, and of one whose type is not known, as far as edges use them. */
+function Sockets({ id, node, spec }: { id: string; node: Node; spec?: NodeSpec }) {
+  const types = useCatalog((state) => state.types);
+  const used = useDocument(useShallow((state) => (spec ? [] : outputsUsed(state.workflow.nodes, id))));
+  const inputs = Object.entries(node.inputs).flatMap(([name, value]) => edgesIn(value).map(({ index }) => handleOf(name, index)));
+  const free = spec ? spec.inputs.map(({ name, is_list }) => (is_list ? moreHandle(name) : name)) : [];
+  const targets = [...new Set([...inputs, ...free])];
+  const sources = spec ? spec.outputs.map(({ name }) => name) : used;
+  const colour = (kind?: string) => ({ background: colourOf(types, kind ?? "") });
+  return (
+    <>
+      {targets.map((name) => (
+        <Handle
+          key={name}
+          className="socket"
+          type="target"
+          position={Position.Left}
+          id={name}
+          style={colour(spec?.inputs.find((port) => name === port.name || name.startsWith(`${port.name}[`))?.kind)}
+        />
+      ))}
+      {sources.map((name) => (
+        <Handle
+          key={name}
+          className="socket"
+          type="source"
+          position={Position.Right}
+          id={name}
+          style={colour(spec?.outputs.find((port) => port.name === name)?.kind)}
+        />
+      ))}
+    </>
+  );
+}
+
+function outputsUsed(nodes: Record<string, Node>, id: string): string[] {
+  const edges = Object.values(nodes).flatMap(({ inputs }) => Object.values(inputs).flatMap(edgesIn));
+  return [...new Set(edges.filter(({ edge }) => edge.node === id).map(({ edge }) => edge.output))];
+}
+
+function Ports({ id, node, spec, problems }: { id: string; node: Node; spec: NodeSpec; problems: Problem[] }) {
   const types = useCatalog((state) => state.types);
   return (
     <div className="node-body">
       {spec.outputs.map((port) => (
-        <div className="port port-output" key={port.name}>
+        <div className="port port-output" key={port.name} title={kindOf(port)}>
           <span>{port.name}</span>
           <Handle
             type="source"
             position={Position.Right}
             id={port.name}
+            aria-label={`${port.name}: ${kindOf(port)}`}
+            data-list={port.is_list || undefined}
             style={{ background: colourOf(types, port.kind) }}
           />
         </div>
       ))}
       {spec.inputs.map((port) => (
-        <Input key={port.name} id={id} port={port} value={node.inputs[port.name]} colour={colourOf(types, port.kind)} />
+        <Input
+          key={port.name}
+          id={id}
+          port={port}
+          value={node.inputs[port.name]}
+          colour={colourOf(types, port.kind)}
+          problem={problems.find(({ input }) => input === port.name)}
+        />
       ))}
     </div>
   );
 }
+
+const kindOf = ({ kind, is_list }: { kind: string; is_list: boolean }) => (is_list ? `[${kind}]` : kind);
 
 interface InputProps {
   id: string;
   port: InputPort;
   value: unknown;
   colour: string;
+  problem?: Problem;
 }
 
-const Input = memo(function Input({ id, port, value, colour }: InputProps) {
+const Input = memo(function Input({ id, port, value, colour, problem }: InputProps) {
+  const words = useStrings().canvas;
   const edit = useDocument((state) => state.edit);
   const items = port.is_list ? edgesIn(value).filter(({ index }) => index !== null) : [];
   const Widget = takesLiteral(port) && edgesIn(value).length === 0 ? widgetOf(port) : null;
+  const wide = Widget !== null && isWide(port);
   const field = `${id}-${port.name}`;
   const style = { background: colour };
+  const more = port.is_list && !isEdge(value);
+  const name = <span className="port-name">{port.name}</span>;
   return (
     <>
       {items.map(({ index }) => (
         <div className="port" key={index}>
-          <Handle type="target" position={Position.Left} id={handleOf(port.name, index)} style={style} />
-          <span>{handleOf(port.name, index)}</span>
+          <Handle type="target" position={Position.Left} id={handleOf(port.name, index)} style={style} data-list />
+          <span className="port-name">{handleOf(port.name, index)}</span>
         </div>
       ))}
-      <div className="port" data-wide={Widget ? true : undefined}>
+      <div className="port" data-wide={wide || undefined} data-problem={problem ? true : undefined}>
         <Handle
           type="target"
           position={Position.Left}
-          id={port.is_list && !isEdge(value) ? moreHandle(port.name) : port.name}
+          id={more ? moreHandle(port.name) : port.name}
+          aria-label={`${more ? words.more(port.name) : port.name}: ${kindOf(port)}`}
+          data-list={port.is_list || undefined}
           style={style}
         />
-        <label htmlFor={Widget ? field : undefined} title={port.help}>
-          {port.name}
-        </label>
+        {Widget ? (
+          <label htmlFor={field} title={titleOf(port)}>
+            {name}
+          </label>
+        ) : (
+          <span title={titleOf(port)} data-required={port.required && value === undefined ? true : undefined}>
+            {name}
+          </span>
+        )}
         {Widget && (
           <div className="widget nodrag nowheel">
             <Widget
@@ -89,7 +193,10 @@ const Input = memo(function Input({ id, port, value, colour }: InputProps) {
             />
           </div>
         )}
+        {problem && <ProblemList problems={[problem]} />}
       </div>
     </>
   );
 });
+
+const titleOf = (port: InputPort) => [kindOf(port), port.help].filter(Boolean).join("\n");

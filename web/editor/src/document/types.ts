@@ -121,3 +121,6 @@ export function emptyWorkflow(name = ""): Workflow {
     layout: { nodes: {}, groups: [], notes: [] },
   };
 }
+
+/** The document as the API's types name it: any JSON object. */
+export const asJson = (workflow: Workflow) => workflow as unknown as Record<string, unknown>;

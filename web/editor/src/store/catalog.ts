@@ -1,6 +1,6 @@
 import { create } from "zustand";
-import type { NodeSpec, PortType, Schemas } from "../api/client";
-import { api, given, ServerError } from "../api/client";
+import type { NodeSpec, PortType } from "../api/client";
+import { api, given, ServerError, Unreachable } from "../api/client";
 
 /** What is installed on the server. */
 interface CatalogState {
@@ -35,13 +35,13 @@ export const useCatalog = create<CatalogState>()((set, get) => ({
   },
 }));
 
-/** In a fresh home the plugins are looked at first; until then the server says 503. */
-async function patiently(ask: () => Promise<Schemas["NodeTypes"]>): Promise<Schemas["NodeTypes"]> {
+/** Ask until there is an answer: a server may be away, and in a fresh home it looks at the plugins first (503). */
+export async function patiently<T>(ask: () => Promise<T>): Promise<T> {
   for (;;) {
     try {
       return await ask();
     } catch (error) {
-      if (!(error instanceof ServerError && error.status === 503)) throw error;
+      if (!(error instanceof Unreachable || (error instanceof ServerError && error.status === 503))) throw error;
       await new Promise((done) => setTimeout(done, RETRY_MS));
     }
   }

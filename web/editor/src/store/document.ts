@@ -35,14 +35,14 @@ export interface DocumentState {
   saved: Workflow | null;
   /** Name and version on the server; null: not from there. */
   source: { name: string; version: number } | null;
-  /** The job that this document was last run as. */
-  job: string | null;
+  /** The jobs that this document was last run as: those that have not ended, and the last. */
+  jobs: readonly string[];
   /** The edits with the same `merge` within a second make one step of undo, so that typing is one step. */
   edit(edit: Edit, merge?: string): void;
   /** Put another document in place, as one step of undo. */
   replace(workflow: Workflow): void;
   select(ids: Iterable<string>): void;
-  set(state: Partial<Pick<DocumentState, "viewport" | "checked" | "saved" | "source" | "job">>): void;
+  set(state: Partial<Pick<DocumentState, "viewport" | "checked" | "saved" | "source" | "jobs">>): void;
 }
 
 type History = Pick<DocumentState, "workflow">;
@@ -60,7 +60,7 @@ export function createDocument(workflow: Workflow, now: () => number = Date.now)
         checked: { problems: [], inputs: [], outputs: [] },
         saved: null,
         source: null,
-        job: null,
+        jobs: [],
         edit(edit, merge = "") {
           const before = get().workflow;
           const after = edit(before);

@@ -1,17 +1,28 @@
-import type { Schemas } from "../api/client";
+/** Running workflows: orders for jobs, and which job a tab shows. */
+
+import type { OutputFile, Schemas } from "../api/client";
 import { api, given, ServerError, told } from "../api/client";
+import type { Workflow } from "../document/types";
+import { asJson, isEdge } from "../document/types";
+import { useCatalog } from "./catalog";
+import { ended, useRuns } from "./runs";
+import type { Run, Runs } from "./runs";
 import type { Tab } from "./workspace";
 import { activeTab, useWorkspace } from "./workspace";
+import { useDocument } from "./document";
+
+type Order = Partial<Schemas["JobOrder"]>;
 
 /** Queue a tab's document; its problems, if it has some, take their place in the store. */
-export async function run(tab: Tab, order: Partial<Schemas["JobOrder"]> = {}): Promise<string | null> {
-  const { workflow, checked, set } = tab.document.getState();
-  const body = { ...order, workflow: workflow as unknown as Record<string, unknown> } as Schemas["JobOrder"];
+export async function run(tab: Tab, order: Order = {}): Promise<string | null> {
+  const { workflow, set } = tab.document.getState();
+  const body: Schemas["JobOrder"] = { workflow: asJson(workflow), ...order };
   try {
     const job = await given(api.POST("/api/v1/jobs", { body }));
-    set({ job: job.id });
+    set({ jobs: [...tab.document.getState().jobs.filter(alive), job.id] });
     return job.id;
   } catch (error) {
+    const { checked } = tab.document.getState();
     if (error instanceof ServerError && error.status === 422)
       set({ checked: { ...checked, problems: error.problems as Schemas["Problem"][] } });
     useWorkspace.getState().notify("error", told(error));
@@ -19,4 +30,92 @@ export async function run(tab: Tab, order: Partial<Schemas["JobOrder"]> = {}): P
   }
 }
 
-export const runActive = () => run(activeTab());
+/** Queue the open workflow, several times if asked to; a random seed is drawn anew for each. */
+export async function runActive(times = useWorkspace.getState().times): Promise<void> {
+  const tab = activeTab();
+  for (let n = 0; n < times; n++) if ((await run(tab)) === null) return;
+}
+
+const NAME = "result";
+
+/** Run what a node needs, and the node. */
+export async function runTo(tab: Tab, id: string): Promise<string | null> {
+  const { workflow } = tab.document.getState();
+  const output = useCatalog.getState().specs.get(workflow.nodes[id]?.type ?? "")?.outputs[0]?.name;
+  const order = output === undefined ? { workflow: asJson(cut(workflow, id)) } : named(workflow, id, output);
+  return run(tab, order);
+}
+
+/** The document with a name for a node's output, which is all that is asked for. */
+function named(workflow: Workflow, node: string, output: string): Order {
+  const known = workflow.outputs.find(({ from }) => from.node === node && from.output === output);
+  if (known) return { workflow: asJson(workflow), outputs: [known.name] };
+  let name = NAME;
+  while (workflow.outputs.some((item) => item.name === name)) name += "-";
+  const outputs = [...workflow.outputs, { name, from: { node, output } }];
+  return { workflow: asJson({ ...workflow, outputs }), outputs: [name] };
+}
+
+/** Only what a node without outputs needs. */
+function cut(workflow: Workflow, id: string): Workflow {
+  const kept = new Set<string>();
+  const visit = (node: string) => {
+    if (kept.has(node) || !workflow.nodes[node]) return;
+    kept.add(node);
+    for (const value of Object.values(workflow.nodes[node].inputs))
+      for (const item of Array.isArray(value) ? value : [value]) if (isEdge(item)) visit(item.node);
+  };
+  visit(id);
+  const nodes = Object.fromEntries(Object.entries(workflow.nodes).filter(([node]) => kept.has(node)));
+  const inputs = workflow.inputs
+    .map((item) => ({ ...item, to: item.to.filter(({ node }) => kept.has(node)) }))
+    .filter(({ to }) => to.length);
+  return { ...workflow, nodes, inputs, outputs: [] };
+}
+
+// Which job is shown
+
+const alive = (job: string) => {
+  const run = useRuns.getState().runs[job];
+  return !run || !ended(run);
+};
+
+/** Of a tab's jobs the first that has not ended, else the last. */
+export function shownJob(jobs: readonly string[], runs: Runs): string | null {
+  return jobs.find((job) => !runs[job] || !ended(runs[job])) ?? jobs.at(-1) ?? null;
+}
+
+export function useShownJob(): string | null {
+  const jobs = useDocument((state) => state.jobs);
+  return useRuns((state) => shownJob(jobs, state.runs));
+}
+
+/** The run that the active tab shows. */
+export function useShownRun<T>(select: (run: Run | undefined) => T): T {
+  const jobs = useDocument((state) => state.jobs);
+  return useRuns((state) => select(state.runs[shownJob(jobs, state.runs) ?? ""]));
+}
+
+const NO_FILES: readonly OutputFile[] = [];
+
+/** The files that the shown job has saved so far. */
+export function useShownFiles(): readonly OutputFile[] {
+  const job = useShownJob();
+  return useRuns((state) => state.files[job ?? ""] ?? NO_FILES);
+}
+
+/** Cancel what is left of a tab's jobs. */
+export async function cancelShown(tab: Tab = activeTab()): Promise<void> {
+  const jobs = tab.document.getState().jobs.filter(alive);
+  try {
+    for (const id of jobs.reverse()) await given(api.POST("/api/v1/jobs/{id}/cancel", { params: { path: { id } } }));
+  } catch (error) {
+    useWorkspace.getState().notify("error", told(error));
+  }
+}
+
+/** Whether a job of the active tab waits or runs. */
+export function useIsRunning(): boolean {
+  const ids = useDocument((state) => state.jobs);
+  return useRuns((state) => ids.some((job) => !state.runs[job] || !ended(state.runs[job])));
+}

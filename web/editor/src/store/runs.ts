@@ -1,6 +1,8 @@
 /** What is known of jobs, from events alone; the reducers are pure. */
 
 import { create } from "zustand";
+import type { OutputFile } from "../api/client";
+import { api, given } from "../api/client";
 import type { JobEvent, LiveEvent, Preview } from "../api/events";
 
 export type NodeStatus = "running" | "cached" | "done" | "failed";
@@ -91,6 +93,19 @@ function after(run: Run, event: LiveEvent & { time?: number }): Run {
   }
 }
 
+/** What is known of a node, with what it was expanded into (`node/child`). */
+export function nodeRun(run: Run | undefined, id: string): NodeRun | undefined {
+  if (!run) return undefined;
+  const own = run.nodes[id];
+  if (own) return own.status === "running" ? (childOf(run, id) ?? own) : own;
+  return childOf(run, id);
+}
+
+function childOf(run: Run, id: string): NodeRun | undefined {
+  const children = Object.entries(run.nodes).filter(([name]) => name.startsWith(`${id}/`));
+  return children.findLast(([, node]) => node.status === "failed" || node.status === "running")?.[1];
+}
+
 function stateChanged(run: Run, status: RunStatus, time?: number): Run {
   if (status === "queued") return { ...run, status, nodes: finishedOnly(run.nodes) };
   if (status === "running") return { ...run, status, started: run.started ?? time };
@@ -123,16 +138,20 @@ export function progressOf(run: Run): number {
 
 interface RunsState {
   runs: Runs;
+  /** The saved files of jobs that were asked about. */
+  files: Readonly<Record<string, readonly OutputFile[]>>;
   connected: boolean | null;
   events(events: readonly JobEvent[]): void;
   live(event: LiveEvent): void;
   preview(preview: Preview): void;
   connection(up: boolean): void;
+  loadFiles(job: string): Promise<void>;
 }
 
 /** Previews' object URLs are kept one per job and node; the one before is let go. */
 export const useRuns = create<RunsState>()((set, get) => ({
   runs: {},
+  files: {},
   connected: null,
   events: (events) => set({ runs: withEvents(get().runs, events) }),
   live: (event) => set({ runs: withLive(get().runs, event) }),
@@ -142,4 +161,8 @@ export const useRuns = create<RunsState>()((set, get) => ({
     if (old) URL.revokeObjectURL(old);
   },
   connection: (connected) => set({ connected }),
+  async loadFiles(job) {
+    const { outputs } = await given(api.GET("/api/v1/outputs", { params: { query: { job, limit: 500 } } }));
+    set({ files: { ...get().files, [job]: outputs.toReversed() } });
+  },
 }));

@@ -4,8 +4,10 @@ import { api, given, told, Unreachable } from "../api/client";
 import type { JobEvent } from "../api/events";
 import { follow } from "../api/events";
 import { read } from "../document/read";
-import { useCatalog } from "./catalog";
+import { asJson } from "../document/types";
+import { patiently, useCatalog } from "./catalog";
 import type { DocumentStore } from "./document";
+import { keepTabs, restoreTabs } from "./drafts";
 import { useRuns } from "./runs";
 import { useWorkspace } from "./workspace";
 
@@ -19,20 +21,36 @@ export function startSession(): () => void {
   return () => stops.forEach((stop) => stop());
 }
 
+/** The number of the newest event comes first: what happens while the tabs are brought back is then not missed. */
 async function begin(stops: (() => void)[]) {
+  const { event } = await patiently(() => given(api.GET("/api/v1/system")));
+  await restoreTabs();
+  stops.push(keepTabs());
   await useCatalog.getState().load();
-  const { event } = await given(api.GET("/api/v1/system"));
-  stops.push(follow(event, useRuns.getState()));
+  const jobs = useWorkspace.getState().tabs.flatMap((tab) => tab.document.getState().jobs);
+  await Promise.all(jobs.map(catchUp));
+  const runs = useRuns.getState();
+  stops.push(follow(event, { ...runs, events: (events) => (runs.events(events), fetchFiles(events)) }));
 }
+
+/** Ask for the files of the open workflows' jobs when they have saved some. */
+function fetchFiles(events: readonly JobEvent[]) {
+  const shown = new Set(useWorkspace.getState().tabs.flatMap((tab) => tab.document.getState().jobs));
+  const told = new Set(events.filter(({ event }) => event === "file_saved" || event === "job_done").map(({ job }) => job));
+  for (const job of told) if (shown.has(job)) void useRuns.getState().loadFiles(job).catch(ignored);
+}
+
+const ignored = () => undefined; // the connection's state tells it already
 
 /** Bring a job that runs already to where it is now. */
 export async function catchUp(job: string): Promise<void> {
   for (let after = 0; ; ) {
     const page = await given(api.GET("/api/v1/events", { params: { query: { job, after } } }));
     useRuns.getState().events(page.events as unknown as JobEvent[]);
-    if (page.events.length === 0) return;
+    if (page.events.length === 0) break;
     after = page.next;
   }
+  await useRuns.getState().loadFiles(job);
 }
 
 /** Ask the server about every open document, a moment after it changed. */
@@ -56,7 +74,7 @@ function validating(document: DocumentStore): () => void {
       return document.getState().set({ checked: { problems: [], inputs: [], outputs: [] } });
     try {
       const checked = await given(
-        api.POST("/api/v1/validate", { body: { workflow: workflow as unknown as Record<string, unknown>, inputs: {} } }),
+        api.POST("/api/v1/validate", { body: { workflow: asJson(workflow), inputs: {} } }),
       );
       if (document.getState().workflow === workflow) document.getState().set({ checked });
     } catch (error) {

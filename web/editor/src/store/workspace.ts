@@ -25,18 +25,32 @@ interface WorkspaceState {
   /** The panel that is open on each side; null: none. */
   panels: Record<Side, string | null>;
   notices: Notice[];
+  /** The dialog that is open, by its name. */
+  dialog: string | null;
+  /** How often "Run" queues the workflow. */
+  times: number;
+  /** In a tab of its own; an untouched empty tab gives way. */
   open(workflow: Workflow, id?: string): Tab;
   close(id: string): void;
   activate(id: string): void;
   show(side: Side, panel: string | null): void;
   notify(kind: Notice["kind"], text: string, detail?: string): void;
   dismiss(id: number): void;
+  ask(dialog: string | null): void;
+  repeat(times: number): void;
 }
 
 const newId = () => crypto.randomUUID().replaceAll("-", "");
 
 function tabOf(workflow: Workflow, id = newId()): Tab {
   return { id, document: createDocument(workflow) };
+}
+
+const isEmpty = ({ nodes, layout }: Workflow) =>
+  Object.keys(nodes).length + layout.groups.length + layout.notes.length === 0;
+
+function isUntouched({ document }: Tab): boolean {
+  return isEmpty(document.getState().workflow) && document.temporal.getState().pastStates.length === 0;
 }
 
 export const createWorkspace = () =>
@@ -48,9 +62,12 @@ export const createWorkspace = () =>
       active: first.id,
       panels: { left: null, right: null, bottom: null },
       notices: [],
+      dialog: null,
+      times: 1,
       open(workflow, id) {
         const tab = tabOf(workflow, id);
-        set({ tabs: [...get().tabs, tab], active: tab.id });
+        const empty = isEmpty(workflow) ? null : get().tabs.find((one) => one.id === get().active && isUntouched(one));
+        set({ tabs: [...get().tabs.filter((one) => one !== empty), tab], active: tab.id });
         return tab;
       },
       close(id) {
@@ -67,6 +84,8 @@ export const createWorkspace = () =>
         const notice: Notice = { id: ++notices, kind, text, detail };
         set({ notices: [...get().notices.slice(-3), notice] });
       },
+      ask: (dialog) => set({ dialog }),
+      repeat: (times) => set({ times }),
       dismiss: (id) => set({ notices: get().notices.filter((notice) => notice.id !== id) }),
     };
   });

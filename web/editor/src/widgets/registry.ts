@@ -41,6 +41,11 @@ export function widgetOf(port: InputPort): Widget {
   return (port.widget ? WIDGETS[port.widget] : undefined) ?? WIDGETS[port.kind] ?? JsonWidget;
 }
 
+const WIDE = new Set<Widget>([MultilineWidget, JsonWidget]);
+
+/** Whether a widget takes the whole width, below its label. */
+export const isWide = (port: InputPort) => WIDE.has(widgetOf(port));
+
 const LITERAL = new Set(["INT", "FLOAT", "STRING", "BOOLEAN", "CHOICE", "JSON", "FILE", "MODEL_FILE", "ANY"]);
 
 /** Whether a value can stand in the document at a port; otherwise it takes an edge. */

@@ -23,6 +23,17 @@ export const shell = {
   nodes: (n: number) => (n === 1 ? "1 node" : `${n} nodes`),
   problems: (n: number) => (n === 1 ? "1 problem" : `${n} problems`),
   noProblems: "No problems",
+  progress: "Progress of the run",
+  states: {
+    queued: "Waiting",
+    running: "Running",
+    cancelling: "Cancelling",
+    done: "Done",
+    failed: "Failed",
+    cancelled: "Cancelled",
+  },
+  preferences: "Preferences",
+  switches: { previews: "Pictures of work under way", snap: "Snap to the grid", minimap: "Mini-map" },
   dismiss: "Dismiss",
   close: "Close",
 };

@@ -25,6 +25,17 @@ export const shell: Strings["shell"] = {
   nodes: (n) => `${n} 个节点`,
   problems: (n) => `${n} 个问题`,
   noProblems: "没有问题",
+  progress: "运行进度",
+  states: {
+    queued: "等待中",
+    running: "运行中",
+    cancelling: "正在取消",
+    done: "完成",
+    failed: "失败",
+    cancelled: "已取消",
+  },
+  preferences: "偏好设置",
+  switches: { previews: "显示生成过程的图片", snap: "对齐网格", minimap: "缩略图" },
   dismiss: "忽略",
   close: "关闭",
 };

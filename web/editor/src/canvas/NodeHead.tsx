@@ -1,0 +1,114 @@
+import { useEffect, useRef } from "react";
+import type { NodeSpec } from "../api/client";
+import { setTitle } from "../document/edit";
+import type { WorkflowNode as Node } from "../document/types";
+import { Icon } from "../shell/Icon";
+import { useDocument } from "../store/document";
+import { useShownRun } from "../store/running";
+import { nodeRun } from "../store/runs";
+import { useStrings } from "../strings";
+import { nameOf } from "./WorkflowNode";
+import { toggleCollapse } from "./actions";
+import { useCanvas } from "./state";
+
+interface HeadProps {
+  id: string;
+  node: Node;
+  spec?: NodeSpec;
+  collapsed: boolean;
+}
+
+export function NodeHead({ id, node, spec, collapsed }: HeadProps) {
+  const words = useStrings().canvas;
+  const renaming = useCanvas((state) => state.renaming === id);
+  const set = useCanvas((state) => state.set);
+  const plugin = node.type.includes("/") ? node.type.split("/")[0] : "";
+  return (
+    <header className="node-head" title={spec?.help} onDoubleClick={() => set({ renaming: id })}>
+      <button
+        className="button-icon nodrag"
+        tabIndex={-1}
+        aria-expanded={!collapsed}
+        aria-label={`${collapsed ? words.expand : words.collapse} ${nameOf(node)}`}
+        onClick={() => toggleCollapse([id])}
+      >
+        <Icon path={collapsed ? "M8 5l5 5-5 5" : "M5 8l5 5 5-5"} size={14} />
+      </button>
+      {renaming ? <TitleField id={id} node={node} /> : <span className="node-title">{nameOf(node)}</span>}
+      {plugin && !renaming && <span className="node-plugin">{plugin}</span>}
+      {node.mode === "bypass" && <span className="badge">{words.bypassed}</span>}
+      {node.mode === "mute" && <span className="badge">{words.muted}</span>}
+      <State id={id} name={nameOf(node)} />
+    </header>
+  );
+}
+
+function TitleField({ id, node }: { id: string; node: Node }) {
+  const words = useStrings().canvas;
+  const edit = useDocument((state) => state.edit);
+  const set = useCanvas((state) => state.set);
+  const field = useRef<HTMLInputElement>(null);
+  useEffect(() => field.current?.select(), []);
+  const end = (title: string | null) => {
+    if (title !== null) edit(setTitle(id, title === node.type ? "" : title));
+    set({ renaming: null });
+  };
+  return (
+    <input
+      ref={field}
+      className="field nodrag"
+      aria-label={words.rename}
+      defaultValue={nameOf(node)}
+      autoFocus
+      onBlur={(event) => end(event.target.value)}
+      onKeyDown={(event) => {
+        if (event.key === "Enter") end(event.currentTarget.value);
+        if (event.key === "Escape") end(null);
+      }}
+    />
+  );
+}
+
+/** How the shown run fares at this node. */
+function State({ id, name }: { id: string; name: string }) {
+  const words = useStrings().canvas;
+  const run = useShownRun((run) => nodeRun(run, id));
+  if (!run) return null;
+  switch (run.status) {
+    case "running":
+      return <Ring part={run.total ? (run.step ?? 0) / run.total : null} label={words.progress(name)} />;
+    case "cached":
+      return (
+        <span className="badge badge-good" title={words.cachedHelp}>
+          {words.cached}
+        </span>
+      );
+    case "done":
+      return run.seconds === undefined ? null : <span className="badge">{words.seconds(run.seconds)}</span>;
+    case "failed":
+      return <span className="badge badge-bad">{words.failed}</span>;
+  }
+}
+
+const AROUND = 2 * Math.PI * 7;
+
+/** A ring that fills; without a known part it turns. */
+function Ring({ part, label }: { part: number | null; label: string }) {
+  return (
+    <svg
+      className="ring"
+      data-turning={part === null || undefined}
+      viewBox="0 0 20 20"
+      width={18}
+      height={18}
+      role="progressbar"
+      aria-label={label}
+      aria-valuemin={0}
+      aria-valuemax={100}
+      aria-valuenow={part === null ? undefined : Math.round(part * 100)}
+    >
+      <circle cx="10" cy="10" r="7" />
+      <circle cx="10" cy="10" r="7" strokeDasharray={`${(part ?? 0.25) * AROUND} ${AROUND}`} transform="rotate(-90 10 10)" />
+    </svg>
+  );
+}

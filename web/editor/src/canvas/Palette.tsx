@@ -1,0 +1,134 @@
+import { useEffect, useMemo, useRef, useState } from "react";
+import type { NodeSpec } from "../api/client";
+import { addNode, freshId } from "../document/edit";
+import { inletFor, inputPort, nodeOf, outletFor, outputPort, replaceType, wire } from "../document/wiring";
+import type { Workflow } from "../document/types";
+import { colourOf, useCatalog } from "../store/catalog";
+import { activeTab } from "../store/workspace";
+import { useStrings } from "../strings";
+import { nameOf } from "./WorkflowNode";
+import { ranked } from "./ranking";
+import type { PaletteRequest } from "./state";
+import { useCanvas } from "./state";
+
+/** The search for a node type; open while the canvas' state has a request for one. */
+export function Palette() {
+  const request = useCanvas((state) => state.palette);
+  return request && <Search request={request} />;
+}
+
+function Search({ request }: { request: PaletteRequest }) {
+  const words = useStrings().canvas;
+  const { specs, types } = useCatalog();
+  const set = useCanvas((state) => state.set);
+  const dialog = useRef<HTMLDialogElement>(null);
+  const [text, setText] = useState("");
+  const [at, setAt] = useState(0);
+  const { workflow } = activeTab().document.getState();
+  const fitting = useMemo(() => [...specs.values()].filter((spec) => suits(workflow, specs, spec, request)), [workflow, specs, request]);
+  const found = useMemo(() => ranked(fitting, text), [fitting, text]);
+  const chosen = Math.min(at, found.length - 1);
+
+  useEffect(() => dialog.current?.showModal(), []);
+  useEffect(() => {
+    document.getElementById(`palette-${chosen}`)?.scrollIntoView({ block: "nearest" });
+  }, [chosen]);
+
+  const close = () => set({ palette: null });
+  const take = (spec: NodeSpec | undefined) => {
+    if (!spec) return;
+    if (request.replace) putInPlace(request.replace, spec);
+    else put(spec, request);
+    close();
+  };
+  const keys: Record<string, () => void> = {
+    ArrowDown: () => setAt(Math.min(chosen + 1, found.length - 1)),
+    ArrowUp: () => setAt(Math.max(chosen - 1, 0)),
+    Enter: () => take(found[chosen]),
+  };
+
+  return (
+    <dialog ref={dialog} className="palette" aria-label={titleOf()} onClose={close} onClick={(event) => event.target === dialog.current && close()}>
+      <div className="palette-inner">
+        <p className="palette-title quiet">{titleOf()}</p>
+        <input
+          className="field palette-field"
+          role="combobox"
+          aria-expanded
+          aria-controls="palette-list"
+          aria-activedescendant={found.length ? `palette-${chosen}` : undefined}
+          aria-label={words.palette.search}
+          placeholder={words.palette.search}
+          autoFocus
+          value={text}
+          onChange={(event) => (setText(event.target.value), setAt(0))}
+          onKeyDown={(event) => {
+            if (event.nativeEvent.isComposing || !keys[event.key]) return;
+            event.preventDefault();
+            keys[event.key]?.();
+          }}
+        />
+        <ul id="palette-list" role="listbox" aria-label={titleOf()} className="palette-list">
+          {found.map((spec, n) => (
+            <li key={spec.type} id={`palette-${n}`} role="option" aria-selected={n === chosen} onPointerMove={() => setAt(n)} onClick={() => take(spec)}>
+              <span className="palette-name">{spec.type.split("/").pop()}</span>
+              <span className="palette-category">{spec.category || spec.distribution.split(" ")[0]}</span>
+              <span className="palette-kinds" aria-hidden="true">
+                {spec.outputs.map(({ name, kind }) => (
+                  <i key={name} style={{ background: colourOf(types, kind) }} />
+                ))}
+              </span>
+              <span className="palette-help">{spec.help.split("\n")[0]}</span>
+            </li>
+          ))}
+        </ul>
+        {found.length === 0 && <p className="quiet palette-none">{words.palette.none}</p>}
+      </div>
+    </dialog>
+  );
+
+  function titleOf(): string {
+    const { loose, replace } = request;
+    const old = replace && workflow.nodes[replace];
+    if (old) return words.palette.replace(nameOf(old));
+    if (loose && "from" in loose) return words.palette.takes(outputPort(workflow, specs, loose.from)?.kind ?? "");
+    if (loose) return words.palette.gives(inputPort(workflow, specs, loose.to.node, loose.to.input)?.kind ?? "");
+    return words.palette.title;
+  }
+}
+
+function suits(workflow: Workflow, specs: ReadonlyMap<string, NodeSpec>, spec: NodeSpec, { loose }: PaletteRequest): boolean {
+  if (!loose) return true;
+  if ("from" in loose) {
+    const output = outputPort(workflow, specs, loose.from);
+    return output !== undefined && inletFor(spec, output) !== undefined;
+  }
+  const input = inputPort(workflow, specs, loose.to.node, loose.to.input);
+  return input !== undefined && outletFor(spec, input) !== undefined;
+}
+
+function put(spec: NodeSpec, { at, loose }: PaletteRequest) {
+  const { workflow, edit, select } = activeTab().document.getState();
+  const { specs } = useCatalog.getState();
+  const id = freshId(spec.type, (name) => name in workflow.nodes);
+  const place = { x: Math.round(at.x), y: Math.round(at.y) };
+  const added = addNode(id, nodeOf(spec), place);
+  edit((current) => {
+    const next = added(current);
+    if (!loose) return next;
+    if ("from" in loose) {
+      const output = outputPort(next, specs, loose.from);
+      const input = output && inletFor(spec, output);
+      return input ? wire(next, specs, loose.from, { node: id, input: input.name, index: null })(next) : next;
+    }
+    const input = inputPort(next, specs, loose.to.node, loose.to.input);
+    const output = input && outletFor(spec, input);
+    return output ? wire(next, specs, { node: id, output: output.name }, loose.to)(next) : next;
+  });
+  select([id]);
+}
+
+function putInPlace(id: string, spec: NodeSpec) {
+  const { workflow, edit } = activeTab().document.getState();
+  edit(replaceType(workflow, useCatalog.getState().specs, id, spec));
+}

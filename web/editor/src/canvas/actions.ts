@@ -1,0 +1,210 @@
+/** Everything that can be done to a workflow by key, menu or button, in one list. */
+
+import { arranged, frame, inside } from "../document/arrange";
+import type { Arrangement } from "../document/arrange";
+import { copied, paste, pieceOf } from "../document/clip";
+import type { Edit } from "../document/edit";
+import {
+  addThing,
+  chain,
+  changePlace,
+  changeThing,
+  disconnect,
+  freshNumber,
+  moveNodes,
+  removeNodes,
+  removeThings,
+  toggleMode,
+} from "../document/edit";
+import type { Point, Workflow } from "../document/types";
+import { write } from "../document/write";
+import { cancelShown, runActive, runTo } from "../store/running";
+import { useSettings } from "../store/settings";
+import { activeTab, useWorkspace } from "../store/workspace";
+import type { Strings } from "../strings";
+import { strings } from "../strings";
+import { inletOfEdge } from "./flow";
+import { boxesOf, pointOnCanvas, selected, useCanvas } from "./state";
+
+export interface Action {
+  id: keyof Strings["canvas"]["actions"];
+  section: keyof Strings["canvas"]["sections"];
+  /** Keys as `event.key`, with Mod for Ctrl or Command. The clipboard's keys are the browser's own. */
+  keys: readonly string[];
+  /** What must be selected for it to be of use; nothing: always. */
+  needs?: "node" | "nodes" | "any";
+  menu?: boolean;
+  run(): void;
+}
+
+const doc = () => activeTab().document.getState();
+const parts = () => selected(doc().selection);
+
+export const ACTIONS: readonly Action[] = [
+  { id: "palette", section: "edit", keys: ["/", "Shift+A"], menu: true, run: () => openPalette() },
+  { id: "undo", section: "edit", keys: ["Mod+Z"], run: () => activeTab().document.temporal.getState().undo() },
+  { id: "redo", section: "edit", keys: ["Mod+Shift+Z", "Mod+Y"], run: () => activeTab().document.temporal.getState().redo() },
+  { id: "copy", section: "edit", keys: ["Mod+C"], needs: "any", menu: true, run: () => void toClipboard() },
+  { id: "cut", section: "edit", keys: ["Mod+X"], needs: "any", run: () => void toClipboard().then(removeSelected) },
+  { id: "paste", section: "edit", keys: ["Mod+V"], menu: true, run: () => void fromClipboard(false) },
+  { id: "pasteLinked", section: "edit", keys: ["Mod+Shift+V"], run: () => void fromClipboard(true) },
+  { id: "duplicate", section: "edit", keys: ["Mod+D"], needs: "any", menu: true, run: duplicate },
+  { id: "delete", section: "edit", keys: ["Delete", "Backspace"], needs: "any", menu: true, run: removeSelected },
+  { id: "selectAll", section: "edit", keys: ["Mod+A"], run: selectAll },
+  { id: "rename", section: "edit", keys: ["F2"], needs: "node", menu: true, run: rename },
+  { id: "replace", section: "edit", keys: ["Shift+R"], needs: "node", menu: true, run: replace },
+  { id: "bypass", section: "edit", keys: ["Mod+B"], needs: "nodes", menu: true, run: () => doc().edit(toggleMode(parts().nodes, "bypass")) },
+  { id: "mute", section: "edit", keys: ["Mod+M"], needs: "nodes", menu: true, run: () => doc().edit(toggleMode(parts().nodes, "mute")) },
+  { id: "collapse", section: "edit", keys: ["Alt+C"], needs: "nodes", menu: true, run: () => toggleCollapse(parts().nodes) },
+  { id: "group", section: "edit", keys: ["Mod+G"], menu: true, run: addGroup },
+  { id: "note", section: "edit", keys: ["Shift+N"], menu: true, run: addNote },
+  { id: "alignLeft", section: "view", keys: ["Shift+ArrowLeft"], needs: "nodes", run: () => arrange("alignLeft") },
+  { id: "alignTop", section: "view", keys: ["Shift+ArrowUp"], needs: "nodes", run: () => arrange("alignTop") },
+  { id: "spreadDown", section: "view", keys: ["Shift+ArrowDown"], needs: "nodes", run: () => arrange("spreadDown") },
+  { id: "spreadRight", section: "view", keys: ["Shift+ArrowRight"], needs: "nodes", run: () => arrange("spreadRight") },
+  { id: "layout", section: "view", keys: ["Shift+L"], menu: true, run: () => void layOut() },
+  { id: "fit", section: "view", keys: [".", "Home"], menu: true, run: () => fit() },
+  { id: "fitSelection", section: "view", keys: ["F"], needs: "any", run: () => fit(doc().selection) },
+  { id: "snap", section: "view", keys: ["Shift+S"], run: () => useSettings.getState().set({ snap: !useSettings.getState().snap }) },
+  { id: "minimap", section: "view", keys: ["Shift+M"], run: () => useSettings.getState().set({ minimap: !useSettings.getState().minimap }) },
+  { id: "help", section: "view", keys: ["?", "F1"], run: () => useWorkspace.getState().ask("help") },
+  { id: "run", section: "run", keys: ["Mod+Enter"], run: () => void runActive() },
+  { id: "runTo", section: "run", keys: ["Mod+Shift+Enter"], needs: "node", menu: true, run: () => void runTo(activeTab(), [...parts().nodes][0] ?? "") },
+  { id: "cancel", section: "run", keys: ["Mod+Alt+C"], run: () => void cancelShown() },
+];
+
+/** Whether the selection is what an action needs. */
+export function applies({ needs }: Action, selection: ReadonlySet<string>): boolean {
+  const nodes = selected(selection).nodes.size;
+  return !needs || (needs === "any" ? selection.size > 0 : needs === "node" ? nodes === 1 : nodes > 0);
+}
+
+export function openPalette(at = pointOnCanvas()) {
+  useCanvas.getState().set({ palette: { at }, menu: null });
+}
+
+function replace() {
+  const [id] = parts().nodes;
+  if (id) useCanvas.getState().set({ palette: { at: pointOnCanvas(), replace: id } });
+}
+
+function rename() {
+  const [id] = parts().nodes;
+  if (id) useCanvas.getState().set({ renaming: id });
+}
+
+export function removeSelected() {
+  const { nodes, groups, notes, edges } = parts();
+  doc().edit(chain(cuts(edges), removeNodes(nodes), removeThings("groups", groups), removeThings("notes", notes)));
+  doc().select([]);
+}
+
+/** Cut edges; items of a list from its end, so that the places of the others hold. */
+export function cuts(edges: Iterable<string>): Edit {
+  const inlets = [...edges].map(inletOfEdge).sort((a, b) => (b.index ?? 0) - (a.index ?? 0));
+  return chain(...inlets.map((inlet) => disconnect(inlet)));
+}
+
+function selectAll() {
+  const { nodes, layout } = doc().workflow;
+  doc().select([
+    ...Object.keys(nodes),
+    ...layout.groups.map(({ id }) => `group:${id}`),
+    ...layout.notes.map(({ id }) => `note:${id}`),
+  ]);
+}
+
+export function toggleCollapse(ids: Iterable<string>) {
+  const all = [...ids];
+  const places = doc().workflow.layout.nodes;
+  const collapsed = !all.every((id) => places[id]?.collapsed);
+  doc().edit(chain(...all.map((id) => changePlace(id, { collapsed: collapsed || undefined }))));
+}
+
+// Clipboard: the keys arrive as the browser's own events, which need no permission; see shortcuts.ts
+
+export const clipping = () => write(copied(doc().workflow, parts()));
+
+export function pasteText(text: string, linked: boolean, at = pointOnCanvas()): boolean {
+  const piece = pieceOf(text);
+  if (piece === null) return false;
+  insert(piece, at, linked);
+  return true;
+}
+
+function insert(piece: Workflow, at: Point, linked: boolean) {
+  const { edit, ids } = paste(doc().workflow, piece, at, linked);
+  doc().edit(edit);
+  doc().select(ids);
+}
+
+async function toClipboard() {
+  await navigator.clipboard.writeText(clipping());
+}
+
+async function fromClipboard(linked: boolean) {
+  if (!pasteText(await navigator.clipboard.readText(), linked))
+    useWorkspace.getState().notify("info", strings().canvas.nothingToPaste);
+}
+
+function duplicate() {
+  const boxes = [...boxesOf(doc().selection).values()];
+  if (boxes.length === 0) return;
+  const corner = { x: Math.min(...boxes.map(({ x }) => x)) + 32, y: Math.min(...boxes.map(({ y }) => y)) + 32 };
+  insert(copied(doc().workflow, parts()), corner, true);
+}
+
+// Layout
+
+function addGroup() {
+  const { layout } = doc().workflow;
+  const boxes = boxesOf(doc().selection);
+  const id = freshNumber(layout.groups);
+  const box = boxes.size ? frame(boxes) : { ...pointOnCanvas(), width: 360, height: 240 };
+  doc().edit(addThing("groups", { id, title: strings().canvas.group, ...box }));
+  doc().select([`group:${id}`]);
+}
+
+function addNote() {
+  const id = freshNumber(doc().workflow.layout.notes);
+  doc().edit(addThing("notes", { id, text: "", ...pointOnCanvas(), width: 240, height: 120 }));
+  doc().select([`note:${id}`]);
+}
+
+function arrange(how: Arrangement) {
+  doc().edit(placed(arranged(boxesOf(doc().selection), how)));
+}
+
+/** Move nodes, groups and notes, by their flow ids. */
+export function placed(places: ReadonlyMap<string, Point>): Edit {
+  const moved = selected(new Set(places.keys()));
+  const at = (id: string) => places.get(id) as Point;
+  return chain(
+    moveNodes(new Map([...moved.nodes].map((id) => [id, at(id)]))),
+    ...[...moved.groups].map((id) => changeThing("groups", id, at(`group:${id}`))),
+    ...[...moved.notes].map((id) => changeThing("notes", id, at(`note:${id}`))),
+  );
+}
+
+/** What a group takes along when it is dragged. */
+export function membersOf(group: string): string[] {
+  const own = boxesOf([group]).get(group);
+  const { nodes, layout } = doc().workflow;
+  const others = boxesOf([...Object.keys(nodes), ...layout.notes.map(({ id }) => `note:${id}`)]);
+  return own ? inside(own, others) : [];
+}
+
+async function layOut() {
+  const { workflow, selection, edit } = doc();
+  const some = selected(selection).nodes;
+  const boxes = boxesOf(some.size > 1 ? some : Object.keys(workflow.nodes));
+  if (boxes.size === 0) return;
+  const { layered } = await import("../document/layered");
+  edit(placed(layered(workflow, boxes)));
+  requestAnimationFrame(() => fit());
+}
+
+function fit(ids?: Iterable<string>) {
+  const nodes = ids && [...ids].map((id) => ({ id }));
+  void useCanvas.getState().flow?.fitView({ nodes, padding: 0.15, maxZoom: 1.2, duration: 250 });
+}

@@ -1,0 +1,51 @@
+/** Files that are dropped or pasted: a document or a picture with a workflow opens it, another picture is loaded. */
+
+import type { Schemas } from "../api/client";
+import { send, ServerError, told } from "../api/client";
+import { addNode, freshId } from "../document/edit";
+import { read } from "../document/read";
+import type { Point } from "../document/types";
+import { activeTab, useWorkspace } from "../store/workspace";
+import { strings } from "../strings";
+import { pointOnCanvas } from "./state";
+
+export function takeFiles(files: readonly File[], at = pointOnCanvas()) {
+  files.forEach((file, n) => void takeFile(file, { x: at.x + 32 * n, y: at.y + 32 * n }));
+}
+
+async function takeFile(file: File, at: Point) {
+  const { notify } = useWorkspace.getState();
+  try {
+    if (!(await opened(file)) && file.type.startsWith("image/")) await loaded(file, at);
+  } catch (error) {
+    notify("error", `${file.name}: ${told(error)}`);
+  }
+}
+
+/** Open the workflow in a file; false for a picture that carries none. */
+async function opened(file: File): Promise<boolean> {
+  let found: Schemas["Imported"];
+  try {
+    found = await send<Schemas["Imported"]>("api/v1/import", file, mediaOf(file));
+  } catch (error) {
+    if (error instanceof ServerError && error.status < 500 && file.type.startsWith("image/")) return false;
+    throw error;
+  }
+  const workflow = read(found.workflow);
+  useWorkspace.getState().open({ ...workflow, name: workflow.name || file.name.replace(/\.\w+$/, "") });
+  const { notify } = useWorkspace.getState();
+  if (found.report) notify("info", strings().canvas.report, textOf(found.report));
+  return true;
+}
+
+const mediaOf = ({ name, type }: File) => (name.endsWith(".json") ? "application/json" : type || "application/octet-stream");
+
+const textOf = (report: unknown) => (typeof report === "string" ? report : JSON.stringify(report, null, 2));
+
+async function loaded(file: File, at: Point) {
+  const stored = await send<Schemas["StoredFile"]>("api/v1/files", file);
+  const { workflow, edit, select } = activeTab().document.getState();
+  const id = freshId("LoadImage", (name) => name in workflow.nodes);
+  edit(addNode(id, { type: "LoadImage", version: 1, inputs: { image: stored.name } }, at));
+  select([id]);
+}

@@ -1,0 +1,84 @@
+import { useEffect } from "react";
+import { activeTab, useWorkspace } from "../store/workspace";
+import type { Action } from "./actions";
+import { ACTIONS, applies, clipping, pasteText, removeSelected } from "./actions";
+import { useCanvas } from "./state";
+import { takeFiles } from "./files";
+
+const MAC = /Mac|iPhone|iPad/.test(navigator.platform);
+const CLIPBOARD = new Set<Action["id"]>(["copy", "cut", "paste", "pasteLinked"]);
+
+/** A key event as ACTIONS spells it. */
+export function chordOf(event: KeyboardEvent): string {
+  const key = event.key.length === 1 ? event.key.toUpperCase() : event.key;
+  const letter = /^[A-Z]$/.test(key) || event.key.length > 1;
+  return [
+    (MAC ? event.metaKey : event.ctrlKey) && "Mod",
+    event.altKey && "Alt",
+    event.shiftKey && letter && "Shift",
+    event.altKey && /^Key[A-Z]$/.test(event.code) ? event.code.slice(3) : key,
+  ]
+    .filter(Boolean)
+    .join("+");
+}
+
+/** A chord as people read it. */
+export function shownKeys(keys: string): string {
+  return keys.replace("Mod", MAC ? "⌘" : "Ctrl").replace("ArrowLeft", "←").replace("ArrowUp", "↑").replace("ArrowDown", "↓").replace("ArrowRight", "→");
+}
+
+/** Modifiers in the order in which `chordOf` names them. */
+function inOrder(chord: string): string {
+  const parts = chord.split("+");
+  const key = parts.pop() as string;
+  return [...["Mod", "Alt", "Shift"].filter((name) => parts.includes(name)), key].join("+");
+}
+
+const BY_CHORD = new Map(ACTIONS.flatMap((action) => action.keys.map((chord) => [inOrder(chord), action] as const)));
+
+function editing(target: EventTarget | null): boolean {
+  return target instanceof Element && target.closest("input, textarea, select, [contenteditable], dialog") !== null;
+}
+
+/** Even in a field these are meant for the workflow. */
+const EVERYWHERE = new Set<Action["id"]>(["run", "runTo", "cancel"]);
+
+/** Listen to keys and to the clipboard while the editor is shown. */
+export function useShortcuts() {
+  useEffect(() => {
+    const ended = new AbortController();
+    const { signal } = ended;
+    let shift = false;
+
+    const onKey = (event: KeyboardEvent) => {
+      shift = event.shiftKey;
+      const action = BY_CHORD.get(chordOf(event));
+      if (!action || CLIPBOARD.has(action.id) || event.isComposing) return;
+      if (useWorkspace.getState().dialog || useCanvas.getState().palette) return;
+      if (editing(event.target) && !EVERYWHERE.has(action.id)) return;
+      if (!applies(action, activeTab().document.getState().selection)) return;
+      event.preventDefault();
+      action.run();
+    };
+    const onCopy = (event: ClipboardEvent) => {
+      if (editing(event.target) || !activeTab().document.getState().selection.size || window.getSelection()?.toString()) return;
+      event.clipboardData?.setData("text/plain", clipping());
+      event.preventDefault();
+      if (event.type === "cut") removeSelected();
+    };
+    const onPaste = (event: ClipboardEvent) => {
+      if (editing(event.target)) return;
+      const files = [...(event.clipboardData?.files ?? [])];
+      if (files.length) takeFiles(files);
+      else if (!pasteText(event.clipboardData?.getData("text/plain") ?? "", shift)) return;
+      event.preventDefault();
+    };
+
+    document.addEventListener("keydown", onKey, { signal });
+    document.addEventListener("copy", onCopy, { signal });
+    document.addEventListener("cut", onCopy, { signal });
+    document.addEventListener("paste", onPaste, { signal });
+    document.addEventListener("pointermove", ({ clientX: x, clientY: y }) => useCanvas.getState().set({ pointer: { x, y } }), { signal });
+    return () => ended.abort();
+  }, []);
+}

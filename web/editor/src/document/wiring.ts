@@ -1,0 +1,156 @@
+/** Which edges may be: what fits, what would make a circle, what a new node is wired to. */
+
+import type { InputPort, NodeSpec, OutputPort } from "../api/client";
+import type { Strings } from "../strings";
+import type { Edit, Inlet } from "./edit";
+import { changeNode, connect } from "./edit";
+import { fits } from "./fits";
+import type { Edge, Workflow, WorkflowNode } from "./types";
+import { edgesIn } from "./types";
+
+export type Specs = ReadonlyMap<string, NodeSpec>;
+
+export const outputPort = (workflow: Workflow, specs: Specs, edge: Edge): OutputPort | undefined =>
+  specs.get(workflow.nodes[edge.node]?.type ?? "")?.outputs.find(({ name }) => name === edge.output);
+
+export const inputPort = (workflow: Workflow, specs: Specs, node: string, input: string): InputPort | undefined =>
+  specs.get(workflow.nodes[node]?.type ?? "")?.inputs.find(({ name }) => name === input);
+
+/** Whether a node needs another one, directly or through others. */
+export function needs(workflow: Workflow, node: string, other: string): boolean {
+  const seen = new Set<string>();
+  const open = [node];
+  for (let id = open.pop(); id !== undefined; id = open.pop()) {
+    if (id === other) return true;
+    if (seen.has(id)) continue;
+    seen.add(id);
+    for (const value of Object.values(workflow.nodes[id]?.inputs ?? {}))
+      for (const { edge } of edgesIn(value)) open.push(edge.node);
+  }
+  return false;
+}
+
+/** Why an edge cannot be, in words; null when it can. */
+export function refusal(workflow: Workflow, specs: Specs, edge: Edge, inlet: Inlet, words: Strings["canvas"]["refused"]) {
+  const output = outputPort(workflow, specs, edge);
+  const input = inputPort(workflow, specs, inlet.node, inlet.input);
+  if (!output || !input) return words.missing;
+  if (needs(workflow, edge.node, inlet.node)) return words.cycle;
+  if (fits(output, input)) return null;
+  const shown = (port: InputPort | OutputPort) => (port.is_list ? words.list(port.kind) : port.kind);
+  return words.kind(output.name, shown(output), input.name, shown(input));
+}
+
+/** The edit that leads an edge into an inlet, as a whole value or as an item of its list. */
+export function wire(workflow: Workflow, specs: Specs, edge: Edge, inlet: Inlet): Edit {
+  const output = outputPort(workflow, specs, edge);
+  const input = inputPort(workflow, specs, inlet.node, inlet.input);
+  const item = output !== undefined && input !== undefined && fits(output, input) === "item";
+  return connect(edge, item ? inlet : { ...inlet, index: null }, item);
+}
+
+/** The first input of a node type that takes an output; free ones first, and the exact kind before ANY. */
+export function inletFor(spec: NodeSpec, output: OutputPort, node?: WorkflowNode): InputPort | undefined {
+  const fitting = spec.inputs.filter((input) => fits(output, input));
+  const free = fitting.filter(({ name, is_list }) => is_list || edgesIn(node?.inputs[name]).length === 0);
+  const ranked = free.length ? free : fitting;
+  return ranked.find(({ kind }) => kind === output.kind) ?? ranked[0];
+}
+
+export function outletFor(spec: NodeSpec, input: InputPort): OutputPort | undefined {
+  const fitting = spec.outputs.filter((output) => fits(output, input));
+  return fitting.find(({ kind }) => kind === input.kind) ?? fitting[0];
+}
+
+/** A new node of a type, with the literals of its required inputs that have a plain start. */
+export function nodeOf(spec: NodeSpec): WorkflowNode {
+  const inputs: Record<string, unknown> = {};
+  for (const port of spec.inputs) {
+    if (port.widget === "seed") inputs[port.name] = "random";
+    else if (port.required && port.kind === "STRING" && !port.is_list) inputs[port.name] = "";
+    else if (port.required && port.kind === "BOOLEAN" && !port.is_list) inputs[port.name] = false;
+    else if (port.required && port.kind === "CHOICE" && port.choices.length && !port.is_list)
+      inputs[port.name] = port.choices[0];
+    else if (port.required && (port.kind === "INT" || port.kind === "FLOAT") && !port.is_list)
+      inputs[port.name] = Math.max(port.minimum ?? 0, 0);
+  }
+  return { type: spec.type, version: spec.version, inputs };
+}
+
+/** Make a node another type: inputs of the same name, else of a kind that fits, and edges that fit stay. */
+export function replaceType(workflow: Workflow, specs: Specs, id: string, spec: NodeSpec): Edit {
+  const old = workflow.nodes[id];
+  const before = old && specs.get(old.type);
+  const renamedOutputs = new Map<string, string>();
+  for (const output of before?.outputs ?? []) {
+    const same = spec.outputs.find(({ name, kind, is_list }) => name === output.name && kind === output.kind && is_list === output.is_list);
+    const next = same ?? spec.outputs.find(({ kind, is_list }) => kind === output.kind && is_list === output.is_list);
+    if (next) renamedOutputs.set(output.name, next.name);
+  }
+  return (current) => {
+    const own = changeNode(id, (node) => {
+      const { inputs: _, ...rest } = node;
+      return { ...rest, type: spec.type, version: spec.version, inputs: carried(current, specs, node, spec) };
+    })(current);
+    const nodes = Object.fromEntries(
+      Object.entries(own.nodes).map(([name, node]) => [name, name === id ? node : followed(node, id, renamedOutputs)]),
+    );
+    return {
+      ...own,
+      nodes,
+      inputs: own.inputs
+        .map((item) => ({
+          ...item,
+          to: item.to.filter(({ node, input }) => node !== id || spec.inputs.some(({ name }) => name === input)),
+        }))
+        .filter(({ to }) => to.length),
+      outputs: own.outputs.flatMap((item) => {
+        if (item.from.node !== id) return [item];
+        const output = renamedOutputs.get(item.from.output);
+        return output ? [{ ...item, from: { node: id, output } }] : [];
+      }),
+    };
+  };
+}
+
+function carried(workflow: Workflow, specs: Specs, node: WorkflowNode, spec: NodeSpec): Record<string, unknown> {
+  const inputs = { ...nodeOf(spec).inputs };
+  const left = new Map(Object.entries(node.inputs));
+  for (const port of spec.inputs) {
+    if (!left.has(port.name) || !takes(workflow, specs, port, left.get(port.name))) continue;
+    inputs[port.name] = left.get(port.name);
+    left.delete(port.name);
+  }
+  for (const [name, value] of left) {
+    if (edgesIn(value).length === 0) continue;
+    const port = spec.inputs.find((port) => edgesIn(inputs[port.name]).length === 0 && takes(workflow, specs, port, value));
+    if (port) inputs[port.name] = left.get(name);
+  }
+  return inputs;
+}
+
+function takes(workflow: Workflow, specs: Specs, port: InputPort, value: unknown): boolean {
+  const edges = edgesIn(value);
+  if (edges.length === 0) return Array.isArray(value) === port.is_list || port.kind === "JSON" || port.kind === "ANY";
+  return edges.every(({ edge, index }) => {
+    const output = outputPort(workflow, specs, edge);
+    return output !== undefined && fits(output, port) === (index === null ? "whole" : "item");
+  });
+}
+
+function followed(node: WorkflowNode, id: string, outputs: ReadonlyMap<string, string>): WorkflowNode {
+  if (!Object.values(node.inputs).some((value) => edgesIn(value).some(({ edge }) => edge.node === id))) return node;
+  const inputs: Record<string, unknown> = {};
+  for (const [name, value] of Object.entries(node.inputs)) {
+    const mine = edgesIn(value).filter(({ edge }) => edge.node === id);
+    const turned = (item: unknown) => {
+      const at = mine.find(({ edge }) => edge === item);
+      if (!at) return item;
+      const output = outputs.get(at.edge.output);
+      return output ? { node: id, output } : undefined;
+    };
+    const next = Array.isArray(value) ? value.map(turned).filter((item) => item !== undefined) : turned(value);
+    if (next !== undefined && !(Array.isArray(next) && next.length === 0 && mine.length)) inputs[name] = next;
+  }
+  return { ...node, inputs };
+}
