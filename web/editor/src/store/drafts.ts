@@ -1,94 +1,217 @@
 /** The open tabs outlive a reload: documents as drafts on the server, the list of tabs in this browser tab. */
 
-import { api, given, ServerError } from "../api/client";
+import { create } from "zustand";
+import type { Schemas } from "../api/client";
+import { api, given, ServerError, told } from "../api/client";
 import { read } from "../document/read";
 import type { Workflow } from "../document/types";
-import { asJson } from "../document/types";
+import { asJson, isBlank, isObject } from "../document/types";
+import { strings } from "../strings";
+import type { DocumentState } from "./document";
 import type { Tab } from "./workspace";
 import { useWorkspace } from "./workspace";
 
-const KEY = "latentloom.tabs";
+const TABS = "latentloom.tabs";
+/** What a closing window could not send any more waits in the browser, under the draft's id. */
+const UNSENT = "latentloom.draft.";
 const SAVE_MS = 600;
+/** The most that a browser sends after its window is gone. */
+const KEEPALIVE_BYTES = 60_000;
 
 interface Kept {
   id: string;
   jobs: readonly string[];
-  source: { name: string; version: number } | null;
+  source: DocumentState["source"];
   clean: boolean;
 }
 
-/** Open the tabs that this browser tab had. */
-export async function restoreTabs(): Promise<void> {
-  const kept = JSON.parse(sessionStorage.getItem(KEY) ?? "null") as { tabs: Kept[]; active: string } | null;
-  if (!kept) return;
-  const { open, activate } = useWorkspace.getState();
-  for (const { id, jobs, source, clean } of kept.tabs) {
-    const workflow = await draft(id);
-    if (workflow) open(workflow, id).document.getState().set({ jobs, source, saved: clean ? workflow : null });
-  }
-  if (useWorkspace.getState().tabs.some(({ id }) => id === kept.active)) activate(kept.active);
+interface DraftsState {
+  /** Drafts of no open tab, the newest first. */
+  drafts: readonly Schemas["DraftInfo"][];
+  /** What the server has of each open tab: the draft's revision and the document in it; null: an older one. */
+  held: Map<string, { revision: number; workflow: Workflow | null }>;
 }
 
-async function draft(id: string): Promise<Workflow | null> {
-  try {
-    const { workflow } = await given(api.GET("/api/v1/drafts/{draft}", { params: { path: { draft: id } } }));
-    return read(workflow);
-  } catch (error) {
+export const useDrafts = create<DraftsState>()(() => ({ drafts: [], held: new Map() }));
+
+// Where a document came from travels in its draft's layout, so that a draft saves over what it was made from
+
+function asDraft({ workflow, source }: Pick<DocumentState, "workflow" | "source">): Workflow {
+  return source ? { ...workflow, layout: { ...workflow.layout, source } } : workflow;
+}
+
+export function fromDraft(data: unknown): Pick<DocumentState, "workflow" | "source"> {
+  const workflow = read(data);
+  const { source, ...layout } = workflow.layout;
+  const known = isObject(source) && typeof source.name === "string" && typeof source.version === "number";
+  return { workflow: { ...workflow, layout }, source: known ? (source as unknown as DocumentState["source"]) : null };
+}
+
+/** Open a draft in a tab of its id; null: there is none. */
+async function openTab(id: string): Promise<Tab | null> {
+  const unsent = localStorage.getItem(UNSENT + id);
+  const draft = await given(api.GET("/api/v1/drafts/{draft}", { params: { path: { draft: id } } })).catch((error) => {
     if (error instanceof ServerError && error.status === 404) return null;
     throw error;
+  });
+  const data: unknown = unsent === null ? draft?.workflow : JSON.parse(unsent);
+  if (data === undefined) return null;
+  const { workflow, source } = fromDraft(data);
+  useDrafts.getState().held.set(id, { revision: draft?.revision ?? 0, workflow: unsent === null ? workflow : null });
+  const tab = useWorkspace.getState().open(workflow, id);
+  tab.document.getState().set({ source });
+  return tab;
+}
+
+/** Open the tabs that this browser tab had; what closed windows could not send becomes drafts. */
+export async function restoreTabs(): Promise<void> {
+  const kept = JSON.parse(sessionStorage.getItem(TABS) ?? "null") as { tabs: Kept[]; active: string } | null;
+  for (const { id, jobs, clean } of kept?.tabs ?? []) {
+    const document = (await openTab(id))?.document.getState();
+    document?.set({ jobs, saved: clean ? document.workflow : null });
   }
+  const { tabs, activate } = useWorkspace.getState();
+  if (kept && tabs.some(({ id }) => id === kept.active)) activate(kept.active);
+  await sendOrphans(new Set(kept?.tabs.map(({ id }) => id)));
+}
+
+async function sendOrphans(open: ReadonlySet<string>): Promise<void> {
+  for (const key of Object.keys(localStorage).filter((key) => key.startsWith(UNSENT))) {
+    const id = key.slice(UNSENT.length);
+    if (open.has(id)) continue;
+    await send(id, JSON.parse(localStorage.getItem(key) ?? "{}") as Workflow);
+    localStorage.removeItem(key);
+  }
+}
+
+// Keeping
+
+async function send(id: string, draft: Workflow, revision?: number): Promise<number> {
+  const headers: Record<string, string> =
+    revision === undefined ? {} : revision ? { "If-Match": `"${revision}"` } : { "If-None-Match": "*" };
+  const keepalive = JSON.stringify(draft).length < KEEPALIVE_BYTES;
+  const options = { params: { path: { draft: id } }, body: { workflow: asJson(draft) }, headers, keepalive };
+  return (await given(api.PUT("/api/v1/drafts/{draft}", options))).revision;
 }
 
 /** Keep every change of the tabs; the answer stops it. */
 export function keepTabs(): () => void {
-  const sent = new Map<string, Workflow>();
-  const watched = new Map<string, () => void>();
+  const { held } = useDrafts.getState();
+  const watched = new Map<string, { tab: Tab; stop(): void }>();
   let timer: ReturnType<typeof setTimeout> | undefined;
 
-  const keep = async () => {
-    timer = undefined;
-    for (const { id, document } of useWorkspace.getState().tabs) {
-      const { workflow } = document.getState();
-      if (sent.get(id) === workflow) continue;
-      try {
-        await put(id, workflow);
-        sent.set(id, workflow);
-      } catch {
-        soon(); // the connection's state tells that the server is away
-      }
+  const unsent = ({ id, document }: Tab) => {
+    const { workflow } = document.getState();
+    return held.get(id)?.workflow !== workflow && (held.has(id) || !isBlank(workflow));
+  };
+  const keepOne = async (tab: Tab) => {
+    const { workflow, source } = tab.document.getState();
+    try {
+      const revision = await send(tab.id, asDraft({ workflow, source }), held.get(tab.id)?.revision ?? 0);
+      held.set(tab.id, { revision, workflow });
+      localStorage.removeItem(UNSENT + tab.id);
+    } catch (error) {
+      if (!(error instanceof ServerError)) return soon(); // the connection's state tells that the server is away
+      if (error.status === 412) return fork(tab.id);
+      held.set(tab.id, { revision: held.get(tab.id)?.revision ?? 0, workflow }); // it will not be taken next time either
+      useWorkspace.getState().notify("error", told(error));
     }
   };
+  const fork = (id: string) => {
+    useWorkspace.getState().renew(id);
+    useWorkspace.getState().notify("warning", strings().panels.library.forked);
+  };
+  const keep = async () => {
+    for (const tab of useWorkspace.getState().tabs.filter(unsent)) await keepOne(tab);
+  };
+  // One at a time: the next one needs the revision that the one before has made
+  let work = Promise.resolve();
   const soon = () => {
     list();
-    timer ??= setTimeout(() => void keep(), SAVE_MS);
+    timer ??= setTimeout(() => {
+      timer = undefined;
+      work = work.then(keep);
+    }, SAVE_MS);
   };
   const watch = () => {
-    for (const { id, document } of useWorkspace.getState().tabs)
-      if (!watched.has(id)) watched.set(id, document.subscribe(soon));
+    const open = new Map(useWorkspace.getState().tabs.map((tab) => [tab.id, tab]));
+    for (const [id, { tab, stop }] of watched)
+      if (!open.has(id)) {
+        stop();
+        watched.delete(id);
+        const renewed = [...open.values()].some(({ document }) => document === tab.document);
+        if (!renewed) work = work.then(() => leave(tab)).catch(() => undefined); // a draft too many does no harm
+      }
+    for (const [id, tab] of open) if (!watched.has(id)) watched.set(id, { tab, stop: tab.document.subscribe(soon) });
     soon();
   };
-  const flush = () => timer !== undefined && void keep();
+  /** A closed tab leaves its draft behind if it is saved nowhere else. */
+  const leave = async (tab: Tab) => {
+    const { workflow, saved, source } = tab.document.getState();
+    if (saved === workflow || isBlank(workflow)) {
+      if (held.delete(tab.id)) await drop(tab.id);
+      return;
+    }
+    if (unsent(tab)) await keepOne(tab);
+    const name = source?.name || workflow.name || strings().shell.untitled;
+    useWorkspace.getState().notify("info", strings().panels.library.kept(name));
+    await loadDrafts();
+  };
+  const flush = () => {
+    for (const tab of useWorkspace.getState().tabs.filter(unsent))
+      localStorage.setItem(UNSENT + tab.id, JSON.stringify(asDraft(tab.document.getState())));
+  };
 
   watch();
-  const stop = useWorkspace.subscribe(watch);
+  const stop = useWorkspace.subscribe((state, before) => {
+    if (state.tabs !== before.tabs || state.active !== before.active) watch();
+  });
   addEventListener("pagehide", flush);
   return () => {
     stop();
     removeEventListener("pagehide", flush);
     clearTimeout(timer);
-    for (const end of watched.values()) end();
+    for (const { stop: end } of watched.values()) end();
   };
 }
 
-const put = (id: string, workflow: Workflow) =>
-  given(api.PUT("/api/v1/drafts/{draft}", { params: { path: { draft: id } }, body: { workflow: asJson(workflow) }, keepalive: true }));
-
 function list() {
   const { tabs, active } = useWorkspace.getState();
-  sessionStorage.setItem(KEY, JSON.stringify({ tabs: tabs.map(keptOf), active }));
+  sessionStorage.setItem(TABS, JSON.stringify({ tabs: tabs.map(keptOf), active }));
 }
 
 function keptOf({ id, document }: Tab): Kept {
   const { jobs, source, saved, workflow } = document.getState();
   return { id, jobs, source, clean: saved === workflow };
+}
+
+// The drafts that nobody has open here
+
+/** Read them. Raises ServerError, Unreachable. */
+export async function loadDrafts(): Promise<void> {
+  const { drafts } = await given(api.GET("/api/v1/drafts"));
+  const open = new Set(useWorkspace.getState().tabs.map(({ id }) => id));
+  useDrafts.setState({ drafts: drafts.filter(({ id }) => !open.has(id)) });
+}
+
+/** Go on with a draft, in a tab of its own. */
+export async function openDraft(id: string): Promise<void> {
+  await attempt(async () => {
+    await openTab(id);
+    await loadDrafts();
+  });
+}
+
+export const dropDraft = (id: string) => attempt(async () => (await drop(id), await loadDrafts()));
+
+async function drop(id: string): Promise<void> {
+  await given(api.DELETE("/api/v1/drafts/{draft}", { params: { path: { draft: id } } }));
+}
+
+async function attempt(work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    useWorkspace.getState().notify("error", told(error));
+  }
 }
