@@ -1,4 +1,4 @@
-import { Background, Controls, MiniMap, ReactFlow, applyNodeChanges } from "@xyflow/react";
+import { Background, Controls, MiniMap, ReactFlow, applyNodeChanges, useNodesInitialized, useReactFlow } from "@xyflow/react";
 import type { Connection, EdgeChange, FinalConnectionState, HandleType, NodeChange, OnConnectEnd } from "@xyflow/react";
 import type { DragEvent, MouseEvent } from "react";
 import { useCallback, useEffect, useRef, useState } from "react";
@@ -197,11 +197,10 @@ export function Canvas() {
       onlyRenderVisibleElements
       minZoom={0.08}
       maxZoom={2.5}
-      fitView={viewport.current === null}
-      fitViewOptions={{ padding: 0.15, maxZoom: 1 }}
       defaultViewport={viewport.current ?? undefined}
       proOptions={PRO}
     >
+      {viewport.current === null && <FitOnce />}
       <Background gap={24} size={1.5} />
       {minimap && (
         <MiniMap<FlowNode>
@@ -219,6 +218,16 @@ export function Canvas() {
     const kind = specs.get(name)?.outputs[0]?.kind;
     return type === "node" ? colourOf(types, kind ?? "") : "transparent";
   }
+}
+
+/** Show the whole workflow once its nodes have their sizes. */
+function FitOnce() {
+  const measured = useNodesInitialized();
+  const { fitView } = useReactFlow();
+  useEffect(() => {
+    if (measured) void fitView({ padding: 0.12, maxZoom: 1 });
+  }, [measured, fitView]);
+  return null;
 }
 
 function connectionOf({ fromHandle, toHandle }: FinalConnectionState): Connection {

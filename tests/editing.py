@@ -1,0 +1,118 @@
+"""Hands for tests of the editor: what a person does with mouse and keyboard, and what they see."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Locator, Page, expect
+
+AXE = Path(__file__).parents[1] / "web" / "editor" / "node_modules" / "axe-core" / "axe.min.js"
+DROP = """async ([name, type, bytes, x, y]) => {
+    const files = new DataTransfer();
+    files.items.add(new File([new Uint8Array(bytes)], name, {type}));
+    const at = {dataTransfer: files, bubbles: true, cancelable: true, clientX: x, clientY: y};
+    document.elementFromPoint(x, y).dispatchEvent(new DragEvent('drop', at));
+}"""
+
+
+class Editor:
+    """An open editor. `faults` are errors of the page; a server that is away is none."""
+
+    def __init__(self, page: Page, pictures: Path) -> None:
+        self.page = page
+        self.faults: list[str] = []
+        self._pictures = pictures
+        page.set_default_timeout(15_000)
+        page.on("pageerror", lambda error: self.faults.append(str(error)))
+        page.on("console", lambda told: self._console(told.type, told.text))
+
+    def _console(self, type: str, text: str) -> None:
+        if type == "error" and "Failed to load resource" not in text and "WebSocket connection" not in text:
+            self.faults.append(text)
+
+    def open(self, address: str) -> None:
+        self.page.goto(address)
+        self.connected()
+
+    def connected(self) -> None:
+        expect(self.page.locator("[data-connected=true]")).to_be_visible(timeout=30_000)
+
+    def picture(self, name: str) -> None:
+        self._pictures.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=self._pictures / f"{name}.png")
+
+    def press(self, *keys: str) -> None:
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    # Nodes
+
+    def node(self, id: str) -> Locator:
+        return self.page.locator(f'.react-flow__node[data-id="{id}"]')
+
+    def handle(self, node: str, name: str) -> Locator:
+        return self.node(node).locator(f'.react-flow__handle[data-handleid="{name}"]')
+
+    def field(self, node: str, input: str) -> Locator:
+        return self.page.locator(f'[id="{node}-{input}"]')
+
+    def edges(self) -> list[str]:
+        found = self.page.locator(".react-flow__edge").evaluate_all("all => all.map(one => one.dataset.id)")
+        return sorted(id.removeprefix("edge:") for id in found)
+
+    def add(self, type: str, x: int, y: int) -> None:
+        """A node through the palette, by double-click and keyboard."""
+        self.page.mouse.dblclick(x, y)
+        self.choose(type)
+
+    def choose(self, type: str) -> None:
+        self.page.get_by_role("combobox", name="Search nodes").fill(type)
+        self.press("Enter")
+
+    def drag(self, start: Locator, end: Locator | tuple[float, float]) -> None:
+        self.page.mouse.move(*_middle(start))
+        self.page.mouse.down()
+        x, y = _middle(end) if isinstance(end, Locator) else end
+        self.page.mouse.move(x - 8, y - 8, steps=4)
+        self.page.mouse.move(x, y, steps=2)
+        self.page.mouse.up()
+
+    def connect(self, source: str, target: str) -> None:
+        """Draw an edge between two `node.port`s."""
+        self.drag(self.handle(*source.split(".")), self.handle(*target.split(".")))
+
+    def drop(self, path: Path, media: str, x: int = 700, y: int = 450) -> None:
+        self.page.evaluate(DROP, [path.name, media, list(path.read_bytes()), x, y])
+
+    # The whole
+
+    def run(self) -> None:
+        self.page.get_by_role("button", name="Run", exact=True).click()
+
+    def state(self, words: str, seconds: float = 60) -> None:
+        """Wait until the run is in that state."""
+        expect(self.page.locator(".run-state")).to_have_text(words, timeout=seconds * 1000)
+
+    def copied(self) -> dict[str, Any]:
+        """The whole workflow, as the clipboard gets it."""
+        self.press("Control+a")
+        text = self.page.evaluate(
+            """() => {
+                const clip = new ClipboardEvent('copy', {clipboardData: new DataTransfer(), bubbles: true});
+                document.dispatchEvent(clip);
+                return clip.clipboardData.getData('text/plain');
+            }"""
+        )
+        return json.loads(text)
+
+    def violations(self) -> list[str]:
+        """What axe-core finds, as `rule: element`."""
+        self.page.evaluate(AXE.read_text())
+        found = self.page.evaluate("async () => (await axe.run()).violations")
+        return [f"{item['id']}: {node['html'][:160]}" for item in found for node in item["nodes"]]
+
+
+def _middle(element: Locator) -> tuple[float, float]:
+    box = element.bounding_box()
+    assert box is not None
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
