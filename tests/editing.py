@@ -50,15 +50,28 @@ class Editor:
     def node(self, id: str) -> Locator:
         return self.page.locator(f'.react-flow__node[data-id="{id}"]')
 
-    def handle(self, node: str, name: str) -> Locator:
-        return self.node(node).locator(f'.react-flow__handle[data-handleid="{name}"]')
+    def output(self, port: str) -> Locator:
+        """The handle of a `node.port`."""
+        return self._handle(port, "source")
+
+    def input(self, port: str) -> Locator:
+        return self._handle(port, "target")
+
+    def _handle(self, port: str, end: str) -> Locator:
+        node, _, name = port.partition(".")
+        return self.node(node).locator(f'.react-flow__handle.{end}[data-handleid="{name}"]')
 
     def field(self, node: str, input: str) -> Locator:
         return self.page.locator(f'[id="{node}-{input}"]')
 
-    def edges(self) -> list[str]:
-        found = self.page.locator(".react-flow__edge").evaluate_all("all => all.map(one => one.dataset.id)")
-        return sorted(id.removeprefix("edge:") for id in found)
+    def edges(self) -> dict[str, str]:
+        """What leads where, as `node.port`s."""
+        return {
+            f"{id}.{input}": f"{value['node']}.{value['output']}"
+            for id, node in self.copied()["nodes"].items()
+            for input, value in node["inputs"].items()
+            if isinstance(value, dict)
+        }
 
     def add(self, type: str, x: int, y: int) -> None:
         """A node through the palette, by double-click and keyboard."""
@@ -79,7 +92,7 @@ class Editor:
 
     def connect(self, source: str, target: str) -> None:
         """Draw an edge between two `node.port`s."""
-        self.drag(self.handle(*source.split(".")), self.handle(*target.split(".")))
+        self.drag(self.output(source), self.input(target))
 
     def drop(self, path: Path, media: str, x: int = 700, y: int = 450) -> None:
         self.page.evaluate(DROP, [path.name, media, list(path.read_bytes()), x, y])
@@ -95,6 +108,7 @@ class Editor:
 
     def copied(self) -> dict[str, Any]:
         """The whole workflow, as the clipboard gets it."""
+        self.page.evaluate("document.activeElement.blur()")
         self.press("Control+a")
         text = self.page.evaluate(
             """() => {

@@ -36,6 +36,7 @@ export function Canvas() {
   const [nodes, setNodes] = useState<FlowNode[]>(() => deriveNodes(workflow, selection, []));
   const [edges, setEdges] = useState<FlowEdge[]>([]);
   const viewport = useRef(store.getState().viewport);
+  const unseen = useRef(viewport.current === null && nodes.length > 0);
 
   useEffect(() => setNodes((previous) => deriveNodes(workflow, selection, previous)), [workflow, selection]);
   useEffect(() => {
@@ -85,7 +86,7 @@ export function Canvas() {
   const onConnectEnd: OnConnectEnd = (event, state) => {
     if (state.toHandle) {
       const reason = state.isValid ? null : refused(connectionOf(state));
-      if (reason && state.toHandle.id !== state.fromHandle?.id) useWorkspace.getState().notify("warning", reason);
+      if (reason && state.toNode !== state.fromNode) useWorkspace.getState().notify("warning", reason);
       return;
     }
     const { fromHandle, fromNode } = state;
@@ -200,7 +201,7 @@ export function Canvas() {
       defaultViewport={viewport.current ?? undefined}
       proOptions={PRO}
     >
-      {viewport.current === null && <FitOnce />}
+      {unseen.current && <FitOnce />}
       <Background gap={24} size={1.5} />
       {minimap && (
         <MiniMap<FlowNode>
@@ -224,8 +225,11 @@ export function Canvas() {
 function FitOnce() {
   const measured = useNodesInitialized();
   const { fitView } = useReactFlow();
+  const done = useRef(false);
   useEffect(() => {
-    if (measured) void fitView({ padding: 0.12, maxZoom: 1 });
+    if (!measured || done.current) return;
+    done.current = true;
+    void fitView({ padding: 0.12, maxZoom: 1 });
   }, [measured, fitView]);
   return null;
 }

@@ -109,10 +109,10 @@ function suits(workflow: Workflow, specs: ReadonlyMap<string, NodeSpec>, spec: N
 
 function put(spec: NodeSpec, { at, loose }: PaletteRequest) {
   const { workflow, edit, select } = activeTab().document.getState();
-  const { specs } = useCatalog.getState();
+  const { specs, choices } = useCatalog.getState();
   const id = freshId(spec.type, (name) => name in workflow.nodes);
   const place = { x: Math.round(at.x), y: Math.round(at.y) };
-  const added = addNode(id, nodeOf(spec), place);
+  const added = addNode(id, nodeOf(spec, choices), place);
   edit((current) => {
     const next = added(current);
     if (!loose) return next;
@@ -130,5 +130,6 @@ function put(spec: NodeSpec, { at, loose }: PaletteRequest) {
 
 function putInPlace(id: string, spec: NodeSpec) {
   const { workflow, edit } = activeTab().document.getState();
-  edit(replaceType(workflow, useCatalog.getState().specs, id, spec));
+  const { specs, choices } = useCatalog.getState();
+  edit(replaceType(workflow, specs, choices, id, spec));
 }

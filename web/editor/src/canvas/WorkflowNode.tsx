@@ -116,7 +116,7 @@ function Ports({ id, node, spec, problems }: { id: string; node: Node; spec: Nod
             type="source"
             position={Position.Right}
             id={port.name}
-            aria-label={`${port.name}: ${kindOf(port)}`}
+            title={`${port.name}: ${kindOf(port)}`}
             data-list={port.is_list || undefined}
             style={{ background: colourOf(types, port.kind) }}
           />
@@ -169,7 +169,7 @@ const Input = memo(function Input({ id, port, value, colour, problem }: InputPro
           type="target"
           position={Position.Left}
           id={more ? moreHandle(port.name) : port.name}
-          aria-label={`${more ? words.more(port.name) : port.name}: ${kindOf(port)}`}
+          title={`${more ? words.more(port.name) : port.name}: ${kindOf(port)}`}
           data-list={port.is_list || undefined}
           style={style}
         />

@@ -62,23 +62,35 @@ export function outletFor(spec: NodeSpec, input: InputPort): OutputPort | undefi
   return fitting.find(({ kind }) => kind === input.kind) ?? fitting[0];
 }
 
-/** A new node of a type, with the literals of its required inputs that have a plain start. */
-export function nodeOf(spec: NodeSpec): WorkflowNode {
-  const inputs: Record<string, unknown> = {};
-  for (const port of spec.inputs) {
-    if (port.widget === "seed") inputs[port.name] = "random";
-    else if (port.required && port.kind === "STRING" && !port.is_list) inputs[port.name] = "";
-    else if (port.required && port.kind === "BOOLEAN" && !port.is_list) inputs[port.name] = false;
-    else if (port.required && port.kind === "CHOICE" && port.choices.length && !port.is_list)
-      inputs[port.name] = port.choices[0];
-    else if (port.required && (port.kind === "INT" || port.kind === "FLOAT") && !port.is_list)
-      inputs[port.name] = Math.max(port.minimum ?? 0, 0);
+export type Choices = Readonly<Record<string, readonly string[]>>;
+
+/** A new node of a type. Where its author gave no default, it starts with the plainest value that there is. */
+export function nodeOf(spec: NodeSpec, choices: Choices): WorkflowNode {
+  const starts = spec.inputs.map((port) => [port.name, startOf(port, choices)] as const);
+  return { type: spec.type, version: spec.version, inputs: Object.fromEntries(starts.filter(([, start]) => start !== undefined)) };
+}
+
+function startOf(port: InputPort, choices: Choices): unknown {
+  if (port.widget === "seed") return "random";
+  if (!port.required || port.is_list) return undefined;
+  switch (port.kind) {
+    case "STRING":
+      return "";
+    case "BOOLEAN":
+      return false;
+    case "INT":
+    case "FLOAT":
+      return Math.min(Math.max(0, port.minimum ?? 0), port.maximum ?? Infinity);
+    case "CHOICE":
+    case "MODEL_FILE":
+      return port.choices[0] ?? choices[port.source ?? ""]?.[0];
+    default:
+      return undefined;
   }
-  return { type: spec.type, version: spec.version, inputs };
 }
 
 /** Make a node another type: inputs of the same name, else of a kind that fits, and edges that fit stay. */
-export function replaceType(workflow: Workflow, specs: Specs, id: string, spec: NodeSpec): Edit {
+export function replaceType(workflow: Workflow, specs: Specs, choices: Choices, id: string, spec: NodeSpec): Edit {
   const old = workflow.nodes[id];
   const before = old && specs.get(old.type);
   const renamedOutputs = new Map<string, string>();
@@ -90,7 +102,7 @@ export function replaceType(workflow: Workflow, specs: Specs, id: string, spec: 
   return (current) => {
     const own = changeNode(id, (node) => {
       const { inputs: _, ...rest } = node;
-      return { ...rest, type: spec.type, version: spec.version, inputs: carried(current, specs, node, spec) };
+      return { ...rest, type: spec.type, version: spec.version, inputs: carried(current, specs, node, nodeOf(spec, choices), spec) };
     })(current);
     const nodes = Object.fromEntries(
       Object.entries(own.nodes).map(([name, node]) => [name, name === id ? node : followed(node, id, renamedOutputs)]),
@@ -113,8 +125,8 @@ export function replaceType(workflow: Workflow, specs: Specs, id: string, spec: 
   };
 }
 
-function carried(workflow: Workflow, specs: Specs, node: WorkflowNode, spec: NodeSpec): Record<string, unknown> {
-  const inputs = { ...nodeOf(spec).inputs };
+function carried(workflow: Workflow, specs: Specs, node: WorkflowNode, fresh: WorkflowNode, spec: NodeSpec) {
+  const inputs = { ...fresh.inputs };
   const left = new Map(Object.entries(node.inputs));
   for (const port of spec.inputs) {
     if (!left.has(port.name) || !takes(workflow, specs, port, left.get(port.name))) continue;

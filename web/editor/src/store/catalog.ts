@@ -28,6 +28,9 @@ export const useCatalog = create<CatalogState>()((set, get) => ({
       types: new Map(found.types.map((type) => [type.kind, type])),
       ready: true,
     });
+    const models = found.nodes.flatMap(({ inputs }) => inputs.filter(({ kind }) => kind === "MODEL_FILE"));
+    const sources = new Set(models.flatMap(({ source }) => source ?? []));
+    await Promise.all([...sources].map((source) => get().loadChoices(source)));
   },
   async loadChoices(source) {
     const { choices } = await given(api.GET("/api/v1/choices", { params: { query: { source } } }));

@@ -1,0 +1,207 @@
+"""Workflows are built by hand: nodes, edges, and what the editor refuses."""
+
+from playwright.sync_api import expect
+
+
+def test_text_to_image_from_an_empty_canvas(editor):
+    page = editor.page
+    editor.add("LoadCheckpoint", 250, 250)
+    editor.field("loadCheckpoint", "checkpoint").wait_for()
+
+    # The palette knows what an edge fits: two captions from one clip, then the sampler from a model
+    editor.drag(editor.output("loadCheckpoint.clip"), (560, 130))
+    expect(page.get_by_role("dialog")).to_contain_text("Nodes that take CLIP")
+    editor.choose("CLIPEncode")
+    editor.field("cLIPEncode", "text").fill("a large red circle on a white background")
+    editor.drag(editor.output("loadCheckpoint.clip"), (560, 480))
+    editor.choose("CLIPEncode")
+    editor.drag(editor.output("loadCheckpoint.model"), (930, 130))
+    editor.choose("KSampler")
+    editor.connect("cLIPEncode.conditioning", "kSampler.positive")
+    editor.connect("cLIPEncode-2.conditioning", "kSampler.negative")
+    editor.drag(editor.input("kSampler.latent"), (300, 600))
+    expect(page.get_by_role("dialog")).to_contain_text("Nodes that give LATENT")
+    editor.choose("EmptyLatent")
+    editor.field("kSampler", "steps").fill("6")
+
+    editor.drag(editor.output("kSampler.latent"), (1290, 130))
+    editor.choose("VAEDecode")
+    editor.press(".")
+    page.wait_for_timeout(400)
+    editor.connect("loadCheckpoint.vae", "vAEDecode.vae")
+    editor.press("Escape")
+    editor.drag(editor.output("vAEDecode.image"), (900, 760))
+    editor.choose("SaveImage")
+
+    assert editor.edges() == {
+        "cLIPEncode.clip": "loadCheckpoint.clip",
+        "cLIPEncode-2.clip": "loadCheckpoint.clip",
+        "kSampler.model": "loadCheckpoint.model",
+        "kSampler.positive": "cLIPEncode.conditioning",
+        "kSampler.negative": "cLIPEncode-2.conditioning",
+        "kSampler.latent": "emptyLatent.latent",
+        "vAEDecode.vae": "loadCheckpoint.vae",
+        "vAEDecode.latent": "kSampler.latent",
+        "saveImage.images": "vAEDecode.image",
+    }
+    expect(page.get_by_text("No problems")).to_be_visible()
+    editor.press("Shift+L")
+    page.wait_for_timeout(600)
+
+    editor.run()
+    page.get_by_role("progressbar", name="Progress of KSampler").wait_for(timeout=90_000)
+    editor.node("kSampler").locator("img.node-preview").wait_for()
+    editor.picture("running")
+    editor.state("Done", 90)
+    picture = editor.node("saveImage").locator(".node-files img")
+    expect(picture).to_be_visible()
+    assert picture.evaluate("async image => { await image.decode(); return image.naturalWidth }") > 0
+    expect(editor.node("kSampler").locator(".badge")).to_contain_text(" s")
+    editor.press(".")
+    page.wait_for_timeout(400)
+    editor.picture("text-to-image")
+
+    # A second run with a fixed seed finds everything in the cache but the sink
+    editor.field("kSampler", "seed").fill("5")
+    editor.run()
+    editor.state("Done")
+    editor.run()
+    expect(editor.node("kSampler").get_by_text("cached")).to_be_visible(timeout=30_000)
+
+
+def test_an_edge_that_does_not_fit_is_refused_with_the_reason(editor):
+    editor.add("LoadCheckpoint", 300, 300)
+    editor.add("SaveImage", 900, 300)
+
+    editor.connect("loadCheckpoint.model", "saveImage.images")
+
+    expect(editor.page.get_by_role("log")).to_contain_text("model gives MODEL, images takes IMAGE")
+    assert editor.edges() == {}
+
+
+def test_a_circle_is_refused(editor):
+    editor.add("InvertImage", 300, 300)
+    editor.add("InvertImage", 900, 300)
+    editor.connect("invertImage.image", "invertImage-2.image")
+
+    editor.connect("invertImage-2.image", "invertImage.image")
+
+    expect(editor.page.get_by_role("log")).to_contain_text("That would make a circle")
+    assert editor.edges() == {"invertImage-2.image": "invertImage.image"}
+
+
+def test_a_new_edge_takes_the_place_of_the_old_one(editor):
+    editor.add("LoadImage", 200, 200)
+    editor.add("LoadImage", 200, 500)
+    editor.add("InvertImage", 900, 300)
+    editor.connect("loadImage.image", "invertImage.image")
+
+    editor.connect("loadImage-2.image", "invertImage.image")
+
+    assert editor.edges() == {"invertImage.image": "loadImage-2.image"}
+
+
+def test_ten_steps_are_undone_and_done_again(editor):
+    for n in range(5):
+        editor.add("Integer", 150 + 300 * (n % 3), 200 + 200 * (n // 3))
+    for n, id in enumerate(["integer", "integer-2", "integer-3", "integer-4", "integer-5"]):
+        editor.field(id, "value").fill(str(n + 10))
+    before = editor.copied()
+    editor.page.locator(".react-flow__pane").click(position={"x": 700, "y": 700})
+
+    editor.press(*["Control+z"] * 10)
+    expect(editor.page.locator(".react-flow__node")).to_have_count(0)
+
+    editor.press(*["Control+Shift+z"] * 10)
+    assert editor.copied() == before
+
+
+def test_modes_titles_groups_and_notes_are_kept(editor):
+    page = editor.page
+    editor.add("InvertImage", 300, 300)
+    editor.press("Control+b")
+    expect(editor.node("invertImage").get_by_text("bypassed")).to_be_visible()
+    editor.press("F2")
+    page.get_by_role("textbox", name="Rename").fill("Negative")
+    editor.press("Enter")
+    editor.press("Control+g")
+    page.get_by_role("textbox", name="Title of the group").fill("Colours")
+    page.locator(".react-flow__pane").click(position={"x": 900, "y": 500})
+    editor.press("Shift+N")
+    page.get_by_role("textbox", name="Text of the note").fill("Mind the colours")
+    page.locator(".react-flow__pane").click(position={"x": 900, "y": 700})
+
+    document = editor.copied()
+
+    assert document["nodes"]["invertImage"]["mode"] == "bypass"
+    assert document["nodes"]["invertImage"]["title"] == "Negative"
+    assert [group["title"] for group in document["layout"]["groups"]] == ["Colours"]
+    assert [note["text"] for note in document["layout"]["notes"]] == ["Mind the colours"]
+
+
+def test_a_group_takes_what_is_in_it_along(editor):
+    editor.add("InvertImage", 300, 300)
+    editor.press("Control+g")
+    before = editor.node("invertImage").bounding_box()
+    frame = editor.node("group:1").bounding_box()
+
+    start = (frame["x"] + frame["width"] / 2, frame["y"] + frame["height"] - 8)
+    editor.page.mouse.move(*start)
+    editor.page.mouse.down()
+    editor.page.mouse.move(start[0] + 100, start[1] + 60, steps=5)
+    editor.page.mouse.up()
+
+    after, moved = editor.node("invertImage").bounding_box(), editor.node("group:1").bounding_box()
+    assert after["x"] - before["x"] > 50
+    assert (after["x"] - before["x"], after["y"] - before["y"]) == (moved["x"] - frame["x"], moved["y"] - frame["y"])
+    editor.press("Control+z")
+    back = editor.node("invertImage").bounding_box()
+    assert (back["x"], back["y"]) == (before["x"], before["y"])
+
+
+def test_a_node_is_replaced_and_keeps_its_edges(editor):
+    editor.add("LoadImage", 200, 200)
+    editor.add("InvertImage", 600, 200)
+    editor.add("SaveImage", 1000, 200)
+    editor.connect("loadImage.image", "invertImage.image")
+    editor.connect("invertImage.image", "saveImage.images")
+    editor.node("invertImage").locator(".node-title").click()
+
+    editor.press("Shift+R")
+    expect(editor.page.get_by_role("dialog")).to_contain_text("Replace InvertImage")
+    editor.choose("BlurImage")
+
+    expect(editor.node("invertImage")).to_contain_text("BlurImage")
+    assert editor.edges() == {
+        "invertImage.image": "loadImage.image",
+        "saveImage.images": "invertImage.image",
+    }
+
+
+def test_problems_stand_at_their_node_as_one_types(editor):
+    editor.add("EmptyLatent", 400, 300)
+
+    editor.field("emptyLatent", "width").fill("13")
+
+    expect(editor.node("emptyLatent").locator(".node-problems")).to_contain_text("not a multiple of 8")
+    editor.field("emptyLatent", "width").fill("64")
+    expect(editor.node("emptyLatent").locator(".node-problems")).to_have_count(0)
+
+
+def test_the_editor_is_accessible(open_editor, server):
+    for scheme in ("dark", "light"):
+        editor = open_editor(server, color_scheme=scheme)
+        editor.add("LoadCheckpoint", 300, 200)
+        editor.add("KSampler", 800, 200)
+        editor.page.wait_for_timeout(500)
+        assert editor.violations() == []
+        editor.picture(f"nodes-{scheme}")
+        editor.press("?")
+        expect(editor.page.get_by_role("dialog", name="Shortcuts")).to_be_visible()
+        editor.picture(f"shortcuts-{scheme}")
+        assert editor.violations() == []
+        editor.press("Escape")
+        editor.press("/")
+        editor.page.get_by_role("combobox", name="Search nodes").fill("clip")
+        editor.picture(f"palette-{scheme}")
+        assert editor.violations() == []
