@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageDraw, ImageOps, ImageStat
 
 from latentloom.api import Session, load_workflow, open_session, workflow_names
 
@@ -18,7 +18,7 @@ INPUTS: Mapping[str, Mapping[str, Any]] = {
     "img2img": {"prompt": "a large green circle above a small orange square on a black background", "strength": 0.75},
     "inpaint": {"prompt": "a large red circle above a large green triangle on a white background"},
     "inpaint-detail": {"prompt": "a large red circle above a small orange star on a white background"},
-    "txt2img": {"prompt": "a large yellow star on a blue background"},
+    "txt2img": {"prompt": "a large orange star above a small blue circle on a white background"},
 }
 """What to ask of workflows whose own defaults would give the same picture as another's."""
 
@@ -56,9 +56,9 @@ def inputs_from_a_picture(session: Session, folder: Path) -> Mapping[str, Any]:
 
 
 def framed(picture: Image.Image) -> Image.Image:
-    """The whole picture in the size of a card, on the colour of its corner."""
+    """The whole picture in the size of a card, on the colour of its upper edge."""
     small = ImageOps.contain(picture.convert("RGB"), (SIZE[0] - 2 * EDGE, SIZE[1] - 2 * EDGE), Image.Resampling.LANCZOS)
-    card = Image.new("RGB", SIZE, small.getpixel((1, 1)))
+    card = Image.new("RGB", SIZE, tuple(ImageStat.Stat(small.crop((0, 2, small.width, 4))).median))
     card.paste(small, ((SIZE[0] - small.width) // 2, (SIZE[1] - small.height) // 2))
     return card
 

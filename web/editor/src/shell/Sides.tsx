@@ -10,7 +10,7 @@ export function Rail({ side }: { side: Side }) {
   const open = useWorkspace((state) => state.panels[side]);
   const show = useWorkspace((state) => state.show);
   return (
-    <nav className={`rail rail-${side}`} aria-label={words.shell.panels}>
+    <nav className={`rail rail-${side}`} aria-label={words.panels.sides[side]}>
       {PANELS.filter((panel) => panel.side === side).map((panel) => (
         <button
           key={panel.id}

@@ -6,6 +6,7 @@ const ago = (seconds: number) => {
 
 export const panels = {
   titles: { queue: "Queue", problems: "Problems", results: "Results", library: "Library", form: "Form" },
+  sides: { left: "Panels on the left", right: "Panels on the right", bottom: "Panels below" },
   ago,
   cancel: "Cancel",
   more: "More",

@@ -14,6 +14,7 @@ const ago = (seconds: number) => {
 
 export const panels: Strings["panels"] = {
   titles: { queue: "队列", problems: "问题", results: "结果", library: "工作流库", form: "表单" },
+  sides: { left: "左侧面板", right: "右侧面板", bottom: "下方面板" },
   ago,
   cancel: "取消",
   more: "更多",
