@@ -23,7 +23,7 @@ editor: $(VENV)/.backend ## build the web editor
 
 editor-api: $(VENV)/.dev ## write the editor's types anew, from the API's description
 	$(BIN)/python tests/openapi_document.py > web/editor/openapi.json
-	$(BIN)/python build_editor.py run api
+	$(BIN)/python build_editor.py run api -- openapi.json --output src/api/schema.ts
 	rm web/editor/openapi.json
 
 test: $(VENV)/.dev editor ## run the tests

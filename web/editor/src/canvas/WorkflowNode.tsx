@@ -154,6 +154,7 @@ const Input = memo(function Input({ id, port, value, colour, problem }: InputPro
   const wide = Widget !== null && isWide(port);
   const field = `${id}-${port.name}`;
   const style = { background: colour };
+  const lacking = problem?.code === "missing_input" && !Widget; // the place says it; the list of problems has the words
   const more = port.is_list && !isEdge(value);
   const name = <span className="port-name">{port.name}</span>;
   return (
@@ -178,8 +179,9 @@ const Input = memo(function Input({ id, port, value, colour, problem }: InputPro
             {name}
           </label>
         ) : (
-          <span title={titleOf(port)} data-required={port.required && value === undefined ? true : undefined}>
+          <span title={lacking ? `${titleOf(port)}\n${problem?.message}` : titleOf(port)}>
             {name}
+            {lacking && <span className="hidden">{problem?.message}</span>}
           </span>
         )}
         {Widget && (
@@ -193,7 +195,7 @@ const Input = memo(function Input({ id, port, value, colour, problem }: InputPro
             />
           </div>
         )}
-        {problem && <ProblemList problems={[problem]} />}
+        {problem && !lacking && <ProblemList problems={[problem]} />}
       </div>
     </>
   );

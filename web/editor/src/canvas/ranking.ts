@@ -25,8 +25,9 @@ function scoreOf({ type, category, help }: NodeSpec, word: string): number {
   return help.toLowerCase().includes(word) ? 10 : -Infinity;
 }
 
-/** The capitals of a name: ks for KSampler, vd for VAEDecode, ci for ClipImage. */
-const initials = (type: string) => (type.match(/[A-Z](?![A-Z](?![a-z]))|[A-Z](?=[a-z])/g) ?? []).join("").toLowerCase();
+/** The first letters of a name's words: ks for KSampler, vd for VAEDecode. */
+const initials = (type: string) =>
+  (type.match(/[A-Z]+(?![a-z])|[A-Z][a-z0-9]*/g) ?? []).map((word) => word.charAt(0)).join("").toLowerCase();
 
 /** Whether the letters stand in the name in that order. */
 function within(name: string, letters: string): boolean {

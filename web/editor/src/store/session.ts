@@ -6,7 +6,7 @@ import { follow } from "../api/events";
 import { read } from "../document/read";
 import { asJson } from "../document/types";
 import { patiently, useCatalog } from "./catalog";
-import type { DocumentStore } from "./document";
+import type { DocumentStore } from "./opened";
 import { keepTabs, restoreTabs } from "./drafts";
 import { useHeard } from "./heard";
 import { useRuns } from "./runs";

@@ -1,8 +1,8 @@
 import { create } from "zustand";
 import { emptyWorkflow, isBlank } from "../document/types";
 import type { Workflow } from "../document/types";
-import type { DocumentStore } from "./document";
-import { createDocument } from "./document";
+import type { DocumentStore } from "./opened";
+import { createDocument } from "./opened";
 
 /** An open workflow. The id is also that of its draft on the server. */
 export interface Tab {

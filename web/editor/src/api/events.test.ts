@@ -1,0 +1,90 @@
+import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import type { Listener } from "./events";
+import { follow, previewOf } from "./events";
+
+/** A socket that the test speaks for. */
+class Line {
+  binaryType = "";
+  onopen?: () => void;
+  onclose?: () => void;
+  onmessage?: (message: { data: unknown }) => void;
+  closed = false;
+  constructor(readonly url: URL) {}
+  close() {
+    this.closed = true;
+    this.onclose?.();
+  }
+}
+
+let lines: Line[];
+let told: unknown[];
+const listener: Listener = {
+  events: (events) => told.push(...events.map(({ number }) => number)),
+  live: (event) => told.push(event.event),
+  preview: ({ node, step }) => told.push([node, step]),
+  connection: (up) => told.push(up),
+};
+const start = (after: number) => follow(after, listener, (url) => (lines.push(new Line(url)), lines.at(-1)) as unknown as WebSocket);
+const page = (...numbers: number[]) => ({ data: JSON.stringify({ events: numbers.map((number) => ({ number })), next: numbers.at(-1) }) });
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  [lines, told] = [[], []];
+});
+afterEach(() => void vi.useRealTimers());
+
+it("takes up behind the last number when the line breaks", () => {
+  start(5);
+  expect(lines[0]!.url.search).toBe("?previews=true&after=5");
+  expect(lines[0]!.url.protocol).toBe("ws:");
+
+  lines[0]!.onopen?.();
+  lines[0]!.onmessage?.(page(6, 7));
+  lines[0]!.onclose?.();
+  vi.advanceTimersByTime(300);
+
+  expect(lines[1]!.url.search).toBe("?previews=true&after=7");
+  expect(told).toEqual([true, 6, 7, false]);
+});
+
+it("asks less and less often, and soon again after a success", () => {
+  start(0);
+  for (let n = 0; n < 10; n++) (lines.at(-1)!.onclose?.(), vi.advanceTimersByTime(5000));
+  expect(lines.length).toBe(11);
+  lines.at(-1)!.onclose?.();
+  vi.advanceTimersByTime(4000);
+  expect(lines.length).toBe(11);
+  vi.advanceTimersByTime(1000);
+  lines.at(-1)!.onopen?.();
+  lines.at(-1)!.onclose?.();
+  vi.advanceTimersByTime(300);
+  expect(lines.length).toBe(13);
+});
+
+it("ends when it is told to", () => {
+  const stop = start(0);
+  stop();
+  vi.advanceTimersByTime(60_000);
+
+  expect([lines.length, lines[0]!.closed]).toEqual([1, true]);
+});
+
+it("tells progress of the moment", () => {
+  start(0);
+  lines[0]!.onmessage?.({ data: '{"live":{"event":"node_progress","job":"j"}}' });
+
+  expect(told).toEqual(["node_progress"]);
+});
+
+it("reads previews", async () => {
+  const head = new TextEncoder().encode('{"job":"j","node":"n","step":3,"media":"image/jpeg"}');
+  const message = new Uint8Array(4 + head.length + 2);
+  new DataView(message.buffer).setUint32(0, head.length);
+  message.set(head, 4);
+  message.set([1, 2], 4 + head.length);
+
+  const found = previewOf(message.buffer);
+
+  expect([found.job, found.node, found.step, found.picture.type]).toEqual(["j", "n", 3, "image/jpeg"]);
+  expect([...new Uint8Array(await found.picture.arrayBuffer())]).toEqual([1, 2]);
+});

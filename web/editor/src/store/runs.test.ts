@@ -1,0 +1,70 @@
+import { expect, it } from "vitest";
+import type { JobEvent } from "../api/events";
+import { nodeRun, progressOf, withEvents, withLive, withPreview } from "./runs";
+
+let number = 0;
+const event = (name: string, more: Partial<JobEvent> = {}): JobEvent => ({ number: ++number, time: number, job: "j", event: name, ...more });
+
+const story = [
+  event("job_queued"),
+  event("job_running"),
+  event("run_started", { nodes: 3 }),
+  event("node_cached", { node: "a" }),
+  event("node_started", { node: "b" }),
+  event("node_progress", { node: "b", step: 1, total: 4 }),
+];
+
+it("a run is what its events say", () => {
+  const { j } = withEvents({}, story);
+
+  expect(j).toMatchObject({ status: "running", planned: 3, number: story.at(-1)!.number });
+  expect(j!.nodes).toEqual({ a: { status: "cached" }, b: { status: "running", step: 1, total: 4, preview: undefined } });
+  expect(progressOf(j!)).toBeCloseTo(1.25 / 3);
+});
+
+it("events that were counted before change nothing, in whatever pages they come", () => {
+  const once = withEvents({}, story);
+
+  expect(withEvents(once, story)).toBe(once);
+  expect(withEvents(withEvents({}, story.slice(0, 4)), story)).toEqual(once);
+});
+
+it("progress of the moment counts, and not after the end", () => {
+  const live = { event: "node_progress", job: "j", node: "b", step: 3, total: 4 };
+  const ended = withEvents({}, [...story, event("node_finished", { node: "b", seconds: 2 }), event("job_done")]);
+
+  expect(withLive(withEvents({}, story), live).j!.nodes.b).toMatchObject({ step: 3 });
+  expect(withLive(ended, live)).toBe(ended);
+  expect(withLive({}, live)).toEqual({});
+});
+
+it("a finished node keeps its last picture and its seconds", () => {
+  const preview = { job: "j", node: "b", step: 2, picture: new Blob() };
+  const shown = withPreview(withEvents({}, story), preview, "blob:1");
+  const { j } = withEvents(shown, [event("node_finished", { node: "b", seconds: 2 }), event("job_done")]);
+
+  expect(j!.nodes.b).toMatchObject({ status: "done", seconds: 2, preview: "blob:1" });
+  expect(progressOf(j!)).toBe(1);
+});
+
+it("a job that waits again forgets what was under way, and keeps what ended", () => {
+  const { j } = withEvents({}, [...story, event("job_requeued")]);
+
+  expect(j).toMatchObject({ status: "queued", nodes: { a: { status: "cached" } } });
+  expect(j!.nodes.b).toBeUndefined();
+});
+
+it("a cancelled job shows no node at work", () => {
+  const { j } = withEvents({}, [...story, event("job_cancelling"), event("job_cancelled")]);
+
+  expect(j!.status).toBe("cancelled");
+  expect(Object.values(j!.nodes).some(({ status }) => status === "running")).toBe(false);
+});
+
+it("a failure is told at its node, also from inside an expanded one", () => {
+  const problem = { code: "node_failed", message: "no" };
+  const { j } = withEvents({}, [...story, event("node_failed", { node: "b/inner", problem }), event("job_failed")]);
+
+  expect(nodeRun(j, "b")).toEqual({ status: "failed", problem, preview: undefined });
+  expect(nodeRun(j, "c")).toBeUndefined();
+});
