@@ -7,7 +7,7 @@ import { read } from "../document/read";
 import type { Workflow } from "../document/types";
 import { asJson, isBlank, isObject } from "../document/types";
 import { strings } from "../strings";
-import type { DocumentState } from "./document";
+import type { DocumentState } from "./opened";
 import type { Tab } from "./workspace";
 import { useWorkspace } from "./workspace";
 
@@ -63,11 +63,26 @@ async function openTab(id: string): Promise<Tab | null> {
   return tab;
 }
 
+/** Open a saved workflow in a tab of an id; null: it is gone. */
+async function openSource(id: string, source: { name: string; version: number }): Promise<Tab | null> {
+  const { name, version } = source;
+  try {
+    const found = await given(api.GET("/api/v1/workflows/{name}", { params: { path: { name }, query: { version } } }));
+    const tab = useWorkspace.getState().open(read(found.workflow), id);
+    tab.document.getState().set({ source });
+    return tab;
+  } catch (error) {
+    if (error instanceof ServerError && error.status === 404) return null;
+    throw error;
+  }
+}
+
 /** Open the tabs that this browser tab had; what closed windows could not send becomes drafts. */
 export async function restoreTabs(): Promise<void> {
   const kept = JSON.parse(sessionStorage.getItem(TABS) ?? "null") as { tabs: Kept[]; active: string } | null;
-  for (const { id, jobs, clean } of kept?.tabs ?? []) {
-    const document = (await openTab(id))?.document.getState();
+  for (const { id, jobs, clean, source } of kept?.tabs ?? []) {
+    const tab = clean && source ? await openSource(id, source) : await openTab(id);
+    const document = tab?.document.getState();
     document?.set({ jobs, saved: clean ? document.workflow : null });
   }
   const { tabs, activate } = useWorkspace.getState();
@@ -101,12 +116,14 @@ export function keepTabs(): () => void {
   let timer: ReturnType<typeof setTimeout> | undefined;
 
   const unsent = ({ id, document }: Tab) => {
+    if (isKept(document.getState())) return held.has(id);
     const { workflow } = document.getState();
     return held.get(id)?.workflow !== workflow && (held.has(id) || !isBlank(workflow));
   };
   const keepOne = async (tab: Tab) => {
     const { workflow, source } = tab.document.getState();
     try {
+      if (isKept(tab.document.getState())) return await forget(tab.id);
       const revision = await send(tab.id, asDraft({ workflow, source }), held.get(tab.id)?.revision ?? 0);
       held.set(tab.id, { revision, workflow });
       localStorage.removeItem(UNSENT + tab.id);
@@ -116,6 +133,10 @@ export function keepTabs(): () => void {
       held.set(tab.id, { revision: held.get(tab.id)?.revision ?? 0, workflow }); // it will not be taken next time either
       useWorkspace.getState().notify("error", told(error));
     }
+  };
+  const forget = async (id: string) => {
+    localStorage.removeItem(UNSENT + id);
+    if (held.delete(id)) await drop(id);
   };
   const fork = (id: string) => {
     useWorkspace.getState().renew(id);
@@ -149,8 +170,7 @@ export function keepTabs(): () => void {
   const leave = async (tab: Tab) => {
     const { workflow, saved, source } = tab.document.getState();
     if (saved === workflow || isBlank(workflow)) {
-      if (held.delete(tab.id)) await drop(tab.id);
-      return;
+      return forget(tab.id);
     }
     if (unsent(tab)) await keepOne(tab);
     const name = source?.name || workflow.name || strings().shell.untitled;
@@ -158,7 +178,7 @@ export function keepTabs(): () => void {
     await loadDrafts();
   };
   const flush = () => {
-    for (const tab of useWorkspace.getState().tabs.filter(unsent))
+    for (const tab of useWorkspace.getState().tabs.filter((one) => unsent(one) && !isKept(one.document.getState())))
       localStorage.setItem(UNSENT + tab.id, JSON.stringify(asDraft(tab.document.getState())));
   };
 
@@ -174,6 +194,9 @@ export function keepTabs(): () => void {
     for (const { stop: end } of watched.values()) end();
   };
 }
+
+/** Whether a document is on the server as it is: it needs no draft. */
+const isKept = ({ workflow, saved, source }: DocumentState) => saved === workflow && source !== null;
 
 function list() {
   const { tabs, active } = useWorkspace.getState();

@@ -86,13 +86,21 @@ function nameOf({ document }: Tab): string {
   return (source?.name ?? workflow.name).replace(/[^\p{L}\p{N}_ .()+-]/gu, " ").trim();
 }
 
+/** Save a tab; the document takes the name, as its pictures' files and its draft will. */
 async function saved(tab: Tab, name: string, condition: Condition): Promise<boolean> {
-  const { workflow, set } = tab.document.getState();
-  const version = await put(name, workflow, condition);
-  set({ saved: workflow, source: { name, version } });
+  const { workflow } = tab.document.getState();
+  const version = await put(name, { ...workflow, name }, condition);
+  named(tab, workflow, { name, version });
   useWorkspace.getState().notify("info", strings().panels.library.saved(name, version));
   await loadLibrary();
   return true;
+}
+
+/** Name a document as it is on the server; it counts as saved unless it has been changed since. */
+function named({ document }: Tab, asSaved: Workflow | null, source: { name: string; version: number }) {
+  const unchanged = document.getState().workflow === asSaved;
+  document.getState().edit((workflow) => (workflow.name === source.name ? workflow : { ...workflow, name: source.name }));
+  document.getState().set({ saved: unchanged ? document.getState().workflow : asSaved, source });
 }
 
 /** The name is taken: another one, or a new version of that workflow. */
@@ -166,9 +174,9 @@ export async function renameWorkflow({ name, version }: Info): Promise<boolean> 
   if (!next || next === name) return false;
   return attempt(async () => {
     const { workflow } = await versionOf(name, version);
-    const made = await put(next, workflow, NEW);
+    const made = await put(next, { ...workflow, name: next }, NEW);
     await dropped(name, version);
-    for (const document of openOf(name)) document.set({ source: { name: next, version: made } });
+    for (const tab of openOf(name)) named(tab, tab.document.getState().saved, { name: next, version: made });
     await loadLibrary();
     return true;
   });
@@ -180,7 +188,8 @@ export function duplicateWorkflow({ name, version }: Info): Promise<boolean> {
     const { workflow } = await versionOf(name, version);
     for (let n = 1; ; n++)
       try {
-        await put(strings().panels.library.copyOf(name) + (n > 1 ? ` ${n}` : ""), workflow, NEW);
+        const copy = strings().panels.library.copyOf(name) + (n > 1 ? ` ${n}` : "");
+        await put(copy, { ...workflow, name: copy }, NEW);
         break;
       } catch (error) {
         if (!isConflict(error)) throw error;
@@ -195,7 +204,7 @@ export async function removeWorkflow({ name, version }: Info): Promise<boolean> 
   if (!(await sure(words.removeTitle(name), words.removeText, words.remove))) return false;
   return attempt(async () => {
     await dropped(name, version);
-    for (const document of openOf(name)) document.set({ source: null, saved: null });
+    for (const { document } of openOf(name)) document.getState().set({ source: null, saved: null });
     await loadLibrary();
     return true;
   });
@@ -205,10 +214,9 @@ async function dropped(name: string, version: number): Promise<void> {
   await given(api.DELETE("/api/v1/workflows/{name}", { params: { path: { name } }, headers: basedOn(version) }));
 }
 
-/** The documents of the tabs that hold a saved workflow. */
-function openOf(name: string) {
-  const documents = useWorkspace.getState().tabs.map(({ document }) => document.getState());
-  return documents.filter(({ source }) => source?.name === name);
+/** The tabs that hold a saved workflow. */
+function openOf(name: string): Tab[] {
+  return useWorkspace.getState().tabs.filter(({ document }) => document.getState().source?.name === name);
 }
 
 // Versions
