@@ -58,6 +58,7 @@ export function useShortcuts() {
       if (editing(event.target) && !EVERYWHERE.has(action.id)) return;
       if (!applies(action, activeTab().document.getState().selection)) return;
       event.preventDefault();
+      event.stopPropagation(); // React Flow takes Ctrl+Enter on a node for a change of the selection
       action.run();
     };
     const onCopy = (event: ClipboardEvent) => {
@@ -74,7 +75,7 @@ export function useShortcuts() {
       event.preventDefault();
     };
 
-    document.addEventListener("keydown", onKey, { signal });
+    document.addEventListener("keydown", onKey, { signal, capture: true });
     document.addEventListener("copy", onCopy, { signal });
     document.addEventListener("cut", onCopy, { signal });
     document.addEventListener("paste", onPaste, { signal });
