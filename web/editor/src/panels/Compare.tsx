@@ -11,6 +11,7 @@ export function Compare({ left, right, close }: { left: OutputFile; right: Outpu
   const [part, setPart] = useState(50);
   const dialog = useRef<HTMLDialogElement>(null);
   useEffect(() => dialog.current?.showModal(), []);
+  const style = { "--part": `${part}%`, aspectRatio: `${left.width ?? 1} / ${left.height ?? 1}` } as React.CSSProperties;
   return (
     <dialog ref={dialog} className="dialog compare" aria-label={words.compare} onClose={close}>
       <header>
@@ -19,7 +20,7 @@ export function Compare({ left, right, close }: { left: OutputFile; right: Outpu
           <Icon path={ICONS.close} />
         </button>
       </header>
-      <div className="compare-stage" style={{ "--part": `${part}%` } as React.CSSProperties}>
+      <div className="compare-stage" style={style}>
         <img src={contentUrl(right.sha256)} alt={words.right} draggable={false} />
         <img className="compare-left" src={contentUrl(left.sha256)} alt={words.left} draggable={false} />
         <span className="compare-line" aria-hidden="true" />

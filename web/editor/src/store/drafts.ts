@@ -36,7 +36,7 @@ export const useDrafts = create<DraftsState>()(() => ({ drafts: [], held: new Ma
 
 // Where a document came from travels in its draft's layout, so that a draft saves over what it was made from
 
-function asDraft({ workflow, source }: Pick<DocumentState, "workflow" | "source">): Workflow {
+export function asDraft({ workflow, source }: Pick<DocumentState, "workflow" | "source">): Workflow {
   return source ? { ...workflow, layout: { ...workflow.layout, source } } : workflow;
 }
 
