@@ -1,7 +1,14 @@
 """The panels: queue, results, library with its versions and drafts, form; and two windows that share a workflow."""
 
+import re
+from pathlib import Path
+
 from playwright.sync_api import expect
 from serving import flow, use
+
+from latentloom.engine.workflow import RESERVED_INPUTS
+
+INTERFACE = Path(__file__).parents[3] / "web" / "editor" / "src" / "document" / "interface.ts"
 
 
 def panel(editor, name):
@@ -31,9 +38,18 @@ def answer(editor, title, choice, name=None):
     expect(dialog).to_have_count(0)
 
 
+def saved_steps(server, name):
+    return server.get(f"workflows/{name}")["workflow"]["nodes"]["sample"]["inputs"]["steps"]
+
+
 def waiting(server):
     names = {job["id"]: job["name"] for job in server.get("jobs?state=queued")["jobs"]}
     return [names[id] for id in server.get("queue")["waiting"]]
+
+
+def test_the_form_refuses_the_names_that_the_engine_refuses():
+    block = re.search(r"RESERVED = new Set\((.*?)\);", INTERFACE.read_text(encoding="utf-8"), re.DOTALL)[1]
+    assert sorted(" ".join(re.findall(r'"([^"]*)"', block)).split()) == sorted(RESERVED_INPUTS)
 
 
 def test_queue(editor, server):
@@ -169,6 +185,16 @@ def test_form_and_results(open_editor, server):
     expect(editor.node("loadImage")).to_be_visible()
     assert editor.copied()["nodes"]["loadImage"]["inputs"]["image"].endswith(".png")
 
+    # A problem leads to its place
+    page.mouse.move(700, 700)
+    editor.press("/")
+    editor.choose("SaveImage")
+    problems = panel(editor, "Problems")
+    problem = problems.get_by_role("button", name="images")
+    problem.focus()
+    editor.press("Enter")
+    expect(editor.node("saveImage")).to_have_class(re.compile("selected"))
+
 
 def test_library_and_drafts(open_editor, server):
     editor, other = open_editor(server), open_editor(server)
@@ -194,7 +220,9 @@ def test_library_and_drafts(open_editor, server):
     answer(editor, "Save the workflow", "Save", "Stars of mine")
     notice(editor, "Saved: Stars of mine, version 1")
     assert server.get("workflows/Stars")["workflow"]["nodes"]["sample"]["inputs"]["steps"] == 9
-    assert server.get("workflows/Stars of mine".replace(" ", "%20"))["workflow"]["nodes"]["sample"]["inputs"]["steps"] == 5
+    assert (
+        server.get("workflows/Stars of mine".replace(" ", "%20"))["workflow"]["nodes"]["sample"]["inputs"]["steps"] == 5
+    )
 
     # Versions: what differs, and the older one again
     library = panel(editor, "Library")
