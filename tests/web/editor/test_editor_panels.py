@@ -200,6 +200,10 @@ def test_library_and_drafts(open_editor, server):
     editor, other = open_editor(server), open_editor(server)
     page = editor.page
     from_template(editor, "Text to picture")
+    expect(editor.field("sample", "steps")).to_have_value("20")
+    page.reload()
+    editor.connected()
+    expect(editor.field("sample", "steps")).to_have_value("20")
     editor.press("Control+s")
     answer(editor, "Save the workflow", "Save", "Stars")
     notice(editor, "Saved: Stars, version 1")

@@ -3,13 +3,14 @@
 import { create } from "zustand";
 import type { Schemas } from "../api/client";
 import { api, given, ServerError, told } from "../api/client";
+import { same } from "../document/differences";
 import { read } from "../document/read";
 import type { Workflow } from "../document/types";
 import { asJson, isBlank, isObject } from "../document/types";
 import { strings } from "../strings";
 import type { DocumentState } from "./opened";
 import type { Tab } from "./workspace";
-import { useWorkspace } from "./workspace";
+import { newId, useWorkspace } from "./workspace";
 
 const TABS = "latentloom.tabs";
 /** What a closing window could not send any more waits in the browser, under the draft's id. */
@@ -23,6 +24,8 @@ interface Kept {
   jobs: readonly string[];
   source: DocumentState["source"];
   clean: boolean;
+  /** A document that nobody changed and that has no place on the server: an opened template, or that of a picture. */
+  workflow?: Workflow;
 }
 
 interface DraftsState {
@@ -47,17 +50,39 @@ export function fromDraft(data: unknown): Pick<DocumentState, "workflow" | "sour
   return { workflow: { ...workflow, layout }, source: known ? (source as unknown as DocumentState["source"]) : null };
 }
 
-/** Open a draft in a tab of its id; null: there is none. */
-async function openTab(id: string): Promise<Tab | null> {
-  const unsent = localStorage.getItem(UNSENT + id);
-  const draft = await given(api.GET("/api/v1/drafts/{draft}", { params: { path: { draft: id } } })).catch((error) => {
+/** A draft and the revision that it was made from. */
+interface Unsent {
+  revision: number;
+  workflow: Workflow;
+}
+
+async function draftOf(id: string): Promise<Unsent | null> {
+  try {
+    const found = await given(api.GET("/api/v1/drafts/{draft}", { params: { path: { draft: id } } }));
+    return { revision: found.revision, workflow: found.workflow as unknown as Workflow };
+  } catch (error) {
     if (error instanceof ServerError && error.status === 404) return null;
     throw error;
-  });
-  const data: unknown = unsent === null ? draft?.workflow : JSON.parse(unsent);
-  if (data === undefined) return null;
-  const { workflow, source } = fromDraft(data);
-  useDrafts.getState().held.set(id, { revision: draft?.revision ?? 0, workflow: unsent === null ? workflow : null });
+  }
+}
+
+/** What could not be sent of a draft; what arrived after all is none. */
+function unsentOf(id: string, draft: Unsent | null): Unsent | null {
+  const text = localStorage.getItem(UNSENT + id);
+  const unsent = text === null ? null : (JSON.parse(text) as Unsent);
+  if (!unsent || !draft || !same(unsent.workflow, draft.workflow)) return unsent;
+  localStorage.removeItem(UNSENT + id);
+  return null;
+}
+
+/** Open a draft in a tab of its id; null: there is none. */
+async function openTab(id: string): Promise<Tab | null> {
+  const draft = await draftOf(id);
+  const unsent = unsentOf(id, draft);
+  const newest = unsent ?? draft;
+  if (!newest) return null;
+  const { workflow, source } = fromDraft(newest.workflow);
+  useDrafts.getState().held.set(id, { revision: newest.revision, workflow: unsent ? null : workflow });
   const tab = useWorkspace.getState().open(workflow, id);
   tab.document.getState().set({ source });
   return tab;
@@ -80,8 +105,9 @@ async function openSource(id: string, source: { name: string; version: number })
 /** Open the tabs that this browser tab had; what closed windows could not send becomes drafts. */
 export async function restoreTabs(): Promise<void> {
   const kept = JSON.parse(sessionStorage.getItem(TABS) ?? "null") as { tabs: Kept[]; active: string } | null;
-  for (const { id, jobs, clean, source } of kept?.tabs ?? []) {
-    const tab = clean && source ? await openSource(id, source) : await openTab(id);
+  for (const { id, jobs, clean, source, workflow } of kept?.tabs ?? []) {
+    const unchanged = workflow && useWorkspace.getState().open(read(workflow), id);
+    const tab = unchanged ?? (clean && source ? await openSource(id, source) : await openTab(id));
     const document = tab?.document.getState();
     document?.set({ jobs, saved: clean ? document.workflow : null });
   }
@@ -94,16 +120,19 @@ async function sendOrphans(open: ReadonlySet<string>): Promise<void> {
   for (const key of Object.keys(localStorage).filter((key) => key.startsWith(UNSENT))) {
     const id = key.slice(UNSENT.length);
     if (open.has(id)) continue;
-    await send(id, JSON.parse(localStorage.getItem(key) ?? "{}") as Workflow);
+    const draft = await draftOf(id);
+    const unsent = unsentOf(id, draft);
+    if (unsent && (draft?.revision ?? 0) === unsent.revision) await send(id, unsent.workflow, unsent.revision);
+    else if (unsent) await send(newId(), unsent.workflow, 0); // somebody went on with the draft in the meantime
     localStorage.removeItem(key);
   }
 }
 
 // Keeping
 
-async function send(id: string, draft: Workflow, revision?: number): Promise<number> {
-  const headers: Record<string, string> =
-    revision === undefined ? {} : revision ? { "If-Match": `"${revision}"` } : { "If-None-Match": "*" };
+/** Keep a draft that was made from that revision; 0: from none. Raises ServerError, Unreachable. */
+async function send(id: string, draft: Workflow, revision: number): Promise<number> {
+  const headers: Record<string, string> = revision ? { "If-Match": `"${revision}"` } : { "If-None-Match": "*" };
   const keepalive = JSON.stringify(draft).length < KEEPALIVE_BYTES;
   const options = { params: { path: { draft: id } }, body: { workflow: asJson(draft) }, headers, keepalive };
   return (await given(api.PUT("/api/v1/drafts/{draft}", options))).revision;
@@ -168,18 +197,19 @@ export function keepTabs(): () => void {
   };
   /** A closed tab leaves its draft behind if it is saved nowhere else. */
   const leave = async (tab: Tab) => {
-    const { workflow, saved, source } = tab.document.getState();
-    if (saved === workflow || isBlank(workflow)) {
-      return forget(tab.id);
-    }
+    const { workflow, source } = tab.document.getState();
+    if (isKept(tab.document.getState()) || isBlank(workflow)) return forget(tab.id);
     if (unsent(tab)) await keepOne(tab);
     const name = source?.name || workflow.name || strings().shell.untitled;
     useWorkspace.getState().notify("info", strings().panels.library.kept(name));
     await loadDrafts();
   };
+  const unsentNow = ({ id, document }: Tab): Unsent => {
+    return { revision: held.get(id)?.revision ?? 0, workflow: asDraft(document.getState()) };
+  };
   const flush = () => {
     for (const tab of useWorkspace.getState().tabs.filter((one) => unsent(one) && !isKept(one.document.getState())))
-      localStorage.setItem(UNSENT + tab.id, JSON.stringify(asDraft(tab.document.getState())));
+      localStorage.setItem(UNSENT + tab.id, JSON.stringify(unsentNow(tab)));
   };
 
   watch();
@@ -195,8 +225,8 @@ export function keepTabs(): () => void {
   };
 }
 
-/** Whether a document is on the server as it is: it needs no draft. */
-const isKept = ({ workflow, saved, source }: DocumentState) => saved === workflow && source !== null;
+/** Whether a document is as it was opened or saved: it needs no draft. */
+const isKept = ({ workflow, saved }: DocumentState) => saved === workflow;
 
 function list() {
   const { tabs, active } = useWorkspace.getState();
@@ -204,8 +234,9 @@ function list() {
 }
 
 function keptOf({ id, document }: Tab): Kept {
-  const { jobs, source, saved, workflow } = document.getState();
-  return { id, jobs, source, clean: saved === workflow };
+  const { jobs, source, workflow } = document.getState();
+  const clean = isKept(document.getState());
+  return { id, jobs, source, clean, workflow: clean && !source ? workflow : undefined };
 }
 
 // The drafts that nobody has open here

@@ -42,7 +42,8 @@ interface WorkspaceState {
   repeat(times: number): void;
 }
 
-const newId = () => crypto.randomUUID().replaceAll("-", "");
+/** An id for a tab and its draft. */
+export const newId = () => crypto.randomUUID().replaceAll("-", "");
 
 function tabOf(workflow: Workflow, id = newId()): Tab {
   return { id, document: createDocument(workflow) };
