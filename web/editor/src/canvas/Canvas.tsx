@@ -196,7 +196,7 @@ export function Canvas() {
       snapToGrid={snap}
       snapGrid={GRID}
       onlyRenderVisibleElements
-      minZoom={0.08}
+      minZoom={0.05}
       maxZoom={2.5}
       defaultViewport={viewport.current ?? undefined}
       proOptions={PRO}
