@@ -65,7 +65,11 @@ def test_the_wheel_holds_the_editor(wheel, names):
 
 
 def test_the_wheel_holds_no_tests_examples_or_leftovers(names):
-    strangers = [name for name in names if {"tests", "examples", "__pycache__", ".dev", "editor", "node_modules"} & set(name.split("/"))]
+    strangers = [
+        name
+        for name in names
+        if {"tests", "examples", "__pycache__", ".dev", "editor", "node_modules"} & set(name.split("/"))
+    ]
 
     assert strangers == []
 

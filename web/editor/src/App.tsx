@@ -2,6 +2,7 @@ import { ReactFlowProvider } from "@xyflow/react";
 import { useEffect } from "react";
 import { Canvas } from "./canvas/Canvas";
 import { Menu } from "./canvas/Menu";
+import { dropArea } from "./canvas/files";
 import { Palette } from "./canvas/Palette";
 import { useShortcuts } from "./canvas/shortcuts";
 import { isBlank } from "./document/types";
@@ -37,7 +38,7 @@ export function App() {
         <Rail side="left" />
         <PanelRegion side="left" />
         <div className="centre">
-          <main className="canvas" aria-label={words.canvas}>
+          <main className="canvas" aria-label={words.canvas} {...dropArea}>
             <ReactFlowProvider key={id}>
               <Canvas />
             </ReactFlowProvider>

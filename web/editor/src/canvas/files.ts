@@ -1,5 +1,6 @@
 /** Files that are dropped or pasted: a document or a picture with a workflow opens it, another picture is loaded. */
 
+import type { DragEvent } from "react";
 import type { Schemas } from "../api/client";
 import { send, ServerError, told } from "../api/client";
 import { pieceOf } from "../document/clip";
@@ -8,11 +9,22 @@ import { read } from "../document/read";
 import type { Point, Workflow } from "../document/types";
 import { activeTab, useWorkspace } from "../store/workspace";
 import { strings } from "../strings";
-import { pointOnCanvas } from "./state";
+import { pointOnCanvas, useCanvas } from "./state";
 
 export function takeFiles(files: readonly File[], at = pointOnCanvas()) {
   files.forEach((file, n) => void takeFile(file, { x: at.x + 32 * n, y: at.y + 32 * n }));
 }
+
+/** For what lies over the canvas too: an element whose dropped files are taken. */
+export const dropArea = {
+  onDragOver: (event: DragEvent) => event.preventDefault(),
+  onDrop(event: DragEvent) {
+    const { flow } = useCanvas.getState();
+    if (!flow || event.dataTransfer.files.length === 0) return;
+    event.preventDefault();
+    takeFiles([...event.dataTransfer.files], flow.screenToFlowPosition({ x: event.clientX, y: event.clientY }));
+  },
+};
 
 async function takeFile(file: File, at: Point) {
   const { notify } = useWorkspace.getState();
