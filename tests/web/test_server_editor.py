@@ -15,7 +15,7 @@ def test_the_page_is_asked_for_again_and_its_assets_never(server):
     _, page, headers = server.request("GET", "/")
     assert b'<div id="root">' in page
     assert headers["Cache-Control"] == "private, no-cache"
-    assert server.request("GET", "/", If_None_Match=headers["ETag"])[0] == 304
+    assert server.request("GET", "/", If_None_Match=headers["Etag"])[0] == 304
 
     _, _, headers = server.request("GET", asset(server))
     assert headers["Cache-Control"] == "private, max-age=31536000, immutable"

@@ -4,12 +4,16 @@ import { Canvas } from "./canvas/Canvas";
 import { Menu } from "./canvas/Menu";
 import { Palette } from "./canvas/Palette";
 import { useShortcuts } from "./canvas/shortcuts";
+import { isBlank } from "./document/types";
+import { QuestionDialog } from "./panels/QuestionDialog";
+import { Templates } from "./panels/Templates";
 import { CheatSheet } from "./shell/CheatSheet";
 import { Notices } from "./shell/Notices";
 import { Preferences } from "./shell/Preferences";
 import { PanelRegion, Rail } from "./shell/Sides";
 import { StatusBar } from "./shell/StatusBar";
 import { TopBar } from "./shell/TopBar";
+import { useDocument } from "./store/document";
 import { startSession } from "./store/session";
 import { useSettings } from "./store/settings";
 import { useActive } from "./store/workspace";
@@ -19,6 +23,7 @@ export function App() {
   const words = useStrings().shell;
   const { theme, language } = useSettings();
   const { id } = useActive();
+  const empty = useDocument(({ workflow }) => isBlank(workflow));
   useEffect(() => startSession(), []);
   useShortcuts();
   useEffect(() => {
@@ -36,6 +41,7 @@ export function App() {
             <ReactFlowProvider key={id}>
               <Canvas />
             </ReactFlowProvider>
+            {empty && <Templates />}
           </main>
           <PanelRegion side="bottom" />
         </div>
@@ -47,6 +53,7 @@ export function App() {
       <Menu />
       <CheatSheet />
       <Preferences />
+      <QuestionDialog />
       <Notices />
     </div>
   );

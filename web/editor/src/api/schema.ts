@@ -483,7 +483,10 @@ export interface paths {
         };
         /** Give a draft. */
         get: operations["show_draft"];
-        /** Keep a document as an editor has it now, valid or not, in place of the draft of that id. */
+        /**
+         * Keep a document as an editor has it now, valid or not, in place of the draft of that id.
+         * @description `If-Match: "revision"` or `If-None-Match: *` refuses to do so where somebody else has kept another one since.
+         */
         put: operations["keep_draft"];
         post?: never;
         /** Remove a draft. */
@@ -702,6 +705,8 @@ export interface components {
         DraftInfo: {
             /** Id */
             id: string;
+            /** Name */
+            name: string;
             /** Revision */
             revision: number;
             /** Saved */
@@ -1276,6 +1281,8 @@ export interface components {
         SavedDraft: {
             /** Id */
             id: string;
+            /** Name */
+            name: string;
             /** Revision */
             revision: number;
             /** Saved */
