@@ -44,6 +44,7 @@ def inpaint(editor, tmp_path):
     document = json.loads((WORKFLOWS / "inpaint.json").read_text())
     document["nodes"]["sample"]["inputs"] |= {"steps": 6, "seed": 4}
     document["nodes"]["positive"]["inputs"]["text"] = "a large red circle in the center on a white background"
+    document["layout"]["nodes"]["mask"]["y"] = 800
     path = tmp_path / "inpaint.json"
     path.write_text(json.dumps(document))
     editor.drop(path, "application/json")

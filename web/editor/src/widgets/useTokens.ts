@@ -38,8 +38,11 @@ async function ask(body: string): Promise<Count | null> {
   try {
     return countOf(await send<Tokens>("api/v1/tokenize", new Blob([body]), "application/json"));
   } catch (error) {
-    if (error instanceof ServerError && (error.status === 404 || error.status === 405) && error.code !== "missing_file")
-      useCounting.setState({ offered: false });
+    if (error instanceof ServerError && isUnknown(error)) useCounting.setState({ offered: false });
     return null;
   }
 }
+
+/** Whether the server has no such question; a model that it does not find is another matter. */
+const isUnknown = ({ status, problems }: ServerError) =>
+  (status === 404 || status === 405) && problems.every(({ code }) => code !== "missing_file");
