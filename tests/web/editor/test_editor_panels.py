@@ -132,7 +132,7 @@ def test_form_and_results(open_editor, server):
     for n, (prompt, seed) in enumerate((("a large red circle", "11"), ("a small blue square", "12"))):
         form.get_by_label("prompt").fill(f"{prompt} on a white background")
         form.get_by_label("seed", exact=True).fill(seed)
-        form.get_by_role("button", name="Run").click()
+        form.get_by_role("button", name="Run", exact=True).click()
         expect(pictures).to_have_count(before + n + 1, timeout=60_000)
         expect(form.locator(".form-result a img")).to_have_attribute("alt", f"{prompt} on a white background")
     editor.picture("form-and-results")
