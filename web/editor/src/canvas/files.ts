@@ -19,10 +19,10 @@ export function takeFiles(files: readonly File[], at = pointOnCanvas()) {
 export const dropArea = {
   onDragOver: (event: DragEvent) => event.preventDefault(),
   onDrop(event: DragEvent) {
-    const { flow } = useCanvas.getState();
-    if (!flow || event.dataTransfer.files.length === 0) return;
+    if (event.dataTransfer.files.length === 0) return;
     event.preventDefault();
-    takeFiles([...event.dataTransfer.files], flow.screenToFlowPosition({ x: event.clientX, y: event.clientY }));
+    const at = { x: event.clientX, y: event.clientY };
+    takeFiles([...event.dataTransfer.files], useCanvas.getState().flow?.screenToFlowPosition(at) ?? at);
   },
 };
 
