@@ -1,4 +1,4 @@
-"""One browser for all tests of the editor, a server for each module; every page starts with nothing kept from the one before."""
+"""One browser for all tests of the editor, a server for each module; every page starts with nothing kept."""
 
 import os
 import shutil
