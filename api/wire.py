@@ -184,6 +184,7 @@ class DraftInfo(Answer):
     """An unfinished document, as an editor left it."""
 
     id: str
+    name: str
     revision: int
     saved: float
 

@@ -32,7 +32,7 @@ class InputPort(Answer):
     choices: tuple[str, ...]
     source: str | None = Field(description="Where choices come from; ask `choices?source=...`.")
     mentions: str | None = Field(description="Where the files are that its texts may name.")
-    widget: str | None = Field(description="How to show it: multiline, seed, slider, colour, ...")
+    widget: str | None = Field(description="How to show it: multiline, seed, slider, colour, mask, ...")
     help: str
 
 

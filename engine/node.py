@@ -37,7 +37,7 @@ class Mentions:
 
 @dataclass(frozen=True, slots=True)
 class Widget:
-    """How an editor should show an input: "multiline", "seed", "slider", "colour", ..."""
+    """How an editor should show an input: "multiline", "seed", "slider", "colour", "mask", ..."""
 
     name: str
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from latentloom.engine import Image, InputFile, Mask, Source, node
+from latentloom.engine import Image, InputFile, Mask, Source, Widget, node
 from latentloom.engine.errors import BadValueError, FileError
 from latentloom.engine.pictures import as_rgb, read_picture
 
@@ -19,7 +19,9 @@ LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)  # ITU-R BT.709
 
 @node("LoadMask", category="mask")
 def load_mask(
-    image: Annotated[InputFile, Source("input"), Field(description="A picture below the input folder.")],
+    image: Annotated[
+        InputFile, Source("input"), Widget("mask"), Field(description="A picture below the input folder.")
+    ],
     channel: Annotated[
         Channel, Field(description="What is read: transparency, one colour, or brightness.")
     ] = "luminance",

@@ -74,8 +74,12 @@ class Editor:
         }
 
     def add(self, type: str, x: int, y: int) -> None:
-        """A node through the palette, by double-click and keyboard."""
-        self.page.mouse.dblclick(x, y)
+        """A node through the palette: by double-click, or by key where templates lie over the canvas."""
+        if self.page.locator(".templates").count():
+            self.page.mouse.move(x, y)
+            self.press("/")
+        else:
+            self.page.mouse.dblclick(x, y)
         self.choose(type)
 
     def choose(self, type: str) -> None:

@@ -54,6 +54,24 @@ def test_the_examples_of_the_readme_run(tmp_path):
     assert "sample hit" in done.stdout
 
 
+def test_the_chinese_readme_keeps_up_with_the_english_one():
+    english, chinese = text("README.md"), text("README.zh-CN.md")
+
+    def code(page: str) -> list[str]:
+        fences = re.findall(r"^```(?:sh|python)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+        return [re.sub(r" +# .*", "", block) for block in fences]
+
+    def links(page: str) -> list[str]:
+        return sorted(set(re.findall(r"\]\(([^)#]+)\)", page)) - {"README.md", "README.zh-CN.md"})
+
+    assert code(chinese) == code(english)
+    assert links(chinese) == links(english)
+    for mark in ("## ", "- ", "| "):
+        assert [page.count(f"\n{mark}") for page in (chinese, english)] == [english.count(f"\n{mark}")] * 2
+    assert "](README.md)" in chinese
+    assert "](README.zh-CN.md)" in english
+
+
 def test_the_plugin_of_the_readme_makes_a_negative():
     names: dict[str, object] = {}
     exec(blocks("README.md", "python")[-1], names)

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 import tarfile
@@ -54,8 +55,21 @@ def test_the_wheel_holds_the_data(names, pattern):
     assert {f"latentloom/{path}" for path in data} <= names
 
 
+def test_the_wheel_holds_the_editor(wheel, names):
+    page = wheel.read("latentloom/web/dist/index.html").decode()
+    assets = re.findall(r'(?:src|href)="/(assets/[^"]+)"', page)
+
+    assert len(assets) >= 3
+    assert {f"latentloom/web/dist/{asset}" for asset in assets} <= names
+    assert any(name.endswith(".js.gz") for name in names)
+
+
 def test_the_wheel_holds_no_tests_examples_or_leftovers(names):
-    strangers = [name for name in names if {"tests", "examples", "__pycache__", ".dev"} & set(name.split("/"))]
+    strangers = [
+        name
+        for name in names
+        if {"tests", "examples", "__pycache__", ".dev", "editor", "node_modules"} & set(name.split("/"))
+    ]
 
     assert strangers == []
 
@@ -82,7 +96,8 @@ def test_the_sdist_holds_the_real_folders(tmp_path):
 
     assert {f"{folder}/{name}" for folder, name in REAL} <= files.keys()
     assert all(files[path].isfile() for path in tracked("engine/*.py"))
-    assert not [name for name in files if name.startswith((".dev", ".venv"))]
+    assert not [name for name in files if name.startswith((".dev", ".venv", "web/dist", "web/editor/node_modules"))]
+    assert {"build_editor.py", "web/editor/package-lock.json", "web/editor/src/main.tsx"} <= files.keys()
 
 
 REAL = [

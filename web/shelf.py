@@ -129,8 +129,20 @@ class Shelf:
             raise UnknownDocument(f"there is no draft '{id}'")
         return Draft(*row)
 
-    def keep_draft(self, id: str, document: str) -> Draft:
-        """Keep a draft in place of the one before."""
+    def keep_draft(self, id: str, document: str, expected: int | None) -> Draft:
+        """Keep a draft in place of the one before, if `expected` is that one's revision (0: there is none; None: any).
+
+        Raises Conflict.
+        """
+        row = self._connection.execute("SELECT revision FROM drafts WHERE id = ?", (id,)).fetchone()
+        current = row["revision"] if row else 0
+        if expected is not None and current != expected:
+            raise Conflict(
+                f"the draft '{id}' was changed by somebody else in the meantime",
+                expected=f"revision {expected}" if expected else "no such draft",
+                got=f"revision {current}" if current else "no such draft",
+                hint="keep it under another id",
+            )
         self._connection.execute(
             "INSERT INTO drafts VALUES (?, 1, ?, ?) ON CONFLICT (id) DO UPDATE SET"
             " revision = revision + 1, document = excluded.document, saved = excluded.saved",

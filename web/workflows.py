@@ -114,7 +114,10 @@ def _expected(call: Call) -> int | None:
 
 
 def _draft_info(draft: Draft) -> wire.DraftInfo:
-    return wire.DraftInfo(id=draft.id, revision=draft.revision, saved=draft.saved)
+    name = json.loads(draft.document).get("name")
+    return wire.DraftInfo(
+        id=draft.id, name=name if isinstance(name, str) else "", revision=draft.revision, saved=draft.saved
+    )
 
 
 async def list_drafts(site: Site, _: Call) -> wire.DraftList:
@@ -130,9 +133,14 @@ async def show_draft(site: Site, call: Call) -> wire.SavedDraft:
 
 
 async def keep_draft(site: Site, call: Call) -> wire.DraftInfo:
-    """Keep a document as an editor has it now, valid or not, in place of the draft of that id."""
+    """Keep a document as an editor has it now, valid or not, in place of the draft of that id.
+
+    `If-Match: "revision"` or `If-None-Match: *` refuses to do so where somebody else has kept another one since.
+    """
     id, text = call.part("draft"), json.dumps(call.body.workflow, ensure_ascii=False)
-    return _draft_info(await site.store.write(lambda t: t.shelf.keep_draft(id, text), durable=True))
+    conditional = {"If-Match", "If-None-Match"} & set(call.request.headers)
+    expected = _expected(call) if conditional else None
+    return _draft_info(await site.store.write(lambda t: t.shelf.keep_draft(id, text, expected), durable=True))
 
 
 async def remove_draft(site: Site, call: Call) -> wire.Empty:

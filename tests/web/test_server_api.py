@@ -261,9 +261,21 @@ def test_drafts_need_not_be_valid(server):
     assert server.request("PUT", "drafts/tab-1", {"workflow": {"half": "done"}})[1]["revision"] == 1
     assert server.request("PUT", "drafts/tab-1", {"workflow": {"half": "more"}})[1]["revision"] == 2
     assert server.get("drafts/tab-1")["workflow"] == {"half": "more"}
-    assert [draft["id"] for draft in server.get("drafts")["drafts"]] == ["tab-1"]
+    assert [(draft["id"], draft["name"]) for draft in server.get("drafts")["drafts"]] == [("tab-1", "")]
     assert server.request("DELETE", "drafts/tab-1")[0] == 200
     assert server.request("GET", "drafts/tab-1")[0] == 404
+
+
+def test_two_windows_do_not_undo_each_others_draft(server):
+    body = {"workflow": {"name": "Stars", "nodes": {}}}
+    assert server.request("PUT", "drafts/shared", body, If_None_Match="*")[1]["revision"] == 1
+    assert server.request("PUT", "drafts/shared", body, If_None_Match="*")[0] == 412
+    assert server.request("PUT", "drafts/shared", body, If_Match='"1"')[1]["name"] == "Stars"
+    status, answer, _ = server.request("PUT", "drafts/shared", {"workflow": {"name": "Mine"}}, If_Match='"1"')
+    assert (status, answer["code"]) == (412, "version_conflict")
+    assert answer["problems"][0]["got"] == "revision 2"
+    assert server.get("drafts/shared")["workflow"] == body["workflow"]
+    assert server.request("DELETE", "drafts/shared")[0] == 200
 
 
 # Outputs

@@ -1,4 +1,4 @@
-"""One browser and one server for all tests of the editor; every page starts with nothing kept from the one before."""
+"""One browser for all tests of the editor, a server for each module; every page starts with nothing kept."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ def browser():
         made.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server(tmp_path_factory):
     made = Server(tmp_path_factory.mktemp("editor") / "home")
     yield made.until_ready()

@@ -179,13 +179,13 @@ def test_a_node_is_replaced_and_keeps_its_edges(editor):
 
 
 def test_problems_stand_at_their_node_as_one_types(editor):
-    editor.add("EmptyLatent", 400, 300)
+    editor.add("SaveImage", 400, 300)
 
-    editor.field("emptyLatent", "width").fill("13")
+    editor.field("saveImage", "name").fill("")
 
-    expect(editor.node("emptyLatent").locator(".node-problems")).to_contain_text("not a multiple of 8")
-    editor.field("emptyLatent", "width").fill("64")
-    expect(editor.node("emptyLatent").locator(".node-problems")).to_have_count(0)
+    expect(editor.node("saveImage").locator(".node-problems")).to_contain_text("text of the wrong length")
+    editor.field("saveImage", "name").fill("cat")
+    expect(editor.node("saveImage").locator(".node-problems")).to_have_count(0)
 
 
 def test_the_editor_is_accessible(open_editor, server):

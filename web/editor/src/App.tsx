@@ -2,14 +2,19 @@ import { ReactFlowProvider } from "@xyflow/react";
 import { useEffect } from "react";
 import { Canvas } from "./canvas/Canvas";
 import { Menu } from "./canvas/Menu";
+import { dropArea } from "./canvas/files";
 import { Palette } from "./canvas/Palette";
 import { useShortcuts } from "./canvas/shortcuts";
+import { isBlank } from "./document/types";
+import { QuestionDialog } from "./panels/QuestionDialog";
+import { Templates } from "./panels/Templates";
 import { CheatSheet } from "./shell/CheatSheet";
 import { Notices } from "./shell/Notices";
 import { Preferences } from "./shell/Preferences";
 import { PanelRegion, Rail } from "./shell/Sides";
 import { StatusBar } from "./shell/StatusBar";
 import { TopBar } from "./shell/TopBar";
+import { useDocument } from "./store/document";
 import { startSession } from "./store/session";
 import { useSettings } from "./store/settings";
 import { useActive } from "./store/workspace";
@@ -19,6 +24,7 @@ export function App() {
   const words = useStrings().shell;
   const { theme, language } = useSettings();
   const { id } = useActive();
+  const empty = useDocument(({ workflow }) => isBlank(workflow));
   useEffect(() => startSession(), []);
   useShortcuts();
   useEffect(() => {
@@ -32,10 +38,11 @@ export function App() {
         <Rail side="left" />
         <PanelRegion side="left" />
         <div className="centre">
-          <main className="canvas" aria-label={words.canvas}>
+          <main className="canvas" aria-label={words.canvas} {...dropArea}>
             <ReactFlowProvider key={id}>
               <Canvas />
             </ReactFlowProvider>
+            {empty && <Templates />}
           </main>
           <PanelRegion side="bottom" />
         </div>
@@ -47,6 +54,7 @@ export function App() {
       <Menu />
       <CheatSheet />
       <Preferences />
+      <QuestionDialog />
       <Notices />
     </div>
   );

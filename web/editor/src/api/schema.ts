@@ -500,7 +500,10 @@ export interface paths {
         };
         /** Give a draft. */
         get: operations["show_draft"];
-        /** Keep a document as an editor has it now, valid or not, in place of the draft of that id. */
+        /**
+         * Keep a document as an editor has it now, valid or not, in place of the draft of that id.
+         * @description `If-Match: "revision"` or `If-None-Match: *` refuses to do so where somebody else has kept another one since.
+         */
         put: operations["keep_draft"];
         post?: never;
         /** Remove a draft. */
@@ -719,6 +722,8 @@ export interface components {
         DraftInfo: {
             /** Id */
             id: string;
+            /** Name */
+            name: string;
             /** Revision */
             revision: number;
             /** Saved */
@@ -859,7 +864,7 @@ export interface components {
             mentions: string | null;
             /**
              * Widget
-             * @description How to show it: multiline, seed, slider, colour, ...
+             * @description How to show it: multiline, seed, slider, colour, mask, ...
              */
             widget: string | null;
             /** Help */
@@ -1329,6 +1334,8 @@ export interface components {
         SavedDraft: {
             /** Id */
             id: string;
+            /** Name */
+            name: string;
             /** Revision */
             revision: number;
             /** Saved */

@@ -1,6 +1,6 @@
 import { Background, Controls, MiniMap, ReactFlow, applyNodeChanges, useNodesInitialized, useReactFlow } from "@xyflow/react";
 import type { Connection, EdgeChange, FinalConnectionState, HandleType, NodeChange, OnConnectEnd } from "@xyflow/react";
-import type { DragEvent, MouseEvent } from "react";
+import type { MouseEvent } from "react";
 import { useCallback, useEffect, useRef, useState } from "react";
 import type { Inlet } from "../document/edit";
 import type { Edge, Point } from "../document/types";
@@ -14,7 +14,6 @@ import { GroupNode, NoteNode } from "./Frames";
 import { LoomEdge } from "./LoomEdge";
 import { WorkflowNode } from "./WorkflowNode";
 import { cuts, membersOf, openPalette, placed } from "./actions";
-import { takeFiles } from "./files";
 import type { FlowEdge, FlowNode } from "./flow";
 import { deriveEdges, deriveNodes, inletOf } from "./flow";
 import { useCanvas } from "./state";
@@ -147,12 +146,6 @@ export function Canvas() {
     const { flow } = useCanvas.getState();
     if (flow && (target as Element).classList.contains("react-flow__pane")) openPalette(flow.screenToFlowPosition({ x, y }));
   };
-  const onDrop = (event: DragEvent) => {
-    const { flow } = useCanvas.getState();
-    if (!flow || event.dataTransfer.files.length === 0) return;
-    event.preventDefault();
-    takeFiles([...event.dataTransfer.files], flow.screenToFlowPosition({ x: event.clientX, y: event.clientY }));
-  };
   const openMenu = (event: { preventDefault(): void; clientX: number; clientY: number }, id?: string) => {
     event.preventDefault();
     if (id && !store.getState().selection.has(id)) store.getState().select([id]);
@@ -183,8 +176,6 @@ export function Canvas() {
       onReconnectEnd={onReconnectEnd}
       onMoveEnd={(_, viewport) => store.getState().set({ viewport })}
       onDoubleClick={onDoubleClick}
-      onDrop={onDrop}
-      onDragOver={(event) => event.preventDefault()}
       onPaneContextMenu={(event) => openMenu(event)}
       onSelectionContextMenu={(event) => openMenu(event)}
       onNodeContextMenu={(event, { id }) => openMenu(event, id)}
@@ -196,7 +187,7 @@ export function Canvas() {
       snapToGrid={snap}
       snapGrid={GRID}
       onlyRenderVisibleElements
-      minZoom={0.08}
+      minZoom={0.05}
       maxZoom={2.5}
       defaultViewport={viewport.current ?? undefined}
       proOptions={PRO}

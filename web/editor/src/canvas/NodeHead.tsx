@@ -4,7 +4,7 @@ import { setTitle } from "../document/edit";
 import type { WorkflowNode as Node } from "../document/types";
 import { Icon } from "../shell/Icon";
 import { useDocument } from "../store/document";
-import { useShownRun } from "../store/running";
+import { useReason, useShownRun } from "../store/running";
 import { nodeRun } from "../store/runs";
 import { useStrings } from "../strings";
 import { nameOf } from "./WorkflowNode";
@@ -84,10 +84,23 @@ function State({ id, name }: { id: string; name: string }) {
         </span>
       );
     case "done":
-      return run.seconds === undefined ? null : <span className="badge">{words.seconds(run.seconds)}</span>;
+      return <Seconds id={id} seconds={run.seconds ?? 0} />;
     case "failed":
       return <span className="badge badge-bad">{words.failed}</span>;
   }
+}
+
+/** How long a node took; pointed at, why it had to run. */
+function Seconds({ id, seconds }: { id: string; seconds: number }) {
+  const words = useStrings().canvas;
+  const reason = useReason(id);
+  const why = reason && `${words.why}: ${reason}`;
+  return (
+    <span className="badge" title={why}>
+      {words.seconds(seconds)}
+      {why && <span className="hidden">{why}</span>}
+    </span>
+  );
 }
 
 const AROUND = 2 * Math.PI * 7;

@@ -18,6 +18,7 @@ import {
 } from "../document/edit";
 import type { Point, Workflow } from "../document/types";
 import { write } from "../document/write";
+import { save, saveAs } from "../store/library";
 import { cancelShown, runActive, runTo } from "../store/running";
 import { useSettings } from "../store/settings";
 import { activeTab, useWorkspace } from "../store/workspace";
@@ -41,6 +42,8 @@ const doc = () => activeTab().document.getState();
 const parts = () => selected(doc().selection);
 
 export const ACTIONS: readonly Action[] = [
+  { id: "save", section: "edit", keys: ["Mod+S"], run: () => void save(activeTab()) },
+  { id: "saveAs", section: "edit", keys: ["Mod+Shift+S"], run: () => void saveAs(activeTab()) },
   { id: "palette", section: "edit", keys: ["/", "Shift+A"], menu: true, run: () => openPalette() },
   { id: "undo", section: "edit", keys: ["Mod+Z"], run: () => activeTab().document.temporal.getState().undo() },
   { id: "redo", section: "edit", keys: ["Mod+Shift+Z", "Mod+Y"], run: () => activeTab().document.temporal.getState().redo() },

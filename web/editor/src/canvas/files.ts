@@ -1,17 +1,30 @@
 /** Files that are dropped or pasted: a document or a picture with a workflow opens it, another picture is loaded. */
 
+import type { DragEvent } from "react";
 import type { Schemas } from "../api/client";
 import { send, ServerError, told } from "../api/client";
+import { pieceOf } from "../document/clip";
 import { addNode, freshId } from "../document/edit";
 import { read } from "../document/read";
-import type { Point } from "../document/types";
+import type { Point, Workflow } from "../document/types";
 import { activeTab, useWorkspace } from "../store/workspace";
 import { strings } from "../strings";
-import { pointOnCanvas } from "./state";
+import { pointOnCanvas, useCanvas } from "./state";
 
 export function takeFiles(files: readonly File[], at = pointOnCanvas()) {
   files.forEach((file, n) => void takeFile(file, { x: at.x + 32 * n, y: at.y + 32 * n }));
 }
+
+/** For what lies over the canvas too: an element whose dropped files are taken. */
+export const dropArea = {
+  onDragOver: (event: DragEvent) => event.preventDefault(),
+  onDrop(event: DragEvent) {
+    if (event.dataTransfer.files.length === 0) return;
+    event.preventDefault();
+    const at = { x: event.clientX, y: event.clientY };
+    takeFiles([...event.dataTransfer.files], useCanvas.getState().flow?.screenToFlowPosition(at) ?? at);
+  },
+};
 
 async function takeFile(file: File, at: Point) {
   const { notify } = useWorkspace.getState();
@@ -22,8 +35,10 @@ async function takeFile(file: File, at: Point) {
   }
 }
 
-/** Open the workflow in a file; false for a picture that carries none. */
+/** Open the workflow in a file; false for a picture that carries none. The server reads what is no document of ours. */
 async function opened(file: File): Promise<boolean> {
+  const own = file.name.endsWith(".json") ? pieceOf(await file.text()) : null;
+  if (own) return show(own, file);
   let found: Schemas["Imported"];
   try {
     found = await send<Schemas["Imported"]>("api/v1/import", file, mediaOf(file));
@@ -31,10 +46,12 @@ async function opened(file: File): Promise<boolean> {
     if (error instanceof ServerError && error.status < 500 && file.type.startsWith("image/")) return false;
     throw error;
   }
-  const workflow = read(found.workflow);
-  useWorkspace.getState().open({ ...workflow, name: workflow.name || file.name.replace(/\.\w+$/, "") });
-  const { notify } = useWorkspace.getState();
-  if (found.report) notify("info", strings().canvas.report, textOf(found.report));
+  if (found.report) useWorkspace.getState().notify("info", strings().canvas.report, textOf(found.report));
+  return show(read(found.workflow), file);
+}
+
+function show(workflow: Workflow, { name }: File): true {
+  useWorkspace.getState().open({ ...workflow, name: workflow.name || name.replace(/\.\w+$/, "") });
   return true;
 }
 

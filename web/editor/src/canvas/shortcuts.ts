@@ -41,7 +41,7 @@ function editing(target: EventTarget | null): boolean {
 }
 
 /** Even in a field these are meant for the workflow. */
-const EVERYWHERE = new Set<Action["id"]>(["run", "runTo", "cancel"]);
+const EVERYWHERE = new Set<Action["id"]>(["save", "saveAs", "run", "runTo", "cancel"]);
 
 /** Listen to keys and to the clipboard while the editor is shown. */
 export function useShortcuts() {

@@ -122,5 +122,9 @@ export function emptyWorkflow(name = ""): Workflow {
   };
 }
 
+/** Whether nothing stands on the canvas. */
+export const isBlank = ({ nodes, layout }: Workflow) =>
+  Object.keys(nodes).length + layout.groups.length + layout.notes.length === 0;
+
 /** The document as the API's types name it: any JSON object. */
 export const asJson = (workflow: Workflow) => workflow as unknown as Record<string, unknown>;

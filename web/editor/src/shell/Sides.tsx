@@ -10,14 +10,14 @@ export function Rail({ side }: { side: Side }) {
   const open = useWorkspace((state) => state.panels[side]);
   const show = useWorkspace((state) => state.show);
   return (
-    <nav className={`rail rail-${side}`} aria-label={words.shell.panels}>
+    <nav className={`rail rail-${side}`} aria-label={words.panels.sides[side]}>
       {PANELS.filter((panel) => panel.side === side).map((panel) => (
         <button
           key={panel.id}
           className="button-icon"
           aria-pressed={open === panel.id}
-          title={panel.title(words)}
-          aria-label={panel.title(words)}
+          title={words.panels.titles[panel.id]}
+          aria-label={words.panels.titles[panel.id]}
           onClick={() => show(side, open === panel.id ? null : panel.id)}
         >
           <Icon path={panel.icon} />
@@ -36,9 +36,9 @@ export function PanelRegion({ side }: { side: Side }) {
   if (!panel) return null;
   const Content = panel.component;
   return (
-    <aside className={`panel panel-${side}`} aria-label={panel.title(words)}>
+    <aside className={`panel panel-${side}`} aria-label={words.panels.titles[panel.id]}>
       <header className="panel-head">
-        <h2>{panel.title(words)}</h2>
+        <h2>{words.panels.titles[panel.id]}</h2>
         <button className="button-icon" aria-label={words.shell.close} onClick={() => show(side, null)}>
           <Icon path="M5 5l10 10M15 5 5 15" />
         </button>

@@ -1,7 +1,7 @@
 import { useStore } from "zustand";
 import type { Tab } from "../store/workspace";
 import { useWorkspace } from "../store/workspace";
-import { emptyWorkflow } from "../document/types";
+import { emptyWorkflow, isBlank } from "../document/types";
 import { useStrings } from "../strings";
 import { Icon } from "./Icon";
 
@@ -24,7 +24,7 @@ function OneTab({ tab }: { tab: Tab }) {
   const words = useStrings().shell;
   const { active, activate, close } = useWorkspace();
   const name = useStore(tab.document, ({ source, workflow }) => source?.name || workflow.name) || words.untitled;
-  const changed = useStore(tab.document, ({ saved, workflow }) => saved !== workflow);
+  const changed = useStore(tab.document, ({ saved, workflow }) => saved !== workflow && !isBlank(workflow));
   return (
     <div className="tab" data-active={tab.id === active}>
       <button aria-current={tab.id === active} onClick={() => activate(tab.id)}>

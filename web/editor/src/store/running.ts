@@ -17,8 +17,11 @@ type Order = Partial<Schemas["JobOrder"]>;
 export async function run(tab: Tab, order: Order = {}): Promise<string | null> {
   const { workflow, set } = tab.document.getState();
   const body: Schemas["JobOrder"] = { workflow: asJson(workflow), ...order };
+  const { workflow: document, inputs, outputs } = body;
+  const explanation = given(api.POST("/api/v1/explain", { body: { workflow: document, inputs, outputs } })).catch(() => null);
   try {
     const job = await given(api.POST("/api/v1/jobs", { body }));
+    void explanation.then((told) => told && useRuns.getState().explained(job.id, told.steps));
     set({ jobs: [...tab.document.getState().jobs.filter(alive), job.id] });
     return job.id;
   } catch (error) {
@@ -94,6 +97,12 @@ export function useShownJob(): string | null {
 export function useShownRun<T>(select: (run: Run | undefined) => T): T {
   const jobs = useDocument((state) => state.jobs);
   return useRuns((state) => select(state.runs[shownJob(jobs, state.runs) ?? ""]));
+}
+
+/** Why a node of the shown run had to run. */
+export function useReason(node: string): string | undefined {
+  const job = useShownJob();
+  return useRuns((state) => state.reasons[job ?? ""]?.[node]);
 }
 
 const NO_FILES: readonly OutputFile[] = [];

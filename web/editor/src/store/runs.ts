@@ -1,7 +1,7 @@
 /** What is known of jobs, from events alone; the reducers are pure. */
 
 import { create } from "zustand";
-import type { OutputFile } from "../api/client";
+import type { OutputFile, Schemas } from "../api/client";
 import { api, given } from "../api/client";
 import type { JobEvent, LiveEvent, Preview } from "../api/events";
 
@@ -140,18 +140,22 @@ interface RunsState {
   runs: Runs;
   /** The saved files of jobs that were asked about. */
   files: Readonly<Record<string, readonly OutputFile[]>>;
+  /** Why nodes of a job had to run, as `explain` told when it was queued. */
+  reasons: Readonly<Record<string, Readonly<Record<string, string>>>>;
   connected: boolean | null;
   events(events: readonly JobEvent[]): void;
   live(event: LiveEvent): void;
   preview(preview: Preview): void;
   connection(up: boolean): void;
   loadFiles(job: string): Promise<void>;
+  explained(job: string, steps: readonly Schemas["Step"][]): void;
 }
 
 /** Previews' object URLs are kept one per job and node; the one before is let go. */
 export const useRuns = create<RunsState>()((set, get) => ({
   runs: {},
   files: {},
+  reasons: {},
   connected: null,
   events: (events) => set({ runs: withEvents(get().runs, events) }),
   live: (event) => set({ runs: withLive(get().runs, event) }),
@@ -161,6 +165,10 @@ export const useRuns = create<RunsState>()((set, get) => ({
     if (old) URL.revokeObjectURL(old);
   },
   connection: (connected) => set({ connected }),
+  explained(job, steps) {
+    const ran = steps.filter(({ status }) => status === "run");
+    set({ reasons: { ...get().reasons, [job]: Object.fromEntries(ran.map(({ node, reason }) => [node, reason])) } });
+  },
   async loadFiles(job) {
     const { outputs } = await given(api.GET("/api/v1/outputs", { params: { query: { job, limit: 500 } } }));
     set({ files: { ...get().files, [job]: outputs.toReversed() } });

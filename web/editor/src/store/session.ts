@@ -8,6 +8,7 @@ import { asJson } from "../document/types";
 import { patiently, useCatalog } from "./catalog";
 import type { DocumentStore } from "./opened";
 import { keepTabs, restoreTabs } from "./drafts";
+import { useHeard } from "./heard";
 import { useRuns } from "./runs";
 import { useWorkspace } from "./workspace";
 
@@ -30,7 +31,7 @@ async function begin(stops: (() => void)[]) {
   const jobs = useWorkspace.getState().tabs.flatMap((tab) => tab.document.getState().jobs);
   await Promise.all(jobs.map(catchUp));
   const runs = useRuns.getState();
-  stops.push(follow(event, { ...runs, events: (events) => (runs.events(events), fetchFiles(events)) }));
+  stops.push(follow(event, { ...runs, events: (events) => (runs.events(events), useHeard.setState({ events }), fetchFiles(events)) }));
 }
 
 /** Ask for the files of the open workflows' jobs when they have saved some. */
@@ -88,9 +89,11 @@ function validating(document: DocumentStore): () => void {
   return () => (clearTimeout(timer), stop());
 }
 
-/** Open a workflow of the server in a tab of its own. Raises ServerError, NotAWorkflow. */
-export async function openSaved(name: string): Promise<void> {
-  const { workflow, version } = await given(api.GET("/api/v1/workflows/{name}", { params: { path: { name } } }));
+/** Open a workflow of the server in a tab of its own; version 0: the one in the box. Raises ServerError, NotAWorkflow. */
+export async function openSaved(name: string, wanted?: number): Promise<void> {
+  const { workflow, version } = await given(
+    api.GET("/api/v1/workflows/{name}", { params: { path: { name }, query: { version: wanted } } }),
+  );
   const document = read(workflow);
   const tab = useWorkspace.getState().open(document);
   tab.document.getState().set({ saved: document, source: version > 0 ? { name, version } : null });

@@ -1,5 +1,5 @@
 import { create } from "zustand";
-import { emptyWorkflow } from "../document/types";
+import { emptyWorkflow, isBlank } from "../document/types";
 import type { Workflow } from "../document/types";
 import type { DocumentStore } from "./opened";
 import { createDocument } from "./opened";
@@ -33,6 +33,8 @@ interface WorkspaceState {
   open(workflow: Workflow, id?: string): Tab;
   close(id: string): void;
   activate(id: string): void;
+  /** Give a tab another id: its draft is kept as another one from now on. */
+  renew(id: string): void;
   show(side: Side, panel: string | null): void;
   notify(kind: Notice["kind"], text: string, detail?: string): void;
   dismiss(id: number): void;
@@ -40,17 +42,15 @@ interface WorkspaceState {
   repeat(times: number): void;
 }
 
-const newId = () => crypto.randomUUID().replaceAll("-", "");
+/** An id for a tab and its draft. */
+export const newId = () => crypto.randomUUID().replaceAll("-", "");
 
 function tabOf(workflow: Workflow, id = newId()): Tab {
   return { id, document: createDocument(workflow) };
 }
 
-const isEmpty = ({ nodes, layout }: Workflow) =>
-  Object.keys(nodes).length + layout.groups.length + layout.notes.length === 0;
-
 function isUntouched({ document }: Tab): boolean {
-  return isEmpty(document.getState().workflow) && document.temporal.getState().pastStates.length === 0;
+  return isBlank(document.getState().workflow) && document.temporal.getState().pastStates.length === 0;
 }
 
 export const createWorkspace = () =>
@@ -66,7 +66,7 @@ export const createWorkspace = () =>
       times: 1,
       open(workflow, id) {
         const tab = tabOf(workflow, id);
-        const empty = isEmpty(workflow) ? null : get().tabs.find((one) => one.id === get().active && isUntouched(one));
+        const empty = isBlank(workflow) ? null : get().tabs.find((one) => one.id === get().active && isUntouched(one));
         set({ tabs: [...get().tabs.filter((one) => one !== empty), tab], active: tab.id });
         return tab;
       },
@@ -79,6 +79,11 @@ export const createWorkspace = () =>
         set({ tabs: rest, active: active === id ? neighbour.id : active });
       },
       activate: (active) => set({ active }),
+      renew(id) {
+        const fresh = newId();
+        const tabs = get().tabs.map((tab) => (tab.id === id ? { ...tab, id: fresh } : tab));
+        set({ tabs, active: get().active === id ? fresh : get().active });
+      },
       show: (side, panel) => set({ panels: { ...get().panels, [side]: panel } }),
       notify(kind, text, detail) {
         const notice: Notice = { id: ++notices, kind, text, detail };

@@ -1,6 +1,8 @@
+import { faultProps } from "./framed";
 import type { WidgetProps } from "./registry";
 
-export function SwitchWidget({ id, port, value, onChange, disabled }: WidgetProps) {
+export function SwitchWidget(props: WidgetProps) {
+  const { id, port, value, onChange, disabled } = props;
   return (
     <input
       id={id}
@@ -9,6 +11,8 @@ export function SwitchWidget({ id, port, value, onChange, disabled }: WidgetProp
       role="switch"
       checked={Boolean(value ?? port.default)}
       disabled={disabled}
+      title={props.fault}
+      {...faultProps(props)}
       onChange={(event) => onChange(event.target.checked)}
     />
   );

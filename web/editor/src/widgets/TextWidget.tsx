@@ -1,6 +1,11 @@
+import { useStrings } from "../strings";
+import { faultProps } from "./framed";
 import type { WidgetProps } from "./registry";
 
-export function TextWidget({ id, port, value, onChange, disabled }: WidgetProps) {
+export function TextWidget(props: WidgetProps) {
+  const words = useStrings().widgets;
+  const { id, port, value, onChange, disabled } = props;
+  const hint = typeof port.default === "string" && port.default ? words.default(port.default) : undefined;
   return (
     <input
       id={id}
@@ -9,6 +14,8 @@ export function TextWidget({ id, port, value, onChange, disabled }: WidgetProps)
       value={String(value ?? port.default ?? "")}
       maxLength={port.max_length ?? undefined}
       disabled={disabled}
+      title={props.fault ?? hint}
+      {...faultProps(props)}
       onChange={(event) => onChange(event.target.value)}
     />
   );

@@ -1,9 +1,15 @@
 import type { ComponentType } from "react";
 import type { InputPort } from "../api/client";
 import { ChoiceWidget } from "./ChoiceWidget";
+import { ColourWidget } from "./ColourWidget";
+import { ComboWidget } from "./ComboWidget";
+import { framed } from "./framed";
 import { JsonWidget } from "./JsonWidget";
+import { ListWidget } from "./ListWidget";
 import { MultilineWidget } from "./MultilineWidget";
 import { NumberWidget } from "./NumberWidget";
+import { MaskWidget, PictureWidget } from "./PictureWidget";
+import { SeedWidget } from "./SeedWidget";
 import { SwitchWidget } from "./SwitchWidget";
 import { TextWidget } from "./TextWidget";
 
@@ -19,31 +25,43 @@ export interface WidgetProps {
   disabled?: boolean;
   /** The node that the port belongs to; absent in the form. */
   node?: string;
+  /** What the server says is wrong with the value; `framed` finds it. */
+  fault?: string;
 }
 
 export type Widget = ComponentType<WidgetProps>;
 
 /** By the port's `widget` first, then by its kind. */
 const WIDGETS: Record<string, Widget> = {
-  multiline: MultilineWidget,
-  INT: NumberWidget,
-  FLOAT: NumberWidget,
-  STRING: TextWidget,
-  BOOLEAN: SwitchWidget,
-  CHOICE: ChoiceWidget,
-  MODEL_FILE: ChoiceWidget,
-  FILE: ChoiceWidget,
+  multiline: framed(MultilineWidget),
+  seed: framed(SeedWidget),
+  colour: framed(ColourWidget),
+  mask: framed(MaskWidget),
+  INT: framed(NumberWidget),
+  FLOAT: framed(NumberWidget),
+  STRING: framed(TextWidget),
+  BOOLEAN: framed(SwitchWidget),
+  CHOICE: framed(ChoiceWidget),
+  MODEL_FILE: framed(ComboWidget),
+  FILE: framed(PictureWidget),
 };
 
-/** The widget of a port; one that nobody knows, and a list, is JSON. */
+const COMBO = framed(ComboWidget);
+const LIST = framed(ListWidget);
+const JSON_TEXT = framed(JsonWidget);
+const LISTED = new Set(["INT", "FLOAT", "STRING", "BOOLEAN", "CHOICE", "MODEL_FILE"]);
+const MANY = 12;
+
+/** The widget of a port; one that nobody knows is JSON. */
 export function widgetOf(port: InputPort): Widget {
-  if (port.is_list) return JsonWidget;
-  return (port.widget ? WIDGETS[port.widget] : undefined) ?? WIDGETS[port.kind] ?? JsonWidget;
+  if (port.is_list) return LISTED.has(port.kind) ? LIST : JSON_TEXT;
+  if (port.kind === "CHOICE" && (port.choices.length > MANY || port.source)) return COMBO;
+  return (port.widget ? WIDGETS[port.widget] : undefined) ?? WIDGETS[port.kind] ?? JSON_TEXT;
 }
 
-const WIDE = new Set<Widget>([MultilineWidget, JsonWidget]);
+const WIDE = new Set<Widget | undefined>([WIDGETS.multiline, WIDGETS.mask, WIDGETS.FILE, LIST, JSON_TEXT]);
 
-/** Whether a widget takes the whole width, below its label. */
+/** Whether a port's widget wants the whole width of its node, below its label. */
 export const isWide = (port: InputPort) => WIDE.has(widgetOf(port));
 
 const LITERAL = new Set(["INT", "FLOAT", "STRING", "BOOLEAN", "CHOICE", "JSON", "FILE", "MODEL_FILE", "ANY"]);

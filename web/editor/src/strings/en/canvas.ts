@@ -40,6 +40,8 @@ export const canvas = {
     gives: (kind: string) => `Nodes that give ${kind}`,
   },
   actions: {
+    save: "Save",
+    saveAs: "Save as",
     palette: "Add a node",
     run: "Run",
     runTo: "Run to this node",

@@ -14,7 +14,6 @@ export const shell = {
   themes: { system: "As the system", dark: "Dark", light: "Light" },
   language: "Language",
   help: "Shortcuts",
-  panels: "Panels",
   canvas: "Canvas",
   status: "Status",
   connected: "Connected",

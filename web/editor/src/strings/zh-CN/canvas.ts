@@ -41,6 +41,8 @@ export const canvas: Strings["canvas"] = {
     gives: (kind) => `输出 ${kind} 的节点`,
   },
   actions: {
+    save: "保存",
+    saveAs: "另存为",
     palette: "添加节点",
     run: "运行",
     runTo: "运行到此节点",

@@ -16,7 +16,6 @@ export const shell: Strings["shell"] = {
   themes: { system: "跟随系统", dark: "深色", light: "浅色" },
   language: "语言",
   help: "快捷键",
-  panels: "面板",
   canvas: "画布",
   status: "状态",
   connected: "已连接",

@@ -1,0 +1,67 @@
+"""Makes the pictures of the editor's templates, each by its own workflow: `python docs/make_templates.py`."""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageOps, ImageStat
+
+from latentloom.api import Session, load_workflow, open_session, workflow_names
+
+SIZE = (320, 200)
+EDGE = 6
+QUALITY = 80
+SEED = 7
+PROMPT = "a large red circle above a small blue square on a white background"
+INPUTS: Mapping[str, Mapping[str, Any]] = {
+    "img2img": {"prompt": "a large green circle above a small orange square on a black background", "strength": 0.75},
+    "inpaint": {"prompt": "a large red circle above a large green triangle on a white background"},
+    "inpaint-detail": {"prompt": "a large red circle above a small orange star on a white background"},
+    "txt2img": {"prompt": "a large orange star above a small blue circle on a white background"},
+}
+"""What to ask of workflows whose own defaults would give the same picture as another's."""
+
+SHOWN: Mapping[str, int] = {"seeds": -1}
+"""Which picture of a run to show, if not its first."""
+
+FOLDER = Path(__file__).parent.parent / "web" / "editor" / "src" / "panels" / "templates"
+
+
+def main() -> None:
+    """Run every workflow and write NAME.jpg."""
+    FOLDER.mkdir(exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory() as home,
+        open_session(
+            metadata=False, data=Path(home), output=Path(home), cache_bytes=0, device="cpu", dtype="fp32"
+        ) as session,
+    ):
+        start = inputs_from_a_picture(session, Path(home))
+        for name in workflow_names():
+            wanted = {named.name for named in load_workflow(name).inputs}
+            inputs = {key: value for key, value in start.items() if key in wanted}
+            result = session.run(name, **{**inputs, **INPUTS.get(name, {})})
+            picture = result.pictures[SHOWN.get(name, 0)]
+            framed(picture).save(FOLDER / f"{name}.jpg", quality=QUALITY, optimize=True)
+
+
+def inputs_from_a_picture(session: Session, folder: Path) -> Mapping[str, Any]:
+    """What the workflows that start from a picture need: one of the embedded model's, and a mask for its lower half."""
+    (image,) = session.run("txt2img", prompt=PROMPT, seed=SEED).files
+    mask = Image.new("L", (128, 128))
+    ImageDraw.Draw(mask).rectangle((32, 64, 95, 127), fill=255)
+    mask.save(folder / "mask.png")
+    return {"image": image, "mask": folder / "mask.png", "seed": SEED}
+
+
+def framed(picture: Image.Image) -> Image.Image:
+    """The whole picture in the size of a card, on the colour of its upper edge."""
+    small = ImageOps.contain(picture.convert("RGB"), (SIZE[0] - 2 * EDGE, SIZE[1] - 2 * EDGE), Image.Resampling.LANCZOS)
+    card = Image.new("RGB", SIZE, tuple(ImageStat.Stat(small.crop((0, 2, small.width, 4))).median))
+    card.paste(small, ((SIZE[0] - small.width) // 2, (SIZE[1] - small.height) // 2))
+    return card
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,271 @@
+"""The panels: queue, results, library with its versions and drafts, form; and two windows that share a workflow."""
+
+import re
+from pathlib import Path
+
+from playwright.sync_api import expect
+from serving import flow, use
+
+from latentloom.engine.workflow import RESERVED_INPUTS
+
+INTERFACE = Path(__file__).parents[3] / "web" / "editor" / "src" / "document" / "interface.ts"
+
+
+def panel(editor, name):
+    """The panel of that name, opened if it is not."""
+    button = editor.page.get_by_role("navigation", name="Panels").get_by_role("button", name=name, exact=True)
+    if button.get_attribute("aria-pressed") != "true":
+        button.click()
+    return editor.page.get_by_role("complementary", name=name, exact=True)
+
+
+def notice(editor, words):
+    found = editor.page.locator(".notice", has_text=words)
+    expect(found).to_be_visible()
+    found.get_by_role("button", name="Dismiss").click()
+
+
+def from_template(editor, title):
+    editor.page.locator(".templates").get_by_role("button", name=title).click()
+
+
+def answer(editor, title, choice, name=None):
+    """Answer the question of that title."""
+    dialog = editor.page.get_by_role("dialog", name=title)
+    if name is not None:
+        dialog.get_by_label("Name").fill(name)
+    dialog.get_by_role("button", name=choice, exact=True).click()
+    expect(dialog).to_have_count(0)
+
+
+def saved_steps(server, name):
+    return server.get(f"workflows/{name}")["workflow"]["nodes"]["sample"]["inputs"]["steps"]
+
+
+def waiting(server):
+    names = {job["id"]: job["name"] for job in server.get("jobs?state=queued")["jobs"]}
+    return [names[id] for id in server.get("queue")["waiting"]]
+
+
+def test_the_form_refuses_the_names_that_the_engine_refuses():
+    block = re.search(r"RESERVED = new Set\((.*?)\);", INTERFACE.read_text(encoding="utf-8"), re.DOTALL)[1]
+    assert sorted(" ".join(re.findall(r'"([^"]*)"', block)).split()) == sorted(RESERVED_INPUTS)
+
+
+def test_queue(editor, server):
+    page = editor.page
+    queue = panel(editor, "Queue")
+    queue.get_by_role("button", name="Pause").click()
+    expect(queue.locator(".banner")).to_contain_text("The queue is paused")
+    for name, steps in {"A": 1, "B": 5, "C": 300, "D": 300, "E": 300}.items():
+        server.order({"workflow": {**flow("s", s=use("Steps", steps=steps, after=name)), "name": name}})
+    jobs = queue.locator(".job[data-state=queued]")
+    expect(jobs.locator(".job-name")).to_have_text(["A", "B", "C", "D", "E"])
+
+    queue.get_by_role("button", name="Earlier: C").click()
+    expect(jobs.locator(".job-name")).to_have_text(["A", "C", "B", "D", "E"])
+    queue.get_by_role("button", name="To the front: D").focus()
+    editor.press("Enter")
+    expect(jobs.locator(".job-name")).to_have_text(["D", "A", "C", "B", "E"])
+    jobs.nth(0).drag_to(jobs.nth(2))
+    expect(jobs.locator(".job-name")).to_have_text(["A", "C", "D", "B", "E"])
+    queue.get_by_role("button", name="Later: A").focus()
+    editor.press("Alt+ArrowDown")
+    expect(jobs.locator(".job-name")).to_have_text(["C", "A", "D", "B", "E"])
+    assert waiting(server) == ["C", "A", "D", "B", "E"]
+    queue.get_by_role("button", name="Cancel: A").click()
+    expect(jobs.locator(".job-name")).to_have_text(["C", "D", "B", "E"])
+
+    server.order({"workflow": {**flow("c", c=use("Curse")), "name": "Cursed"}, "front": True})
+    queue.get_by_role("button", name="Resume").click()
+    cursed = queue.locator(".job", has_text="Cursed")
+    expect(cursed).to_have_attribute("data-state", "failed", timeout=30_000)
+    cursed.get_by_text("Details").click()
+    expect(cursed.locator("pre")).to_contain_text("ValueError")
+    expect(queue.get_by_role("progressbar", name="Progress of C")).to_be_visible()
+    expect(queue.locator(".job", has_text="s: step").first).to_be_visible()
+    editor.picture("queue")
+    queue.get_by_role("button", name="Pause").click()
+    for name in ("C", "D"):
+        queue.get_by_role("button", name=f"Cancel: {name}").click()
+    queue.get_by_role("button", name="Cancel all that wait").click()
+    answer(editor, "Cancel the 2 jobs that wait?", "Cancel all that wait")
+    expect(jobs).to_have_count(0)
+    expect(queue.locator(".job[data-state=cancelled] .job-name")).to_have_text(["E", "D", "C", "B", "A"])
+
+    queue.get_by_role("button", name="Retry: B").click()
+    expect(jobs.locator(".job-name")).to_have_text(["B"])
+    jobs.get_by_role("button", name="Open its workflow").click()
+    expect(page.locator(".tab[data-active=true]")).to_contain_text("B")
+    queue.get_by_role("button", name="Resume").click()
+    expect(queue.locator(".job[data-state=done]", has_text="B")).to_be_visible(timeout=30_000)
+    assert editor.violations() == []
+
+
+def test_form_and_results(open_editor, server):
+    editor = open_editor(server, color_scheme="light")
+    page = editor.page
+    editor.picture("templates")
+    assert editor.violations() == []
+    from_template(editor, "Text to picture")
+    form = panel(editor, "Form")
+
+    # What the form asks for: one more, another name, another place, one fewer
+    form.get_by_role("button", name="Change the form").click()
+    form.get_by_label("Node", exact=True).select_option("sample")
+    form.get_by_role("button", name="noise_rule").click()
+    form.get_by_label("Name of noise_rule").fill("two words")
+    expect(form.get_by_label("Name of noise_rule")).to_have_attribute("aria-invalid", "true")
+    form.get_by_label("Name of noise_rule").fill("noise")
+    editor.press("Enter")
+    for name in ("negative", "batch", "checkpoint"):
+        form.get_by_role("button", name=f"Take {name} out of the form").click()
+    form.get_by_role("button", name="Move noise up").click()
+    form.get_by_role("button", name="Done").click()
+    names = "prompt seed steps cfg sampler schedule width noise height"
+    expect(form.locator(".form-field > label")).to_have_text(names.split())
+
+    results = panel(editor, "Results")
+    pictures = results.locator(".thumbnail")
+    before = pictures.count()
+    form.get_by_label("steps").fill("4")
+    for n, (prompt, seed) in enumerate((("a large red circle", "11"), ("a small blue square", "12"))):
+        form.get_by_label("prompt").fill(f"{prompt} on a white background")
+        form.get_by_label("seed", exact=True).fill(seed)
+        form.get_by_role("button", name="Run", exact=True).click()
+        expect(pictures).to_have_count(before + n + 1, timeout=60_000)
+        expect(form.locator(".form-result a img")).to_have_attribute("alt", f"{prompt} on a white background")
+    editor.picture("form-and-results")
+    assert editor.violations() == []
+
+    # Search by prompt and seed
+    results.get_by_label("Words of the prompt").fill("circle red")
+    expect(pictures).to_have_count(1)
+    results.get_by_role("button", name="Filters").click()
+    results.get_by_label("Seed", exact=True).fill("12")
+    expect(results.get_by_text("Nothing fits that search.")).to_be_visible()
+    results.get_by_label("Words of the prompt").fill("")
+    expect(pictures).to_have_count(1)
+    results.get_by_label("Seed", exact=True).fill("")
+    expect(pictures).to_have_count(before + 2)
+
+    # A closer look, its keys, and the workflow behind the picture
+    pictures.nth(0).get_by_role("button").click()
+    look = page.get_by_role("dialog")
+    expect(look.locator(".facts")).to_contain_text("12")
+    editor.press("ArrowRight")
+    expect(look.locator(".facts")).to_contain_text("a large red circle on a white background")
+    expect(look.locator(".facts")).to_contain_text("cpu")
+    editor.picture("lightbox")
+    assert editor.violations() == []
+    with page.expect_download() as saved:
+        look.get_by_role("button", name="Save workflow").click()
+    assert saved.value.suggested_filename.endswith(".json")
+    look.get_by_role("button", name="Open workflow").click()
+    expect(look).to_have_count(0)
+    assert editor.copied()["nodes"]["sample"]["inputs"]["seed"] == 11
+
+    # Two pictures compared
+    for n in (0, 1):
+        pictures.nth(n).hover()
+        pictures.nth(n).get_by_role("checkbox").check()
+    results.get_by_role("button", name="Compare").click()
+    compare = page.get_by_role("dialog", name="Compare")
+    compare.get_by_role("slider").press("ArrowLeft")
+    expect(compare.get_by_role("slider")).to_have_value("49")
+    expect(compare.locator(".compare-left")).to_have_css("clip-path", "inset(0px 51% 0px 0px)")
+    expect(compare.locator("tbody tr").nth(1)).to_have_text("Seed1211")
+    editor.picture("compare")
+    assert editor.violations() == []
+    editor.press("Escape")
+
+    # A picture as an input: this workflow has no node that loads one
+    pictures.nth(0).get_by_role("button").click()
+    page.get_by_role("dialog").get_by_role("button", name="Use as input").click()
+    expect(editor.node("loadImage")).to_be_visible()
+    assert editor.copied()["nodes"]["loadImage"]["inputs"]["image"].endswith(".png")
+
+    # A problem leads to its place
+    page.mouse.move(700, 700)
+    editor.press("/")
+    editor.choose("SaveImage")
+    problems = panel(editor, "Problems")
+    problem = problems.get_by_role("button", name="images")
+    problem.focus()
+    editor.press("Enter")
+    expect(editor.node("saveImage")).to_have_class(re.compile("selected"))
+
+
+def test_library_and_drafts(open_editor, server):
+    editor, other = open_editor(server), open_editor(server)
+    page = editor.page
+    from_template(editor, "Text to picture")
+    expect(editor.field("sample", "steps")).to_have_value("20")
+    page.reload()
+    editor.connected()
+    expect(editor.field("sample", "steps")).to_have_value("20")
+    editor.press("Control+s")
+    answer(editor, "Save the workflow", "Save", "Stars")
+    notice(editor, "Saved: Stars, version 1")
+    expect(page.locator(".tab[data-active=true] .tab-dot")).to_have_count(0)
+
+    # Another window saves; this one is told, and nothing is overwritten
+    panel(other, "Library").get_by_role("button", name="Stars", exact=False).first.click()
+    other.field("sample", "steps").fill("9")
+    other.press("Control+s")
+    notice(other, "Saved: Stars, version 2")
+    editor.field("sample", "steps").fill("5")
+    expect(page.locator(".tab[data-active=true] .tab-dot")).to_be_visible()
+    editor.press("Control+s")
+    page.get_by_role("dialog", name='"Stars" was saved elsewhere in the meantime').wait_for()
+    editor.picture("conflict")
+    assert editor.violations() == []
+    answer(editor, '"Stars" was saved elsewhere in the meantime', "Keep mine as a copy")
+    answer(editor, "Save the workflow", "Save", "Stars of mine")
+    notice(editor, "Saved: Stars of mine, version 1")
+    assert server.get("workflows/Stars")["workflow"]["nodes"]["sample"]["inputs"]["steps"] == 9
+    assert (
+        server.get("workflows/Stars of mine".replace(" ", "%20"))["workflow"]["nodes"]["sample"]["inputs"]["steps"] == 5
+    )
+
+    # Versions: what differs, and the older one again
+    library = panel(editor, "Library")
+    library.get_by_role("button", name="Actions for Stars", exact=True).click()
+    library.get_by_role("button", name="Versions").click()
+    versions = library.get_by_role("list", name="Versions")
+    versions.get_by_text("Version 1").click()
+    expect(versions).to_contain_text("Against the newest: different sample")
+    editor.picture("library")
+    assert editor.violations() == []
+    versions.get_by_role("button", name="Restore").click()
+    notice(editor, "Version 1 is back, as version 3")
+    library.get_by_role("button", name="Actions for Stars of mine").click()
+    library.get_by_role("button", name="Rename").click()
+    answer(editor, 'Rename "Stars of mine"', "Rename", "Mine")
+    expect(page.locator(".tab[data-active=true]")).to_contain_text("Mine")
+    library.get_by_role("button", name="Actions for Mine").click()
+    library.get_by_role("button", name="Delete", exact=True).click()
+    answer(editor, 'Delete "Mine"?', "Delete")
+    expect(library.get_by_role("button", name="Actions for Mine")).to_have_count(0)
+
+    # A reload, at once, brings back what was never saved
+    editor.field("sample", "steps").fill("17")
+    page.reload()
+    editor.connected()
+    expect(editor.field("sample", "steps")).to_have_value("17")
+
+    # A closed tab leaves its draft behind; one that was opened twice goes on as two
+    page.get_by_role("navigation", name="Open workflows").get_by_role("button", name="Close Mine").click()
+    notice(editor, "is kept among the drafts")
+    page.locator(".templates").get_by_role("button", name="Mine").click()
+    expect(editor.field("sample", "steps")).to_have_value("17")
+    again = open_editor(server)
+    again.page.locator(".templates").get_by_role("button", name="Mine").click()
+    again.field("sample", "steps").fill("18")
+    again.page.wait_for_timeout(1200)
+    editor.field("sample", "steps").fill("19")
+    notice(editor, "goes on as a draft of its own")
+    page.wait_for_timeout(1200)
+    drafts = [server.get(f"drafts/{draft['id']}")["workflow"] for draft in server.get("drafts")["drafts"]]
+    steps = {draft["nodes"]["sample"]["inputs"]["steps"] for draft in drafts if "sample" in draft["nodes"]}
+    assert {18, 19} <= steps

@@ -1,0 +1,129 @@
+import { useEffect, useRef, useState } from "react";
+import type { OutputFile } from "../api/client";
+import { contentUrl } from "../api/client";
+import { Icon } from "../shell/Icon";
+import { useGallery } from "../store/gallery";
+import type { Facts } from "../store/making";
+import { factsOf, fileName, openMaking, savePicture, saveWorkflow, takeAsInput } from "../store/making";
+import { sure } from "../store/question";
+import { useStrings } from "../strings";
+import { ICONS } from "./icons";
+
+/** One picture as large as the window allows, with what made it; the arrow keys go to its neighbours. */
+export function Lightbox({ start, close }: { start: number; close(): void }) {
+  const words = useStrings().panels.gallery;
+  const { outputs, next, more } = useGallery();
+  const [id, setId] = useState(start);
+  const dialog = useRef<HTMLDialogElement>(null);
+  const at = outputs.findIndex((output) => output.id === id);
+  const output = outputs[at];
+  useEffect(() => dialog.current?.showModal(), []);
+  useEffect(() => void (at >= outputs.length - 2 && more()), [at, outputs.length, more]);
+  if (!output) return null;
+  const go = (by: number) => {
+    const there = outputs[at + by];
+    if (there) setId(there.id);
+  };
+  return (
+    <dialog
+      ref={dialog}
+      className="dialog lightbox"
+      aria-label={words.picture(output.texts.split("\n")[0] ?? "", output.seed ?? "")}
+      onClose={close}
+      onKeyDown={({ key }) => (key === "ArrowLeft" ? go(-1) : key === "ArrowRight" && go(1))}
+    >
+      <div className="lightbox-stage">
+        <Shown output={output} />
+        <Arrow side="left" label={words.previous} disabled={at === 0} onClick={() => go(-1)} />
+        <Arrow side="right" label={words.next} disabled={at === outputs.length - 1} onClick={() => go(1)} />
+      </div>
+      <aside className="lightbox-side">
+        <header>
+          <span className="quiet">{words.position(at + 1, `${outputs.length}${next === null ? "" : "+"}`)}</span>
+          <button className="button-icon" aria-label={words.close} onClick={() => dialog.current?.close()}>
+            <Icon path={ICONS.close} />
+          </button>
+        </header>
+        <Details key={output.id} output={output} />
+        <Actions output={output} close={() => dialog.current?.close()} leave={() => go(at === outputs.length - 1 ? -1 : 1)} />
+      </aside>
+    </dialog>
+  );
+}
+
+function Shown({ output }: { output: OutputFile }) {
+  if (!output.media.startsWith("image/")) return <p>{fileName(output)}</p>;
+  return <img src={contentUrl(output.sha256)} alt={output.texts.split("\n")[0]} />;
+}
+
+function Arrow({ side, label, disabled, onClick }: { side: "left" | "right"; label: string; disabled: boolean; onClick(): void }) {
+  return (
+    <button className={`lightbox-arrow lightbox-${side}`} aria-label={label} disabled={disabled} onClick={onClick}>
+      <Icon path={ICONS[side]} size={24} />
+    </button>
+  );
+}
+
+function Details({ output }: { output: OutputFile }) {
+  const words = useStrings().panels;
+  const [facts, setFacts] = useState<Facts | null>(null);
+  useEffect(() => void factsOf(output).then(setFacts), [output]);
+  const { record, seconds } = facts ?? { record: {}, seconds: null };
+  const device = ["device", "dtype"].flatMap((name) => (record[name] ? [String(record[name])] : [])).join(", ");
+  const rows: [string, string][] = [
+    [words.gallery.prompt, output.texts],
+    [words.gallery.seed, output.seed ?? ""],
+    [words.gallery.models, output.models.join(", ")],
+    [words.gallery.size, output.width ? `${output.width} × ${output.height}` : ""],
+    [words.gallery.workflow, output.workflow],
+    [words.gallery.tags, output.tags.join(", ")],
+    [words.gallery.made, new Date(output.created * 1000).toLocaleString()],
+    [words.gallery.seconds, seconds === null ? "" : words.jobs.took(seconds)],
+    [words.gallery.device, device],
+    [words.gallery.file, output.path],
+  ];
+  return (
+    <dl className="facts">
+      {rows.map(([name, text]) =>
+        text === "" ? null : (
+          <div key={name}>
+            <dt>{name}</dt>
+            <dd>{text}</dd>
+          </div>
+        ),
+      )}
+    </dl>
+  );
+}
+
+/** `leave` goes on to a neighbour before the picture is gone; `close` ends the dialog. */
+function Actions({ output, close, leave }: { output: OutputFile; close(): void; leave(): void }) {
+  const words = useStrings().panels.gallery;
+  const { outputs, remove } = useGallery();
+  const andClose = (work: (output: OutputFile) => Promise<void>) => () => void work(output).then(close);
+  const askThenRemove = async () => {
+    if (!(await sure(words.removeTitle, words.removeText, words.remove))) return;
+    if (outputs.length > 1) leave();
+    else close();
+    await remove(output.sha256);
+  };
+  return (
+    <div className="lightbox-actions">
+      <button className="button button-primary" onClick={andClose(openMaking)}>
+        {words.open}
+      </button>
+      <button className="button" onClick={andClose(takeAsInput)}>
+        {words.asInput}
+      </button>
+      <button className="button" onClick={() => savePicture(output)}>
+        {words.savePicture}
+      </button>
+      <button className="button" onClick={() => void saveWorkflow(output)}>
+        {words.saveWorkflow}
+      </button>
+      <button className="button button-danger" onClick={() => void askThenRemove()}>
+        {words.remove}
+      </button>
+    </div>
+  );
+}

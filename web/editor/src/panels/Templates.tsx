@@ -1,0 +1,107 @@
+import { useEffect } from "react";
+import { told } from "../api/client";
+import { loadDrafts, openDraft, useDrafts } from "../store/drafts";
+import { openSaved } from "../store/session";
+import { useWorkspace } from "../store/workspace";
+import { useStrings } from "../strings";
+
+const PICTURES = import.meta.glob<string>("./templates/*.jpg", { eager: true, query: "?url", import: "default" });
+
+/** The workflows in the box, those that make pictures before those that explain. */
+export const TEMPLATES = {
+  start: [
+    "txt2img",
+    "img2img",
+    "inpaint",
+    "outpaint",
+    "upscale",
+    "hires",
+    "regions",
+    "seeds",
+    "prompt-to-prompt",
+    "inpaint-detail",
+  ],
+  learn: [
+    "sampler-grid",
+    "cfg-sweep",
+    "denoising-steps",
+    "forward-noising",
+    "latent-channels",
+    "schedules",
+    "tokens",
+    "vae-round-trip",
+  ],
+} as const;
+
+const DRAFTS_SHOWN = 4;
+
+/** What an empty canvas shows: templates, and the drafts that one can go on with. */
+export function Templates() {
+  const words = useStrings().panels.templates;
+  return (
+    <section className="templates" aria-label={words.title}>
+      <h2>{words.title}</h2>
+      <p className="quiet">{words.hint}</p>
+      <Continue />
+      <TemplateCards />
+    </section>
+  );
+}
+
+function Continue() {
+  const { templates: words, ago } = useStrings().panels;
+  const drafts = useDrafts((state) => state.drafts);
+  useEffect(() => void loadDrafts().catch(() => undefined), []); // without the server there is nothing to go on with
+  if (drafts.length === 0) return null;
+  return (
+    <>
+      <h3>{words.continue}</h3>
+      <div className="template-drafts">
+        {drafts.slice(0, DRAFTS_SHOWN).map(({ id, name, saved }) => (
+          <button key={id} className="button" onClick={() => void openDraft(id)}>
+            {name} <span className="quiet">{ago(Date.now() / 1000 - saved)}</span>
+          </button>
+        ))}
+      </div>
+    </>
+  );
+}
+
+export function TemplateCards({ small = false }: { small?: boolean }) {
+  const words = useStrings().panels.templates;
+  return (
+    <>
+      {(["start", "learn"] as const).map((part) => (
+        <div key={part}>
+          <h3>{words[part]}</h3>
+          <ul className="template-cards" data-small={small || undefined}>
+            {TEMPLATES[part].map((name) => (
+              <Card key={name} name={name} />
+            ))}
+          </ul>
+        </div>
+      ))}
+    </>
+  );
+}
+
+function Card({ name }: { name: string }) {
+  const [title, about] = useStrings().panels.templates.names[name] ?? [name, ""];
+  return (
+    <li>
+      <button className="template" onClick={() => void openTemplate(name)}>
+        <img src={PICTURES[`./templates/${name}.jpg`]} alt="" width={320} height={200} loading="lazy" />
+        <span className="template-title">{title}</span>
+        <span className="quiet">{about}</span>
+      </button>
+    </li>
+  );
+}
+
+async function openTemplate(name: string) {
+  try {
+    await openSaved(name, 0);
+  } catch (error) {
+    useWorkspace.getState().notify("error", told(error));
+  }
+}

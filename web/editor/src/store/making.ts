@@ -1,0 +1,102 @@
+/** The workflows behind jobs and pictures, and what can be done with a picture. */
+
+import type { OutputFile, Schemas } from "../api/client";
+import { api, contentUrl, given, send, ServerError, told } from "../api/client";
+import { addNode, chain, freshId, setInput } from "../document/edit";
+import { read } from "../document/read";
+import type { Workflow } from "../document/types";
+import { write } from "../document/write";
+import { reveal } from "../canvas/reveal";
+import { strings } from "../strings";
+import { activeTab, useWorkspace } from "./workspace";
+
+/** The document that a job ran. Raises ServerError, NotAWorkflow. */
+async function workflowOf(job: string): Promise<Workflow> {
+  return read(await given(api.GET("/api/v1/jobs/{id}/workflow", { params: { path: { id: job } } })));
+}
+
+/** The document that made a picture: the one in it, else its job's. Raises ServerError, NotAWorkflow. */
+async function makingOf({ sha256, job }: OutputFile): Promise<Workflow> {
+  try {
+    const { workflow } = await given(api.GET("/api/v1/outputs/{sha256}/making", { params: { path: { sha256 } } }));
+    return read(workflow);
+  } catch (error) {
+    if (error instanceof ServerError && error.status < 500) return workflowOf(job);
+    throw error;
+  }
+}
+
+export interface Facts {
+  seconds: number | null;
+  record: Record<string, unknown>;
+}
+
+/** What is known of a picture beyond its row in the gallery. */
+export async function factsOf({ sha256, job }: OutputFile): Promise<Facts> {
+  const [made, ran] = await Promise.allSettled([
+    given(api.GET("/api/v1/outputs/{sha256}/making", { params: { path: { sha256 } } })),
+    given(api.GET("/api/v1/jobs/{id}", { params: { path: { id: job } } })),
+  ]);
+  const times = ran.status === "fulfilled" ? ran.value : null;
+  return {
+    seconds: times?.started && times.finished ? times.finished - times.started : null,
+    record: made.status === "fulfilled" ? made.value.record : {},
+  };
+}
+
+export const openJob = (job: string) => attempt(async () => void useWorkspace.getState().open(await workflowOf(job)));
+
+export const openMaking = (output: OutputFile) =>
+  attempt(async () => void useWorkspace.getState().open(await makingOf(output)));
+
+export const savePicture = (output: OutputFile) => download(contentUrl(output.sha256), fileName(output));
+
+export const saveWorkflow = (output: OutputFile) =>
+  attempt(async () => {
+    const text = new Blob([write(await makingOf(output))], { type: "application/json" });
+    const url = URL.createObjectURL(text);
+    download(url, fileName(output).replace(/\.\w+$/, "") + ".json");
+    setTimeout(() => URL.revokeObjectURL(url), 10_000);
+  });
+
+export const fileName = ({ path }: OutputFile) => path.split("/").pop() ?? path;
+
+function download(url: string, name: string) {
+  const link = document.createElement("a");
+  link.href = url;
+  link.download = name;
+  link.click();
+}
+
+const LOADER = "LoadImage";
+
+/** Lead a picture into the open workflow: into its selected or only LoadImage node, else into a new one. */
+export const takeAsInput = (output: OutputFile) =>
+  attempt(async () => {
+    const content = await (await fetch(contentUrl(output.sha256))).blob();
+    const { name } = await send<Schemas["StoredFile"]>("api/v1/files", content, output.media);
+    const { workflow, selection, edit } = activeTab().document.getState();
+    const loaders = Object.keys(workflow.nodes).filter((id) => workflow.nodes[id]?.type === LOADER);
+    const chosen = loaders.filter((id) => selection.has(id));
+    const known = chosen.length === 1 ? chosen[0] : loaders.length === 1 ? loaders[0] : undefined;
+    const id = known ?? freshId(LOADER, (taken) => taken in workflow.nodes);
+    const fresh = known ? [] : [addNode(id, { type: LOADER, version: 1, inputs: {} }, corner(workflow))];
+    edit(chain(...fresh, setInput(id, "image", name)));
+    useWorkspace.getState().notify("info", strings().panels.gallery.usedAsInput(id));
+    requestAnimationFrame(() => reveal(id));
+  });
+
+/** Left of everything. */
+function corner({ layout }: Workflow) {
+  const places = Object.values(layout.nodes);
+  if (places.length === 0) return { x: 0, y: 0 };
+  return { x: Math.min(...places.map(({ x }) => x)) - 320, y: Math.min(...places.map(({ y }) => y)) };
+}
+
+async function attempt(work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    useWorkspace.getState().notify("error", told(error));
+  }
+}

@@ -1,0 +1,92 @@
+/** The queue as the server has it: read again whenever an event says that it changed. */
+
+import { create } from "zustand";
+import type { Job, Schemas } from "../api/client";
+import { api, given, told } from "../api/client";
+import { whenHeard } from "./heard";
+import { useRuns } from "./runs";
+import { catchUp } from "./session";
+import { useWorkspace } from "./workspace";
+
+const ACTIVE = "queued,claimed,running,cancelling";
+const ENDED = "done,failed,cancelled";
+const ENDED_SHOWN = 30;
+
+interface QueueState {
+  paused: boolean;
+  running: readonly Job[];
+  /** In the order in which they will run. */
+  waiting: readonly Job[];
+  /** The newest first. */
+  ended: readonly Job[];
+  known: boolean;
+}
+
+export const useQueue = create<QueueState>()(() => ({ paused: false, running: [], waiting: [], ended: [], known: false }));
+
+/** Read the queue now and after every change. The answer ends it. */
+export function followQueue(): () => void {
+  const read = () => void loadQueue().catch((error) => useWorkspace.getState().notify("error", told(error)));
+  read();
+  return whenHeard(/^(job|queue)_/, read);
+}
+
+/** Read the queue. Raises ServerError, Unreachable. */
+export async function loadQueue(): Promise<void> {
+  const [queue, active, ended] = await Promise.all([
+    given(api.GET("/api/v1/queue")),
+    jobs(ACTIVE, 1000),
+    jobs(ENDED, ENDED_SHOWN),
+  ]);
+  useQueue.setState({ paused: queue.paused, ...sorted(active, queue.waiting), ended, known: true });
+  const { runs } = useRuns.getState();
+  for (const { id } of useQueue.getState().running) if (!(id in runs)) await catchUp(id);
+}
+
+async function jobs(state: string, limit: number): Promise<Job[]> {
+  return (await given(api.GET("/api/v1/jobs", { params: { query: { state, limit } } }))).jobs;
+}
+
+/** What runs, the oldest first, and what waits, in its order. */
+export function sorted(active: readonly Job[], order: readonly string[]): Pick<QueueState, "running" | "waiting"> {
+  const place = new Map(order.map((id, n) => [id, n]));
+  const placeOf = (job: Job) => place.get(job.id) ?? order.length;
+  return {
+    running: active.filter(({ state }) => state !== "queued").reverse(),
+    waiting: active.filter(({ state }) => state === "queued").sort((a, b) => placeOf(a) - placeOf(b)),
+  };
+}
+
+// What can be done to it
+
+/** Where a waiting job goes when it moves by a number of places; null: it stays. */
+export function moveTo(waiting: readonly string[], id: string, by: number): Schemas["Move"] | null {
+  const from = waiting.indexOf(id);
+  const to = Math.max(0, Math.min(waiting.length - 1, from + by));
+  if (from < 0 || to === from) return null;
+  const behind = waiting[to < from ? to : to + 1];
+  return behind === undefined ? { to: "back" } : { before: behind };
+}
+
+export const cancelJob = (id: string) => done(api.POST("/api/v1/jobs/{id}/cancel", { params: { path: { id } } }));
+
+export const retryJob = (id: string) => done(api.POST("/api/v1/jobs/{id}/retry", { params: { path: { id } } }));
+
+export const moveJob = (id: string, body: Schemas["Move"]) =>
+  done(api.POST("/api/v1/jobs/{id}/move", { params: { path: { id } }, body }));
+
+export const pauseQueue = (paused: boolean) => done(api.PATCH("/api/v1/queue", { body: { paused } }));
+
+/** Cancel everything that waits; what runs goes on. */
+export async function cancelWaiting(): Promise<void> {
+  for (const { id } of [...useQueue.getState().waiting].reverse()) await cancelJob(id);
+}
+
+async function done(reply: Parameters<typeof given>[0]): Promise<void> {
+  try {
+    await given(reply);
+    await loadQueue();
+  } catch (error) {
+    useWorkspace.getState().notify("error", told(error));
+  }
+}

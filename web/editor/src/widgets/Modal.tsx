@@ -1,0 +1,52 @@
+import type { KeyboardEvent, ReactNode, SyntheticEvent } from "react";
+import { useEffect, useRef } from "react";
+import { createPortal } from "react-dom";
+import { useStrings } from "../strings";
+import { IconButton } from "./IconButton";
+import { ICONS } from "./icons";
+
+interface Props {
+  title: string;
+  className?: string;
+  onClose(): void;
+  onKeyDown?(event: KeyboardEvent): void;
+  children: ReactNode;
+}
+
+const stay = (event: SyntheticEvent) => event.stopPropagation();
+
+/** A dialog of a widget. Nothing that happens in it reaches the canvas that the widget stands on. */
+export function Modal({ title, className = "", onClose, onKeyDown, children }: Props) {
+  const words = useStrings().widgets;
+  const dialog = useRef<HTMLDialogElement>(null);
+  useEffect(() => {
+    const before = document.activeElement;
+    dialog.current?.showModal();
+    return () => {
+      if (before instanceof HTMLElement) before.focus();
+    };
+  }, []);
+  return createPortal(
+    <dialog
+      ref={dialog}
+      className={`dialog ${className}`}
+      aria-label={title}
+      onClose={onClose}
+      onKeyDown={(event) => (stay(event), onKeyDown?.(event))}
+      onPointerDown={stay}
+      onMouseDown={stay}
+      onClick={stay}
+      onDoubleClick={stay}
+      onContextMenu={stay}
+      onPaste={stay}
+      onDrop={stay}
+    >
+      <header className="panel-head">
+        <h2>{title}</h2>
+        <IconButton label={words.close} path={ICONS.cross} onClick={onClose} />
+      </header>
+      {children}
+    </dialog>,
+    document.body,
+  );
+}

@@ -1,0 +1,119 @@
+import { useEffect, useMemo, useState } from "react";
+import { fileUrl, told } from "../../api/client";
+import type { Holder } from "../../document/masks";
+import { addMask, masksIn, picturesIn, putMask, readingOf } from "../../document/masks";
+import { useCatalog } from "../../store/catalog";
+import { useDocument } from "../../store/document";
+import { useStrings } from "../../strings";
+import { shortOf } from "../filter";
+import { Modal } from "../Modal";
+import { storePicture } from "../pictures";
+import { maskFrom, pictureAt, pngOf } from "./draw";
+import type { MaskProps } from "./MaskButton";
+import type { Ground } from "./Painter";
+import { Painter } from "./Painter";
+
+const NEW = "";
+
+/** Painting a mask over a picture of the workflow. The mask becomes a file of its own; the picture stays as it is. */
+export function MaskDialog(props: MaskProps & { onClose(): void }) {
+  const words = useStrings().widgets;
+  const { mask, picture, node, onChange, onClose } = props;
+  const workflow = useDocument((state) => state.workflow);
+  const edit = useDocument((state) => state.edit);
+  const specs = useCatalog((state) => state.specs);
+  const pictures = useMemo(() => picturesIn(workflow, specs, node), [workflow, specs, node]);
+  const masks = useMemo(() => masksIn(workflow, specs, node), [workflow, specs, node]);
+  const [below, setBelow] = useState(mask ? (pictures[0]?.name ?? picture) : picture);
+  const [target, setTarget] = useState(masks[0]?.node ?? NEW);
+  const holder = masks.find((one) => one.node === (mask ? node : target));
+  const known = mask ? picture : (holder?.name ?? "");
+  const [error, setError] = useState<string | null>(null);
+  const ground = useGround(below, known, holder && workflow.nodes[holder.node], setError);
+
+  const save = async (painted: HTMLCanvasElement) => {
+    try {
+      const { name } = await storePicture(await pngOf(painted));
+      if (holder) edit(putMask(holder, name));
+      else if (mask) onChange(name);
+      else edit(addMask(node as string, name));
+      onClose();
+    } catch (error) {
+      setError(told(error));
+    }
+  };
+  const over = (
+    <>
+      {mask && pictures.length > 1 && (
+        <Choice label={words.over} value={below} onChange={setBelow} options={pictures.map((one) => [one.name, nameOf(one)])} />
+      )}
+      {!mask && (
+        <Choice
+          label={words.goesTo}
+          value={target}
+          onChange={setTarget}
+          options={[...masks.map((one): [string, string] => [one.node, one.node]), [NEW, words.newMaskNode]]}
+        />
+      )}
+    </>
+  );
+  return (
+    <Modal title={words.maskTitle} className="mask-dialog" onClose={onClose}>
+      {error && (
+        <p className="widget-refusal" role="alert">
+          {error}
+        </p>
+      )}
+      {!below && <p className="mask-empty quiet">{words.needsPicture}</p>}
+      {ground && <Painter key={ground.key} ground={ground} choices={over} onSave={save} onCancel={onClose} />}
+    </Modal>
+  );
+}
+
+const nameOf = ({ node, name }: Holder) => `${node} · ${shortOf(name)}`;
+
+interface ChoiceProps {
+  label: string;
+  value: string;
+  options: [string, string][];
+  onChange(value: string): void;
+}
+
+function Choice({ label, value, options, onChange }: ChoiceProps) {
+  return (
+    <label className="mask-choice">
+      <span className="quiet">{label}</span>
+      <select className="field" value={value} onChange={(event) => onChange(event.target.value)}>
+        {options.map(([value, name]) => (
+          <option key={value} value={value}>
+            {name}
+          </option>
+        ))}
+      </select>
+    </label>
+  );
+}
+
+/** The picture to paint over, and the mask to go on with; null until they are here. */
+function useGround(
+  below: string,
+  known: string,
+  node: Parameters<typeof readingOf>[0],
+  fail: (error: string | null) => void,
+): Ground | null {
+  const [ground, setGround] = useState<Ground | null>(null);
+  const { channel, invert } = readingOf(node);
+  useEffect(() => {
+    if (!below) return setGround(null);
+    let late = false;
+    const load = async () => {
+      const { naturalWidth: width, naturalHeight: height } = await pictureAt(fileUrl(below));
+      const mask = known && known !== below ? await maskFrom(fileUrl(known), { width, height }, { channel, invert }) : null;
+      if (!late) setGround({ key: `${below} ${known}`, url: fileUrl(below), width, height, mask });
+    };
+    fail(null);
+    load().catch((error) => !late && fail(told(error)));
+    return () => void (late = true);
+  }, [below, known, channel, invert, fail]);
+  return ground;
+}
