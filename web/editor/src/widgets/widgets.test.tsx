@@ -22,6 +22,7 @@ const PORT: InputPort = {
   max_length: null,
   choices: [],
   source: null,
+  mentions: null,
   widget: null,
   help: "",
 };
