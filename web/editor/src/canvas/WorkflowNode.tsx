@@ -1,6 +1,6 @@
 import { Handle, Position, useUpdateNodeInternals } from "@xyflow/react";
 import type { NodeProps } from "@xyflow/react";
-import { memo, useEffect } from "react";
+import { memo, useEffect, useRef } from "react";
 import { useShallow } from "zustand/react/shallow";
 import type { InputPort, NodeSpec, Problem } from "../api/client";
 import { setInput } from "../document/edit";
@@ -28,7 +28,11 @@ export const WorkflowNode = memo(function WorkflowNode({ id, selected }: NodePro
   const spec = useCatalog((state) => (node ? state.specs.get(node.type) : undefined));
   const refresh = useUpdateNodeInternals();
   const handles = node ? Object.values(node.inputs).flatMap(edgesIn).length : 0;
-  useEffect(() => refresh(id), [refresh, id, collapsed, handles, spec]);
+  const measured = useRef(false); // React Flow measures a node itself when it appears, and all of them at once
+  useEffect(() => {
+    if (measured.current) refresh(id);
+    measured.current = true;
+  }, [refresh, id, collapsed, handles, spec]);
   if (!node) return null;
   return (
     <div

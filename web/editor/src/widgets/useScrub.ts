@@ -8,10 +8,19 @@ export function useScrub(field: RefObject<HTMLInputElement | null>, enabled: boo
   const latest = useRef(on);
   useEffect(() => void (latest.current = on));
   useEffect(() => {
-    const labels = enabled ? [...(field.current?.labels ?? [])] : [];
+    const labels = enabled && field.current ? labelsOf(field.current) : [];
     const stops = labels.map((label) => scrubbed(label, latest));
     return () => stops.forEach((stop) => stop());
   }, [field, enabled]);
+}
+
+/** The labels that stand nearest to a field. `field.labels` looks through the whole page, for each of thousands of fields. */
+function labelsOf(field: HTMLElement): HTMLLabelElement[] {
+  for (let around = field.parentElement; around; around = around.parentElement) {
+    const found = [...around.querySelectorAll("label")].filter((label) => label.htmlFor === field.id);
+    if (found.length > 0) return found;
+  }
+  return [];
 }
 
 function scrubbed(label: HTMLLabelElement, on: RefObject<{ start(): void; move(steps: number): void }>): () => void {
