@@ -40,11 +40,14 @@ PROGRESS_SECONDS = 0.05
 FAREWELL_SECONDS = 10.0  # how long the node under way may take to notice that the server is gone
 PREVIEW_PIXELS = 512
 MAX_WARNINGS = 1000
+OOM_SCORE = 500  # of -1000..1000; the server keeps its own
 
 
 def main(argv: list[str]) -> None:
     """Serve the socket whose file descriptor is the one argument, until it closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches the whole group; the server decides
+    with contextlib.suppress(OSError):  # Linux: when the system runs out of memory, it ends a worker and not the server
+        Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE), encoding="ascii")
     link = Link(socket.socket(fileno=int(argv[0])))
     worker = Worker(link)
     threading.Thread(target=link.listen, args=(worker.hear,), name="latentloom-link", daemon=True).start()

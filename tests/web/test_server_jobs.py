@@ -73,6 +73,23 @@ def test_a_failing_node_fails_the_job_and_the_next_one_runs(server, tmp_path):
     assert server.wait(good)["state"] == "done"
 
 
+def test_a_node_that_runs_out_of_memory_fails_its_own_job_alone(server, tmp_path):
+    pids = {worker["pid"] for worker in server.get("system")["workers"]}
+    greedy = server.submit("g", g=use("Greedy"))
+    good = server.submit("n", n=use("Note", journal=journal(tmp_path), tag="b"))
+
+    failed = server.wait(greedy)
+    assert (failed["state"], failed["problems"][0]["code"], failed["deaths"]) == ("failed", "out_of_memory", 0)
+    assert server.wait(good)["state"] == "done"
+    assert {worker["pid"] for worker in server.get("system")["workers"]} == pids
+
+
+def test_the_system_is_asked_to_end_workers_first_when_memory_runs_out(server):
+    own = int(Path(f"/proc/{server.process.pid}/oom_score_adj").read_text())
+    pids = [worker["pid"] for worker in server.until_ready().get("system")["workers"]]
+    assert pids and all(int(Path(f"/proc/{pid}/oom_score_adj").read_text()) > own for pid in pids)
+
+
 def test_a_message_that_is_no_text_ends_the_job_like_any_other(server):
     failed = server.wait(server.submit("c", c=use("Curse")))
 

@@ -1,4 +1,4 @@
-"""One browser for all tests of the editor, a server for each module; every page starts with nothing kept."""
+"""A browser and a server for each module; every page starts with nothing kept."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ PICTURES = Path(__file__).parents[3] / "out" / "screenshots"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while Playwright runs, its event loop does, and no test can have another
 def browser():
     path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:

@@ -269,3 +269,19 @@ def test_library_and_drafts(open_editor, server):
     drafts = [server.get(f"drafts/{draft['id']}")["workflow"] for draft in server.get("drafts")["drafts"]]
     steps = {draft["nodes"]["sample"]["inputs"]["steps"] for draft in drafts if "sample" in draft["nodes"]}
     assert {18, 19} <= steps
+
+
+def test_a_phone_runs_a_template_and_shows_its_picture_by_touch(open_editor, server):
+    editor = open_editor(server, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    page = editor.page
+    page.locator(".templates").get_by_role("button", name="Text to picture").tap()
+    page.get_by_role("navigation", name="Panels").get_by_role("button", name="Form", exact=True).tap()
+    form = page.get_by_role("complementary", name="Form", exact=True)
+    form.get_by_role("button", name="Run", exact=True).tap()
+    expect(form.get_by_role("img").first).to_be_visible(timeout=60_000)
+    editor.picture("phone-form")
+    page.get_by_role("navigation", name="Panels").get_by_role("button", name="Results", exact=True).tap()
+    page.get_by_role("complementary", name="Results", exact=True).locator(".thumbnail-picture").first.tap()
+    expect(page.get_by_role("dialog").get_by_role("img").first).to_be_visible()
+    editor.picture("phone-picture")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390

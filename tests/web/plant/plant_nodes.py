@@ -62,6 +62,12 @@ def die(journal: str, times: int = 100, way: str = "segv", after: str = "") -> i
     os._exit(7)
 
 
+@node("Greedy", category="plant")
+def greedy() -> int:
+    """Ask for more memory than there is."""
+    return int(np.ones(2**55)[0])
+
+
 @node("Curse", category="plant")
 def curse(ctx: Context) -> int:
     """Warn and fail with half a surrogate pair."""
@@ -118,4 +124,4 @@ def read_plant(data: bytes):
 @hookimpl
 def register(registry):
     registry.importer("plant", read_plant)
-    registry.node(note, steps, compute, stubborn, die, curse, flood, save, save_picture, picture, mail)
+    registry.node(note, steps, compute, stubborn, die, greedy, curse, flood, save, save_picture, picture, mail)
