@@ -65,12 +65,15 @@ class Engine:
         self.models = ModelStore(registry, lambda: self.environment, self.catalog.path_of, budgets)
         self._local = threading.local()
         self.economies = Economies()
-        environment = lambda: self.environment.record()  # noqa: E731
-        identity = Identity(
-            registry, self._identify, environment, settings.salt, self.economies, self.catalog.mentioned
+        self._identity = Identity(
+            registry,
+            self._identify,
+            lambda: self.environment.record(),
+            settings.salt,
+            self.economies,
+            self.catalog.mentioned,
         )
-        self._identity = identity
-        self._executor = Executor(Tools(registry, self.cache, Flights(), identity, self.catalog, self.economies))
+        self._executor = Executor(Tools(registry, self.cache, Flights(), self._identity, self.catalog, self.economies))
 
     @cached_property
     def environment(self) -> Environment:

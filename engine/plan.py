@@ -25,7 +25,7 @@ class Identity:
         environment: Callable[[], Mapping[str, str]],
         salt: str | None,
         economies: Economies,
-        mentioned: Callable[[str, str], list[str]] = lambda source, text: [],
+        mentioned: Callable[[str, str], list[str]],
     ) -> None:
         """`identify(source, name)` gives a file or model with its sha256; `mentioned(source, text)` the names of those
         that a text may mean.
