@@ -19,6 +19,7 @@ from typing import Any
 
 import aiohttp
 
+PLANT = Path(__file__).parents[1] / "tests" / "web" / "plant"  # has a node that listens to nobody
 LOOM = [sys.executable, "-c", "import sys; from latentloom.cli.main import main; sys.exit(main())"]
 SMALL = {
     "format": "latentloom/1",
@@ -30,6 +31,18 @@ SMALL = {
     },
     "outputs": [{"name": "text", "from": {"node": "c", "output": "value"}}],
 }
+
+STUBBORN = {
+    "format": "latentloom/1",
+    "name": "stubborn",
+    "nodes": {"s": {"type": "plant/Stubborn", "version": 1, "inputs": {}}},
+    "outputs": [{"name": "s", "from": {"node": "s", "output": "value"}}],
+}
+
+
+def environment(home: str) -> dict[str, str]:
+    """What a process of the home sees."""
+    return {**os.environ, "LATENTLOOM_HOME": home, "PYTHONPATH": str(PLANT)}
 
 
 def saving(name: str) -> dict[str, Any]:
@@ -51,7 +64,7 @@ class Serving:
         self.begin = time.perf_counter()
         self.process = subprocess.Popen(
             [*LOOM, "serve", "--port", "0"],
-            env={**os.environ, "LATENTLOOM_HOME": home},
+            env=environment(home),
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
@@ -173,6 +186,27 @@ async def cancels(session: aiohttp.ClientSession, url: str, times: int = 40) -> 
     return [("cancel to the job's end, p50 and p99", found, f"one step: {statistics.median(paces):.0f} ms")]
 
 
+async def ignored(session: aiohttp.ClientSession, url: str) -> list[tuple[str, str, str]]:
+    """From the cancel of a node that does not listen to the end of its job, and to a new worker."""
+
+    async def until(path: str, good: Callable[[dict[str, Any]], bool]) -> float:
+        while True:
+            async with session.get(url + path) as response:
+                if good(await response.json()):
+                    return time.perf_counter()
+            await asyncio.sleep(0.01)
+
+    job = await submit(session, url, STUBBORN)
+    await until(f"jobs/{job}", lambda found: found["state"] == "running")
+    begin = time.perf_counter()
+    async with session.post(f"{url}jobs/{job}/cancel"):
+        pass
+    ended = await until(f"jobs/{job}", lambda found: found["state"] == "cancelled") - begin
+    again = await until("system", lambda found: all(w["state"] == "idle" for w in found["workers"])) - begin
+    found = f"{ended:.1f} s; {again:.1f} s"
+    return [("cancel of a node that ignores it to the job's end; to a new worker", found, "10 s")]
+
+
 async def tokenizing(session: aiohttp.ClientSession, url: str) -> list[tuple[str, str, str]]:
     """A prompt of sixty words that grows while somebody types, on a worker that has warmed up."""
     typed = itertools.count(1)
@@ -227,7 +261,7 @@ async def _drain(socket: aiohttp.ClientWebSocketResponse) -> None:
 
 async def measure(home: str, jobs: int) -> list[tuple[str, str, str]]:
     """Every row: what, measured, aim."""
-    subprocess.run([*LOOM, "nodes"], env={**os.environ, "LATENTLOOM_HOME": home}, stdout=subprocess.DEVNULL, check=True)
+    subprocess.run([*LOOM, "nodes"], env=environment(home), stdout=subprocess.DEVNULL, check=True)
     serving = Serving(home)
     try:
         connector = aiohttp.TCPConnector(limit=0)
@@ -246,6 +280,7 @@ async def measure(home: str, jobs: int) -> list[tuple[str, str, str]]:
                 name = (await response.json())["name"]
             save50, save_rate = await small_jobs(session, serving.url, done, saving(name), jobs // 4)
             others = [*await cancels(session, serving.url), *await tokenizing(session, serving.url)]
+            others += await ignored(session, serving.url)
             many = await crowd(session, serving, done)
             following.cancel()
     finally:

@@ -9,7 +9,7 @@ from pydantic import Field
 from latentloom.api import wire
 from latentloom.engine.jobs.history import Stored
 from latentloom.web.hub import Reader
-from latentloom.web.routing import API, Call, Query, Route
+from latentloom.web.routing import API, MOST, Call, Query, Route
 from latentloom.web.site import Site
 
 HEARTBEAT_SECONDS = 20.0
@@ -20,7 +20,9 @@ SEND_SECONDS = 30.0  # a client that takes nothing for so long is let go
 class SocketQuery(Query):
     """What to follow, and from where."""
 
-    after: int | None = Field(None, ge=0, description="Events after that number. Default: from now, or all of a job.")
+    after: int | None = Field(
+        None, ge=0, le=MOST, description="Events after that number. Default: from now, or all of a job."
+    )
     job: str | None = Field(None, max_length=64, description="Only the events of that job.")
     previews: bool = Field(False, description="Pictures of work under way too, as binary messages.")
 
@@ -28,7 +30,7 @@ class SocketQuery(Query):
 class EventQuery(Query):
     """What to read, and from where."""
 
-    after: int = Field(0, ge=0, description="Events after that number.")
+    after: int = Field(0, ge=0, le=MOST, description="Events after that number.")
     job: str | None = Field(None, max_length=64, description="Only the events of that job.")
     wait: float = Field(0.0, ge=0, le=60, description="Wait so many seconds for the first, if there is none.")
 

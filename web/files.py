@@ -15,7 +15,7 @@ from latentloom.engine.strict_json import parse
 from latentloom.web.answers import output_answer
 from latentloom.web.desk import suffix_of
 from latentloom.web.faults import NotFound, UnsupportedMedia
-from latentloom.web.routing import API, Call, Query, Route, limited
+from latentloom.web.routing import API, MOST, Call, Query, Route, limited
 from latentloom.web.site import Site
 
 INLINE = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp", ".gif": "image/gif"}
@@ -101,7 +101,7 @@ class OutputQuery(Query):
     tag: str | None = Field(None, max_length=200)
     workflow: str | None = Field(None, max_length=500, description="The workflow's name.")
     job: str | None = Field(None, max_length=64)
-    before: int | None = Field(None, ge=0, description="Continue after the file of that id.")
+    before: int | None = Field(None, ge=0, le=MOST, description="Continue after the file of that id.")
     limit: int = Field(50, ge=1, le=500)
 
 

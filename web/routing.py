@@ -15,6 +15,9 @@ from latentloom.web.faults import BodyTooLarge, RequestError, UnsupportedMedia
 from latentloom.web.site import Site
 
 API = "/api/v1"
+MOST = 2**63 - 1
+"""The largest number that the database knows."""
+
 M = TypeVar("M", bound=BaseModel)
 
 

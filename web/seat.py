@@ -15,6 +15,7 @@ from typing import Any
 from latentloom.engine.errors import LoomError, Problem, WorkflowError
 from latentloom.engine.jobs.frames import HEAD, Frame, decode, encode, sizes
 from latentloom.engine.settings import Settings
+from latentloom.web.duty import kept, stray
 
 log = logging.getLogger("latentloom.workers")
 SILENCE_SECONDS = 30.0
@@ -40,7 +41,11 @@ class AnswerError(LoomError):
 
 
 class Seat:
-    """One place for a worker. `hear` is called with every frame, `gone` when a worker ended, with the reason."""
+    """One place for a worker.
+
+    `hear` is called with every frame, `gone` when a worker ended, with the reason, `failed` when its output could not
+    be read for a moment.
+    """
 
     def __init__(
         self,
@@ -50,6 +55,7 @@ class Seat:
         device: bool,
         hear: Callable[["Seat", Frame], Awaitable[None]],
         gone: Callable[["Seat", str], Awaitable[None]],
+        failed: Callable[[str], None],
     ) -> None:
         self.name = name
         self.device = device
@@ -65,6 +71,7 @@ class Seat:
         self._settings = settings.model_copy(update={"tokens": ()}).model_dump(mode="json")
         self._hear = hear
         self._gone = gone
+        self._failed = failed
         self._process: asyncio.subprocess.Process | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._heard = time.monotonic()
@@ -115,16 +122,14 @@ class Seat:
             begin = time.monotonic()
             try:
                 why = await self._one_life()
-            except Exception as error:  # a fault of the server's own must not cost it a worker for good
+            except BaseException as error:  # a fault of the server's own costs a worker once, not for good
+                if not stray(error):
+                    raise
                 log.exception("worker %s could not be heard", self.name)
                 self.kill()
                 why = f"{type(error).__name__}: {error}"
             self._settle(why)
-            try:
-                await self._gone(self, why)
-            except Exception:
-                log.exception("the end of worker %s could not be noted", self.name)
-            self.job, self.kill_at = None, None
+            await self._gone(self, why)
             if self._stopping:
                 return
             log.warning("worker %s ended: %s", self.name, why)
@@ -137,7 +142,7 @@ class Seat:
         self.send("stop")
 
     def _settle(self, why: str) -> None:
-        self.state, self.pid, self._writer = "starting", None, None
+        self.state, self.pid, self.kill_at, self._writer = "starting", None, None, None
         for answer in self._asked.values():
             if not answer.done():
                 answer.set_exception(AnswerError([{"code": "not_answered", "message": f"the worker ended: {why}"}]))
@@ -147,15 +152,15 @@ class Seat:
         self.starts += 1
         ours, theirs = socket.socketpair()
         try:
-            self._process = await self._spawn(theirs)
-        except OSError as error:
+            with theirs:
+                self._process = await self._spawn(theirs)
+            reader, self._writer = await asyncio.open_connection(sock=ours)
+        except BaseException:
             ours.close()
-            return f"it could not be started: {error}"
-        finally:
-            theirs.close()
-        reader, self._writer = await asyncio.open_connection(sock=ours)
+            raise
         self.pid, self._heard = self._process.pid, time.monotonic()
-        tail = asyncio.create_task(self._keep_tail(self._process.stdout))
+        output = self._process.stdout
+        tail = asyncio.create_task(kept("output", lambda: self._keep_tail(output), self._failed), name="output")
         self.send("start", settings=self._settings, device=self.device)
         try:
             await self._listen(reader)

@@ -112,14 +112,14 @@ class Store:
     def _commit(self, batch: list[_Write]) -> tuple[list[Any], list[Stored]]:
         try:
             return self._tried(batch)
-        except (sqlite3.Error, OSError):
+        except Exception:
             self._tables.history.take()
             self._reserve.unlink(missing_ok=True)  # a full disk: what is kept for this case lets jobs end
         try:
             found = self._tried(batch)
             self._keep_reserve()
             return found
-        except (sqlite3.Error, OSError) as error:
+        except Exception as error:
             self._tables.history.take()
             fault = StorageError(f"the queue cannot be written to: {error}", hint="free some space on its disk")
             return [fault] * len(batch), []

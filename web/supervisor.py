@@ -14,6 +14,7 @@ from latentloom.engine.jobs.job import Job
 from latentloom.engine.jobs.queue import Claim
 from latentloom.engine.settings import Settings
 from latentloom.plugins.discovery import Record
+from latentloom.web.duty import kept
 from latentloom.web.hub import Hub, Live
 from latentloom.web.metrics import Metrics
 from latentloom.web.seat import Seat, refusal
@@ -53,19 +54,30 @@ class Supervisor:
         names = [(device, device, True) for device in devices]
         names += [(f"helper-{n + 1}", "cpu", False) for n in range(settings.cpu_workers)]
         self.seats = [
-            Seat(name, settings.model_copy(update={"device": on}), device=has, hear=self._hear, gone=self._gone)
+            Seat(
+                name,
+                settings.model_copy(update={"device": on}),
+                device=has,
+                hear=self._hear,
+                gone=self._gone,
+                failed=metrics.failed,
+            )
             for name, on, has in names
         ]
         self._wake = asyncio.Event()
         self._helper_up = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._ending: set[int] = set()  # attempts whose end is being written
+        self._looked = 0.0
         self.stopping = False
         self.ticked = time.monotonic()
 
     def start(self) -> None:
         """Start the workers and hand out jobs."""
-        self._tasks = [asyncio.create_task(seat.live(), name=seat.name) for seat in self.seats]
-        self._tasks.append(asyncio.create_task(self._dispatch(), name="dispatch"))
+        duties = {"dispatch": self._dispatch, **{seat.name: seat.live for seat in self.seats}}
+        self._tasks = [
+            asyncio.create_task(kept(name, work, self._metrics.failed), name=name) for name, work in duties.items()
+        ]
 
     async def stop(self) -> None:
         """Let every worker stop at its next step; what it ran goes back into the queue."""
@@ -115,12 +127,11 @@ class Supervisor:
             self.ticked = time.monotonic()
             for seat in self.seats:
                 seat.check(self.ticked)
-            try:
-                for seat in [seat for seat in self.seats if seat.state == "idle"]:
-                    await self._hand_to(seat)
-            except Exception:
-                log.exception("no job could be handed out")
-                await asyncio.sleep(TICK_SECONDS)
+            if self.ticked - self._looked >= TICK_SECONDS:
+                self._looked = self.ticked
+                await self._take_back()
+            for seat in [seat for seat in self.seats if seat.state == "idle"]:
+                await self._hand_to(seat)
             try:
                 async with asyncio.timeout(TICK_SECONDS):
                     await self._wake.wait()
@@ -128,12 +139,24 @@ class Supervisor:
                 pass
             self._wake.clear()
 
+    async def _take_back(self) -> None:
+        """Queue again what is claimed and in nobody's hands: a fault of the server's own came in between."""
+        if not await self._store.read(lambda t: t.queue.attempts()) - self._held():
+            return
+        held = self._held()
+        for job in await self._store.write(lambda t: t.queue.take_back(held, "the server lost it"), durable=True):
+            log.warning("a job was in nobody's hands job=%s state=%s", job.id, job.state)
+
+    def _held(self) -> set[int]:
+        """The attempts that a worker has, or whose end is on its way to the disk."""
+        return self._ending | {seat.token for seat in self.seats if seat.job is not None}
+
     async def _hand_to(self, seat: Seat) -> None:
         claim: Claim | None = await self._store.write(lambda t: t.queue.claim(seat.name, device=seat.device))
         if claim is None:
             return
         if seat.state != "idle" or self.stopping:  # it ended while the claim was written
-            await self._store.write(lambda t: t.queue.release(claim.job.id, claim.token, "not begun", counts=False))
+            self._store.begin(lambda t: t.queue.release(claim.job.id, claim.token, "not begun", counts=False))
             self._wake.set()
             return
         seat.state, seat.job, seat.token, seat.stored = "busy", claim.job.id, claim.token, {}
@@ -180,10 +203,11 @@ class Supervisor:
         log.info("worker ready worker=%s pid=%d", seat.name, message["pid"])
         if not seat.device:
             self._ready([Record(**record) for record in message["failed"]])
-            self._helper_up.set()
 
     def _idle(self, seat: Seat) -> None:
         seat.state, seat.job, seat.kill_at = "idle", None, None
+        if not seat.device:
+            self._helper_up.set()
         self._wake.set()
 
     def _event(self, seat: Seat, job: str, record: dict[str, Any]) -> None:
@@ -235,7 +259,7 @@ class Supervisor:
             return tables.queue.finish(job, token, state, result, problems)
 
         seat.job = None
-        done = await self._surely(job, finish)
+        done = await self._surely(job, token, finish)
         if done is None:
             return
         self._metrics.finished(done)
@@ -248,24 +272,28 @@ class Supervisor:
             return
         job, token, counts = seat.job, seat.token, not self.stopping
         seat.job = None
-        after = await self._surely(job, lambda t: t.queue.release(job, token, why, counts=counts))
+        after = await self._surely(job, token, lambda t: t.queue.release(job, token, why, counts=counts))
         if after is None:
             return
         log.warning("worker lost job=%s state=%s: %s", job, after.state, why)
         self._metrics.lost()
         self._wake.set()
 
-    async def _surely(self, job: str, act: Callable[[Tables], Job]) -> Job | None:
+    async def _surely(self, job: str, token: int, act: Callable[[Tables], Job]) -> Job | None:
         """Write how an attempt ended, however long the disk is full; None when the attempt no longer counts."""
-        while True:
-            try:
-                return await self._store.write(act, durable=True)
-            except StaleAttempt:
-                log.warning("a late report was refused job=%s", job)
-                return None
-            except StorageError as error:
-                log.error("the end of a job waits for the disk job=%s: %s", job, error)
-                await asyncio.sleep(TICK_SECONDS)
+        self._ending.add(token)
+        try:
+            while True:
+                try:
+                    return await self._store.write(act, durable=True)
+                except StorageError as error:
+                    log.error("the end of a job waits for the disk job=%s: %s", job, error)
+                    await asyncio.sleep(TICK_SECONDS)
+        except StaleAttempt:
+            log.warning("a late report was refused job=%s", job)
+            return None
+        finally:
+            self._ending.discard(token)
 
 
 def text(record: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from pydantic import Field
 from latentloom.api import wire
 from latentloom.api.library import workflow_names
 from latentloom.web.faults import RequestError, Unconditional
-from latentloom.web.routing import API, Call, Query, Route
+from latentloom.web.routing import API, MOST, Call, Query, Route
 from latentloom.web.shelf import Draft, Saved, UnknownDocument
 from latentloom.web.site import Site
 
@@ -21,7 +21,7 @@ _ETAG = re.compile(r'"(\d{1,12})"\Z')
 class VersionQuery(Query):
     """Which version."""
 
-    version: int | None = Field(None, ge=0, description="Default: the newest.")
+    version: int | None = Field(None, ge=0, le=MOST, description="Default: the newest.")
 
 
 async def document_of(site: Site, name: str, version: int | None = None) -> tuple[int, dict[str, Any]]:

@@ -4,7 +4,7 @@ import json
 import sqlite3
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -331,6 +331,19 @@ class Queue:
         self._connection.execute("UPDATE jobs SET state = 'queued', deaths = ? WHERE id = ?", (deaths, id))
         self._history.append(id, {"event": "job_requeued", "why": why})
         return self.job(id)
+
+    def attempts(self) -> set[int]:
+        """The tokens of all attempts that are under way."""
+        return {row[0] for row in self._under_way()}
+
+    def take_back(self, held: Collection[int], why: str) -> list[Job]:
+        """Release every attempt under way that is not among those held; the jobs."""
+        return [self.release(id, token, why) for token, id in self._under_way() if token not in held]
+
+    def _under_way(self) -> list[tuple[int, str]]:
+        marks = ", ".join("?" * len(ACTIVE))
+        statement = f"SELECT attempt, id FROM jobs WHERE state IN ({marks}) ORDER BY attempt"
+        return self._connection.execute(statement, ACTIVE).fetchall()
 
     def recover(self) -> list[str]:
         """After a start: what ran when the server ended is queued again, at its old place; the ids of those jobs."""

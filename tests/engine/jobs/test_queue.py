@@ -83,6 +83,20 @@ def test_two_deaths_fail_a_job_and_a_stop_does_not_count(made):
     )
 
 
+def test_what_is_in_nobodys_hands_is_queued_again(made):
+    queue, *_ = made
+    for name in ("held", "loose", "leaving", "waiting"):
+        queue.submit(new_job(name))
+    held, loose, leaving = (queue.claim("w", device=True) for _ in range(3))
+    queue.cancel("leaving")
+    assert queue.attempts() == {held.token, loose.token, leaving.token}
+
+    back = queue.take_back({held.token}, "lost")
+
+    assert [(job.id, job.state, job.deaths) for job in back] == [("loose", "queued", 1), ("leaving", "cancelled", 0)]
+    assert [queue.job(name).state for name in ("held", "waiting")] == ["claimed", "queued"]
+
+
 def test_twenty_ends_of_the_server_fail_a_job(made):
     queue, *_ = made
     queue.submit(new_job("a"))

@@ -1,0 +1,307 @@
+"""A fault at every place where the server's endless work waits: the work goes on, and no job is lost or done twice."""
+
+import ast
+import asyncio
+import contextlib
+import importlib
+import inspect
+import json
+import os
+import signal
+import sqlite3
+import textwrap
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from types import CoroutineType, coroutine
+from typing import Any
+
+import pytest
+from aiohttp import web
+from serving import PLANT, flow, use
+
+from latentloom.engine.settings import Settings
+from latentloom.web.courier import Courier
+from latentloom.web.desk import Order
+from latentloom.web.duty import kept
+from latentloom.web.seat import AnswerError, Seat
+from latentloom.web.site import Site
+from latentloom.web.supervisor import Supervisor
+from latentloom.web.system import health
+
+Place = tuple[str, int]
+DUTIES = ("dispatch", "helper-1", "output", "webhooks", "retention")
+WORK = (
+    kept,
+    Supervisor._dispatch, Supervisor._take_back, Supervisor._hand_to, Supervisor._hear, Supervisor._ledger,
+    Supervisor._finished, Supervisor._gone, Supervisor._surely,
+    Seat.live, Seat._one_life, Seat._spawn, Seat._listen, Seat._keep_tail, Seat._ended,
+    Courier.work, Courier._tell,
+    Site._prune_for_ever, Site.prune,
+)  # fmt: skip
+
+
+class Wrecked(BaseException):
+    """A fault that no `except Exception` sees."""
+
+
+FAULTS: tuple[Callable[[], BaseException], ...] = (Wrecked, asyncio.CancelledError, lambda: RuntimeError("a fault"))
+
+
+def waits(function: Callable[..., Any]) -> Iterator[tuple[str, range]]:
+    """Where a function waits: its file, and the lines of each place."""
+    lines, first = inspect.getsourcelines(function)
+    tree = ast.parse(textwrap.dedent("".join(lines)))
+    file = str(inspect.getsourcefile(function))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Await):
+            yield file, range(first + node.lineno - 1, first + int(node.end_lineno or 0))
+        if isinstance(node, ast.AsyncWith) and "post" in ast.unparse(node.items[0]):
+            yield file, range(first + node.lineno - 1, first + node.body[0].lineno - 1)
+
+
+def chain(coro: Any) -> list[Place]:
+    """Where a coroutine waits, from the outside in."""
+    found = []
+    while isinstance(coro, CoroutineType) and coro.cr_frame is not None:
+        found.append((coro.cr_code.co_filename, coro.cr_frame.f_lineno))
+        coro = coro.cr_await
+    return found
+
+
+class Saboteur:
+    """Throws one fault into the work that waits at a chosen place, instead of what it waits for."""
+
+    def __init__(self) -> None:
+        self.target: tuple[str, range] | None = None
+        self.fault: Callable[[], BaseException] = Wrecked
+        self.struck = asyncio.Event()
+
+    def aim(self, target: tuple[str, range], fault: Callable[[], BaseException]) -> None:
+        self.target, self.fault = target, fault
+        self.struck.clear()
+
+    def task(self, loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], **named: Any) -> asyncio.Task[Any]:
+        """A task factory: the server's duties are watched, all else is left alone."""
+        duty = isinstance(coro, CoroutineType) and coro.cr_code in (kept.__code__, Courier._tell.__code__)
+        return asyncio.Task(self._shell(coro) if duty else coro, loop=loop, **named)
+
+    async def _shell(self, coro: Coroutine[Any, Any, Any]) -> Any:
+        return await self._driven(coro)
+
+    @coroutine
+    def _driven(self, coro: Any) -> Iterator[Any]:
+        error: BaseException | None = None
+        while True:
+            try:
+                waited = coro.send(None) if error is None else coro.throw(error)
+            except StopIteration as stop:
+                return stop.value
+            if self._strikes(coro):
+                error = self.fault()
+                if waited is not None:
+                    waited._asyncio_future_blocking = False
+                continue
+            try:
+                error = yield waited
+            except BaseException as raised:
+                error = raised
+
+    def _strikes(self, coro: Any) -> bool:
+        if self.target is None or not any(file == self.target[0] and at in self.target[1] for file, at in chain(coro)):
+            return False
+        self.target = None
+        self.struck.set()
+        return True
+
+
+class Case:
+    """A server in this process, a listener for its calls, and a saboteur."""
+
+    def __init__(self, home: Path, site: Site, saboteur: Saboteur, address: str) -> None:
+        self.home, self.site, self.saboteur, self._address = home, site, saboteur, address
+        self.told: list[str] = []
+
+    async def job(self, tag: str, seconds: float = 0.0, *, saves: bool = True, loose: bool = False) -> str:
+        """Queue a job that computes, saves a file and has a listener told; a loose one is claimed by nobody."""
+        nodes = {"n": use("Note", journal=str(self.home / "journal"), tag=tag, seconds=seconds)}
+        if saves:
+            nodes["s"] = use("Save", text="@n", name=tag)
+        new = await self.site.desk.job(Order(flow("n", **nodes), {}, None), webhook=self._address)
+        await self.site.store.write(lambda t: (t.queue.submit(new), loose and t.queue.claim("nobody", device=False)))
+        self.site.supervisor.wake()
+        return new.id
+
+    async def ended(self, id: str) -> str:
+        """How a job ended."""
+        async with asyncio.timeout(60):
+            while (state := (await self.site.store.read(lambda t: t.queue.job(id))).state) not in ("done", "failed"):
+                await asyncio.sleep(0.02)
+        return state
+
+    async def struck(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                await self.saboteur.struck.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def chat(self) -> None:
+        """Have the worker answer so much that it comes in pieces."""
+        long = flow(n=use("Note", journal="x" * 1_000_000, tag=""))
+        with contextlib.suppress(AnswerError):
+            await self.site.supervisor.ask("migrate", document=long)
+
+    async def worker(self, state: str) -> int:
+        """Wait until the worker is in a state; its process."""
+        seat = self.site.supervisor.seats[0]
+        async with asyncio.timeout(60):
+            while seat.state != state:
+                await asyncio.sleep(0.02)
+        return seat.pid
+
+    def files(self, tag: str) -> int:
+        return len(list((self.home / "output").glob(f"{tag}-*")))
+
+
+@pytest.fixture
+def run_case(tmp_path, monkeypatch):
+    """A function that runs `act(case)` beside a server whose pauses are short."""
+    monkeypatch.setenv("PYTHONPATH", str(PLANT))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.syspath_prepend(PLANT)
+    importlib.invalidate_caches()
+    for name, value in {
+        "duty.PAUSE_SECONDS": 0.02,
+        "seat.FIRST_PAUSE": 0.05,
+        "seat.LONGEST_PAUSE": 0.05,
+        "supervisor.TICK_SECONDS": 0.2,
+        "courier.PAUSE": 0.2,
+        "site.PRUNE_SECONDS": 0.2,
+    }.items():
+        monkeypatch.setattr(f"latentloom.web.{name}", value)
+    home = tmp_path / "home"
+    settings = Settings(
+        data=home, output=home / "output", input=home / "input", cache=home / "cache", models=(),
+        cpu_workers=1, warm_up=False, webhook_hosts=("127.0.0.1",),
+    )  # fmt: skip
+
+    def run(act: Callable[[Case], Coroutine[Any, Any, None]]) -> None:
+        async def go() -> None:
+            saboteur = Saboteur()
+            asyncio.get_running_loop().set_task_factory(saboteur.task)
+            site = Site(settings, [])
+            case = Case(home, site, saboteur, "")
+
+            async def hear(request: web.Request) -> web.Response:
+                id = (await request.json())["id"]
+                case.told.append(id)
+                return web.Response(status=500 if case.told.count(id) == 1 else 200)
+
+            listener = web.Application()
+            listener.router.add_post("/told", hear)
+            runner = web.AppRunner(listener)
+            await runner.setup()
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            case._address = f"http://127.0.0.1:{runner.addresses[0][1]}/told"
+            await site.start()
+            try:
+                await case.worker("idle")
+                await act(case)
+            finally:
+                begin = time.monotonic()
+                await site.stop()
+                await runner.cleanup()
+                assert time.monotonic() - begin < 15
+            assert {task for task in asyncio.all_tasks() if task.get_name() in DUTIES} == set()
+
+        asyncio.run(go())
+
+    return run
+
+
+async def wreck(case: Case, place: tuple[str, range], fault: Callable[[], BaseException], tag: str) -> str:
+    """Strike one place while a job runs, or else when a worker dies over one; the job."""
+    case.saboteur.aim(place, fault)
+    id = await case.job(tag, loose=place == last_wait(Supervisor._take_back))
+    assert await case.ended(id) == "done", place
+    assert case.files(tag) == 1, place
+    await case.chat()
+    if not await case.struck(0.5):
+        id = await case.job(f"{tag}-slow", 0.5)
+        os.kill(await case.worker("busy"), signal.SIGKILL)
+        assert await case.struck(10), (place, "was not reached")
+        assert await case.ended(id) == "done", place
+    return id
+
+
+def last_wait(function: Callable[..., Any]) -> tuple[str, range]:
+    return max(waits(function), key=lambda place: place[1].start)
+
+
+RARE = (last_wait(Supervisor._surely), last_wait(Seat._ended))  # a full disk, a worker that hangs: tests of their own
+
+
+@pytest.mark.parametrize("turn", [0, pytest.param(1, marks=pytest.mark.full), pytest.param(2, marks=pytest.mark.full)])
+def test_a_fault_wherever_the_server_waits_costs_no_job(run_case, turn):
+    async def act(case: Case) -> None:
+        ids = []
+        for number, place in enumerate(place for function in WORK for place in waits(function) if place not in RARE):
+            ids.append(await wreck(case, place, FAULTS[(number + turn) % 3], f"w{number}"))
+        assert await case.ended(await case.job("last")) == "done"
+        async with asyncio.timeout(20):
+            while min(map(case.told.count, ids)) < 2:  # the first time it was refused
+                await asyncio.sleep(0.05)
+        assert all(case.site.checks().values())
+        assert not await case.site.store.read(lambda t: t.queue.attempts())
+
+    run_case(act)
+
+
+def test_a_fault_while_the_end_of_a_job_waits_for_a_full_disk_costs_nothing(run_case, monkeypatch):
+    async def act(case: Case) -> None:
+        id = await case.job("full", 0.5, saves=False)
+        await case.worker("busy")
+        case.saboteur.aim(RARE[0], Wrecked)
+        monkeypatch.setenv("LATENTLOOM_FAILPOINT", "queue.written:enospc")
+        assert await case.struck(20)
+        monkeypatch.delenv("LATENTLOOM_FAILPOINT")
+        assert await case.ended(id) == "done"
+
+    run_case(act)
+
+
+def test_a_fault_while_a_worker_that_hangs_is_ended_costs_nothing(run_case):
+    async def act(case: Case) -> None:
+        id = await case.job("hangs", 0.5)
+        os.kill(await case.worker("busy"), signal.SIGSTOP)
+        case.saboteur.aim(RARE[1], Wrecked)
+        case.site.supervisor.seats[0]._writer.close()
+        assert await case.struck(20)
+        assert await case.ended(id) == "done"
+        assert case.files("hangs") == 1
+
+    run_case(act)
+
+
+def test_health_tells_when_no_job_is_handed_out_any_more(run_case, monkeypatch):
+    monkeypatch.setattr("latentloom.web.site.STUCK_SECONDS", 1.0)
+
+    async def told(case: Case, status: int) -> bool:
+        """Whether the worker loop is alive, once health answers with a status."""
+        async with asyncio.timeout(20):
+            while (answer := await health(case.site, None)).status != status:
+                await asyncio.sleep(0.05)
+        return json.loads(answer.text)["checks"]["claiming"]
+
+    async def act(case: Case) -> None:
+        assert await told(case, 200)
+        other = sqlite3.connect(case.home / "queue.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")  # nobody else can claim
+        assert not await told(case, 503)
+        other.execute("ROLLBACK")
+        assert await told(case, 200)
+        other.close()
+
+    run_case(act)

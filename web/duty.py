@@ -1,0 +1,37 @@
+"""Work that goes on for as long as the server lives: whatever ends it, it is begun again."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+log = logging.getLogger("latentloom.server")
+PAUSE_SECONDS = 1.0
+
+
+async def kept(name: str, work: Callable[[], Awaitable[None]], failed: Callable[[str], None]) -> None:
+    """Do work until it returns or this task is cancelled; what it raises is logged, and it begins again.
+
+    `failed` hears of each time.
+    """
+    pause = 0.0
+    while True:
+        try:
+            await asyncio.sleep(pause)
+            return await work()
+        except BaseException as error:
+            if not stray(error):
+                raise
+            log.error("a duty of the server begins again: %s", name, exc_info=True)
+            failed(name)
+            pause = PAUSE_SECONDS
+
+
+def stray(error: BaseException) -> bool:
+    """Whether it is a fault, and not the wish that this task or this process should end.
+
+    A CancelledError that nobody sent to this task came out of something that it waited for.
+    """
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        return task is not None and not task.cancelling()
+    return not isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit)
