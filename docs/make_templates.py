@@ -15,6 +15,7 @@ QUALITY = 80
 SEED = 7
 PROMPT = "a large red circle above a small blue square on a white background"
 INPUTS: Mapping[str, Mapping[str, Any]] = {
+    "edges": {"prompt": "a large yellow circle above a small purple square on a brown background"},
     "img2img": {"prompt": "a large green circle above a small orange square on a black background", "strength": 0.75},
     "inpaint": {"prompt": "a large red circle above a large green triangle on a white background"},
     "inpaint-detail": {"prompt": "a large red circle above a small orange star on a white background"},

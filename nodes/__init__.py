@@ -51,3 +51,4 @@ def register(registry: Registration) -> None:
     registry.model_kind("upscaler", "latentloom.nodes.upscale.kind:UpscalerKind")
     registry.patch("lora", "latentloom.nodes.lora.patch:apply_lora")
     registry.models("models/checkpoints", "latentloom.nodes", "embedded")
+    registry.models("models/controlnet", "latentloom.nodes", "embedded_controlnet")

@@ -22,6 +22,7 @@ STEPS = 4
 SIZES = {
     "cfg-sweep": (688, 166),
     "denoising-steps": (280, 332),
+    "edges": (128, 128),
     "forward-noising": (824, 166),
     "hires": (192, 192),
     "img2img": (128, 128),

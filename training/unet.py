@@ -76,6 +76,12 @@ def loss_weights(snr: Tensor, gamma: float) -> Tensor:
     return snr.clamp(max=gamma) / snr * (1 + 0.25 / (snr + 0.05))
 
 
+def draw_times(rng: np.random.Generator, count: int) -> Tensor:
+    """Steps spread evenly over a batch, more of them where there is much noise."""
+    even = (np.arange(count) + rng.random(count)) / count
+    return torch.from_numpy((STEPS * even**0.75).astype(np.int64))
+
+
 class UnetSteps:
     """Training steps of the denoiser; the text encoder stays as it is."""
 
@@ -104,7 +110,7 @@ class UnetSteps:
         said = [self._say(rng, index) for index in chosen]
         with torch.no_grad():
             states = self._encoder(self._captions.tokens(said)).last_hidden_state
-        times = self._times(rng, count)
+        times = draw_times(rng, count)
         alpha = self._alphas[times].float()[:, None, None, None]
         noise = torch.randn(clean.shape, generator=generator)
         noisy = alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
@@ -116,9 +122,3 @@ class UnetSteps:
         if rng.random() < self._settings.dropout:
             return ""
         return caption(self._data.scenes[index], draw_wording(rng))
-
-    @staticmethod
-    def _times(rng: np.random.Generator, count: int) -> Tensor:
-        """Steps spread evenly over a batch, more of them where there is much noise."""
-        even = (np.arange(count) + rng.random(count)) / count
-        return torch.from_numpy((STEPS * even**0.75).astype(np.int64))

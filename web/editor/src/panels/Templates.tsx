@@ -17,6 +17,7 @@ export const TEMPLATES = {
     "upscale",
     "hires",
     "regions",
+    "edges",
     "seeds",
     "prompt-to-prompt",
     "inpaint-detail",

@@ -157,6 +157,7 @@ export const panels = {
     names: {
       "cfg-sweep": ["Guidance side by side", "One prompt at several strengths of guidance"],
       "denoising-steps": ["From noise to picture", "What the model sees at each step"],
+      edges: ["Follow the edges", "The outlines of a picture, in other colours"],
       "forward-noising": ["From picture to noise", "How noise is added in training"],
       hires: ["Larger in two passes", "A small picture first, then its details"],
       img2img: ["Picture to picture", "Change a picture with a prompt"],

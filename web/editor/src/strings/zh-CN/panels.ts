@@ -165,6 +165,7 @@ export const panels: Strings["panels"] = {
     names: {
       "cfg-sweep": ["引导强度对比", "同一提示词在不同引导强度下的结果"],
       "denoising-steps": ["从噪声到图片", "模型在每一步看到的内容"],
+      edges: ["沿边缘绘制", "保留图片的轮廓，换上别的颜色"],
       "forward-noising": ["从图片到噪声", "训练时如何加入噪声"],
       hires: ["分两遍放大", "先生成小图，再补充细节"],
       img2img: ["图生图", "用提示词改变一张图片"],
