@@ -68,6 +68,8 @@ $(VENV)/.runtime: $(VENV)/.backend $(SOURCES)
 	$(PIP) --no-build-isolation -e .
 	@touch $@
 
+# Tests of spandrel look there: a torchvision that was built for another torch must not be seen by all the others.
 $(VENV)/.dev: $(VENV)/.runtime
 	$(PIP) --no-build-isolation -e ".[dev]"
+	$(PIP) --upgrade --no-deps --target $(VENV)/spandrel spandrel torchvision einops
 	@touch $@

@@ -49,6 +49,7 @@ def register(registry: Registration) -> None:
     registry.model_kind("lora", "latentloom.nodes.lora.kind:LoraFile")
     registry.model_kind("embedding", "latentloom.nodes.textual_inversion.kind:EmbeddingFile")
     registry.model_kind("upscaler", "latentloom.nodes.upscale.kind:UpscalerKind")
+    registry.model_kind("spandrel", "latentloom.nodes.upscale.others:OtherUpscalerKind")
     registry.patch("lora", "latentloom.nodes.lora.patch:apply_lora")
     registry.models("models/checkpoints", "latentloom.nodes", "embedded")
     registry.models("models/controlnet", "latentloom.nodes", "embedded_controlnet")

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from latentloom.engine import Context, Image, Model, ModelFile, Source, node
 from latentloom.engine.errors import FileError
+from latentloom.nodes.upscale.others import installed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,7 +28,8 @@ def upscale_with_model(
 ) -> Image:
     """Make pictures larger with ESRGAN, Real-ESRGAN or its compact network, tile by tile; transparency is left out.
 
-    The size grows by the factor of the network, 2 or 4 mostly. Smaller tiles need less memory.
+    The size grows by the factor of the network, 2 or 4 mostly. Smaller tiles need less memory. Where spandrel is
+    installed, every kind of network that it reads will do.
     """
     found = ctx.recognise(upscaler)
     if found is None or "upscaler" not in found[1]:
@@ -35,6 +37,7 @@ def upscale_with_model(
             f"'{upscaler.name}' is no upscaler that Latentloom knows",
             expected="RRDBNet (ESRGAN, Real-ESRGAN) or SRVGG as a safetensors file",
             got="another kind of file" if found is None else found[1].get("about", found[0]),
+            hint=None if installed() else "pip install 'latentloom[upscalers]' to read other kinds",
         )
     kind, facts = found
     code = {"code": facts["code"]} if "code" in facts else {}
