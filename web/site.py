@@ -15,7 +15,7 @@ from latentloom.engine.errors import LoomError
 from latentloom.engine.jobs.outputs import Output
 from latentloom.engine.jobs.queue import Limits
 from latentloom.engine.jobs.retention import BATCH, Keep, prune_files, prune_jobs
-from latentloom.engine.jobs.serving import Ownership, Serving
+from latentloom.engine.jobs.serving import Ownership, Serving, unwritable
 from latentloom.engine.memory import resident_bytes
 from latentloom.engine.partial import sweep
 from latentloom.engine.settings import Settings
@@ -38,10 +38,10 @@ class Site:
     """Everything that routes need. Made with `opened`."""
 
     def __init__(self, settings: Settings, devices: list[str]) -> None:
-        """Raises SettingsError, and DatabaseError when another server has the data folder."""
+        """Raises SettingsError; DatabaseError when another server has the data folder or it cannot be written to."""
         self.settings = settings
-        self.guard = Guard(settings)
         self._ownership = Ownership(settings.data)
+        self.guard = Guard(settings)
         self._devices = devices
         self.hub = Hub()
         self.metrics = Metrics()
@@ -51,10 +51,14 @@ class Site:
         )
 
     async def start(self) -> None:
-        """Open the queue, take up what was left, and start the workers."""
+        """Open the queue, take up what was left, and start the workers. Raises DatabaseError."""
         settings = self.settings
-        for folder in (settings.output, settings.input, self.thumbnails, self.uploads):
-            folder.mkdir(parents=True, exist_ok=True)
+        folders = {"output": settings.output, "input": settings.input}
+        for what, folder in (*folders.items(), ("data", self.thumbnails), ("data", self.uploads)):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise unwritable(what, folder, error) from None
         sweep([settings.output, settings.input, self.thumbnails, self.uploads])
         limits = Limits(queued=settings.queue_limit, queued_per_owner=settings.owner_limit)
         self.store = Store(settings.data, self.hub.publish, limits)

@@ -40,7 +40,7 @@ class EffectUnknown(LoomError):
 
 
 class DatabaseError(LoomError):
-    """The queue cannot be opened: a newer version wrote it, or another server has it."""
+    """The queue cannot be opened: a newer version wrote it, another server has it, a folder cannot be written to."""
 
     code = "queue_not_opened"
 

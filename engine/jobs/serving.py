@@ -25,12 +25,15 @@ class Ownership:
     """A data folder belongs to one server at a time, for as long as this object is open."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises DatabaseError when another server has the folder."""
+        """Raises DatabaseError when another server has the folder, or when it cannot be written to."""
         for _ in range(LOOKS):
-            with contextlib.suppress(BlockingIOError):
+            try:
                 self._lock = Lock(folder / NAME)
                 return
-            time.sleep(LOOK_SECONDS)
+            except BlockingIOError:
+                time.sleep(LOOK_SECONDS)
+            except OSError as error:
+                raise unwritable("data", folder, error) from None
         raise DatabaseError(
             f"another server has the data folder {folder}", hint="stop it, or give this one its own LATENTLOOM_HOME"
         )
@@ -42,6 +45,14 @@ class Ownership:
     def close(self) -> None:
         """Give the folder back."""
         self._lock.close()
+
+
+def unwritable(what: str, folder: Path, error: OSError) -> DatabaseError:
+    """A folder that a server needs and cannot write to."""
+    return DatabaseError(
+        f"the {what} folder {folder} cannot be written to: {error.strerror or error}",
+        hint=f"let this user write there, or choose another with LATENTLOOM_{what.upper()} or LATENTLOOM_HOME",
+    )
 
 
 def serving_in(folder: Path) -> Serving | None:

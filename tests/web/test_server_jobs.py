@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -284,6 +286,19 @@ def test_a_picture_that_was_begun_again_is_the_same_to_the_bit(own_server, tmp_p
 
     assert names(server.events(job)).count("job_requeued") == 1
     assert resumed.tobytes() == Image.open(whole).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "what", "folder"), [("HOME", "data", "/proc/nope/data"), ("OUTPUT", "output", "/proc/nope")]
+)
+def test_a_folder_that_cannot_be_written_to_is_named(tmp_path, name, what, folder):
+    command = [sys.executable, "-c", "from latentloom.cli.main import main; main()", "serve", "--port", "0"]
+    environment = {**os.environ, "LATENTLOOM_HOME": str(tmp_path), f"LATENTLOOM_{name}": "/proc/nope"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.stderr == (
+        f"queue_not_opened: the {what} folder {folder} cannot be written to: No such file or directory\n"
+        f"  hint: let this user write there, or choose another with LATENTLOOM_{what.upper()} or LATENTLOOM_HOME\n"
+    )
 
 
 def test_a_second_server_on_the_same_data_is_refused(own_server):
