@@ -2,13 +2,19 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 log = logging.getLogger("latentloom.server")
 PAUSE_SECONDS = 1.0
+Work = Callable[[], Awaitable[None]]
 
 
-async def kept(name: str, work: Callable[[], Awaitable[None]], failed: Callable[[str], None]) -> None:
+def begun(duties: Mapping[str, Work], failed: Callable[[str], None]) -> list[asyncio.Task[None]]:
+    """A task for each duty, by its name."""
+    return [asyncio.create_task(kept(name, work, failed), name=name) for name, work in duties.items()]
+
+
+async def kept(name: str, work: Work, failed: Callable[[str], None]) -> None:
     """Do work until it returns or this task is cancelled; what it raises is logged, and it begins again.
 
     `failed` hears of each time.

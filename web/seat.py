@@ -15,7 +15,7 @@ from typing import Any
 from latentloom.engine.errors import LoomError, Problem, WorkflowError
 from latentloom.engine.jobs.frames import HEAD, Frame, decode, encode, sizes
 from latentloom.engine.settings import Settings
-from latentloom.web.duty import kept, stray
+from latentloom.web.duty import begun, stray
 
 log = logging.getLogger("latentloom.workers")
 SILENCE_SECONDS = 30.0
@@ -160,7 +160,7 @@ class Seat:
             raise
         self.pid, self._heard = self._process.pid, time.monotonic()
         output = self._process.stdout
-        tail = asyncio.create_task(kept("output", lambda: self._keep_tail(output), self._failed), name="output")
+        (tail,) = begun({"output": lambda: self._keep_tail(output)}, self._failed)
         self.send("start", settings=self._settings, device=self.device)
         try:
             await self._listen(reader)

@@ -21,7 +21,7 @@ from latentloom.engine.partial import sweep
 from latentloom.engine.settings import Settings
 from latentloom.web.courier import Courier
 from latentloom.web.desk import Desk
-from latentloom.web.duty import kept
+from latentloom.web.duty import begun
 from latentloom.web.guard import Guard
 from latentloom.web.hub import Hub
 from latentloom.web.metrics import Metrics
@@ -72,9 +72,7 @@ class Site:
             log.info("%d jobs go on where they were", len(again))
         self.supervisor.start()
         duties = {"webhooks": Courier(self.store, self.guard).work, "retention": self._prune_for_ever}
-        self._tasks = [
-            asyncio.create_task(kept(name, work, self.metrics.failed), name=name) for name, work in duties.items()
-        ]
+        self._tasks = begun(duties, self.metrics.failed)
 
     async def stop(self) -> None:
         """Let the workers stop at their next step; what they ran waits in the queue for the next start."""

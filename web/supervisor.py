@@ -14,7 +14,7 @@ from latentloom.engine.jobs.job import Job
 from latentloom.engine.jobs.queue import Claim
 from latentloom.engine.settings import Settings
 from latentloom.plugins.discovery import Record
-from latentloom.web.duty import kept
+from latentloom.web.duty import begun
 from latentloom.web.hub import Hub, Live
 from latentloom.web.metrics import Metrics
 from latentloom.web.seat import Seat, refusal
@@ -75,9 +75,7 @@ class Supervisor:
     def start(self) -> None:
         """Start the workers and hand out jobs."""
         duties = {"dispatch": self._dispatch, **{seat.name: seat.live for seat in self.seats}}
-        self._tasks = [
-            asyncio.create_task(kept(name, work, self._metrics.failed), name=name) for name, work in duties.items()
-        ]
+        self._tasks = begun(duties, self._metrics.failed)
 
     async def stop(self) -> None:
         """Let every worker stop at its next step; what it ran goes back into the queue."""
