@@ -105,10 +105,22 @@ class QueueLaw(RuleBasedStateMachine):
             self.refused(self.queue.release, id, expected.token, "it died")
             return
         self.act(self.queue.release, id, expected.token, "it died", counts=counts)
+        self.given_up(expected, counts)
+
+    def given_up(self, expected, counts):
         cancelled = expected.state == "cancelling"
         expected.deaths += counts
         dead = expected.deaths >= 2
         expected.state = "cancelled" if cancelled else "failed" if dead else "queued"
+
+    @rule(data=st.data())
+    def take_back(self, data):
+        active = {e.token: e for e in self.model.values() if e.state in ACTIVE}
+        assert self.queue.attempts() == active.keys()
+        held = data.draw(st.sets(st.sampled_from(sorted(active)))) if active else set()
+        self.act(self.queue.take_back, held, "it was lost")
+        for token in active.keys() - held:
+            self.given_up(active[token], counts=True)
 
     def refused(self, call, *args):
         try:
