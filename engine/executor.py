@@ -20,7 +20,7 @@ from latentloom.engine.loop import Loop
 from latentloom.engine.memory import peak_bytes
 from latentloom.engine.options import Options
 from latentloom.engine.outcome import Outcome
-from latentloom.engine.plan import Inputs, literal_item
+from latentloom.engine.plan import Inputs, Mentions, literal_item
 from latentloom.engine.questions import beyond, wanted_inputs
 from latentloom.engine.subgraph import Expansions, graft
 from latentloom.engine.tools import Tools
@@ -161,11 +161,12 @@ class _Run:
             if not self.ask(step):
                 return
             inputs = self.tools.identity.inputs(step, self.results, self.asked.get(id, frozenset()))
-            key = self.key(step, inputs)
+            named = self.tools.identity.mentions(step, inputs)
+            key = self.key(step, inputs, named)
             if not self.lead(step, key) or self.reuse(step, key):
                 return
             if self.gather(step, inputs):
-                self.start(step, inputs, key)
+                self.start(step, inputs, key, named)
             elif key is not None:
                 self.land(key)  # others may need it for the very steps that this one waits for
         except LoomError as error:
@@ -181,12 +182,12 @@ class _Run:
             self.wait(step.id, missing)
         return not missing
 
-    def key(self, step: Step, inputs: Inputs) -> str | None:
+    def key(self, step: Step, inputs: Inputs, named: Mentions) -> str | None:
         """The step's key; None when its result must not be reused (a sink)."""
         spec = step.spec
         if spec.purity == "sink" and not self.options.resumable:
             return None
-        fields = self.tools.identity.fields(step, inputs, beyond(step, inputs, self.run))
+        fields = self.tools.identity.fields(step, inputs, named, beyond(step, inputs, self.run))
         if self.use_cache and self.options.name:
             self.tools.cache.put_fields(f"{self.options.name}/{step.id}", fields)
         return fields.key()
@@ -232,7 +233,7 @@ class _Run:
     def needs(self, step: Step) -> frozenset[str] | None:
         """The lazy inputs that a step asks for, from the cache if the question was put before; None: not yet known."""
         inputs = self.tools.identity.inputs(step, self.results, frozenset())
-        key = self.tools.identity.fields(step, inputs, {"question": "needs"}).key()
+        key = self.tools.identity.fields(step, inputs, {}, {"question": "needs"}).key()
         known = self.tools.cache.result(key) if self.use_cache else None
         if known is not None and type(known.outputs["names"]) is Item:
             return frozenset(known.outputs["names"].literal)
@@ -298,7 +299,7 @@ class _Run:
 
     # Running a body
 
-    def start(self, step: Step, inputs: Inputs, key: str | None) -> None:
+    def start(self, step: Step, inputs: Inputs, key: str | None, named: Mentions) -> None:
         if step.spec.purity == "sink":
             self.services.begin(step.id, saves=step.spec.context is not None)
         self.journal.started(step)
@@ -309,7 +310,7 @@ class _Run:
             emit=self.journal.emit,
             cancelled=self.cancelled,
             edges=step.edges,
-            mentioned=self.tools.identity.mentions(step, inputs),
+            mentioned=named,
             previews=self.options.previews,
             economy=self.tools.economies.of(step.spec),
         )

@@ -43,7 +43,8 @@ def _explain(step: Step, identity: Identity, cache: Cache, name: str, results: d
     late = [s for s in step.sources(lazy=True) if s not in results and _needs(step, s, asked)]
     if late:
         return Explanation(step.id, spec.type, "unknown", f"unknown until '{late[0]}' ran")
-    fields = identity.fields(step, identity.inputs(step, results, asked))
+    inputs = identity.inputs(step, results, asked)
+    fields = identity.fields(step, inputs, identity.mentions(step, inputs))
     result = cache.result(fields.key())
     if result is not None:
         results[step.id] = result
@@ -64,7 +65,7 @@ def _asked(step: Step, identity: Identity, cache: Cache, results: Mapping[str, R
     if not any(port.lazy for port in step.spec.inputs):
         return frozenset()
     inputs = identity.inputs(step, results, frozenset())
-    known = cache.result(identity.fields(step, inputs, {"question": "needs"}).key())
+    known = cache.result(identity.fields(step, inputs, {}, {"question": "needs"}).key())
     names = known.outputs["names"] if known else None
     return frozenset(names.literal) if type(names) is Item else None
 

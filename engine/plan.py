@@ -13,6 +13,7 @@ from latentloom.engine.validate import CHOICE_SOURCES, Step
 from latentloom.engine.workflow import Edge
 
 Inputs = dict[str, Any]  # per input: an Item, or a list of Items
+Mentions = dict[str, Any]  # the files that texts may mean, by name
 
 
 class Identity:
@@ -61,15 +62,17 @@ class Identity:
             return Item(port.kind, literal_digest(port.kind, file.sha256), file)
         return literal_item(port.kind, value)
 
-    def fields(self, step: Step, inputs: Inputs, more: Mapping[str, Any] | None = None) -> Fields:
-        """What the step's key is made of; `more` belongs to steps that are not pure, and to questions."""
+    def fields(self, step: Step, inputs: Inputs, named: Mentions, more: Mapping[str, Any] | None = None) -> Fields:
+        """What the step's key is made of; `named` are its mentions, `more` belongs to steps that are not pure, and to
+        questions.
+        """
         digests = {name: _digests(value) for name, value in inputs.items()}
-        economy, named = self._economies.of(step.spec), self.mentions(step, inputs)
+        economy = self._economies.of(step.spec)
         own: dict[str, Any] = {"economy": economy} if economy else {}
         own |= {"mentions": {name: file.sha256 for name, file in named.items()}} if named else {}
         return Fields(self._base(step, inputs), digests, {**(more or {}), **own} if own else more)
 
-    def mentions(self, step: Step, inputs: Inputs) -> dict[str, Any]:
+    def mentions(self, step: Step, inputs: Inputs) -> Mentions:
         """The files that the step's texts may mean, by name. They belong to its key."""
         texts = [
             (port.mentions, item.literal)
