@@ -37,7 +37,7 @@ def upscale_with_model(
             f"'{upscaler.name}' is no upscaler that Latentloom knows",
             expected="RRDBNet (ESRGAN, Real-ESRGAN) or SRVGG as a safetensors file",
             got="another kind of file" if found is None else found[1].get("about", found[0]),
-            hint=None if installed() else "pip install 'latentloom[upscalers]' to read other kinds",
+            hint=None if installed() else "`pip install spandrel` lets it read other kinds",
         )
     kind, facts = found
     code = {"code": facts["code"]} if "code" in facts else {}

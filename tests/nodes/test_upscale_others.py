@@ -51,4 +51,4 @@ def test_without_the_library_its_files_are_unknown_and_the_hint_says_how_to_get_
         pytest.raises(NodeError, match=r"'swinir.safetensors' is no upscaler that Latentloom knows") as refused,
     ):
         session.run(document)
-    assert refused.value.problems[0].hint == "pip install 'latentloom[upscalers]' to read other kinds"
+    assert refused.value.problems[0].hint == "`pip install spandrel` lets it read other kinds"
