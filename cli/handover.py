@@ -10,11 +10,10 @@ from typing import Any
 from latentloom.api import wire
 from latentloom.api.client import Client
 from latentloom.cli.faults import say
-from latentloom.cli.progress import Meter, display
+from latentloom.cli.progress import Meter, display, follow
 from latentloom.cli.stop import Interrupts
 from latentloom.engine.engine import Job
 from latentloom.engine.errors import LoomError, Problem
-from latentloom.engine.events import event_of
 from latentloom.engine.jobs.serving import Serving, serving_in
 from latentloom.engine.outcome import NodeReport, Outcome
 from latentloom.engine.settings import Settings
@@ -71,11 +70,7 @@ def hand_over(
     with Client(serving.address, token=_token(settings)) as client:
         id = client.submit(job.workflow, outputs=outputs).id
         with Interrupts(lambda: _cancel(client, id)), display(meter, json=json) as shown:
-            for record in client.stream(id, live=True):
-                event = event_of(record)
-                if event is not None:
-                    meter(event)
-                    shown(event)
+            follow(client.stream(id, live=True), meter, shown)
         ended = client.job(id)
         return _outcome(ended, _files(client, ended, settings, out))
 

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -16,6 +16,7 @@ from latentloom.engine.events import (
     NodeStarted,
     NodeWarning,
     RunFinished,
+    event_of,
 )
 
 if TYPE_CHECKING:
@@ -203,3 +204,12 @@ def display(meter: Meter, *, json: bool) -> Display:
     if sys.stderr.isatty():
         return Bars(meter)
     return Warnings() if json else Lines(meter)
+
+
+def follow(records: Iterable[Mapping[str, Any]], meter: Meter, shown: Display) -> None:
+    """Show a job on a server, from the records that its stream gives."""
+    for record in records:
+        event = event_of(record)
+        if event is not None:
+            meter(event)
+            shown(event)

@@ -10,10 +10,9 @@ from latentloom.api.wire import Job
 from latentloom.cli.faults import CANCELLED, FAILED, plain, print_json, show
 from latentloom.cli.inputs import Asked, assign, bind, port_of
 from latentloom.cli.opening import opened
-from latentloom.cli.progress import Meter, display
+from latentloom.cli.progress import Meter, display, follow
 from latentloom.cli.table import print_lines, print_table
 from latentloom.engine.errors import Problem, WorkflowError
-from latentloom.engine.events import event_of
 from latentloom.engine.workflow import Workflow
 
 EXIT = {"done": 0, "failed": FAILED, "cancelled": CANCELLED}
@@ -52,11 +51,7 @@ def watch(client: Client, id: str, *, out: Path | None, json: bool) -> int:
     """Show a job's progress to its end; Ctrl-C stops watching and leaves the job alone."""
     meter = Meter()
     with display(meter, json=json) as shown:
-        for record in client.stream(id, live=True):
-            event = event_of(record)
-            if event is not None:
-                meter(event)
-                shown(event)
+        follow(client.stream(id, live=True), meter, shown)
     job = client.job(id)
     files = [str(path) for path in client.download(job, out)] if out is not None else []
     _tell(job, files, json=json)

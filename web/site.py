@@ -35,7 +35,7 @@ LOW_DISK = 64 * 2**20
 
 
 class Site:
-    """Everything that routes need. Made with `opened`."""
+    """Everything that routes need, from `start` to `stop`."""
 
     def __init__(self, settings: Settings, devices: list[str]) -> None:
         """Raises SettingsError; DatabaseError when another server has the data folder or it cannot be written to."""

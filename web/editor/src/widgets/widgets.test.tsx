@@ -3,29 +3,12 @@ import userEvent from "@testing-library/user-event";
 import { useState } from "react";
 import { afterEach, expect, test } from "vitest";
 import type { InputPort } from "../api/client";
+import { input } from "../document/samples";
 import { useCatalog } from "../store/catalog";
 import { activeTab } from "../store/workspace";
 import { isWide, widgetOf } from "./registry";
 
-const PORT: InputPort = {
-  name: "value",
-  kind: "INT",
-  required: true,
-  default: null,
-  optional: false,
-  is_list: false,
-  lazy: false,
-  minimum: null,
-  maximum: null,
-  multiple_of: null,
-  min_length: null,
-  max_length: null,
-  choices: [],
-  source: null,
-  mentions: null,
-  widget: null,
-  help: "",
-};
+const PORT: InputPort = input("value", "INT");
 
 afterEach(cleanup);
 
