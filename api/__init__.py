@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from latentloom.api.library import load_workflow, workflow_names
 from latentloom.api.session import Result, Running, Session, explain, open_session, run, stream, validate
+from latentloom.api.workflow_files import load_workflow, workflow_names
 
 if TYPE_CHECKING:
     from latentloom.api.client import AsyncClient, Client

@@ -12,14 +12,14 @@ from typing import Any, Self, TypeVar
 
 import aiohttp
 
-from latentloom.api.library import load_workflow
 from latentloom.api.session import Source
 from latentloom.api.wire import Job
-from latentloom.engine.catalog import safe_join
+from latentloom.api.workflow_files import load_workflow
+from latentloom.engine.document.writing import to_json
 from latentloom.engine.errors import LoomError, Problem
+from latentloom.engine.files.catalog import safe_join
+from latentloom.engine.files.partial import partial_path
 from latentloom.engine.jobs.states import FINAL
-from latentloom.engine.partial import partial_path
-from latentloom.engine.writing import to_json
 
 T = TypeVar("T")
 DEFAULT_SERVER = "http://localhost:8420"

@@ -8,18 +8,18 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latentloom.api.library import load_workflow
+from latentloom.api.workflow_files import load_workflow
+from latentloom.engine.document.workflow import Target, Workflow
 from latentloom.engine.engine import Engine, Job
 from latentloom.engine.errors import LoomError, Problem
 from latentloom.engine.events import Event, Listener
-from latentloom.engine.explain import Explanation
-from latentloom.engine.memory import no_collection
-from latentloom.engine.outcome import NodeReport, Outcome
-from latentloom.engine.registry import Registry
-from latentloom.engine.save import Saves
+from latentloom.engine.execution.outcome import NodeReport, Outcome
+from latentloom.engine.files.save import Saves
+from latentloom.engine.models.host_memory import no_collection
+from latentloom.engine.planning.explain import Explanation
 from latentloom.engine.settings import Settings, load_settings
-from latentloom.engine.values import Image
-from latentloom.engine.workflow import Target, Workflow
+from latentloom.engine.types.registry import Registry
+from latentloom.engine.types.values import Image
 from latentloom.plugins.discovery import Listeners, Record, discover
 from latentloom.plugins.snapshots import Snapshots
 
@@ -47,7 +47,7 @@ class Result:
         """Every picture among the outputs, for PIL."""
         from PIL import Image as Pil
 
-        from latentloom.engine.pictures import to_bytes
+        from latentloom.engine.files.pictures import to_bytes
 
         images = [value for value in self.outputs.values() if isinstance(value, Image)]
         return [Pil.fromarray(to_bytes(pixels)) for image in images for pixels in image.numpy()]

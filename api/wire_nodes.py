@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from latentloom.api.wire import Answer, Body, Problem
-from latentloom.engine.spec import Purity
+from latentloom.engine.types.spec import Purity
 
 
 class Choices(Answer):

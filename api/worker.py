@@ -13,25 +13,25 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from latentloom.api.answers import Answers
-from latentloom.api.link import Link, problem_of
 from latentloom.api.session import Session
+from latentloom.api.worker_queries import WorkerQueries
+from latentloom.api.worker_socket import WorkerSocket, problem_of
+from latentloom.engine.document.reading import read
+from latentloom.engine.document.workflow import EXACT_INTEGER
 from latentloom.engine.engine import Job
 from latentloom.engine.errors import Cancelled, LoomError
 from latentloom.engine.events import Event, FileSaved, NodePreview, NodeProgress, RunFinished, RunStarted
+from latentloom.engine.execution.outcome import Outcome
+from latentloom.engine.execution.record import Making
+from latentloom.engine.files.lock import device_turn
 from latentloom.engine.jobs.effects import Effect
 from latentloom.engine.jobs.frames import Frame
 from latentloom.engine.jobs.saving import JournalledSaver
-from latentloom.engine.lock import device_turn
-from latentloom.engine.memory import resident_bytes
-from latentloom.engine.outcome import Outcome
-from latentloom.engine.reading import read
-from latentloom.engine.record import Making
+from latentloom.engine.models.host_memory import resident_bytes
+from latentloom.engine.models.warm_up import warm_up
 from latentloom.engine.settings import Settings
-from latentloom.engine.spec import FILE_KINDS
-from latentloom.engine.values import Image
-from latentloom.engine.warm import warm_up
-from latentloom.engine.workflow import EXACT_INTEGER
+from latentloom.engine.types.spec import FILE_KINDS
+from latentloom.engine.types.values import Image
 
 T = TypeVar("T")
 HEARTBEAT_SECONDS = 5.0
@@ -48,7 +48,7 @@ def main(argv: list[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches the whole group; the server decides
     with contextlib.suppress(OSError):  # Linux: when the system runs out of memory, it ends a worker and not the server
         Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE), encoding="ascii")
-    link = Link(socket.socket(fileno=int(argv[0])))
+    link = WorkerSocket(socket.socket(fileno=int(argv[0])))
     worker = Worker(link)
     threading.Thread(target=link.listen, args=(worker.hear,), name="latentloom-link", daemon=True).start()
     threading.Thread(target=worker.watch, name="latentloom-heartbeat", daemon=True).start()
@@ -60,7 +60,7 @@ def main(argv: list[str]) -> None:
 class Worker:
     """Runs one job after another."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: WorkerSocket) -> None:
         self._link = link
         self._jobs: queue.SimpleQueue[Mapping[str, Any] | None] = queue.SimpleQueue()
         self._asks: queue.SimpleQueue[Mapping[str, Any]] = queue.SimpleQueue()
@@ -126,7 +126,7 @@ class Worker:
         self._link.send("event", token=0, event=event)
 
     def _answer(self, session: Session, warming: Iterator[str]) -> None:
-        answers = Answers(session, self._tell)
+        answers = WorkerQueries(session, self._tell)
         while True:
             ask = _next(self._asks, warming)
             try:
@@ -150,7 +150,7 @@ class Worker:
 class Attempt:
     """One try at a job."""
 
-    def __init__(self, link: Link, session: Session, job: Job, message: Mapping[str, Any]) -> None:
+    def __init__(self, link: WorkerSocket, session: Session, job: Job, message: Mapping[str, Any]) -> None:
         self._link = link
         self._session = session
         self._job = job
@@ -184,7 +184,7 @@ class Attempt:
 
     def _save_outputs(self, outcome: Outcome) -> None:
         """Pictures among the named outputs that no sink saved are saved too: a client cannot see them otherwise."""
-        from latentloom.engine.pictures import encode_png
+        from latentloom.engine.files.pictures import encode_png
 
         for name, edge in self._job.checked.outputs.items():
             value = outcome.outputs.get(name)
@@ -223,7 +223,7 @@ class Attempt:
 class _Ledger:
     """The server's effect journal, over the socket."""
 
-    def __init__(self, link: Link, token: int) -> None:
+    def __init__(self, link: WorkerSocket, token: int) -> None:
         self._link = link
         self._token = token
 
@@ -315,7 +315,7 @@ def _jpeg(image: Any) -> bytes:
 
     from PIL import Image as Pil
 
-    from latentloom.engine.pictures import to_bytes
+    from latentloom.engine.files.pictures import to_bytes
 
     picture = Pil.fromarray(to_bytes(image.numpy()[0])).convert("RGB")
     picture.thumbnail((PREVIEW_PIXELS, PREVIEW_PIXELS))

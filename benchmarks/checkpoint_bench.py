@@ -18,12 +18,12 @@ import torch
 
 from latentloom.api import Session
 from latentloom.engine import FileIdentity, Model
-from latentloom.engine.device import PlainDevice
-from latentloom.engine.environment import probe
+from latentloom.engine.document.workflow import Target
 from latentloom.engine.events import Event, NodeProgress
-from latentloom.engine.models import Budgets, ModelStore
+from latentloom.engine.models.device import PlainDevice
+from latentloom.engine.models.environment import probe
+from latentloom.engine.models.store import Budgets, ModelStore
 from latentloom.engine.settings import Settings, load_settings
-from latentloom.engine.workflow import Target
 from latentloom.training.random_checkpoint import write_checkpoint
 
 FILE, IN_PLACE = "sd1.safetensors", "sd1-bf16.safetensors"  # the second in the type that is computed in

@@ -16,8 +16,8 @@ import torch
 from diffusers import EulerDiscreteScheduler, StableDiffusionPipeline
 
 from latentloom.api import Session
+from latentloom.engine.document.workflow import Target
 from latentloom.engine.settings import load_settings
-from latentloom.engine.workflow import Target
 from latentloom.training.random_checkpoint import write_checkpoint
 
 FILE = "model.safetensors"

@@ -16,8 +16,8 @@ from typing import Any
 from latentloom.api import Session
 from latentloom.engine import node
 from latentloom.engine.keys import literal_digest
-from latentloom.engine.registry import Distribution, Registration, Registry
 from latentloom.engine.settings import load_settings
+from latentloom.engine.types.registry import Distribution, Registration, Registry
 
 KINDS = ("chain", "wide", "grid")
 COLUMNS = ("validate+plan+key", "first run", "fully cached", "one leaf changed")

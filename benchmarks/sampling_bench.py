@@ -13,9 +13,9 @@ from typing import Any
 import torch
 
 from latentloom.api import Session
+from latentloom.engine.document.workflow import Target
 from latentloom.engine.events import Event, NodeFinished, NodePreview
 from latentloom.engine.settings import load_settings
-from latentloom.engine.workflow import Target
 
 
 class Clock:

@@ -96,7 +96,7 @@ def run(
     budgets = {"vram_budget": vram_budget and size_of(vram_budget), "ram_budget": ram_budget and size_of(ram_budget)}
     settings = {"device": device, "dtype": dtype, **budgets}
     if explain_memory:
-        from latentloom.cli.look import explain_memory as explain
+        from latentloom.cli.explain import explain_memory as explain
 
         return explain(asked, settings)
     flags = {"--no-cache": no_cache, "--no-metadata": no_metadata, "--dtype": dtype}
@@ -109,8 +109,8 @@ def run(
 @app.command(cls=WorkflowCommand)
 def validate(ctx: typer.Context, name: Name, assign: Set = None, output: Output = None) -> int:
     """Name everything that is wrong with a workflow."""
+    from latentloom.cli.explain import validate
     from latentloom.cli.inputs import Asked
-    from latentloom.cli.look import validate
 
     return validate(Asked(name, _given(ctx), assign or [], output or None))
 
@@ -125,8 +125,8 @@ def explain(
     dtype: Dtype = None,
 ) -> int:
     """Tell for every node whether its result is known, or what changed since."""
+    from latentloom.cli.explain import explain
     from latentloom.cli.inputs import Asked
-    from latentloom.cli.look import explain
 
     return explain(Asked(name, _given(ctx), assign or [], output or None), device=device, dtype=dtype)
 

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from latentloom.cli.faults import plain
+from latentloom.cli.errors import plain
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import typer
 
 from latentloom.cli.sizes import size_of
 from latentloom.cli.table import print_lines, size_text
-from latentloom.engine.disk import DiskStore
+from latentloom.engine.cache.disk import DiskStore
 from latentloom.engine.errors import SettingsError
 from latentloom.engine.settings import load_settings
 

@@ -11,8 +11,8 @@ from typing import Literal
 
 from latentloom.api import Session
 from latentloom.cli.table import print_lines, size_text
-from latentloom.engine.environment import Environment, probe
 from latentloom.engine.errors import LoomError, SettingsError
+from latentloom.engine.models.environment import Environment, probe
 from latentloom.engine.settings import Settings, load_settings, settings_file
 
 LEAST_PYTHON = (3, 11)

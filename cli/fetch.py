@@ -11,9 +11,9 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, OpenerDirector, ProxyHandler, Request, build_opener
 
-from latentloom.cli.faults import Failure
+from latentloom.cli.errors import Failure
 from latentloom.engine.errors import FileError, LoomError, brief
-from latentloom.engine.partial import partial_path, sweep
+from latentloom.engine.files.partial import partial_path, sweep
 
 CHUNK = 2**20
 TIMEOUT = 60.0  # seconds without a byte

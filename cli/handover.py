@@ -9,13 +9,13 @@ from typing import Any
 
 from latentloom.api import wire
 from latentloom.api.client import Client
-from latentloom.cli.faults import say
+from latentloom.cli.errors import say
+from latentloom.cli.interrupts import Interrupts
 from latentloom.cli.progress import Meter, display, follow
-from latentloom.cli.stop import Interrupts
 from latentloom.engine.engine import Job
 from latentloom.engine.errors import LoomError, Problem
+from latentloom.engine.execution.outcome import NodeReport, Outcome
 from latentloom.engine.jobs.serving import Serving, serving_in
-from latentloom.engine.outcome import NodeReport, Outcome
 from latentloom.engine.settings import Settings
 
 

@@ -8,14 +8,14 @@ from typing import Any
 
 from latentloom.api import Session, load_workflow
 from latentloom.cli.flags import Given
-from latentloom.cli.opening import opened
-from latentloom.cli.values import bounds, metavar, value_of
+from latentloom.cli.input_values import bounds, metavar, value_of
+from latentloom.cli.session import opened
+from latentloom.engine.document.workflow import RESERVED_INPUTS, Edge, NamedInput, Target, Workflow
 from latentloom.engine.engine import Job
 from latentloom.engine.errors import Problem, WorkflowError, brief, nearest
-from latentloom.engine.registry import Registry
-from latentloom.engine.spec import InputSpec
-from latentloom.engine.validate import CHOICE_SOURCES
-from latentloom.engine.workflow import RESERVED_INPUTS, Edge, NamedInput, Target, Workflow
+from latentloom.engine.planning.validate import CHOICE_SOURCES
+from latentloom.engine.types.registry import Registry
+from latentloom.engine.types.spec import InputSpec
 
 _SET = re.compile(r"(?P<node>[^.=]+)\.(?P<input>[^=]+)=(?P<text>.*)\Z", re.DOTALL)
 

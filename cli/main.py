@@ -27,10 +27,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except Exception as error:
-        from latentloom.cli import faults
+        from latentloom.cli import errors
 
         as_json = "--json" in args
         if isinstance(error, UsageError):
-            return faults.usage(error, as_json=as_json)
+            return errors.usage(error, as_json=as_json)
         debug = "--debug" in takewhile(lambda arg: arg.startswith("-"), args)
-        return faults.report(error, as_json=as_json, debug=debug)
+        return errors.report(error, as_json=as_json, debug=debug)

@@ -6,13 +6,13 @@ from urllib.parse import unquote, urlsplit
 
 from latentloom.cli.bytes_bar import bytes_bar
 from latentloom.cli.fetch import fetch
-from latentloom.cli.opening import opened
+from latentloom.cli.session import opened
 from latentloom.cli.settings_edit import with_model_folder
 from latentloom.cli.table import print_lines, print_table, size_text
-from latentloom.engine.catalog import SUFFIXES, safe_join
 from latentloom.engine.engine import Engine
 from latentloom.engine.errors import LoomError, MissingFileError, PathError, brief
-from latentloom.engine.hashes import Hashes
+from latentloom.engine.files.catalog import SUFFIXES, safe_join
+from latentloom.engine.files.hashes import Hashes
 from latentloom.engine.settings import load_settings
 
 _HEX = re.compile(r"[0-9a-f]{64}\Z")

@@ -1,11 +1,11 @@
 """`loom nodes`: the installed node types, told from their specs; no node's code is imported."""
 
-from latentloom.cli.opening import opened
+from latentloom.cli.input_values import bounds, metavar
+from latentloom.cli.session import opened
 from latentloom.cli.table import print_lines, print_table
-from latentloom.cli.values import bounds, metavar
 from latentloom.engine.errors import UnknownError, nearest
-from latentloom.engine.registry import NodeType
-from latentloom.engine.spec import InputSpec, OutputSpec
+from latentloom.engine.types.registry import NodeType
+from latentloom.engine.types.spec import InputSpec, OutputSpec
 
 
 def list_nodes(category: str | None) -> int:

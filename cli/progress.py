@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from latentloom.cli.faults import plain, say
+from latentloom.cli.errors import plain, say
 from latentloom.engine.events import (
     Event,
     NodeCached,

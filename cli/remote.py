@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from latentloom.api.client import Client
-from latentloom.api.library import load_workflow
 from latentloom.api.wire import Job
-from latentloom.cli.faults import CANCELLED, FAILED, plain, print_json, show
+from latentloom.api.workflow_files import load_workflow
+from latentloom.cli.errors import CANCELLED, FAILED, plain, print_json, show
 from latentloom.cli.inputs import Asked, assign, bind, port_of
-from latentloom.cli.opening import opened
 from latentloom.cli.progress import Meter, display, follow
+from latentloom.cli.session import opened
 from latentloom.cli.table import print_lines, print_table
+from latentloom.engine.document.workflow import Workflow
 from latentloom.engine.errors import Problem, WorkflowError
-from latentloom.engine.workflow import Workflow
 
 EXIT = {"done": 0, "failed": FAILED, "cancelled": CANCELLED}
 SHOWN = 20

@@ -4,10 +4,10 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from latentloom.cli.faults import plain
+from latentloom.cli.errors import plain
 from latentloom.cli.progress import Meter, pace
 from latentloom.engine.engine import Job
-from latentloom.engine.outcome import Outcome
+from latentloom.engine.execution.outcome import Outcome
 
 PLAIN_TYPES = (bool, int, float, str, type(None), dict)
 _PNG = b"\x89PNG\r\n\x1a\n"

@@ -12,16 +12,16 @@ from typing import Any
 from latentloom.api import Session
 from latentloom.api.session import Running
 from latentloom.cli import report
-from latentloom.cli.faults import CANCELLED, FAILED, print_json, say, show
+from latentloom.cli.errors import CANCELLED, FAILED, print_json, say, show
 from latentloom.cli.handover import hand_over, server_with
 from latentloom.cli.inputs import Asked
-from latentloom.cli.opening import opened
+from latentloom.cli.interrupts import Interrupts
 from latentloom.cli.progress import Meter, display
-from latentloom.cli.stop import Interrupts
+from latentloom.cli.session import opened
 from latentloom.engine.engine import Job
 from latentloom.engine.events import Event, Listener
-from latentloom.engine.lock import device_turn
-from latentloom.engine.outcome import Outcome
+from latentloom.engine.execution.outcome import Outcome
+from latentloom.engine.files.lock import device_turn
 
 EXIT = {"done": 0, "failed": FAILED, "cancelled": CANCELLED}
 

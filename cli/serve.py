@@ -4,10 +4,10 @@ import asyncio
 import logging
 import sys
 
-from latentloom.cli.faults import say
-from latentloom.engine.environment import probe
+from latentloom.cli.errors import say
+from latentloom.engine.models.environment import probe
 from latentloom.engine.settings import load_settings
-from latentloom.web.guard import is_loopback
+from latentloom.web.access import is_loopback
 from latentloom.web.server import serve as serve_until_stopped
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from latentloom.engine.errors import SettingsError
-from latentloom.engine.partial import partial_path
+from latentloom.engine.files.partial import partial_path
 from latentloom.engine.settings import PREFIX, load_settings, settings_file
 
 _TABLE = re.compile(r"^[ \t]*\[", re.MULTILINE)

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from latentloom.cli.faults import plain
+from latentloom.cli.errors import plain
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from latentloom.api import Session
 from latentloom.api.session import Running
-from latentloom.cli.faults import Failure
-from latentloom.cli.opening import opened
+from latentloom.cli.errors import Failure
+from latentloom.cli.interrupts import Interrupts
 from latentloom.cli.progress import Meter, display
-from latentloom.cli.stop import Interrupts
+from latentloom.cli.session import opened
 from latentloom.cli.table import print_lines
-from latentloom.engine.environment import accelerators, probe
+from latentloom.engine.document.reading import read
 from latentloom.engine.errors import FileError, MissingFileError
-from latentloom.engine.pictures import as_rgb, read_making, read_picture
-from latentloom.engine.reading import read
+from latentloom.engine.files.pictures import as_rgb, read_making, read_picture
+from latentloom.engine.models.environment import accelerators, probe
 from latentloom.engine.settings import Settings, load_settings
 
 if TYPE_CHECKING:

@@ -1,12 +1,12 @@
 """The core of Latentloom: workflows, graphs, identity, caching, execution. What third parties may import."""
 
-from latentloom.engine.context import Context
 from latentloom.engine.errors import LoomError, Problem
-from latentloom.engine.expansion import Expansion
-from latentloom.engine.files import FileIdentity, InputFile, ModelFile
-from latentloom.engine.node import Lazy, Mentions, Seed, Source, Text, Widget, node
-from latentloom.engine.spec import InputSpec, NodeSpec, OutputSpec
-from latentloom.engine.values import (
+from latentloom.engine.files.model_files import FileIdentity, InputFile, ModelFile
+from latentloom.engine.types.context import Context
+from latentloom.engine.types.expansion import Expansion
+from latentloom.engine.types.node import Lazy, Mentions, Seed, Source, Text, Widget, node
+from latentloom.engine.types.spec import InputSpec, NodeSpec, OutputSpec
+from latentloom.engine.types.values import (
     Array,
     Clip,
     ClipVision,

@@ -10,35 +10,35 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from latentloom.engine.cache import Cache, Flights
-from latentloom.engine.catalog import Catalog
-from latentloom.engine.disk import DiskStore
-from latentloom.engine.economy import Economies
-from latentloom.engine.environment import Environment, probe
+from latentloom.engine.cache.cache import Cache, Flights
+from latentloom.engine.cache.disk import DiskStore
+from latentloom.engine.document.resolve import resolve
+from latentloom.engine.document.workflow import Target, Workflow
+from latentloom.engine.document.writing import write
 from latentloom.engine.errors import LoomError, PathError, WorkflowError, nearest
 from latentloom.engine.events import Event, Listener, NodeProgress, NodeWarning
-from latentloom.engine.executor import Executor
-from latentloom.engine.explain import Explanation, explain
-from latentloom.engine.files import ModelFile
-from latentloom.engine.hashes import Hashes
-from latentloom.engine.memory_plan import MemoryNeed, memory_plan
-from latentloom.engine.models import Budgets, ModelStore
-from latentloom.engine.options import Options
-from latentloom.engine.outcome import Outcome
-from latentloom.engine.partial import sweep
-from latentloom.engine.pictures import RECORD_CHUNK, WORKFLOW_CHUNK, encode_png
-from latentloom.engine.plan import Identity
-from latentloom.engine.record import Making
-from latentloom.engine.registry import Registry
-from latentloom.engine.resolve import resolve
-from latentloom.engine.save import Saver, Saves
+from latentloom.engine.execution.executor import Executor
+from latentloom.engine.execution.memory_plan import MemoryNeed, memory_plan
+from latentloom.engine.execution.memory_retry import Economies
+from latentloom.engine.execution.options import Options
+from latentloom.engine.execution.outcome import Outcome
+from latentloom.engine.execution.record import Making
+from latentloom.engine.execution.tools import Tools
+from latentloom.engine.files.catalog import Catalog
+from latentloom.engine.files.hashes import Hashes
+from latentloom.engine.files.model_files import ModelFile
+from latentloom.engine.files.partial import sweep
+from latentloom.engine.files.pictures import RECORD_CHUNK, WORKFLOW_CHUNK, encode_png
+from latentloom.engine.files.save import Saver, Saves
+from latentloom.engine.models.environment import Environment, probe
+from latentloom.engine.models.store import Budgets, ModelStore
+from latentloom.engine.planning.explain import Explanation, explain
+from latentloom.engine.planning.identity import Identity
+from latentloom.engine.planning.validate import Checked, validate
 from latentloom.engine.settings import Settings
-from latentloom.engine.spec import InputSpec
-from latentloom.engine.tools import Tools
-from latentloom.engine.validate import Checked, validate
-from latentloom.engine.values import Image
-from latentloom.engine.workflow import Target, Workflow
-from latentloom.engine.writing import write
+from latentloom.engine.types.registry import Registry
+from latentloom.engine.types.spec import InputSpec
+from latentloom.engine.types.values import Image
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,19 @@
 
 from importlib import import_module
 
-from latentloom.engine.registry import Registration
-from latentloom.engine.values import Clip, ClipVision, Conditioning, ControlNet, Image, Latent, Mask, Model, Vae, Value
+from latentloom.engine.types.registry import Registration
+from latentloom.engine.types.values import (
+    Clip,
+    ClipVision,
+    Conditioning,
+    ControlNet,
+    Image,
+    Latent,
+    Mask,
+    Model,
+    Vae,
+    Value,
+)
 from latentloom.plugins import hookimpl
 
 _TYPES: tuple[tuple[type[Value], str, str], ...] = (
@@ -19,11 +30,11 @@ _TYPES: tuple[tuple[type[Value], str, str], ...] = (
 )
 
 _MODULES = (
-    *("loaders", "lora_nodes", "ip_adapter_nodes"),
-    *("conditioning", "composition", "controlnet_nodes", "guidance"),
-    *("latents", "noise", "sampling", "custom_sampling", "prompt_to_prompt", "vae"),
-    *("inpainting", "tiles", "seamless"),
-    *("image", "grid", "mask", "mask_shapes", "preprocessors", "upscale_nodes", "primitives", "study"),
+    *("loaders", "lora", "ip_adapter"),
+    *("conditioning", "conditioning_combine", "controlnet", "guidance"),
+    *("latents", "noise", "sampling", "sampling_custom", "sampling_prompt_to_prompt", "vae"),
+    *("inpaint", "vae_tiled", "diffusion.seamless"),
+    *("image", "image_grid", "mask", "mask_draw", "preprocessors", "upscale", "primitives", "study"),
 )
 """Where nodes are, in the order in which lists show them."""
 
@@ -31,8 +42,8 @@ _MODULES = (
 @hookimpl
 def register(registry: Registration) -> None:
     """Register the built-in port types, node types, samplers, schedules, patches, model kinds and models."""
-    from latentloom.nodes.patches import register_patches
-    from latentloom.nodes.samplers import register_samplers
+    from latentloom.nodes.diffusion.patches import register_patches
+    from latentloom.nodes.diffusion.samplers import register_samplers
 
     for cls, colour, help in _TYPES:
         registry.type(cls, colour=colour, help=help)
@@ -40,16 +51,16 @@ def register(registry: Registration) -> None:
         registry.node(*import_module(f"latentloom.nodes.{name}").NODES)
     register_samplers(registry)
     register_patches(registry)
-    registry.model_kind("diffusers", "latentloom.nodes.diffusers_folder:DiffusersFolder")
-    registry.model_kind("single_file", "latentloom.nodes.single_file:SingleFile")
-    registry.model_kind("controlnet", "latentloom.nodes.controlnet_kind:ControlNetKind")
-    registry.model_kind("t2i_adapter", "latentloom.nodes.t2i_adapter:T2IAdapterKind")
-    registry.model_kind("ip_adapter", "latentloom.nodes.ip_adapter.kind:IPAdapterKind")
-    registry.model_kind("clip_vision", "latentloom.nodes.clip_vision:ClipVisionKind")
-    registry.model_kind("lora", "latentloom.nodes.lora.kind:LoraFile")
-    registry.model_kind("embedding", "latentloom.nodes.textual_inversion.kind:EmbeddingFile")
-    registry.model_kind("upscaler", "latentloom.nodes.upscale.kind:UpscalerKind")
-    registry.model_kind("spandrel", "latentloom.nodes.upscale.others:OtherUpscalerKind")
-    registry.patch("lora", "latentloom.nodes.lora.patch:apply_lora")
-    registry.models("models/checkpoints", "latentloom.nodes", "embedded")
-    registry.models("models/controlnet", "latentloom.nodes", "embedded_controlnet")
+    registry.model_kind("diffusers", "latentloom.nodes.families.stable_diffusion.diffusers_folder:DiffusersFolder")
+    registry.model_kind("single_file", "latentloom.nodes.families.stable_diffusion.single_file:SingleFile")
+    registry.model_kind("controlnet", "latentloom.nodes.families.controlnet.kind:ControlNetKind")
+    registry.model_kind("t2i_adapter", "latentloom.nodes.families.controlnet.t2i_adapter:T2IAdapterKind")
+    registry.model_kind("ip_adapter", "latentloom.nodes.families.ip_adapter.kind:IPAdapterKind")
+    registry.model_kind("clip_vision", "latentloom.nodes.families.clip_vision.kind:ClipVisionKind")
+    registry.model_kind("lora", "latentloom.nodes.families.lora.kind:LoraFile")
+    registry.model_kind("embedding", "latentloom.nodes.families.textual_inversion.kind:EmbeddingFile")
+    registry.model_kind("upscaler", "latentloom.nodes.families.upscale.kind:UpscalerKind")
+    registry.model_kind("spandrel", "latentloom.nodes.families.upscale.spandrel:OtherUpscalerKind")
+    registry.patch("lora", "latentloom.nodes.families.lora.patch:apply_lora")
+    registry.models("models/checkpoints", "latentloom.nodes", "embedded/checkpoints")
+    registry.models("models/controlnet", "latentloom.nodes", "embedded/controlnet")

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from latentloom.engine import Array, Clip, Cond, Conditioning, Context, Mentions, Text, node
-from latentloom.nodes.prompt import Grammar, parse
-from latentloom.nodes.prompt_editing import Variant, variants
-from latentloom.nodes.textual_inversion.words import SOURCE, Embeddings, warn_unknown
+from latentloom.nodes.families.textual_inversion.words import SOURCE, Embeddings, warn_unknown
+from latentloom.nodes.text.prompt_editing import Variant, variants
+from latentloom.nodes.text.prompt_weights import Grammar, parse
 
 SMALL_VOCABULARY = 2000
 WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")
@@ -43,7 +43,7 @@ def clip_encode(
     new part. Prompts of any length are read in parts as long as the encoder. `embedding:name` stands for the vectors of
     a file below models/embeddings.
     """
-    from latentloom.nodes.embedding import embed
+    from latentloom.nodes.text.embedding import embed
 
     found = variants(text, steps) if grammar == "a1111" else (Variant(text),)
     with ctx.load(clip) as (encoder,):

@@ -8,10 +8,10 @@ from pydantic import Field
 
 from latentloom.engine import Context, Image, InputFile, Mask, Source, node
 from latentloom.engine.errors import BadValueError
-from latentloom.engine.pictures import as_rgb, read_picture
-from latentloom.nodes.blend import Mode, blend
-from latentloom.nodes.limits import MAX_SIDE
-from latentloom.nodes.resize import Fit, Method, fitted, resize, rounded
+from latentloom.engine.files.pictures import as_rgb, read_picture
+from latentloom.nodes.drawing.blend import Mode, blend
+from latentloom.nodes.drawing.limits import MAX_SIDE
+from latentloom.nodes.drawing.resize import Fit, Method, fitted, resize, rounded
 
 Picture = Annotated[InputFile, Source("input")]
 

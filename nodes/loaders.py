@@ -7,7 +7,7 @@ from pydantic import Field
 
 from latentloom.engine import Clip, Context, FileIdentity, Model, ModelFile, Source, Vae, node
 from latentloom.engine.errors import BadValueError, FileError
-from latentloom.nodes.checkpoints.facts import PARTS, clip_facts
+from latentloom.nodes.families.stable_diffusion.facts import PARTS, clip_facts
 
 Prediction = Annotated[
     Literal["auto", "epsilon", "v", "sample"],

@@ -8,10 +8,10 @@ from pydantic import Field
 
 from latentloom.engine import Image, InputFile, Mask, Source, Widget, node
 from latentloom.engine.errors import BadValueError, FileError
-from latentloom.engine.pictures import as_rgb, read_picture
+from latentloom.engine.files.pictures import as_rgb, read_picture
 
 if TYPE_CHECKING:
-    from latentloom.engine.values import Floats
+    from latentloom.engine.types.values import Floats
 
 Channel = Literal["alpha", "red", "green", "blue", "luminance"]
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)  # ITU-R BT.709

@@ -20,7 +20,7 @@ def noise(latent: Latent, seed: Seed = 0, noise_rule: NoiseRule = "per_item") ->
 
     It is a latent of unit variance, for the `noise` input of a sampler.
     """
-    from latentloom.nodes.diffusion import first_noise
+    from latentloom.nodes.diffusion.noise import first_noise
 
     return Latent(first_noise(latent.shape, seed, noise_rule), downscale=latent.downscale)
 

@@ -10,18 +10,19 @@ from pydantic import Field
 
 from latentloom.engine import Conditioning, Context, Image, Latent, Model, Seed, Source, node
 from latentloom.engine.errors import BadValueError
-from latentloom.nodes.conditions import EntryMaker, check_conditioning
-from latentloom.nodes.controls import Controls
-from latentloom.nodes.limits import warn_of_size
+from latentloom.nodes.diffusion.conditions import EntryMaker, check_conditioning
+from latentloom.nodes.diffusion.control_residuals import Controls
+from latentloom.nodes.diffusion.steering import Steering, sampling_patches
+from latentloom.nodes.drawing.limits import warn_of_size
 from latentloom.nodes.loaders import vae_beside
 from latentloom.nodes.noise import NoiseRule, check_noise
-from latentloom.nodes.steering import Steering, sampling_patches
 from latentloom.nodes.vae import decode
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from latentloom.nodes.diffusion import Denoised, Network, Report
+    from latentloom.nodes.diffusion.prediction import Network
+    from latentloom.nodes.diffusion.sampler import Denoised, Report
 
 Steps = Annotated[int, Field(ge=1, le=10_000, description="How many steps from noise to picture.")]
 Cfg = Annotated[
@@ -108,7 +109,7 @@ def ksampler_advanced(
 
 def table_of(model: Model) -> Tensor:
     """The model's sigmas, ascending, one for each timestep that it was trained on."""
-    from latentloom.nodes.diffusion import scaled_linear_table, zero_snr_table
+    from latentloom.nodes.diffusion.schedules import scaled_linear_table, zero_snr_table
 
     start, end, count = model.info["betas"]
     table = scaled_linear_table(start, end, count)
@@ -117,7 +118,7 @@ def table_of(model: Model) -> Tensor:
 
 def sigmas_of(ctx: Context, model: Model, sampler: str, schedule: str, steps: int, denoise: float) -> Tensor:
     """The sigmas of a run."""
-    from latentloom.nodes.diffusion import sigmas_for
+    from latentloom.nodes.diffusion.schedules import sigmas_for
 
     facts = ctx.facts("sampler", sampler)
     return sigmas_for(
@@ -138,7 +139,9 @@ def sample_latent(
 
     `observe` is called once per step, with scaled tensors.
     """
-    from latentloom.nodes.diffusion import composite, initial_latent, step_noise
+    from latentloom.nodes.diffusion.guidance import composite
+    from latentloom.nodes.diffusion.noise import step_noise
+    from latentloom.nodes.diffusion.prediction import initial_latent
 
     if len(plan.sigmas) < 2:
         return latent
@@ -176,7 +179,7 @@ def _first_noise(latent: Latent, plan: Plan) -> Tensor:
     """The noise that a run starts from, on the CPU."""
     import torch
 
-    from latentloom.nodes.diffusion import first_noise
+    from latentloom.nodes.diffusion.noise import first_noise
 
     if not plan.add_noise:
         return torch.zeros(latent.shape)
@@ -207,7 +210,9 @@ def _steering(
     hooks: ExitStack,
 ) -> Steering:
     """Plain classifier-free guidance, for the patches to change."""
-    from latentloom.nodes.diffusion import Branch, classifier_free, prediction
+    from latentloom.nodes.diffusion.evaluation import Branch
+    from latentloom.nodes.diffusion.guidance import classifier_free
+    from latentloom.nodes.diffusion.prediction import prediction
 
     entries = EntryMaker(model, latent, unet.device, unet.dtype, controls)
     predict = prediction(_network(unet, controls), model.info["prediction"], table_of(model))
@@ -247,7 +252,8 @@ def _network(unet: Any, controls: Controls) -> Network:
 def _denoised(
     steering: Steering, plan: Plan, mask: Tensor | None, start: Tensor, noise: Tensor, most: int | None
 ) -> Denoised:
-    from latentloom.nodes.diffusion import Timeline, masked, steered
+    from latentloom.nodes.diffusion.guidance import masked, steered
+    from latentloom.nodes.diffusion.timeline import Timeline
 
     timeline = Timeline(plan.sigmas.tolist(), plan.first, plan.total)
     denoised = steered(steering.branches, steering.rule, timeline, most)

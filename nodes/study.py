@@ -10,10 +10,12 @@ from pydantic import Field
 from latentloom.engine import Clip, Conditioning, Context, Image, Latent, Mentions, Model, Seed, Text, node
 from latentloom.engine.errors import BadValueError
 from latentloom.nodes.conditioning import PromptGrammar, name_of
-from latentloom.nodes.grid import image_grid
-from latentloom.nodes.limits import check_size
+from latentloom.nodes.drawing.limits import check_size
+from latentloom.nodes.drawing.plot import Scale, plot
+from latentloom.nodes.drawing.table import as_text, table
+from latentloom.nodes.families.textual_inversion.words import SOURCE, Embeddings, warn_unknown
+from latentloom.nodes.image_grid import image_grid
 from latentloom.nodes.noise import NoiseRule
-from latentloom.nodes.plot import Scale, plot
 from latentloom.nodes.sampling import (
     ECONOMIES,
     Cfg,
@@ -27,9 +29,7 @@ from latentloom.nodes.sampling import (
     sigmas_of,
     table_of,
 )
-from latentloom.nodes.table import as_text, table
-from latentloom.nodes.textual_inversion.words import SOURCE, Embeddings, warn_unknown
-from latentloom.nodes.token_rows import token_rows
+from latentloom.nodes.text.token_rows import token_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,7 +74,7 @@ def forward_noise(
     """
     import torch
 
-    from latentloom.nodes.diffusion import first_noise
+    from latentloom.nodes.diffusion.noise import first_noise
 
     check_channels(model, latent)
     sigmas, scale = table_of(model), model.info["scaling_factor"]
@@ -123,7 +123,7 @@ def plot_schedules(
     height: Annotated[int, Field(ge=300, le=1600, description="Pixels.")] = 560,
 ) -> Image:
     """Plot the noise levels (sigmas) that a sampler visits under several schedules of one model."""
-    from latentloom.nodes.diffusion import sigmas_for
+    from latentloom.nodes.diffusion.schedules import sigmas_for
 
     if not schedules:
         raise BadValueError("there are no schedules to plot", expected="at least one", got="none")

@@ -9,8 +9,8 @@ from pydantic import Field
 
 from latentloom.engine import Context, Image, Latent, Seed, Vae, node
 from latentloom.engine.errors import BadValueError
-from latentloom.nodes.seamless import circular
-from latentloom.nodes.vae_tiles import decode_tiles, encode_tiles
+from latentloom.nodes.diffusion.seamless import circular
+from latentloom.nodes.diffusion.vae_tiles import decode_tiles, encode_tiles
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,7 +68,7 @@ def check_sides(image: Image, step: int) -> None:
 
 
 def _noise(shape: tuple[int, ...], seed: int) -> Tensor:
-    from latentloom.nodes.diffusion import first_noise
+    from latentloom.nodes.diffusion.noise import first_noise
 
     return first_noise(shape, seed)
 

@@ -14,7 +14,7 @@ import pluggy
 
 from latentloom.engine.errors import LoomError, PluginError
 from latentloom.engine.events import Event
-from latentloom.engine.registry import Distribution, Registration, Registry
+from latentloom.engine.types.registry import Distribution, Registration, Registry
 from latentloom.plugins.code import distribution_code, tree_code
 from latentloom.plugins.hooks import GROUP, Hooks
 from latentloom.plugins.snapshots import Snapshots

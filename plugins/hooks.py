@@ -3,7 +3,7 @@
 import pluggy
 
 from latentloom.engine.events import Event
-from latentloom.engine.registry import Registration
+from latentloom.engine.types.registry import Registration
 
 GROUP = "latentloom"
 hookspec = pluggy.HookspecMarker(GROUP)

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 
 from latentloom.engine.engine import Engine
-from latentloom.engine.pictures import encode_png
-from latentloom.engine.registry import NodeType
-from latentloom.engine.spec import InputSpec
-from latentloom.engine.validate import CHOICE_SOURCES
-from latentloom.engine.values import Array, Cond, Conditioning, Image, Latent, Mask
+from latentloom.engine.files.pictures import encode_png
+from latentloom.engine.planning.validate import CHOICE_SOURCES
+from latentloom.engine.types.registry import NodeType
+from latentloom.engine.types.spec import InputSpec
+from latentloom.engine.types.values import Array, Cond, Conditioning, Image, Latent, Mask
 
 SIDE = 16
 

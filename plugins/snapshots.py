@@ -4,9 +4,9 @@ import contextlib
 import json
 from pathlib import Path
 
+from latentloom.engine.files.partial import partial_path
 from latentloom.engine.keys import digest
-from latentloom.engine.partial import partial_path
-from latentloom.engine.registry import Distribution, Registration
+from latentloom.engine.types.registry import Distribution, Registration
 
 SCHEMA = 1
 

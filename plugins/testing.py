@@ -9,19 +9,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from latentloom.engine.call import Call, outputs_of
-from latentloom.engine.context import Context
+from latentloom.engine.document.workflow import Edge
 from latentloom.engine.engine import Engine
 from latentloom.engine.errors import Cancelled, LoomError, nearest
 from latentloom.engine.events import Event, NodeProgress
-from latentloom.engine.expansion import Expansion
+from latentloom.engine.execution.call import Call, outputs_of
+from latentloom.engine.files.save import Saver
 from latentloom.engine.keys import digest, literal_digest
-from latentloom.engine.registry import NodeType
-from latentloom.engine.save import Saver
+from latentloom.engine.planning.validate import Step
 from latentloom.engine.settings import load_settings
-from latentloom.engine.spec import ANY, FILE_KINDS, LITERAL_KINDS
-from latentloom.engine.validate import Step
-from latentloom.engine.workflow import Edge
+from latentloom.engine.types.context import Context
+from latentloom.engine.types.expansion import Expansion
+from latentloom.engine.types.registry import NodeType
+from latentloom.engine.types.spec import ANY, FILE_KINDS, LITERAL_KINDS
 from latentloom.plugins.discovery import discover
 from latentloom.plugins.samples import NoSampleError, Samples
 

@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 import pytest
 
-from latentloom.engine.environment import accelerators
+from latentloom.engine.models.environment import accelerators
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small models gain nothing from more
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from latentloom.api import Session
 from latentloom.engine import Image, Seed, node
-from latentloom.engine.pictures import encode_png
+from latentloom.engine.files.pictures import encode_png
 
 
 def noise(batch: int = 1, height: int = 6, width: int = 8, channels: int = 3, seed: int = 0) -> Image:

@@ -8,8 +8,8 @@ from diffusers import DDIMScheduler, EulerDiscreteScheduler
 from torch import Tensor
 
 from latentloom.api import Session
-from latentloom.nodes.diffusion import first_noise
-from latentloom.nodes.single_file import SingleFile
+from latentloom.nodes.diffusion.noise import first_noise
+from latentloom.nodes.families.stable_diffusion.single_file import SingleFile
 
 PROMPT, NEGATIVE, CFG, STEPS, SEED, SIDE = "a red fox in a wood", "blurry", 5.0, 4, 11, 64
 

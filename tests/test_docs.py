@@ -12,9 +12,9 @@ import pytest
 
 from latentloom.api import workflow_names
 from latentloom.engine import Image
-from latentloom.engine.reading import read
-from latentloom.engine.registry import Registration
+from latentloom.engine.document.reading import read
 from latentloom.engine.settings import PREFIX, Settings
+from latentloom.engine.types.registry import Registration
 from latentloom.plugins.hooks import Hooks
 
 ROOT = Path(__file__).parents[1]

@@ -9,10 +9,10 @@ import torch
 
 from latentloom.api import Session
 from latentloom.engine import FileIdentity, Model
-from latentloom.engine.device import open_device
-from latentloom.engine.environment import probe
 from latentloom.engine.errors import NodeError
-from latentloom.engine.models import Budgets, ModelStore
+from latentloom.engine.models.device import open_device
+from latentloom.engine.models.environment import probe
+from latentloom.engine.models.store import Budgets, ModelStore
 from latentloom.engine.settings import load_settings
 from latentloom.training.detector import Detector
 from latentloom.training.random_checkpoint import write_checkpoint

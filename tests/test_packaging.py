@@ -101,7 +101,7 @@ def test_the_sdist_holds_the_real_folders(tmp_path):
 
 
 REAL = [
-    ("engine", "workflow.py"),
+    ("engine", "document/workflow.py"),
     ("nodes", "__init__.py"),
     ("plugins", "examples/vignette/pyproject.toml"),
     ("api", "session.py"),

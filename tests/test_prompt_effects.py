@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from latentloom.api import Session
+from latentloom.engine.document.workflow import Target
 from latentloom.engine.settings import load_settings
-from latentloom.engine.workflow import Target
 from latentloom.training.detector import Detector
 
 DETECTOR = Detector()

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from latentloom.api import Session
+from latentloom.engine.document.workflow import Target
 from latentloom.engine.events import Event, NodeWarning
 from latentloom.engine.settings import load_settings
-from latentloom.engine.workflow import Target
-from latentloom.nodes.samplers import SAMPLERS, SCHEDULES
+from latentloom.nodes.diffusion.samplers import SAMPLERS, SCHEDULES
 from latentloom.training.detector import Detector, Reading
 from latentloom.training.scenes import Scene, Thing, caption
 

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image, ImageDraw
 
 from latentloom.api import Session, load_workflow, workflow_names
-from latentloom.engine.reading import read
+from latentloom.engine.document.reading import read
+from latentloom.engine.document.workflow import Workflow, edges_in
+from latentloom.engine.document.writing import write
 from latentloom.engine.settings import load_settings
-from latentloom.engine.workflow import Workflow, edges_in
-from latentloom.engine.writing import write
 
 NAMES = workflow_names()
 STEPS = 4

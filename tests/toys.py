@@ -13,9 +13,9 @@ from pydantic import Field
 
 from latentloom.api import Session
 from latentloom.engine import Context, Expansion, Image, InputFile, Lazy, Seed, Source, node
-from latentloom.engine.registry import Distribution, Registration, Registry
 from latentloom.engine.settings import load_settings
-from latentloom.engine.values import VALUE_TYPES
+from latentloom.engine.types.registry import Distribution, Registration, Registry
+from latentloom.engine.types.values import VALUE_TYPES
 
 RAN: list[str] = []
 """What ran, in order: nodes that count add their tag."""

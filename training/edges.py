@@ -24,7 +24,7 @@ from latentloom.training.sample import Model
 from latentloom.training.scenes import Scene, caption, draw_wording
 from latentloom.training.unet import draw_times, loss_weights, noise_levels
 
-SHAPES = Path(__file__).parents[1] / "nodes" / "embedded" / "shapes"
+SHAPES = Path(__file__).parents[1] / "nodes" / "embedded" / "checkpoints" / "shapes"
 HINTS = (8, 16, 24, 32)
 """Widths of the layers that read the edge map, from 128 pixels a side to 16."""
 

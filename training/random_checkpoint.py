@@ -16,9 +16,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from latentloom.nodes.checkpoints import unet_keys, vae_keys
-from latentloom.nodes.checkpoints.clip_keys import open_clip_pieces
-from latentloom.nodes.checkpoints.configs import (
+from latentloom.nodes.families.controlnet.t2i_adapter import AdapterPart
+from latentloom.nodes.families.ip_adapter.networks import ImageProjection, IPAdapterNet, Resampler
+from latentloom.nodes.families.module_loading import Piece
+from latentloom.nodes.families.stable_diffusion import unet_keys, vae_keys
+from latentloom.nodes.families.stable_diffusion.clip_keys import open_clip_pieces
+from latentloom.nodes.families.stable_diffusion.configs import (
     TextShape,
     UNetShape,
     VaeShape,
@@ -27,9 +30,6 @@ from latentloom.nodes.checkpoints.configs import (
     unet_config,
     vae_config,
 )
-from latentloom.nodes.checkpoints.pieces import Piece
-from latentloom.nodes.ip_adapter.networks import ImageProjection, IPAdapterNet, Resampler
-from latentloom.nodes.t2i_adapter import AdapterPart
 
 Shapes = dict[str, tuple[int, ...]]
 

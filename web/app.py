@@ -1,4 +1,4 @@
-"""The aiohttp application: the table of routes behind one guard, and one place that turns errors into answers."""
+"""The aiohttp application: routes behind one access check, and one place that turns errors into answers."""
 
 import asyncio
 import logging
@@ -8,12 +8,12 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from latentloom.engine.errors import LoomError
-from latentloom.web import bundle, events, files, jobs, nodes, system, workflows
-from latentloom.web.faults import MethodNotAllowed, NotFound, failure, response_of
-from latentloom.web.guard import HEADERS
+from latentloom.web.access import HEADERS
+from latentloom.web.http_errors import MethodNotAllowed, NotFound, failure, response_of
 from latentloom.web.openapi import style_hash
+from latentloom.web.routes import editor_files, events, files, jobs, nodes, system, workflows
 from latentloom.web.routing import API, TABLE, Route
-from latentloom.web.site import Site
+from latentloom.web.services import Services
 
 log = logging.getLogger("latentloom.server")
 
@@ -27,26 +27,28 @@ def route_table() -> tuple[Route, ...]:
         *nodes.ROUTES,
         *workflows.ROUTES,
         *files.ROUTES,
-        *bundle.ROUTES,
+        *editor_files.ROUTES,
     )
 
 
-def create_app(site: Site) -> web.Application:
-    """The application of a site; starting and stopping the site belongs to it."""
+def create_app(services: Services) -> web.Application:
+    """The application around the services; it starts and stops them."""
     table = route_table()
-    app = web.Application(middlewares=[_errors(site), _guard(site, table)], client_max_size=site.settings.upload_bytes)
+    app = web.Application(
+        middlewares=[_errors(services), _access(services, table)], client_max_size=services.settings.upload_bytes
+    )
     app[TABLE] = table
     for route in table:
-        app.router.add_route(route.method, route.path, _handler(site, route))
+        app.router.add_route(route.method, route.path, _handler(services, route))
     app.on_response_prepare.append(_headers)
 
     async def life(_: web.Application) -> AsyncIterator[None]:
-        await site.start()
+        await services.start()
         yield
-        await site.stop()
+        await services.stop()
 
     async def close_sockets(_: web.Application) -> None:
-        closing = (socket.close(code=1001, message=b"the server is stopping") for socket in site.sockets)
+        closing = (socket.close(code=1001, message=b"the server is stopping") for socket in services.sockets)
         await asyncio.gather(*closing, return_exceptions=True)
 
     app.cleanup_ctx.append(life)
@@ -54,32 +56,32 @@ def create_app(site: Site) -> web.Application:
     return app
 
 
-def _handler(site: Site, route: Route) -> Handler:
+def _handler(services: Services, route: Route) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
-        return await route.serve(site, request)
+        return await route.serve(services, request)
 
     return handle
 
 
-def _guard(site: Site, table: Sequence[Route]) -> Middleware:
-    """Nothing is served before the guard has agreed; what is not in the table as public is not."""
+def _access(services: Services, table: Sequence[Route]) -> Middleware:
+    """Check access before anything else; only routes marked public in the table are exempt."""
     public = {(route.method, route.path) for route in table if route.public}
 
     @web.middleware
-    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def access(request: web.Request, handler: Handler) -> web.StreamResponse:
         resource = request.match_info.route.resource
         path = resource.canonical if resource is not None else ""
-        request["owner"] = site.guard.check(request, public=(request.method, path) in public)
+        request["owner"] = services.access.check(request, public=(request.method, path) in public)
         return await handler(request)
 
-    return guard
+    return access
 
 
-def _errors(site: Site) -> Middleware:
+def _errors(services: Services) -> Middleware:
     @web.middleware
     async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         response = await _answered(request, handler)
-        site.metrics.answered(request.method, response.status)
+        services.metrics.answered(request.method, response.status)
         return response
 
     return errors

@@ -24,7 +24,7 @@ class Metrics:
         self._node = Histogram("latentloom_node_seconds", "A node's body.", ["type"], buckets=_SECONDS, registry=made)
         self._cached = Counter("latentloom_nodes_cached", "Nodes whose result was known.", registry=made)
         self._lost = Counter("latentloom_workers_lost", "Workers that died over a job.", registry=made)
-        self._faults = Counter("latentloom_faults", "Duties that failed and began again.", ["duty"], registry=made)
+        self._faults = Counter("latentloom_faults", "Background work that was started again.", ["task"], registry=made)
         self._workers = Gauge("latentloom_workers", "Workers by state.", ["state"], registry=made)
         self._memory = Gauge("latentloom_memory_bytes", "Resident memory by process.", ["process"], registry=made)
         self._clients = Gauge("latentloom_event_clients", "Clients that follow events.", registry=made)
@@ -68,9 +68,9 @@ class Metrics:
         """A worker died over a job."""
         self._lost.inc()
 
-    def failed(self, duty: str) -> None:
+    def failed(self, task: str) -> None:
         """Something that the server does all the time failed, and began again."""
-        self._faults.labels(duty).inc()
+        self._faults.labels(task).inc()
 
     def answered(self, method: str, status: int) -> None:
         """A request was answered."""

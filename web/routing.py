@@ -9,10 +9,10 @@ from multidict import MultiMapping
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from latentloom.api.wire import Answer, Body
+from latentloom.engine.document.strict_json import Limits, parse
 from latentloom.engine.errors import LoomError, Problem, brief
-from latentloom.engine.strict_json import Limits, parse
-from latentloom.web.faults import BodyTooLarge, RequestError, UnsupportedMedia
-from latentloom.web.site import Site
+from latentloom.web.http_errors import BodyTooLarge, RequestError, UnsupportedMedia
+from latentloom.web.services import Services
 
 API = "/api/v1"
 MOST = 2**63 - 1
@@ -41,7 +41,7 @@ class Call:
         return self.request.match_info[name]
 
 
-Handler = Callable[[Site, Call], Awaitable[Answer | web.StreamResponse]]
+Handler = Callable[[Services, Call], Awaitable[Answer | web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,12 +64,12 @@ class Route:
         """What it is for: the first line of its handler's docstring."""
         return (self.handler.__doc__ or "").strip().partition("\n")[0]
 
-    async def serve(self, site: Site, request: web.Request) -> web.StreamResponse:
+    async def serve(self, services: Services, request: web.Request) -> web.StreamResponse:
         """Read, call, render. Raises LoomError."""
         owner = str(request["owner"])
         query = self._query(request.query)
-        body = await self._body(request, site) if self.body is not None else None
-        answer = await self.handler(site, Call(request, owner, query, body))
+        body = await self._body(request, services) if self.body is not None else None
+        answer = await self.handler(services, Call(request, owner, query, body))
         if isinstance(answer, Answer):
             return web.Response(status=self.status, text=answer.model_dump_json(), content_type="application/json")
         return answer
@@ -80,16 +80,16 @@ class Route:
             raise RequestError("a parameter stands twice", got=brief(twice))
         return _checked(self.query or Query, dict(given))
 
-    async def _body(self, request: web.Request, site: Site) -> Body:
+    async def _body(self, request: web.Request, services: Services) -> Body:
         assert self.body is not None
         if request.content_type != "application/json":
             raise UnsupportedMedia(
                 "the body is of another type", expected="application/json", got=brief(request.content_type)
             )
-        data = await limited(request, site.settings.request_bytes)
-        limits = Limits(size=site.settings.request_bytes, nodes=site.settings.request_nodes)
+        data = await limited(request, services.settings.request_bytes)
+        limits = Limits(size=services.settings.request_bytes, nodes=services.settings.request_nodes)
         big = len(data) > 100_000
-        parsed = await site.desk.thread(parse, data, limits) if big else parse(data, limits)
+        parsed = await services.intake.thread(parse, data, limits) if big else parse(data, limits)
         return _checked(self.body, parsed)
 
 

@@ -1,4 +1,4 @@
-"""Runs a site until it is told to stop."""
+"""Runs the server until it is told to stop."""
 
 import asyncio
 import logging
@@ -11,7 +11,7 @@ from aiohttp import web
 from latentloom.engine.errors import SettingsError
 from latentloom.engine.settings import Settings
 from latentloom.web.app import create_app
-from latentloom.web.site import Site
+from latentloom.web.services import Services
 
 log = logging.getLogger("latentloom.server")
 
@@ -22,9 +22,9 @@ async def serve(settings: Settings, devices: list[str], tell: Callable[[str, str
     Raises SettingsError, DatabaseError.
     """
     stop = asyncio.Event()
-    site = Site(settings, devices)
+    services = Services(settings, devices)
     listening = _listen(settings)
-    runner = web.AppRunner(create_app(site), access_log=None, shutdown_timeout=5.0)
+    runner = web.AppRunner(create_app(services), access_log=None, shutdown_timeout=5.0)
     await runner.setup()
     try:
         await web.SockSite(runner, listening, backlog=512).start()
@@ -34,8 +34,8 @@ async def serve(settings: Settings, devices: list[str], tell: Callable[[str, str
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         log.info("listening address=%s", address)
-        site.tell(address)
-        tell(address, f"{address}/?code={site.guard.one_time_code()}")
+        services.tell(address)
+        tell(address, f"{address}/?code={services.access.one_time_code()}")
         await stop.wait()
         log.info("stopping: what runs goes back into the queue")
     finally:

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from latentloom.engine.catalog import safe_join
 from latentloom.engine.failpoints import failpoint
+from latentloom.engine.files.catalog import safe_join
+from latentloom.engine.files.save import Naming, not_saved, rename_to_free, sync_folder, written_aside
 from latentloom.engine.jobs.effects import Effect
-from latentloom.engine.save import Naming, not_saved, rename_to_free, sync_folder, written_aside
 
 About = Callable[[str], Mapping[str, Any]]
 

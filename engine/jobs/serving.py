@@ -6,8 +6,8 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from latentloom.engine.files.lock import Lock, text_of_holder
 from latentloom.engine.jobs.faults import DatabaseError
-from latentloom.engine.lock import Lock, text_of_holder
 
 NAME = "server.lock"
 LOOKS, LOOK_SECONDS = 5, 0.05  # somebody who asks whether a server is there has the lock for a moment

@@ -3,7 +3,7 @@
 from importlib import import_module
 
 from latentloom.nodes.diffusion.sampler import Sampler
-from latentloom.nodes.samplers import SAMPLERS
+from latentloom.nodes.diffusion.samplers import SAMPLERS
 
 
 def builtin_samplers() -> tuple[Sampler, ...]:

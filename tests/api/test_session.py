@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from latentloom import api
+from latentloom.engine.document.workflow import RESERVED_INPUTS
 from latentloom.engine.errors import Cancelled, MissingFileError, SettingsError, WorkflowError
 from latentloom.engine.settings import load_settings
-from latentloom.engine.workflow import RESERVED_INPUTS
 
 SCALE = {
     "format": "latentloom/1",

@@ -5,7 +5,7 @@ import pytest
 import typer
 
 from latentloom.cli.app import app
-from latentloom.engine.workflow import FLAGS
+from latentloom.engine.document.workflow import FLAGS
 
 DOC = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
 

@@ -43,7 +43,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def site():
+def services():
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.leave = threading.Event()
     thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -95,15 +95,15 @@ def test_addresses_that_are_fetched(url):
         ("/gone.safetensors", SHA, "the download failed: HTTP 404 Not Found"),
     ],
 )
-def test_a_download_that_goes_wrong_leaves_nothing(loom, home, site, address, sha, problem):
-    code, out, err = loom("models", "get", site + address, "--sha256", sha)
+def test_a_download_that_goes_wrong_leaves_nothing(loom, home, services, address, sha, problem):
+    code, out, err = loom("models", "get", services + address, "--sha256", sha)
     assert (code, out) == (3, "")
     assert err.startswith(f"download_failed: {problem}")
     assert files(home) == []
 
 
-def test_ctrl_c_leaves_nothing_of_a_download(loom_process, home, site):
-    process = loom_process("models", "get", f"{site}/stuck.safetensors", "--sha256", SHA)
+def test_ctrl_c_leaves_nothing_of_a_download(loom_process, home, services):
+    process = loom_process("models", "get", f"{services}/stuck.safetensors", "--sha256", SHA)
     for _ in range(600):
         if files(home):
             break
@@ -113,7 +113,7 @@ def test_ctrl_c_leaves_nothing_of_a_download(loom_process, home, site):
     assert (process.wait(timeout=60), files(home)) == (130, [])
 
 
-def test_a_server_that_is_not_there(loom, home, site):
+def test_a_server_that_is_not_there(loom, home, services):
     code, _, err = loom("models", "get", "http://127.0.0.1:1/m.safetensors", "--sha256", SHA)
     assert (code, err.splitlines()[0]) == (
         3,
@@ -122,8 +122,8 @@ def test_a_server_that_is_not_there(loom, home, site):
     assert files(home) == []
 
 
-def test_a_redirect_may_not_lead_to_plain_http(loom, home, site):
-    code, _, err = loom("models", "get", f"{site}/away.safetensors", "--sha256", SHA)
+def test_a_redirect_may_not_lead_to_plain_http(loom, home, services):
+    code, _, err = loom("models", "get", f"{services}/away.safetensors", "--sha256", SHA)
     assert (code, err.partition(":")[0], files(home)) == (2, "bad_address", [])
 
 
@@ -136,20 +136,20 @@ def test_a_redirect_may_not_lead_to_plain_http(loom, home, site):
         (["--sha256", SHA, "--folder", "../.."], "path_refused"),
     ],
 )
-def test_a_bad_request_downloads_nothing(loom, home, site, flags, code):
-    result = loom("models", "get", f"{site}/model.safetensors", *flags)
+def test_a_bad_request_downloads_nothing(loom, home, services, flags, code):
+    result = loom("models", "get", f"{services}/model.safetensors", *flags)
     assert (result[0], result[2].partition(":")[0], files(home)) == (2, code, [])
 
 
-def test_a_right_download_is_kept_and_listed(loom, home, site):
-    code, out, _ = loom("models", "get", f"{site}/model.safetensors?download=1", "--sha256", SHA.upper())
+def test_a_right_download_is_kept_and_listed(loom, home, services):
+    code, out, _ = loom("models", "get", f"{services}/model.safetensors?download=1", "--sha256", SHA.upper())
     path = home / "models" / "checkpoints" / "model.safetensors"
     assert (code, out, path.read_bytes() == DATA) == (0, f"{path}  6.8 KiB\n", True)
     assert files(home) == ["model.safetensors"]
 
 
-def test_a_download_can_have_another_place_and_name(loom, home, site):
-    loom("models", "get", f"{site}/model", "--sha256", SHA, "--folder", "loras", "--name", "x.safetensors")
+def test_a_download_can_have_another_place_and_name(loom, home, services):
+    loom("models", "get", f"{services}/model", "--sha256", SHA, "--folder", "loras", "--name", "x.safetensors")
     assert (home / "models" / "loras" / "x.safetensors").read_bytes() == DATA
 
 
@@ -161,11 +161,11 @@ def test_what_is_there_already_is_not_fetched_again(loom, home):
     assert (code, out) == (0, f"{path}  6.8 KiB  (was already there)\n")
 
 
-def test_a_file_with_that_name_and_other_content_stays(loom, home, site):
+def test_a_file_with_that_name_and_other_content_stays(loom, home, services):
     path = home / "models" / "checkpoints" / "model.safetensors"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"mine")
-    code, _, err = loom("models", "get", f"{site}/model.safetensors", "--sha256", SHA)
+    code, _, err = loom("models", "get", f"{services}/model.safetensors", "--sha256", SHA)
     assert (code, err.partition(":")[0], path.read_bytes()) == (2, "bad_file", b"mine")
 
 

@@ -1,7 +1,7 @@
 import pytest
 
-from latentloom.cli.values import bounds, metavar, value_of
-from latentloom.engine.spec import InputSpec
+from latentloom.cli.input_values import bounds, metavar, value_of
+from latentloom.engine.types.spec import InputSpec
 
 
 def port(kind, **facts):

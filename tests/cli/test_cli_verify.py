@@ -5,7 +5,7 @@ from PIL import Image as Pil
 from PIL.PngImagePlugin import PngInfo
 
 from latentloom.cli.verify import differing
-from latentloom.engine.pictures import RECORD_CHUNK, WORKFLOW_CHUNK
+from latentloom.engine.files.pictures import RECORD_CHUNK, WORKFLOW_CHUNK
 
 
 @pytest.fixture

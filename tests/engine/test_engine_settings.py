@@ -12,12 +12,12 @@ from toys import flow, use
 
 from latentloom.api import Session
 from latentloom.engine import failpoints
+from latentloom.engine.document.reading import from_json
+from latentloom.engine.document.resolve import resolve
+from latentloom.engine.document.workflow import Target
 from latentloom.engine.errors import SettingsError, WorkflowError
-from latentloom.engine.hashes import Hashes
-from latentloom.engine.reading import from_json
-from latentloom.engine.resolve import resolve
+from latentloom.engine.files.hashes import Hashes
 from latentloom.engine.settings import load_settings
-from latentloom.engine.workflow import Target
 
 # Settings
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import toys
 
 from latentloom import engine
-from latentloom.engine.registry import Distribution, Registration
-from latentloom.engine.values import VALUE_TYPES
+from latentloom.engine.types.registry import Distribution, Registration
+from latentloom.engine.types.values import VALUE_TYPES
 
 MODULES = sorted(path.stem for path in Path(engine.__path__[0]).glob("*.py") if path.stem != "__init__")
 HEAVY = ("torch", "aiohttp", "diffusers", "transformers", "PIL", "safetensors", "rich", "typer")
@@ -35,9 +35,9 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {str(Path(toys.__file__).parent)!r})
 from latentloom.api import Session
-from latentloom.engine.registry import Distribution, Registration, Registry
+from latentloom.engine.types.registry import Distribution, Registration, Registry
 from latentloom.engine.settings import load_settings
-from latentloom.engine.values import VALUE_TYPES
+from latentloom.engine.types.values import VALUE_TYPES
 import json
 distribution = Distribution("toy-nodes", "1.0", "toys", "code")
 made = Registration.from_record(distribution, json.loads(Path({str(tmp_path / "record")!r}).read_text()))

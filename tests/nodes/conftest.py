@@ -17,8 +17,8 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from safetensors.torch import save_file
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    from latentloom.nodes.ip_adapter.networks import ImageProjection, IPAdapterNet
-    from latentloom.nodes.upscale.networks import SRVGG
+    from latentloom.nodes.families.ip_adapter.networks import ImageProjection, IPAdapterNet
+    from latentloom.nodes.families.upscale.networks import SRVGG
     from latentloom.training.random_checkpoint import write_clip_vision, write_controlnet
     from latentloom.training.scenes import words
     from latentloom.training.tokenizer import load_tokenizer, write_tokenizer

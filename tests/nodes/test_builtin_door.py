@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from latentloom.engine.registry import Distribution, Registration
-from latentloom.engine.values import VALUE_TYPES
+from latentloom.engine.types.registry import Distribution, Registration
+from latentloom.engine.types.values import VALUE_TYPES
 from latentloom.nodes import register
 
 WITHOUT_MODELS = ("image", "grid", "mask", "preprocessors", "primitives")

@@ -7,7 +7,7 @@ import pytest
 
 from latentloom.engine import Array, Cond, Conditioning, Latent, Mask, Model
 from latentloom.engine.errors import BadValueError
-from latentloom.nodes.composition import (
+from latentloom.nodes.conditioning_combine import (
     conditioning_area,
     conditioning_average,
     conditioning_combine,
@@ -18,8 +18,8 @@ from latentloom.nodes.composition import (
     conditioning_times,
     conditioning_zero_out,
 )
-from latentloom.nodes.conditions import EntryMaker, check_conditioning
-from latentloom.nodes.controls import Controls
+from latentloom.nodes.diffusion.conditions import EntryMaker, check_conditioning
+from latentloom.nodes.diffusion.control_residuals import Controls
 
 
 def cond(level: float, length: int = 4, width: int = 3, **extra: Any) -> Conditioning:

@@ -12,7 +12,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from latentloom.api import Session
 from latentloom.engine.errors import NodeError
 from latentloom.engine.events import Event, NodeWarning
-from latentloom.engine.pictures import encode_png
+from latentloom.engine.files.pictures import encode_png
 
 
 @contextlib.contextmanager

@@ -6,8 +6,8 @@ from drawings import edge, flat, noise, put, workflow
 
 from latentloom.engine import Image
 from latentloom.engine.errors import BadValueError, NodeError
-from latentloom.nodes.grid import image_grid
-from latentloom.nodes.labels import label_height, plain
+from latentloom.nodes.drawing.labels import label_height, plain
+from latentloom.nodes.image_grid import image_grid
 
 
 def test_a_grid_of_nothing_is_refused():

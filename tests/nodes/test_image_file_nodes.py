@@ -15,9 +15,16 @@ from latentloom.api import Session, load_workflow
 from latentloom.engine.errors import NodeError
 from latentloom.engine.events import FileSaved, NodePreview
 from latentloom.engine.failpoints import POINTS
-from latentloom.engine.pictures import RECORD_CHUNK, WORKFLOW_CHUNK, as_rgb, encode_png, read_making, read_picture
-from latentloom.engine.registry import Distribution, Registration
+from latentloom.engine.files.pictures import (
+    RECORD_CHUNK,
+    WORKFLOW_CHUNK,
+    as_rgb,
+    encode_png,
+    read_making,
+    read_picture,
+)
 from latentloom.engine.settings import load_settings
+from latentloom.engine.types.registry import Distribution, Registration
 from latentloom.plugins.discovery import discover
 
 SAVE_POINTS = [point for point in POINTS if point.startswith("save.")]

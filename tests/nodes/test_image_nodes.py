@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from latentloom.engine import Image
 from latentloom.engine.errors import BadValueError, WorkflowError
-from latentloom.nodes.grid import image_grid
+from latentloom.nodes.drawing.limits import MAX_SIDE
 from latentloom.nodes.image import image_blend, image_crop, image_scale
-from latentloom.nodes.limits import MAX_SIDE
+from latentloom.nodes.image_grid import image_grid
 
 METHODS = ["lanczos", "bicubic", "bilinear", "area", "nearest"]
 

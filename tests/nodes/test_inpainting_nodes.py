@@ -14,8 +14,8 @@ from latentloom.api import Session
 from latentloom.engine import Image, Mask
 from latentloom.engine.errors import BadValueError, NodeError
 from latentloom.engine.settings import load_settings
-from latentloom.nodes.inpainting import inpaint_crop, inpaint_stitch, outpaint_pad
-from latentloom.nodes.mask_shapes import mask_combine, mask_feather, mask_grow, mask_rectangle
+from latentloom.nodes.inpaint import inpaint_crop, inpaint_stitch, outpaint_pad
+from latentloom.nodes.mask_draw import mask_combine, mask_feather, mask_grow, mask_rectangle
 
 
 def picture(height: int = 48, width: int = 64, batch: int = 1) -> Image:
@@ -181,7 +181,7 @@ def studio(special: Path, tmp_path: Path) -> Any:
     )
     with Session(settings) as made:
         made.settings.input.mkdir(parents=True)
-        from latentloom.engine.pictures import encode_png
+        from latentloom.engine.files.pictures import encode_png
 
         for n in (1, 2):
             pixels = np.random.default_rng(n).random((64, 64, 3), np.float32)

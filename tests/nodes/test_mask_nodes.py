@@ -5,7 +5,7 @@ import pytest
 
 from latentloom.engine import Image, Mask
 from latentloom.engine.errors import BadValueError, NodeError
-from latentloom.engine.pictures import encode_png
+from latentloom.engine.files.pictures import encode_png
 from latentloom.nodes.mask import invert_mask, mask_from_alpha
 
 PIXELS = np.float32([[[1, 0, 0, 1], [0, 1, 0, 0.2]], [[0, 0, 1, 0.6], [1, 1, 1, 0]]])

@@ -8,8 +8,8 @@ import pytest
 
 from latentloom.api import Session
 from latentloom.engine.errors import BadValueError, NodeError
-from latentloom.nodes.diffusers_folder import DiffusersFolder
-from latentloom.nodes.prompt_alignment import alignment, one_chunk
+from latentloom.nodes.families.stable_diffusion.diffusers_folder import DiffusersFolder
+from latentloom.nodes.text.prompt_alignment import alignment, one_chunk
 
 T = 32
 

@@ -9,10 +9,11 @@ import pytest
 from PIL import Image
 
 from latentloom.api import Session
-from latentloom.engine import Vae, values
+from latentloom.engine import Vae
 from latentloom.engine.errors import BadValueError, NodeError, WorkflowError
 from latentloom.engine.events import NodePreview, NodeProgress
 from latentloom.engine.settings import load_settings
+from latentloom.engine.types import values
 from latentloom.nodes.vae import vae_encode
 
 BASE = {

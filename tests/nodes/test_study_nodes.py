@@ -8,11 +8,12 @@ import pytest
 from latentloom.api import Session
 from latentloom.engine import Image, Latent
 from latentloom.engine.errors import BadValueError, NodeError, WorkflowError
-from latentloom.engine.pictures import to_bytes
-from latentloom.nodes.diffusion import builtin_schedules, first_noise, scaled_linear_table, sigmas_for
-from latentloom.nodes.plot import COLOURS, LEFT, TOP, Axis, plot
+from latentloom.engine.files.pictures import to_bytes
+from latentloom.nodes.diffusion.noise import first_noise
+from latentloom.nodes.diffusion.schedules import builtin_schedules, scaled_linear_table, sigmas_for
+from latentloom.nodes.drawing.plot import COLOURS, LEFT, TOP, Axis, plot
+from latentloom.nodes.drawing.table import Row, as_text, table
 from latentloom.nodes.study import latent_channels
-from latentloom.nodes.table import Row, as_text, table
 
 SIGMAS = scaled_linear_table().numpy()
 SCALE = 0.18215  # of the tiny checkpoint's VAE

@@ -11,11 +11,11 @@ import torch
 from latentloom.api import Session
 from latentloom.engine.errors import NodeError
 from latentloom.engine.events import NodeProgress
-from latentloom.engine.pictures import encode_png
+from latentloom.engine.files.pictures import encode_png
 from latentloom.engine.settings import load_settings
-from latentloom.nodes.diffusers_folder import DiffusersFolder
-from latentloom.nodes.diffusion import first_noise
-from latentloom.nodes.seamless import circular
+from latentloom.nodes.diffusion.noise import first_noise
+from latentloom.nodes.diffusion.seamless import circular
+from latentloom.nodes.families.stable_diffusion.diffusers_folder import DiffusersFolder
 
 
 def edge(node: str, output: str) -> dict[str, str]:

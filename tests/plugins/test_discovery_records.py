@@ -32,7 +32,7 @@ def register(registry):
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "site"
     folder.mkdir()
     monkeypatch.syspath_prepend(str(folder))
@@ -43,11 +43,11 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 _numbers = iter(range(10**6))
 
 
-def install(site: Path, plugin: str, code: str, *, module: str | None = None, version: str = "1.0") -> str:
+def install(services: Path, plugin: str, code: str, *, module: str | None = None, version: str = "1.0") -> str:
     """Write a distribution `dist-<plugin>` with one module; the module's name is fresh, so nothing was imported."""
     name = module or f"module_{plugin}_{next(_numbers)}"
-    (site / f"{name}.py").write_text(code)
-    info = site / f"dist_{plugin}-{version}.dist-info"
+    (services / f"{name}.py").write_text(code)
+    info = services / f"dist_{plugin}-{version}.dist-info"
     info.mkdir(exist_ok=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: dist-{plugin}\nVersion: {version}\n")
     (info / "entry_points.txt").write_text(f"[latentloom]\n{plugin} = {name}\n")
@@ -56,18 +56,18 @@ def install(site: Path, plugin: str, code: str, *, module: str | None = None, ve
     return name
 
 
-def points(site: Path) -> list[EntryPoint]:
+def points(services: Path) -> list[EntryPoint]:
     importlib.invalidate_caches()
-    return [point for dist in distributions(path=[str(site)]) for point in dist.entry_points]
+    return [point for dist in distributions(path=[str(services)]) for point in dist.entry_points]
 
 
-def discovered(site: Path, **how: Any) -> Discovered:
-    return discover(points=points(site), **how)
+def discovered(services: Path, **how: Any) -> Discovered:
+    return discover(points=points(services), **how)
 
 
-def test_a_plugin_s_nodes_get_its_name_in_front(site: Path) -> None:
-    install(site, "maths", NODE)
-    found = discovered(site)
+def test_a_plugin_s_nodes_get_its_name_in_front(services: Path) -> None:
+    install(services, "maths", NODE)
+    found = discovered(services)
     (record,) = found.records
     assert (record.plugin, record.distribution, record.status, record.nodes) == ("maths", "dist-maths 1.0", "loaded", 1)
     assert list(found.registry.nodes) == ["maths/Twice"]
@@ -89,21 +89,21 @@ def test_a_plugin_s_nodes_get_its_name_in_front(site: Path) -> None:
     ],
 )
 def test_a_plugin_that_fails_is_named_and_the_others_load(
-    site: Path, code: str, error: str, missing: str | None
+    services: Path, code: str, error: str, missing: str | None
 ) -> None:
-    install(site, "broken", code)
-    install(site, "maths", NODE)
-    found = discovered(site)
+    install(services, "broken", code)
+    install(services, "maths", NODE)
+    found = discovered(services)
     bad, good = found.records
     assert (bad.plugin, bad.status, bad.missing) == ("broken", "failed", missing)
     assert bad.error is not None and error in bad.error
     assert good.status == "loaded" and list(found.registry.nodes) == ["maths/Twice"]
 
 
-def test_two_distributions_with_one_name_are_both_named(site: Path) -> None:
-    install(site, "first", NODE + "    registry.sampler('odd', twice)\n")
-    install(site, "second", NODE + "    registry.sampler('odd', twice)\n    registry.schedule('own', twice)\n")
-    found = discovered(site)
+def test_two_distributions_with_one_name_are_both_named(services: Path) -> None:
+    install(services, "first", NODE + "    registry.sampler('odd', twice)\n")
+    install(services, "second", NODE + "    registry.sampler('odd', twice)\n    registry.schedule('own', twice)\n")
+    found = discovered(services)
     assert [record.status for record in found.records] == ["loaded", "failed"]
     assert found.records[1].error == (
         "two distributions bring the sampler 'odd': dist-first 1.0 and dist-second 1.0\n  hint: uninstall one of them"
@@ -112,17 +112,17 @@ def test_two_distributions_with_one_name_are_both_named(site: Path) -> None:
     assert found.registry.extensions("schedule") == {} and "second" not in found.registry.distributions
 
 
-def test_one_plugin_that_registers_a_node_twice_fails(site: Path) -> None:
-    install(site, "maths", NODE.replace("(twice)", "(twice, twice)"))
-    (record,) = discovered(site).records
+def test_one_plugin_that_registers_a_node_twice_fails(services: Path) -> None:
+    install(services, "maths", NODE.replace("(twice)", "(twice, twice)"))
+    (record,) = discovered(services).records
     assert record.error is not None
     assert record.error.startswith("two distributions bring the node type 'maths/Twice': dist-maths 1.0 and dist-maths")
 
 
-def test_only_the_selected_plugins_load(site: Path) -> None:
-    install(site, "maths", NODE)
-    install(site, "broken", "1 / 0")
-    found = discovered(site, only=["maths"])
+def test_only_the_selected_plugins_load(services: Path) -> None:
+    install(services, "maths", NODE)
+    install(services, "broken", "1 / 0")
+    found = discovered(services, only=["maths"])
     assert [(record.plugin, record.status) for record in found.records] == [
         ("broken", "not selected"),
         ("maths", "loaded"),
@@ -132,55 +132,55 @@ def test_only_the_selected_plugins_load(site: Path) -> None:
 # Snapshots
 
 
-def test_a_snapshot_saves_the_import(site: Path, tmp_path: Path) -> None:
-    name = install(site, "maths", NODE)
-    first = discovered(site, snapshots=Snapshots(tmp_path / "specs"))
+def test_a_snapshot_saves_the_import(services: Path, tmp_path: Path) -> None:
+    name = install(services, "maths", NODE)
+    first = discovered(services, snapshots=Snapshots(tmp_path / "specs"))
     del sys.modules[name]
-    second = discovered(site, snapshots=Snapshots(tmp_path / "specs"))
+    second = discovered(services, snapshots=Snapshots(tmp_path / "specs"))
     assert [found.records[0].status for found in (first, second)] == ["loaded", "from snapshot"]
     assert name not in sys.modules
     assert second.registry.nodes == first.registry.nodes
     assert second.registry.nodes["maths/Twice"].definition().function(4) == 8
 
 
-def test_changed_code_is_registered_anew(site: Path, tmp_path: Path) -> None:
-    name = install(site, "maths", NODE)
-    discovered(site, snapshots=Snapshots(tmp_path / "specs"))
-    install(site, "maths", NODE.replace("Twice", "Double"), module=name)
+def test_changed_code_is_registered_anew(services: Path, tmp_path: Path) -> None:
+    name = install(services, "maths", NODE)
+    discovered(services, snapshots=Snapshots(tmp_path / "specs"))
+    install(services, "maths", NODE.replace("Twice", "Double"), module=name)
     del sys.modules[name]
-    found = discovered(site, snapshots=Snapshots(tmp_path / "specs"))
+    found = discovered(services, snapshots=Snapshots(tmp_path / "specs"))
     assert (found.records[0].status, list(found.registry.nodes)) == ("loaded", ["maths/Double"])
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", "null", "schema", "registration", "check"])
-def test_a_damaged_snapshot_is_ignored(site: Path, tmp_path: Path, damage: str) -> None:
-    install(site, "maths", NODE)
-    discovered(site, snapshots=Snapshots(tmp_path / "specs"))
+def test_a_damaged_snapshot_is_ignored(services: Path, tmp_path: Path, damage: str) -> None:
+    install(services, "maths", NODE)
+    discovered(services, snapshots=Snapshots(tmp_path / "specs"))
     (path,) = (tmp_path / "specs").iterdir()
     record = json.loads(path.read_text())
     path.write_text(json.dumps({**record, damage: {"nodes": []}}) if damage in record else damage)
-    found = discovered(site, snapshots=Snapshots(tmp_path / "specs"))
+    found = discovered(services, snapshots=Snapshots(tmp_path / "specs"))
     assert (found.records[0].status, list(found.registry.nodes)) == ("loaded", ["maths/Twice"])
 
 
-def test_a_snapshot_folder_that_cannot_be_written_only_costs_time(site: Path, tmp_path: Path) -> None:
+def test_a_snapshot_folder_that_cannot_be_written_only_costs_time(services: Path, tmp_path: Path) -> None:
     (tmp_path / "specs").write_text("in the way")
-    install(site, "maths", NODE)
-    assert discovered(site, snapshots=Snapshots(tmp_path / "specs")).records[0].status == "loaded"
+    install(services, "maths", NODE)
+    assert discovered(services, snapshots=Snapshots(tmp_path / "specs")).records[0].status == "loaded"
 
 
-def test_the_code_identity_follows_files_version_and_requirements(site: Path) -> None:
+def test_the_code_identity_follows_files_version_and_requirements(services: Path) -> None:
     def code() -> str:
-        (point,) = points(site)
+        (point,) = points(services)
         assert point.dist is not None
         return distribution_code(point.dist)
 
-    name = install(site, "maths", NODE)
+    name = install(services, "maths", NODE)
     first = code()
     assert code() == first
-    install(site, "maths", NODE + "\n", module=name)
+    install(services, "maths", NODE + "\n", module=name)
     second = code()
-    metadata = site / "dist_maths-1.0.dist-info" / "METADATA"
+    metadata = services / "dist_maths-1.0.dist-info" / "METADATA"
     metadata.write_text(metadata.read_text() + "Requires-Dist: numpy\nRequires-Dist: not a requirement!\n")
     assert len({first, second, code()}) == 3
 
@@ -201,10 +201,10 @@ def on_event(event):
 )
 
 
-def test_listeners_hear_events_and_their_faults_are_kept(site: Path) -> None:
-    name = install(site, "ears", LISTENER)
-    install(site, "maths", NODE)
-    found = discovered(site)
+def test_listeners_hear_events_and_their_faults_are_kept(services: Path) -> None:
+    name = install(services, "ears", LISTENER)
+    install(services, "maths", NODE)
+    found = discovered(services)
     assert found.listeners == (name,)
     listeners = Listeners(found.listeners)
     for node in ("good", "bad", "good"):
@@ -213,17 +213,17 @@ def test_listeners_hear_events_and_their_faults_are_kept(site: Path) -> None:
     assert listeners.faults == [f"{name}: ValueError: not that one"]
 
 
-def test_a_listener_from_a_snapshot_is_imported_when_the_first_event_comes(site: Path, tmp_path: Path) -> None:
-    name = install(site, "ears", LISTENER)
-    discovered(site, snapshots=Snapshots(tmp_path / "specs"))
+def test_a_listener_from_a_snapshot_is_imported_when_the_first_event_comes(services: Path, tmp_path: Path) -> None:
+    name = install(services, "ears", LISTENER)
+    discovered(services, snapshots=Snapshots(tmp_path / "specs"))
     del sys.modules[name]
-    listeners = Listeners(discovered(site, snapshots=Snapshots(tmp_path / "specs")).listeners)
+    listeners = Listeners(discovered(services, snapshots=Snapshots(tmp_path / "specs")).listeners)
     assert name not in sys.modules
     listeners(NodeStarted(node="x", type="T"))
     assert len(sys.modules[name].HEARD) == 1
 
 
-def test_a_listener_that_can_no_longer_be_imported_is_a_fault(site: Path) -> None:
+def test_a_listener_that_can_no_longer_be_imported_is_a_fault(services: Path) -> None:
     listeners = Listeners(("no_such_listener",))
     listeners(NodeStarted(node="x", type="T"))
     listeners(NodeStarted(node="y", type="T"))

@@ -16,7 +16,8 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from latentloom.engine import Context, Image, Model, Seed, node
+from latentloom.engine import Context, Image, Model, Seed
+from latentloom.engine import node
 from latentloom.engine.errors import Cancelled
 from latentloom.plugins import hookimpl
 """
@@ -33,13 +34,13 @@ def installed(tmp_path, monkeypatch):
     """Installs a plugin of one node under a name of its own; the kit's word on it."""
 
     def install(name: str, body: str, samples=None) -> str:
-        site = tmp_path / "site"
-        info = site / f"{name}-1.dist-info"
+        services = tmp_path / "site"
+        info = services / f"{name}-1.dist-info"
         info.mkdir(parents=True)
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
         (info / "entry_points.txt").write_text(f"[latentloom]\n{name} = {name}\n")
-        (site / f"{name}.py").write_text(HEAD + body + TAIL)
-        monkeypatch.syspath_prepend(site)
+        (services / f"{name}.py").write_text(HEAD + body + TAIL)
+        monkeypatch.syspath_prepend(services)
         with pytest.raises(AssertionError) as caught:
             check_plugin(name, samples)
         return str(caught.value)
@@ -155,11 +156,11 @@ def bad(text: str) -> str:
 
 def test_the_example_installs_and_passes_its_own_tests(tmp_path):
     source = shutil.copytree(EXAMPLE, tmp_path / "vignette")
-    site = tmp_path / "site"
+    services = tmp_path / "site"
     pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--no-index"]
-    subprocess.run([*pip, "--target", str(site), str(source)], check=True, stdin=subprocess.DEVNULL)
+    subprocess.run([*pip, "--target", str(services), str(source)], check=True, stdin=subprocess.DEVNULL)
 
-    environment = {**os.environ, "PYTHONPATH": str(site), "LATENTLOOM_HOME": str(tmp_path / "home")}
+    environment = {**os.environ, "PYTHONPATH": str(services), "LATENTLOOM_HOME": str(tmp_path / "home")}
     pytest_run = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_vignette.py"]
     (source / "latentloom_vignette.py").unlink()  # only the installed copy is left
     done = subprocess.run(pytest_run, cwd=source, env=environment, capture_output=True, text=True, check=False)

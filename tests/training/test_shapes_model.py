@@ -18,7 +18,7 @@ from latentloom.training.scenes import training_scenes, words
 from latentloom.training.score import score, score_scenes, summarise
 from latentloom.training.vae import round_trip
 
-FOLDER = Path(str(files("latentloom.nodes"))) / "embedded" / "shapes"
+FOLDER = Path(str(files("latentloom.nodes"))) / "embedded" / "checkpoints" / "shapes"
 
 
 @pytest.fixture(scope="module")

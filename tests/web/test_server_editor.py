@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from latentloom.web import bundle
+from latentloom.web.routes import editor_files
 
 
 def asset(server) -> str:
@@ -43,5 +43,5 @@ def test_other_names_are_no_assets(server, name):
 
 
 def test_an_installation_without_the_editor_says_so():
-    assert "The web editor is not in this installation" in bundle.MISSING
-    assert '<a href="/api/v1/docs">' in bundle.MISSING
+    assert "The web editor is not in this installation" in editor_files.MISSING
+    assert '<a href="/api/v1/docs">' in editor_files.MISSING

@@ -21,23 +21,24 @@ from aiohttp import web
 from serving import PLANT, flow, use
 
 from latentloom.engine.settings import Settings
-from latentloom.web.courier import Courier
-from latentloom.web.desk import Order
-from latentloom.web.duty import kept
-from latentloom.web.seat import AnswerError, Seat
-from latentloom.web.site import Site
-from latentloom.web.supervisor import Supervisor
-from latentloom.web.system import health
+from latentloom.web.background import kept
+from latentloom.web.dispatcher import Dispatcher
+from latentloom.web.intake import Order
+from latentloom.web.routes.system import health
+from latentloom.web.services import Services
+from latentloom.web.webhooks import WebhookSender
+from latentloom.web.worker_process import AnswerError, WorkerProcess
 
 Place = tuple[str, int]
-DUTIES = ("dispatch", "helper-1", "output", "webhooks", "retention")
+TASKS = ("dispatch", "helper-1", "output", "webhooks", "retention")
 WORK = (
     kept,
-    Supervisor._dispatch, Supervisor._take_back, Supervisor._hand_to, Supervisor._hear, Supervisor._ledger,
-    Supervisor._finished, Supervisor._gone, Supervisor._surely,
-    Seat.live, Seat._one_life, Seat._spawn, Seat._listen, Seat._keep_tail, Seat._ended,
-    Courier.work, Courier._tell,
-    Site._prune_for_ever, Site.prune,
+    Dispatcher._dispatch, Dispatcher._take_back, Dispatcher._hand_to, Dispatcher._hear, Dispatcher._ledger,
+    Dispatcher._finished, Dispatcher._gone, Dispatcher._surely,
+    WorkerProcess.live, WorkerProcess._one_life, WorkerProcess._spawn, WorkerProcess._listen,
+    WorkerProcess._keep_tail, WorkerProcess._ended,
+    WebhookSender.work, WebhookSender._tell,
+    Services._prune_for_ever, Services.prune,
 )  # fmt: skip
 
 
@@ -83,8 +84,8 @@ class Saboteur:
 
     def task(self, loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], **named: Any) -> asyncio.Task[Any]:
         """A task factory: the server's duties are watched, all else is left alone."""
-        duty = isinstance(coro, CoroutineType) and coro.cr_code in (kept.__code__, Courier._tell.__code__)
-        return asyncio.Task(self._shell(coro) if duty else coro, loop=loop, **named)
+        background = isinstance(coro, CoroutineType) and coro.cr_code in (kept.__code__, WebhookSender._tell.__code__)
+        return asyncio.Task(self._shell(coro) if background else coro, loop=loop, **named)
 
     async def _shell(self, coro: Coroutine[Any, Any, Any]) -> Any:
         return await self._driven(coro)
@@ -118,8 +119,8 @@ class Saboteur:
 class Case:
     """A server in this process, a listener for its calls, and a saboteur."""
 
-    def __init__(self, home: Path, site: Site, saboteur: Saboteur, address: str) -> None:
-        self.home, self.site, self.saboteur, self._address = home, site, saboteur, address
+    def __init__(self, home: Path, services: Services, saboteur: Saboteur, address: str) -> None:
+        self.home, self.services, self.saboteur, self._address = home, services, saboteur, address
         self.told: list[str] = []
 
     async def job(self, tag: str, seconds: float = 0.0, *, saves: bool = True, loose: bool = False) -> str:
@@ -127,15 +128,20 @@ class Case:
         nodes = {"n": use("Note", journal=str(self.home / "journal"), tag=tag, seconds=seconds)}
         if saves:
             nodes["s"] = use("Save", text="@n", name=tag)
-        new = await self.site.desk.job(Order(flow("n", **nodes), {}, None), webhook=self._address)
-        await self.site.store.write(lambda t: (t.queue.submit(new), loose and t.queue.claim("nobody", device=False)))
-        self.site.supervisor.wake()
+        new = await self.services.intake.job(Order(flow("n", **nodes), {}, None), webhook=self._address)
+        await self.services.store.write(
+            lambda t: (t.queue.submit(new), loose and t.queue.claim("nobody", device=False))
+        )
+        self.services.dispatcher.wake()
         return new.id
 
     async def ended(self, id: str) -> str:
         """How a job ended."""
         async with asyncio.timeout(60):
-            while (state := (await self.site.store.read(lambda t: t.queue.job(id))).state) not in ("done", "failed"):
+            while (state := (await self.services.store.read(lambda t: t.queue.job(id))).state) not in (
+                "done",
+                "failed",
+            ):
                 await asyncio.sleep(0.02)
         return state
 
@@ -151,11 +157,11 @@ class Case:
         """Have the worker answer so much that it comes in pieces."""
         long = flow(n=use("Note", journal="x" * 1_000_000, tag=""))
         with contextlib.suppress(AnswerError):
-            await self.site.supervisor.ask("migrate", document=long)
+            await self.services.dispatcher.ask("migrate", document=long)
 
     async def worker(self, state: str) -> int:
         """Wait until the worker is in a state; its process."""
-        seat = self.site.supervisor.seats[0]
+        seat = self.services.dispatcher.seats[0]
         async with asyncio.timeout(60):
             while seat.state != state:
                 await asyncio.sleep(0.02)
@@ -173,12 +179,12 @@ def run_case(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(PLANT)
     importlib.invalidate_caches()
     for name, value in {
-        "duty.PAUSE_SECONDS": 0.02,
-        "seat.FIRST_PAUSE": 0.05,
-        "seat.LONGEST_PAUSE": 0.05,
-        "supervisor.TICK_SECONDS": 0.2,
-        "courier.PAUSE": 0.2,
-        "site.PRUNE_SECONDS": 0.2,
+        "background.PAUSE_SECONDS": 0.02,
+        "worker_process.FIRST_PAUSE": 0.05,
+        "worker_process.LONGEST_PAUSE": 0.05,
+        "dispatcher.TICK_SECONDS": 0.2,
+        "webhooks.PAUSE": 0.2,
+        "services.PRUNE_SECONDS": 0.2,
     }.items():
         monkeypatch.setattr(f"latentloom.web.{name}", value)
     home = tmp_path / "home"
@@ -191,8 +197,8 @@ def run_case(tmp_path, monkeypatch):
         async def go() -> None:
             saboteur = Saboteur()
             asyncio.get_running_loop().set_task_factory(saboteur.task)
-            site = Site(settings, [])
-            case = Case(home, site, saboteur, "")
+            services = Services(settings, [])
+            case = Case(home, services, saboteur, "")
 
             async def hear(request: web.Request) -> web.Response:
                 id = (await request.json())["id"]
@@ -205,16 +211,16 @@ def run_case(tmp_path, monkeypatch):
             await runner.setup()
             await web.TCPSite(runner, "127.0.0.1", 0).start()
             case._address = f"http://127.0.0.1:{runner.addresses[0][1]}/told"
-            await site.start()
+            await services.start()
             try:
                 await case.worker("idle")
                 await act(case)
             finally:
                 begin = time.monotonic()
-                await site.stop()
+                await services.stop()
                 await runner.cleanup()
                 assert time.monotonic() - begin < 15
-            assert {task for task in asyncio.all_tasks() if task.get_name() in DUTIES} == set()
+            assert {task for task in asyncio.all_tasks() if task.get_name() in TASKS} == set()
 
         asyncio.run(go())
 
@@ -224,7 +230,7 @@ def run_case(tmp_path, monkeypatch):
 async def wreck(case: Case, place: tuple[str, range], fault: Callable[[], BaseException], tag: str) -> str:
     """Strike one place while a job runs, or else when a worker dies over one; the job."""
     case.saboteur.aim(place, fault)
-    id = await case.job(tag, loose=place == last_wait(Supervisor._take_back))
+    id = await case.job(tag, loose=place == last_wait(Dispatcher._take_back))
     assert await case.ended(id) == "done", place
     assert case.files(tag) == 1, place
     await case.chat()
@@ -240,7 +246,10 @@ def last_wait(function: Callable[..., Any]) -> tuple[str, range]:
     return max(waits(function), key=lambda place: place[1].start)
 
 
-RARE = (last_wait(Supervisor._surely), last_wait(Seat._ended))  # a full disk, a worker that hangs: tests of their own
+RARE = (
+    last_wait(Dispatcher._surely),
+    last_wait(WorkerProcess._ended),
+)  # a full disk, a worker that hangs: tests of their own
 
 
 @pytest.mark.parametrize("turn", [0, pytest.param(1, marks=pytest.mark.full), pytest.param(2, marks=pytest.mark.full)])
@@ -253,8 +262,8 @@ def test_a_fault_wherever_the_server_waits_costs_no_job(run_case, turn):
         async with asyncio.timeout(20):
             while min(map(case.told.count, ids)) < 2:  # the first time it was refused
                 await asyncio.sleep(0.05)
-        assert all(case.site.checks().values())
-        assert not await case.site.store.read(lambda t: t.queue.attempts())
+        assert all(case.services.checks().values())
+        assert not await case.services.store.read(lambda t: t.queue.attempts())
 
     run_case(act)
 
@@ -277,7 +286,7 @@ def test_a_fault_while_a_worker_that_hangs_is_ended_costs_nothing(run_case):
         id = await case.job("hangs", 0.5)
         os.kill(await case.worker("busy"), signal.SIGSTOP)
         case.saboteur.aim(RARE[1], Wrecked)
-        case.site.supervisor.seats[0]._writer.close()
+        case.services.dispatcher.seats[0]._writer.close()
         assert await case.struck(20)
         assert await case.ended(id) == "done"
         assert case.files("hangs") == 1
@@ -286,12 +295,12 @@ def test_a_fault_while_a_worker_that_hangs_is_ended_costs_nothing(run_case):
 
 
 def test_health_tells_when_no_job_is_handed_out_any_more(run_case, monkeypatch):
-    monkeypatch.setattr("latentloom.web.site.STUCK_SECONDS", 1.0)
+    monkeypatch.setattr("latentloom.web.services.STUCK_SECONDS", 1.0)
 
     async def told(case: Case, status: int) -> bool:
         """Whether the worker loop is alive, once health answers with a status."""
         async with asyncio.timeout(20):
-            while (answer := await health(case.site, None)).status != status:
+            while (answer := await health(case.services, None)).status != status:
                 await asyncio.sleep(0.05)
         return json.loads(answer.text)["checks"]["claiming"]
 

@@ -8,7 +8,7 @@ from queues import new_job
 
 from latentloom.engine.jobs.faults import StorageError, UnknownJob
 from latentloom.engine.jobs.queue import Limits
-from latentloom.web.store import Store
+from latentloom.web.queue_writer import Store
 
 
 def run(folder, act, clock=lambda: 1000.0):

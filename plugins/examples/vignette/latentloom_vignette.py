@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from latentloom.engine import Image, node
-from latentloom.engine.registry import Registration
+from latentloom.engine.types.registry import Registration
 from latentloom.plugins import hookimpl
 
 

@@ -8,7 +8,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from latentloom.nodes.diffusion import Denoised, prediction, scaled_linear_table
+from latentloom.nodes.diffusion.prediction import prediction
+from latentloom.nodes.diffusion.sampler import Denoised
+from latentloom.nodes.diffusion.schedules import scaled_linear_table
 
 DATA = Path(__file__).parents[2] / "data"
 

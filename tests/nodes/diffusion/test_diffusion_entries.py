@@ -4,16 +4,11 @@ import pytest
 import torch
 
 from latentloom.engine.errors import BadValueError
-from latentloom.nodes.diffusion import (
-    Area,
-    Branch,
-    Entry,
-    Moment,
-    Timeline,
-    classifier_free,
-    first_noise,
-    steered,
-)
+from latentloom.nodes.diffusion.entries import Area, Entry
+from latentloom.nodes.diffusion.evaluation import Branch
+from latentloom.nodes.diffusion.guidance import classifier_free, steered
+from latentloom.nodes.diffusion.noise import first_noise
+from latentloom.nodes.diffusion.timeline import Moment, Timeline
 
 X = first_noise((2, 4, 16, 24), 1)
 SIGMA = torch.tensor(2.0)

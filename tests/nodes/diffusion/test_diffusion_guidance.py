@@ -1,17 +1,11 @@
 import pytest
 import torch
 
-from latentloom.nodes.diffusion import (
-    builtin_samplers,
-    builtin_schedules,
-    composite,
-    first_noise,
-    guided,
-    masked,
-    prediction,
-    sigmas_for,
-    step_noise,
-)
+from latentloom.nodes.diffusion.builtin import builtin_samplers
+from latentloom.nodes.diffusion.guidance import composite, guided, masked
+from latentloom.nodes.diffusion.noise import first_noise, step_noise
+from latentloom.nodes.diffusion.prediction import prediction
+from latentloom.nodes.diffusion.schedules import builtin_schedules, sigmas_for
 
 X, SIGMA = first_noise((2, 4, 8, 8), 1), torch.tensor(2.0)
 POSITIVE, NEGATIVE = {"context": torch.full((1, 3), 2.0)}, {"context": torch.full((1, 3), -1.0)}

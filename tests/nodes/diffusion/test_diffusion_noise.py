@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latentloom.nodes.diffusion import first_noise, item_seeds, step_noise, step_seed
 from latentloom.nodes.diffusion.brownian import BrownianPath
+from latentloom.nodes.diffusion.noise import first_noise, item_seeds, step_noise, step_seed
 
 SIGMAS = torch.tensor([14.6146, 5.0, 1.0, 0.03, 0.0])
 

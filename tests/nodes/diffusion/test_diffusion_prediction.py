@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from latentloom.nodes.diffusion import first_noise, initial_latent, prediction, timestep_of
+from latentloom.nodes.diffusion.noise import first_noise
+from latentloom.nodes.diffusion.prediction import initial_latent, prediction, timestep_of
 
 X0, EPS = first_noise((2, 4, 8, 8), 1), first_noise((2, 4, 8, 8), 100)
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latentloom.nodes.diffusion import builtin_schedules, scaled_linear_table, sigmas_for
+from latentloom.nodes.diffusion.schedules import builtin_schedules, scaled_linear_table, sigmas_for
 
 SCHEDULES = builtin_schedules()
 TABLE = scaled_linear_table()

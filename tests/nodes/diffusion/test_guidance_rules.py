@@ -3,8 +3,12 @@
 import pytest
 import torch
 
-from latentloom.nodes.diffusion import Branch, Entry, Timeline, classifier_free, first_noise, steered
+from latentloom.nodes.diffusion.entries import Entry
+from latentloom.nodes.diffusion.evaluation import Branch
+from latentloom.nodes.diffusion.guidance import classifier_free, steered
+from latentloom.nodes.diffusion.noise import first_noise
 from latentloom.nodes.diffusion.rules import instructed, perpendicular, perturbed, rescaled, within
+from latentloom.nodes.diffusion.timeline import Timeline
 
 X = first_noise((2, 4, 8, 8), 1) * 2
 NAMES = ("positive", "negative", "empty", "perturbed", "pictureless")

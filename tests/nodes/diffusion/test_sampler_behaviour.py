@@ -3,16 +3,11 @@
 import pytest
 import torch
 
-from latentloom.nodes.diffusion import (
-    builtin_samplers,
-    builtin_schedules,
-    first_noise,
-    guided,
-    masked,
-    prediction,
-    sigmas_for,
-    step_noise,
-)
+from latentloom.nodes.diffusion.builtin import builtin_samplers
+from latentloom.nodes.diffusion.guidance import guided, masked
+from latentloom.nodes.diffusion.noise import first_noise, step_noise
+from latentloom.nodes.diffusion.prediction import prediction
+from latentloom.nodes.diffusion.schedules import builtin_schedules, sigmas_for
 
 SAMPLERS = builtin_samplers()
 SHAPE = (2, 4, 8, 8)

@@ -5,7 +5,9 @@ import math
 import pytest
 import torch
 
-from latentloom.nodes.diffusion import builtin_samplers, builtin_schedules, first_noise, sigmas_for, step_noise
+from latentloom.nodes.diffusion.builtin import builtin_samplers
+from latentloom.nodes.diffusion.noise import first_noise, step_noise
+from latentloom.nodes.diffusion.schedules import builtin_schedules, sigmas_for
 
 SAMPLERS = {sampler.name: sampler for sampler in builtin_samplers()}
 MU, S = 0.3, 1.0

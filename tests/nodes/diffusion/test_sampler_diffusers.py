@@ -11,15 +11,10 @@ import diffusers
 import pytest
 import torch
 
-from latentloom.nodes.diffusion import (
-    builtin_samplers,
-    builtin_schedules,
-    first_noise,
-    initial_latent,
-    prediction,
-    sigmas_for,
-    step_noise,
-)
+from latentloom.nodes.diffusion.builtin import builtin_samplers
+from latentloom.nodes.diffusion.noise import first_noise, step_noise
+from latentloom.nodes.diffusion.prediction import initial_latent, prediction
+from latentloom.nodes.diffusion.schedules import builtin_schedules, sigmas_for
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 

@@ -6,14 +6,10 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from latentloom.nodes.diffusion import (
-    builtin_samplers,
-    builtin_schedules,
-    first_noise,
-    initial_latent,
-    sigmas_for,
-    step_noise,
-)
+from latentloom.nodes.diffusion.builtin import builtin_samplers
+from latentloom.nodes.diffusion.noise import first_noise, step_noise
+from latentloom.nodes.diffusion.prediction import initial_latent
+from latentloom.nodes.diffusion.schedules import builtin_schedules, sigmas_for
 
 SAMPLERS = {sampler.name: sampler for sampler in builtin_samplers()}
 NOT_IN_THE_REFERENCE = {"pndm"}

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latentloom.nodes.diffusion import first_noise
+from latentloom.nodes.diffusion.noise import first_noise
 from latentloom.nodes.diffusion.tiling import tiled, tiles
 
 sizes = st.integers(1, 40)

@@ -6,7 +6,7 @@ from pathlib import Path
 from playwright.sync_api import expect
 from serving import flow, use
 
-from latentloom.engine.workflow import RESERVED_INPUTS
+from latentloom.engine.document.workflow import RESERVED_INPUTS
 
 INTERFACE = Path(__file__).parents[3] / "web" / "editor" / "src" / "document" / "interface.ts"
 

@@ -1,0 +1,118 @@
+"""What a worker without a job can be asked, because it takes plugin code, a picture decoder or long reading."""
+
+import io
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from latentloom.api.session import Session
+from latentloom.api.workflow_files import load_workflow
+from latentloom.engine.document.reading import from_json
+from latentloom.engine.document.resolve import migrate
+from latentloom.engine.document.writing import to_json
+from latentloom.engine.errors import BadValueError, LoomError
+from latentloom.engine.files.hashes import Progress
+from latentloom.engine.files.pictures import read_making, read_picture
+
+THUMBNAIL_PIXELS = 320
+READERS = 8  # tokenizers that stay
+Say = Callable[[dict[str, Any]], None]
+Reader = Callable[[str, str, int], dict[str, Any]]
+
+
+class WorkerQueries:
+    """Answers by name; each takes and gives JSON."""
+
+    def __init__(self, session: Session, say: Say) -> None:
+        """`say` tells the server of progress, as an event."""
+        self._session = session
+        self._say = say
+        self._readers: OrderedDict[tuple[Path, int], Reader] = OrderedDict()
+
+    def __call__(self, what: str, arguments: Mapping[str, Any]) -> Any:
+        """The answer. Raises LoomError, or whatever plugin code raises."""
+        answers: dict[str, Callable[..., Any]] = {
+            "explain": self.explain,
+            "hash": self.hash,
+            "import": self.take_in,
+            "inspect": self.inspect,
+            "making": self.making,
+            "migrate": self.migrate,
+            "thumbnail": self.thumbnail,
+            "tokenize": self.tokenize,
+        }
+        return answers[what](**arguments)
+
+    def migrate(self, document: dict[str, Any]) -> dict[str, Any]:
+        """The document with every node in its installed version."""
+        registry = self._session.engine.registry
+        return to_json(migrate(from_json(document), registry))
+
+    def explain(self, document: dict[str, Any], outputs: list[str] | None) -> list[dict[str, str]]:
+        """Per node: a hit, or which part of its key changed."""
+        job = self._session.prepare(document, outputs=outputs)
+        found = self._session.engine.explain(job)
+        return [{"node": e.node, "type": e.type, "status": e.status, "reason": e.reason} for e in found]
+
+    def inspect(self, path: str) -> dict[str, Any]:
+        """Format and size of an honest picture, decoded to its end. Raises FileError for any other file."""
+        from PIL import Image as Pil
+
+        picture = read_picture(Path(path))
+        with Pil.open(path) as opened:
+            format = opened.format
+        return {"format": format, "width": picture.width, "height": picture.height}
+
+    def take_in(self, path: str) -> dict[str, Any]:
+        """The workflow in a file: our own document, a picture that carries one, or what a plugin's importer reads."""
+        try:
+            return {"workflow": to_json(load_workflow(Path(path))), "report": None}
+        except LoomError:
+            data = Path(path).read_bytes()
+            for extension in self._session.engine.registry.extensions("importer").values():
+                found = extension.load()(data)
+                if found is not None:
+                    return {"workflow": to_json(from_json(found[0])), "report": found[1]}
+            raise
+
+    def thumbnail(self, path: str, to: str) -> None:
+        """Write a small WebP of a picture."""
+        picture = read_picture(Path(path))
+        picture = picture.convert("RGBA" if "A" in picture.getbands() else "RGB")
+        picture.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
+        out = io.BytesIO()
+        picture.save(out, "WEBP", quality=80)
+        Path(to).write_bytes(out.getvalue())
+
+    def tokenize(self, text: str, source: str, name: str, grammar: str, steps: int) -> dict[str, Any]:
+        """How a model's text encoder reads a prompt. Raises BadValueError for a model without one."""
+        path = self._session.engine.catalog.find(source, name).path
+        key = (path, path.stat().st_mtime_ns)
+        if key not in self._readers:
+            self._readers[key] = self._reader(path, name)
+        self._readers.move_to_end(key)
+        if len(self._readers) > READERS:
+            self._readers.popitem(last=False)
+        return self._readers[key](text, grammar, steps)
+
+    def _reader(self, path: Path, name: str) -> Reader:
+        engine = self._session.engine
+        kind, info = engine.recognise(path) or ("", {})
+        make = getattr(engine.registry.extension("model_kind", kind).load()(), "reader", None) if kind else None
+        found: Reader | None = make and make(path, info)
+        if found is None:
+            raise BadValueError(f"'{name}' reads no text", expected="a checkpoint or a CLIP", got=info.get("about"))
+        return found
+
+    def making(self, path: str) -> dict[str, Any]:
+        """The workflow and the record that a saved picture carries."""
+        workflow, record = read_making(Path(path))
+        return {"workflow": workflow, "record": record}
+
+    def hash(self, source: str, name: str) -> str:
+        """The sha256 of a model file; the reading of a large one is told as it goes on."""
+        report: Progress = lambda done, total: self._say(  # noqa: E731
+            {"event": "model_hashing", "model": name, "done": done, "total": total}
+        )
+        return str(self._session.engine.catalog.identify(source, name, report).sha256)

@@ -1,0 +1,20 @@
+"""Opening a session for one command: plugins that failed are named once, on stderr."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from latentloom.api import Session, open_session
+from latentloom.cli.errors import say
+
+
+@contextmanager
+def opened(*, metadata: bool = True, **settings: Any) -> Iterator[Session]:
+    """A session with these settings (None = not given), closed at the end. Raises SettingsError."""
+    with open_session(metadata=metadata, **settings) as session:
+        for record in session.plugins:
+            if record.status == "failed":
+                why = f"the module '{record.missing}' is missing" if record.missing else record.error
+                hint = f"`loom plugins --trace {record.plugin}`"
+                say(f"warning: the plugin '{record.plugin}' ({record.distribution}) failed: {why}; see {hint}")
+        yield session

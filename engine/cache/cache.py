@@ -1,0 +1,218 @@
+"""Results by key: a memory tier over a disk tier. Whatever is torn, swapped or gone is a miss, never a wrong value."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from latentloom.engine.keys import Fields
+from latentloom.engine.types.port_types import PortType
+
+MAX_RESULTS = 500_000
+
+
+class Item(NamedTuple):
+    """One value of an output: its kind, its digest, and the value itself when it is a literal."""
+
+    kind: str
+    digest: str
+    literal: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a step gave: an Item, or a tuple of Items for a list, per output. It outlives the values' bytes."""
+
+    outputs: Mapping[str, Item | tuple[Item, ...]]
+    seconds: float = 0.0
+    peak_bytes: int = 0
+
+    def items(self) -> list[Item]:
+        """Every item of every output."""
+        found: list[Item] = []
+        for value in self.outputs.values():
+            if isinstance(value, Item):
+                found.append(value)
+            else:
+                found.extend(value)
+        return found
+
+
+class Store(Protocol):
+    """A tier that survives the process: the seam for disks, shared folders and object stores."""
+
+    def result(self, key: str) -> Result | None:
+        """The stored result of a key, or None."""
+
+    def put_result(self, key: str, result: Result, *, at_once: bool) -> None:
+        """Store a result; with at_once, a crash right after the call does not lose it."""
+
+    def blob(self, digest: str, port_type: PortType) -> Any | None:
+        """The stored value, checked against its digest, or None."""
+
+    def put_blob(self, digest: str, port_type: PortType, value: Any) -> None:
+        """Store a value."""
+
+    def fields(self, place: str) -> dict[str, Any] | None:
+        """What the key of the step at a place was last made of."""
+
+    def put_fields(self, place: str, fields: Fields) -> None:
+        """Remember what the key of the step at a place was made of."""
+
+    def flush(self) -> None:
+        """Make everything that was put durable, and keep within the size limit."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """What the cache did since it was made."""
+
+    hits: int = 0
+    misses: int = 0
+    evicted: int = 0
+
+
+@dataclass(slots=True)
+class _Held:
+    value: Any
+    nbytes: int
+
+
+class Cache:
+    """Results and values by identity. Safe to share between threads."""
+
+    def __init__(self, memory_bytes: int, store: Store | None = None) -> None:
+        self._memory_bytes = memory_bytes
+        self._store = store
+        self._lock = threading.RLock()
+        self._results: OrderedDict[str, Result] = OrderedDict()
+        self._values: OrderedDict[str, _Held] = OrderedDict()
+        self._held_bytes = 0
+        self._fields: OrderedDict[str, Fields] = OrderedDict()
+        self.counts = Counts()
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of values in memory."""
+        return self._held_bytes
+
+    def result(self, key: str) -> Result | None:
+        """The result of a step, or None. Its values' bytes may be gone all the same."""
+        with self._lock:
+            found = self._results.get(key)
+            if found is None and self._store is not None:
+                found = self._store.result(key)
+                if found is not None:
+                    self._keep_result(key, found)
+            self.counts.hits += found is not None
+            self.counts.misses += found is None
+            return found
+
+    def put_result(self, key: str, result: Result, *, durable: bool = True, at_once: bool = False) -> None:
+        """Keep a result, in memory and, if durable (every value has bytes), in the store. at_once: see `Store`."""
+        with self._lock:
+            self._keep_result(key, result)
+            if durable and self._store is not None:
+                self._store.put_result(key, result, at_once=at_once)
+
+    def _keep_result(self, key: str, result: Result) -> None:
+        self._results[key] = result
+        if len(self._results) > MAX_RESULTS:
+            self._results.popitem(last=False)
+
+    def value(self, item: Item, port_type: PortType) -> Any | None:
+        """The value behind an item, or None when its bytes are gone."""
+        with self._lock:
+            held = self._values.get(item.digest)
+            if held is not None:
+                self._values.move_to_end(item.digest)
+                return held.value
+            if self._store is None or port_type.codec is None:
+                return None
+            value = self._store.blob(item.digest, port_type)
+            if value is not None:
+                self._hold(item.digest, value, port_type)
+            return value
+
+    def put_value(self, item: Item, port_type: PortType, value: Any) -> None:
+        """Keep a value's bytes, in memory and in the store. The budget may push out others, or this one."""
+        with self._lock:
+            if item.digest in self._values:
+                return
+            self._hold(item.digest, value, port_type)
+            if self._store is not None and port_type.codec is not None:
+                self._store.put_blob(item.digest, port_type, value)
+
+    def _hold(self, digest: str, value: Any, port_type: PortType) -> None:
+        nbytes = port_type.nbytes(value)
+        self._values[digest] = _Held(value, nbytes)
+        self._held_bytes += nbytes
+        while self._held_bytes > self._memory_bytes and self._values:
+            _, gone = self._values.popitem(last=False)
+            self._held_bytes -= gone.nbytes
+            self.counts.evicted += 1
+
+    def fields(self, place: str) -> Mapping[str, Any] | None:
+        """What the key of the step at a place ("workflow/node") was last made of."""
+        with self._lock:
+            found = self._fields.get(place)
+            if found is not None:
+                return found.record()
+            return self._store.fields(place) if self._store is not None else None
+
+    def put_fields(self, place: str, fields: Fields) -> None:
+        """Remember what the key of the step at a place was made of."""
+        with self._lock:
+            if self._fields.get(place) == fields:
+                return
+            self._fields[place] = fields
+            if len(self._fields) > MAX_RESULTS:
+                self._fields.popitem(last=False)
+            if self._store is not None:
+                self._store.put_fields(place, fields)
+
+    def flush(self) -> None:
+        """Make everything durable."""
+        with self._lock:
+            if self._store is not None:
+                self._store.flush()
+
+    def forget(self, digest: str) -> None:
+        """Drop a value from memory: somebody wrote into it."""
+        with self._lock:
+            held = self._values.pop(digest, None)
+            self._held_bytes -= held.nbytes if held is not None else 0
+
+    def forget_memory(self) -> None:
+        """Drop the memory tier; the store keeps its own."""
+        with self._lock:
+            self._results.clear()
+            self._values.clear()
+            self._fields.clear()
+            self._held_bytes = 0
+
+
+class Flights:
+    """Single flight: of several runs that need one key at once, one computes it and the others wait."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._flying: dict[str, list[Callable[[], None]]] = {}
+
+    def take(self, key: str, then: Callable[[], None]) -> bool:
+        """Whether the caller leads. Otherwise `then` is called once the leader is through, however it ended."""
+        with self._lock:
+            waiting = self._flying.get(key)
+            if waiting is None:
+                self._flying[key] = []
+                return True
+            waiting.append(then)
+            return False
+
+    def land(self, key: str) -> None:
+        """The leader is through; those who wait look at the cache, and one of them may lead next."""
+        with self._lock:
+            waiting = self._flying.pop(key)
+        for call in waiting:
+            call()

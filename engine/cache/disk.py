@@ -1,0 +1,214 @@
+"""The cache's disk tier: results in an index, values in safetensors files named by their digest. No pickle anywhere."""
+
+import contextlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from latentloom.engine.cache.cache import Item, Result
+from latentloom.engine.cache.index import Index, Notice
+from latentloom.engine.failpoints import failpoint
+from latentloom.engine.files.partial import partial_path, sweep
+from latentloom.engine.keys import Fields, digest, literal_digest
+from latentloom.engine.types.port_types import PortType
+from latentloom.engine.types.spec import LITERAL_KINDS
+
+COSTLY_SECONDS = 0.25  # work that a crash may cost: results wait for a commit until they took this long together
+FREE_FLOOR = 256 * 2**20  # bytes that the cache leaves free on its disk
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
+class DiskStore:
+    """A folder of results that several processes may share. `notice(code, message)` hears of each fault once."""
+
+    def __init__(
+        self,
+        folder: Path,
+        limit_bytes: int,
+        notice: Notice = lambda code, message: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._folder = folder
+        self._blobs = folder / "blobs"
+        self._limit = limit_bytes
+        self.notice = notice
+        self._index = Index(folder, self._blobs, lambda code, message: self.notice(code, message), clock)
+        self._unsaved_seconds = 0.0
+        self._swept = False
+
+    # Results
+
+    def result(self, key: str) -> Result | None:
+        """See `Store.result`."""
+        text = self._index.text("results", key)
+        if text is None:
+            return None
+        try:
+            check, record = text[:16], text[16:]
+            if check != digest(key, record)[:16]:
+                raise ValueError("another record than was stored")
+            return _result_from(json.loads(record))
+        except Exception:  # whatever is in there, it is no result
+            self._index.tell("cache_corrupt", "a stored result was damaged; it is made again")
+            return None
+
+    def put_result(self, key: str, result: Result, *, at_once: bool) -> None:
+        """See `Store.put_result`. Cheap results are committed in batches, costly ones at once too."""
+        record = _encode(_record_of(result))
+        self._index.put_text("results", key, digest(key, record)[:16] + record)
+        self._unsaved_seconds += result.seconds
+        if at_once or self._unsaved_seconds >= COSTLY_SECONDS:
+            self._commit()
+
+    def fields(self, place: str) -> dict[str, Any] | None:
+        """See `Store.fields`."""
+        text = self._index.text("fields", place)
+        try:
+            return dict(json.loads(text)) if text else None
+        except (ValueError, TypeError, RecursionError):
+            return None
+
+    def put_fields(self, place: str, fields: Fields) -> None:
+        """See `Store.put_fields`."""
+        self._index.put_text("fields", place, _encode(fields.record()))
+
+    # Values
+
+    def blob(self, digest: str, port_type: PortType) -> Any | None:
+        """See `Store.blob`. A file that is not what its name says is moved to quarantine/."""
+        path = self._path(digest)
+        try:
+            data = path.read_bytes()
+        except OSError:
+            return None
+        with contextlib.suppress(Exception):  # a plugin's codec may raise anything on a damaged file
+            value = port_type.decode(data)
+            if port_type.digest(value) == digest:
+                self._index.used(digest, len(data))
+                return value
+        self._quarantine(path)
+        return None
+
+    def put_blob(self, digest: str, port_type: PortType, value: Any) -> None:
+        """See `Store.put_blob`."""
+        if not self._index.writable:
+            return
+        path = self._path(digest)
+        try:
+            nbytes = path.stat().st_size if path.exists() else self._put_file(path, port_type.encode(value))
+        except OSError as error:
+            self._index.stop(error)
+            return
+        self._index.used(digest, nbytes)
+
+    def _put_file(self, path: Path, data: bytes) -> int:
+        if not self._swept:
+            sweep(self._blobs.glob("??"))
+            self._swept = True
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        partial = partial_path(path.parent)
+        try:
+            with partial.open("xb") as file:
+                failpoint("cache.blob.opened")
+                file.write(data)
+            failpoint("cache.blob.written")
+            partial.replace(path)
+            failpoint("cache.blob.renamed")
+        except OSError:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise
+        return len(data)
+
+    def _path(self, digest: str) -> Path:
+        return self._blobs / digest[:2] / f"{digest}.safetensors"
+
+    def _quarantine(self, path: Path) -> None:
+        place = self._folder / "quarantine"
+        with contextlib.suppress(OSError):
+            place.mkdir(exist_ok=True)
+            path.replace(place / path.name)
+        self._index.tell("cache_corrupt", f"a cached value was damaged; it is in {place} and is made again")
+
+    # Housekeeping
+
+    def _commit(self) -> None:
+        self._unsaved_seconds = 0.0
+        self._index.commit()
+
+    def flush(self) -> None:
+        """See `Store.flush`."""
+        self._commit()
+        if self._index.writable and self._blobs.is_dir():
+            self._trim(self._limit)
+
+    def close(self) -> None:
+        """Flush nothing more and let go of the files."""
+        self._index.close()
+
+    def info(self) -> dict[str, int]:
+        """Counts and bytes."""
+        results, blobs = self._index.counts()
+        quarantine = self._folder / "quarantine"
+        return {
+            "results": results,
+            "values": blobs,
+            "bytes": self._index.blob_bytes(),
+            "limit_bytes": self._limit,
+            "quarantined": sum(1 for _ in quarantine.iterdir()) if quarantine.is_dir() else 0,
+        }
+
+    def prune(self, limit_bytes: int) -> int:
+        """Remove the values that were used longest ago until they fit; the bytes freed. Results stay."""
+        self._index.adopt()
+        return self._trim(limit_bytes)
+
+    def _trim(self, limit_bytes: int) -> int:
+        total = self._index.blob_bytes()
+        excess = total - limit_bytes
+        with contextlib.suppress(OSError):
+            excess = max(excess, min(FREE_FLOOR - shutil.disk_usage(self._folder).free, total))
+        freed, gone = 0, []
+        for name, nbytes in self._index.oldest() if excess > 0 else ():
+            if freed >= excess:
+                break
+            with contextlib.suppress(OSError):
+                self._path(name).unlink(missing_ok=True)
+            gone.append(name)
+            freed += nbytes
+        if gone:
+            self._index.drop(gone)
+        return freed
+
+    def clear(self) -> None:
+        """Remove everything that the cache stored."""
+        self._index.close()
+        for path in (self._blobs, self._folder / "quarantine"):
+            shutil.rmtree(path, ignore_errors=True)
+        for path in self._folder.glob("cache.db*"):
+            path.unlink(missing_ok=True)
+
+
+def _record_of(result: Result) -> dict[str, Any]:
+    outputs = {
+        name: value if type(value) is Item else {"list": value} for name, value in result.outputs.items()
+    }  # an Item is a tuple, which JSON writes as a list
+    return {"outputs": outputs, "seconds": round(result.seconds, 6), "peak": result.peak_bytes}
+
+
+def _result_from(record: Mapping[str, Any]) -> Result:
+    outputs = {
+        name: _item(value) if type(value) is list else tuple(_item(item) for item in value["list"])
+        for name, value in record["outputs"].items()
+    }
+    return Result(outputs, float(record["seconds"]), int(record["peak"]))
+
+
+def _item(value: Iterable[Any]) -> Item:
+    kind, digest, literal = value
+    if kind in LITERAL_KINDS and literal_digest(kind, literal) != digest:
+        raise ValueError("a literal that is not what its digest says")
+    return Item(kind, digest, literal)

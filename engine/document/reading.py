@@ -1,0 +1,214 @@
+"""Reads workflow documents: strict, with every fault of their form named at once."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from latentloom.engine.document.strict_json import Limits, parse
+from latentloom.engine.document.workflow import (
+    FORMAT,
+    MODES,
+    RESERVED_INPUTS,
+    Edge,
+    NamedInput,
+    NamedOutput,
+    Node,
+    Target,
+    Workflow,
+)
+from latentloom.engine.errors import Problem, WorkflowError, brief, nearest, shown
+
+_ID = re.compile(r"[A-Za-z0-9_-]{1,200}\Z")
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,99}\Z")
+_TOP = ("format", "name", "inputs", "outputs", "nodes", "layout", "extra", "graphs")
+_NODE = ("type", "version", "inputs", "title", "mode", "extra")
+
+
+def read(data: bytes | str, limits: Limits = Limits()) -> Workflow:  # noqa: B008 - a frozen default
+    """The workflow in a JSON text. Raises WorkflowError with every problem that its form has."""
+    return from_json(parse(data, limits), limits)
+
+
+class _Reader:
+    """Collects the problems of a document's form."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+
+    def problem(self, code: str, message: str, **facts: str | None) -> None:
+        self.problems.append(Problem(code=code, message=message, **facts))
+
+    def keys(self, data: Mapping[str, Any], allowed: tuple[str, ...], place: str, **at: str | None) -> None:
+        for name in data:
+            if name not in allowed:
+                near = nearest(name, allowed) if type(name) is str else None
+                self.problem("unknown_key", f"unknown key '{shown(name)}' in {place}", nearest=near, **at)
+
+    def expect(self, value: Any, kind: type, what: str, **at: str | None) -> bool:
+        if type(value) is kind:
+            return True
+        names = {dict: "an object", list: "a list", str: "text", int: "an integer"}
+        self.problem("bad_document", f"{what} has the wrong form", expected=names[kind], got=brief(value), **at)
+        return False
+
+
+def from_json(data: Any, limits: Limits = Limits()) -> Workflow:  # noqa: B008
+    """The workflow in parsed JSON. Raises WorkflowError with every problem that its form has."""
+    reader = _Reader()
+    if not reader.expect(data, dict, "the workflow"):
+        raise WorkflowError(reader.problems)
+    _check_top(reader, data)
+    nodes = _nodes(reader, data.get("nodes", {}), limits)
+    workflow = Workflow(
+        nodes=nodes,
+        name=data.get("name", ""),
+        inputs=_named(reader, data.get("inputs", []), "inputs", _named_input),
+        outputs=_named(reader, data.get("outputs", []), "outputs", _named_output),
+        layout=data.get("layout"),
+        extra=data.get("extra"),
+    )
+    if reader.problems:
+        raise WorkflowError(reader.problems)
+    return workflow
+
+
+def _check_top(reader: _Reader, data: Mapping[str, Any]) -> None:
+    version = data.get("format")
+    if version != FORMAT:
+        newer = isinstance(version, str) and re.fullmatch(r"latentloom/[1-9][0-9]{0,8}", version)
+        hint = (
+            "this file was made by a newer Latentloom: update"
+            if newer
+            else 'a workflow starts with "format": "latentloom/1"'
+        )
+        reader.problem(
+            "unknown_format", "not a workflow of this version", expected=FORMAT, got=brief(version), hint=hint
+        )
+    reader.keys(data, _TOP, "the workflow")
+    reader.expect(data.get("name", ""), str, "'name'")
+    if data.get("graphs"):
+        reader.problem("unknown_format", "'graphs' is reserved for sub-graphs, which this version does not have")
+
+
+def _nodes(reader: _Reader, data: Any, limits: Limits) -> dict[str, Node]:
+    if not reader.expect(data, dict, "'nodes'"):
+        return {}
+    if len(data) > limits.nodes:
+        reader.problem("too_large", "too many nodes", expected=f"at most {limits.nodes}", got=str(len(data)))
+        return {}
+    return {id: _node(reader, id, item) for id, item in data.items()}
+
+
+def _node(reader: _Reader, id: str, data: Any) -> Node:
+    if type(id) is not str or not _ID.match(id):
+        id = shown(id)
+        reader.problem("bad_node_id", "not a node id", node=id, expected="letters, digits, '_' and '-', at most 200")
+    if not reader.expect(data, dict, "the node", node=id):
+        return Node("", 1)
+    reader.keys(data, _NODE, "the node", node=id)
+    version, mode, title = data.get("version", 1), data.get("mode", "active"), data.get("title")
+    reader.expect(data.get("type"), str, "'type'", node=id)
+    if reader.expect(version, int, "'version'", node=id) and version < 1:
+        reader.problem("bad_document", "'version' starts at 1", node=id, got=brief(version))
+    if title is not None:
+        reader.expect(title, str, "'title'", node=id)
+    if mode not in MODES:
+        reader.problem("bad_document", "unknown mode", node=id, expected=", ".join(MODES), got=brief(mode))
+    inputs = data.get("inputs", {})
+    if not reader.expect(inputs, dict, "'inputs'", node=id):
+        inputs = {}
+    values = {name: _value(reader, id, name, value) for name, value in inputs.items()}
+    if not all(type(name) is str for name in inputs):
+        reader.problem("bad_document", "an input's name is text", node=id)
+    return Node(data.get("type", ""), version, values, title, mode, data.get("extra"))
+
+
+def _value(reader: _Reader, node: str, name: str, value: Any) -> Any:
+    if type(value) is dict:
+        return _object(reader, node, name, value)
+    if type(value) is list and any(type(item) is dict for item in value):
+        return [_object(reader, node, name, item) if type(item) is dict else item for item in value]
+    return value
+
+
+def _object(reader: _Reader, node: str, name: str, value: dict[str, Any]) -> Any:
+    if value.keys() == {"node", "output"} and type(value["node"]) is str and type(value["output"]) is str:
+        return Edge(value["node"], value["output"])
+    if value.keys() == {"literal"}:
+        return value["literal"]
+    reader.problem(
+        "bad_value",
+        "an object that is no edge",
+        node=node,
+        input=name,
+        expected='{"node": ..., "output": ...}',
+        got=brief(value),
+        hint='wrap an object that is meant as a value: {"literal": ...}',
+    )
+    return None
+
+
+def _named(
+    reader: _Reader, data: Any, place: str, read_one: Callable[[_Reader, dict[str, Any], str], Any]
+) -> tuple[Any, ...]:
+    if not reader.expect(data, list, f"'{place}'"):
+        return ()
+    found: list[Any] = []
+    names: set[str] = set()
+    for item in data:
+        if not reader.expect(item, dict, f"an entry of '{place}'"):
+            continue
+        name = item.get("name")
+        if type(name) is not str or not _NAME.match(name):
+            reader.problem(
+                "bad_name",
+                f"an entry of '{place}' has no usable name",
+                expected="a letter, then letters, digits, '_', '-'",
+                got=brief(name),
+            )
+        elif name in names:
+            reader.problem("duplicate_name", f"'{name}' stands twice in '{place}'")
+        else:
+            names.add(name)
+            found.append(read_one(reader, item, name))
+    return tuple(item for item in found if item)
+
+
+def _named_input(reader: _Reader, item: dict[str, Any], name: str) -> NamedInput | None:
+    reader.keys(item, ("name", "to"), f"input '{name}'")
+    if name.replace("_", "-") in RESERVED_INPUTS:
+        reader.problem(
+            "reserved_name",
+            f"the input '{name}' has the name of a flag of `loom run` or an argument of `latentloom.api.run`",
+            expected=f"another name than {', '.join(RESERVED_INPUTS)}",
+            hint="rename it: every input of a workflow is a flag on the command line and a keyword in Python",
+        )
+    to: Any = item.get("to")
+    if not reader.expect(to, list, f"'to' of input '{name}'"):
+        return None
+    good = [
+        t for t in to if type(t) is dict and t.keys() == {"node", "input"} and all(type(v) is str for v in t.values())
+    ]
+    if len(good) != len(to) or not to:
+        reader.problem(
+            "bad_document", f"'to' of input '{name}' has the wrong form", expected='[{"node": ..., "input": ...}]'
+        )
+    return NamedInput(name, tuple(Target(t["node"], t["input"]) for t in good))
+
+
+def _named_output(reader: _Reader, item: dict[str, Any], name: str) -> NamedOutput | None:
+    reader.keys(item, ("name", "from"), f"output '{name}'")
+    source = item.get("from")
+    if (
+        type(source) is not dict
+        or source.keys() != {"node", "output"}
+        or not all(type(v) is str for v in source.values())
+    ):
+        reader.problem(
+            "bad_document",
+            f"'from' of output '{name}' has the wrong form",
+            expected='{"node": ..., "output": ...}',
+            got=brief(source),
+        )
+        return None
+    return NamedOutput(name, Edge(source["node"], source["output"]))

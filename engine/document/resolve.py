@@ -1,0 +1,79 @@
+"""From a saved document to one that can run: node versions brought up to date, named inputs set, random seeds drawn."""
+
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from latentloom.engine.document.workflow import Node, Target, Workflow
+from latentloom.engine.errors import Problem, WorkflowError
+from latentloom.engine.types.literals import RANDOM
+from latentloom.engine.types.registry import NodeType, Registry
+
+
+def draw_seed() -> int:
+    """A seed from the operating system, 0..2^32-1: torch's CPU generator tells seeds apart by 32 bits only."""
+    return secrets.randbelow(2**32)
+
+
+def migrate(workflow: Workflow, registry: Registry) -> Workflow:
+    """The workflow with every node in its installed version, as far as the node types can bring it there."""
+    problems: list[Problem] = []
+    nodes = {id: _migrated(id, node, registry.nodes.get(node.type), problems) for id, node in workflow.nodes.items()}
+    if problems:
+        raise WorkflowError(problems)
+    return replace(workflow, nodes=nodes)
+
+
+def _migrated(id: str, node: Node, found: NodeType | None, problems: list[Problem]) -> Node:
+    if found is None or node.version >= found.spec.version or not found.spec.migrates:
+        return node
+    try:
+        bring = found.definition().migrate
+        inputs = bring(dict(node.inputs), node.version) if bring is not None else None
+        if not isinstance(inputs, dict):
+            raise TypeError(f"migrate gave {type(inputs).__name__}, not a dict")
+    except (Exception, SystemExit) as error:  # it is a plugin's code
+        text = f"{node.type} could not be brought from version {node.version} to {found.spec.version}: {error}"
+        problems.append(Problem(code="older_version", message=text, node=id))
+        return node
+    return replace(node, inputs=inputs, version=found.spec.version)
+
+
+def resolve(
+    workflow: Workflow,
+    registry: Registry,
+    inputs: Mapping[str, Any] | None = None,
+    values: Mapping[Target, Any] | None = None,
+    draw: Callable[[], int] = draw_seed,
+) -> Workflow:
+    """The document that runs and is stored: inputs by name, then values by node and input, then seeds.
+
+    One "random" that goes to several places through a named input is one number. Raises WorkflowError.
+    """
+    found = migrate(workflow, registry).with_inputs(inputs or {})
+    unknown = [target for target in values or {} if target.node not in found.nodes]
+    if unknown:
+        raise WorkflowError([Problem(code="unknown_node", message=f"there is no node '{t.node}'") for t in unknown])
+    return _with_seeds(found.with_values(values or {}), registry, draw)
+
+
+def _with_seeds(workflow: Workflow, registry: Registry, draw: Callable[[], int]) -> Workflow:
+    drawn: dict[Target, int] = {}
+    for named in workflow.inputs:
+        targets = [target for target in named.to if _is_random(workflow, registry, target)]
+        drawn |= dict.fromkeys(targets, draw()) if targets else {}
+    for id, node in workflow.nodes.items():
+        for name, value in node.inputs.items():
+            if value == RANDOM and Target(id, name) not in drawn and _is_random(workflow, registry, Target(id, name)):
+                drawn[Target(id, name)] = draw()
+    return workflow.with_values(drawn) if drawn else workflow
+
+
+def _is_random(workflow: Workflow, registry: Registry, target: Target) -> bool:
+    node = workflow.nodes.get(target.node)
+    if node is None or node.inputs.get(target.input) != RANDOM:
+        return False
+    found = registry.nodes.get(node.type)
+    port = found.spec.by_name.get(target.input) if found else None
+    return port is not None and port.seed

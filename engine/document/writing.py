@@ -1,0 +1,58 @@
+"""Writes workflow documents in their canonical form."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from latentloom.engine.document.workflow import EXACT_INTEGER, FORMAT, Edge, Node, Workflow
+from latentloom.engine.types.spec import NodeSpec
+
+
+def to_json(workflow: Workflow, spec_of: Callable[[str], NodeSpec | None] = lambda _: None) -> dict[str, Any]:
+    """The document as JSON data; numbers in the type that their input declares, when its spec is known."""
+    data: dict[str, Any] = {
+        "format": FORMAT,
+        "name": workflow.name,
+        "inputs": [{"name": i.name, "to": [t._asdict() for t in i.to]} for i in workflow.inputs],
+        "outputs": [{"name": o.name, "from": o.source._asdict()} for o in workflow.outputs],
+        "nodes": {id: _node_json(node, spec_of(node.type)) for id, node in workflow.nodes.items()},
+    }
+    optional = {"layout": workflow.layout, "extra": workflow.extra}
+    return data | {name: value for name, value in optional.items() if value is not None}
+
+
+def _node_json(node: Node, spec: NodeSpec | None) -> dict[str, Any]:
+    ports = {} if spec is None else spec.by_name
+    inputs = {
+        name: _value_json(value, ports[name].kind if name in ports else None) for name, value in node.inputs.items()
+    }
+    data: dict[str, Any] = {"type": node.type, "version": node.version, "inputs": inputs}
+    data |= {"title": node.title} if node.title is not None else {}
+    data |= {"mode": node.mode} if node.mode != "active" else {}
+    return data | ({"extra": node.extra} if node.extra is not None else {})
+
+
+def _value_json(value: Any, kind: str | None) -> Any:
+    """An input's value; wrapping and number types apply to it and to the items of a list, not below."""
+    if type(value) is list:
+        return [_item_json(item, kind) for item in value]
+    return _item_json(value, kind)
+
+
+def _item_json(value: Any, kind: str | None) -> Any:
+    if type(value) is Edge:
+        return value._asdict()
+    if type(value) is dict:
+        return {"literal": value}
+    if kind == "FLOAT" and type(value) is int and value.bit_length() < 1000:
+        return float(value)
+    if kind == "INT" and type(value) is float and value.is_integer() and abs(value) <= EXACT_INTEGER:
+        return int(value)
+    if kind in ("INT", None) and type(value) is int and abs(value) > EXACT_INTEGER:
+        return str(value)
+    return value
+
+
+def write(workflow: Workflow, spec_of: Callable[[str], NodeSpec | None] = lambda _: None) -> str:
+    """The canonical text: sorted keys, 2-space indent, one final newline. Reading it gives an equal workflow."""
+    return json.dumps(to_json(workflow, spec_of), sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -1,0 +1,396 @@
+"""Runs a validated workflow: only what the wanted outputs need, keys found on the way, values cached by content."""
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import CancelledError
+from typing import Any
+
+from latentloom.engine.cache.cache import Item, Result
+from latentloom.engine.document.workflow import edges_in
+from latentloom.engine.errors import Cancelled, LoomError, NodeError, OutOfMemoryError
+from latentloom.engine.events import Listener, RunFinished, RunStarted
+from latentloom.engine.execution.call import Call, faults, outputs_of
+from latentloom.engine.execution.inbox import Inbox
+from latentloom.engine.execution.loop import Loop
+from latentloom.engine.execution.options import Options
+from latentloom.engine.execution.outcome import Outcome
+from latentloom.engine.execution.questions import beyond, wanted_inputs
+from latentloom.engine.execution.ready_queue import ReadyQueue
+from latentloom.engine.execution.run_events import RunEvents
+from latentloom.engine.execution.run_values import RunValues, durable
+from latentloom.engine.execution.tools import Tools
+from latentloom.engine.models.host_memory import peak_bytes
+from latentloom.engine.planning.identity import Inputs, Mentions, literal_item
+from latentloom.engine.planning.subgraph import Expansions, graft
+from latentloom.engine.planning.validate import Checked, Step
+from latentloom.engine.types.context import Context, RunServices
+from latentloom.engine.types.expansion import Expansion
+
+
+class Executor:
+    """Runs checked workflows, one `run` at a time per calling thread."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+
+    def run(
+        self,
+        checked: Checked,
+        services: RunServices,
+        options: Options,
+        listen: Listener = lambda event: None,
+        cancelled: threading.Event | None = None,
+    ) -> Outcome:
+        """Run to the end. Never raises for a node's fault: the outcome carries the error."""
+        return _Run(self._tools, checked, services, options, listen, cancelled or threading.Event()).go()
+
+
+class _Run:
+    """The state of one run."""
+
+    def __init__(
+        self,
+        tools: Tools,
+        checked: Checked,
+        services: RunServices,
+        options: Options,
+        listen: Listener,
+        cancelled: threading.Event,
+    ) -> None:
+        self.tools, self.checked, self.services = tools, checked, services
+        self.options, self.cancelled = options, cancelled
+        self.run, self.use_cache = options.run, options.use_cache
+        self.steps: dict[str, Step] = dict(checked.steps)
+        self.wanted = frozenset(checked.wanted)
+        self.results: dict[str, Result] = {}
+        self.ready = ReadyQueue(checked.graph.order())
+        self.live = RunValues(tools.registry, tools.cache, options.run)
+        self.asked: dict[str, frozenset[str]] = {}
+        self.forced: set[str] = set()  # steps whose bytes are gone and must be made again
+        self.remaking: set[str] = set()  # these, and expanded ones around them, until they have results again
+        self.expanded = Expansions()
+        self.run_events = RunEvents(listen)
+        self.inbox = Inbox()
+        self.leads: dict[str, str] = {}  # keys that other runs wait for, with the step that computes them
+        self.loop = Loop()
+
+    # The walk
+
+    def go(self) -> Outcome:
+        begin, outputs = time.perf_counter(), {}
+        error: LoomError | None = None
+        try:
+            for id in self.checked.wanted:
+                self.need(id)
+            self.run_events.emit(RunStarted(run=self.run, nodes=len(self.ready)))
+            self.drain()
+            outputs = self.wanted_values()
+            status = "done"
+        except Cancelled as caught:
+            status, error = "cancelled", caught
+        except LoomError as caught:
+            status, error = "failed", caught
+        finally:
+            self.loop.close()
+            for key in list(self.leads):
+                self.land(key)
+        self.tools.cache.flush()
+        seconds = time.perf_counter() - begin
+        self.run_events.emit(RunFinished(run=self.run, status=status, seconds=seconds))
+        return Outcome(status, seconds, self.run_events.reports, outputs, error=error)
+
+    def need(self, wanted: str) -> None:
+        """Plan a step and everything that it always needs."""
+        stack = [wanted]
+        while stack:
+            id = stack.pop()
+            if id in self.ready:
+                continue
+            step = self.steps[id]
+            self.live.use(step.sources(lazy=True))
+            sources = step.sources(lazy=False)
+            self.wait(id, sources)
+            stack += sources
+
+    def wait(self, id: str, sources: Iterable[str]) -> None:
+        """Let a step wait for others; it is ready when none is left."""
+        self.ready.wait(id, {source for source in sources if source not in self.results})
+
+    def drain(self) -> None:
+        """Process steps until none is ready and none is under way."""
+        while self.ready.ready or self.inbox.expected:
+            if self.cancelled.is_set():
+                raise Cancelled("the run was cancelled")
+            self.inbox.clear(block=not self.ready.ready)
+            if self.ready.ready:
+                self.process(self.ready.take())
+
+    def finish(self, id: str, result: Result, key: str | None) -> None:
+        if key is not None:
+            self.land(key)
+        self.results[id] = result
+        self.forced.discard(id)
+        self.remaking.discard(id)
+        self.live.hold(id, result)
+        for source in (*self.steps[id].sources(lazy=True), *self.expanded.inside(id)):
+            self.release(source)
+        self.ready.finished(id)
+
+    def release(self, source: str) -> None:
+        """One reader of a step's outputs is through; after the last the values may go, if they can be made again."""
+        last = self.live.read(source)
+        if last and source in self.results and source not in self.wanted and self.steps[source].spec.purity == "pure":
+            self.live.release(source, self.results[source])
+
+    def land(self, key: str) -> None:
+        if key in self.leads:
+            del self.leads[key]
+            self.tools.flights.land(key)
+
+    # One step
+
+    def process(self, id: str) -> None:
+        step = self.steps[id]
+        if id in self.results or not self.complete(step):
+            return
+        if id in self.expanded:
+            self.collect(id)
+            return
+        try:
+            if not self.ask(step):
+                return
+            inputs = self.tools.identity.inputs(step, self.results, self.asked.get(id, frozenset()))
+            named = self.tools.identity.mentions(step, inputs)
+            key = self.key(step, inputs, named)
+            if not self.lead(step, key) or self.reuse(step, key):
+                return
+            if self.gather(step, inputs):
+                self.start(step, inputs, key, named)
+            elif key is not None:
+                self.land(key)  # others may need it for the very steps that this one waits for
+        except LoomError as error:
+            raise self.run_events.failed(step, error) from error
+
+    def complete(self, step: Step) -> bool:
+        """Whether all that a step waits for is there. What it had may have been taken away, to be made again."""
+        if not self.remaking:
+            return True
+        sources = self.expanded.inside(step.id) if step.id in self.expanded else step.sources(lazy=False)
+        missing = self.remaking.intersection(sources)
+        if missing:
+            self.wait(step.id, missing)
+        return not missing
+
+    def key(self, step: Step, inputs: Inputs, named: Mentions) -> str | None:
+        """The step's key; None when its result must not be reused (a sink)."""
+        spec = step.spec
+        if spec.purity == "sink" and not self.options.resumable:
+            return None
+        fields = self.tools.identity.fields(step, inputs, named, beyond(step, inputs, self.run))
+        if self.use_cache and self.options.name:
+            self.tools.cache.put_fields(f"{self.options.name}/{step.id}", fields)
+        return fields.key()
+
+    def reuse(self, step: Step, key: str | None) -> bool:
+        """Whether the result is known."""
+        if key is None or step.id in self.forced or not self.use_cache:
+            return False
+        found = self.tools.cache.result(key)
+        if found is None:
+            return False
+        self.run_events.cached(step)
+        self.finish(step.id, found, key)
+        return True
+
+    def lead(self, step: Step, key: str | None) -> bool:
+        """Whether this step may look at its key now; otherwise it is looked at again when another is done with it."""
+        if key is None or not self.use_cache or self.leads.get(key) == step.id:
+            return True
+        if self.tools.flights.take(key, lambda: self.inbox.put(lambda: self.wait(step.id, ()))):
+            self.leads[key] = step.id
+            return True
+        self.inbox.expected += 1
+        return False
+
+    def ask(self, step: Step) -> bool:
+        """Whether it is known which lazy inputs the step wants, and they are there."""
+        if not any(port.lazy for port in step.spec.inputs):
+            return True
+        if step.id not in self.asked:
+            names = self.needs(step)
+            if names is None:
+                return False
+            self.asked[step.id] = names
+        wanted = {edge.node for name in self.asked[step.id] for edge in edges_in(step.edges.get(name))}
+        missing = {id for id in wanted if id not in self.results}
+        for id in missing:
+            self.need(id)
+        if missing:
+            self.wait(step.id, missing)
+        return not missing
+
+    def needs(self, step: Step) -> frozenset[str] | None:
+        """The lazy inputs that a step asks for, from the cache if the question was put before; None: not yet known."""
+        inputs = self.tools.identity.inputs(step, self.results, frozenset())
+        key = self.tools.identity.fields(step, inputs, {}, {"question": "needs"}).key()
+        known = self.tools.cache.result(key) if self.use_cache else None
+        if known is not None and type(known.outputs["names"]) is Item:
+            return frozenset(known.outputs["names"].literal)
+        if not self.gather(step, inputs):
+            return None
+        names = wanted_inputs(step, self.live.arguments(step, inputs))
+        if self.use_cache:
+            self.tools.cache.put_result(key, Result({"names": literal_item("JSON", sorted(names))}))
+        return names
+
+    # Values
+
+    def gather(self, step: Step, inputs: Inputs) -> bool:
+        """Whether the bytes of every input are at hand; if not, the steps that made them run again first."""
+        gone = set()
+        for name, value in inputs.items():
+            for item in [value] if type(value) is Item else value:
+                if not self.live.at_hand(item):
+                    gone |= {edge.node for edge in edges_in(step.edges[name])}
+        for id in gone:
+            self.again(id)
+        if gone:
+            self.wait(step.id, gone)
+        return not gone
+
+    def again(self, wanted: str) -> None:
+        """Plan a step anew whose result is known but whose bytes are gone; for an expanded one, the steps inside."""
+        redo, stack = [], [wanted]
+        while stack:
+            id = stack.pop()
+            if id in self.results:
+                inside = self.expanded.inside(id)
+                stack += [child for child in inside if not all(map(self.live.at_hand, self.results[child].items()))]
+                del self.results[id]
+                self.ready.forget(id)
+                redo.append(id)
+        self.remaking.update(redo)
+        for id in sorted(redo, key=lambda id: id not in self.expanded):
+            if id in self.expanded:
+                self.live.use((*self.steps[id].sources(lazy=True), *self.expanded.inside(id)))
+                self.wait(id, self.expanded.inside(id))
+            else:
+                self.forced.add(id)
+                self.need(id)
+
+    def wanted_values(self) -> dict[str, Any]:
+        """The values of the wanted outputs; what lost its bytes is made again."""
+        while True:
+            gone = {
+                edge.node
+                for edge in self.checked.outputs.values()
+                if not all(self.live.at_hand(item) for item in _items(self.results[edge.node].outputs[edge.output]))
+            }
+            if not gone:
+                break
+            for id in gone:
+                self.again(id)
+            self.drain()
+        return {
+            name: self.live.output(self.results[edge.node].outputs[edge.output])
+            for name, edge in self.checked.outputs.items()
+        }
+
+    # Running a body
+
+    def start(self, step: Step, inputs: Inputs, key: str | None, named: Mentions) -> None:
+        if step.spec.purity == "sink":
+            self.services.begin(step.id, saves=step.spec.context is not None)
+        self.run_events.started(step)
+        values = self.live.arguments(step, inputs)
+        context = Context(
+            node=step.id,
+            services=self.services,
+            emit=self.run_events.emit,
+            cancelled=self.cancelled,
+            edges=step.edges,
+            mentioned=named,
+            previews=self.options.previews,
+            economy=self.tools.economies.of(step.spec),
+        )
+        call = Call(step, values, context, self.tools.registry)
+        if not step.spec.asynchronous:
+            self.done(step, inputs, key, call, lambda: call.attempt(self.services.make_room))
+            return
+        self.inbox.expected += 1
+        self.loop.start(
+            call.run_async(), lambda future: self.inbox.put(lambda: self.done(step, inputs, key, call, future.result))
+        )
+
+    def done(self, step: Step, inputs: Inputs, key: str | None, call: Call, result: Callable[[], Any]) -> None:
+        """Take in what a body returned or raised."""
+        before = peak_bytes()
+        try:
+            returned = self.returned(step, inputs, call, result)
+            if isinstance(returned, Expansion):
+                self.expand(step, returned, key, call.seconds)
+                return
+            outputs = outputs_of(step, returned, self.tools.registry)
+            with faults(step, "'s result"):  # the codec of a plugin's type may fail
+                items = self.live.keep(outputs, store=key is not None and self.use_cache)
+        except LoomError as error:
+            if self.economise(step, key, call.context.economy + 1, error):
+                return
+            raise self.run_events.failed(step, error) from error
+        self.conclude(step, Result(items, call.seconds, max(0, peak_bytes() - before)), key)
+
+    def economise(self, step: Step, key: str | None, level: int, error: LoomError) -> bool:
+        """After a shortage of memory: whether the step is looked at again, to be computed in smaller parts."""
+        if type(error) is not OutOfMemoryError or not self.tools.economies.raise_to(step.spec, level):
+            return False
+        self.run_events.economised(step, level)
+        if key is not None:
+            self.land(key)
+        self.wait(step.id, ())
+        return True
+
+    def returned(self, step: Step, inputs: Inputs, call: Call, result: Callable[[], Any]) -> Any:
+        """What a body returned, if it kept its hands off its inputs; the cache forgets a value that was written to."""
+        try:
+            returned = result()
+        except CancelledError:
+            raise NodeError(f"{step.spec.type} cancelled itself", node=step.id) from None
+        finally:
+            changed = call.changed()
+            for item in (item for name in changed for item in _items(inputs[name])):
+                self.tools.cache.forget(item.digest)
+        call.check(changed)
+        return returned
+
+    def conclude(self, step: Step, made: Result, key: str | None) -> None:
+        if key is not None and self.use_cache:
+            sink = step.spec.purity == "sink"
+            self.tools.cache.put_result(key, made, durable=durable(made), at_once=sink)
+        self.run_events.finished(step, made)
+        self.finish(step.id, made, key)
+
+    # Expansion
+
+    def expand(self, step: Step, expansion: Expansion, key: str | None, seconds: float) -> None:
+        """Put a node's sub-document in its place; the node is done when the outputs' nodes are."""
+        grafted = graft(step, expansion, self.tools.registry, self.tools.files, self.steps)
+        if key is not None:
+            self.land(key)
+        for n, (id, child) in enumerate(grafted.steps.items()):
+            self.steps[id] = child
+            self.ready.place(id, step.id, n)
+        self.expanded.put(step.id, grafted, key, seconds)
+        sources = self.expanded.inside(step.id) | set(grafted.sinks)
+        self.live.use(self.expanded.inside(step.id))
+        for id in sources:
+            self.need(id)
+        self.wait(step.id, sources)
+
+    def collect(self, id: str) -> None:
+        result, key = self.expanded.result(id, self.results)
+        self.conclude(self.steps[id], result, key)
+
+
+def _items(found: Any) -> tuple[Item, ...]:
+    return (found,) if type(found) is Item else tuple(found)

@@ -1,0 +1,41 @@
+"""What the engine asks a node type's code beside its function: which lazy inputs it wants, how the world looks."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from latentloom.engine.cache.cache import Item
+from latentloom.engine.errors import NodeError
+from latentloom.engine.execution.call import faults
+from latentloom.engine.keys import digest
+from latentloom.engine.planning.validate import Step
+
+
+def wanted_inputs(step: Step, values: Mapping[str, Any]) -> frozenset[str]:
+    """The lazy inputs that a step wants, given the values of the others. Raises NodeError."""
+    lazy = {port.name for port in step.spec.inputs if port.lazy}
+    with faults(step, "'s needs"):
+        ask = step.type.definition().needs
+        assert ask is not None
+        wanted = frozenset(ask(**{name: value for name, value in values.items() if name not in lazy}))
+    if not wanted <= lazy:
+        got = ", ".join(sorted(wanted - lazy))
+        raise NodeError("its `needs` named inputs that are not lazy", node=step.id, got=got)
+    return wanted
+
+
+def beyond(step: Step, inputs: Mapping[str, Item | list[Item]], run: str) -> Mapping[str, Any] | None:
+    """What belongs to the key of a step that is not pure, beside its inputs. Raises NodeError."""
+    if step.spec.purity in ("nondeterministic", "sink"):
+        return {"run": [run, step.id]}
+    return {"world": _fingerprint(step, inputs)} if step.spec.purity == "external" else None
+
+
+def _fingerprint(step: Step, inputs: Mapping[str, Item | list[Item]]) -> str:
+    with faults(step, "'s fingerprint"):
+        ask = step.type.definition().fingerprint
+        assert ask is not None
+        return digest(ask(**{name: _literal(value) for name, value in inputs.items()}))
+
+
+def _literal(value: Item | list[Item]) -> Any:
+    return [item.literal for item in value] if isinstance(value, list) else value.literal

@@ -1,0 +1,73 @@
+"""What a saved picture tells of its making, beside the workflow itself."""
+
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+from latentloom.engine.document.workflow import edges_in
+from latentloom.engine.events import Event, NodeCached, NodeFinished
+from latentloom.engine.files.model_files import ModelFile
+from latentloom.engine.models.environment import Environment
+from latentloom.engine.planning.validate import Checked, Step
+from latentloom.engine.types.spec import MAX_SEED
+
+FORMAT = "latentloom-record/1"
+
+
+class Making:
+    """Follows a run's events and describes what a node saves."""
+
+    def __init__(self, checked: Checked, environment: Environment) -> None:
+        self._checked = checked
+        self._environment = environment
+        self._cached = 0
+        self._seconds: dict[str, float] = {}
+
+    def __call__(self, event: Event) -> None:
+        """Listen to the run."""
+        if isinstance(event, NodeCached):
+            self._cached += 1
+        elif isinstance(event, NodeFinished):
+            self._seconds[event.node] = round(event.seconds, 4)
+
+    def record(self, node: str, item: int, models: Mapping[str, ModelFile]) -> dict[str, Any]:
+        """The record of the item-th picture that a node saves; `models` are the files behind it, by node."""
+        seeds = self._seeds(node, item)
+        return {
+            "format": FORMAT,
+            "latentloom": version("latentloom"),
+            "python": platform.python_version(),
+            **self._environment.record(),
+            "node": node,
+            "item": item,
+            "seed": next(iter(seeds.values()), None),
+            "seeds": seeds,
+            "models": {file.name: file.sha256 for file in models.values()},
+            "seconds": dict(self._seconds),
+            "cache_hits": self._cached,
+        }
+
+    def _seeds(self, node: str, item: int) -> dict[str, int]:
+        """The seed of each upstream node, nearest first; under noise_rule per_item that of this item of the batch."""
+        found: dict[str, int] = {}
+        own: set[str] = set()  # nodes whose seed goes to a sampler that gives each item a seed of its own
+        for step in self.upstream(node):
+            rule = step.id in own or step.literals.get("noise_rule") == "per_item"
+            for port in (port for port in step.spec.inputs if port.seed):
+                own |= {edge.node for edge in edges_in(step.edges.get(port.name)) if rule}
+                seed = step.literals.get(port.name)
+                if isinstance(seed, int):
+                    found[step.id] = (seed + item) & MAX_SEED if rule else seed
+        return found
+
+    def upstream(self, node: str) -> list[Step]:
+        """The steps that a node's values came through, nearest first."""
+        found, queue = {node}, [node]
+        for id in queue:
+            step = self._checked.steps.get(id)
+            for source in step.sources(lazy=True) if step else ():
+                if source not in found:
+                    found.add(source)
+                    queue.append(source)
+        return [self._checked.steps[id] for id in queue if id in self._checked.steps]

@@ -1,0 +1,21 @@
+"""What every run shares."""
+
+from dataclasses import dataclass
+
+from latentloom.engine.cache.cache import Cache, Flights
+from latentloom.engine.execution.memory_retry import Economies
+from latentloom.engine.planning.identity import Identity
+from latentloom.engine.planning.validate import Files
+from latentloom.engine.types.registry import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """The parts of an engine that its runs work with."""
+
+    registry: Registry
+    cache: Cache
+    flights: Flights
+    identity: Identity
+    files: Files
+    economies: Economies

@@ -1,0 +1,247 @@
+"""Files that workflows may name: pictures below the input folder and models below the model folders."""
+
+import contextlib
+import hashlib
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import NamedTuple
+
+from latentloom.engine.errors import FileError, MissingFileError, PathError, brief, nearest
+from latentloom.engine.files.hashes import Hashes, Progress
+from latentloom.engine.files.model_files import InputFile, ModelFile
+from latentloom.engine.files.partial import partial_path, sweep
+
+SUFFIXES = (".safetensors",)
+MODEL_FOLDER = frozenset({"model_index.json", "config.json"})  # a folder with one of these is one model
+MAX_NAME, MAX_PART = 1000, 255
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+FOLDERS = {  # what a source is called by others: ComfyUI first, then AUTOMATIC1111
+    "checkpoints": ("checkpoints", "Stable-diffusion"),
+    "loras": ("loras", "Lora", "LyCORIS"),
+    "vae": ("vae", "VAE"),
+    "unet": ("unet", "diffusion_models"),
+    "clip": ("clip", "text_encoders"),
+    "controlnet": ("controlnet", "t2i_adapter", "ControlNet"),
+    "clip_vision": ("clip_vision",),
+    "ipadapter": ("ipadapter",),
+    "embeddings": ("embeddings",),
+    "upscale_models": ("upscale_models", "ESRGAN", "RealESRGAN"),
+}
+_SOURCE_OF = {folder: source for source, folders in FOLDERS.items() for folder in folders}
+_HASH = re.compile(r"(?P<name>.*)@sha256:(?P<hash>[0-9a-f]{64})\Z", re.DOTALL)
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def safe_join(root: Path, name: str, *, links: bool = False) -> Path:
+    """The path of a name below root, symbolic links followed. Raises PathError for a name that leaves root.
+
+    With `links` a link may lead out of root, as one that somebody put into their own model folder does; the name itself
+    may not.
+    """
+    parts = name.split("/")
+    if _UNPRINTABLE.search(name):
+        raise PathError("the name holds characters that a file name cannot hold", got=brief(name))
+    if len(name) > MAX_NAME or any(len(part.encode()) > MAX_PART for part in parts):
+        raise PathError("the name is too long", expected=f"at most {MAX_PART} bytes between two '/'", got=brief(name))
+    bad = not name or "\\" in name or ".." in parts or PureWindowsPath(name).drive or name.startswith("/")
+    try:
+        path = (root / name).resolve()
+        if not bad and (links or path.is_relative_to(root.resolve())):
+            return path
+    except (OSError, RuntimeError):  # a circle of symbolic links
+        pass
+    raise PathError(
+        "the name leaves its folder", got=brief(name), expected="a name below the folder, with '/' between its parts"
+    )
+
+
+def word(text: str) -> str:
+    """A regular expression for a text that is no part of a longer word."""
+    return rf"(?<!\w){re.escape(text)}(?!\w)"
+
+
+class Found(NamedTuple):
+    """A file that a name stands for."""
+
+    name: str
+    path: Path
+
+
+class Catalog:
+    """Finds files by name or hash and tells their identity."""
+
+    def __init__(
+        self, input: Path, models: Iterable[Path], hashes: Hashes, packaged: Iterable[tuple[str, Path]] = ()
+    ) -> None:
+        """`packaged` holds (source, folder) pairs of models that ship inside packages."""
+        self._input = input
+        self._models = tuple(models)
+        self._hashes = hashes
+        self._packaged = tuple(packaged)
+
+    def names(self, source: str) -> list[str]:
+        """The names below a source: "input" or "models/<folder>"."""
+        suffixes = PICTURES if source == "input" else SUFFIXES
+        links = source != "input"
+        return sorted({name for root in self._roots(source) for name in _listed(root, suffixes, links=links)})
+
+    def mentioned(self, source: str, text: str) -> list[str]:
+        """The names below a source that a text may mean: their last part, without the suffix, is a word in it."""
+        stems, folded = {name: PurePosixPath(name).stem for name in self.names(source)}, text.casefold()
+        likely = {name: stem for name, stem in stems.items() if stem.casefold() in folded}  # an expression costs more
+        return [name for name, stem in likely.items() if re.search(word(stem), text, re.IGNORECASE)]
+
+    def find(self, source: str, name: str) -> Found:
+        """The file that a document's text names. Raises PathError or MissingFileError with the nearest name."""
+        match = _HASH.match(name)
+        if match:
+            return self._find_hash(source, match["name"], match["hash"])
+        for root in self._roots(source):
+            path = safe_join(root, name, links=source != "input")
+            if path.is_file() or any((path / name).is_file() for name in MODEL_FOLDER):
+                return Found(name, path)
+        raise self._missing(source, name)
+
+    def identify(self, source: str, name: str, report: Progress | None = None) -> InputFile | ModelFile:
+        """The file with its sha256; `report` sees the first hashing of a large file."""
+        found = self.find(source, name)
+        cls = InputFile if source == "input" else ModelFile
+        try:
+            return cls(found.name, str(found.path), self._hashes.sha256(found.path, report))
+        except OSError as error:
+            raise FileError(f"'{brief(name)[1:-1]}' cannot be read", got=error.strerror or str(error)) from None
+
+    def known_hash(self, found: Found) -> str | None:
+        """The sha256 of a file that was hashed before, or None; nothing large is read."""
+        return self._hashes.sha256(found.path) if self._hashes.knows(found.path) else None
+
+    def path_of(self, sha256: str) -> Path:
+        """Where a model with that content is now. Raises MissingFileError."""
+        paths = [found.path for source in self.model_sources() for found in self.files(source)]
+        for path in sorted(paths, key=lambda path: not self._hashes.knows(path)):
+            if self._hashes.sha256(path) == sha256:
+                return path
+        raise MissingFileError(f"no model file has the sha256 {sha256}")
+
+    def store(self, path: Path) -> str:
+        """Copy a file into the input folder under its hash; the name that a document may use. Raises a LoomError."""
+        if not path.is_file():
+            raise MissingFileError(f"there is no file {path}")
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise FileError(f"'{path.name}' cannot be read", got=error.strerror or str(error)) from error
+        return self.store_bytes(data, path.suffix.lower())
+
+    def store_bytes(self, data: bytes, suffix: str) -> str:
+        """Put a file into the input folder under its hash; the name that a document may use. Raises FileError."""
+        try:
+            return self._store(data, suffix)
+        except OSError as error:
+            raise FileError(
+                f"the input folder takes no files: {error.strerror or error}", got=str(error.filename or self._input)
+            ) from error
+
+    def _store(self, data: bytes, suffix: str) -> str:
+        sha256 = hashlib.sha256(data).hexdigest()
+        name = f"by-hash/{sha256[:2]}/{sha256}{suffix}"
+        place = self._input / name
+        if not place.exists():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            sweep([self._input])
+            partial = partial_path(self._input)
+            partial.write_bytes(data)
+            partial.replace(place)
+        return name
+
+    def _roots(self, source: str) -> list[Path]:
+        if source == "input":
+            return [self._input]
+        name = source.removeprefix("models/")
+        folders = FOLDERS.get(name, (name,))
+        own = [base / folder for root in self._models for base in _bases(root) for folder in folders]
+        there = [path for path in own if path.is_dir()] or [root / name for root in self._models]
+        return there + [folder for of, folder in self._packaged if of == source]
+
+    def model_sources(self) -> list[str]:
+        """Every source that has a folder: "models/checkpoints", ..."""
+        bases = [base for root in self._models if root.is_dir() for base in _bases(root)]
+        folders = {_SOURCE_OF.get(name, name) for base in bases for name in _model_folders(base)}
+        return sorted({f"models/{folder}" for folder in folders} | {source for source, _ in self._packaged})
+
+    def files(self, source: str) -> list[Found]:
+        """Every file below a source that its name leads to; one that is gone by now is left out."""
+        found = []
+        for name in self.names(source):
+            with contextlib.suppress(PathError, MissingFileError):
+                found.append(self.find(source, name))
+        return found
+
+    def _find_hash(self, source: str, name: str, sha256: str) -> Found:
+        files = sorted(self.files(source), key=lambda found: found.name != name)
+        for found in files:
+            if self._hashes.sha256(found.path) == sha256:
+                return found
+        raise MissingFileError(
+            f"no file below {source} has the sha256 of '{name}'",
+            expected=f"sha256 {sha256}",
+            got="a file of that name with other content" if any(f.name == name for f in files) else "no such file",
+            hint="the hash decides; remove '@sha256:...' to take whatever file has the name",
+        )
+
+    def _missing(self, source: str, name: str) -> MissingFileError:
+        folders = ", ".join(str(root) for root in self._roots(source))
+        return MissingFileError(
+            f"there is no {'picture' if source == 'input' else 'model'} '{brief(name)[1:-1]}'",
+            expected=f"a file in {folders}",
+            nearest=nearest(name, self.names(source)),
+            hint=None
+            if source == "input"
+            else "`loom models` lists what is there, `loom models add DIR` adds a folder",
+        )
+
+
+def _bases(root: Path) -> list[Path]:
+    """Where a model folder holds its folders: in itself; for a whole installation of ComfyUI or AUTOMATIC1111 in its
+    `models` too.
+    """
+    return [root / "models", root] if (root / "models").is_dir() else [root]
+
+
+def _model_folders(base: Path) -> list[str]:
+    """The folders of models in a base. A whole installation holds many others, so there only known names count."""
+    names = [item.name for item in base.iterdir() if item.is_dir()]
+    return [name for name in names if name in _SOURCE_OF] if "models" in names else names
+
+
+def _listed(root: Path, suffixes: tuple[str, ...], *, links: bool) -> list[str]:
+    """Names below root: files with one of the suffixes, and diffusers folders as one name; with `links` behind links
+    too, each folder once.
+    """
+    found, seen = [], set()
+    for folder, folders, files in os.walk(root, followlinks=links):
+        here = Path(folder)
+        if (place := os.path.realpath(here)) in seen:
+            folders.clear()
+            continue
+        seen.add(place)
+        if not MODEL_FOLDER.isdisjoint(files):
+            found.append(here.relative_to(root).as_posix())
+            folders.clear()
+            continue
+        folders[:] = [name for name in folders if not name.startswith(".") and not _UNPRINTABLE.search(name)]
+        found += [
+            (here / name).relative_to(root).as_posix() for name in files if _usable(root, here / name, suffixes, links)
+        ]
+    return [name for name in found if name != "."]
+
+
+def _usable(root: Path, path: Path, suffixes: tuple[str, ...], links: bool) -> bool:
+    """Whether a file may be named in a document: no hidden one, and no link that leads nowhere or, unless `links` may,
+    out of its folder.
+    """
+    if path.suffix.lower() not in suffixes or path.name.startswith(".") or _UNPRINTABLE.search(path.name):
+        return False
+    return not path.is_symlink() or (path.is_file() and (links or path.resolve().is_relative_to(root.resolve())))

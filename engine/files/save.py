@@ -1,0 +1,173 @@
+"""Saved files: a free name is claimed and the whole file appears under it in one step."""
+
+import contextlib
+import itertools
+import os
+import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from latentloom.engine.errors import FileError
+from latentloom.engine.failpoints import failpoint
+from latentloom.engine.files.catalog import safe_join
+from latentloom.engine.files.partial import partial_path
+
+_FIELD = re.compile(r"\{([a-z_]+)(?::0?(\d))?\}")
+_UNSAFE = re.compile(r"[^\w .,+=@()\-]+")
+MAX_FIELD = 120  # bytes
+
+
+class Naming:
+    """The names that a file below a folder may get: `{counter}` makes room for the first free one."""
+
+    def __init__(self, folder: Path, template: str, suffix: str, fields: Mapping[str, Any]) -> None:
+        """Raises PathError for a name that leaves the folder."""
+        counted = any(match[1] == "counter" for match in _FIELD.finditer(template))
+        self._folder = folder
+        self._template = template if counted else f"{template}-{{counter}}"
+        self._suffix = suffix
+        self._fields = fields
+        self._parent = self._path(1).parent
+
+    def candidates(self) -> Iterator[Path]:
+        """Paths to try, without end: first the one after the largest counter that is there. Their folders exist."""
+        self._parent.mkdir(parents=True, exist_ok=True)
+        for counter in itertools.count(self._next()):
+            path = self._path(counter)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield path
+
+    def aside(self) -> Path:
+        """Where to write: at the top, which the next run sweeps, unless the file goes to another file system."""
+        self._parent.mkdir(parents=True, exist_ok=True)
+        return self._folder if self._folder.stat().st_dev == self._parent.stat().st_dev else self._parent
+
+    def _path(self, counter: int) -> Path:
+        return safe_join(self._folder, fill(self._template, {**self._fields, "counter": counter}) + self._suffix)
+
+    def _next(self) -> int:
+        """One more than the largest counter among the files that are there."""
+        name = Path(fill(self._template, {**self._fields, "counter": "\0"})).name + self._suffix
+        pattern = re.compile(re.escape(name).replace(re.escape("\0"), r"(\d+)", 1).replace(re.escape("\0"), r"\d+"))
+        found = [match for item in self._parent.iterdir() if (match := pattern.fullmatch(item.name))]
+        return max((int(match[1]) for match in found if match.groups()), default=0) + 1
+
+
+class Saves(Protocol):
+    """Saves the files of a run."""
+
+    def begin(self, node: str, *, saves: bool) -> None:
+        """A sink's body begins; `saves` tells whether it can save through its context."""
+
+    def save(self, data: bytes, name_template: str, suffix: str, fields: Mapping[str, Any]) -> Path:
+        """Write data under a free name and return its path."""
+
+
+class Saver:
+    """Writes files below one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def begin(self, node: str, *, saves: bool) -> None:
+        """See `Saves`: a run without a journal has nothing to note."""
+
+    def save(self, data: bytes, name_template: str, suffix: str, fields: Mapping[str, Any]) -> Path:
+        """Write data under the first free name and return its path; `{counter}` makes room for one.
+
+        The file is complete when it appears and never replaces another. Raises PathError for a name that
+        leaves the folder, FileError when the folder cannot be written to.
+        """
+        naming = Naming(self._folder, name_template, suffix, fields)
+        try:
+            return _place(data, naming)
+        except OSError as error:
+            raise not_saved(error, self._folder) from error
+
+
+def not_saved(error: OSError, folder: Path) -> FileError:
+    """What a person is told when a file could not be saved."""
+    return FileError(
+        f"the file could not be saved: {error.strerror or error}",
+        got=str(error.filename or folder),
+        hint="free some space or choose another folder with --out",
+    )
+
+
+def _place(data: bytes, naming: Naming) -> Path:
+    with written_aside(data, naming) as partial:
+        for path in naming.candidates():
+            if rename_to_free(partial, path):
+                failpoint("save.renamed")
+                return path
+    raise AssertionError("there is always another name")
+
+
+@contextlib.contextmanager
+def written_aside(data: bytes, naming: Naming) -> Iterator[Path]:
+    """The data in a synced file with a name of its own, for the time of the block."""
+    partial = partial_path(naming.aside())
+    try:
+        with partial.open("xb") as file:
+            failpoint("save.claimed")
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        failpoint("save.written")
+        yield partial
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder reach the disk, where the system can do that."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def fill(template: str, fields: Mapping[str, Any]) -> str:
+    """The template with its fields; `{counter}` has five digits. A field's text cannot make a new folder."""
+    known = {"date": f"{datetime.now():%Y-%m-%d}", **fields}
+
+    def field(match: re.Match[str]) -> str:
+        if match[1] not in known:
+            return match[0]
+        value = known[match[1]]
+        if match[1] == "counter":
+            return value if isinstance(value, str) else f"{value:0{match[2] or 5}d}"
+        text = _UNSAFE.sub("_", str(value)).strip(" .")
+        return text.encode()[:MAX_FIELD].decode(errors="ignore") or "_"
+
+    return _FIELD.sub(field, template)
+
+
+def rename_to_free(partial: Path, path: Path) -> bool:
+    """Give a complete file its name unless the name is taken."""
+    try:
+        os.link(partial, path)
+        return True
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without hard links: claim the name, then rename over the claim
+        return _claim_and_rename(partial, path)
+
+
+def _claim_and_rename(partial: Path, path: Path) -> bool:
+    claim = path.with_name(f"{path.name}.claim")
+    try:
+        claim.touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    try:
+        if path.exists():
+            return False
+        partial.replace(path)
+        return True
+    finally:
+        claim.unlink(missing_ok=True)

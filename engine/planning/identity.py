@@ -1,0 +1,134 @@
+"""A step's identity once its inputs are known: the key's fields, and the code of every distribution that it uses."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from latentloom.engine.cache.cache import Item, Result
+from latentloom.engine.document.workflow import Edge
+from latentloom.engine.execution.memory_retry import Economies
+from latentloom.engine.keys import Base, Fields, literal_digest
+from latentloom.engine.planning.validate import CHOICE_SOURCES, Step
+from latentloom.engine.types.literals import kind_of_literal
+from latentloom.engine.types.registry import Registry
+from latentloom.engine.types.spec import ANY, FILE_KINDS, InputSpec
+
+Inputs = dict[str, Any]  # per input: an Item, or a list of Items
+Mentions = dict[str, Any]  # the files that texts may mean, by name
+
+
+class Identity:
+    """Finds what a step's key is made of. Environment belongs to the key of nodes with a tensor port."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        identify: Callable[[str, str], Any],
+        environment: Callable[[], Mapping[str, str]],
+        salt: str | None,
+        economies: Economies,
+        mentioned: Callable[[str, str], list[str]],
+    ) -> None:
+        """`identify(source, name)` gives a file or model with its sha256; `mentioned(source, text)` the names of those
+        that a text may mean.
+        """
+        self._registry = registry
+        self._identify = identify
+        self._mentioned = mentioned
+        self._environment = environment
+        self._salt = salt
+        self._economies = economies
+        self._bases: dict[tuple[str, frozenset[str]], Base] = {}
+
+    def inputs(self, step: Step, results: Mapping[str, Result], asked: frozenset[str]) -> Inputs:
+        """The item of each input, in the order of the spec. Lazy inputs that were not asked for are left out."""
+        found: Inputs = {}
+        for port in step.spec.inputs:
+            if port.lazy and port.name not in asked:
+                continue
+            if port.name in step.edges:
+                found[port.name] = _from_edges(port, step.edges[port.name], results)
+            else:
+                found[port.name] = self._literal(port, step.literals[port.name])
+        return found
+
+    def _literal(self, port: InputSpec, value: Any) -> Any:
+        if port.is_list and type(value) is list:
+            return [self._item(port, item) for item in value]
+        return self._item(port, value)
+
+    def _item(self, port: InputSpec, value: Any) -> Item:
+        if port.kind in FILE_KINDS and value is not None:
+            file = self._identify(port.source or "input", value)
+            return Item(port.kind, literal_digest(port.kind, file.sha256), file)
+        return literal_item(port.kind, value)
+
+    def fields(self, step: Step, inputs: Inputs, named: Mentions, more: Mapping[str, Any] | None = None) -> Fields:
+        """What the step's key is made of; `named` are its mentions, `more` belongs to steps that are not pure, and to
+        questions.
+        """
+        digests = {name: _digests(value) for name, value in inputs.items()}
+        economy = self._economies.of(step.spec)
+        own: dict[str, Any] = {"economy": economy} if economy else {}
+        own |= {"mentions": {name: file.sha256 for name, file in named.items()}} if named else {}
+        return Fields(self._base(step, inputs), digests, {**(more or {}), **own} if own else more)
+
+    def mentions(self, step: Step, inputs: Inputs) -> Mentions:
+        """The files that the step's texts may mean, by name. They belong to its key."""
+        texts = [
+            (port.mentions, item.literal)
+            for port in step.spec.inputs
+            if port.mentions and port.name in inputs
+            for item in ([inputs[port.name]] if type(inputs[port.name]) is Item else inputs[port.name])
+        ]
+        return {
+            name: self._identify(source, name)
+            for source, text in texts
+            if isinstance(text, str)
+            for name in self._mentioned(source, text)
+        }
+
+    def _base(self, step: Step, inputs: Inputs) -> Base:
+        code = self._code(step, inputs)
+        found = self._bases.get((step.spec.type, code))
+        if found is None:
+            fields = {
+                "type": step.spec.type,
+                "version": step.spec.version,
+                "code": sorted(code),
+                "environment": self._environment() if step.spec.numeric else None,
+                "salt": self._salt,
+            }
+            found = self._bases[(step.spec.type, code)] = Base.of(fields)
+        return found
+
+    def _code(self, step: Step, inputs: Inputs) -> frozenset[str]:
+        """The code of the step's distribution and of the extensions that its inputs name."""
+        used = {step.type.distribution.code}
+        for port in step.spec.inputs:
+            if port.source in CHOICE_SOURCES and port.name in inputs:
+                items = inputs[port.name]
+                for item in [items] if type(items) is Item else items:
+                    extension = self._registry.extensions(CHOICE_SOURCES[port.source]).get(item.literal)
+                    used |= {extension.distribution.code} if extension else set()
+        return frozenset(used)
+
+
+def literal_item(kind: str, value: Any) -> Item:
+    """A literal as an item; of a port that takes anything, in the kind that the value itself has."""
+    if kind == ANY or value is None:
+        kind = kind_of_literal(value)
+    return Item(kind, literal_digest(kind, value), value)
+
+
+def _from_edges(port: InputSpec, value: Any, results: Mapping[str, Result]) -> Any:
+    if type(value) is Edge:
+        found = results[value.node].outputs[value.output]
+        return found if type(found) is Item else list(found)
+    return [
+        results[item.node].outputs[item.output] if type(item) is Edge else literal_item(port.kind, item)
+        for item in value
+    ]
+
+
+def _digests(value: Any) -> Any:
+    return value.digest if type(value) is Item else [item.digest for item in value]

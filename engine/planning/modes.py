@@ -1,0 +1,52 @@
+"""What the modes of nodes do to a graph: mute takes a node out, bypass lets its inputs through."""
+
+from collections.abc import Mapping
+
+from latentloom.engine.document.workflow import Edge, Node, edges_in
+from latentloom.engine.planning.graph import Graph
+from latentloom.engine.types.registry import NodeType
+from latentloom.engine.types.spec import OutputSpec
+
+Nodes = Mapping[str, Node]
+Types = Mapping[str, NodeType | None]
+
+
+def muted(nodes: Nodes) -> set[str]:
+    """Muted nodes and everything that needs one of them."""
+    first = [id for id, node in nodes.items() if node.mode == "mute"]
+    if not first:
+        return set()
+    needs = {
+        id: [edge.node for value in node.inputs.values() for edge in edges_in(value) if edge.node in nodes]
+        for id, node in nodes.items()
+    }
+    return Graph(needs).downstream(first)
+
+
+def source_of(edge: Edge, nodes: Nodes, types: Types) -> Edge | None:
+    """Where an edge really comes from: bypassed nodes pass on their first input of the output's type."""
+    seen = set()
+    while (output := _bypassed(edge, nodes, types)) is not None:
+        passed = _passed(edge.node, output, nodes, types)
+        if passed is None or edge in seen:
+            return None
+        seen.add(edge)
+        edge = passed
+    return edge
+
+
+def _bypassed(edge: Edge, nodes: Nodes, types: Types) -> OutputSpec | None:
+    """The output that an edge comes from if its node is bypassed."""
+    node, found = nodes.get(edge.node), types.get(edge.node)
+    if node is None or found is None or node.mode != "bypass":
+        return None
+    return found.spec.output(edge.output)
+
+
+def _passed(id: str, output: OutputSpec, nodes: Nodes, types: Types) -> Edge | None:
+    found = types[id]
+    for port in found.spec.inputs if found else ():
+        value = nodes[id].inputs.get(port.name)
+        if (port.kind, port.is_list) == (output.kind, output.is_list) and type(value) is Edge:
+            return value
+    return None

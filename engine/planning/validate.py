@@ -1,0 +1,390 @@
+"""The one validator: a workflow against the registered NodeSpecs, with every problem at once."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from latentloom.engine.document.workflow import Edge, Node, Workflow, edges_in
+from latentloom.engine.errors import LoomError, Problem, nearest
+from latentloom.engine.planning.graph import Graph
+from latentloom.engine.planning.modes import muted, source_of
+from latentloom.engine.types.literals import RANDOM, LiteralError, coerce
+from latentloom.engine.types.registry import NodeType, Registry
+from latentloom.engine.types.spec import ANY, FILE_KINDS, InputSpec, NodeSpec, OutputSpec
+
+CHOICE_SOURCES = {"samplers": "sampler", "schedules": "schedule", "patches": "patch", "model_kinds": "model_kind"}
+MAX_SUGGESTIONS = 20
+CONVERTIBLE = {("INT", "FLOAT"), ("STRING", "CHOICE"), ("CHOICE", "STRING")}
+
+
+class Files(Protocol):
+    """The part of a catalog that validation needs."""
+
+    def find(self, source: str, name: str) -> Any:
+        """Raises a LoomError when the name stands for no file."""
+
+
+@dataclass(slots=True)
+class Step:
+    """A node that is ready to run once its edges have values."""
+
+    id: str
+    type: NodeType
+    literals: dict[str, Any] = field(default_factory=dict)
+    edges: dict[str, Any] = field(default_factory=dict)  # an Edge, or a list of Edges and literals
+    spec: NodeSpec = field(init=False)
+    _sources: dict[bool, tuple[str, ...]] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.spec = self.type.spec
+
+    def sources(self, *, lazy: bool) -> tuple[str, ...]:
+        """The ids that this step takes values from, each once; without lazy, only those that it always needs.
+
+        Asked for once all edges are in place: the answer is kept.
+        """
+        if lazy not in self._sources:
+            values = [value for name, value in self.edges.items() if lazy or not self.spec.by_name[name].lazy]
+            self._sources[lazy] = tuple(dict.fromkeys(edge.node for value in values for edge in edges_in(value)))
+        return self._sources[lazy]
+
+
+@dataclass(slots=True)
+class Checked:
+    """A validated workflow: its steps (bypassed and muted nodes are gone), wanted outputs, and all problems."""
+
+    steps: dict[str, Step]
+    outputs: dict[str, Edge]
+    wanted: list[str]
+    problems: list[Problem]
+    graph: Graph
+
+    @property
+    def needs_device(self) -> bool:
+        """Whether a step that is wanted, or that one of these needs, computes on a device."""
+        needed = self.graph.upstream(self.wanted)
+        return any(self.steps[id].spec.device for id in needed if id in self.steps)
+
+
+def validate(
+    workflow: Workflow,
+    registry: Registry,
+    files: Files,
+    wanted: Collection[str] | None = None,
+    outer: Mapping[str, NodeType] | None = None,
+) -> Checked:
+    """Check everything. `wanted` names the outputs to make; None means all named outputs and all sinks.
+
+    `outer` holds nodes of an enclosing graph that edges may come from.
+    """
+    return _Validator(workflow, registry, files, outer or {}).run(wanted)
+
+
+class _Validator:
+    def __init__(self, workflow: Workflow, registry: Registry, files: Files, outer: Mapping[str, NodeType]) -> None:
+        self.nodes = workflow.nodes
+        self.workflow = workflow
+        self.registry = registry
+        self.files = files
+        self.problems: list[Problem] = []
+        self.choices: dict[str, Collection[str] | None] = {}
+        self.suggestions = 0
+        self.types: dict[str, NodeType | None] = {
+            **outer,
+            **{id: registry.nodes.get(node.type) for id, node in self.nodes.items()},
+        }
+
+    def problem(self, code: str, message: str, **facts: str | None) -> None:
+        self.problems.append(Problem(code=code, message=message, **facts))
+
+    def nearest(self, name: str, names: Iterable[str]) -> str | None:
+        """The most alike name, for the first problems only: looking for it is slow, and a hostile document has many."""
+        self.suggestions += 1
+        return nearest(name, names) if self.suggestions <= MAX_SUGGESTIONS else None
+
+    def run(self, wanted: Collection[str] | None) -> Checked:
+        skipped = muted(self.nodes)
+        steps = {}
+        for id, node in self.nodes.items():
+            found = self._step(id, node, skipped)
+            if found is not None:
+                steps[id] = found
+        self._named_inputs()
+        graph = Graph({id: [s for s in step.sources(lazy=True) if s in steps] for id, step in steps.items()})
+        self._cycle(graph)
+        outputs = self._outputs(wanted, skipped)
+        targets = [edge.node for edge in outputs.values()]
+        if wanted is None:
+            targets += [id for id, step in steps.items() if step.spec.purity == "sink"]
+        if not targets and not self.problems:
+            self.problem("no_outputs", "there is nothing to make", hint="add a SaveImage node, or name an output")
+        return Checked(steps, outputs, list(dict.fromkeys(targets)), self.problems, graph)
+
+    # One node
+
+    def _step(self, id: str, node: Node, skipped: Collection[str]) -> Step | None:
+        found = self.types[id]
+        if found is None:
+            self._unknown_type(id, node)
+            return None
+        if id in skipped or node.mode == "bypass" or not self._version(id, node, found.spec):
+            return None
+        step = Step(id, found)
+        spec = found.spec
+        if node.inputs.keys() - spec.by_name.keys():
+            self._unknown_inputs(id, node, spec)
+        for port in spec.inputs:
+            if port.name in node.inputs:
+                self._input(step, port, node.inputs[port.name])
+            elif port.required:
+                self._missing(id, port)
+            else:
+                step.literals[port.name] = port.default
+        return step
+
+    def _unknown_type(self, id: str, node: Node) -> None:
+        plugin, slash, _ = node.type.rpartition("/")
+        hint = f"it comes from the plugin '{plugin}', which is not installed" if slash else None
+        if slash and plugin in self.registry.distributions:
+            hint = None
+        self.problem(
+            "unknown_node_type",
+            f"there is no node type '{node.type}'",
+            node=id,
+            nearest=self.nearest(node.type, self.registry.nodes),
+            hint=hint,
+        )
+
+    def _version(self, id: str, node: Node, spec: NodeSpec) -> bool:
+        if node.version == spec.version:
+            return True
+        newer = node.version > spec.version
+        self.problem(
+            "newer_version" if newer else "older_version",
+            f"{spec.type} was saved with version {node.version}",
+            node=id,
+            expected=str(spec.version),
+            got=str(node.version),
+            hint="update the distribution that brings it" if newer else "this version cannot be brought up to date",
+        )
+        return False
+
+    def _unknown_inputs(self, id: str, node: Node, spec: NodeSpec) -> None:
+        for name in node.inputs:
+            if name not in spec.by_name:
+                self.problem(
+                    "unknown_input",
+                    f"{spec.type} has no input '{name}'",
+                    node=id,
+                    input=name,
+                    nearest=self.nearest(name, spec.by_name),
+                )
+
+    def _missing(self, id: str, port: InputSpec) -> None:
+        want = "a value" if port.literal else f"an edge from a {port.kind} output"
+        names = [item.name for item in self.workflow.inputs if (id, port.name) in item.to]
+        hint = f"give the workflow's input '{names[0]}'" if names else None
+        self.problem("missing_input", "needs a value", node=id, input=port.name, expected=want, hint=hint)
+
+    def _input(self, step: Step, port: InputSpec, value: Any) -> None:
+        if type(value) is Edge:
+            edge = self._edge(step.id, port, value, element=False)
+            if edge is not None:
+                step.edges[port.name] = edge
+        elif port.is_list and type(value) is list:
+            items = [
+                self._edge(step.id, port, item, element=True)
+                if type(item) is Edge
+                else self._literal(step.id, port, item)
+                for item in value
+            ]
+            (step.edges if any(type(item) is Edge for item in items) else step.literals)[port.name] = items
+        elif port.is_list and not (value is None and port.optional):
+            self.problem(
+                "wrong_type",
+                "wrong type",
+                node=step.id,
+                input=port.name,
+                expected=f"a list of {port.kind}",
+                got=type(value).__name__,
+            )
+        else:
+            step.literals[port.name] = self._literal(step.id, port, value)
+
+    def _literal(self, id: str, port: InputSpec, value: Any) -> Any:
+        if value is None and port.optional:
+            return None
+        if not port.literal:
+            self._missing(id, port)
+            return None
+        if port.seed and value == RANDOM:
+            return value
+        try:
+            value = coerce(port, value, self._choices_of(port))
+            if port.kind in FILE_KINDS:
+                self.files.find(port.source or "input", value)
+        except LiteralError as error:
+            self.problems.append(error.at(id, port.name))
+        except LoomError as error:
+            facts = {k: v for k, v in error.problem.record().items() if k not in ("node", "input")}
+            self.problems.append(Problem(node=id, input=port.name, **facts))
+        return value
+
+    def _choices_of(self, port: InputSpec) -> Collection[str] | None:
+        if port.source is None:
+            return None
+        if port.source not in self.choices:
+            self.choices[port.source] = choices_of(port, self.registry)
+        return self.choices[port.source]
+
+    # Edges
+
+    def _edge(self, id: str, port: InputSpec, edge: Edge, *, element: bool) -> Edge | None:
+        output = self._output(id, port.name, edge)
+        if output is None:
+            return None
+        source = source_of(edge, self.nodes, self.types)
+        if source is None:
+            self.problem(
+                "bypass_impossible",
+                f"the bypassed node '{edge.node}' has no edge of type {output.kind} to pass on",
+                node=id,
+                input=port.name,
+                hint="give it an input of that type, or mute it",
+            )
+            return None
+        if source is not edge:
+            output = self._output(id, port.name, source)
+        if output is not None and not accepts(port, output, element=element):
+            self._mismatch(id, port, edge, output, element=element)
+            return None
+        return source
+
+    def _output(self, id: str | None, input: str | None, edge: Edge) -> OutputSpec | None:
+        if edge.node not in self.types:
+            self.problem(
+                "unknown_node",
+                f"there is no node '{edge.node}'",
+                node=id,
+                input=input,
+                nearest=self.nearest(edge.node, self.nodes),
+            )
+            return None
+        found = self.types[edge.node]
+        if found is None:
+            return None  # reported at that node
+        output = found.spec.output(edge.output)
+        if output is None:
+            names = [port.name for port in found.spec.outputs]
+            self.problem(
+                "unknown_output",
+                f"{found.spec.type} '{edge.node}' has no output '{edge.output}'",
+                node=id,
+                input=input,
+                expected=", ".join(names) or "it has no outputs",
+                nearest=self.nearest(edge.output, names),
+            )
+        return output
+
+    def _mismatch(self, id: str, port: InputSpec, edge: Edge, output: OutputSpec, *, element: bool) -> None:
+        wants_list = port.is_list and not element
+        hint = None
+        if _fits(output.kind, port.kind):
+            hint = "put the edge into a list" if wants_list else "the output is a list; this input takes one value"
+        self.problem(
+            "type_mismatch",
+            f"the output '{edge.output}' of '{edge.node}' does not fit",
+            node=id,
+            input=port.name,
+            expected=f"list of {port.kind}" if wants_list else port.kind,
+            got=f"list of {output.kind}" if output.is_list else output.kind,
+            hint=hint,
+        )
+
+    # The whole
+
+    def _cycle(self, graph: Graph) -> None:
+        cycle = graph.cycle()
+        if cycle:
+            path = " -> ".join([*cycle[:12], *(["..."] if len(cycle) > 12 else []), cycle[0]])
+            self.problem("cycle", "the nodes need each other in a circle", node=cycle[0], got=path)
+
+    def _named_inputs(self) -> None:
+        for named in self.workflow.inputs:
+            for node, name in named.to:
+                if node not in self.nodes:
+                    self.problem(
+                        "unknown_node",
+                        f"the input '{named.name}' goes to '{node}', which is no node",
+                        nearest=self.nearest(node, self.nodes),
+                    )
+                elif (found := self.types[node]) and name not in found.spec.by_name:
+                    self.problem(
+                        "unknown_input",
+                        f"the input '{named.name}' goes to '{name}' of '{node}', which {found.spec.type} does not have",
+                        nearest=self.nearest(name, found.spec.by_name),
+                    )
+
+    def _outputs(self, wanted: Collection[str] | None, skipped: Collection[str]) -> dict[str, Edge]:
+        named = {item.name: item.source for item in self.workflow.outputs}
+        for name in wanted or ():
+            if name not in named:
+                self.problem(
+                    "unknown_workflow_output",
+                    f"the workflow has no output '{name}'",
+                    expected=", ".join(named) or "none",
+                    nearest=self.nearest(name, named),
+                )
+        found: dict[str, Edge] = {}
+        for name, edge in named.items():
+            if wanted is None or name in wanted:
+                source = self._wanted(name, edge, skipped)
+                found |= {name: source} if source else {}
+        return found
+
+    def _wanted(self, name: str, edge: Edge, skipped: Collection[str]) -> Edge | None:
+        if self._output(None, None, edge) is None:
+            return None
+        source = source_of(edge, self.nodes, self.types)
+        if edge.node in skipped or (source and source.node in skipped):
+            self.problem(
+                "muted_output",
+                f"the output '{name}' needs a muted node",
+                got=edge.node,
+                hint="unmute it, or ask for other outputs",
+            )
+        elif source is None:
+            self.problem(
+                "bypass_impossible",
+                f"the output '{name}' is a bypassed node that has nothing of its type to pass on",
+                got=edge.node,
+            )
+        elif source is edge or self._output(None, None, source) is not None:
+            return source
+        return None
+
+
+def choices_of(port: InputSpec, registry: Registry) -> Collection[str] | None:
+    """What a CHOICE input with a source may be; None for any other input."""
+    if port.kind != "CHOICE" or port.source is None:
+        return None
+    return tuple(registry.extensions(CHOICE_SOURCES.get(port.source, port.source)))
+
+
+def accepts(port: InputSpec | OutputSpec, output: OutputSpec, *, element: bool = False) -> bool:
+    """Whether a port takes the values of an output; element: as one item of its list."""
+    return output.is_list == (port.is_list and not element) and _fits(output.kind, port.kind)
+
+
+def _fits(output: str, port: str) -> bool:
+    return output == port or ANY in (output, port) or (output, port) in CONVERTIBLE
+
+
+def unresolved(steps: Mapping[str, Step]) -> list[tuple[str, str]]:
+    """The (node, input) places where a seed is still "random"."""
+    return [
+        (id, port.name)
+        for id, step in steps.items()
+        for port in step.spec.inputs
+        if port.seed and step.literals.get(port.name) == RANDOM
+    ]

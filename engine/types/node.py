@@ -1,0 +1,285 @@
+"""`@node`: the signature of a typed function is its port list, its docstring the help."""
+
+import inspect
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import annotated_types as bounds
+from pydantic import Field
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from latentloom.engine.errors import SpecError
+from latentloom.engine.files.model_files import InputFile, ModelFile
+from latentloom.engine.types.context import Context
+from latentloom.engine.types.literals import LiteralError, coerce
+from latentloom.engine.types.spec import ANY, MAX_SEED, PURITIES, InputSpec, NodeSpec, OutputSpec, Purity
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where an input's choices or files come from: "samplers", "schedules", "input", "models/checkpoints", ..."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mentions:
+    """A source whose files a text may name, such as "models/embeddings"; `Context.mentioned` has those that it does."""
+
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Widget:
+    """How an editor should show an input: "multiline", "seed", "slider", "colour", "mask", ..."""
+
+    name: str
+
+
+class _Lazy:
+    pass
+
+
+Lazy = Annotated[T | None, _Lazy()]
+"""An input that is computed only if the node's `needs` asks for it; None otherwise."""
+
+Seed = Annotated[
+    int,
+    Field(ge=0, le=MAX_SEED, description='Where chance begins; "random" is drawn once for each run.'),
+    Widget("seed"),
+]
+"""A seed, 0..2^64-1; "random" in a document is drawn once, when the workflow is resolved."""
+
+Text = Annotated[str, Widget("multiline")]
+"""Text of several lines."""
+
+_PLAIN = {bool: "BOOLEAN", int: "INT", float: "FLOAT", str: "STRING", InputFile: "FILE", ModelFile: "MODEL_FILE"}
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A node type with its code. `needs`, `fingerprint` and `migrate` are None unless the author gave them."""
+
+    spec: NodeSpec
+    function: Callable[..., Any]
+    needs: Callable[..., Any] | None = None
+    fingerprint: Callable[..., Any] | None = None
+    migrate: Callable[[dict[str, Any], int], dict[str, Any]] | None = None
+
+
+def node(
+    type: str,
+    *,
+    version: int = 1,
+    category: str = "",
+    purity: Purity = "pure",
+    device: bool = False,
+    economies: int = 0,
+    needs: Callable[..., Any] | None = None,
+    fingerprint: Callable[..., Any] | None = None,
+    migrate: Callable[[dict[str, Any], int], dict[str, Any]] | None = None,
+) -> Callable[[F], F]:
+    """Attach a NodeSpec to a function; nothing is registered until a plugin's `register` hook hands it over.
+
+    needs(**eager inputs) names the lazy inputs that are wanted; fingerprint(**inputs) is the identity of the outside
+    world for an external node; migrate(inputs, from_version) brings inputs of an older version up to date. After a
+    shortage of memory a node runs again with a higher `ctx.economy`, as far as `economies`.
+    Raises SpecError for a signature that a NodeSpec cannot express.
+    """
+
+    def attach(function: F) -> F:
+        spec = _spec(function, type, version, category, purity, device, economies, migrate is not None)
+        _check_code(spec, needs, fingerprint)
+        function.__loom_node__ = Definition(spec, function, needs, fingerprint, migrate)  # type: ignore[attr-defined]
+        return function
+
+    return attach
+
+
+def definition(function: Any) -> Definition:
+    """The definition that `@node` attached. Raises SpecError when there is none."""
+    found = getattr(function, "__loom_node__", None)
+    if not isinstance(found, Definition):
+        raise SpecError(f"{function!r} is not a node", hint="decorate it with @node")
+    return found
+
+
+def _spec(
+    function: Callable[..., Any],
+    type: str,
+    version: int,
+    category: str,
+    purity: Purity,
+    device: bool,
+    economies: int,
+    migrates: bool,
+) -> NodeSpec:
+    where = f"{function.__module__}:{function.__qualname__}"
+    if not type or not all(c.isalnum() or c in "_-" for c in type):
+        raise SpecError(f"{where}: a node type is letters, digits, '_' and '-'", got=type)
+    if purity not in PURITIES:
+        raise SpecError(f"{where}: unknown purity", expected=", ".join(PURITIES), got=str(purity))
+    if economies < 0 or (economies and (purity != "pure" or not device)):
+        raise SpecError(f"{where}: economies are for pure nodes that need the device", got=str(economies))
+    hints = get_type_hints(function, include_extras=True)
+    parameters = inspect.signature(function).parameters
+    contexts = [name for name in parameters if hints.get(name) is Context]
+    inputs = tuple(_input(where, p, hints) for p in parameters.values() if p.name not in contexts)
+    outputs, several = _outputs(where, hints.get("return", inspect.Parameter.empty))
+    help = inspect.getdoc(function)
+    if not help:
+        raise SpecError(f"{where}: a node needs a docstring, it is the help that people read")
+    return NodeSpec(
+        type=type,
+        version=version,
+        function=where,
+        category=category,
+        help=help,
+        inputs=inputs,
+        outputs=outputs,
+        purity=purity,
+        device=device,
+        economies=economies,
+        asynchronous=inspect.iscoroutinefunction(function),
+        context=contexts[0] if contexts else None,
+        several=several,
+        migrates=migrates,
+    )
+
+
+def _check_code(spec: NodeSpec, needs: Any, fingerprint: Any) -> None:
+    if (spec.purity == "external") != (fingerprint is not None):
+        raise SpecError(f"{spec.function}: an external node, and only one, has a fingerprint")
+    if any(port.lazy for port in spec.inputs) != (needs is not None):
+        raise SpecError(f"{spec.function}: a node with lazy inputs, and only one, has needs=")
+
+
+def _input(where: str, parameter: inspect.Parameter, hints: Mapping[str, Any]) -> InputSpec:
+    place = f"{where}, parameter '{parameter.name}'"
+    if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+        raise SpecError(f"{place}: *args and **kwargs are not ports")
+    if parameter.name not in hints:
+        raise SpecError(f"{place}: has no type")
+    fields = {"name": parameter.name, **_annotation(place, hints[parameter.name])}
+    if parameter.default is not parameter.empty:
+        fields |= {"required": False, "default": parameter.default}
+    port = InputSpec(**fields)
+    return _with_default(place, port) if not port.required else port
+
+
+def _with_default(place: str, port: InputSpec) -> InputSpec:
+    if not port.literal and port.default is not None:
+        raise SpecError(f"{place}: the default of a {port.kind} can only be None")
+    if port.default is None and not port.optional:
+        raise SpecError(f"{place}: has the default None but its type does not allow it", hint="write `T | None`")
+    if port.default is None or port.source or port.is_list:
+        return port
+    try:
+        return replace(port, default=coerce(port, port.default))
+    except LiteralError as error:
+        raise SpecError(f"{place}: the default is not allowed: {error}") from error
+
+
+def _annotation(place: str, annotation: Any) -> dict[str, Any]:
+    """The fields of an InputSpec that an annotation means."""
+    if get_origin(annotation) is Annotated:
+        base, *marks = get_args(annotation)
+        fields = _annotation(place, base)
+        for mark in marks:
+            fields |= _mark(place, mark, fields)
+        return fields
+    if get_origin(annotation) in (Union, types.UnionType):
+        rest = [arm for arm in get_args(annotation) if arm is not type(None)]
+        if len(rest) != 1 or len(rest) == len(get_args(annotation)):
+            raise SpecError(f"{place}: a port has one type", got=str(annotation))
+        return {**_annotation(place, rest[0]), "optional": True}
+    if get_origin(annotation) is list:
+        inner = _annotation(place, get_args(annotation)[0])
+        if inner.get("is_list"):
+            raise SpecError(f"{place}: lists of lists are not ports")
+        return {**inner, "is_list": True}
+    if get_origin(annotation) is Literal:
+        if not all(isinstance(choice, str) for choice in get_args(annotation)):
+            raise SpecError(f"{place}: choices are texts", got=str(annotation))
+        return {"kind": "CHOICE", "choices": get_args(annotation)}
+    return {"kind": _kind(place, annotation)}
+
+
+def _kind(place: str, annotation: Any) -> str:
+    if annotation in _PLAIN:
+        return _PLAIN[annotation]
+    if annotation is Any:
+        return ANY
+    if annotation is dict or get_origin(annotation) is dict:
+        return "JSON"
+    kind = getattr(annotation, "kind", None)
+    if isinstance(kind, str):
+        return kind
+    raise SpecError(f"{place}: not a port type", got=str(annotation), hint="port classes have a `kind: ClassVar[str]`")
+
+
+def _mark(place: str, mark: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
+    if isinstance(mark, Source):
+        files = fields["kind"] in ("FILE", "MODEL_FILE")
+        return {"source": mark.name, **({} if files else {"kind": "CHOICE"})}
+    if isinstance(mark, Mentions) and fields["kind"] == "STRING":
+        return {"mentions": mark.source}
+    if isinstance(mark, Widget):
+        return {"widget": mark.name}
+    if isinstance(mark, _Lazy):
+        return {"lazy": True, "required": True}
+    if isinstance(mark, FieldInfo):
+        return _field(place, mark, fields)
+    raise SpecError(f"{place}: an annotation that a NodeSpec cannot express", got=repr(mark))
+
+
+def _field(place: str, info: FieldInfo, fields: Mapping[str, Any]) -> dict[str, Any]:
+    if info.default is not PydanticUndefined or info.default_factory or info.alias:
+        raise SpecError(f"{place}: write the default in the signature; aliases are not supported")
+    found: dict[str, Any] = {"help": info.description} if info.description else {}
+    for mark in info.metadata:
+        found |= _bound(place, mark, fields["kind"])
+    return found
+
+
+def _bound(place: str, mark: Any, kind: str) -> dict[str, Any]:
+    whole = kind == "INT"
+    if isinstance(mark, bounds.Ge):
+        return {"minimum": mark.ge}
+    if isinstance(mark, bounds.Le):
+        return {"maximum": mark.le}
+    if isinstance(mark, bounds.Gt) and whole:
+        return {"minimum": int(mark.gt) + 1}  # type: ignore[call-overload]
+    if isinstance(mark, bounds.Lt) and whole:
+        return {"maximum": int(mark.lt) - 1}  # type: ignore[call-overload]
+    if isinstance(mark, bounds.MultipleOf) and (not whole or isinstance(mark.multiple_of, int)):
+        return {"multiple_of": mark.multiple_of}
+    if isinstance(mark, bounds.MinLen):
+        return {"min_length": mark.min_length}
+    if isinstance(mark, bounds.MaxLen):
+        return {"max_length": mark.max_length}
+    raise SpecError(f"{place}: a constraint that a NodeSpec cannot express", got=repr(mark))
+
+
+def _outputs(where: str, annotation: Any) -> tuple[tuple[OutputSpec, ...], bool]:
+    if annotation is inspect.Parameter.empty:
+        raise SpecError(f"{where}: has no return type", hint="write `-> None` for a node without outputs")
+    if annotation is None or annotation is type(None):
+        return (), False
+    if isinstance(annotation, type) and issubclass(annotation, tuple) and hasattr(annotation, "_fields"):
+        hints = get_type_hints(annotation, include_extras=True)
+        return tuple(_output(where, name, hints[name]) for name in annotation._fields), True
+    return (_output(where, None, annotation),), False
+
+
+def _output(where: str, name: str | None, annotation: Any) -> OutputSpec:
+    fields = _annotation(f"{where}, output", annotation)
+    kind, many = fields["kind"], fields.get("is_list", False)
+    plain = "value" if kind in ("INT", "FLOAT", "STRING", "BOOLEAN", "CHOICE", "JSON", ANY) else kind.lower()
+    return OutputSpec(name=name or plain + "s" * many, kind=kind, is_list=many)

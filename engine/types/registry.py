@@ -1,0 +1,300 @@
+"""What is registered: node types, port types and extensions, each with the distribution that brought it."""
+
+import importlib
+import importlib.util
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from latentloom.engine.errors import DuplicateError, PluginError, UnknownError, nearest
+from latentloom.engine.types.node import Definition, definition
+from latentloom.engine.types.port_types import Codec, PortType, ValueCodec
+from latentloom.engine.types.spec import NodeSpec, spec_from_record
+from latentloom.engine.types.values import Value
+
+ExtensionKind = Literal["sampler", "schedule", "model_kind", "patch", "importer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """An installed distribution that brings node types. `code` is the identity of all of its code."""
+
+    name: str
+    version: str
+    plugin: str
+    code: str
+    builtin: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """A module-level object by its "module:name", imported when it is needed."""
+
+    target: str
+
+    @classmethod
+    def of(cls, thing: Any) -> "Ref":
+        """The reference of a module-level function or class, or of a "module:name" text that spares its import.
+
+        Raises PluginError for anything else.
+        """
+        if isinstance(thing, str) and ":" in thing:
+            return cls(thing)
+        module, name = getattr(thing, "__module__", None), getattr(thing, "__qualname__", "<unnamed>")
+        if module is None or "<" in name:
+            raise PluginError(
+                "only functions and classes at the top of a module can be registered", got=f"{module}:{name}"
+            )
+        return cls(f"{module}:{name}")
+
+    def load(self) -> Any:
+        """The object. Raises PluginError when the module no longer has it."""
+        module, _, name = self.target.partition(":")
+        found: Any = importlib.import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part, None)
+        if found is None:
+            raise PluginError(f"{self.target} is gone", hint="reinstall the distribution that brings it")
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class NodeType:
+    """A registered node type."""
+
+    spec: NodeSpec
+    distribution: Distribution
+
+    def definition(self) -> Definition:
+        """Its code; imports the node's module."""
+        return definition(Ref(self.spec.function).load())
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """A registered sampler, schedule, model kind, patch or importer: a reference and facts about it as data."""
+
+    kind: ExtensionKind
+    name: str
+    ref: Ref
+    distribution: Distribution
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+    def load(self) -> Any:
+        """The registered function or class; imports its module."""
+        return self.ref.load()
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredType:
+    """A registered port type, made when it is first needed."""
+
+    kind: str
+    cls: Ref
+    codec: Ref | None
+    distribution: Distribution
+    colour: str = "#8a8f98"
+    help: str = ""
+
+    def load(self) -> PortType:
+        """The port type; imports its module."""
+        cls = self.cls.load()
+        if self.codec is not None:
+            codec: Codec | None = self.codec.load()()
+        else:
+            codec = ValueCodec(cls) if issubclass(cls, Value) else None
+        return PortType(self.kind, cls, codec, self.colour, self.help)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFolder:
+    """A folder inside an installed package whose model files show up in a source, such as "models/checkpoints"."""
+
+    source: str
+    package: str
+    folder: str
+
+    def path(self) -> Path | None:
+        """Where it is; the package is not imported."""
+        spec = importlib.util.find_spec(self.package)
+        places = list(spec.submodule_search_locations or ()) if spec else []
+        return Path(places[0]) / self.folder if places else None
+
+
+class Registration:
+    """What one distribution registers. Passed to its `register(registry)` hook; nothing counts until the hook ends."""
+
+    def __init__(self, distribution: Distribution) -> None:
+        self.distribution = distribution
+        self.nodes: list[NodeType] = []
+        self.types: list[RegisteredType] = []
+        self.extensions: list[Extension] = []
+        self.folders: list[ModelFolder] = []
+        self.listens = False
+
+    def node(self, *functions: Callable[..., Any]) -> None:
+        """Register functions decorated with `@node`. A plugin's ids get its entry point's name in front."""
+        for function in functions:
+            Ref.of(function)
+            spec = definition(function).spec
+            prefix = "" if self.distribution.builtin else f"{self.distribution.plugin}/"
+            self.nodes.append(NodeType(replace(spec, type=prefix + spec.type), self.distribution))
+
+    def type(self, cls: type, codec: type | None = None, *, colour: str = "#8a8f98", help: str = "") -> None:
+        """Register a port class (with a `kind`) and the class of its codec; without one its values stay in memory."""
+        kind = getattr(cls, "kind", None)
+        if not isinstance(kind, str):
+            raise PluginError("a port class needs `kind: ClassVar[str]`", got=cls.__name__)
+        ref = None if codec is None else Ref.of(codec)
+        self.types.append(RegisteredType(kind, Ref.of(cls), ref, self.distribution, colour, help or _summary(cls)))
+
+    def sampler(self, name: str, function: Callable[..., Any] | str, **info: Any) -> None:
+        """Register a sampler: function(denoised, x, sigmas, noise, report) -> x."""
+        self._extension("sampler", name, function, info)
+
+    def schedule(self, name: str, function: Callable[..., Any] | str, **info: Any) -> None:
+        """Register a schedule: function(steps, table) -> sigmas, falling to 0."""
+        self._extension("schedule", name, function, info)
+
+    def model_kind(self, name: str, loader: Callable[[], Any] | str, **info: Any) -> None:
+        """Register the class that recognises and loads one kind of model (docs/adr/0001)."""
+        self._extension("model_kind", name, loader, info)
+
+    def patch(self, name: str, apply: Callable[..., Any] | str, **info: Any) -> None:
+        """Register the function that applies one kind of patch to a loaded model (docs/adr/0001)."""
+        self._extension("patch", name, apply, info)
+
+    def importer(self, name: str, function: Callable[..., Any] | str, **info: Any) -> None:
+        """Register a reader of foreign workflow files: function(bytes) -> (document, report) or None."""
+        self._extension("importer", name, function, info)
+
+    def models(self, source: str, package: str, folder: str) -> None:
+        """Register a folder of model files that ships inside a package, for a source such as "models/checkpoints"."""
+        self.folders.append(ModelFolder(source, package, folder))
+
+    def _extension(self, kind: ExtensionKind, name: str, thing: Any, info: Mapping[str, Any]) -> None:
+        self.extensions.append(
+            Extension(kind, name, Ref.of(thing), self.distribution, {"help": _summary(thing), **info})
+        )
+
+    def record(self) -> dict[str, Any]:
+        """All that was registered, as JSON."""
+        return {
+            "nodes": [item.spec.record() for item in self.nodes],
+            "types": [
+                {
+                    "kind": t.kind,
+                    "cls": t.cls.target,
+                    "codec": t.codec.target if t.codec else None,
+                    "colour": t.colour,
+                    "help": t.help,
+                }
+                for t in self.types
+            ],
+            "extensions": [
+                {"kind": e.kind, "name": e.name, "ref": e.ref.target, "info": dict(e.info)} for e in self.extensions
+            ],
+            "folders": [[f.source, f.package, f.folder] for f in self.folders],
+            "listens": self.listens,
+        }
+
+    @classmethod
+    def from_record(cls, distribution: Distribution, record: Mapping[str, Any]) -> "Registration":
+        """The registration that `record` wrote, without importing any of its code."""
+        made = cls(distribution)
+        made.nodes = [NodeType(spec_from_record(item), distribution) for item in record["nodes"]]
+        made.types = [
+            RegisteredType(
+                t["kind"],
+                Ref(t["cls"]),
+                Ref(t["codec"]) if t["codec"] else None,
+                distribution,
+                t["colour"],
+                t["help"],
+            )
+            for t in record["types"]
+        ]
+        made.extensions = [
+            Extension(e["kind"], e["name"], Ref(e["ref"]), distribution, e["info"]) for e in record["extensions"]
+        ]
+        made.folders = [ModelFolder(*folder) for folder in record["folders"]]
+        made.listens = record["listens"]
+        return made
+
+
+def _summary(thing: Any) -> str:
+    return "" if isinstance(thing, str) else (getattr(thing, "__doc__", None) or "").strip().partition("\n")[0]
+
+
+class Registry:
+    """Every node type, port type and extension by name. Names are unique; a clash names both distributions."""
+
+    def __init__(self, registrations: Iterable[Registration] = ()) -> None:
+        self.distributions: dict[str, Distribution] = {}
+        self.nodes: dict[str, NodeType] = {}
+        self._types: dict[str, RegisteredType] = {}
+        self._loaded: dict[str, PortType] = {}
+        self._extensions: dict[tuple[str, str], Extension] = {}
+        self.folders: list[ModelFolder] = []
+        for registration in registrations:
+            self.add(registration)
+
+    def add(self, registration: Registration) -> None:
+        """Take over all of a registration, or nothing. Raises DuplicateError."""
+        new: dict[tuple[str, str], Any] = {}
+        taken = self._taken()
+        for kind, name, item in _items(registration):
+            other = taken.get((kind, name)) or new.get((kind, name))
+            if other is not None:
+                raise DuplicateError(
+                    f"two distributions bring the {kind} '{name}': {other.distribution} and {item.distribution}",
+                    hint="uninstall one of them",
+                )
+            new[(kind, name)] = item
+        self.distributions[registration.distribution.plugin] = registration.distribution
+        self.nodes |= {item.spec.type: item for item in registration.nodes}
+        self._types |= {item.kind: item for item in registration.types}
+        self.folders += registration.folders
+        self._extensions |= {(item.kind, item.name): item for item in registration.extensions}
+
+    def _taken(self) -> dict[tuple[str, str], Any]:
+        return {
+            **{("node type", name): item for name, item in self.nodes.items()},
+            **{("port type", name): item for name, item in self._types.items()},
+            **self._extensions,
+        }
+
+    def types(self) -> list[RegisteredType]:
+        """Every registered port type."""
+        return list(self._types.values())
+
+    def type_of(self, kind: str) -> PortType | None:
+        """The port type of a kind, or None."""
+        if kind not in self._loaded and kind in self._types:
+            self._loaded[kind] = self._types[kind].load()
+        return self._loaded.get(kind)
+
+    def knows_type(self, kind: str) -> bool:
+        """Whether a port type of that kind is registered."""
+        return kind in self._types
+
+    def extensions(self, kind: str) -> dict[str, Extension]:
+        """Every extension of a kind by name, in the order of registration."""
+        return {name: item for (of, name), item in self._extensions.items() if of == kind}
+
+    def extension(self, kind: str, name: str) -> Extension:
+        """One extension. Raises UnknownError with the nearest name."""
+        found = self._extensions.get((kind, name))
+        if found is None:
+            raise UnknownError(f"there is no {kind} '{name}'", nearest=nearest(name, self.extensions(kind)))
+        return found
+
+
+def _items(registration: Registration) -> Iterable[tuple[str, str, Any]]:
+    yield from (("node type", item.spec.type, item) for item in registration.nodes)
+    yield from (("port type", item.kind, item) for item in registration.types)
+    yield from ((item.kind, item.name, item) for item in registration.extensions)

@@ -1,1 +1,0 @@
-"""Reading checkpoints: headers, configurations from shapes, names of weights, and modules put together from them."""

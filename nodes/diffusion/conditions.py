@@ -1,0 +1,196 @@
+"""From conditioning, as it travels on edges, to the entries that guidance works with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from latentloom.engine.errors import BadValueError
+from latentloom.engine.types.values import Array, Cond, Conditioning, Latent, Model
+from latentloom.nodes.diffusion.control_residuals import Controls
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from latentloom.nodes.diffusion.entries import Area, Entry
+
+WIDTHS = {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL", 1280: "the SDXL refiner"}  # of text embeddings
+AESTHETIC = 6.0  # what SDXL's refiner is told of a picture that nothing is said of
+
+
+def check_conditioning(model: Model, latent: Latent, *conditionings: Conditioning) -> None:
+    """Raise BadValueError for entries that the model or the latent cannot take, before anything is loaded."""
+    for entry in (entry for found in conditionings for entry in found.entries):
+        _check_embedding(model, entry)
+        _check_batch(latent, entry)
+        _check_area(latent, entry)
+        _check_concat(model, latent, entry)
+
+
+def _check_embedding(model: Model, entry: Cond) -> None:
+    width, pooled = model.info.get("context"), model.info.get("pooled")
+    if width is not None and entry.embedding.shape[2] != width:
+        raise BadValueError(
+            f"the conditioning does not fit '{model.files[0].name if model.files else 'this model'}'",
+            expected=f"a text encoder {_of(width)}",
+            got=f"one {_of(entry.embedding.shape[2])}",
+            hint="read the prompt with the CLIP of the same checkpoint",
+        )
+    if pooled and ("pooled" not in entry.arrays or entry.arrays["pooled"].shape[1] != pooled):
+        got = str(entry.arrays["pooled"].shape[1]) if "pooled" in entry.arrays else "none"
+        raise BadValueError(
+            "the conditioning has not the pooled output that the model needs",
+            expected=f"{pooled} numbers, for {_name(model)}",
+            got=got,
+            hint="read the prompt with the CLIP of the same checkpoint",
+        )
+
+
+def _of(width: int) -> str:
+    return f"of {WIDTHS[width]} ({width} wide)" if width in WIDTHS else f"{width} wide"
+
+
+def _name(model: Model) -> str:
+    """The model's family and where it comes from, for messages."""
+    name = model.files[0].name if model.files else "this model"
+    family = model.info.get("family")
+    return f"'{name}' ({family})" if family else f"'{name}'"
+
+
+def _check_batch(latent: Latent, entry: Cond) -> None:
+    for name in ("mask", "concat", "concat_mask"):
+        if name in entry.arrays and entry.arrays[name].shape[0] not in (1, latent.shape[0]):
+            raise BadValueError(
+                "a map of the conditioning has another number of items than the latent",
+                expected=f"1 or {latent.shape[0]}",
+                got=str(entry.arrays[name].shape[0]),
+            )
+
+
+def _check_area(latent: Latent, entry: Cond) -> None:
+    if "area" not in entry.extra:
+        return
+    _, _, height, width = latent.shape
+    area = _area(entry.extra["area"], latent)
+    if area.height < 1 or area.width < 1:
+        raise BadValueError(
+            "an area of the conditioning lies outside of the picture",
+            expected=f"within {width * latent.downscale}x{height * latent.downscale}",
+            got="{width}x{height} at {x}, {y}".format(**entry.extra["area"]),
+        )
+
+
+def _check_concat(model: Model, latent: Latent, entry: Cond) -> None:
+    needed, channels = model.info.get("in_channels", latent.shape[1]), latent.shape[1]
+    if needed == channels:
+        return
+    mask, found = entry.arrays.get("concat_mask"), entry.arrays.get("concat")
+    given = channels + (0 if found is None else found.shape[1]) + (mask is not None)
+    if given != needed:
+        raise BadValueError(
+            f"{_name(model)} needs further channels beside the noise",
+            expected=f"{needed} channels",
+            got=f"{given}",
+            hint="InpaintConditioning gives an inpainting model its 9, InstructConditioning an InstructPix2Pix its 8",
+        )
+    if found is not None and found.shape[2:] != latent.shape[2:]:
+        raise BadValueError(
+            "the picture of the conditioning has another size than the latent",
+            expected=f"{latent.shape[3] * latent.downscale}x{latent.shape[2] * latent.downscale}",
+            got=f"{found.shape[3] * latent.downscale}x{found.shape[2] * latent.downscale}",
+        )
+
+
+def _area(area: Any, latent: Latent) -> Area:
+    """An area in cells, cut to the latent."""
+    from latentloom.nodes.diffusion.entries import Area
+
+    step, (height, width) = latent.downscale, latent.shape[2:]
+    top, left = area["y"] // step, area["x"] // step
+    return Area(top, left, min(area["height"] // step, height - top), min(area["width"] // step, width - left))
+
+
+@dataclass(frozen=True, slots=True)
+class EntryMaker:
+    """Makes entries for one model and one latent, with tensors on the model's device in its dtype."""
+
+    model: Model
+    latent: Latent
+    device: Any
+    dtype: Any
+    controls: Controls
+
+    def __call__(self, conditioning: Conditioning) -> tuple[Entry, ...]:
+        """The entries of a conditioning. Raises BadValueError for one that does not fit."""
+        check_conditioning(self.model, self.latent, conditioning)
+        return tuple(self._entry(found) for found in conditioning.entries)
+
+    def _entry(self, found: Cond) -> Entry:
+        from latentloom.nodes.diffusion.entries import Entry
+
+        extra = found.extra
+        return Entry(
+            condition=self._condition(found),
+            strength=extra.get("strength", 1.0),
+            mask=_resized(found.arrays["mask"], self.latent) if "mask" in found.arrays else None,
+            area=_area(extra["area"], self.latent) if "area" in extra else None,
+            start=extra.get("start", 0.0),
+            end=extra.get("end", 1.0),
+            turn=extra.get("turn", 0),
+            period=extra.get("period", 1),
+        )
+
+    def _condition(self, found: Cond) -> dict[str, Tensor]:
+        """What the network is told: its context, SDXL's additions, further channels."""
+        import torch
+
+        made = {"context": self._on_device(found.embedding.tensor())}
+        if self.model.info.get("time_ids"):
+            made["text_embeds"] = self._on_device(found.arrays["pooled"].tensor())
+            made["time_ids"] = self._on_device(torch.tensor([self._time_ids(found)]))
+        if self.model.info.get("in_channels", self.latent.shape[1]) != self.latent.shape[1]:
+            made["concat"] = self._on_device(self._concat(found))
+        return {**made, **self._controls(found, made["context"])}
+
+    def _controls(self, found: Cond, like: Tensor) -> dict[str, Tensor]:
+        """Pictures and masks of ControlNets, in pixels; of an entry with an area, that part of them."""
+        from latentloom.nodes.diffusion.entries import Area
+
+        step = self.latent.downscale
+        maps = self.controls.inputs(found, self.latent.shape, step, like)
+        if "area" not in found.extra:
+            return maps
+        area = _area(found.extra["area"], self.latent)
+        pixels = Area(area.top * step, area.left * step, area.height * step, area.width * step)
+        return {name: pixels.of(value) for name, value in maps.items()}
+
+    def _time_ids(self, found: Cond) -> list[float]:
+        """SDXL's size, crop and target (Podell et al. 2023, section 2.2); the refiner's size, crop and score."""
+        height, width = (side * self.latent.downscale for side in self.latent.shape[2:])
+        size = found.extra.get("size", [height, width])
+        crop, target = found.extra.get("crop", [0, 0]), found.extra.get("target", [height, width])
+        if self.model.info["time_ids"] == 5:
+            return [*size, *crop, found.extra.get("aesthetic", AESTHETIC)]
+        return [*size, *crop, *target]
+
+    def _concat(self, found: Cond) -> Tensor:
+        """An inpainting model's mask and scaled picture, or an InstructPix2Pix's picture, which is not scaled."""
+        import torch
+
+        picture = found.arrays["concat"].tensor()
+        if "concat_mask" not in found.arrays:
+            return picture
+        mask = (_resized(found.arrays["concat_mask"], self.latent) > 0.5).float()
+        batch = max(mask.shape[0], picture.shape[0])
+        parts = (mask, picture * self.model.info["scaling_factor"])
+        return torch.cat([part.expand(batch, -1, -1, -1) for part in parts], dim=1)
+
+    def _on_device(self, value: Tensor) -> Tensor:
+        return value.to(self.device, self.dtype)
+
+
+def _resized(mask: Array, latent: Latent) -> Tensor:
+    """A mask [B, H, W] in pixels at the latent's size, [B, 1, h, w]."""
+    import torch
+
+    return torch.nn.functional.interpolate(mask.tensor()[:, None], latent.shape[2:], mode="area")

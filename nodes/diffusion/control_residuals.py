@@ -1,0 +1,204 @@
+"""ControlNets and T2I-Adapters while sampling: which conditioning carries which, and what they add to a UNet's call.
+
+A conditioning entry holds `extra["controls"]`, a list of {handle, strength, start, end}; the n-th picture and
+mask are in `arrays` as "control.n.image" [B, 3, H, W] and "control.n.mask" [B, 1, H, W].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from latentloom.engine import Array, Cond, Conditioning, ControlNet, Image, Mask, Model
+from latentloom.engine.errors import BadValueError
+from latentloom.nodes.families.stable_diffusion.facts import TITLES
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def with_control(
+    conditioning: Conditioning,
+    control: ControlNet,
+    image: Image,
+    strength: float,
+    start: float,
+    end: float,
+    mask: Mask | None,
+) -> Conditioning:
+    """Every entry with a further control."""
+    record = {"handle": control.split()[0], "strength": strength, "start": start, "end": end}
+    pixels = image.numpy()[..., :3].transpose(0, 3, 1, 2)
+    return Conditioning([_with(entry, record, pixels, mask) for entry in conditioning.entries])
+
+
+def _with(entry: Cond, record: Mapping[str, Any], pixels: Any, mask: Mask | None) -> Cond:
+    known = entry.extra.get("controls", [])
+    arrays = {**entry.arrays, f"control.{len(known)}.image": Array(pixels)}
+    if mask is not None:
+        arrays[f"control.{len(known)}.mask"] = Array(mask.numpy()[:, None])
+    return replace(entry, extra={**entry.extra, "controls": [*known, record]}, arrays=arrays)
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """A loaded ControlNet or T2I-Adapter; it acts from `start` to `end`, shares of the way to the picture."""
+
+    net: Any
+    strength: float
+    start: float
+    end: float
+
+    def acts(self, done: float) -> bool:
+        """Whether it does anything at a share of the way; two that share it meet at one that belongs to the second."""
+        return self.strength != 0 and self.start <= done and (done < self.end or self.end == 1)
+
+
+class Controls:
+    """The controls of one run: the handles to load, and what they add to each call of the UNet."""
+
+    def __init__(self, model: Model, conditionings: Sequence[Conditioning]) -> None:
+        """Raise BadValueError for a ControlNet of another family than the model's."""
+        self._slots: list[tuple[int, dict[str, Any]]] = []  # place in an entry's list, record: entries share them
+        for entry in (entry for conditioning in conditionings for entry in conditioning.entries):
+            self._slots += [slot for slot in _slots(entry) if slot not in self._slots]
+        self.handles = [ControlNet.join(record["handle"], []) for _, record in self._slots]
+        self._model = model
+        self._controls: list[Control] = []
+        self._seen: dict[int, tuple[Tensor, list[Tensor]]] = {}  # what a T2I-Adapter sees in its last picture
+        for handle in self.handles:
+            _check_family(model, handle)
+
+    def loaded(self, unet: Any, nets: Sequence[Any]) -> None:
+        """Take the loaded modules, in the order of the handles.
+
+        Raises BadValueError for a T2I-Adapter whose features have not the widths of the UNet's.
+        """
+        for handle, net in zip(self.handles, nets, strict=True):
+            if _is_adapter(handle):
+                self._check_widths(handle, net, unet)
+        self._controls = [
+            Control(net, record["strength"], record["start"], record["end"])
+            for net, (_, record) in zip(nets, self._slots, strict=True)
+        ]
+
+    def inputs(self, entry: Cond, latent: tuple[int, ...], downscale: int, like: Tensor) -> dict[str, Tensor]:
+        """What an entry's controls add to its condition: pictures and masks, by the number of the control in the run.
+
+        Pictures and masks of another size than latent x downscale are resized to it.
+        """
+        size = (latent[2] * downscale, latent[3] * downscale)
+        found = {}
+        for slot in _slots(entry):
+            if slot not in self._slots:
+                raise BadValueError(
+                    "a further conditioning has a ControlNet of its own",
+                    expected="the ControlNets of positive and negative, or none",
+                    got=slot[1]["handle"]["files"][0][0],
+                )
+            number = self._slots.index(slot)
+            for part in ("image", "mask"):
+                array = entry.arrays.get(f"control.{slot[0]}.{part}")
+                if array is not None:
+                    found[f"control_{part}_{number}"] = _fitted(array, size, latent[0], part).to(like)
+        return found
+
+    def residuals(
+        self, x: Tensor, timestep: Tensor, context: Tensor, inputs: Mapping[str, Tensor], **more: Any
+    ) -> dict[str, Any]:
+        """Arguments of the UNet's call: what the controls that act at this timestep add to its skip connections.
+
+        `inputs` is what `inputs` gave, stacked to x's batch; `more` goes to the ControlNets (added_cond_kwargs).
+        """
+        done = 1 - int(timestep.flatten()[0]) / (self._model.info["betas"][2] - 1)
+        skips: list[Tensor] = []
+        levels: list[Tensor] = []
+        for number, control in enumerate(self._controls):
+            image, mask = inputs.get(f"control_image_{number}"), inputs.get(f"control_mask_{number}")
+            if image is None or not control.acts(done):
+                continue
+            if _is_adapter(self.handles[number]):
+                found = self._features(number, control.net, image)
+                levels = _sum(levels, [_scaled(part, control.strength, mask) for part in found])
+                continue
+            steps, last = control.net(
+                x, timestep, encoder_hidden_states=context, controlnet_cond=image, return_dict=False, **more
+            )
+            skips = _sum(skips, [_scaled(part, control.strength, mask) for part in (*steps, last)])
+        return {
+            **({"down_intrablock_additional_residuals": levels} if levels else {}),
+            **({"down_block_additional_residuals": tuple(skips[:-1])} if skips else {}),
+            **({"mid_block_additional_residual": skips[-1]} if skips else {}),
+        }
+
+    def _features(self, number: int, adapter: Any, image: Tensor) -> list[Tensor]:
+        """What a T2I-Adapter sees, found once for each picture: it does not look at the noise."""
+        import torch
+
+        from latentloom.nodes.families.controlnet.t2i_adapter import features
+
+        if number not in self._seen or not torch.equal(self._seen[number][0], image):
+            self._seen[number] = image, features(adapter, image)
+        return self._seen[number][1]
+
+    def _check_widths(self, handle: ControlNet, adapter: Any, unet: Any) -> None:
+        from latentloom.nodes.families.controlnet.t2i_adapter import levels_of
+
+        widths, found = tuple(unet.config.block_out_channels), levels_of(adapter)
+        if found[: len(widths)] != widths:
+            raise _misfit(self._model, handle, f"one for levels of the widths {widths}", f"one for {found}")
+
+
+def _slots(entry: Cond) -> list[tuple[int, dict[str, Any]]]:
+    return list(enumerate(entry.extra.get("controls", [])))
+
+
+def _sum(total: list[Tensor], parts: list[Tensor]) -> list[Tensor]:
+    return [a + b for a, b in zip(total, parts, strict=True)] if total else parts
+
+
+def _is_adapter(handle: ControlNet) -> bool:
+    return bool(handle.info.get("t2i_adapter"))
+
+
+def _scaled(part: Tensor, strength: float, mask: Tensor | None) -> Tensor:
+    from torch.nn.functional import interpolate
+
+    if mask is None:
+        return part * strength
+    return part * strength * interpolate(mask, part.shape[2:], mode="area")
+
+
+def _fitted(array: Array, size: tuple[int, int], batch: int, part: str) -> Tensor:
+    from torch.nn.functional import interpolate
+
+    tensor = array.tensor()
+    if tensor.shape[0] not in (1, batch):
+        raise BadValueError(
+            f"the control's {part} has another number of items than the latent",
+            expected=f"1 or {batch}" if batch > 1 else "1",
+            got=str(tensor.shape[0]),
+        )
+    if tuple(tensor.shape[2:]) == size:
+        return tensor
+    return interpolate(tensor, size, mode="bilinear", antialias=True).clamp(0, 1)
+
+
+def _check_family(model: Model, handle: ControlNet) -> None:
+    wanted, found = model.info.get("context"), handle.info.get("context")
+    if wanted is not None and found is not None and wanted != found:
+        raise _misfit(model, handle, f"one for text embeddings {wanted} wide", f"one for {found}")
+    family, own = model.info.get("family", ""), handle.info.get("family", "")
+    if _is_adapter(handle) and family and (family == "sdxl") != (own == "sdxl"):
+        raise _misfit(model, handle, f"one for {TITLES[family]}", f"one for {TITLES[own]}")
+
+
+def _misfit(model: Model, handle: ControlNet, expected: str, got: str) -> BadValueError:
+    what = "T2I-Adapter" if _is_adapter(handle) else "ControlNet"
+    return BadValueError(
+        f"the {what} '{handle.files[0].name}' does not fit '{model.files[0].name}'",
+        expected=expected,
+        got=got,
+        hint=f"a {what} fits the family that it was trained on: SD 1.x, SD 2.x or SDXL",
+    )

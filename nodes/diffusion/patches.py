@@ -1,0 +1,273 @@
+"""Patches of the stage "sampling": each changes a run that is under construction, and holds no weights."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from latentloom.engine.types.registry import Registration
+from latentloom.engine.types.values import Conditioning, Patch
+from latentloom.nodes.diffusion.seamless import circular
+from latentloom.nodes.diffusion.steering import SAMPLING, Steering
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from latentloom.nodes.diffusion.entries import Entry
+    from latentloom.nodes.diffusion.guidance import Call
+    from latentloom.nodes.diffusion.prediction import Condition, Predict
+    from latentloom.nodes.diffusion.tiling import Tile
+    from latentloom.nodes.diffusion.timeline import Moment
+
+_PATCHES = (
+    "cfg_rescale",
+    "perpendicular_negative",
+    "guidance_interval",
+    "differential_diffusion",
+    "freeu",
+    "perturbed_attention",
+    "self_attention_guidance",
+    "instruct_guidance",
+    "prompt_to_prompt",
+    "ip_adapter",
+    "seamless",
+    "tiled_diffusion",
+)
+
+WITHOUT_PICTURE = ("negative", "empty", "pictureless")  # branches that guidance leads away from
+
+
+def register_patches(registry: Registration) -> None:
+    """Hand the patches to the registry by reference."""
+    for name in _PATCHES:
+        registry.patch(name, f"{__name__}:{name}", stage=SAMPLING)
+
+
+def cfg_rescale(steering: Steering, patch: Patch) -> None:
+    """Keep the contrast of the unguided prediction: {"amount"}."""
+    from latentloom.nodes.diffusion.rules import rescaled
+
+    steering.rule = rescaled(steering.rule, patch.parameters["amount"])
+
+
+def perpendicular_negative(steering: Steering, patch: Patch) -> None:
+    """Perp-Neg: {"strength", "empty"}; the arrays are those of the empty conditioning."""
+    from latentloom.nodes.diffusion.evaluation import Branch
+    from latentloom.nodes.diffusion.rules import perpendicular
+
+    empty = Conditioning.join(patch.parameters["empty"], patch.arrays)
+    steering.branches["empty"] = Branch(steering.entries(empty), steering.predict)
+    steering.rule = perpendicular(steering.cfg, patch.parameters["strength"])
+
+
+def guidance_interval(steering: Steering, patch: Patch) -> None:
+    """Guide at some of the steps only: {"start", "end"}."""
+    from latentloom.nodes.diffusion.rules import within
+
+    steering.rule = within(steering.rule, patch.parameters["start"], patch.parameters["end"])
+
+
+def differential_diffusion(steering: Steering, patch: Patch) -> None:  # noqa: ARG001
+    """Levin & Fried (2023): each cell is repainted from the step that its mask value asks for; 1 from the first."""
+
+    def repaint(mask: Tensor, moment: Moment) -> Tensor:
+        return (mask >= 1 - moment.step / moment.total).to(mask)
+
+    steering.repaint = repaint
+
+
+def freeu(steering: Steering, patch: Patch) -> None:
+    """FreeU: {"b1", "b2", "s1", "s2"}."""
+    steering.module.enable_freeu(**patch.parameters)
+    steering.hooks.callback(steering.module.disable_freeu)
+
+
+def perturbed_attention(steering: Steering, patch: Patch) -> None:
+    """Perturbed-attention guidance: {"scale", "layers"}."""
+    from latentloom.nodes.diffusion.evaluation import Branch
+    from latentloom.nodes.diffusion.rules import perturbed
+
+    chosen = _self_attention(steering.module, patch.parameters["layers"])
+    predict = steering.predict
+
+    def worse(x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+        with _unattentive(chosen):
+            return predict(x, sigma, condition)
+
+    steering.branches["perturbed"] = Branch(steering.branches["positive"].entries, worse)
+    steering.rule = perturbed(steering.rule, patch.parameters["scale"])
+
+
+def _self_attention(module: Any, layers: str) -> list[Any]:
+    """The self-attention layers of the middle block, or all of them."""
+    where = "mid_block." if layers == "middle" else ""
+    return [
+        part
+        for name, part in module.named_modules()
+        if name.startswith(where) and name.endswith("attn1") and hasattr(part, "to_v")
+    ]
+
+
+@contextlib.contextmanager
+def _unattentive(layers: list[Any]) -> Iterator[None]:
+    """Let every place look at itself alone, for the time of a with-block."""
+    before = [layer.processor for layer in layers]
+    try:
+        for layer in layers:
+            layer.processor = _identity
+        yield
+    finally:
+        for layer, processor in zip(layers, before, strict=True):
+            layer.processor = processor
+
+
+def _identity(layer: Any, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
+    """An attention processor whose map is the identity: the output is the projected value."""
+    found: Tensor = layer.to_out[1](layer.to_out[0](layer.to_v(hidden_states)))
+    return found
+
+
+def self_attention_guidance(steering: Steering, patch: Patch) -> None:
+    """Self-attention guidance: {"scale", "blur"}. What is not guided at cfg 1 is blurred itself."""
+    from latentloom.nodes.diffusion.self_attention import LAYER, Watch, self_attentive
+
+    name = "positive" if steering.cfg == 1 else "negative"
+    branch, layer = steering.branches[name], steering.module.get_submodule(LAYER)
+    watch, before = Watch(branch.predict), layer.processor
+    layer.processor = watch.wrapped(before)
+    steering.hooks.callback(setattr, layer, "processor", before)
+    steering.joint = True
+    steering.branches[name] = replace(branch, predict=watch)
+    steering.rule = self_attentive(steering.rule, watch, name, patch.parameters["scale"], patch.parameters["blur"])
+
+
+def instruct_guidance(steering: Steering, patch: Patch) -> None:
+    """InstructPix2Pix's two scales: {"image_cfg"}; the picture is set to 0 in a third branch."""
+    import torch
+
+    from latentloom.nodes.diffusion.evaluation import Branch
+    from latentloom.nodes.diffusion.rules import instructed
+
+    negative = steering.branches["negative"].entries
+    blank = tuple(
+        replace(entry, condition={**entry.condition, "concat": torch.zeros_like(entry.condition["concat"])})
+        for entry in negative
+    )
+    steering.branches["pictureless"] = Branch(blank, steering.predict)
+    steering.rule = instructed(steering.cfg, patch.parameters["image_cfg"])
+
+
+def prompt_to_prompt(steering: Steering, patch: Patch) -> None:
+    """Prompt-to-Prompt for sources and then their edits: {"cross", "self_attention"}; arrays as in `Alignment`."""
+    from latentloom.nodes.diffusion.attention_control import Alignment, AttentionControl
+    from latentloom.nodes.diffusion.evaluation import Branch
+
+    alignment = Alignment(*(array.tensor().to(steering.module.device) for array in patch.arrays))
+    control = AttentionControl(alignment, patch.parameters["cross"], patch.parameters["self_attention"])
+    steering.hooks.enter_context(control.over(steering.module))
+    steering.joint = True
+    predict, rule = steering.predict, steering.rule
+
+    def controlled(x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+        with control.on():
+            return predict(x, sigma, condition)
+
+    def follow(call: Call) -> Tensor:
+        control.moment = call.moment
+        return rule(call)
+
+    steering.branches["positive"] = Branch(steering.branches["positive"].entries, controlled)
+    steering.rule = follow
+
+
+def ip_adapter(steering: Steering, patch: Patch) -> None:
+    """IP-Adapter: {"weight", "start", "end", "masked"}; arrays are the key and value of each layer, then the mask."""
+    from torch.nn.functional import interpolate
+
+    from latentloom.nodes.diffusion.ip_adapter_attention import ImageAttention
+
+    tensors = [array.tensor().to(steering.module.device) for array in patch.arrays]
+    mask = interpolate(tensors.pop(), steering.cells, mode="area") if patch.parameters["masked"] else None
+    parts = (patch.parameters[name] for name in ("weight", "start", "end"))
+    control = ImageAttention(list(zip(tensors[::2], tensors[1::2], strict=True)), *parts)
+    steering.hooks.enter_context(control.over(steering.module, patch.files[0].name))
+    key = f"picture_{id(control)}"
+    rule, entries = steering.rule, steering.entries
+
+    def follow(call: Call) -> Tensor:
+        control.moment = call.moment
+        return rule(call)
+
+    def look(predict: Predict, x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+        with control.on(condition[key].flatten().long(), condition.get(f"{key}_mask")):
+            return predict(x, sigma, condition)
+
+    steering.rule = follow
+    steering.entries = lambda conditioning: _marked(entries(conditioning), key, mask, seen=False)
+    _wrap(steering, lambda predict: partial(look, predict))
+    steering.branches = {
+        name: replace(branch, entries=_marked(branch.entries, key, mask, seen=name not in WITHOUT_PICTURE))
+        for name, branch in steering.branches.items()
+    }
+
+
+def _marked(entries: tuple[Entry, ...], key: str, mask: Tensor | None, *, seen: bool) -> tuple[Entry, ...]:
+    """Entries that say whether the picture counts for them, and where."""
+    import torch
+
+    def marked(entry: Entry) -> Entry:
+        like = entry.condition["context"]
+        more = {key: torch.full((1, 1), float(seen)).to(like)}
+        if mask is not None:
+            more[f"{key}_mask"] = mask.to(like)
+        return replace(entry, condition={**entry.condition, **more})
+
+    return tuple(marked(entry) for entry in entries)
+
+
+def seamless(steering: Steering, patch: Patch) -> None:
+    """Pictures without edges: {"horizontal", "vertical"}."""
+    steering.hooks.enter_context(circular(steering.module, **patch.parameters))
+
+
+def tiled_diffusion(steering: Steering, patch: Patch) -> None:
+    """MultiDiffusion: {"tile", "overlap"} in pixels. Further maps of a condition are cut with the picture."""
+    step = steering.downscale
+    wrapped = partial(_tiled, tile=patch.parameters["tile"] // step, overlap=patch.parameters["overlap"] // step)
+    _wrap(steering, lambda predict: partial(wrapped, predict))
+
+
+def _wrap(steering: Steering, wrap: Callable[[Predict], Predict]) -> None:
+    """Put something around every network's prediction; branches that shared one share the new one."""
+    known = {id(branch.predict): branch.predict for branch in steering.branches.values()}
+    made = {key: wrap(predict) for key, predict in {**known, id(steering.predict): steering.predict}.items()}
+    steering.predict = made[id(steering.predict)]
+    steering.branches = {
+        name: replace(branch, predict=made[id(branch.predict)]) for name, branch in steering.branches.items()
+    }
+
+
+def _tiled(predict: Predict, x: Tensor, sigma: Tensor, condition: Condition, *, tile: int, overlap: int) -> Tensor:
+    from latentloom.nodes.diffusion.tiling import tiled
+
+    def part(inside: Tensor, place: Tile) -> Tensor:
+        cut = (..., slice(place.top, place.top + place.height), slice(place.left, place.left + place.width))
+        maps = {name: value[cut] for name, value in condition.items() if value.shape[2:] == x.shape[2:]}
+        return predict(inside, sigma, {**condition, **maps, **_pictures(condition, x, place)})
+
+    return tiled(part, x, tile, overlap)
+
+
+def _pictures(condition: Condition, x: Tensor, place: Tile) -> dict[str, Tensor]:
+    """The part of the pictures and masks of ControlNets that a tile shows; they are in pixels, x is in cells."""
+    found = {}
+    for name, value in condition.items():
+        if name.startswith("control_"):
+            step = value.shape[2] // x.shape[2]
+            rows = slice(place.top * step, (place.top + place.height) * step)
+            columns = slice(place.left * step, (place.left + place.width) * step)
+            found[name] = value[..., rows, columns]
+    return found

@@ -1,0 +1,53 @@
+"""Which samplers and schedules Latentloom brings: names and facts, without importing their code."""
+
+from typing import Any
+
+from latentloom.engine.types.registry import Registration
+
+_CODE = "latentloom.nodes.diffusion"
+_GAUSSIAN: dict[str, Any] = {"noise": "gaussian"}
+_BROWNIAN: dict[str, Any] = {"noise": "brownian"}
+_TWICE: dict[str, Any] = {"evaluations": 2}
+_DISCARD: dict[str, Any] = {"discard_penultimate": True}
+
+SAMPLERS: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("euler", "euler", {}),
+    ("euler_ancestral", "euler", _GAUSSIAN),
+    ("heun", "heun", _TWICE),
+    ("dpm_2", "heun", _TWICE | _DISCARD),
+    ("dpm_2_ancestral", "heun", _GAUSSIAN | _TWICE | _DISCARD),
+    ("dpmpp_2s_ancestral", "dpmpp", _GAUSSIAN | _TWICE),
+    ("dpmpp_2m", "dpmpp", {}),
+    ("dpmpp_2m_sde", "dpmpp_sde", _BROWNIAN),
+    ("dpmpp_sde", "dpmpp_sde", _BROWNIAN | _TWICE),
+    ("dpmpp_3m_sde", "dpmpp_sde", _BROWNIAN),
+    ("lms", "multistep", {}),
+    ("pndm", "multistep", {}),
+    ("ddim", "ddpm", {}),
+    ("ddpm", "ddpm", _GAUSSIAN),
+    ("uni_pc", "uni_pc", _DISCARD),
+    ("uni_pc_bh2", "uni_pc", _DISCARD),
+    ("deis", "multistep", {}),
+    ("lcm", "ddpm", _GAUSSIAN),
+)
+"""Name, module and facts, in the order in which an interface shows them."""
+
+SCHEDULES = (
+    "normal",
+    "karras",
+    "exponential",
+    "sgm_uniform",
+    "simple",
+    "ddim_uniform",
+    "beta",
+    "linear_quadratic",
+    "kl_optimal",
+)
+
+
+def register_samplers(registry: Registration) -> None:
+    """Hand samplers and schedules to the registry by reference."""
+    for name, module, facts in SAMPLERS:
+        registry.sampler(name, f"{_CODE}.{module}:{name}", **facts)
+    for name in SCHEDULES:
+        registry.schedule(name, f"{_CODE}.schedules:{name}")

@@ -1,0 +1,93 @@
+"""Self-attention guidance (Hong et al. 2023): away from a prediction whose salient parts were blurred."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn.functional import conv2d, interpolate, pad
+
+from latentloom.engine.errors import BadValueError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from latentloom.nodes.diffusion.guidance import Call, Rule
+    from latentloom.nodes.diffusion.prediction import Condition, Predict
+
+KERNEL = 9  # cells of the blur
+LAYER = "mid_block.attentions.0.transformer_blocks.0.attn1"
+
+
+class Watch:
+    """Keeps how much each place of the middle block is looked at, while a prediction that it watches is made."""
+
+    def __init__(self, predict: Predict) -> None:
+        self.seen: Tensor | None = None  # [B, places]
+        self._predict, self._on = predict, False
+
+    def __call__(self, x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+        """The prediction that is watched."""
+        self._on = True
+        try:
+            return self._predict(x, sigma, condition)
+        finally:
+            self._on = False
+
+    def wrapped(self, before: Any) -> Callable[..., Tensor]:
+        """An attention processor that watches another one."""
+
+        def process(layer: Any, hidden: Tensor, *arguments: Any, **more: Any) -> Tensor:
+            if self._on:
+                q, k = (
+                    part.unflatten(2, (layer.heads, -1)).transpose(1, 2)
+                    for part in (layer.to_q(hidden), layer.to_k(hidden))
+                )
+                maps = (q @ k.transpose(-1, -2) * layer.scale).float().softmax(dim=-1)
+                self.seen = maps.mean(dim=1).sum(dim=1)
+            found: Tensor = before(layer, hidden, *arguments, **more)
+            return found
+
+        return process
+
+
+def self_attentive(rule: Rule, watch: Watch, branch: str, scale: float, sigma: float) -> Rule:
+    """The rule of the paper, algorithm 2, for predictions of x0: `branch` is the one that is watched and blurred."""
+
+    def follow(call: Call) -> Tensor:
+        x0 = rule(call)
+        (plain,) = call.ask(branch)
+        assert watch.seen is not None
+        mask = (watch.seen[: len(plain)] > 1).to(plain)  # looked at more than a place is on the average
+        noise = call.x - plain
+        x = torch.lerp(plain, blurred(plain, sigma), _spread(mask, plain)) + noise
+        (worse,) = call.at(x).ask(branch)
+        return x0 - scale * (noise - (x - worse))
+
+    return follow
+
+
+def _spread(mask: Tensor, like: Tensor) -> Tensor:
+    """A mask of places [B, places] for cells, [B, 1, h, w]."""
+    height, width = like.shape[2:]
+    while height * width > mask.shape[1]:
+        height, width = -(-height // 2), -(-width // 2)
+    if height * width != mask.shape[1]:
+        raise BadValueError(
+            "self-attention guidance sees another picture than the one that is sampled",
+            expected="a negative conditioning without areas, and a model without tiles",
+            got=f"{mask.shape[1]} places",
+        )
+    return interpolate(mask.unflatten(1, (1, height, width)), like.shape[2:])
+
+
+def blurred(x: Tensor, sigma: float) -> Tensor:
+    """[B, C, h, w] under a Gaussian of 9x9 cells."""
+    place = torch.arange(KERNEL, dtype=torch.float32, device=x.device) - KERNEL // 2
+    line = torch.exp(-((place / sigma) ** 2) / 2)
+    line = (line / line.sum()).to(x.dtype)
+    kernel = (line[:, None] * line[None, :]).expand(x.shape[1], 1, -1, -1)
+    edge = KERNEL // 2
+    wide = pad(x, (edge,) * 4, mode="reflect" if min(x.shape[2:]) > edge else "replicate")
+    return conv2d(wide, kernel, groups=x.shape[1])

@@ -1,0 +1,81 @@
+"""Short texts for pictures, wrapped to a width, as floats of how much ink lies on each pixel."""
+
+import math
+import unicodedata
+from bisect import bisect_right
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from PIL.ImageFont import FreeTypeFont, ImageFont
+
+    from latentloom.engine.types.values import Floats
+
+MAX_LINES = 4
+LEADING = 1.3  # line height over font size
+PLAIN = str.maketrans("‘’“”–—−×", "''\"\"---x")
+
+
+def font_size(width: int) -> int:
+    """A size in pixels that reads well above a picture of that width."""
+    return min(64, max(12, width // 18))
+
+
+def label_height(texts: list[str], width: int) -> int:
+    """The rows that the tallest of some labels needs; 0 when all are empty."""
+    lines = max((len(_wrapped(text, width)) for text in texts), default=0)
+    return 0 if lines == 0 else round(font_size(width) * LEADING * (lines + 0.4))
+
+
+def ink(text: str, width: int, height: int) -> "Floats":
+    """[height, width] floats: the text in the middle, standing on the lower edge."""
+    from PIL import Image as Pil
+    from PIL import ImageDraw
+
+    canvas = Pil.new("L", (width, height))
+    pen, font, step = ImageDraw.Draw(canvas), _font(width), font_size(width) * LEADING
+    lines = _wrapped(text, width)
+    for n, line in enumerate(lines):
+        middle = height - step * (len(lines) - n - 0.5 + 0.2)
+        pen.text((width / 2, middle), line, fill=255, font=font, anchor="mm")
+    return np.asarray(canvas, dtype=np.float32) / np.float32(255)
+
+
+def plain(text: str) -> str:
+    """The text in the letters that Pillow's own font has on every machine: accents go, other letters become "?"."""
+    bare = unicodedata.normalize("NFKD", text.translate(PLAIN))
+    return "".join(c if c.isascii() else "?" for c in bare if not unicodedata.combining(c))
+
+
+def _font(width: int) -> "FreeTypeFont | ImageFont":
+    from PIL import ImageFont
+
+    return ImageFont.load_default(font_size(width))
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """The lines of a text; what does not fit into MAX_LINES ends in an ellipsis."""
+    font, lines = _font(width), []
+    for paragraph in plain(text[:1000]).splitlines():
+        line = ""
+        for word in paragraph.split():
+            longer = f"{line} {word}".strip()
+            if line and font.getlength(longer) > width:
+                lines.append(line)
+                longer = word
+            line = longer
+        lines.append(line)
+    while lines and not lines[-1]:
+        lines.pop()
+    if len(lines) > MAX_LINES:
+        lines = [*lines[: MAX_LINES - 1], f"{lines[MAX_LINES - 1]} …"]
+    return [_shortened(line, width) for line in lines]
+
+
+def _shortened(line: str, width: int) -> str:
+    font = _font(width)
+    if font.getlength(line) <= width:
+        return line
+    kept = bisect_right(range(len(line)), width, key=lambda length: math.ceil(font.getlength(f"{line[:length]}…")))
+    return f"{line[: kept - 1].rstrip()}…" if kept else "…"

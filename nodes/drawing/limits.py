@@ -1,0 +1,35 @@
+"""How large pictures may become, checked before any work, so that a small document cannot ask for all of the memory."""
+
+from latentloom.engine import Context, Latent, Model
+from latentloom.engine.errors import BadValueError
+from latentloom.engine.files.pictures import MAX_PIXELS
+
+MAX_SIDE = 16384
+MAX_BATCH_PIXELS = 2**30  # 12 GiB as RGB floats
+
+
+def check_size(width: int, height: int, batch: int = 1) -> None:
+    """Raise BadValueError for pictures that are larger than this program makes them."""
+    if max(width, height) > MAX_SIDE:
+        raise _too_large(width, height, batch, f"at most {MAX_SIDE} pixels a side")
+    if width * height > MAX_PIXELS:
+        raise _too_large(width, height, batch, f"at most {MAX_PIXELS} pixels a picture")
+    if width * height * batch > MAX_BATCH_PIXELS:
+        raise _too_large(width, height, batch, f"at most {MAX_BATCH_PIXELS} pixels a batch")
+
+
+def warn_of_size(ctx: Context, model: Model, latent: Latent) -> None:
+    """Warn of a picture with four times the pixels that a model was trained on, or a quarter of them."""
+    trained, step = model.info["size"], latent.downscale
+    height, width = latent.shape[2:]
+    if trained**2 / 4 < height * width < trained**2 * 4:
+        return
+    what = "repeats things" if height * width > trained**2 else "has little to see"
+    known, size = (f"{a * step}x{b * step}" for a, b in ((trained, trained), (width, height)))
+    text = f"the model was trained on {known} pixels; a picture of {size} often {what}"
+    ctx.warn("unusual_size", f"{text}: begin nearer to that size, and enlarge in a second pass")
+
+
+def _too_large(width: int, height: int, batch: int, expected: str) -> BadValueError:
+    got = f"{width}x{height}" if batch == 1 else f"{batch} of {width}x{height}"
+    return BadValueError("the result would be too large", expected=expected, got=got)

@@ -1,0 +1,1 @@
+"""CLIP's picture encoder: recognition and loading."""

@@ -1,0 +1,108 @@
+"""The model kind "clip_vision": CLIP's picture encoder, as one file in transformers' names or as a folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from math import isqrt
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from latentloom.engine.errors import FileError
+from latentloom.nodes.families.header import Header, counted, read_header
+from latentloom.nodes.families.module_loading import Piece, Weights, assemble
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from latentloom.engine import Image
+
+SIXTEEN_HEADS = (1024, 1280, 1664)  # the widths of ViT-L, ViT-H and ViT-bigG
+OPENAI = (768, 1024)  # the widths of OpenAI's own models, whose activation differs
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+DEVIATION = (0.26862954, 0.26130258, 0.27577711)
+
+
+class ClipVisionKind:
+    """A picture encoder: what IP-Adapters read."""
+
+    def recognise(self, path: Path) -> Mapping[str, Any] | None:
+        """The facts of a "clip_vision"; None for another file or folder."""
+        file = _weights_file(path)
+        config = vision_config(read_header(file), _folder_config(path)) if file else None
+        if config is None:
+            return None
+        facts = {"width": config["hidden_size"], "projection": config["projection_dim"], "side": config["image_size"]}
+        return {"clip_vision": facts, "about": f"CLIP vision ({config['hidden_size']} wide)"}
+
+    def load(self, paths: Sequence[Path], info: Mapping[str, Any]) -> Any:
+        """A transformers CLIPVisionModelWithProjection."""
+        import torch
+        from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+        file = _weights_file(paths[0])
+        config = vision_config(read_header(file), _folder_config(paths[0])) if file else None
+        if file is None or config is None:
+            raise FileError(f"'{paths[0].name}' is no {info['component']}")
+
+        def pieces(names: list[str]) -> dict[str, Piece]:
+            return {name: Piece(name) for name in names}
+
+        def build() -> Any:
+            return CLIPVisionModelWithProjection(CLIPVisionConfig(**config))
+
+        model = assemble(build, pieces, Weights(file), "picture encoder")
+        places = model.vision_model.embeddings
+        places.position_ids = torch.arange(places.position_embedding.weight.shape[0])[None]  # what no file holds
+        return model
+
+
+def _weights_file(path: Path) -> Path | None:
+    if path.is_file():
+        return path
+    files = sorted(path.glob("*.safetensors"), key=lambda file: (len(file.name), file.name))
+    return files[0] if files and _folder_config(path) else None
+
+
+def _folder_config(path: Path) -> dict[str, Any]:
+    """What a folder says of its picture encoder; nothing for another one."""
+    try:
+        found = json.loads((path / "config.json").read_text(encoding="utf-8")) if path.is_dir() else {}
+    except (OSError, ValueError):
+        return {}
+    known = isinstance(found, dict) and "CLIPVisionModelWithProjection" in found.get("architectures", ())
+    return {name: found[name] for name in ("num_attention_heads", "hidden_act") if name in found} if known else {}
+
+
+def vision_config(header: Header, said: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Arguments of transformers' CLIPVisionConfig, told from shapes, with what a folder says over it."""
+    shapes = header.shapes
+    try:
+        width, _, patch, _ = shapes["vision_model.embeddings.patch_embedding.weight"]
+        places = shapes["vision_model.embeddings.position_embedding.weight"][0]
+        return {
+            "hidden_size": width,
+            "patch_size": patch,
+            "image_size": isqrt(places - 1) * patch,
+            "intermediate_size": shapes["vision_model.encoder.layers.0.mlp.fc1.weight"][0],
+            "num_hidden_layers": counted(shapes, "vision_model.encoder.layers.{}."),
+            "num_attention_heads": 16 if width in SIXTEEN_HEADS else max(1, width // 64),
+            "projection_dim": shapes["visual_projection.weight"][0],
+            "hidden_act": "quick_gelu" if width in OPENAI else "gelu",
+            **said,
+        }
+    except (KeyError, ValueError):
+        return None
+
+
+def pixel_values(image: Image, side: int) -> Tensor:
+    """Pictures as CLIP takes them, [B, 3, side, side]: the shorter side resized, the middle cut out, normalised."""
+    import torch
+
+    from latentloom.nodes.drawing.resize import Size, fitted
+
+    pixels = fitted(image.numpy()[..., :3], Size(side, side), "bicubic", "fill", 1)
+    normalised = (pixels - np.float32(MEAN)) / np.float32(DEVIATION)
+    return torch.from_numpy(normalised).movedim(-1, 1)

@@ -1,0 +1,1 @@
+"""ControlNet and T2I-Adapter files: recognition and loading."""

@@ -1,0 +1,96 @@
+"""The model kind "controlnet" (Zhang et al. 2023): a safetensors file in either layout, or a diffusers folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from latentloom.engine.errors import FileError
+from latentloom.nodes.families.header import Header, read_header
+from latentloom.nodes.families.module_loading import Piece, Weights, assemble
+from latentloom.nodes.families.stable_diffusion import unet_keys
+from latentloom.nodes.families.stable_diffusion.configs import UNetShape, controlnet_config, hint_widths, unet_shape
+from latentloom.nodes.families.stable_diffusion.facts import TITLES
+
+PREFIXES = ("control_model.", "")
+
+
+@dataclass(frozen=True, slots=True)
+class ControlPart:
+    """A ControlNet in a file."""
+
+    prefix: str
+    original: bool  # whether in the original's layout
+    shape: UNetShape
+    hints: tuple[int, ...]
+
+
+class ControlNetKind:
+    """A ControlNet for SD 1.x, SD 2.x or SDXL."""
+
+    def recognise(self, path: Path) -> Mapping[str, Any] | None:
+        """The facts of a "controlnet"; None for another file or folder."""
+        file = _weights_file(path)
+        part = find_controlnet(read_header(file)) if file else None
+        if part is None:
+            return None
+        facts = {"family": part.shape.family, "context": part.shape.context, "pooled": part.shape.pooled}
+        return {"controlnet": facts, "about": f"{TITLES[part.shape.family]} ControlNet"}
+
+    def load(self, paths: Sequence[Path], info: Mapping[str, Any]) -> Any:
+        """A diffusers ControlNetModel."""
+        from diffusers import ControlNetModel
+
+        file = _weights_file(paths[0])
+        part = find_controlnet(read_header(file)) if file else None
+        if file is None or part is None:
+            raise FileError(f"'{paths[0].name}' is no {info['component']}")
+        found = part
+
+        def pieces(names: list[str]) -> dict[str, Piece]:
+            sources = unet_keys.original_names(names) if found.original else {name: name for name in names}
+            return {name: Piece(found.prefix + source) for name, source in sources.items()}
+
+        config = _folder_config(paths[0])
+        arguments = controlnet_config(part.shape, part.hints)
+
+        def build() -> Any:
+            return ControlNetModel.from_config(config) if config else ControlNetModel(**arguments)
+
+        return assemble(build, pieces, Weights(file), "ControlNet")
+
+
+def _weights_file(path: Path) -> Path | None:
+    """The file itself; in a folder that says it is a ControlNet, the plain weights or else a variant of them."""
+    if path.is_file():
+        return path
+    if not _folder_config(path):
+        return None
+    files = sorted(path.glob("*.safetensors"), key=lambda file: (len(file.name), file.name))
+    return files[0] if files else None
+
+
+def _folder_config(path: Path) -> Any:
+    try:
+        found = json.loads((path / "config.json").read_text(encoding="utf-8")) if path.is_dir() else {}
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) and found.get("_class_name") == "ControlNetModel" else {}
+
+
+def find_controlnet(header: Header) -> ControlPart | None:
+    """The ControlNet of a file, in either layout."""
+    for prefix in PREFIXES:
+        shapes = header.below(prefix)
+        original = "zero_convs.0.0.weight" in shapes
+        if not original and "controlnet_down_blocks.0.weight" not in shapes:
+            continue
+        names = {name: name for name in shapes} if original else unet_keys.original_names(shapes)
+        known = {names[name]: size for name, size in shapes.items() if name in names}
+        shape = unet_shape(known)
+        if shape is not None:
+            return ControlPart(prefix, original, shape, hint_widths(known))
+    return None

@@ -1,0 +1,192 @@
+"""Configurations of modules, told from the shapes of their weights under the original's names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from latentloom.nodes.families.header import Shapes, counted
+
+HEAD_WIDTH = 64  # of SD 2.x, SDXL and every CLIP; SD 1.x has 8 heads of whatever width
+TIME_ID_WIDTH = 256  # of the embedding of one number of SDXL's sizes and crops
+
+
+@dataclass(frozen=True, slots=True)
+class UNetShape:
+    """What the weights of a UNet (or of a ControlNet, which has no `out`) tell."""
+
+    channels: int  # that go in
+    out: int
+    widths: tuple[int, ...]  # of each level
+    layers: int  # resnets per level
+    depths: tuple[int, ...]  # transformer blocks per attention of each level, 0 for none
+    middle: int  # transformer blocks in the middle
+    context: int  # width of the text embedding
+    linear: bool  # whether attention projects with linear layers, as it does since SD 2
+    vector: int  # width of what SDXL adds to the timestep, 0 for none
+
+    @property
+    def time_ids(self) -> int:
+        """How many numbers SDXL is told beside the pooled text: 6, the refiner 5, others none."""
+        if not self.vector:
+            return 0
+        return 5 if self.vector - 5 * TIME_ID_WIDTH == self.context else 6
+
+    @property
+    def pooled(self) -> int:
+        """Width of the pooled text embedding that the UNet takes, 0 for none."""
+        return self.vector - self.time_ids * TIME_ID_WIDTH if self.vector else 0
+
+    @property
+    def family(self) -> str:
+        """ "sd1", "sd2", "sdxl" or "refiner"."""
+        if not self.vector:
+            return "sd2" if self.linear else "sd1"
+        return "refiner" if self.time_ids == 5 else "sdxl"
+
+
+def unet_shape(shapes: Shapes) -> UNetShape | None:
+    """What the weights of a UNet tell, or None for another network or one of a kind that Latentloom does not know."""
+    try:
+        return _unet_shape(shapes)
+    except (KeyError, StopIteration, IndexError):
+        return None
+
+
+def _unet_shape(shapes: Shapes) -> UNetShape:
+    blocks = counted(shapes, "input_blocks.{}.")
+    ends = [n for n in range(1, blocks) if f"input_blocks.{n}.0.op.weight" in shapes]
+    layers = ends[0] - 1
+    firsts = [1, *(end + 1 for end in ends)]
+    context = next(shape[1] for name, shape in shapes.items() if name.endswith("attn2.to_k.weight"))
+    vector = shapes.get("label_emb.0.0.weight", (0, 0))[1]
+    found = UNetShape(
+        channels=shapes["input_blocks.0.0.weight"][1],
+        out=shapes["out.2.weight"][0] if "out.2.weight" in shapes else 0,
+        widths=tuple(shapes[f"input_blocks.{n}.0.out_layers.3.weight"][0] for n in firsts),
+        layers=layers,
+        depths=tuple(counted(shapes, f"input_blocks.{n}.1.transformer_blocks.{{}}.") for n in firsts),
+        middle=counted(shapes, "middle_block.1.transformer_blocks.{}."),
+        context=context,
+        linear=len(next(shape for name, shape in shapes.items() if name.endswith("proj_in.weight"))) == 2,
+        vector=vector,
+    )
+    if vector and (found.depths[0] or found.pooled <= 0):
+        raise KeyError("a UNet that takes pictures for text")
+    return found
+
+
+def unet_config(found: UNetShape) -> dict[str, Any]:
+    """Arguments of diffusers' UNet2DConditionModel."""
+    return {
+        **_shared_config(found),
+        "out_channels": found.out,
+        "up_block_types": tuple("CrossAttnUpBlock2D" if depth else "UpBlock2D" for depth in reversed(found.depths)),
+        "sample_size": native_size(found),
+    }
+
+
+def controlnet_config(found: UNetShape, hints: tuple[int, ...]) -> dict[str, Any]:
+    """Arguments of diffusers' ControlNetModel; `hints` are the widths of the layers that read the picture."""
+    return {**_shared_config(found), "conditioning_embedding_out_channels": hints}
+
+
+def hint_widths(shapes: Shapes) -> tuple[int, ...]:
+    """Widths of a ControlNet's layers that read the picture: the first one, and each one that halves its size."""
+    weights = [name.split(".") for name in shapes if name.startswith("input_hint_block.") and name.endswith("weight")]
+    numbers = sorted(int(parts[1]) for parts in weights)
+    widths = [shapes[f"input_hint_block.{number}.weight"][0] for number in numbers[:-1]]
+    return tuple(widths[::2])
+
+
+def _shared_config(found: UNetShape) -> dict[str, Any]:
+    """What UNets and ControlNets have in common. diffusers calls the number of heads `attention_head_dim`."""
+    heads = [width // HEAD_WIDTH for width in found.widths] if found.linear else [8] * len(found.widths)
+    depths = [*(depth or 1 for depth in found.depths[:-1]), found.middle]  # the last one is that of the middle, too
+    added = {"addition_embed_type": "text_time", "addition_time_embed_dim": TIME_ID_WIDTH} if found.vector else {}
+    return {
+        "in_channels": found.channels,
+        "block_out_channels": found.widths,
+        "layers_per_block": found.layers,
+        "down_block_types": tuple("CrossAttnDownBlock2D" if depth else "DownBlock2D" for depth in found.depths),
+        "transformer_layers_per_block": depths,
+        "cross_attention_dim": found.context,
+        "attention_head_dim": heads,
+        "use_linear_projection": found.linear,
+        **added,
+        **({"projection_class_embeddings_input_dim": found.vector} if found.vector else {}),
+    }
+
+
+def native_size(found: UNetShape, prediction: str = "epsilon") -> int:
+    """The latent size that the family was trained at: 512 pixels, 768 for SD 2.x with v, 1024 for SDXL."""
+    if found.vector:
+        return 128
+    return 96 if prediction == "v" else 64
+
+
+@dataclass(frozen=True, slots=True)
+class VaeShape:
+    """What the weights of a VAE tell."""
+
+    channels: int  # of a latent
+    widths: tuple[int, ...]
+    layers: int
+
+    @property
+    def downscale(self) -> int:
+        """Pixels per latent cell and axis."""
+        return 2 ** (len(self.widths) - 1)
+
+
+def vae_shape(shapes: Shapes) -> VaeShape | None:
+    """What the weights of an AutoencoderKL tell, or None for another network."""
+    levels = counted(shapes, "encoder.down.{}.")
+    try:
+        return VaeShape(
+            channels=shapes["post_quant_conv.weight"][1],
+            widths=tuple(shapes[f"encoder.down.{level}.block.0.conv1.weight"][0] for level in range(levels)),
+            layers=counted(shapes, "encoder.down.0.block.{}."),
+        )
+    except KeyError:
+        return None
+
+
+def vae_config(found: VaeShape) -> dict[str, Any]:
+    """Arguments of diffusers' AutoencoderKL."""
+    levels = len(found.widths)
+    return {
+        "block_out_channels": found.widths,
+        "layers_per_block": found.layers,
+        "latent_channels": found.channels,
+        "down_block_types": ("DownEncoderBlock2D",) * levels,
+        "up_block_types": ("UpDecoderBlock2D",) * levels,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class TextShape:
+    """What the weights of a CLIP text model tell."""
+
+    vocabulary: int
+    length: int
+    width: int
+    inner: int
+    layers: int
+    projection: int  # width of the projected pooled output, 0 where there is no projection
+
+
+def text_config(found: TextShape, activation: str) -> dict[str, Any]:
+    """Arguments of transformers' CLIPTextConfig."""
+    return {
+        "vocab_size": found.vocabulary,
+        "max_position_embeddings": found.length,
+        "hidden_size": found.width,
+        "intermediate_size": found.inner,
+        "num_hidden_layers": found.layers,
+        "num_attention_heads": max(1, found.width // HEAD_WIDTH),
+        "hidden_act": activation,
+        "bos_token_id": found.vocabulary - 2,
+        "eos_token_id": found.vocabulary - 1,
+        "pad_token_id": found.vocabulary - 1,
+    }

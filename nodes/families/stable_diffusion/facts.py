@@ -1,0 +1,55 @@
+"""What handles carry of a checkpoint's parts, so that nodes need not load it to know it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from latentloom.nodes.families.stable_diffusion.configs import UNetShape
+
+BETAS = (0.00085, 0.012, 1000)
+SMALL_BYTES = 16 * 2**20  # of a VAE that decodes a preview in less time than a step takes
+TITLES = {"sd1": "SD 1.x", "sd2": "SD 2.x", "sdxl": "SDXL", "refiner": "SDXL refiner"}
+PARTS = {"unet": "UNet", "clip": "text encoder", "vae": "VAE"}
+FAMILIES = {"l": "sd1", "h": "sd2", "g": "refiner", "lg": "sdxl"}  # by the names of text encoders
+
+
+def unet_facts(
+    shape: UNetShape,
+    prediction: str,
+    *,
+    zero_snr: bool,
+    size: int,
+    preview: bool,
+    downscale: int = 8,
+    scaling_factor: float | None = None,
+    betas: Sequence[float] = BETAS,
+) -> dict[str, Any]:
+    """What sampling needs to know of a UNet; docs/models.md explains each."""
+    return {
+        "family": shape.family,
+        "prediction": prediction,
+        "zero_snr": zero_snr,
+        "betas": list(betas),
+        "channels": shape.out,
+        "in_channels": shape.channels,
+        "size": size,
+        "downscale": downscale,
+        "scaling_factor": scaling_factor or (0.13025 if shape.vector else 0.18215),
+        "context": shape.context,
+        "pooled": shape.pooled,
+        "time_ids": shape.time_ids,
+        "preview": preview,
+    }
+
+
+def about(facts: Mapping[str, Any]) -> str:
+    """What a file with these facts is, in a few words."""
+    family = facts.get("unet", facts.get("clip", {})).get("family", "")
+    parts = [title for part, title in PARTS.items() if part in facts]
+    what = "checkpoint" if len(parts) == len(PARTS) else " and ".join(parts)
+    return f"{TITLES[family]} {what}" if family else what
+
+
+def clip_facts(names: Sequence[str], widths: Sequence[int], pooled: int) -> Mapping[str, Any]:
+    """What is known of text encoders; `width` is that of their joint embedding."""
+    family = FAMILIES.get("".join(names), "sdxl")
+    return {"family": family, "encoders": list(names), "width": sum(widths), "pooled": pooled}

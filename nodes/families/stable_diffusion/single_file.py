@@ -1,0 +1,128 @@
+"""The model kind "single_file": a safetensors file with a UNet, a VAE, text encoders, or all of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from latentloom.engine.errors import FileError
+from latentloom.nodes.families.header import Header, read_header
+from latentloom.nodes.families.module_loading import Weights
+from latentloom.nodes.families.stable_diffusion.building import (
+    MODEL_MODULES,
+    TEXT_MODULES,
+    build_encoder,
+    build_unet,
+    build_vae,
+)
+from latentloom.nodes.families.stable_diffusion.configs import native_size
+from latentloom.nodes.families.stable_diffusion.facts import FAMILIES, SMALL_BYTES, about, clip_facts, unet_facts
+from latentloom.nodes.families.stable_diffusion.parts import UNetPart, VaePart, find_text, find_unet, find_vae
+from latentloom.nodes.text.clip_tokenizer import clip_tokenizer
+from latentloom.nodes.text.encoder import TextEncoder
+
+V_DEVIATION = 0.09  # of those biases
+_LAST_NORM = re.compile(r"(output_blocks|up_blocks)\..*\.transformer_blocks\.0\.norm1\.bias$")
+
+
+class SingleFile:
+    """Stable Diffusion 1.x, 2.x or SDXL as one safetensors file, in the original or in diffusers' layout."""
+
+    text_modules, model_modules = TEXT_MODULES, MODEL_MODULES
+
+    def recognise(self, path: Path) -> Mapping[str, Any] | None:
+        """Facts by component ("unet", "vae", "clip"), from names, shapes and metadata; None for another file.
+
+        Raises FileError for a pickle and for a file that ends early.
+        """
+        if not path.is_file():
+            return None
+        header = read_header(path)
+        unet, vae, text = find_unet(header), find_vae(header), find_text(header)
+        found: dict[str, Any] = {}
+        if unet is not None:
+            found["unet"] = _unet_facts(unet, vae, header)
+        if vae is not None:
+            found["vae"] = {"downscale": vae.shape.downscale, "channels": vae.shape.channels}
+        if text:
+            last = text[-1].shape
+            found["clip"] = clip_facts(
+                [part.name for part in text], [part.shape.width for part in text], last.projection or last.width
+            )
+        return {**found, "about": about(found)} if found else None
+
+    def load(self, paths: Sequence[Path], info: Mapping[str, Any]) -> Any:
+        """The part that info["component"] names; a "clip" may come from two files."""
+        headers = [read_header(path) for path in paths]
+        if info["component"] == "clip":
+            return _text_encoder(headers)
+        find, build = {"unet": (find_unet, build_unet), "vae": (find_vae, build_vae)}[info["component"]]
+        part: Any = find(headers[0])
+        if part is None:
+            raise FileError(f"'{paths[0].name}' has no {info['component']}")
+        return build(part, Weights(paths[0]))
+
+    def reader(self, _path: Path, info: Mapping[str, Any]) -> Any:
+        """What tells how a prompt is read, by CLIP's own vocabulary; None for a file without a text encoder."""
+        from latentloom.nodes.text.token_table import reader
+
+        return reader(clip_tokenizer("end")) if "clip" in info else None
+
+
+def _unet_facts(part: UNetPart, vae: VaePart | None, header: Header) -> dict[str, Any]:
+    said = _said(header)
+    prediction = said or _guessed(part, header)
+    facts = unet_facts(
+        part.shape,
+        prediction,
+        zero_snr=_zero_snr(header),
+        size=native_size(part.shape, prediction),
+        preview=vae is not None and _numbers(header, vae.prefix) * 2 < SMALL_BYTES,
+    )
+    return facts if said or part.shape.family != "sd2" else {**facts, "guessed": True}
+
+
+def _numbers(header: Header, prefix: str) -> int:
+    return sum(prod(shape) for shape in header.below(prefix).values())
+
+
+def _said(header: Header) -> str | None:
+    """What the metadata (ModelSpec) or the marker tensor that trainers leave say, if they do."""
+    said = header.metadata.get("modelspec.prediction_type", "").lower()
+    architecture = header.metadata.get("modelspec.architecture", "").lower()
+    if said in ("v", "v_prediction") or "v_pred" in header.shapes:
+        return "v"
+    if said in ("epsilon", "eps"):
+        return "epsilon"
+    if architecture.startswith("stable-diffusion-v2"):
+        return "v" if "768-v" in architecture else "epsilon"
+    return None
+
+
+def _guessed(part: UNetPart, header: Header) -> str:
+    """epsilon, or v for what looks like the 768 pixel kind of SD 2.x.
+
+    Training with v left the biases of the last attention's norm further apart, which is how ComfyUI tells them too; a
+    file without that attention counts as v, as most of SD 2.x are.
+    """
+    if part.shape.family != "sd2" or part.shape.channels != 4:
+        return "epsilon"
+    biases = [name for name in header.shapes if name.startswith(part.prefix) and _LAST_NORM.search(name)]
+    if not biases:
+        return "v"
+    last = max(biases, key=lambda name: [int(number) for number in re.findall(r"\d+", name)])
+    return "v" if float(Weights(header.path)[last].float().std(correction=0)) > V_DEVIATION else "epsilon"
+
+
+def _zero_snr(header: Header) -> bool:
+    return header.metadata.get("ss_zero_terminal_snr", "").lower() == "true" or "ztsnr" in header.shapes
+
+
+def _text_encoder(headers: Sequence[Header]) -> TextEncoder:
+    found = [(part, Weights(header.path)) for header in headers for part in find_text(header)]
+    found.sort(key=lambda pair: "lhg".index(pair[0].name))
+    family = FAMILIES.get("".join(part.name for part, _ in found), "sdxl")
+    return TextEncoder(tuple(build_encoder(part, family, weights) for part, weights in found))

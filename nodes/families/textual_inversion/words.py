@@ -1,0 +1,159 @@
+"""Embeddings as words of a prompt.
+
+`embedding:name` names one in AUTOMATIC1111's and in ComfyUI's grammar. In AUTOMATIC1111's its bare name does too,
+unless the tokenizer has that as a word of its own ("cat"), which stays what it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from latentloom.engine import ModelFile
+from latentloom.engine.errors import BadValueError, FileError
+from latentloom.engine.files.catalog import word
+from latentloom.nodes.families.header import read_header
+from latentloom.nodes.families.module_loading import Weights
+from latentloom.nodes.families.textual_inversion.kind import find_vectors
+from latentloom.nodes.text.prompt_weights import Grammar, Section, Span
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from latentloom.nodes.text.encoder import TextEncoder
+
+SOURCE = "models/embeddings"
+_EXPLICIT = r"embedding:(?P<name>[^\s,()\[\]:]+)"
+_PUNCTUATION = ".;!?'\""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Embedding:
+    """Vectors that stand for a name: [n, D] for each encoder."""
+
+    name: str
+    vectors: Mapping[str, Tensor]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.vectors.values())))
+
+
+class Embeddings:
+    """The embeddings that prompts of one text encoder may name."""
+
+    def __init__(self, files: Mapping[str, ModelFile], grammar: Grammar, encoder: TextEncoder, clip: str) -> None:
+        """`clip` is what messages call the text encoder."""
+        self.unknown: dict[str, None] = {}  # names that there is no file for, in order
+        self._files = files
+        self._grammar = grammar
+        self._encoder = encoder
+        self._clip = clip
+        self._names = _forms(files)
+        self._read: dict[str, Embedding] = {}
+        self._pattern = re.compile("|".join([_EXPLICIT, *self._bare()]), re.IGNORECASE)
+
+    def _bare(self) -> list[str]:
+        """A pattern for each name that is no word of the tokenizer, the longest first."""
+        if self._grammar != "a1111":
+            return []
+        tokenizer = self._encoder.encoders[0].tokenizer
+        stems = {PurePosixPath(file).stem for file in self._files}
+        return [word(stem) for stem in sorted(stems, key=len, reverse=True) if len(tokenizer.tokenize(stem)) > 1]
+
+    def __call__(self, sections: Sequence[Section]) -> tuple[Section, ...]:
+        """Sections whose names of embeddings are spans of their own; unknown ones are left out.
+
+        Raises FileError for a file that cannot be read, BadValueError for one that does not fit the text encoder.
+        """
+        if self._grammar == "plain":
+            return tuple(sections)
+        return tuple(tuple(part for span in section for part in self._split(span)) for section in sections)
+
+    def _split(self, span: Span) -> Iterator[Span]:
+        end = 0
+        for match in self._pattern.finditer(span.text):
+            yield replace(span, text=span.text[end : match.start()])
+            name, end = match["name"] or match[0], match.end()
+            if name.casefold() not in self._names:
+                bare = name.rstrip(_PUNCTUATION)
+                end -= len(name) - len(bare)
+                name = bare
+            file = self._names.get(name.casefold())
+            if file is None:
+                self.unknown[name] = None
+            else:
+                yield replace(span, text=name, embedding=self._embedding(file))
+        if end < len(span.text):
+            yield replace(span, text=span.text[end:])
+
+    def _embedding(self, name: str) -> Embedding:
+        if name not in self._read:
+            self._read[name] = self._fitted(name, _vectors(Path(self._files[name].path), name))
+        return self._read[name]
+
+    def _fitted(self, name: str, vectors: Mapping[str, Tensor]) -> Embedding:
+        """An embedding with vectors of the right width for every encoder."""
+        encoders = self._encoder.encoders
+        wanted = {encoder.name: encoder.model.config.hidden_size for encoder in encoders}
+        if "" in vectors and len(encoders) == 1:
+            vectors = {encoders[0].name: vectors[""]}
+        got = {encoder: tensor.shape[1] for encoder, tensor in vectors.items()}
+        if got != wanted:
+            raise BadValueError(
+                f"the embedding '{name}' does not fit the text encoder of '{self._clip}'",
+                expected=f"vectors {_widths(wanted)}",
+                got=f"vectors {_widths(got)}",
+                hint="an embedding fits the family that it was trained on: SD 1.x, SD 2.x or SDXL",
+            )
+        return Embedding(name, vectors)
+
+
+def _widths(widths: Mapping[str, int]) -> str:
+    return " and ".join(f"{width} wide{f' for {name!r}' if name else ''}" for name, width in sorted(widths.items()))
+
+
+def _forms(files: Mapping[str, ModelFile]) -> dict[str, str]:
+    """What each file may be called: by its whole name or its last part, with or without the suffix."""
+    found: dict[str, str] = {}
+    for part in ("name", "whole"):
+        for name in sorted(files, reverse=True):  # the first of two that share a last part stands
+            path = PurePosixPath(name)
+            path = PurePosixPath(path.name) if part == "name" else path
+            found |= {str(path).casefold(): name, str(path.with_suffix("")).casefold(): name}
+    return found
+
+
+def _vectors(path: Path, name: str) -> dict[str, Tensor]:
+    """[n, D] for each encoder, float32."""
+    import torch
+
+    tensors = find_vectors(read_header(path))
+    if tensors is None:
+        raise FileError(
+            f"'{name}' is no embedding that Latentloom knows",
+            expected="vectors in AUTOMATIC1111's or diffusers' layout",
+            got="another kind of file",
+        )
+    weights = Weights(path)
+    found = {encoder: torch.atleast_2d(weights[tensor].float()) for encoder, tensor in tensors.items()}
+    if not all(torch.isfinite(vectors).all() for vectors in found.values()):
+        raise FileError(
+            f"the embedding '{name}' holds numbers that are not finite",
+            expected="finite numbers",
+            got="NaN or infinity",
+        )
+    return found
+
+
+def warn_unknown(ctx: Any, embeddings: Embeddings) -> None:
+    """Tell of names that there is no file for."""
+    for name in embeddings.unknown:
+        alike = ctx.suggest(SOURCE, name)
+        ctx.warn(
+            "unknown_embedding",
+            f"there is no embedding '{name}' below {SOURCE}, so it is left out of the prompt"
+            + (f". Did you mean '{alike}'?" if alike else "; only safetensors files count"),
+        )

@@ -1,0 +1,81 @@
+"""The model kind "spandrel": every upscaler and restorer that the optional library spandrel reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from latentloom.engine.errors import FileError
+from latentloom.nodes.families.header import read_header
+from latentloom.nodes.families.module_loading import Weights
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def installed() -> bool:
+    """Whether the library is there."""
+    return find_spec("spandrel") is not None
+
+
+class OtherUpscalerKind:
+    """A network of another kind (SwinIR, HAT, DAT, SPAN, ...) that makes pictures larger or better."""
+
+    def recognise(self, path: Path) -> Mapping[str, Any] | None:
+        """The facts of an "upscaler"; None for another file, and without the library."""
+        if not (installed() and path.is_file() and read_header(path).shapes):
+            return None
+        found = _described(path)
+        if found is None:
+            return None
+        return {
+            "upscaler": {"scale": found.scale, "architecture": found.architecture.name},
+            "about": f"upscaler x{found.scale} ({found.architecture.name})",
+        }
+
+    def load(self, paths: Sequence[Path], info: Mapping[str, Any]) -> Any:
+        """A module that maps pictures [B, 3, H, W] in 0..1 to pictures `scale` times as large."""
+        found = _described(paths[0]) if installed() else None
+        if found is None:
+            raise FileError(f"'{paths[0].name}' is no {info['component']}")
+        return _module(found)
+
+
+def _described(path: Path) -> Any:
+    """What spandrel makes of a file of weights; None if it does not know it, or if it is not for RGB pictures."""
+    from spandrel import ImageModelDescriptor, ModelLoader, UnsupportedModelError
+
+    weights = Weights(path)
+    try:
+        found = ModelLoader("cpu").load_from_state_dict({name: weights[name] for name in weights.keys()})  # noqa: SIM118
+    except UnsupportedModelError:
+        return None
+    rgb = isinstance(found, ImageModelDescriptor) and found.input_channels == found.output_channels == 3
+    return found if rgb else None
+
+
+def _module(found: Any) -> nn.Module:
+    import torch
+    from torch import Tensor, nn
+
+    class Described(nn.Module):
+        """A network with what spandrel knows of it: the sizes that it takes, and how it is called."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = found.model
+
+        def forward(self, x: Tensor) -> Tensor:
+            """Pictures [B, 3, H, W] in 0..1 -> [B, 3, scale * H, scale * W]."""
+            able = {torch.float16: found.supports_half, torch.bfloat16: found.supports_bfloat16}
+            if not able.get(x.dtype, True):
+                raise FileError(
+                    f"this {found.architecture.name} cannot compute in {x.dtype}".replace("torch.", ""),
+                    hint="run with --dtype fp32",
+                )
+            large: Tensor = found(x)
+            return large
+
+    return Described().eval().requires_grad_(False)

@@ -1,0 +1,91 @@
+"""Sampling in pieces: the noise levels as a list of numbers that a workflow makes, cuts and writes itself."""
+
+from itertools import pairwise
+from typing import Annotated, NamedTuple
+
+from pydantic import Field
+
+from latentloom.engine import Conditioning, Context, Latent, Model, Seed, node
+from latentloom.engine.errors import BadValueError
+from latentloom.nodes.noise import NoiseRule
+from latentloom.nodes.sampling import (
+    ECONOMIES,
+    Cfg,
+    Denoise,
+    Plan,
+    SamplerName,
+    ScheduleName,
+    Steps,
+    sample_latent,
+    table_of,
+)
+
+SigmaList = Annotated[
+    list[float], Field(ge=0, le=100_000, description="Noise levels, each lower than the one before; the last is left.")
+]
+
+
+class Split(NamedTuple):
+    """Two runs that make one."""
+
+    high: list[float]
+    low: list[float]
+
+
+@node("Sigmas", category="sampling")
+def sigmas(
+    ctx: Context, model: Model, schedule: ScheduleName = "karras", steps: Steps = 20, denoise: Denoise = 1.0
+) -> list[float]:
+    """Give the noise levels of a schedule for a model, for SampleCustom."""
+    from latentloom.nodes.diffusion.schedules import sigmas_for
+
+    found: list[float] = sigmas_for(ctx.lookup("schedule", schedule), steps, table_of(model), denoise).tolist()
+    return found
+
+
+@node("SplitSigmas", category="sampling")
+def split_sigmas(
+    sigmas: SigmaList,
+    step: Annotated[int, Field(ge=0, le=10_000, description="How many steps the first part has.")] = 10,
+) -> Split:
+    """Cut noise levels into two runs; the second begins where the first ends."""
+    if step >= len(sigmas):
+        raise BadValueError("the sigmas end earlier", expected=f"0..{max(0, len(sigmas) - 1)}", got=str(step))
+    return Split(sigmas[: step + 1], sigmas[step:])
+
+
+@node("SampleCustom", category="sampling", device=True, economies=ECONOMIES)
+def sample_custom(
+    ctx: Context,
+    model: Model,
+    positive: Conditioning,
+    negative: Conditioning,
+    latent: Latent,
+    sigmas: SigmaList,
+    sampler: SamplerName = "dpmpp_2m",
+    seed: Seed = 0,
+    cfg: Cfg = 7.0,
+    add_noise: Annotated[bool, Field(description="Begin with noise; no, to go on with a latent that has it.")] = True,
+    noise: Latent | None = None,
+    noise_rule: NoiseRule = "per_item",
+) -> Latent:
+    """Denoise a latent along noise levels that are given, from Sigmas or written by hand.
+
+    They are taken as they are: the samplers that leave out a level (docs/samplers.md) leave out none here. Times of
+    conditionings are shares of these steps. `noise` stands in for what the seed draws.
+    """
+    import torch
+
+    if any(high <= low for high, low in pairwise(sigmas)):
+        raise BadValueError("the sigmas do not fall", expected="each lower than the one before", got=_start(sigmas))
+    levels = torch.tensor(sigmas, dtype=torch.float32)
+    plan = Plan(sampler, levels, seed, noise_rule, cfg, add_noise, noise)
+    return sample_latent(ctx, model, positive, negative, latent, plan)
+
+
+def _start(sigmas: list[float]) -> str:
+    """The first few of some numbers, for a message."""
+    return ", ".join(f"{sigma:g}" for sigma in sigmas[:6]) + (", ..." if len(sigmas) > 6 else "")
+
+
+NODES = (sigmas, split_sigmas, sample_custom)

@@ -1,0 +1,85 @@
+"""A prompt as the text encoder reads it: parts of tokens, with what each stands for and how much it counts."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from latentloom.nodes.conditioning import WORD, unknown_words
+from latentloom.nodes.text.prompt_editing import Variant, variants
+from latentloom.nodes.text.prompt_weights import Grammar, Section, parse
+from latentloom.nodes.text.tokens import chunks
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A token: its number and name in the vocabulary, the text that it stands for, its weight, whether it is known.
+
+    A vector of an embedding has no number.
+    """
+
+    id: int | None
+    name: str
+    text: str
+    weight: float
+    known: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What the encoder reads at once, without start, end and padding; `variant` says at which steps."""
+
+    variant: Variant
+    tokens: tuple[Read, ...]
+
+
+def read_prompt(
+    tokenizer: Any,
+    text: str,
+    grammar: Grammar,
+    steps: int,
+    embeddings: Callable[[Sequence[Section]], Sequence[Section]] = tuple,
+) -> Iterator[Part]:
+    """The parts of a prompt in order, at least one. Raises BadValueError for one that is too long or too deep."""
+    for variant in variants(text, steps) if grammar == "a1111" else (Variant(text),):
+        sections = embeddings(parse(variant.text, grammar))
+        tokens = (token for section in sections for token in _read(tokenizer, section))
+        for chunk in chunks(sections, tokenizer, grammar):
+            yield Part(variant, tuple(next(tokens) for _ in chunk))
+
+
+def _read(tokenizer: Any, section: Section) -> Iterator[Read]:
+    for span in section:
+        if span.embedding is not None:
+            count = len(span.embedding)
+            names = [f"vector {n + 1} of {count}" for n in range(count)]
+            yield from (Read(None, name, span.text, span.weight, True) for name in names)
+            continue
+        found = tokenizer(span.text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        names = tokenizer.convert_ids_to_tokens(found.input_ids)
+        strange = _strange(tokenizer, span.text)
+        for id, name, (start, end) in zip(found.input_ids, names, found.offset_mapping, strict=True):
+            known = not any(a <= start < b for a, b in strange)
+            yield Read(id, name, span.text[start:end], span.weight, known)
+
+
+def _strange(tokenizer: Any, text: str) -> list[tuple[int, int]]:
+    """Where the words are that the model does not know."""
+    unknown = set(unknown_words(tokenizer, text))
+    return [match.span() for match in WORD.finditer(text) if match[0].lower() in unknown]
+
+
+def reader(tokenizer: Any) -> Callable[[str, Grammar, int], dict[str, Any]]:
+    """What `ModelKind.reader` gives: a function of text, grammar and steps that tells the parts as JSON."""
+
+    def read(text: str, grammar: Grammar, steps: int) -> dict[str, Any]:
+        parts = [_record(part) for part in read_prompt(tokenizer, text, grammar, steps)]
+        return {"length": tokenizer.model_max_length, "parts": parts}
+
+    return read
+
+
+def _record(part: Part) -> dict[str, Any]:
+    variant = part.variant
+    tokens = [{"id": t.id, "text": t.text, "weight": round(t.weight, 4), "known": t.known} for t in part.tokens]
+    when = {name: getattr(variant, name) for name in ("start", "end", "turn", "period")}
+    return {**when, "count": len(tokens) + 2, "tokens": tokens}

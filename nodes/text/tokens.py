@@ -1,0 +1,117 @@
+"""From sections of weighted text to chunks of tokens that fit a text encoder."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from latentloom.engine.errors import BadValueError
+from latentloom.nodes.text.prompt_weights import Grammar, Section, Span
+
+MAX_CHUNKS = 64
+LOOK_BACK = 20  # AUTOMATIC1111: a chunk may end at a comma among its last 20 tokens
+WHOLE_WORD = 8  # ComfyUI: a word of fewer tokens is not cut in two
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token's number and how much it counts; or the n-th vector of an embedding."""
+
+    id: int
+    weight: float = 1.0
+    embedding: Any = None
+    n: int = 0
+
+
+Chunk = tuple[Token, ...]
+
+
+def chunks(sections: Sequence[Section], tokenizer: Any, grammar: Grammar) -> list[Chunk]:
+    """The chunks that an encoder reads one by one, at least one, without start, end and padding.
+
+    Each section begins a chunk. A long one is cut: after a comma near the end in AUTOMATIC1111's grammar, between words
+    in ComfyUI's. Raises BadValueError for more than 64 chunks.
+    """
+    room = tokenizer.model_max_length - 2
+    cut = _cut_at_words if grammar == "comfyui" else _cut_at_commas
+    found = list(islice((chunk for s in sections for chunk in cut(s, tokenizer, room)), MAX_CHUNKS + 1))
+    if len(found) > MAX_CHUNKS:
+        raise BadValueError("the prompt is too long", expected=f"at most {MAX_CHUNKS * room} tokens", got="more")
+    return found
+
+
+def ids_of(chunk: Chunk, tokenizer: Any) -> list[int]:
+    """A chunk's numbers as the model reads them: start, tokens, end, padding."""
+    padding = tokenizer.model_max_length - 2 - len(chunk)
+    body = [token.id for token in chunk]
+    return [tokenizer.bos_token_id, *body, tokenizer.eos_token_id, *[tokenizer.pad_token_id] * padding]
+
+
+def weights_of(chunk: Chunk, tokenizer: Any) -> list[float]:
+    """The weights of `ids_of`; what is no text counts as 1."""
+    padding = tokenizer.model_max_length - 2 - len(chunk)
+    return [1.0, *(token.weight for token in chunk), *[1.0] * (padding + 1)]
+
+
+def vectors_of(found: Sequence[Chunk], encoder: str) -> dict[tuple[int, int], Any]:
+    """The vectors of embeddings for one encoder, by chunk and place among `ids_of`."""
+    return {
+        (row, place): token.embedding.vectors[encoder][token.n]
+        for row, chunk in enumerate(found)
+        for place, token in enumerate(chunk, start=1)
+        if token.embedding is not None
+    }
+
+
+def _numbers(tokenizer: Any, text: str) -> list[int]:
+    found: list[int] = tokenizer(text, add_special_tokens=False, verbose=False).input_ids
+    return found
+
+
+def _embedded(span: Span) -> list[Token]:
+    """The places that an embedding takes; their numbers are looked up and replaced."""
+    return [Token(0, span.weight, span.embedding, n) for n in range(len(span.embedding))]
+
+
+def _cut_at_commas(section: Section, tokenizer: Any, room: int) -> Iterator[Chunk]:
+    comma = _numbers(tokenizer, ",")
+    line: list[Token] = []
+    for span in section:
+        if span.embedding is not None:
+            if len(line) + len(span.embedding) > room:  # its vectors stay together
+                yield tuple(line)
+                line = []
+            line += _embedded(span)
+            continue
+        for number in _numbers(tokenizer, span.text):
+            if len(line) == room:
+                end = _last_comma(line, comma)
+                yield tuple(line[:end])
+                line = line[end:]
+            line.append(Token(number, span.weight))
+    yield tuple(line)
+
+
+def _last_comma(line: list[Token], comma: list[int]) -> int:
+    """Where a full chunk ends: after a comma that is near enough, else at its end."""
+    for end in range(len(line), max(0, len(line) - LOOK_BACK), -1):
+        if [line[end - 1].id] == comma:
+            return end
+    return len(line)
+
+
+def _cut_at_words(section: Section, tokenizer: Any, room: int) -> Iterator[Chunk]:
+    line: list[Token] = []
+    for span in section:
+        words = [[Token(n, span.weight) for n in _numbers(tokenizer, word)] for word in re.findall(r"\S+", span.text)]
+        for tokens in words if span.embedding is None else [_embedded(span)]:
+            whole = span.embedding is not None or len(tokens) < WHOLE_WORD
+            if whole and len(line) + len(tokens) > room:
+                yield tuple(line)
+                line = []
+            line += tokens
+            while len(line) > room:
+                yield tuple(line[:room])
+                line = line[room:]
+    yield tuple(line)

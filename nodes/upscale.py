@@ -1,0 +1,75 @@
+"""Nodes that make pictures larger with a network."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+
+from latentloom.engine import Context, Image, Model, ModelFile, Source, node
+from latentloom.engine.errors import FileError
+from latentloom.nodes.families.upscale.spandrel import installed
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MARGIN = 16  # pixels around a tile that are computed with it and cut off
+
+
+@node("UpscaleWithModel", category="image", device=True)
+def upscale_with_model(
+    ctx: Context,
+    image: Image,
+    upscaler: Annotated[
+        ModelFile, Source("models/upscale_models"), Field(description="An upscaler below models/upscale_models.")
+    ],
+    tile: Annotated[
+        int, Field(ge=64, le=4096, multiple_of=8, description="Pixels per side that are computed at once.")
+    ] = 512,
+) -> Image:
+    """Make pictures larger with ESRGAN, Real-ESRGAN or its compact network, tile by tile; transparency is left out.
+
+    The size grows by the factor of the network, 2 or 4 mostly. Smaller tiles need less memory. Where spandrel is
+    installed, every kind of network that it reads will do.
+    """
+    found = ctx.recognise(upscaler)
+    if found is None or "upscaler" not in found[1]:
+        raise FileError(
+            f"'{upscaler.name}' is no upscaler that Latentloom knows",
+            expected="RRDBNet (ESRGAN, Real-ESRGAN) or SRVGG as a safetensors file",
+            got="another kind of file" if found is None else found[1].get("about", found[0]),
+            hint=None if installed() else "`pip install spandrel` lets it read other kinds",
+        )
+    kind, facts = found
+    code = {"code": facts["code"]} if "code" in facts else {}
+    handle = Model(kind, [upscaler.identity], {"component": "upscaler", **facts["upscaler"], **code})
+    with ctx.load(handle) as (network,):
+        return Image(upscaled(ctx, network, image.tensor()[..., :3], facts["upscaler"]["scale"], tile))
+
+
+def upscaled(ctx: Context, network: Any, pixels: "Tensor", scale: int, tile: int) -> "Tensor":
+    """Pictures [B, H, W, 3], each side `scale` times as long."""
+    import torch
+    from torch.nn.functional import pad
+
+    weight = next(network.parameters())
+    batch, height, width = pixels.shape[:3]
+    found = torch.empty(batch, height * scale, width * scale, 3)
+    padded = pad(pixels.movedim(-1, 1), (MARGIN,) * 4, mode="replicate")
+    places = [(item, top, left) for item in range(batch) for top, left in _tiles(height, width, tile)]
+    for step, (item, top, left) in enumerate(places, 1):
+        tall, wide = min(tile, height - top), min(tile, width - left)
+        part = padded[item : item + 1, :, top : top + tall + 2 * MARGIN, left : left + wide + 2 * MARGIN]
+        part = pad(part, (0, -part.shape[3] % 8, 0, -part.shape[2] % 8), mode="replicate")
+        large = network(part.to(weight)).float().cpu().clamp(0, 1)[0].movedim(0, -1)
+        edge = MARGIN * scale
+        inner = large[edge : edge + tall * scale, edge : edge + wide * scale]
+        found[item, top * scale : (top + tall) * scale, left * scale : (left + wide) * scale] = inner
+        ctx.progress(step, len(places))
+    return found
+
+
+def _tiles(height: int, width: int, tile: int) -> Iterator[tuple[int, int]]:
+    return ((top, left) for top in range(0, height, tile) for left in range(0, width, tile))
+
+
+NODES = (upscale_with_model,)

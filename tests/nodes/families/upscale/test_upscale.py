@@ -1,0 +1,119 @@
+"""Upscalers: both networks, the layouts of their files, and tiles that do not show."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from latentloom.engine.errors import FileError
+from latentloom.engine.types.context import Context
+from latentloom.nodes.families.upscale import upscaled
+from latentloom.nodes.families.upscale.kind import UpscalerKind, find_upscaler
+from latentloom.nodes.families.upscale.networks import SRVGG, RRDBNet
+from latentloom.training.random_checkpoint import random_tensor
+
+
+def numbers(network: torch.nn.Module) -> int:
+    return sum(weight.numel() for weight in network.parameters())
+
+
+def test_the_networks_have_the_size_of_the_published_ones() -> None:
+    assert numbers(RRDBNet(64, 32, 23, 2)) == 16_697_987  # RealESRGAN_x4plus
+    assert numbers(RRDBNet(64, 32, 6, 2)) == 4_467_779  # RealESRGAN_x4plus_anime_6B
+    assert numbers(SRVGG(64, 32, 4)) == 1_213_296  # realesr-general-x4v3
+    assert numbers(SRVGG(64, 16, 4)) == 621_424  # realesr-animevideov3
+
+
+def weights(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: random_tensor(name, tensor.shape) for name, tensor in network.state_dict().items()}
+
+
+def real_esrgan(name: str) -> str:
+    return name.replace("ups.0.", "conv_up1.").replace("ups.1.", "conv_up2.")
+
+
+def esrgan(name: str) -> str:
+    """The old names of a network of two blocks and two doublings."""
+    for ours, theirs in (
+        ("conv_first.", "model.0."),
+        ("conv_body.", "model.1.sub.2."),
+        ("ups.0.", "model.3."),
+        ("ups.1.", "model.6."),
+        ("conv_hr.", "model.8."),
+        ("conv_last.", "model.10."),
+    ):
+        name = name.replace(ours, theirs)
+    if name.startswith("body."):
+        _, block, dense, conv, kind = name.split(".")
+        return f"model.1.sub.{block}.{dense.upper()}.{conv}.0.{kind}"
+    return name
+
+
+RENAMED = {
+    "Real-ESRGAN": real_esrgan,
+    "with a prefix": lambda name: f"params_ema.{real_esrgan(name)}",
+    "ESRGAN": esrgan,
+}
+
+
+@pytest.mark.parametrize("layout", RENAMED)
+@torch.no_grad()
+def test_every_layout_of_an_rrdbnet_gives_the_same_picture(layout: str, tmp_path: Path) -> None:
+    known = RRDBNet(16, 8, 2, 2)
+    known.load_state_dict(weights(known))
+    path = tmp_path / "u.safetensors"
+    save_file({RENAMED[layout](name): tensor for name, tensor in weights(known).items()}, path)
+    assert UpscalerKind().recognise(path) == {"upscaler": {"scale": 4}, "about": "upscaler x4 (RRDBNet)"}
+    x = torch.rand(1, 3, 8, 8)
+    found = UpscalerKind().load([path], {"component": "upscaler"})(x)
+    assert found.shape == (1, 3, 32, 32)
+    assert torch.allclose(found, known(x), atol=1e-6)
+
+
+def test_a_network_that_folds_pixels_first_has_a_smaller_scale() -> None:
+    shapes = {real_esrgan(name): tuple(t.shape) for name, t in RRDBNet(16, 8, 2, 2, folds=2).state_dict().items()}
+    part = find_upscaler(shapes)
+    assert part is not None
+    assert (part.scale, part.arguments["folds"]) == (2, 2)
+
+
+@torch.no_grad()
+def test_an_srvgg_is_told_and_adds_to_the_enlarged_picture(tmp_path: Path) -> None:
+    known = SRVGG(8, 3, 2)
+    path = tmp_path / "u.safetensors"
+    save_file({name: tensor * 0 for name, tensor in known.state_dict().items()}, path)
+    assert UpscalerKind().recognise(path) == {"upscaler": {"scale": 2}, "about": "upscaler x2 (SRVGG)"}
+    x = torch.rand(1, 3, 4, 4)
+    found = UpscalerKind().load([path], {"component": "upscaler"})(x)
+    assert torch.equal(found, x.repeat_interleave(2, 2).repeat_interleave(2, 3))
+
+
+class Nothing:
+    """Services of a node that asks for none."""
+
+
+def context(events: list[Any]) -> Context:
+    services: Any = Nothing()
+    return Context(node="n", services=services, emit=events.append, cancelled=threading.Event())
+
+
+@torch.no_grad()
+def test_tiles_do_not_show_and_are_counted() -> None:
+    network = SRVGG(8, 3, 2)  # sees 5 pixels around one, less than the margin
+    network.load_state_dict(weights(network))
+    pixels, events = torch.rand(1, 90, 70, 3), []
+    whole, tiled = (upscaled(context(events), network, pixels, 2, tile) for tile in (512, 64))
+    assert whole.shape == (1, 180, 140, 3)
+    assert torch.allclose(whole, tiled, atol=1e-5)
+    assert [(event.step, event.total) for event in events] == [(1, 1), (1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_another_file_is_no_upscaler(tmp_path: Path) -> None:
+    path = tmp_path / "u.safetensors"
+    save_file({"layer.weight": torch.zeros(2, 2)}, path)
+    assert UpscalerKind().recognise(path) is None
+    with pytest.raises(FileError, match=r"'u.safetensors' is no upscaler"):
+        UpscalerKind().load([path], {"component": "upscaler"})

@@ -1,0 +1,305 @@
+"""Hands jobs to workers, takes their reports, and sees that neither is lost."""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from latentloom.engine.errors import LoomError
+from latentloom.engine.jobs.faults import StaleAttempt, StorageError
+from latentloom.engine.jobs.frames import Frame
+from latentloom.engine.jobs.job import Job
+from latentloom.engine.jobs.queue import Claim
+from latentloom.engine.settings import Settings
+from latentloom.plugins.discovery import Record
+from latentloom.web.background import begun
+from latentloom.web.event_hub import EventHub, Live
+from latentloom.web.metrics import Metrics
+from latentloom.web.queue_writer import Store, Tables
+from latentloom.web.worker_process import WorkerProcess, refusal
+
+log = logging.getLogger("latentloom.jobs")
+TICK_SECONDS = 1.0
+STORED_PROGRESS_SECONDS = 1.0
+
+
+class NotReady(LoomError):
+    """No worker can answer yet; try again in a moment."""
+
+    code = "starting"
+
+
+class Dispatcher:
+    """The workers of one server."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        devices: list[str],
+        store: Store,
+        event_hub: EventHub,
+        metrics: Metrics,
+        ready: Callable[[list[Record]], None],
+    ) -> None:
+        """One worker per device and `cpu_workers` without; `ready` hears when one of the latter is up, and which
+        plugins failed there.
+        """
+        self._settings = settings
+        self._store = store
+        self._event_hub = event_hub
+        self._metrics = metrics
+        self._ready = ready
+        names = [(device, device, True) for device in devices]
+        names += [(f"helper-{n + 1}", "cpu", False) for n in range(settings.cpu_workers)]
+        self.workers = [
+            WorkerProcess(
+                name,
+                settings.model_copy(update={"device": on}),
+                device=has,
+                hear=self._hear,
+                gone=self._gone,
+                failed=metrics.failed,
+            )
+            for name, on, has in names
+        ]
+        self._wake = asyncio.Event()
+        self._helper_up = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._ending: set[int] = set()  # attempts whose end is being written
+        self._looked = 0.0
+        self.stopping = False
+        self.ticked = time.monotonic()
+
+    def start(self) -> None:
+        """Start the workers and hand out jobs."""
+        tasks = {"dispatch": self._dispatch, **{worker.name: worker.live for worker in self.workers}}
+        self._tasks = begun(tasks, self._metrics.failed)
+
+    async def stop(self) -> None:
+        """Let every worker stop at its next step; what it ran goes back into the queue."""
+        self.stopping = True
+        self._wake.set()
+        for worker in self.workers:
+            worker.stop()
+        _, late = await asyncio.wait(self._tasks, timeout=self._settings.cancel_seconds)
+        for worker in self.workers:
+            worker.kill()
+        if late:
+            await asyncio.wait(late, timeout=5)
+
+    def wake(self) -> None:
+        """There may be something to hand out."""
+        self._wake.set()
+
+    def cancel(self, job: Job) -> None:
+        """Tell the worker of a job that is being cancelled; one that does not listen is ended."""
+        for worker in self.workers:
+            if worker.job == job.id and job.state == "cancelling" and worker.kill_at is None:
+                worker.kill_at = time.monotonic() + self._settings.cancel_seconds
+                worker.send("cancel", token=worker.token)
+
+    async def ask(self, what: str, **arguments: Any) -> Any:
+        """Ask a worker without a device. Raises NotReady, AnswerError."""
+        helper = self._helper()
+        if helper is None:
+            try:
+                async with asyncio.timeout(20):
+                    await self._helper_up.wait()
+            except TimeoutError:
+                pass
+            helper = self._helper()
+        if helper is None:
+            raise NotReady("no worker is ready yet", hint="try again in a moment")
+        return await helper.ask(what, **arguments)
+
+    def _helper(self) -> WorkerProcess | None:
+        up = [worker for worker in self.workers if not worker.device and worker.state != "starting"]
+        return min(up, key=lambda worker: worker.state != "idle", default=None)
+
+    # Handing out
+
+    async def _dispatch(self) -> None:
+        while not self.stopping:
+            self.ticked = time.monotonic()
+            for worker in self.workers:
+                worker.check(self.ticked)
+            if self.ticked - self._looked >= TICK_SECONDS:
+                self._looked = self.ticked
+                await self._take_back()
+            for worker in [worker for worker in self.workers if worker.state == "idle"]:
+                await self._hand_to(worker)
+            try:
+                async with asyncio.timeout(TICK_SECONDS):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            self._wake.clear()
+
+    async def _take_back(self) -> None:
+        """Queue again what is claimed and in nobody's hands: a fault of the server's own came in between."""
+        if not await self._store.read(lambda t: t.queue.attempts()) - self._held():
+            return
+        held = self._held()
+        for job in await self._store.write(lambda t: t.queue.take_back(held, "the server lost it"), durable=True):
+            log.warning("a job was in nobody's hands job=%s state=%s", job.id, job.state)
+
+    def _held(self) -> set[int]:
+        """The attempts that a worker has, or whose end is on its way to the disk."""
+        return self._ending | {worker.token for worker in self.workers if worker.job is not None}
+
+    async def _hand_to(self, worker: WorkerProcess) -> None:
+        claim: Claim | None = await self._store.write(lambda t: t.queue.claim(worker.name, device=worker.device))
+        if claim is None:
+            return
+        if worker.state != "idle" or self.stopping:  # it ended while the claim was written
+            self._store.begin(lambda t: t.queue.release(claim.job.id, claim.token, "not begun", counts=False))
+            self._wake.set()
+            return
+        worker.state, worker.job, worker.token, worker.stored = "busy", claim.job.id, claim.token, {}
+        self._metrics.waited(claim.job)
+        log.info("job handed out job=%s worker=%s attempt=%d", claim.job.id, worker.name, claim.token)
+        outputs = None if claim.job.outputs is None else list(claim.job.outputs)
+        worker.send(
+            "job",
+            id=claim.job.id,
+            token=claim.token,
+            document=claim.job.document,
+            outputs=outputs,
+            previews=self._event_hub.wants_previews,
+        )
+
+    # Hearing
+
+    async def _hear(self, worker: WorkerProcess, frame: Frame) -> None:
+        message = frame.message
+        if frame.kind == "hello":
+            self._hello(worker, message)
+        elif frame.kind == "claim":
+            self._idle(worker)
+        elif frame.kind == "heartbeat":
+            worker.memory = message["memory"]
+            self._metrics.figures(worker.name, message["figures"])
+        elif frame.kind == "event" and message["token"] == 0:
+            record = message["event"]
+            self._store.begin(lambda t: t.history.append("", record))
+        elif message["token"] != worker.token or worker.job is None:
+            return
+        elif frame.kind == "event":
+            self._event(worker, worker.job, message["event"])
+        elif frame.kind == "preview":
+            head = {"job": worker.job, "node": message["node"], "step": message["step"], "media": "image/jpeg"}
+            self._event_hub.publish_live(Live(worker.job, message["node"], binary(head, frame.data)))
+        elif frame.kind == "call":
+            worker.send("answer", to=message["number"], **await self._ledger(worker.job, worker.token, message))
+        elif frame.kind == "finished":
+            await self._finished(worker, worker.job, message)
+
+    def _hello(self, worker: WorkerProcess, message: dict[str, Any]) -> None:
+        worker.environment = message["environment"]
+        log.info("worker ready worker=%s pid=%d", worker.name, message["pid"])
+        if not worker.device:
+            self._ready([Record(**record) for record in message["failed"]])
+
+    def _idle(self, worker: WorkerProcess) -> None:
+        worker.state, worker.job, worker.kill_at = "idle", None, None
+        if not worker.device:
+            self._helper_up.set()
+        self._wake.set()
+
+    def _event(self, worker: WorkerProcess, job: str, record: dict[str, Any]) -> None:
+        token, now = worker.token, time.monotonic()
+        if record["event"] == "node_progress":
+            last = worker.stored.get(record["node"])
+            if last is not None and now - last < STORED_PROGRESS_SECONDS and record["step"] < record["total"]:
+                self._event_hub.publish_live(Live(job, record["node"], text({"job": job, **record})))
+                return
+            worker.stored[record["node"]] = now
+        self._metrics.event(record)
+
+        def store(tables: Tables) -> None:
+            if record["event"] == "run_started":
+                tables.queue.begin(job, token)
+            tables.history.append(job, record)
+
+        self._store.begin(store)
+
+    async def _ledger(self, job: str, token: int, message: dict[str, Any]) -> dict[str, Any]:
+        method, arguments = message["method"], message["arguments"]
+
+        def act(tables: Tables) -> Any:
+            tables.queue.held(job, token)
+            effects = tables.effects
+            calls: dict[str, Callable[..., Any]] = {
+                "find": effects.find,
+                "intend": effects.intend,
+                "begin": effects.begin,
+                "done": effects.done,
+            }
+            return calls[method](job, *arguments)
+
+        try:
+            return {"value": await self._store.write(act, durable=method != "find")}
+        except LoomError as error:
+            return refusal(error)
+
+    async def _finished(self, worker: WorkerProcess, job: str, message: dict[str, Any]) -> None:
+        token, state = worker.token, message["state"]
+        result, problems = message["result"], message["problems"]
+
+        def finish(tables: Tables) -> Job:
+            held = tables.queue.held(job, token)
+            if state == "cancelled" and held.state != "cancelling":
+                return tables.queue.release(job, token, "the server is stopping", counts=False)
+            if held.state == "claimed":
+                tables.queue.begin(job, token)
+            return tables.queue.finish(job, token, state, result, problems)
+
+        worker.job = None
+        done = await self._surely(job, token, finish)
+        if done is None:
+            return
+        self._metrics.finished(done)
+        log.info("job %s job=%s seconds=%.3f", done.state, job, (done.finished or 0) - (done.started or 0))
+
+    async def _gone(self, worker: WorkerProcess, why: str) -> None:
+        if not any(not other.device and other.state != "starting" for other in self.workers):
+            self._helper_up.clear()
+        if worker.job is None:
+            return
+        job, token, counts = worker.job, worker.token, not self.stopping
+        worker.job = None
+        after = await self._surely(job, token, lambda t: t.queue.release(job, token, why, counts=counts))
+        if after is None:
+            return
+        log.warning("worker lost job=%s state=%s: %s", job, after.state, why)
+        self._metrics.lost()
+        self._wake.set()
+
+    async def _surely(self, job: str, token: int, act: Callable[[Tables], Job]) -> Job | None:
+        """Write how an attempt ended, however long the disk is full; None when the attempt no longer counts."""
+        self._ending.add(token)
+        try:
+            while True:
+                try:
+                    return await self._store.write(act, durable=True)
+                except StorageError as error:
+                    log.error("the end of a job waits for the disk job=%s: %s", job, error)
+                    await asyncio.sleep(TICK_SECONDS)
+        except StaleAttempt:
+            log.warning("a late report was refused job=%s", job)
+            return None
+        finally:
+            self._ending.discard(token)
+
+
+def text(record: dict[str, Any]) -> str:
+    """A record as JSON text."""
+    return json.dumps(record, ensure_ascii=False, separators=(",", ":"))
+
+
+def binary(head: dict[str, Any], body: bytes) -> bytes:
+    """A binary message: four bytes with the length of a JSON head, the head, the body."""
+    encoded = text(head).encode()
+    return len(encoded).to_bytes(4, "big") + encoded + body

@@ -1,0 +1,191 @@
+"""Takes in workflows: looks at them with what snapshots tell, and asks a worker where plugin code is needed."""
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import json
+import uuid
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from latentloom.api.workflow_files import load_workflow, workflow_names
+from latentloom.engine.document.reading import from_json
+from latentloom.engine.document.resolve import resolve
+from latentloom.engine.document.strict_json import Limits
+from latentloom.engine.document.workflow import Workflow
+from latentloom.engine.document.writing import to_json, write
+from latentloom.engine.errors import Problem, WorkflowError
+from latentloom.engine.files.catalog import Catalog
+from latentloom.engine.files.hashes import Hashes
+from latentloom.engine.jobs.job import NewJob
+from latentloom.engine.planning.validate import Checked, validate
+from latentloom.engine.settings import Settings
+from latentloom.engine.types.registry import Registry
+from latentloom.plugins.discovery import Record, discover
+from latentloom.plugins.snapshots import Snapshots
+from latentloom.web.dispatcher import NotReady
+
+Ask = Callable[..., Awaitable[Any]]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A workflow and what its named inputs are to be, as a client sent them."""
+
+    document: Mapping[str, Any]
+    inputs: Mapping[str, Any]
+    outputs: tuple[str, ...] | None
+
+
+class Intake:
+    """Validation for the server; it runs in threads of its own."""
+
+    def __init__(self, settings: Settings, ask: Ask) -> None:
+        """`ask` is the dispatcher's."""
+        self._settings = settings
+        self._ask = ask
+        self._threads = ThreadPoolExecutor(2, "latentloom-intake")
+        self.limits = Limits(size=settings.request_bytes, nodes=settings.request_nodes)
+        self._looked = False  # whether a worker has looked at every plugin
+        self.refresh()
+
+    def refresh(self, failed: Collection[Record] = ()) -> None:
+        """Read the snapshots. A worker that has started has made those that were missing, but for plugins that fail."""
+        found = discover(Snapshots(self._settings.data / "specs"), self._settings.plugins, imports=False)
+        packaged = [(f.source, path) for f in found.registry.folders if (path := f.path()) is not None]
+        self._registry = found.registry
+        self.catalog = Catalog(
+            self._settings.input, self._settings.models, Hashes(self._settings.data / "hashes.db"), packaged
+        )
+        faults = {record.plugin: record for record in failed}
+        self.plugins = tuple(faults.get(record.plugin, record) for record in found.records)
+
+    def looked(self, failed: Collection[Record]) -> None:
+        """A worker is up, and these plugins failed in it."""
+        self._looked = True
+        self.refresh(failed)
+
+    @property
+    def ready(self) -> bool:
+        """Whether every plugin is known, as a snapshot or as a failure."""
+        return self._looked or all(record.status != "no snapshot" for record in self.plugins)
+
+    @property
+    def registry(self) -> Registry:
+        """What is registered. Raises NotReady before every plugin has been looked at once."""
+        if not self.ready:
+            raise NotReady("the plugins are being looked at for the first time", hint="try again in a moment")
+        return self._registry
+
+    def close(self) -> None:
+        """Let go of the threads."""
+        self._threads.shutdown(cancel_futures=True)
+
+    async def thread(self, act: Callable[..., T], *arguments: Any) -> T:
+        """Do something that takes a while beside the loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, act, *arguments)
+
+    # Documents
+
+    def read(self, document: Any) -> Workflow:
+        """A workflow in a client's JSON. Raises WorkflowError."""
+        return from_json(document, self.limits)
+
+    def canonical(self, workflow: Workflow) -> str:
+        """The text in which documents are stored."""
+        nodes = self._registry.nodes
+        return write(workflow, lambda type: nodes[type].spec if type in nodes else None)
+
+    def shipped(self, name: str) -> dict[str, Any] | None:
+        """A shipped workflow as JSON, or None."""
+        return to_json(load_workflow(name)) if name in workflow_names() else None
+
+    # Orders
+
+    async def job(self, order: Order, **fields: Any) -> NewJob:
+        """A job for the queue. Raises WorkflowError with every problem, NotReady."""
+        return await self._with(order, lambda workflow: self._job(order, workflow, fields))
+
+    def _job(self, order: Order, read: Workflow, fields: Mapping[str, Any]) -> NewJob:
+        workflow, checked = self._check(read, order)
+        if checked.problems:
+            raise WorkflowError(checked.problems)
+        return NewJob(
+            id=uuid.uuid4().hex,
+            document=self.canonical(workflow),
+            name=workflow.name,
+            outputs=order.outputs,
+            device=checked.needs_device,
+            **fields,
+        )
+
+    async def check(self, order: Order) -> tuple[Workflow, Checked]:
+        """The resolved workflow, and all that is wrong with it. Raises WorkflowError, NotReady."""
+        return await self._with(order, lambda workflow: self._check(workflow, order))
+
+    async def _with(self, order: Order, act: Callable[[Workflow], T]) -> T:
+        """Do something with an order's workflow once its nodes are up to date, in a thread."""
+        registry = self.registry
+
+        def at_once() -> tuple[T | None, Workflow]:
+            workflow = self.read(order.document)
+            return (None, workflow) if self._old(workflow, registry) else (act(workflow), workflow)
+
+        found, workflow = await self.thread(at_once)
+        if found is not None:
+            return found
+        migrated = await self._ask("migrate", document=to_json(workflow))
+        return await self.thread(lambda: act(self.read(migrated)))
+
+    def _old(self, workflow: Workflow, registry: Registry) -> bool:
+        """Whether plugin code must bring nodes up to date."""
+        known = ((node, registry.nodes.get(node.type)) for node in workflow.nodes.values())
+        return any(found and found.spec.migrates and node.version < found.spec.version for node, found in known)
+
+    def _check(self, workflow: Workflow, order: Order) -> tuple[Workflow, Checked]:
+        """Like `Engine.check`, but a text is never taken for a path on this machine."""
+        inputs = {name: self._given(value) for name, value in order.inputs.items()}
+        resolved = resolve(workflow, self._registry, inputs)
+        return resolved, validate(resolved, self._registry, self.catalog, order.outputs)
+
+    def _given(self, value: Any) -> Any:
+        """An input's value; a picture in base64 is stored, and its name stands for it."""
+        if isinstance(value, dict) and value.keys() == {"base64"} and isinstance(value["base64"], str):
+            try:
+                data = base64.b64decode(value["base64"], validate=True)
+            except binascii.Error as error:
+                raise WorkflowError([Problem(code="bad_value", message=f"not base64: {error}")]) from None
+            return self.catalog.store_bytes(data, suffix_of(data))
+        return value
+
+
+def suffix_of(data: bytes) -> str:
+    """The suffix of a picture, told by its first bytes. Raises WorkflowError for anything else."""
+    for magic, suffix in MAGIC:
+        if data.startswith(magic):
+            return suffix
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return ".webp"
+    raise WorkflowError(
+        [Problem(code="bad_file", message="not a picture", expected="PNG, JPEG, WebP, GIF, BMP or TIFF")]
+    )
+
+
+MAGIC = (
+    (b"\x89PNG\r\n\x1a\n", ".png"),
+    (b"\xff\xd8\xff", ".jpg"),
+    (b"GIF8", ".gif"),
+    (b"BM", ".bmp"),
+    (b"II*\0", ".tif"),
+    (b"MM\0*", ".tif"),
+)
+
+
+def fingerprint(data: Any) -> str:
+    """A digest of a request, to tell a repeated one."""
+    text = json.dumps(data, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()

@@ -1,0 +1,121 @@
+"""Routes about events: the same numbered events over long poll and WebSocket."""
+
+import asyncio
+import contextlib
+
+from aiohttp import WSMsgType, web
+from pydantic import Field
+
+from latentloom.api import wire
+from latentloom.engine.jobs.history import Stored
+from latentloom.web.event_hub import Reader
+from latentloom.web.routing import API, MOST, Call, Query, Route
+from latentloom.web.services import Services
+
+HEARTBEAT_SECONDS = 20.0
+CLOSE_SECONDS = 2.0
+SEND_SECONDS = 30.0  # a client that takes nothing for so long is let go
+
+
+class SocketQuery(Query):
+    """What to follow, and from where."""
+
+    after: int | None = Field(
+        None, ge=0, le=MOST, description="Events after that number. Default: from now, or all of a job."
+    )
+    job: str | None = Field(None, max_length=64, description="Only the events of that job.")
+    previews: bool = Field(False, description="Pictures of work under way too, as binary messages.")
+
+
+class EventQuery(Query):
+    """What to read, and from where."""
+
+    after: int = Field(0, ge=0, le=MOST, description="Events after that number.")
+    job: str | None = Field(None, max_length=64, description="Only the events of that job.")
+    wait: float = Field(0.0, ge=0, le=60, description="Wait so many seconds for the first, if there is none.")
+
+
+async def list_events(services: Services, call: Call) -> web.Response:
+    """Read stored events after a number, waiting for the first if asked to."""
+    query = call.query
+    with services.event_hub.reader(query.after, query.job) as reader:
+        found = await services.event_hub.after(services.store, reader)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(query.wait):
+                while not found:
+                    await reader.wake.wait()
+                    reader.wake.clear()
+                    found = await services.event_hub.after(services.store, reader)
+        return web.Response(text=page(found, reader.number), content_type="application/json")
+
+
+def page(found: list[Stored], next: int) -> str:
+    """Events as the text of an EventPage."""
+    return f'{{"events":[{",".join(stored.text for stored in found)}],"next":{next}}}'
+
+
+async def follow_events(services: Services, call: Call) -> web.StreamResponse:
+    """Follow events over a WebSocket: text messages are pages of events, or progress of the moment as {"live": ...}.
+
+    Binary messages are previews: four bytes with the length of a JSON head (job, node, step, media), the head, a JPEG.
+    Progress of the moment and previews have no number and are not stored; a client that is slow does not get them all.
+    """
+    query = call.query
+    start = query.after if query.after is not None else 0 if query.job else services.event_hub.last
+    socket = web.WebSocketResponse(
+        heartbeat=HEARTBEAT_SECONDS, timeout=CLOSE_SECONDS, max_msg_size=4096, compress=False
+    )
+    await socket.prepare(call.request)
+    reading = asyncio.create_task(_until_closed(socket))
+    with services.event_hub.reader(start, query.job, previews=query.previews) as reader:
+        services.sockets.add(socket)
+        try:
+            await _send_all(services, socket, reader, reading)
+        finally:
+            services.sockets.discard(socket)
+            reading.cancel()
+    return socket
+
+
+async def _until_closed(socket: web.WebSocketResponse) -> None:
+    async for message in socket:
+        if message.type is WSMsgType.ERROR:
+            return
+
+
+async def _send_all(
+    services: Services, socket: web.WebSocketResponse, reader: Reader, reading: "asyncio.Task[None]"
+) -> None:
+    with contextlib.suppress(ConnectionError, TimeoutError):
+        while not reading.done():
+            reader.wake.clear()
+            found = await services.event_hub.after(services.store, reader)
+            async with asyncio.timeout(SEND_SECONDS):
+                await _send(socket, found, reader)
+            if not found:
+                woken = asyncio.create_task(reader.wake.wait())
+                await asyncio.wait({woken, reading}, return_when=asyncio.FIRST_COMPLETED)
+                woken.cancel()
+
+
+async def _send(socket: web.WebSocketResponse, found: list[Stored], reader: Reader) -> None:
+    if found:
+        await socket.send_str(page(found, reader.number))
+    for live in reader.take_live():
+        if isinstance(live.body, bytes):
+            await socket.send_bytes(live.body)
+        else:
+            await socket.send_str(f'{{"live":{live.body}}}')
+
+
+ROUTES = (
+    Route(method="GET", path=f"{API}/events", handler=list_events, query=EventQuery, answer=wire.EventPage),
+    Route(
+        method="GET",
+        path=f"{API}/events/socket",
+        handler=follow_events,
+        query=SocketQuery,
+        answer=wire.EventPage,
+        status=101,
+    ),
+)

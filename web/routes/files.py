@@ -1,0 +1,183 @@
+"""Routes about pictures: those that workflows read, and those that jobs saved."""
+
+import contextlib
+import re
+import secrets
+from pathlib import Path
+
+from aiohttp import web
+from pydantic import Field
+
+from latentloom.api import wire
+from latentloom.engine.document.strict_json import parse
+from latentloom.engine.files.catalog import safe_join
+from latentloom.engine.jobs.outputs import Output
+from latentloom.web.http_errors import NotFound, UnsupportedMedia
+from latentloom.web.intake import suffix_of
+from latentloom.web.routing import API, MOST, Call, Query, Route, limited
+from latentloom.web.services import Services
+from latentloom.web.wire_jobs import output_answer
+
+INLINE = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp", ".gif": "image/gif"}
+PICTURES = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp", "image/tiff")
+IMPORTS = ("application/json", "application/octet-stream", *PICTURES)
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+FOR_EVER = "private, max-age=31536000, immutable"
+
+
+def file_response(path: Path, *, cache: str = "private, no-cache") -> web.StreamResponse:
+    """A file, shown only if its first bytes are those of an allowed picture; anything else is a download.
+
+    Raises NotFound.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+    except OSError:
+        raise NotFound("the file is gone") from None
+    media = None
+    with contextlib.suppress(Exception):
+        media = INLINE.get(suffix_of(head))
+    headers = {"Cache-Control": cache, "Content-Type": media or "application/octet-stream"}
+    headers["Content-Security-Policy"] = "sandbox; default-src 'none'"
+    if media is None:
+        headers["Content-Disposition"] = "attachment"
+    return web.FileResponse(path, headers=headers)
+
+
+# Pictures that workflows read
+
+
+async def list_files(services: Services, _: Call) -> wire.FileList:
+    """List the pictures that workflows may name."""
+    return wire.FileList(files=await services.intake.thread(services.intake.catalog.names, "input"))
+
+
+async def upload(services: Services, call: Call) -> wire.StoredFile:
+    """Store a picture under the hash of its content. The body is the file itself, with its media type."""
+    if call.request.content_type not in PICTURES:
+        raise UnsupportedMedia("the body is of another type", expected=", ".join(PICTURES))
+    data = await limited(call.request, services.settings.upload_bytes)
+    suffix = suffix_of(data)
+    waiting = services.uploads / f"{secrets.token_hex(8)}{suffix}"
+    try:
+        await services.intake.thread(waiting.write_bytes, data)
+        facts = await services.dispatcher.ask("inspect", path=str(waiting))
+    finally:
+        waiting.unlink(missing_ok=True)
+    name = await services.intake.thread(services.intake.catalog.store_bytes, data, suffix)
+    return wire.StoredFile(
+        name=name, sha256=Path(name).stem, bytes=len(data), width=facts["width"], height=facts["height"]
+    )
+
+
+async def take_in(services: Services, call: Call) -> wire.Imported:
+    """Read the workflow in a file: a document, a saved picture, or what a plugin can import. Nothing is stored."""
+    if call.request.content_type not in IMPORTS:
+        raise UnsupportedMedia("the body is of another type", expected=", ".join(IMPORTS))
+    data = await limited(call.request, services.settings.upload_bytes)
+    waiting = services.uploads / secrets.token_hex(8)
+    try:
+        await services.intake.thread(waiting.write_bytes, data)
+        return wire.Imported(**await services.dispatcher.ask("import", path=str(waiting)))
+    finally:
+        waiting.unlink(missing_ok=True)
+
+
+async def show_file(services: Services, call: Call) -> web.StreamResponse:
+    """Give a picture that workflows may name."""
+    return file_response(safe_join(services.settings.input, call.part("file")))
+
+
+# Pictures that jobs saved
+
+
+class OutputQuery(Query):
+    """Which files."""
+
+    q: str | None = Field(None, max_length=500, description="Words that the prompts hold.")
+    model: str | None = Field(None, max_length=500, description="A part of a model's name.")
+    seed: str | None = Field(None, max_length=20)
+    tag: str | None = Field(None, max_length=200)
+    workflow: str | None = Field(None, max_length=500, description="The workflow's name.")
+    job: str | None = Field(None, max_length=64)
+    before: int | None = Field(None, ge=0, le=MOST, description="Continue after the file of that id.")
+    limit: int = Field(50, ge=1, le=500)
+
+
+async def list_outputs(services: Services, call: Call) -> wire.OutputPage:
+    """Search the saved files, the newest first; every condition must hold."""
+    conditions = call.query.model_dump()
+    text = conditions.pop("q")
+    found = await services.store.read(lambda t: t.outputs.search(text=text, **conditions))
+    next = found[-1].id if len(found) == call.query.limit else None
+    return wire.OutputPage(outputs=[output_answer(output) for output in found], next=next)
+
+
+async def _output(services: Services, call: Call) -> Output:
+    sha256 = call.part("sha256")
+    found = None
+    if _SHA256.match(sha256):
+        found = await services.store.read(lambda t: t.outputs.by_hash(sha256))
+    if found is None:
+        raise NotFound("there is no saved file with that sha256")
+    return found
+
+
+async def show_output(services: Services, call: Call) -> wire.OutputFile:
+    """Show what is known of a saved file."""
+    return output_answer(await _output(services, call))
+
+
+async def show_content(services: Services, call: Call) -> web.StreamResponse:
+    """Give a saved file."""
+    output = await _output(services, call)
+    return file_response(safe_join(services.settings.output, output.path), cache=FOR_EVER)
+
+
+async def show_thumbnail(services: Services, call: Call) -> web.StreamResponse:
+    """Give a saved picture, small, as WebP."""
+    output = await _output(services, call)
+    if not output.media.startswith("image/"):
+        raise NotFound("only pictures have thumbnails")
+    small = services.thumbnail(output.sha256)
+    if not small.exists():
+        small.parent.mkdir(exist_ok=True)
+        partial = small.with_name(f".{secrets.token_hex(8)}")
+        path = safe_join(services.settings.output, output.path)
+        await services.dispatcher.ask("thumbnail", path=str(path), to=str(partial))
+        partial.replace(small)
+    return file_response(small, cache=FOR_EVER)
+
+
+async def show_making(services: Services, call: Call) -> wire.Making:
+    """Give the workflow and the record that a saved picture carries."""
+    output = await _output(services, call)
+    path = safe_join(services.settings.output, output.path)
+    found = await services.dispatcher.ask("making", path=str(path))
+    return wire.Making(workflow=parse(found["workflow"]), record=found["record"])
+
+
+async def remove_output(services: Services, call: Call) -> wire.Empty:
+    """Remove a saved file from the disk, with its thumbnail."""
+    sha256 = (await _output(services, call)).sha256
+    gone = await services.store.read(lambda t: t.outputs.all_of_hash(sha256))
+    await services.store.write(lambda t: t.outputs.forget([output.id for output in gone]), durable=True)
+    await services.intake.thread(services.remove_files, gone)
+    return wire.Empty()
+
+
+_ONE = f"{API}/outputs/{{sha256}}"
+
+ROUTES = (
+    Route(method="GET", path=f"{API}/files", handler=list_files, answer=wire.FileList),
+    Route(method="POST", path=f"{API}/files", handler=upload, answer=wire.StoredFile, status=201, takes=PICTURES),
+    Route(method="POST", path=f"{API}/import", handler=take_in, answer=wire.Imported, takes=IMPORTS),
+    Route(method="GET", path=f"{API}/files/{{file:.+}}", handler=show_file, media="image/*"),
+    Route(method="GET", path=f"{API}/outputs", handler=list_outputs, query=OutputQuery, answer=wire.OutputPage),
+    Route(method="GET", path=_ONE, handler=show_output, answer=wire.OutputFile),
+    Route(method="GET", path=f"{_ONE}/content", handler=show_content, media="image/*"),
+    Route(method="GET", path=f"{_ONE}/thumbnail", handler=show_thumbnail, media="image/webp"),
+    Route(method="GET", path=f"{_ONE}/making", handler=show_making, answer=wire.Making),
+    Route(method="DELETE", path=_ONE, handler=remove_output, answer=wire.Empty),
+)

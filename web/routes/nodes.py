@@ -1,0 +1,177 @@
+"""Routes about what is installed and what a workflow would do: nodes, validation, explanation, models, plugins."""
+
+import hashlib
+from dataclasses import asdict
+from pathlib import Path
+
+from aiohttp import web
+from pydantic import Field
+
+from latentloom.api import wire, wire_nodes
+from latentloom.engine.document.workflow import Edge, NamedInput, Workflow
+from latentloom.engine.document.writing import to_json
+from latentloom.engine.errors import LoomError
+from latentloom.engine.planning.validate import CHOICE_SOURCES
+from latentloom.engine.types.registry import NodeType, Registry
+from latentloom.engine.types.spec import InputSpec
+from latentloom.web.http_errors import NotFound
+from latentloom.web.routes.jobs import order_of
+from latentloom.web.routing import API, Call, Query, Route
+from latentloom.web.services import Services
+
+
+class ChoiceQuery(Query):
+    """Which choices."""
+
+    source: str = Field(max_length=200, description="An input's `source`: samplers, input, models/checkpoints, ...")
+
+
+def port_record(port: InputSpec, registry: Registry) -> wire_nodes.InputPort:
+    """Everything that a form needs to show an input; choices that plugins bring are filled in."""
+    data = asdict(port)
+    if port.source in CHOICE_SOURCES:
+        data["choices"] = tuple(registry.extensions(CHOICE_SOURCES[port.source]))
+    return wire_nodes.InputPort(**data)
+
+
+def _node_record(item: NodeType, registry: Registry) -> wire_nodes.NodeTypeInfo:
+    spec = item.spec
+    plain = ("type", "version", "category", "help", "purity", "device", "asynchronous")
+    return wire_nodes.NodeTypeInfo(
+        **{name: getattr(spec, name) for name in plain},
+        inputs=[port_record(port, registry) for port in spec.inputs],
+        outputs=[wire_nodes.OutputPort(**asdict(port)) for port in spec.outputs],
+        distribution=str(item.distribution),
+    )
+
+
+async def list_nodes(services: Services, call: Call) -> web.Response:
+    """List the node types with all that a form needs, and the port types with their colours. Has an ETag."""
+    registry = services.intake.registry
+    types = [wire_nodes.PortTypeInfo(kind=item.kind, colour=item.colour, help=item.help) for item in registry.types()]
+    nodes = [_node_record(item, registry) for item in registry.nodes.values()]
+    text = wire_nodes.NodeTypes(nodes=nodes, types=types).model_dump_json()
+    etag = f'"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'
+    headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
+    if call.request.headers.get("If-None-Match") == etag:
+        return web.Response(status=304, headers=headers)
+    return web.Response(text=text, content_type="application/json", headers=headers)
+
+
+async def list_choices(services: Services, call: Call) -> wire_nodes.Choices:
+    """List what may stand in an input with that source."""
+    source = call.query.source
+    if source in CHOICE_SOURCES:
+        return wire_nodes.Choices(choices=list(services.intake.registry.extensions(CHOICE_SOURCES[source])))
+    known = source == "input" or source in services.intake.catalog.model_sources()
+    return wire_nodes.Choices(
+        choices=await services.intake.thread(services.intake.catalog.names, source) if known else []
+    )
+
+
+async def validate(services: Services, call: Call) -> wire_nodes.Validation:
+    """Name everything that is wrong with a workflow, and tell its own inputs and outputs. Nothing runs."""
+    order = await order_of(services, call.body)
+    registry = services.intake.registry
+    try:
+        workflow, checked = await services.intake.check(order)
+        problems = checked.problems
+    except LoomError as error:
+        problems = list(error.problems)
+        workflow = Workflow({})
+    return wire_nodes.Validation(
+        problems=[wire.Problem(**problem.record()) for problem in problems],
+        inputs=[_interface(workflow, named, registry) for named in workflow.inputs],
+        outputs=[output.name for output in workflow.outputs],
+    )
+
+
+def _interface(workflow: Workflow, named: NamedInput, registry: Registry) -> wire_nodes.Interface:
+    port, value = None, None
+    for target in named.to:
+        node = workflow.nodes.get(target.node)
+        found = registry.nodes.get(node.type) if node else None
+        spec = found.spec.by_name.get(target.input) if found else None
+        if spec is not None and node is not None and port is None:
+            port, value = port_record(spec, registry), node.inputs.get(target.input, spec.default)
+    plain = None if isinstance(value, Edge) else value
+    return wire_nodes.Interface(name=named.name, port=port, value=plain)
+
+
+async def explain(services: Services, call: Call) -> wire_nodes.Explanation:
+    """Tell for every node whether its result is known, or what changed since. Nothing runs."""
+    order = await order_of(services, call.body)
+    workflow, _ = await services.intake.check(order)
+    outputs = None if order.outputs is None else list(order.outputs)
+    found = await services.dispatcher.ask("explain", document=to_json(workflow), outputs=outputs)
+    return wire_nodes.Explanation(steps=[wire_nodes.Step(**step) for step in found])
+
+
+async def list_models(services: Services, _: Call) -> wire_nodes.ModelList:
+    """List the model files that workflows may name."""
+    return wire_nodes.ModelList(models=await services.intake.thread(_models, services))
+
+
+def _models(services: Services) -> list[wire_nodes.ModelFile]:
+    catalog = services.intake.catalog
+    return [
+        wire_nodes.ModelFile(
+            source=source, name=found.name, bytes=size_of(found.path), sha256=catalog.known_hash(found)
+        )
+        for source in catalog.model_sources()
+        for found in catalog.files(source)
+    ]
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    files = path.rglob("*") if path.is_dir() else (path,)
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+async def hash_model(services: Services, call: Call) -> wire_nodes.ModelFile:
+    """Compute a model's sha256; the reading of a large file is told as `model_hashing` events."""
+    source, name = call.body.source, call.body.name
+    if source not in services.intake.catalog.model_sources():
+        raise NotFound("there is no such folder of models", expected=", ".join(services.intake.catalog.model_sources()))
+    found = await services.intake.thread(services.intake.catalog.find, source, name)
+    sha256 = await services.dispatcher.ask("hash", source=source, name=name)
+    return wire_nodes.ModelFile(source=source, name=name, bytes=size_of(found.path), sha256=sha256)
+
+
+async def tokenize(services: Services, call: Call) -> wire_nodes.Tokens:
+    """Tell how a model reads a prompt: parts, tokens and weights. For a prompt that is being typed: nothing runs."""
+    await services.intake.thread(services.intake.catalog.find, call.body.source, call.body.name)
+    return wire_nodes.Tokens(**await services.dispatcher.ask("tokenize", **call.body.model_dump()))
+
+
+async def list_plugins(services: Services, _: Call) -> wire_nodes.PluginList:
+    """List the installed plugins and how they fared."""
+    names = wire_nodes.Plugin.model_fields
+    return wire_nodes.PluginList(
+        plugins=[
+            wire_nodes.Plugin(**{name: getattr(record, name) for name in names}) for record in services.intake.plugins
+        ]
+    )
+
+
+ROUTES = (
+    Route(method="GET", path=f"{API}/nodes", handler=list_nodes, answer=wire_nodes.NodeTypes),
+    Route(method="GET", path=f"{API}/choices", handler=list_choices, query=ChoiceQuery, answer=wire_nodes.Choices),
+    Route(
+        method="POST", path=f"{API}/validate", handler=validate, body=wire.WorkflowOrder, answer=wire_nodes.Validation
+    ),
+    Route(
+        method="POST", path=f"{API}/explain", handler=explain, body=wire.WorkflowOrder, answer=wire_nodes.Explanation
+    ),
+    Route(method="GET", path=f"{API}/models", handler=list_models, answer=wire_nodes.ModelList),
+    Route(
+        method="POST",
+        path=f"{API}/models/hash",
+        handler=hash_model,
+        body=wire_nodes.ModelName,
+        answer=wire_nodes.ModelFile,
+    ),
+    Route(method="POST", path=f"{API}/tokenize", handler=tokenize, body=wire_nodes.Prompt, answer=wire_nodes.Tokens),
+    Route(method="GET", path=f"{API}/plugins", handler=list_plugins, answer=wire_nodes.PluginList),
+)

@@ -1,0 +1,77 @@
+"""Routes about the server itself: its state, its health, its figures, who is let in, and this API's description."""
+
+from collections import Counter
+from importlib.metadata import version
+
+from aiohttp import web
+
+from latentloom.api import wire
+from latentloom.web.http_errors import Unauthorized
+from latentloom.web.openapi import document, html
+from latentloom.web.routing import API, TABLE, Call, Route
+from latentloom.web.services import Services
+
+
+async def show_system(services: Services, _: Call) -> wire.System:
+    """Show version, workers, queue, memory and disk."""
+    counts, paused = await services.store.read(lambda t: (t.queue.counts(), t.queue.paused))
+    names = wire.Worker.model_fields
+    return wire.System(
+        version=version("latentloom"),
+        workers=[
+            wire.Worker(**{name: getattr(worker, name) for name in names}) for worker in services.dispatcher.workers
+        ],
+        queue=counts,
+        paused=paused,
+        ready=services.intake.ready,
+        memory=services.memory()["server"],
+        disk_free=services.disk_free(),
+        event=services.event_hub.last,
+    )
+
+
+async def health(services: Services, _: Call) -> web.Response:
+    """Tell whether the server does its work: 200 if it does, 503 if not. Needs no token."""
+    checks = services.checks()
+    good = all(checks.values())
+    answer = wire.Health(status="ok" if good else "failing", checks=checks)
+    return web.Response(status=200 if good else 503, text=answer.model_dump_json(), content_type="application/json")
+
+
+async def metrics(services: Services, _: Call) -> web.Response:
+    """Give the server's figures in Prometheus' text format."""
+    counts, oldest = await services.store.read(lambda t: (t.queue.counts(), t.queue.oldest_waiting()))
+    workers = dict(Counter(worker.state for worker in services.dispatcher.workers))
+    on_disk = await services.intake.thread(services.cache_bytes)
+    text = services.metrics.text(counts, workers, services.memory(), services.event_hub.clients, oldest, on_disk)
+    return web.Response(body=text, content_type="text/plain", charset="utf-8")
+
+
+async def login(services: Services, call: Call) -> web.Response:
+    """Exchange a token for a cookie. Needs no token in a header."""
+    owner = services.access.owner_of(call.body.token, call.request.remote or "")
+    if owner is None:
+        raise Unauthorized("that token is not known")
+    response = web.Response(text="{}", content_type="application/json")
+    services.access.give_cookie(response, owner, secure=call.request.secure)
+    return response
+
+
+async def show_openapi(_: Services, call: Call) -> web.Response:
+    """Give the OpenAPI 3.1 document of this API."""
+    return web.json_response(document(call.request.app[TABLE]))
+
+
+async def show_docs(_: Services, call: Call) -> web.Response:
+    """Show the same as a page to read, without scripts and without the network."""
+    return web.Response(text=html(call.request.app[TABLE]), content_type="text/html")
+
+
+ROUTES = (
+    Route(method="GET", path="/healthz", handler=health, answer=wire.Health, public=True),
+    Route(method="GET", path="/metrics", handler=metrics, media="text/plain"),
+    Route(method="POST", path=f"{API}/login", handler=login, body=wire.Login, answer=wire.Empty, public=True),
+    Route(method="GET", path=f"{API}/system", handler=show_system, answer=wire.System),
+    Route(method="GET", path=f"{API}/openapi.json", handler=show_openapi),
+    Route(method="GET", path=f"{API}/docs", handler=show_docs, media="text/html"),
+)

@@ -1,0 +1,154 @@
+"""One server's parts, put together."""
+
+import asyncio
+import contextlib
+import logging
+import shutil
+import time
+from pathlib import Path
+
+from aiohttp import web
+
+from latentloom.engine.cache.disk import DiskStore
+from latentloom.engine.errors import LoomError
+from latentloom.engine.files.catalog import safe_join
+from latentloom.engine.files.partial import sweep
+from latentloom.engine.jobs.outputs import Output
+from latentloom.engine.jobs.queue import Limits
+from latentloom.engine.jobs.retention import BATCH, Keep, prune_files, prune_jobs
+from latentloom.engine.jobs.serving import Ownership, Serving, unwritable
+from latentloom.engine.models.host_memory import resident_bytes
+from latentloom.engine.settings import Settings
+from latentloom.web.access import Access
+from latentloom.web.background import begun
+from latentloom.web.dispatcher import Dispatcher
+from latentloom.web.event_hub import EventHub
+from latentloom.web.intake import Intake
+from latentloom.web.metrics import Metrics
+from latentloom.web.queue_writer import Store
+from latentloom.web.webhooks import WebhookSender
+
+log = logging.getLogger("latentloom.server")
+PRUNE_SECONDS = 300.0
+STUCK_SECONDS = 30.0
+LOW_DISK = 64 * 2**20
+
+
+class Services:
+    """Everything that routes need, from `start` to `stop`."""
+
+    def __init__(self, settings: Settings, devices: list[str]) -> None:
+        """Raises SettingsError; DatabaseError when another server has the data folder or it cannot be written to."""
+        self.settings = settings
+        self._ownership = Ownership(settings.data)
+        self.access = Access(settings)
+        self._devices = devices
+        self.event_hub = EventHub()
+        self.metrics = Metrics()
+        self.sockets: set[web.WebSocketResponse] = set()
+        self._keep = Keep(
+            seconds=settings.keep_days * 86400, jobs=settings.keep_jobs, file_bytes=settings.keep_output_bytes
+        )
+
+    async def start(self) -> None:
+        """Open the queue, take up what was left, and start the workers. Raises DatabaseError."""
+        settings = self.settings
+        folders = {"output": settings.output, "input": settings.input}
+        for what, folder in (*folders.items(), ("data", self.thumbnails), ("data", self.uploads)):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise unwritable(what, folder, error) from None
+        sweep([settings.output, settings.input, self.thumbnails, self.uploads])
+        limits = Limits(queued=settings.queue_limit, queued_per_owner=settings.owner_limit)
+        self.store = Store(settings.data, self.event_hub.publish, limits)
+        self.event_hub.last = await self.store.read(lambda t: t.history.last())
+        self.intake = Intake(settings, lambda what, **arguments: self.dispatcher.ask(what, **arguments))
+        self.dispatcher = Dispatcher(
+            settings, self._devices, self.store, self.event_hub, self.metrics, lambda failed: self.intake.looked(failed)
+        )
+        again = await self.store.write(lambda t: t.queue.recover(), durable=True)
+        if again:
+            log.info("%d jobs go on where they were", len(again))
+        self.dispatcher.start()
+        tasks = {"webhooks": WebhookSender(self.store, self.access).work, "retention": self._prune_for_ever}
+        self._tasks = begun(tasks, self.metrics.failed)
+
+    async def stop(self) -> None:
+        """Let the workers stop at their next step; what they ran waits in the queue for the next start."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.dispatcher.stop()
+        self.intake.close()
+        await self.store.close()
+        self._ownership.close()
+
+    def tell(self, address: str) -> None:
+        """Let a `loom run` beside this server find it."""
+        self._ownership.tell(Serving(address, tuple(self._devices)))
+
+    @property
+    def thumbnails(self) -> Path:
+        """Where small pictures are kept."""
+        return self.settings.data / "thumbnails"
+
+    @property
+    def uploads(self) -> Path:
+        """Where uploads wait until they have been looked at."""
+        return self.settings.data / "uploads"
+
+    def thumbnail(self, sha256: str) -> Path:
+        """The small picture of a file."""
+        return self.thumbnails / sha256[:2] / f"{sha256}.webp"
+
+    # Retention
+
+    async def _prune_for_ever(self) -> None:
+        while True:
+            try:
+                await self.prune()
+            except LoomError as error:
+                log.error("nothing could be pruned: %s", error)
+            await asyncio.sleep(PRUNE_SECONDS)
+
+    async def prune(self) -> None:
+        """Remove what is kept no longer, in small pieces."""
+        count = BATCH
+        while count == BATCH:
+            count = await self.store.write(lambda t: prune_jobs(t.connection, self._keep, time.time()))
+        gone = await self.store.write(lambda t: list(prune_files(t.outputs, self._keep)))
+        await self.intake.thread(self.remove_files, gone)
+
+    def remove_files(self, outputs: list[Output]) -> None:
+        """Remove saved files with their thumbnails."""
+        for output in outputs:
+            with contextlib.suppress(LoomError, OSError):
+                safe_join(self.settings.output, output.path).unlink(missing_ok=True)
+            self.thumbnail(output.sha256).unlink(missing_ok=True)
+
+    # Health
+
+    def checks(self) -> dict[str, bool]:
+        """What must be true of a server that does its work."""
+        dispatcher = self.dispatcher
+        return {
+            "claiming": time.monotonic() - dispatcher.ticked < STUCK_SECONDS,
+            "workers": all(worker.state != "starting" or worker.starts < 3 for worker in dispatcher.workers),
+            "queue": self.store.alive,
+            "disk": self.disk_free() > LOW_DISK,
+        }
+
+    def disk_free(self) -> int:
+        """Bytes that are left where the queue is."""
+        return shutil.disk_usage(self.settings.data).free
+
+    def cache_bytes(self) -> int:
+        """Bytes of the results on disk, which the workers share."""
+        store = DiskStore(self.settings.cache, self.settings.cache_bytes)
+        with contextlib.closing(store):
+            return store.info()["bytes"]
+
+    def memory(self) -> dict[str, int]:
+        """Resident bytes of the server and its workers."""
+        return {"server": resident_bytes(), **{worker.name: worker.memory for worker in self.dispatcher.workers}}

@@ -1,0 +1,156 @@
+"""Saved workflows with their versions, and drafts. Runs inside its caller's transactions."""
+
+import sqlite3
+from collections.abc import Callable
+from typing import NamedTuple
+
+from latentloom.engine.errors import LoomError
+
+KEPT_VERSIONS = 50
+
+
+class UnknownDocument(LoomError):
+    """No workflow or draft has that name."""
+
+    code = "unknown_workflow"
+
+
+class Conflict(LoomError):
+    """Somebody else saved a newer version in the meantime."""
+
+    code = "version_conflict"
+
+
+class Saved(NamedTuple):
+    """A version of a saved workflow; `document` is its canonical text."""
+
+    name: str
+    version: int
+    document: str
+    saved: float
+
+
+class Draft(NamedTuple):
+    """An unfinished document, as an editor left it: any JSON object."""
+
+    id: str
+    revision: int
+    document: str
+    saved: float
+
+
+class WorkflowStore:
+    """What people keep on the server."""
+
+    def __init__(self, connection: sqlite3.Connection, clock: Callable[[], float]) -> None:
+        self._connection = connection
+        self._clock = clock
+
+    # Workflows: a version without a document marks a removal, so that version numbers are never used twice
+
+    def names(self) -> list[Saved]:
+        """The newest version of every workflow, without its document."""
+        rows = self._connection.execute(
+            "SELECT name, version, '', saved FROM workflows AS w WHERE document IS NOT NULL AND version ="
+            " (SELECT max(version) FROM workflows WHERE name = w.name) ORDER BY name"
+        )
+        return [Saved(*row) for row in rows]
+
+    def workflow(self, name: str, version: int | None = None) -> Saved:
+        """One version, or the newest. Raises UnknownDocument."""
+        newest = self._newest(name)
+        row = self._connection.execute(
+            "SELECT name, version, document, saved FROM workflows WHERE name = ? AND version = ?",
+            (name, newest if version is None else version),
+        ).fetchone()
+        if row is None or row["document"] is None:
+            what = f"version {version} of '{name}'" if version is not None else f"'{name}'"
+            raise UnknownDocument(f"there is no workflow {what}")
+        return Saved(*row)
+
+    def versions(self, name: str) -> list[Saved]:
+        """Every kept version, the newest first, without the documents."""
+        rows = self._connection.execute(
+            "SELECT name, version, '', saved FROM workflows WHERE name = ? AND document IS NOT NULL"
+            " ORDER BY version DESC",
+            (name,),
+        )
+        return [Saved(*row) for row in rows]
+
+    def save(self, name: str, document: str, expected: int | None) -> Saved:
+        """Save a new version, if `expected` is the newest one's number (0: there is none; None: whatever is there).
+
+        Raises Conflict.
+        """
+        self._expect(name, expected)
+        version = self._newest(name) + 1
+        self._connection.execute("INSERT INTO workflows VALUES (?, ?, ?, ?)", (name, version, document, self._clock()))
+        self._connection.execute(
+            "DELETE FROM workflows WHERE name = ? AND version <= ?", (name, version - KEPT_VERSIONS)
+        )
+        return self.workflow(name)
+
+    def remove(self, name: str, expected: int | None) -> None:
+        """Remove a workflow with its versions. Raises UnknownDocument, Conflict."""
+        self.workflow(name)
+        self._expect(name, expected)
+        version = self._newest(name) + 1
+        self._connection.execute("DELETE FROM workflows WHERE name = ?", (name,))
+        self._connection.execute("INSERT INTO workflows VALUES (?, ?, NULL, ?)", (name, version, self._clock()))
+
+    def _newest(self, name: str) -> int:
+        found = self._connection.execute("SELECT max(version) FROM workflows WHERE name = ?", (name,)).fetchone()[0]
+        return int(found or 0)
+
+    def _expect(self, name: str, expected: int | None) -> None:
+        rows = self.versions(name)
+        current = rows[0].version if rows else 0
+        if expected is not None and current != expected:
+            raise Conflict(
+                f"the workflow '{name}' was saved by somebody else in the meantime",
+                expected=f"version {expected}" if expected else "no such workflow",
+                got=f"version {current}" if current else "no such workflow",
+                hint="load it again, or save under another name",
+            )
+
+    # Drafts
+
+    def drafts(self) -> list[Draft]:
+        """Every draft, the newest first."""
+        rows = self._connection.execute("SELECT id, revision, document, saved FROM drafts ORDER BY saved DESC, id")
+        return [Draft(*row) for row in rows]
+
+    def draft(self, id: str) -> Draft:
+        """One draft. Raises UnknownDocument."""
+        row = self._connection.execute(
+            "SELECT id, revision, document, saved FROM drafts WHERE id = ?", (id,)
+        ).fetchone()
+        if row is None:
+            raise UnknownDocument(f"there is no draft '{id}'")
+        return Draft(*row)
+
+    def keep_draft(self, id: str, document: str, expected: int | None) -> Draft:
+        """Keep a draft in place of the one before, if `expected` is that one's revision (0: there is none; None: any).
+
+        Raises Conflict.
+        """
+        row = self._connection.execute("SELECT revision FROM drafts WHERE id = ?", (id,)).fetchone()
+        current = row["revision"] if row else 0
+        if expected is not None and current != expected:
+            raise Conflict(
+                f"the draft '{id}' was changed by somebody else in the meantime",
+                expected=f"revision {expected}" if expected else "no such draft",
+                got=f"revision {current}" if current else "no such draft",
+                hint="keep it under another id",
+            )
+        self._connection.execute(
+            "INSERT INTO drafts VALUES (?, 1, ?, ?) ON CONFLICT (id) DO UPDATE SET"
+            " revision = revision + 1, document = excluded.document, saved = excluded.saved",
+            (id, document, self._clock()),
+        )
+        return self.draft(id)
+
+    def drop_draft(self, id: str) -> None:
+        """Remove a draft. Raises UnknownDocument."""
+        self.draft(id)
+        self._connection.execute("DELETE FROM drafts WHERE id = ?", (id,))
