@@ -70,7 +70,7 @@ class Engine:
             self._identify,
             lambda: self.environment.record(),
             settings.salt,
-            self.economies,
+            self.economies.of,
             self.catalog.mentioned,
         )
         self._executor = Executor(Tools(registry, self.cache, Flights(), self._identity, self.catalog, self.economies))

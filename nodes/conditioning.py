@@ -1,6 +1,5 @@
 """Nodes that turn text into conditioning."""
 
-import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -10,9 +9,7 @@ from latentloom.engine import Array, Clip, Cond, Conditioning, Context, Mentions
 from latentloom.nodes.families.textual_inversion.words import SOURCE, Embeddings, warn_unknown
 from latentloom.nodes.text.prompt_editing import Variant, variants
 from latentloom.nodes.text.prompt_weights import Grammar, parse
-
-SMALL_VOCABULARY = 2000
-WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")
+from latentloom.nodes.text.vocabulary import unknown_words
 
 PromptGrammar = Annotated[
     Literal["a1111", "comfyui", "plain"],
@@ -85,14 +82,6 @@ def _warn(ctx: Context, tokenizer: Any, text: str) -> None:
             f"the embedded model does not know {words}: it draws plain shapes in plain colours. "
             "For other pictures add a Stable Diffusion checkpoint: loom models add DIR",
         )
-
-
-def unknown_words(tokenizer: Any, text: str) -> list[str]:
-    """The words that a model with a small vocabulary of its own has no token for, in order; else none."""
-    if len(tokenizer) > SMALL_VOCABULARY:
-        return []
-    words = dict.fromkeys(word.lower() for word in WORD.findall(text))
-    return [word for word in words if len(tokenizer.tokenize(word)) != 1]
 
 
 NODES = (clip_encode,)

@@ -18,7 +18,7 @@ class Controlled(NamedTuple):
     negative: Conditioning
 
 
-@node("LoadControlNet", category="loaders")
+@node("LoadControlNet", category="controlnet")
 def load_controlnet(
     ctx: Context,
     controlnet: Annotated[
@@ -38,7 +38,7 @@ def load_controlnet(
     return ControlNet(kind, [controlnet.identity], {"component": "controlnet", **facts["controlnet"], **code})
 
 
-@node("ApplyControlNet", category="conditioning")
+@node("ApplyControlNet", category="controlnet")
 def apply_controlnet(
     positive: Conditioning,
     negative: Conditioning,

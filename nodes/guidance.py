@@ -1,11 +1,13 @@
 """Nodes that change how a model is guided: each gives it a patch, which the sampling nodes follow in order."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
 
-from latentloom.engine import Conditioning, Model, Patch, node
+from latentloom.engine import Conditioning, Model, Patch, Vae, node
 from latentloom.engine.errors import BadValueError
+from latentloom.nodes.diffusion.tiling import check_overlap
+from latentloom.nodes.vae import Overlap, TileSide
 
 Share = Annotated[float, Field(ge=0, le=1, description="A share of the steps: 0 is the first, 1 the end.")]
 Backbone = Annotated[float, Field(ge=0, le=10, description="Factor of the features; 1 changes nothing.")]
@@ -96,6 +98,50 @@ def self_attention_guidance(
     return model.patched(Patch("self_attention_guidance", {"scale": scale, "blur": blur}))
 
 
+@node("TiledDiffusion", category="guidance")
+def tiled_diffusion(model: Model, tile: TileSide = 512, overlap: Overlap = 128) -> Model:
+    """Let the model look at a large picture tile by tile at each step, as MultiDiffusion does (Bar-Tal et al. 2023).
+
+    For a second pass over an enlarged picture, with a denoise of 0.2 to 0.5: details come from tiles of the size that
+    the model knows, and seams are blended at every step.
+    """
+    check_overlap(tile, overlap)
+    return model.patched(Patch("tiled_diffusion", {"tile": tile, "overlap": overlap}))
+
+
+class SeamlessPair(NamedTuple):
+    """A model and a VAE whose pictures have no edge."""
+
+    model: Model
+    vae: Vae
+
+
+@node("Seamless", category="guidance")
+def seamless(
+    model: Model,
+    vae: Vae,
+    horizontal: Annotated[bool, Field(description="The left edge goes on at the right.")] = True,
+    vertical: Annotated[bool, Field(description="The upper edge goes on at the lower.")] = True,
+) -> SeamlessPair:
+    """Make textures: what is sampled and decoded with these can be laid side by side without a seam."""
+    if not (horizontal or vertical):
+        raise BadValueError("nothing is seamless", expected="horizontal, vertical or both", got="neither")
+    patch = Patch("seamless", {"horizontal": horizontal, "vertical": vertical})
+    return SeamlessPair(model.patched(patch), vae.patched(patch))
+
+
+@node("InstructGuidance", category="guidance")
+def instruct_guidance(
+    model: Model,
+    image_cfg: Annotated[float, Field(ge=0, le=100, description="How closely the picture is kept.")] = 1.5,
+) -> Model:
+    """Guide an InstructPix2Pix model by two scales: the sampler's cfg for the text, `image_cfg` for the picture.
+
+    Brooks et al. 2023, eq. 3. Each step asks the model three times.
+    """
+    return model.patched(Patch("instruct_guidance", {"image_cfg": image_cfg}))
+
+
 NODES = (
     cfg_rescale,
     perpendicular_negative,
@@ -104,4 +150,7 @@ NODES = (
     freeu,
     perturbed_attention,
     self_attention_guidance,
+    tiled_diffusion,
+    seamless,
+    instruct_guidance,
 )

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from latentloom.engine import Array, Cond, Conditioning, Context, Image, Latent, Mask, Model, Patch, Vae, node
+from latentloom.engine import Array, Cond, Conditioning, Context, Image, Latent, Mask, Vae, node
 from latentloom.engine.errors import BadValueError
+from latentloom.nodes.diffusion.vae import encode
 from latentloom.nodes.drawing.limits import check_size
 from latentloom.nodes.drawing.resize import Size, resize
-from latentloom.nodes.mask_draw import mask_feather
-from latentloom.nodes.vae import encode
+from latentloom.nodes.mask import mask_feather
 
 if TYPE_CHECKING:
     from latentloom.engine.types.values import Floats
@@ -127,18 +127,6 @@ def instruct_conditioning(
     return Prepared(_with(positive, arrays), _with(negative, arrays), empty)
 
 
-@node("InstructGuidance", category="guidance")
-def instruct_guidance(
-    model: Model,
-    image_cfg: Annotated[float, Field(ge=0, le=100, description="How closely the picture is kept.")] = 1.5,
-) -> Model:
-    """Guide an InstructPix2Pix model by two scales: the sampler's cfg for the text, `image_cfg` for the picture.
-
-    Brooks et al. 2023, eq. 3. Each step asks the model three times.
-    """
-    return model.patched(Patch("instruct_guidance", {"image_cfg": image_cfg}))
-
-
 @node("InpaintCrop", category="inpaint")
 def inpaint_crop(
     image: Image,
@@ -226,7 +214,6 @@ NODES = (
     outpaint_pad,
     inpaint_conditioning,
     instruct_conditioning,
-    instruct_guidance,
     inpaint_crop,
     inpaint_stitch,
 )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Share = Annotated[float, Field(ge=0, le=1, description="A share of the steps: 0 is the first, 1 the end.")]
 
 
-@node("LoadCLIPVision", category="loaders")
+@node("LoadCLIPVision", category="ip_adapter")
 def load_clip_vision(
     ctx: Context,
     clip_vision: Annotated[
@@ -27,7 +27,7 @@ def load_clip_vision(
     return ClipVision(kind, [clip_vision.identity], {"component": "clip_vision", **facts})
 
 
-@node("IPAdapter", category="guidance", device=True)
+@node("IPAdapter", category="ip_adapter", device=True)
 def ip_adapter(
     ctx: Context,
     model: Model,

@@ -14,7 +14,7 @@ Method = Annotated[
 ]
 
 
-@node("EmptyLatent", category="latent")
+@node("EmptyLatent", category="latents")
 def empty_latent(
     width: Pixels = 512,
     height: Pixels = 512,
@@ -24,7 +24,7 @@ def empty_latent(
     return Latent(np.zeros((batch, 4, height // 8, width // 8), np.float32))
 
 
-@node("LatentUpscale", category="latent")
+@node("LatentUpscale", category="latents")
 def latent_upscale(latent: Latent, width: Pixels = 1024, height: Pixels = 1024, method: Method = "bilinear") -> Latent:
     """Resize a latent to width x height pixels, for a second pass at a larger size."""
     import torch
@@ -37,7 +37,7 @@ def latent_upscale(latent: Latent, width: Pixels = 1024, height: Pixels = 1024, 
     return Latent(samples, latent.noise_mask, downscale=latent.downscale)
 
 
-@node("LatentBlend", category="latent")
+@node("LatentBlend", category="latents")
 def latent_blend(
     a: Latent, b: Latent, amount: Annotated[float, Field(ge=0, le=1, description="0 is a alone, 1 is b alone.")] = 0.5
 ) -> Latent:
@@ -47,7 +47,7 @@ def latent_blend(
     return Latent(a.numpy() + (b.numpy() - a.numpy()) * np.float32(amount), a.noise_mask, downscale=a.downscale)
 
 
-@node("SetLatentMask", category="latent")
+@node("SetLatentMask", category="latents")
 def set_latent_mask(latent: Latent, mask: Mask) -> Latent:
     """Repaint only where the mask is 1; everything else stays as it is in the latent. The mask is resized to fit."""
     if mask.shape[0] not in (1, latent.shape[0]):

@@ -1,11 +1,11 @@
 """Nodes that name models. Nothing is loaded here: a handle is the file's identity and what is known of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
 
-from latentloom.engine import Clip, Context, FileIdentity, Model, ModelFile, Source, Vae, node
+from latentloom.engine import Clip, Context, Model, ModelFile, Source, Vae, node
 from latentloom.engine.errors import BadValueError, FileError
 from latentloom.nodes.families.stable_diffusion.facts import PARTS, clip_facts
 
@@ -146,11 +146,6 @@ def _warn_guess(ctx: Context, file: ModelFile, facts: Mapping[str, Any], predict
             f"'{file.name}' does not say what it predicts; it is taken for '{facts['prediction']}'. "
             f"If its pictures are noise or flat, set the loader's `prediction` to '{other}'",
         )
-
-
-def vae_beside(kind: str, files: Sequence[FileIdentity], info: Mapping[str, Any]) -> Vae:
-    """The VAE of the checkpoint that a model with these files and facts comes from."""
-    return Vae(kind, files, {"component": "vae", "downscale": info["downscale"], "channels": info["channels"]})
 
 
 NODES = (load_checkpoint, load_unet, load_clip, load_vae)

@@ -22,7 +22,7 @@ class WithLora(NamedTuple):
     clip: Clip
 
 
-@node("LoadLora", category="loaders")
+@node("LoadLora", category="lora")
 def load_lora(
     ctx: Context,
     model: Model,
@@ -41,7 +41,7 @@ def load_lora(
     )
 
 
-@node("LoadLoraModel", category="loaders")
+@node("LoadLoraModel", category="lora")
 def load_lora_model(ctx: Context, model: Model, lora: LoraFile, strength: Strength = 1.0) -> Model:
     """Change a model with a LoRA and leave the text encoder alone."""
     if "unet" not in _networks(ctx, lora):

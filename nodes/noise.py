@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from latentloom.engine import Latent, Model, Seed, node
-from latentloom.engine.errors import BadValueError
+from latentloom.nodes.diffusion.run import check_noise
 
 NoiseRule = Annotated[
     Literal["per_item", "comfyui"],
@@ -64,16 +64,6 @@ def add_noise(
     check_noise(latent, noise)
     level = np.float32(sigma / model.info["scaling_factor"])
     return Latent(latent.numpy() + noise.numpy() * level, latent.noise_mask, downscale=latent.downscale)
-
-
-def check_noise(latent: Latent, noise: Latent) -> None:
-    """Raise BadValueError for noise that does not fit a latent; noise of one item is for each of a batch."""
-    if noise.shape[1:] != latent.shape[1:] or noise.shape[0] not in (1, latent.shape[0]):
-        raise BadValueError(
-            "the noise has another size than the latent",
-            expected=str(list(latent.shape)),
-            got=str(list(noise.shape)),
-        )
 
 
 NODES = (noise, noise_blend, add_noise)

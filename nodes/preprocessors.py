@@ -20,7 +20,7 @@ Level = Annotated[float, Field(ge=0, le=1, description="Steepness of the picture
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 
-@node("CannyEdges", category="image")
+@node("CannyEdges", category="preprocessors")
 def canny_edges(image: Image, low: Level = 0.1, high: Level = 0.2, sigma: Sigma = 1.0) -> Image:
     """White edges, one pixel wide, on black: what canny ControlNets take (Canny 1986).
 
@@ -29,7 +29,7 @@ def canny_edges(image: Image, low: Level = 0.1, high: Level = 0.2, sigma: Sigma 
     return _each(image, lambda grey: canny(grey, low, high, sigma))
 
 
-@node("Lineart", category="image")
+@node("Lineart", category="preprocessors")
 def lineart(
     image: Image,
     sigma: Sigma = 1.0,
@@ -45,7 +45,7 @@ def lineart(
     return _each(image, lines)
 
 
-@node("BlurImage", category="image")
+@node("BlurImage", category="preprocessors")
 def blur_image(image: Image, sigma: Sigma = 4.0) -> Image:
     """Blur a picture (Gaussian)."""
     from scipy.ndimage import gaussian_filter
@@ -53,7 +53,7 @@ def blur_image(image: Image, sigma: Sigma = 4.0) -> Image:
     return Image(np.clip(gaussian_filter(image.numpy(), (0, sigma, sigma, 0), mode="nearest"), 0, 1))
 
 
-@node("TileImage", category="image")
+@node("TileImage", category="preprocessors")
 def tile_image(
     image: Image,
     factor: Annotated[int, Field(ge=1, le=64, description="How many times smaller the picture is made.")] = 4,
@@ -67,7 +67,7 @@ def tile_image(
     return Image(interpolate(small, (height, width), mode="bilinear", align_corners=False).clamp(0, 1).movedim(1, -1))
 
 
-@node("InvertImage", category="image")
+@node("InvertImage", category="preprocessors")
 def invert_image(image: Image) -> Image:
     """Turn a picture into its negative; transparency stays."""
     pixels = image.numpy().copy()

@@ -7,18 +7,9 @@ from pydantic import Field
 
 from latentloom.engine import Conditioning, Context, Latent, Model, Seed, node
 from latentloom.engine.errors import BadValueError
+from latentloom.nodes.diffusion.run import Plan, sample_latent, table_of
 from latentloom.nodes.noise import NoiseRule
-from latentloom.nodes.sampling import (
-    ECONOMIES,
-    Cfg,
-    Denoise,
-    Plan,
-    SamplerName,
-    ScheduleName,
-    Steps,
-    sample_latent,
-    table_of,
-)
+from latentloom.nodes.sampling import ECONOMIES, Cfg, Denoise, SamplerName, ScheduleName, Steps
 
 SigmaList = Annotated[
     list[float], Field(ge=0, le=100_000, description="Noise levels, each lower than the one before; the last is left.")

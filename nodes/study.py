@@ -10,25 +10,14 @@ from pydantic import Field
 from latentloom.engine import Clip, Conditioning, Context, Image, Latent, Mentions, Model, Seed, Text, node
 from latentloom.engine.errors import BadValueError
 from latentloom.nodes.conditioning import PromptGrammar, name_of
+from latentloom.nodes.diffusion.run import Plan, check_channels, sample_latent, sigmas_of, table_of
 from latentloom.nodes.drawing.limits import check_size
 from latentloom.nodes.drawing.plot import Scale, plot
 from latentloom.nodes.drawing.table import as_text, table
 from latentloom.nodes.families.textual_inversion.words import SOURCE, Embeddings, warn_unknown
 from latentloom.nodes.image_grid import image_grid
 from latentloom.nodes.noise import NoiseRule
-from latentloom.nodes.sampling import (
-    ECONOMIES,
-    Cfg,
-    Denoise,
-    Plan,
-    SamplerName,
-    ScheduleName,
-    Steps,
-    check_channels,
-    sample_latent,
-    sigmas_of,
-    table_of,
-)
+from latentloom.nodes.sampling import ECONOMIES, Cfg, Denoise, SamplerName, ScheduleName, Steps
 from latentloom.nodes.text.token_rows import token_rows
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 MARGIN = 16  # pixels around a tile that are computed with it and cut off
 
 
-@node("UpscaleWithModel", category="image", device=True)
+@node("UpscaleWithModel", category="upscale", device=True)
 def upscale_with_model(
     ctx: Context,
     image: Image,

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -63,3 +64,19 @@ def test_the_engine_and_the_doors_import_without_torch():
     done = run("-c", f"import sys, {', '.join(modules)}; print(sorted({banned} & sys.modules.keys()))")
 
     assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "nodes").glob("*.py")), ids=lambda path: path.stem)
+def test_a_node_is_found_in_the_file_of_its_category(path):
+    categories = set(re.findall(r'category="([^"]+)"', path.read_text(encoding="utf-8")))
+
+    assert all(path.stem == category or path.stem.startswith(f"{category}_") for category in categories)
+    assert len(categories) == (path.stem != "__init__")
+
+
+def test_node_types_stand_on_the_subjects_and_not_the_other_way_round():
+    node_types = {path.stem for path in (ROOT / "nodes").glob("*.py")} - {"__init__"}
+
+    for path in (ROOT / "nodes").glob("*/**/*.py"):
+        named = re.findall(r"latentloom\.nodes\.(\w+)", path.read_text(encoding="utf-8"))
+        assert not node_types & set(named), path

@@ -5,12 +5,11 @@ from typing import Any
 
 from latentloom.engine.cache.cache import Item, Result
 from latentloom.engine.document.workflow import Edge
-from latentloom.engine.execution.memory_retry import Economies
 from latentloom.engine.keys import Base, Fields, literal_digest
 from latentloom.engine.planning.validate import CHOICE_SOURCES, Step
 from latentloom.engine.types.literals import kind_of_literal
 from latentloom.engine.types.registry import Registry
-from latentloom.engine.types.spec import ANY, FILE_KINDS, InputSpec
+from latentloom.engine.types.spec import ANY, FILE_KINDS, InputSpec, NodeSpec
 
 Inputs = dict[str, Any]  # per input: an Item, or a list of Items
 Mentions = dict[str, Any]  # the files that texts may mean, by name
@@ -25,7 +24,7 @@ class Identity:
         identify: Callable[[str, str], Any],
         environment: Callable[[], Mapping[str, str]],
         salt: str | None,
-        economies: Economies,
+        economy_of: Callable[[NodeSpec], int],
         mentioned: Callable[[str, str], list[str]],
     ) -> None:
         """`identify(source, name)` gives a file or model with its sha256; `mentioned(source, text)` the names of those
@@ -36,7 +35,7 @@ class Identity:
         self._mentioned = mentioned
         self._environment = environment
         self._salt = salt
-        self._economies = economies
+        self._economy_of = economy_of
         self._bases: dict[tuple[str, frozenset[str]], Base] = {}
 
     def inputs(self, step: Step, results: Mapping[str, Result], asked: frozenset[str]) -> Inputs:
@@ -67,7 +66,7 @@ class Identity:
         questions.
         """
         digests = {name: _digests(value) for name, value in inputs.items()}
-        economy = self._economies.of(step.spec)
+        economy = self._economy_of(step.spec)
         own: dict[str, Any] = {"economy": economy} if economy else {}
         own |= {"mentions": {name: file.sha256 for name, file in named.items()}} if named else {}
         return Fields(self._base(step, inputs), digests, {**(more or {}), **own} if own else more)

@@ -5,36 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
-
-from pydantic import Field
-
-from latentloom.engine import Model, Patch, Vae, node
-from latentloom.engine.errors import BadValueError
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-class SeamlessPair(NamedTuple):
-    """A model and a VAE whose pictures have no edge."""
-
-    model: Model
-    vae: Vae
-
-
-@node("Seamless", category="guidance")
-def seamless(
-    model: Model,
-    vae: Vae,
-    horizontal: Annotated[bool, Field(description="The left edge goes on at the right.")] = True,
-    vertical: Annotated[bool, Field(description="The upper edge goes on at the lower.")] = True,
-) -> SeamlessPair:
-    """Make textures: what is sampled and decoded with these can be laid side by side without a seam."""
-    if not (horizontal or vertical):
-        raise BadValueError("nothing is seamless", expected="horizontal, vertical or both", got="neither")
-    patch = Patch("seamless", {"horizontal": horizontal, "vertical": vertical})
-    return SeamlessPair(model.patched(patch), vae.patched(patch))
 
 
 @contextlib.contextmanager
@@ -62,6 +36,3 @@ def _convolved(layer: Any, horizontal: bool, vertical: bool, x: Tensor, weight: 
     x = functional.pad(x, (wide, wide, 0, 0), mode="circular" if horizontal else "constant")
     x = functional.pad(x, (0, 0, high, high), mode="circular" if vertical else "constant")
     return functional.conv2d(x, weight, bias, layer.stride, 0, layer.dilation, layer.groups)
-
-
-NODES = (seamless,)

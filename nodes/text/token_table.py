@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from latentloom.nodes.conditioning import WORD, unknown_words
 from latentloom.nodes.text.prompt_editing import Variant, variants
 from latentloom.nodes.text.prompt_weights import Grammar, Section, parse
 from latentloom.nodes.text.tokens import chunks
+from latentloom.nodes.text.vocabulary import WORD, unknown_words
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ from latentloom.engine import Image, Mask
 from latentloom.engine.errors import BadValueError, NodeError
 from latentloom.engine.settings import load_settings
 from latentloom.nodes.inpaint import inpaint_crop, inpaint_stitch, outpaint_pad
-from latentloom.nodes.mask_draw import mask_combine, mask_feather, mask_grow, mask_rectangle
+from latentloom.nodes.mask import mask_combine, mask_feather, mask_grow
+from latentloom.nodes.mask_draw import mask_rectangle
 
 
 def picture(height: int = 48, width: int = 64, batch: int = 1) -> Image:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from latentloom.engine import FileIdentity, Vae
 from latentloom.nodes.families.stable_diffusion.configs import UNetShape
 
 BETAS = (0.00085, 0.012, 1000)
@@ -53,3 +54,8 @@ def clip_facts(names: Sequence[str], widths: Sequence[int], pooled: int) -> Mapp
     """What is known of text encoders; `width` is that of their joint embedding."""
     family = FAMILIES.get("".join(names), "sdxl")
     return {"family": family, "encoders": list(names), "width": sum(widths), "pooled": pooled}
+
+
+def vae_beside(kind: str, files: Sequence[FileIdentity], info: Mapping[str, Any]) -> Vae:
+    """The VAE of the checkpoint that a model with these files and facts comes from."""
+    return Vae(kind, files, {"component": "vae", "downscale": info["downscale"], "channels": info["channels"]})

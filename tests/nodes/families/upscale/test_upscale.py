@@ -10,9 +10,9 @@ from safetensors.torch import save_file
 
 from latentloom.engine.errors import FileError
 from latentloom.engine.types.context import Context
-from latentloom.nodes.families.upscale import upscaled
 from latentloom.nodes.families.upscale.kind import UpscalerKind, find_upscaler
 from latentloom.nodes.families.upscale.networks import SRVGG, RRDBNet
+from latentloom.nodes.upscale import upscaled
 from latentloom.training.random_checkpoint import random_tensor
 
 

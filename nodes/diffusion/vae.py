@@ -1,0 +1,63 @@
+"""A VAE's two ways: pictures to latents and back, at once or tile by tile.
+
+Pictures are [B, H, W, C] in 0..1, latents [B, 4, h, w], unscaled.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from latentloom.engine import Context, Image, Latent, Vae
+from latentloom.engine.errors import BadValueError
+from latentloom.nodes.diffusion.seamless import circular
+from latentloom.nodes.diffusion.vae_tiles import encode_tiles
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+TILES = (0, 512, 256)  # pixels, by economy; 0: all at once
+
+
+def encode(ctx: Context, vae: Vae, image: Image, seed: int | None = None) -> Latent:
+    """The latents of pictures: the encoder's mean, or with a seed a sample. Raises BadValueError for sides that do
+    not fit.
+    """
+    step = vae.info["downscale"]
+    check_sides(image, step)
+    tile = TILES[ctx.economy]
+    mean, std = encode_tiles(ctx, vae, image, tile, tile // 8) if tile else _encoded(ctx, vae, image)
+    from latentloom.nodes.diffusion.noise import first_noise
+
+    samples = mean.clone() if seed is None else mean + std * first_noise(tuple(mean.shape), seed)
+    return Latent(samples, downscale=step)
+
+
+def _encoded(ctx: Context, vae: Vae, image: Image) -> tuple[Tensor, Tensor]:
+    pixels = image.tensor()[..., :3].movedim(-1, 1) * 2 - 1
+    with ctx.load(vae) as (model,):
+        found = model.encode(pixels.to(model.device, model.dtype)).latent_dist
+        return found.mean.float().cpu(), found.std.float().cpu()
+
+
+def check_sides(image: Image, step: int) -> None:
+    """Raise BadValueError for pictures whose sides are not multiples of a VAE's downscale."""
+    height, width = image.shape[1:3]
+    if height % step or width % step:
+        raise BadValueError(
+            f"the picture's sides are not multiples of {step}",
+            expected=f"for example {width // step * step}x{height // step * step}",
+            got=f"{width}x{height}",
+            hint="put an ImageScale or ImageCrop node in front",
+        )
+
+
+def decode(ctx: Context, vae: Vae, latent: Latent) -> Image:
+    """The pictures of latents."""
+    with ctx.load(vae) as (model,), ExitStack() as hooks:
+        for patch in vae.patches:
+            if patch.kind == "seamless":
+                hooks.enter_context(circular(model, **patch.parameters))
+        pixels = model.decode(latent.tensor().to(model.device, model.dtype)).sample
+    return Image((pixels.float().cpu() / 2 + 0.5).clamp(0, 1).movedim(1, -1))
