@@ -8,12 +8,19 @@ import { useStrings } from "../../strings";
 import { shortOf } from "../filter";
 import { Modal } from "../Modal";
 import { storePicture } from "../pictures";
+import type { WidgetProps } from "../widget";
 import { maskFrom, pictureAt, pngOf } from "./draw";
-import type { MaskProps } from "./MaskButton";
 import type { Ground } from "./Painter";
 import { Painter } from "./Painter";
 
 const NEW = "";
+
+export interface MaskProps extends WidgetProps {
+  /** Whether the widget holds the mask itself, and not the picture below it. */
+  mask: boolean;
+  /** The picture that the widget shows. */
+  picture: string;
+}
 
 /** Painting a mask over a picture of the workflow. The mask becomes a file of its own; the picture stays as it is. */
 export function MaskDialog(props: MaskProps & { onClose(): void }) {
