@@ -1,7 +1,7 @@
-import { useEffect, useMemo, useState } from "react";
-import { fileUrl, told } from "../../api/client";
+import { useMemo, useState } from "react";
+import { told } from "../../api/client";
 import type { Holder } from "../../document/masks";
-import { addMask, masksIn, picturesIn, putMask, readingOf } from "../../document/masks";
+import { addMask, masksIn, picturesIn, putMask } from "../../document/masks";
 import { useCatalog } from "../../store/catalog";
 import { useDocument } from "../../store/document";
 import { useStrings } from "../../strings";
@@ -9,8 +9,8 @@ import { shortOf } from "../filter";
 import { Modal } from "../Modal";
 import { storePicture } from "../pictures";
 import type { WidgetProps } from "../widget";
-import { maskFrom, pictureAt, pngOf } from "./draw";
-import type { Ground } from "./Painter";
+import { pngOf } from "./draw";
+import { useGround } from "./ground";
 import { Painter } from "./Painter";
 
 const NEW = "";
@@ -99,28 +99,4 @@ function Choice({ label, value, options, onChange }: ChoiceProps) {
       </select>
     </label>
   );
-}
-
-/** The picture to paint over, and the mask to go on with; null until they are here. */
-function useGround(
-  below: string,
-  known: string,
-  node: Parameters<typeof readingOf>[0],
-  fail: (error: string | null) => void,
-): Ground | null {
-  const [ground, setGround] = useState<Ground | null>(null);
-  const { channel, invert } = readingOf(node);
-  useEffect(() => {
-    if (!below) return setGround(null);
-    let late = false;
-    const load = async () => {
-      const { naturalWidth: width, naturalHeight: height } = await pictureAt(fileUrl(below));
-      const mask = known && known !== below ? await maskFrom(fileUrl(known), { width, height }, { channel, invert }) : null;
-      if (!late) setGround({ key: `${below} ${known}`, url: fileUrl(below), width, height, mask });
-    };
-    fail(null);
-    load().catch((error) => !late && fail(told(error)));
-    return () => void (late = true);
-  }, [below, known, channel, invert, fail]);
-  return ground;
 }
