@@ -1,6 +1,7 @@
 import { useEffect, useRef, useState } from "react";
 import type { OutputFile } from "../api/client";
 import { contentUrl } from "../api/client";
+import { reveal } from "../canvas/reveal";
 import { Icon } from "../shell/Icon";
 import { useGallery } from "../store/gallery";
 import type { Facts } from "../store/making";
@@ -101,6 +102,10 @@ function Actions({ output, close, leave }: { output: OutputFile; close(): void; 
   const words = useStrings().panels.gallery;
   const { outputs, remove } = useGallery();
   const andClose = (work: (output: OutputFile) => Promise<void>) => () => void work(output).then(close);
+  const asInput = async (output: OutputFile) => {
+    const node = await takeAsInput(output);
+    if (node) requestAnimationFrame(() => reveal(node));
+  };
   const askThenRemove = async () => {
     if (!(await sure(words.removeTitle, words.removeText, words.remove))) return;
     if (outputs.length > 1) leave();
@@ -112,7 +117,7 @@ function Actions({ output, close, leave }: { output: OutputFile; close(): void; 
       <button className="button button-primary" onClick={andClose(openMaking)}>
         {words.open}
       </button>
-      <button className="button" onClick={andClose(takeAsInput)}>
+      <button className="button" onClick={andClose(asInput)}>
         {words.asInput}
       </button>
       <button className="button" onClick={() => savePicture(output)}>
