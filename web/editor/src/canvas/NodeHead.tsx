@@ -3,11 +3,11 @@ import type { NodeSpec } from "../api/client";
 import { setTitle } from "../document/edit";
 import type { WorkflowNode as Node } from "../document/types";
 import { nameOf } from "../document/types";
-import { Icon } from "../shell/Icon";
 import { useDocument } from "../store/document";
 import { useReason, useShownRun } from "../store/running";
 import { nodeRun } from "../store/runs";
 import { useStrings } from "../strings";
+import { Icon } from "../theme/Icon";
 import { toggleCollapse } from "./actions";
 import { useCanvas } from "./state";
 

@@ -2,12 +2,12 @@ import { useEffect, useRef, useState } from "react";
 import type { OutputFile } from "../api/client";
 import { contentUrl } from "../api/client";
 import { reveal } from "../canvas/reveal";
-import { Icon } from "../shell/Icon";
 import { useGallery } from "../store/gallery";
 import type { Facts } from "../store/making";
 import { factsOf, fileName, openMaking, savePicture, saveWorkflow, takeAsInput } from "../store/making";
 import { sure } from "../store/question";
 import { useStrings } from "../strings";
+import { Icon } from "../theme/Icon";
 import { ICONS } from "./icons";
 
 /** One picture as large as the window allows, with what made it; the arrow keys go to its neighbours. */
