@@ -182,7 +182,7 @@ def test_form_and_results(open_editor, server):
     # A picture as an input: this workflow has no node that loads one
     pictures.nth(0).get_by_role("button").click()
     page.get_by_role("dialog").get_by_role("button", name="Use as input").click()
-    expect(editor.node("loadImage")).to_be_visible()
+    expect(editor.node("loadImage")).to_have_class(re.compile("selected"))
     assert editor.copied()["nodes"]["loadImage"]["inputs"]["image"].endswith(".png")
 
     # A problem leads to its place

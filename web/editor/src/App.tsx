@@ -8,6 +8,7 @@ import { useShortcuts } from "./canvas/shortcuts";
 import { isBlank } from "./document/types";
 import { QuestionDialog } from "./panels/QuestionDialog";
 import { Templates } from "./panels/Templates";
+import { useSettings } from "./settings/settings";
 import { CheatSheet } from "./shell/CheatSheet";
 import { Notices } from "./shell/Notices";
 import { Preferences } from "./shell/Preferences";
@@ -16,7 +17,6 @@ import { StatusBar } from "./shell/StatusBar";
 import { TopBar } from "./shell/TopBar";
 import { useDocument } from "./store/document";
 import { startSession } from "./store/session";
-import { useSettings } from "./store/settings";
 import { useActive } from "./store/workspace";
 import { useStrings } from "./strings";
 

@@ -2,12 +2,12 @@ import { useEffect, useRef } from "react";
 import type { NodeSpec } from "../api/client";
 import { setTitle } from "../document/edit";
 import type { WorkflowNode as Node } from "../document/types";
-import { Icon } from "../shell/Icon";
+import { nameOf } from "../document/types";
 import { useDocument } from "../store/document";
 import { useReason, useShownRun } from "../store/running";
 import { nodeRun } from "../store/runs";
 import { useStrings } from "../strings";
-import { nameOf } from "./WorkflowNode";
+import { Icon } from "../theme/Icon";
 import { toggleCollapse } from "./actions";
 import { useCanvas } from "./state";
 

@@ -1,5 +1,5 @@
 import { contentUrl, thumbnailUrl } from "../api/client";
-import { useSettings } from "../store/settings";
+import { useSettings } from "../settings/settings";
 import { useShownFiles, useShownRun } from "../store/running";
 import { nodeRun } from "../store/runs";
 import { useStrings } from "../strings";

@@ -1,12 +1,12 @@
 import { useEffect, useMemo, useRef, useState } from "react";
 import type { NodeSpec } from "../api/client";
 import { addNode, freshId } from "../document/edit";
-import { inletFor, inputPort, nodeOf, outletFor, outputPort, replaceType, wire } from "../document/wiring";
 import type { Workflow } from "../document/types";
+import { nameOf } from "../document/types";
+import { inletFor, inputPort, nodeOf, outletFor, outputPort, replaceType, wire } from "../document/wiring";
 import { colourOf, useCatalog } from "../store/catalog";
 import { activeTab } from "../store/workspace";
 import { useStrings } from "../strings";
-import { nameOf } from "./WorkflowNode";
 import { ranked } from "./ranking";
 import type { PaletteRequest } from "./state";
 import { useCanvas } from "./state";

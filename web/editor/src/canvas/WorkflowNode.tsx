@@ -5,7 +5,7 @@ import { useShallow } from "zustand/react/shallow";
 import type { InputPort, NodeSpec, Problem } from "../api/client";
 import { setInput } from "../document/edit";
 import type { WorkflowNode as Node } from "../document/types";
-import { edgesIn, isEdge, unwrapped, wrapped } from "../document/types";
+import { edgesIn, isEdge, nameOf, unwrapped, wrapped } from "../document/types";
 import { colourOf, useCatalog } from "../store/catalog";
 import { useDocument } from "../store/document";
 import { useStrings } from "../strings";
@@ -15,9 +15,6 @@ import { NodeResult } from "./NodeResult";
 import { ProblemList } from "./ProblemList";
 import type { FlowNode } from "./flow";
 import { handleOf, moreHandle } from "./flow";
-
-/** What people call a node. */
-export const nameOf = (node: Node) => node.title ?? node.type.split("/").pop() ?? node.type;
 
 const NO_PROBLEMS: Problem[] = [];
 

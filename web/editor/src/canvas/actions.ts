@@ -18,9 +18,9 @@ import {
 } from "../document/edit";
 import type { Point, Workflow } from "../document/types";
 import { write } from "../document/write";
+import { useSettings } from "../settings/settings";
 import { save, saveAs } from "../store/library";
 import { cancelShown, runActive, runTo } from "../store/running";
-import { useSettings } from "../store/settings";
 import { activeTab, useWorkspace } from "../store/workspace";
 import type { Strings } from "../strings";
 import { strings } from "../strings";

@@ -78,6 +78,9 @@ export interface Workflow {
   extra?: unknown;
 }
 
+/** What people call a node. */
+export const nameOf = ({ title, type }: WorkflowNode) => title ?? type.split("/").pop() ?? type;
+
 export function isEdge(value: unknown): value is Edge {
   if (typeof value !== "object" || value === null || Array.isArray(value)) return false;
   const { node, output, ...rest } = value as Record<string, unknown>;

@@ -1,8 +1,8 @@
 import { useEffect, useRef, useState } from "react";
 import type { OutputFile } from "../api/client";
 import { contentUrl } from "../api/client";
-import { Icon } from "../shell/Icon";
 import { useStrings } from "../strings";
+import { Icon } from "../theme/Icon";
 import { ICONS } from "./icons";
 
 /** Two pictures over each other, with a slider between them, and what differs in their making. */

@@ -4,13 +4,13 @@ import { contentUrl } from "../api/client";
 import { addToForm, moveInForm, namedInput, nameFits, removeFromForm, renameInForm, setNamed } from "../document/interface";
 import type { NamedInput } from "../document/types";
 import { edgesIn, unwrapped, wrapped } from "../document/types";
-import { Icon } from "../shell/Icon";
 import { useCatalog } from "../store/catalog";
 import { useDocument } from "../store/document";
 import { cancelShown, run, useIsRunning, useShownFiles, useShownRun } from "../store/running";
 import { progressOf } from "../store/runs";
 import { useActive } from "../store/workspace";
 import { useStrings } from "../strings";
+import { Icon } from "../theme/Icon";
 import { isWide, takesLiteral, widgetOf } from "../widgets/registry";
 import { ICONS } from "./icons";
 

@@ -1,7 +1,6 @@
 import { useEffect, useState } from "react";
 import type { Schemas } from "../api/client";
 import { told } from "../api/client";
-import { Icon } from "../shell/Icon";
 import { dropDraft, loadDrafts, openDraft, useDrafts } from "../store/drafts";
 import {
   duplicateWorkflow,
@@ -16,6 +15,7 @@ import {
 import { sure } from "../store/question";
 import { useActive, useWorkspace } from "../store/workspace";
 import { useStrings } from "../strings";
+import { Icon } from "../theme/Icon";
 import { TemplateCards } from "./Templates";
 import { Versions } from "./Versions";
 import { ICONS } from "./icons";

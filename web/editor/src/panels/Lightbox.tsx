@@ -1,12 +1,13 @@
 import { useEffect, useRef, useState } from "react";
 import type { OutputFile } from "../api/client";
 import { contentUrl } from "../api/client";
-import { Icon } from "../shell/Icon";
+import { reveal } from "../canvas/reveal";
 import { useGallery } from "../store/gallery";
 import type { Facts } from "../store/making";
 import { factsOf, fileName, openMaking, savePicture, saveWorkflow, takeAsInput } from "../store/making";
 import { sure } from "../store/question";
 import { useStrings } from "../strings";
+import { Icon } from "../theme/Icon";
 import { ICONS } from "./icons";
 
 /** One picture as large as the window allows, with what made it; the arrow keys go to its neighbours. */
@@ -101,6 +102,10 @@ function Actions({ output, close, leave }: { output: OutputFile; close(): void; 
   const words = useStrings().panels.gallery;
   const { outputs, remove } = useGallery();
   const andClose = (work: (output: OutputFile) => Promise<void>) => () => void work(output).then(close);
+  const asInput = async (output: OutputFile) => {
+    const node = await takeAsInput(output);
+    if (node) requestAnimationFrame(() => reveal(node));
+  };
   const askThenRemove = async () => {
     if (!(await sure(words.removeTitle, words.removeText, words.remove))) return;
     if (outputs.length > 1) leave();
@@ -112,7 +117,7 @@ function Actions({ output, close, leave }: { output: OutputFile; close(): void; 
       <button className="button button-primary" onClick={andClose(openMaking)}>
         {words.open}
       </button>
-      <button className="button" onClick={andClose(takeAsInput)}>
+      <button className="button" onClick={andClose(asInput)}>
         {words.asInput}
       </button>
       <button className="button" onClick={() => savePicture(output)}>

@@ -1,6 +1,5 @@
 import type { LiHTMLAttributes } from "react";
 import type { Job, Problem } from "../api/client";
-import { Icon } from "../shell/Icon";
 import { useGallery } from "../store/gallery";
 import { openJob } from "../store/making";
 import { cancelJob, retryJob } from "../store/queue";
@@ -8,6 +7,7 @@ import type { Run } from "../store/runs";
 import { progressOf, useRuns } from "../store/runs";
 import { useWorkspace } from "../store/workspace";
 import { useStrings } from "../strings";
+import { Icon } from "../theme/Icon";
 import { ICONS } from "./icons";
 
 interface Props {

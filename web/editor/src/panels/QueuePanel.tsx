@@ -1,8 +1,8 @@
 import { useEffect, useState } from "react";
-import { Icon } from "../shell/Icon";
 import { sure } from "../store/question";
 import { cancelWaiting, followQueue, moveJob, moveTo, pauseQueue, useQueue } from "../store/queue";
 import { useStrings } from "../strings";
+import { Icon } from "../theme/Icon";
 import { QueueJob } from "./QueueJob";
 import { ICONS } from "./icons";
 import { useNow } from "./now";

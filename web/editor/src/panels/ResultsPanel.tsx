@@ -1,11 +1,11 @@
 import { useEffect, useRef, useState } from "react";
 import type { OutputFile } from "../api/client";
 import { thumbnailUrl } from "../api/client";
-import { Icon } from "../shell/Icon";
 import type { Search } from "../store/gallery";
 import { EVERYTHING, followOutputs, useGallery } from "../store/gallery";
 import { fileName } from "../store/making";
 import { useStrings } from "../strings";
+import { Icon } from "../theme/Icon";
 import { Compare } from "./Compare";
 import { Lightbox } from "./Lightbox";
 import { ICONS } from "./icons";

@@ -2,7 +2,7 @@ import type { ReactNode } from "react";
 import { useEffect, useRef } from "react";
 import { useWorkspace } from "../store/workspace";
 import { useStrings } from "../strings";
-import { Icon } from "./Icon";
+import { Icon } from "../theme/Icon";
 
 /** A dialog that is open while the workspace names it. */
 export function Dialog({ name, title, children }: { name: string; title: string; children: ReactNode }) {

@@ -1,6 +1,6 @@
 import { useWorkspace } from "../store/workspace";
 import { useStrings } from "../strings";
-import { Icon } from "./Icon";
+import { Icon } from "../theme/Icon";
 
 /** What the editor has to say, for a while or until it is dismissed. */
 export function Notices() {

@@ -1,6 +1,6 @@
-import type { Theme } from "../store/settings";
-import { useSettings } from "../store/settings";
-import type { Language } from "../strings";
+import type { Language } from "../settings/language";
+import type { Theme } from "../settings/settings";
+import { useSettings } from "../settings/settings";
 import { LANGUAGES, useStrings } from "../strings";
 import { Dialog } from "./Dialog";
 

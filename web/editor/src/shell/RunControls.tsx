@@ -2,7 +2,7 @@ import { cancelShown, runActive, useIsRunning, useShownRun } from "../store/runn
 import { progressOf } from "../store/runs";
 import { useWorkspace } from "../store/workspace";
 import { useStrings } from "../strings";
-import { Icon } from "./Icon";
+import { Icon } from "../theme/Icon";
 
 const MOST = 100;
 

@@ -2,7 +2,7 @@ import { PANELS } from "../panels/registry";
 import type { Side } from "../store/workspace";
 import { useWorkspace } from "../store/workspace";
 import { useStrings } from "../strings";
-import { Icon } from "./Icon";
+import { Icon } from "../theme/Icon";
 
 /** The buttons of a side's panels. */
 export function Rail({ side }: { side: Side }) {

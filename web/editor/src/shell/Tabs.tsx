@@ -3,7 +3,7 @@ import type { Tab } from "../store/workspace";
 import { useWorkspace } from "../store/workspace";
 import { emptyWorkflow, isBlank } from "../document/types";
 import { useStrings } from "../strings";
-import { Icon } from "./Icon";
+import { Icon } from "../theme/Icon";
 
 export function Tabs() {
   const words = useStrings().shell;

@@ -4,7 +4,7 @@ import { useHistory } from "../store/document";
 import { useWorkspace } from "../store/workspace";
 import { useStrings } from "../strings";
 import favicon from "../theme/favicon.svg";
-import { Icon } from "./Icon";
+import { Icon } from "../theme/Icon";
 import { RunControls } from "./RunControls";
 import { Tabs } from "./Tabs";
 

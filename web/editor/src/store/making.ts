@@ -6,7 +6,6 @@ import { addNode, chain, freshId, setInput } from "../document/edit";
 import { read } from "../document/read";
 import type { Workflow } from "../document/types";
 import { write } from "../document/write";
-import { reveal } from "../canvas/reveal";
 import { strings } from "../strings";
 import { activeTab, useWorkspace } from "./workspace";
 
@@ -70,7 +69,7 @@ function download(url: string, name: string) {
 
 const LOADER = "LoadImage";
 
-/** Lead a picture into the open workflow: into its selected or only LoadImage node, else into a new one. */
+/** Lead a picture into the open workflow and tell the node: its selected or only LoadImage node, else a new one. */
 export const takeAsInput = (output: OutputFile) =>
   attempt(async () => {
     const content = await (await fetch(contentUrl(output.sha256))).blob();
@@ -83,7 +82,7 @@ export const takeAsInput = (output: OutputFile) =>
     const fresh = known ? [] : [addNode(id, { type: LOADER, version: 1, inputs: {} }, corner(workflow))];
     edit(chain(...fresh, setInput(id, "image", name)));
     useWorkspace.getState().notify("info", strings().panels.gallery.usedAsInput(id));
-    requestAnimationFrame(() => reveal(id));
+    return id;
   });
 
 /** Left of everything. */
@@ -93,10 +92,12 @@ function corner({ layout }: Workflow) {
   return { x: Math.min(...places.map(({ x }) => x)) - 320, y: Math.min(...places.map(({ y }) => y)) };
 }
 
-async function attempt(work: () => Promise<void>): Promise<void> {
+/** What the work gives; undefined when it failed, which a notice says. */
+async function attempt<T>(work: () => Promise<T>): Promise<T | undefined> {
   try {
-    await work();
+    return await work();
   } catch (error) {
     useWorkspace.getState().notify("error", told(error));
+    return undefined;
   }
 }

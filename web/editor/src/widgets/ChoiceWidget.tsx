@@ -1,7 +1,7 @@
 import { useStrings } from "../strings";
 import { isMissing, useOffer } from "./choices";
 import { faultProps } from "./framed";
-import type { WidgetProps } from "./registry";
+import type { WidgetProps } from "./widget";
 
 const NONE = "\0none";
 

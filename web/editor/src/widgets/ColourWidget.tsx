@@ -1,7 +1,7 @@
 import { useEffect, useState } from "react";
 import { useStrings } from "../strings";
 import { faultProps } from "./framed";
-import type { WidgetProps } from "./registry";
+import type { WidgetProps } from "./widget";
 
 const COLOUR = /^#[0-9a-f]{6}$/i;
 

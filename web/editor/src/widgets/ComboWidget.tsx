@@ -5,7 +5,7 @@ import { baseOf } from "./filter";
 import { faultProps } from "./framed";
 import { IconButton } from "./IconButton";
 import { ICONS } from "./icons";
-import type { WidgetProps } from "./registry";
+import type { WidgetProps } from "./widget";
 import { useCombo } from "./useCombo";
 
 /** One of many names: typed words narrow them, arrow keys choose, folders are told apart, a missing name is kept. */

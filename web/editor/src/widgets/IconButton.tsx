@@ -1,4 +1,4 @@
-import { Icon } from "../shell/Icon";
+import { Icon } from "../theme/Icon";
 
 interface Props {
   label: string;

@@ -2,7 +2,7 @@ import { useEffect, useState } from "react";
 import { useStrings } from "../strings";
 import { faultProps } from "./framed";
 import { readJson } from "./json";
-import type { WidgetProps } from "./registry";
+import type { WidgetProps } from "./widget";
 
 /** Any value as JSON. A text that is none stays in the field, with the reason; the document keeps its value. */
 export function JsonWidget(props: WidgetProps) {

@@ -2,7 +2,7 @@ import type { KeyboardEvent } from "react";
 import { useLayoutEffect, useRef } from "react";
 import { useStrings } from "../strings";
 import { faultProps } from "./framed";
-import type { WidgetProps } from "./registry";
+import type { WidgetProps } from "./widget";
 import { useTokens } from "./useTokens";
 import { weighed } from "./weights";
 

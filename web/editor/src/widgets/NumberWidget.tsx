@@ -5,7 +5,7 @@ import { faultProps } from "./framed";
 import type { Figure } from "./number";
 import { rangeOf, slides, stepOf } from "./number";
 import { Refused } from "./Refused";
-import type { WidgetProps } from "./registry";
+import type { WidgetProps } from "./widget";
 import { useFigure } from "./useFigure";
 import { useScrub } from "./useScrub";
 

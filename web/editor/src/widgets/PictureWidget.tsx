@@ -9,7 +9,7 @@ import { ICONS } from "./icons";
 import { MaskButton } from "./mask/MaskButton";
 import { PickDialog } from "./PickDialog";
 import { clipboardPicture, pictureIn, storePicture } from "./pictures";
-import type { WidgetProps } from "./registry";
+import type { WidgetProps } from "./widget";
 
 /** A picture that the workflow reads: dropped, pasted, chosen from a disk or from what the server has. */
 export const PictureWidget = (props: WidgetProps) => <PictureField {...props} mask={false} />;

@@ -7,7 +7,7 @@ import { pressed } from "./NumberWidget";
 import type { Figure } from "./number";
 import { rangeOf, written } from "./number";
 import { Refused } from "./Refused";
-import type { WidgetProps } from "./registry";
+import type { WidgetProps } from "./widget";
 import { useFigure } from "./useFigure";
 
 const RANDOM = "random";

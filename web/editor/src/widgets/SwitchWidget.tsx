@@ -1,5 +1,5 @@
 import { faultProps } from "./framed";
-import type { WidgetProps } from "./registry";
+import type { WidgetProps } from "./widget";
 
 export function SwitchWidget(props: WidgetProps) {
   const { id, port, value, onChange, disabled } = props;

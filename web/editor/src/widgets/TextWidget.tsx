@@ -1,6 +1,6 @@
 import { useStrings } from "../strings";
 import { faultProps } from "./framed";
-import type { WidgetProps } from "./registry";
+import type { WidgetProps } from "./widget";
 
 export function TextWidget(props: WidgetProps) {
   const words = useStrings().widgets;

@@ -1,6 +1,6 @@
 import { useDocument } from "../store/document";
 import { useStrings } from "../strings";
-import type { Widget, WidgetProps } from "./registry";
+import type { Widget, WidgetProps } from "./widget";
 
 /** A widget with what the server says of its value, and, where None is a value, a switch for it. */
 export function framed(Inner: Widget): Widget {

@@ -1,35 +1,17 @@
-import type { ComponentType } from "react";
 import type { InputPort } from "../api/client";
 import { ChoiceWidget } from "./ChoiceWidget";
 import { ColourWidget } from "./ColourWidget";
 import { ComboWidget } from "./ComboWidget";
 import { framed } from "./framed";
 import { JsonWidget } from "./JsonWidget";
-import { ListWidget } from "./ListWidget";
+import { listWidget } from "./ListWidget";
 import { MultilineWidget } from "./MultilineWidget";
 import { NumberWidget } from "./NumberWidget";
 import { MaskWidget, PictureWidget } from "./PictureWidget";
 import { SeedWidget } from "./SeedWidget";
 import { SwitchWidget } from "./SwitchWidget";
 import { TextWidget } from "./TextWidget";
-
-/** What every widget gets: a port, its value as a plain literal, and a way to change it. */
-export interface WidgetProps {
-  /** For the <label htmlFor> that stands before the widget. */
-  id: string;
-  port: InputPort;
-  /** The literal without {literal: ...}; undefined: the document has none, the port's default holds. */
-  value: unknown;
-  /** Undefined takes the value out of the document. Changes close to each other become one step of undo. */
-  onChange(value: unknown): void;
-  disabled?: boolean;
-  /** The node that the port belongs to; absent in the form. */
-  node?: string;
-  /** What the server says is wrong with the value; `framed` finds it. */
-  fault?: string;
-}
-
-export type Widget = ComponentType<WidgetProps>;
+import type { Widget } from "./widget";
 
 /** By the port's `widget` first, then by its kind. */
 const WIDGETS: Record<string, Widget> = {
@@ -47,7 +29,7 @@ const WIDGETS: Record<string, Widget> = {
 };
 
 const COMBO = framed(ComboWidget);
-const LIST = framed(ListWidget);
+const LIST = framed(listWidget(widgetOf));
 const JSON_TEXT = framed(JsonWidget);
 const LISTED = new Set(["INT", "FLOAT", "STRING", "BOOLEAN", "CHOICE", "MODEL_FILE"]);
 const MANY = 12;

@@ -1,7 +1,7 @@
 import { useEffect, useState } from "react";
 import type { Figure, Refusal } from "./number";
 import { nudged, readNumber } from "./number";
-import type { WidgetProps } from "./registry";
+import type { WidgetProps } from "./widget";
 
 const PLAIN = /^\s*[+-]?(\d+\.?\d*|\.\d+)\s*$/;
 

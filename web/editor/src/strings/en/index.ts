@@ -4,3 +4,5 @@ import { shell } from "./shell";
 import { widgets } from "./widgets";
 
 export const en = { shell, canvas, widgets, panels };
+
+export type Strings = typeof en;

@@ -1,4 +1,4 @@
-import type { Strings } from "..";
+import type { Strings } from "../en";
 
 export const canvas: Strings["canvas"] = {
   label: "工作流",

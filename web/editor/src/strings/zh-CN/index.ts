@@ -1,4 +1,4 @@
-import type { Strings } from "..";
+import type { Strings } from "../en";
 import { canvas } from "./canvas";
 import { panels } from "./panels";
 import { shell } from "./shell";

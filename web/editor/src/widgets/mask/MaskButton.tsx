@@ -3,15 +3,8 @@ import { useCatalog } from "../../store/catalog";
 import { useStrings } from "../../strings";
 import { IconButton } from "../IconButton";
 import { ICONS } from "../icons";
-import type { WidgetProps } from "../registry";
+import type { MaskProps } from "./MaskDialog";
 import { MaskDialog } from "./MaskDialog";
-
-export interface MaskProps extends WidgetProps {
-  /** Whether the widget holds the mask itself, and not the picture below it. */
-  mask: boolean;
-  /** The picture that the widget shows. */
-  picture: string;
-}
 
 /** Opens the painting of a mask: for the mask that a widget holds, or over the picture that it holds. */
 export function MaskButton(props: MaskProps) {

@@ -1,19 +1,26 @@
-import { useEffect, useMemo, useState } from "react";
-import { fileUrl, told } from "../../api/client";
+import { useMemo, useState } from "react";
+import { told } from "../../api/client";
 import type { Holder } from "../../document/masks";
-import { addMask, masksIn, picturesIn, putMask, readingOf } from "../../document/masks";
+import { addMask, masksIn, picturesIn, putMask } from "../../document/masks";
 import { useCatalog } from "../../store/catalog";
 import { useDocument } from "../../store/document";
 import { useStrings } from "../../strings";
 import { shortOf } from "../filter";
 import { Modal } from "../Modal";
 import { storePicture } from "../pictures";
-import { maskFrom, pictureAt, pngOf } from "./draw";
-import type { MaskProps } from "./MaskButton";
-import type { Ground } from "./Painter";
+import type { WidgetProps } from "../widget";
+import { pngOf } from "./draw";
+import { useGround } from "./ground";
 import { Painter } from "./Painter";
 
 const NEW = "";
+
+export interface MaskProps extends WidgetProps {
+  /** Whether the widget holds the mask itself, and not the picture below it. */
+  mask: boolean;
+  /** The picture that the widget shows. */
+  picture: string;
+}
 
 /** Painting a mask over a picture of the workflow. The mask becomes a file of its own; the picture stays as it is. */
 export function MaskDialog(props: MaskProps & { onClose(): void }) {
@@ -92,28 +99,4 @@ function Choice({ label, value, options, onChange }: ChoiceProps) {
       </select>
     </label>
   );
-}
-
-/** The picture to paint over, and the mask to go on with; null until they are here. */
-function useGround(
-  below: string,
-  known: string,
-  node: Parameters<typeof readingOf>[0],
-  fail: (error: string | null) => void,
-): Ground | null {
-  const [ground, setGround] = useState<Ground | null>(null);
-  const { channel, invert } = readingOf(node);
-  useEffect(() => {
-    if (!below) return setGround(null);
-    let late = false;
-    const load = async () => {
-      const { naturalWidth: width, naturalHeight: height } = await pictureAt(fileUrl(below));
-      const mask = known && known !== below ? await maskFrom(fileUrl(known), { width, height }, { channel, invert }) : null;
-      if (!late) setGround({ key: `${below} ${known}`, url: fileUrl(below), width, height, mask });
-    };
-    fail(null);
-    load().catch((error) => !late && fail(told(error)));
-    return () => void (late = true);
-  }, [below, known, channel, invert, fail]);
-  return ground;
 }

@@ -4,17 +4,10 @@ import { useStrings } from "../../strings";
 import { IconButton } from "../IconButton";
 import { ICONS } from "../icons";
 import { redraw } from "./draw";
-import type { Act, Stroke } from "./strokes";
+import type { Ground } from "./ground";
+import type { Act, Tool } from "./strokes";
 import { blank, MAX_BRUSH, MIN_BRUSH, moved, resized } from "./strokes";
 import { Surface } from "./Surface";
-import type { Extent } from "./view";
-
-/** The picture to paint over, and the mask as it was found. */
-export interface Ground extends Extent {
-  key: string;
-  url: string;
-  mask: ImageData | null;
-}
 
 interface Props {
   ground: Ground;
@@ -23,8 +16,6 @@ interface Props {
   onSave(mask: HTMLCanvasElement): Promise<void>;
   onCancel(): void;
 }
-
-export type Tool = Stroke["kind"];
 
 /** The tools, and the surface that they work on. */
 export function Painter({ ground, choices, onSave, onCancel }: Props) {

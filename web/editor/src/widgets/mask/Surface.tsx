@@ -4,8 +4,8 @@ import { useStrings } from "../../strings";
 import { IconButton } from "../IconButton";
 import { ICONS } from "../icons";
 import { stroke } from "./draw";
-import type { Ground, Tool } from "./Painter";
-import type { Point, Stroke } from "./strokes";
+import type { Ground } from "./ground";
+import type { Point, Stroke, Tool } from "./strokes";
 import type { View } from "./view";
 import { fitted, panned, toPicture, zoomed } from "./view";
 

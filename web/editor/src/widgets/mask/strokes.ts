@@ -5,9 +5,11 @@ export interface Point {
   y: number;
 }
 
+export type Tool = "paint" | "erase";
+
 /** In pixels of the picture. */
 export interface Stroke {
-  kind: "paint" | "erase";
+  kind: Tool;
   width: number;
   points: readonly Point[];
 }

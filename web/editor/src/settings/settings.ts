@@ -1,7 +1,7 @@
 import { create } from "zustand";
 import { persist } from "zustand/middleware";
-import type { Language } from "../strings";
-import { languageOf } from "../strings";
+import type { Language } from "./language";
+import { languageOf } from "./language";
 
 export type Theme = "system" | "dark" | "light";
 
