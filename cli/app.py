@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from latentloom.cli.flags import Given, WorkflowCommand
+from latentloom.cli.flags import Given
+from latentloom.cli.workflow_command import WorkflowCommand
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A shipped workflow, a JSON file, or a picture made by one.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="NODE.INPUT=VALUE", help="Set an input of a node.")]

@@ -1,6 +1,5 @@
 """The inputs of a workflow as command-line flags: what was asked for, bound to the ports that it goes to."""
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,12 +7,10 @@ from typing import Any
 
 from latentloom.api import Session, load_workflow
 from latentloom.cli.flags import Given
-from latentloom.cli.input_values import bounds, metavar, value_of
-from latentloom.cli.session import opened
-from latentloom.engine.document.workflow import RESERVED_INPUTS, Edge, NamedInput, Target, Workflow
+from latentloom.cli.input_values import value_of
+from latentloom.engine.document.workflow import RESERVED_INPUTS, NamedInput, Target, Workflow
 from latentloom.engine.engine import Job
 from latentloom.engine.errors import Problem, WorkflowError, brief, nearest
-from latentloom.engine.planning.validate import CHOICE_SOURCES
 from latentloom.engine.types.registry import Registry
 from latentloom.engine.types.spec import InputSpec
 
@@ -121,41 +118,3 @@ def assign(workflow: Workflow, registry: Registry, assigned: Sequence[str]) -> d
     if problems:
         raise WorkflowError(problems)
     return found
-
-
-# Help
-
-
-def describe(name: str) -> tuple[str, list[tuple[str, str]]]:
-    """A title, and per named input its flag and what may stand there. Raises LoomError for no workflow."""
-    workflow = load_workflow(name)
-    with opened() as session:
-        registry = session.engine.registry
-        rows = [_row(workflow, registry, named) for named in workflow.inputs]
-    return f"Inputs of {workflow.name or name}", rows
-
-
-def _row(workflow: Workflow, registry: Registry, named: NamedInput) -> tuple[str, str]:
-    port = port_of(workflow, registry, named)
-    if port is None:
-        return f"--{named.name}", "goes to a node that is not installed"
-    facts = [port.help, _choices(port, registry), bounds(port), _default(workflow, named, port)]
-    return f"--{named.name} {metavar(port)}", "; ".join(fact for fact in facts if fact).replace(".;", ";")
-
-
-def _choices(port: InputSpec, registry: Registry) -> str:
-    if port.kind != "CHOICE" or metavar(port) != "CHOICE":
-        return ""
-    names = port.choices or registry.extensions(CHOICE_SOURCES.get(port.source or "", port.source or ""))
-    return f"one of {', '.join(names)}"
-
-
-def _default(workflow: Workflow, named: NamedInput, port: InputSpec) -> str:
-    value = port.default
-    for target in named.to:
-        node = workflow.nodes.get(target.node)
-        if node is not None and target.input in node.inputs:
-            value = node.inputs[target.input]
-    if type(value) is Edge or (value is None and port.required):
-        return "" if type(value) is Edge else "needed"
-    return f"default {value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)}"

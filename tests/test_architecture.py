@@ -3,6 +3,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import grimp
+import networkx
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -80,3 +82,12 @@ def test_node_types_stand_on_the_subjects_and_not_the_other_way_round():
     for path in (ROOT / "nodes").glob("*/**/*.py"):
         named = re.findall(r"latentloom\.nodes\.(\w+)", path.read_text(encoding="utf-8"))
         assert not node_types & set(named), path
+
+
+def test_modules_import_each_other_in_no_circle():
+    graph = grimp.build_graph(*(f"latentloom.{folder}" for folder in FOLDERS), cache_dir=None)
+    arrows = networkx.DiGraph(
+        (module, other) for module in graph.modules for other in graph.find_modules_directly_imported_by(module)
+    )
+
+    assert [sorted(circle) for circle in networkx.strongly_connected_components(arrows) if len(circle) > 1] == []

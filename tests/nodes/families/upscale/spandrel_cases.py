@@ -26,8 +26,8 @@ from spandrel.architectures.SwinIR import SwinIR  # noqa: E402
 from latentloom.api import open_session  # noqa: E402
 from latentloom.engine import Context  # noqa: E402
 from latentloom.engine.errors import FileError  # noqa: E402
-from latentloom.nodes.upscale import upscaled  # noqa: E402
 from latentloom.nodes.families.upscale.spandrel import OtherUpscalerKind  # noqa: E402
+from latentloom.nodes.upscale import upscaled  # noqa: E402
 
 SWINIR = {"depths": [2, 2], "num_heads": [2, 2], "embed_dim": 16, "img_size": 16, "window_size": 8, "mlp_ratio": 2}
 
