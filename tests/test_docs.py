@@ -167,6 +167,16 @@ def links(page: Path) -> Iterator[str]:
     return (target for target in re.findall(r"\]\(([^)\s]+)\)", prose) if "://" not in target)
 
 
+def test_the_trees_of_the_architecture_page_are_the_trees_on_disk():
+    trees = "\n".join(re.findall(r"^```\n(.*?)^```$", text("docs/architecture.md"), re.DOTALL | re.MULTILINE))
+    named = set(re.findall(r"(?<![\w/])[a-z]+(?:/[a-z]+)?/(?![\w*])", trees))
+    places = [ROOT, ROOT / "engine", ROOT / "nodes"]
+    subjects = {f"{path.name}/" for place in places[1:] for path in place.iterdir() if (path / "__init__.py").is_file()}
+
+    assert {name for name in named if not any((place / name).is_dir() for place in places)} == set()
+    assert subjects <= named
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_resolve(page):
     for link in links(page):
