@@ -2,12 +2,12 @@
 
 from latentloom.engine.errors import LoomError, Problem
 from latentloom.engine.files.model_files import FileIdentity, InputFile, ModelFile
+from latentloom.engine.types.arrays import Array
 from latentloom.engine.types.context import Context
 from latentloom.engine.types.expansion import Expansion
 from latentloom.engine.types.node import Lazy, Mentions, Seed, Source, Text, Widget, node
 from latentloom.engine.types.spec import InputSpec, NodeSpec, OutputSpec
 from latentloom.engine.types.values import (
-    Array,
     Clip,
     ClipVision,
     Cond,

@@ -1,5 +1,6 @@
 """The engine: settings and a registry put together into something that validates, explains and runs workflows."""
 
+import copy
 import json
 import threading
 import uuid
@@ -22,6 +23,7 @@ from latentloom.engine.execution.memory_plan import MemoryNeed, memory_plan
 from latentloom.engine.execution.memory_retry import Economies
 from latentloom.engine.execution.options import Options
 from latentloom.engine.execution.outcome import Outcome
+from latentloom.engine.execution.process_state import ProcessState
 from latentloom.engine.execution.record import Making
 from latentloom.engine.execution.tools import Tools
 from latentloom.engine.files.catalog import Catalog
@@ -65,6 +67,7 @@ class Engine:
         self.models = ModelStore(registry, lambda: self.environment, self.catalog.path_of, budgets)
         self._local = threading.local()
         self.economies = Economies()
+        self.state = ProcessState()
         self._identity = Identity(
             registry,
             self._identify,
@@ -72,8 +75,10 @@ class Engine:
             settings.salt,
             self.economies.of,
             self.catalog.mentioned,
+            lambda: self.state.deviation,
         )
-        self._executor = Executor(Tools(registry, self.cache, Flights(), self._identity, self.catalog, self.economies))
+        tools = Tools(registry, self.cache, Flights(), self._identity, self.catalog, self.economies, self.state)
+        self._executor = Executor(tools)
 
     @cached_property
     def environment(self) -> Environment:
@@ -259,7 +264,7 @@ class _RunServices:
         return self._engine.registry.extension(kind, name).load()
 
     def facts(self, kind: str, name: str) -> Mapping[str, Any]:
-        return self._engine.registry.extension(kind, name).info
+        return copy.deepcopy(dict(self._engine.registry.extension(kind, name).info))  # the node may write into it
 
     def recognise(self, file: ModelFile) -> tuple[str, dict[str, Any]] | None:
         return self._engine.recognise(Path(file.path))

@@ -14,6 +14,7 @@ import pluggy
 
 from latentloom.engine.errors import LoomError, PluginError
 from latentloom.engine.events import Event
+from latentloom.engine.execution.process_state import ProcessState
 from latentloom.engine.types.registry import Distribution, Registration, Registry
 from latentloom.plugins.code import distribution_code, tree_code
 from latentloom.plugins.hooks import GROUP, Hooks
@@ -31,7 +32,7 @@ class Record:
     status: str  # "loaded", "from snapshot", "failed", "not selected", "no snapshot"
     seconds: float
     nodes: int = 0
-    error: str | None = None
+    error: str | None = None  # why it failed; or what its import changed for the whole process
     missing: str | None = None  # the module that it could not import
     trace: str | None = None
 
@@ -86,11 +87,11 @@ def _load(
     try:
         distribution = _distribution(point)
         registration = snapshots.read(distribution) if snapshots else None
-        status = "from snapshot" if registration else "loaded"
+        status, changed = "from snapshot" if registration else "loaded", ""
         if registration is None and not imports:
             return Record(point.name, _label(point), "no snapshot", perf_counter() - begin), None
         if registration is None:
-            registration = _registered(point, distribution)
+            registration, changed = _registered(point, distribution)
             if snapshots:
                 snapshots.write(registration)
         registry.add(registration)
@@ -99,7 +100,7 @@ def _load(
     except BaseException as error:  # a plugin may raise anything, SystemExit too; the host goes on
         return _failure(point, error, perf_counter() - begin), None
     seconds = perf_counter() - begin
-    return Record(point.name, _label(point), status, seconds, len(registration.nodes)), registration
+    return Record(point.name, _label(point), status, seconds, len(registration.nodes), changed or None), registration
 
 
 def _failure(point: EntryPoint, error: BaseException, seconds: float) -> Record:
@@ -123,8 +124,16 @@ def _builtin_folders() -> list[Path]:
     return [Path(place) for spec in specs if spec for place in spec.submodule_search_locations or ()]
 
 
-def _registered(point: EntryPoint, distribution: Distribution) -> Registration:
-    """Import the plugin and call its `register` hook alone."""
+def _registered(point: EntryPoint, distribution: Distribution) -> tuple[Registration, str]:
+    """Import the plugin and call its `register` hook alone; what that changed for the whole process is put back."""
+    state = ProcessState()
+    with state.run():
+        registration = _hooked(point, distribution)
+        changed = state.put_back(imported=True)
+    return registration, f"its import changed {', '.join(changed)}; it was put back" if changed else ""
+
+
+def _hooked(point: EntryPoint, distribution: Distribution) -> Registration:
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(Hooks)
     module = point.load()
@@ -149,10 +158,14 @@ class Listeners:
         if not self._modules:
             return
         for implementation in self._hooks():
-            try:
-                implementation.function(event=event)
-            except Exception as error:
-                self.faults.append(f"{implementation.plugin_name}: {type(error).__name__}: {error}")
+            state = ProcessState()
+            with state.run():
+                try:
+                    implementation.function(event=event)
+                except Exception as error:
+                    self.faults.append(f"{implementation.plugin_name}: {type(error).__name__}: {error}")
+                for what in state.put_back():
+                    self.faults.append(f"{implementation.plugin_name}: changed {what}; it was put back")
 
     def _hooks(self) -> list[Any]:
         if self._manager is None:

@@ -8,9 +8,10 @@ import numpy as np
 from latentloom.engine.engine import Engine
 from latentloom.engine.files.pictures import encode_png
 from latentloom.engine.planning.validate import CHOICE_SOURCES
+from latentloom.engine.types.arrays import Array
 from latentloom.engine.types.registry import NodeType
 from latentloom.engine.types.spec import InputSpec
-from latentloom.engine.types.values import Array, Cond, Conditioning, Image, Latent, Mask
+from latentloom.engine.types.values import Cond, Conditioning, Image, Latent, Mask
 
 SIDE = 16
 

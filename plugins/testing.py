@@ -13,7 +13,8 @@ from latentloom.engine.document.workflow import Edge
 from latentloom.engine.engine import Engine
 from latentloom.engine.errors import Cancelled, LoomError, nearest
 from latentloom.engine.events import Event, NodeProgress
-from latentloom.engine.execution.call import Call, outputs_of
+from latentloom.engine.execution.call import Call
+from latentloom.engine.execution.outputs import outputs_of
 from latentloom.engine.files.save import Saver
 from latentloom.engine.keys import digest, literal_digest
 from latentloom.engine.planning.validate import Step
@@ -55,6 +56,10 @@ class PluginChecks:
         """No node writes into a value that it was given."""
         _refute(self, tmp_path, mutation)
 
+    def test_the_process_is_left_alone(self, tmp_path: Path) -> None:
+        """No node changes what all code shares: the default dtype, the working folder, the environment, ..."""
+        _refute(self, tmp_path, process)
+
     def test_cancel_is_honoured(self, tmp_path: Path) -> None:
         """A node that reports progress lets Cancelled out of `ctx.progress`, and so ends."""
         _refute(self, tmp_path, cancel)
@@ -64,7 +69,7 @@ def check_plugin(plugin: str, samples: Mapping[str, Mapping[str, Any]] | None = 
     """Run every check on an installed plugin. Raises AssertionError with all faults, one per line."""
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(plugin, samples or {}, Path(folder))
-        faults = [fault for check in (bounds, docs, purity, mutation, cancel) for fault in check(bench)]
+        faults = [fault for check in (bounds, docs, purity, mutation, process, cancel) for fault in check(bench)]
     if faults:
         raise AssertionError("\n".join(dict.fromkeys(faults)))
 
@@ -122,6 +127,13 @@ def mutation(bench: "Bench") -> Iterator[str]:
             yield f"{node.spec.type}: writes into its input '{name}'; work on a copy"
 
 
+def process(bench: "Bench") -> Iterator[str]:
+    """What nodes change for the whole process."""
+    for node in bench.nodes:
+        for what in bench.attempt(node).left:
+            yield f"{node.spec.type}: changes {what} for the whole process; put it back, or set it in another process"
+
+
 def cancel(bench: "Bench") -> Iterator[str]:
     """Nodes that go on after a cancel."""
     for node in bench.nodes:
@@ -139,6 +151,7 @@ class Attempt:
 
     outputs: dict[str, Any] = field(default_factory=dict)  # digests
     changed: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)  # what it changed for the whole process
     reports: int = 0
     cancelled: bool = False
     fault: str | None = None
@@ -183,7 +196,9 @@ class Bench:
         try:
             values = self._samples.of(node)
             before = self._digests(node, values)
-            made.outputs = self._outputs(node, values, self._context(node, emit, cancelled))
+            with self.engine.state.run():
+                made.outputs = self._outputs(node, values, self._context(node, emit, cancelled))
+                made.left = self.engine.state.put_back(imported=True)
             made.changed = [name for name, was in before.items() if self._digests(node, values)[name] != was]
         except Cancelled:
             made.cancelled = True
@@ -199,7 +214,7 @@ class Bench:
 
     def _outputs(self, node: NodeType, values: dict[str, Any], context: Context) -> dict[str, Any]:
         step = Step("check", node)
-        call = Call(step, values, context, self.engine.registry)
+        call = Call(step, values, context, self.engine.registry, self.engine.state, trusted=True)
         returned = asyncio.run(call.run_async()) if node.spec.asynchronous else call.run()
         if isinstance(returned, Expansion):
             return {"expansion": digest(returned.nodes, returned.outputs)}

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from latentloom.engine.document.reading import read
 from latentloom.engine.document.workflow import Workflow, edges_in
 from latentloom.engine.document.writing import write
 from latentloom.engine.settings import load_settings
+from latentloom.engine.types.registry import Registration, Registry
+from latentloom.plugins.discovery import discover
+from latentloom.plugins.snapshots import Snapshots
 
 NAMES = workflow_names()
 STEPS = 4
@@ -45,8 +49,15 @@ each_workflow = pytest.mark.parametrize("name", NAMES)
 
 @pytest.fixture(scope="module")
 def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+    """The built-in nodes, watched as a plugin's are: one that wrote into an input would fail."""
     home = tmp_path_factory.mktemp("home")
-    with Session(load_settings({"device": "cpu", "dtype": "fp32"}, {"LATENTLOOM_HOME": str(home)})) as made:
+    snapshots = Snapshots(home / "specs")
+    builtin = discover(snapshots, only=[]).registry.distributions["builtin"]
+    registration = snapshots.read(builtin)
+    assert registration is not None
+    watched = Registration.from_record(replace(builtin, builtin=False), registration.record())
+    flags = load_settings({"device": "cpu", "dtype": "fp32"}, {"LATENTLOOM_HOME": str(home)})
+    with Session(flags, Registry([watched])) as made:
         yield made
 
 

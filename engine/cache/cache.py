@@ -178,12 +178,6 @@ class Cache:
             if self._store is not None:
                 self._store.flush()
 
-    def forget(self, digest: str) -> None:
-        """Drop a value from memory: somebody wrote into it."""
-        with self._lock:
-            held = self._values.pop(digest, None)
-            self._held_bytes -= held.nbytes if held is not None else 0
-
     def forget_memory(self) -> None:
         """Drop the memory tier; the store keeps its own."""
         with self._lock:

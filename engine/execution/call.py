@@ -6,6 +6,7 @@ import threading
 import time
 from asyncio import CancelledError
 from collections.abc import Callable
+from concurrent.futures import CancelledError as FutureCancelled
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -19,25 +20,45 @@ from latentloom.engine.errors import (
     WorkflowError,
     brief,
 )
+from latentloom.engine.execution.isolation import Lending, sealed
+from latentloom.engine.execution.outputs import Returned, described, outputs_of
+from latentloom.engine.execution.process_state import ProcessState
 from latentloom.engine.models.device import is_out_of_memory
 from latentloom.engine.planning.validate import Step, choices_of
 from latentloom.engine.types.context import Context
-from latentloom.engine.types.expansion import Expansion
-from latentloom.engine.types.literals import LiteralError, coerce, kind_of_literal
+from latentloom.engine.types.literals import LiteralError, coerce
 from latentloom.engine.types.registry import Registry
-from latentloom.engine.types.spec import ANY, LITERAL_KINDS, InputSpec, OutputSpec
+from latentloom.engine.types.spec import ANY, LITERAL_KINDS, InputSpec
 
 
 class Call:
-    """A node's function with its arguments."""
+    """A node's function with its arguments. Code that is not `trusted` gets private ones (see `Lending`)."""
 
-    def __init__(self, step: Step, values: dict[str, Any], context: Context, registry: Registry) -> None:
+    def __init__(
+        self,
+        step: Step,
+        values: dict[str, Any],
+        context: Context,
+        registry: Registry,
+        state: ProcessState,
+        *,
+        trusted: bool,
+    ) -> None:
         self._step = step
         self._registry = registry
         self._values = {port.name: self._argument(port, values[port.name]) for port in step.spec.inputs}
+        self._lending = Lending(registry)
+        self._state = state
+        self._modules = len(sys.modules)
+        self._changed: list[str] = []
+        self.disturbed = False
+        """Whether something else changed the process while trusted code ran, so that its result may be wrong."""
         self.context = context
-        self._stamps = self._stamp()
+        self.trusted = trusted
         self.seconds = 0.0
+        if step.spec.values and not trusted:
+            with faults(step, "'s input"):  # the codec of a plugin's type may fail
+                self._values = self._lending.lend(step.spec, self._values)
 
     def _argument(self, port: InputSpec, value: Any) -> Any:
         """Values that came over an edge are held to the same bounds as literals."""
@@ -62,7 +83,7 @@ class Call:
         for item in value if port.is_list else [value]:
             if port_type is None or not isinstance(item, port_type.cls):
                 raise NodeError(
-                    "wrong type", node=self._step.id, input=port.name, expected=port.kind, got=_described(item)
+                    "wrong type", node=self._step.id, input=port.name, expected=port.kind, got=described(item)
                 )
         return value
 
@@ -99,41 +120,59 @@ class Call:
     async def run_async(self) -> Any:
         """Call an async node. Raises only LoomErrors."""
         with faults(self._step):
+            _forbid_gradients()
+            self._state.begin()
             function = self._step.type.definition().function
+            _forbid_gradients()  # torch may be imported only now
             begin = time.perf_counter()
             try:
                 return await function(**self._arguments())
             finally:
                 self.seconds = time.perf_counter() - begin
+                self._changed += self._state.put_back(shared=False)  # of this thread; the run's thread sees to the rest
 
-    def changed(self) -> list[str]:
-        """The inputs that the node wrote into."""
-        return [name for name, stamp in self._stamp().items() if stamp != self._stamps[name]]
-
-    def check(self, changed: list[str]) -> None:
-        """Raise MutationError for an input that was written to, and Cancelled if the node swallowed a cancel."""
-        if changed:
+    def take(self, result: Callable[[], Any]) -> Any:
+        """What the body returned, with everything in its place again. Raises MutationError, Cancelled and NodeError."""
+        try:
+            returned = result()
+        except FutureCancelled:
+            raise NodeError(f"{self._step.spec.type} cancelled itself", node=self._step.id) from None
+        finally:
+            self._settle()
+        with faults(self._step, "'s input"):
+            written = self._lending.written()
+        if written:
             raise MutationError(
                 f"{self._step.spec.type} changed its input in place",
                 node=self._step.id,
-                input=changed[0],
-                hint="work on a copy: other nodes and the cache hold the same value",
+                input=written[0],
+                hint="work on a copy: a node's inputs belong to other nodes and to the cache too",
             )
         if self.context.stopped:
             raise Cancelled("the run was cancelled", node=self._step.id)  # whatever it returned is not finished
+        return returned
 
-    def _stamp(self) -> dict[str, Any]:
-        found = {}
-        for port in self._step.spec.inputs:
-            value = self._values[port.name]
-            if port.kind not in LITERAL_KINDS and value is not None:
-                found[port.name] = [self._stamp_of(item) for item in (value if port.is_list else [value])]
-        return found
+    def _settle(self) -> None:
+        """Put back what changed for the whole process while the body ran, and tell.
 
-    def _stamp_of(self, value: Any) -> Any:
-        kind = getattr(value, "kind", None)
-        port_type = self._registry.type_of(kind) if isinstance(kind, str) else None
-        return port_type.codec.stamp(value) if port_type is not None and port_type.codec is not None else None
+        Nothing that numbers depend on can have changed where only built-in code ran and no numbers came out.
+        """
+        if self.trusted and not self._step.spec.numeric:
+            return
+        changed = self._changed + self._state.put_back(imported=len(sys.modules) != self._modules)
+        self.disturbed = bool(changed) and self.trusted
+        if changed:
+            type, what = self._step.spec.type, ", ".join(changed)
+            text = f"{type} changed {what} for the whole process; it was put back"
+            if self.trusted:
+                text = f"something changed {what} while {type} ran; it was put back, and the result is not kept"
+            self.context.warn("state_changed", text)
+
+    def outputs(self, returned: Any) -> dict[str, Returned]:
+        """The values of what the body returned, by output, in memory that it does not have. Raises NodeError."""
+        found = outputs_of(self._step, returned, self._registry)
+        with faults(self._step, "'s result"):  # the codec of a plugin's type may fail
+            return found if self.trusted else sealed(found, self._registry)
 
 
 class faults:  # noqa: N801 - reads as a statement; a class, because one is made for each step
@@ -177,65 +216,14 @@ def node_error(step: Step, error: LoomError) -> LoomError:
     return NodeError(f"{step.spec.type}: {error.problem.message}", **{**facts, "node": step.id})
 
 
+def _forbid_gradients() -> None:
+    """For the rest of a thread that only runs bodies: async ones take turns, and `no_grad` is not made for that."""
+    torch = sys.modules.get("torch")
+    if torch is not None and hasattr(torch, "set_grad_enabled"):
+        torch.set_grad_enabled(False)
+
+
 def _no_grad() -> AbstractContextManager[Any]:
     torch = sys.modules.get("torch")
     no_grad = getattr(torch, "no_grad", None)  # None, too, while torch is being imported by another thread
     return no_grad() if no_grad is not None else contextlib.nullcontext()
-
-
-Returned = tuple[str, Any] | list[tuple[str, Any]]
-"""Kind and value of an output, or of each item of a list."""
-
-
-def outputs_of(step: Step, returned: Any, registry: Registry) -> dict[str, Returned]:
-    """What a node returned, checked against its spec. Raises NodeError."""
-    ports = step.spec.outputs
-    if step.spec.several:
-        if not isinstance(returned, tuple) or len(returned) != len(ports):
-            raise _wrong(step, "all outputs", f"a tuple of {len(ports)}", returned)
-        values = list(returned)
-    else:
-        values = [returned] if ports else []
-    return {port.name: _output(step, port, value, registry) for port, value in zip(ports, values, strict=True)}
-
-
-def _output(step: Step, port: OutputSpec, value: Any, registry: Registry) -> Returned:
-    if not port.is_list:
-        return _one(step, port, value, registry)
-    if not isinstance(value, list | tuple):
-        raise _wrong(step, port.name, f"a list of {port.kind}", value)
-    return [_one(step, port, item, registry) for item in value]
-
-
-def _one(step: Step, port: OutputSpec, value: Any, registry: Registry) -> tuple[str, Any]:
-    kind = _kind_of(value, registry) if port.kind == ANY else port.kind
-    if kind not in LITERAL_KINDS:
-        port_type = registry.type_of(kind)
-        if port_type is None or not isinstance(value, port_type.cls):
-            raise _wrong(step, port.name, kind, value)
-        return kind, value
-    try:
-        return kind, coerce(InputSpec(name=port.name, kind="STRING" if kind == "CHOICE" else kind), value)
-    except LiteralError as error:
-        raise _wrong(step, port.name, error.fields["expected"] or kind, value, error.fields["hint"]) from None
-
-
-def _kind_of(value: Any, registry: Registry) -> str:
-    """The kind of a value on a port that takes anything."""
-    kind = getattr(value, "kind", None)
-    return kind if isinstance(kind, str) and registry.knows_type(kind) else kind_of_literal(value)
-
-
-def _wrong(step: Step, name: str, expected: str, value: Any, hint: str | None = None) -> NodeError:
-    hint = "return an Expansion alone, not inside a tuple" if isinstance(value, Expansion) else hint
-    return NodeError(
-        f"{step.spec.type} returned something else than its output '{name}'",
-        node=step.id,
-        expected=expected,
-        got=_described(value),
-        hint=hint,
-    )
-
-
-def _described(value: Any) -> str:
-    return brief(value) if isinstance(value, str | int | float) else type(value).__name__

@@ -3,15 +3,15 @@
 import threading
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import CancelledError
 from typing import Any
 
 from latentloom.engine.cache.cache import Item, Result
 from latentloom.engine.document.workflow import edges_in
-from latentloom.engine.errors import Cancelled, LoomError, NodeError, OutOfMemoryError
+from latentloom.engine.errors import Cancelled, LoomError, OutOfMemoryError
 from latentloom.engine.events import Listener, RunFinished, RunStarted
-from latentloom.engine.execution.call import Call, faults, outputs_of
+from latentloom.engine.execution.call import Call
 from latentloom.engine.execution.inbox import Inbox
+from latentloom.engine.execution.isolation import Lending, trusted
 from latentloom.engine.execution.loop import Loop
 from latentloom.engine.execution.options import Options
 from latentloom.engine.execution.outcome import Outcome
@@ -81,11 +81,8 @@ class _Run:
         begin, outputs = time.perf_counter(), {}
         error: LoomError | None = None
         try:
-            for id in self.checked.wanted:
-                self.need(id)
-            self.run_events.emit(RunStarted(run=self.run, nodes=len(self.ready)))
-            self.drain()
-            outputs = self.wanted_values()
+            with self.tools.state.run():
+                outputs = self.walk()
             status = "done"
         except Cancelled as caught:
             status, error = "cancelled", caught
@@ -99,6 +96,14 @@ class _Run:
         seconds = time.perf_counter() - begin
         self.run_events.emit(RunFinished(run=self.run, status=status, seconds=seconds))
         return Outcome(status, seconds, self.run_events.reports, outputs, error=error)
+
+    def walk(self) -> dict[str, Any]:
+        """Do what is wanted; the values of the outputs."""
+        for id in self.checked.wanted:
+            self.need(id)
+        self.run_events.emit(RunStarted(run=self.run, nodes=len(self.ready)))
+        self.drain()
+        return self.wanted_values()
 
     def need(self, wanted: str) -> None:
         """Plan a step and everything that it always needs."""
@@ -239,7 +244,7 @@ class _Run:
             return frozenset(known.outputs["names"].literal)
         if not self.gather(step, inputs):
             return None
-        names = wanted_inputs(step, self.live.arguments(step, inputs))
+        names = wanted_inputs(step, self.live.arguments(step, inputs), self.tools.registry)
         if self.use_cache:
             self.tools.cache.put_result(key, Result({"names": literal_item("JSON", sorted(names))}))
         return names
@@ -292,8 +297,9 @@ class _Run:
             for id in gone:
                 self.again(id)
             self.drain()
+        lending = Lending(self.tools.registry)  # the caller may write into what it gets
         return {
-            name: self.live.output(self.results[edge.node].outputs[edge.output])
+            name: lending.private(name, self.live.output(self.results[edge.node].outputs[edge.output]))
             for name, edge in self.checked.outputs.items()
         }
 
@@ -314,31 +320,31 @@ class _Run:
             previews=self.options.previews,
             economy=self.tools.economies.of(step.spec),
         )
-        call = Call(step, values, context, self.tools.registry)
+        registry = self.tools.registry
+        call = Call(step, values, context, registry, self.tools.state, trusted=trusted(step, registry))
         if not step.spec.asynchronous:
-            self.done(step, inputs, key, call, lambda: call.attempt(self.services.make_room))
+            self.done(step, key, call, lambda: call.attempt(self.services.make_room))
             return
         self.inbox.expected += 1
         self.loop.start(
-            call.run_async(), lambda future: self.inbox.put(lambda: self.done(step, inputs, key, call, future.result))
+            call.run_async(), lambda future: self.inbox.put(lambda: self.done(step, key, call, future.result))
         )
 
-    def done(self, step: Step, inputs: Inputs, key: str | None, call: Call, result: Callable[[], Any]) -> None:
+    def done(self, step: Step, key: str | None, call: Call, result: Callable[[], Any]) -> None:
         """Take in what a body returned or raised."""
         before = peak_bytes()
         try:
-            returned = self.returned(step, inputs, call, result)
+            returned = call.take(result)
             if isinstance(returned, Expansion):
                 self.expand(step, returned, key, call.seconds)
                 return
-            outputs = outputs_of(step, returned, self.tools.registry)
-            with faults(step, "'s result"):  # the codec of a plugin's type may fail
-                items = self.live.keep(outputs, store=key is not None and self.use_cache)
+            store = key is not None and self.use_cache and not call.disturbed
+            items = self.live.keep(step, call.outputs(returned), store=store)
         except LoomError as error:
             if self.economise(step, key, call.context.economy + 1, error):
                 return
             raise self.run_events.failed(step, error) from error
-        self.conclude(step, Result(items, call.seconds, max(0, peak_bytes() - before)), key)
+        self.conclude(step, Result(items, call.seconds, max(0, peak_bytes() - before)), key, store=store)
 
     def economise(self, step: Step, key: str | None, level: int, error: LoomError) -> bool:
         """After a shortage of memory: whether the step is looked at again, to be computed in smaller parts."""
@@ -350,21 +356,8 @@ class _Run:
         self.wait(step.id, ())
         return True
 
-    def returned(self, step: Step, inputs: Inputs, call: Call, result: Callable[[], Any]) -> Any:
-        """What a body returned, if it kept its hands off its inputs; the cache forgets a value that was written to."""
-        try:
-            returned = result()
-        except CancelledError:
-            raise NodeError(f"{step.spec.type} cancelled itself", node=step.id) from None
-        finally:
-            changed = call.changed()
-            for item in (item for name in changed for item in _items(inputs[name])):
-                self.tools.cache.forget(item.digest)
-        call.check(changed)
-        return returned
-
-    def conclude(self, step: Step, made: Result, key: str | None) -> None:
-        if key is not None and self.use_cache:
+    def conclude(self, step: Step, made: Result, key: str | None, *, store: bool) -> None:
+        if key is not None and store:
             sink = step.spec.purity == "sink"
             self.tools.cache.put_result(key, made, durable=durable(made), at_once=sink)
         self.run_events.finished(step, made)
@@ -389,7 +382,7 @@ class _Run:
 
     def collect(self, id: str) -> None:
         result, key = self.expanded.result(id, self.results)
-        self.conclude(self.steps[id], result, key)
+        self.conclude(self.steps[id], result, key, store=self.use_cache)
 
 
 def _items(found: Any) -> tuple[Item, ...]:

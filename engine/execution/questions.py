@@ -1,22 +1,26 @@
 """What the engine asks a node type's code beside its function: which lazy inputs it wants, how the world looks."""
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
 from latentloom.engine.cache.cache import Item
 from latentloom.engine.errors import NodeError
 from latentloom.engine.execution.call import faults
+from latentloom.engine.execution.isolation import Lending
 from latentloom.engine.keys import digest
 from latentloom.engine.planning.validate import Step
+from latentloom.engine.types.registry import Registry
 
 
-def wanted_inputs(step: Step, values: Mapping[str, Any]) -> frozenset[str]:
+def wanted_inputs(step: Step, values: Mapping[str, Any], registry: Registry) -> frozenset[str]:
     """The lazy inputs that a step wants, given the values of the others. Raises NodeError."""
     lazy = {port.name for port in step.spec.inputs if port.lazy}
     with faults(step, "'s needs"):
         ask = step.type.definition().needs
         assert ask is not None
-        wanted = frozenset(ask(**{name: value for name, value in values.items() if name not in lazy}))
+        eager = {name: value for name, value in values.items() if name not in lazy}
+        wanted = frozenset(ask(**Lending(registry).lend(step.spec, eager)))
     if not wanted <= lazy:
         got = ", ".join(sorted(wanted - lazy))
         raise NodeError("its `needs` named inputs that are not lazy", node=step.id, got=got)
@@ -38,4 +42,5 @@ def _fingerprint(step: Step, inputs: Mapping[str, Item | list[Item]]) -> str:
 
 
 def _literal(value: Item | list[Item]) -> Any:
-    return [item.literal for item in value] if isinstance(value, list) else value.literal
+    """A copy: whoever asked may write into it."""
+    return copy.deepcopy([item.literal for item in value] if isinstance(value, list) else value.literal)

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from latentloom.engine.cache.cache import Cache, Item, Result
-from latentloom.engine.execution.call import Returned
+from latentloom.engine.execution.call import faults
+from latentloom.engine.execution.outputs import Returned
 from latentloom.engine.keys import literal_digest
 from latentloom.engine.planning.validate import Step
 from latentloom.engine.types.literals import plain
@@ -76,14 +77,15 @@ class RunValues:
         """A value for each input of a step; None for a lazy one that was not asked for."""
         return {port.name: self.output(inputs[port.name]) if port.name in inputs else None for port in step.spec.inputs}
 
-    def keep(self, outputs: Mapping[str, Returned], *, store: bool) -> Items:
-        """Items for what a node returned; with store, their values go to the cache too."""
-        return {
-            name: tuple(self._item(kind, one, store) for kind, one in value)
-            if isinstance(value, list)
-            else self._item(*value, store)
-            for name, value in outputs.items()
-        }
+    def keep(self, step: Step, outputs: Mapping[str, Returned], *, store: bool) -> Items:
+        """Items for what a node returned; with store, their values go to the cache too. Raises NodeError."""
+        with faults(step, "'s result"):  # the codec of a plugin's type may fail
+            return {
+                name: tuple(self._item(kind, one, store) for kind, one in value)
+                if isinstance(value, list)
+                else self._item(*value, store)
+                for name, value in outputs.items()
+            }
 
     def _item(self, kind: str, value: Any, store: bool) -> Item:
         if kind in LITERAL_KINDS:

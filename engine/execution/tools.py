@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from latentloom.engine.cache.cache import Cache, Flights
 from latentloom.engine.execution.memory_retry import Economies
+from latentloom.engine.execution.process_state import ProcessState
 from latentloom.engine.planning.identity import Identity
 from latentloom.engine.planning.validate import Files
 from latentloom.engine.types.registry import Registry
@@ -19,3 +20,4 @@ class Tools:
     identity: Identity
     files: Files
     economies: Economies
+    state: ProcessState

@@ -26,9 +26,10 @@ class Identity:
         salt: str | None,
         economy_of: Callable[[NodeSpec], int],
         mentioned: Callable[[str, str], list[str]],
+        deviation: Callable[[], Mapping[str, str]],
     ) -> None:
         """`identify(source, name)` gives a file or model with its sha256; `mentioned(source, text)` the names of those
-        that a text may mean.
+        that a text may mean; `deviation` is what this process has set otherwise than usual.
         """
         self._registry = registry
         self._identify = identify
@@ -36,7 +37,8 @@ class Identity:
         self._environment = environment
         self._salt = salt
         self._economy_of = economy_of
-        self._bases: dict[tuple[str, frozenset[str]], Base] = {}
+        self._deviation = deviation
+        self._bases: dict[tuple[Any, ...], Base] = {}
 
     def inputs(self, step: Step, results: Mapping[str, Result], asked: frozenset[str]) -> Inputs:
         """The item of each input, in the order of the spec. Lazy inputs that were not asked for are left out."""
@@ -88,16 +90,19 @@ class Identity:
 
     def _base(self, step: Step, inputs: Inputs) -> Base:
         code = self._code(step, inputs)
-        found = self._bases.get((step.spec.type, code))
+        deviation = self._deviation() if step.spec.numeric else {}
+        name = (step.spec.type, code, *deviation.items())
+        found = self._bases.get(name)
         if found is None:
+            own = {"process": dict(deviation)} if deviation else {}
             fields = {
                 "type": step.spec.type,
                 "version": step.spec.version,
                 "code": sorted(code),
-                "environment": self._environment() if step.spec.numeric else None,
+                "environment": {**self._environment(), **own} if step.spec.numeric else None,
                 "salt": self._salt,
             }
-            found = self._bases[(step.spec.type, code)] = Base.of(fields)
+            found = self._bases[name] = Base.of(fields)
         return found
 
     def _code(self, step: Step, inputs: Inputs) -> frozenset[str]:

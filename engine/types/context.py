@@ -133,4 +133,5 @@ class Context:
 
     def edge(self, input: str) -> Any:
         """The edge (or list of edges) that is wired to an input, for use in an expansion's nodes."""
-        return self._edges[input]
+        found = self._edges[input]
+        return list(found) if type(found) is list else found

@@ -1,4 +1,4 @@
-"""Port types: how a value becomes bytes, an identity, and a stamp that betrays a write."""
+"""Port types: how a value becomes bytes, an identity, and a copy that others may write into."""
 
 import json
 from collections.abc import Sequence
@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from latentloom.engine import keys
 from latentloom.engine.errors import FileError
-from latentloom.engine.types.values import Array, Value
+from latentloom.engine.types.arrays import Array
+from latentloom.engine.types.literals import plain
+from latentloom.engine.types.values import Value
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,9 +29,6 @@ class Codec(Protocol):
 
     def essence(self, value: Any) -> Any:
         """The JSON that tells two values apart; with the arrays' bytes it makes the digest."""
-
-    def stamp(self, value: Any) -> Any:
-        """Something cheap that changes when the value is written to."""
 
 
 class ValueCodec:
@@ -51,9 +50,21 @@ class ValueCodec:
         """See `Codec.essence`."""
         return value.essence()
 
-    def stamp(self, value: Value) -> Any:
-        """See `Codec.stamp`."""
-        return tuple(array.stamp() for array in value.split()[1])
+    def private(self, value: Value) -> Value:
+        """See `PortType.private`. Arrays are copied when they are looked at."""
+        meta, arrays = value.split()
+        return self._cls.join(plain(meta), [array.lent() for array in arrays])
+
+    def sealed(self, value: Value) -> Value:
+        """See `PortType.sealed`."""
+        meta, arrays = value.split()
+        return self._cls.join(plain(meta), [array.sealed() for array in arrays])
+
+    def equal(self, one: Value, two: Value) -> bool:
+        """See `PortType.equal`."""
+        (meta, arrays), (other, others) = one.split(), two.split()
+        alike = len(arrays) == len(others) and _bytes(meta) == _bytes(other)
+        return alike and all(map(Array.equals, arrays, others))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +82,33 @@ class PortType:
         if self.codec is None:
             return None
         return keys.array_digest(self.kind, self.codec.essence(value), self.codec.split(value)[1])
+
+    def private(self, value: Any) -> Any:
+        """The value in memory of its own, for code that may write into it. Without a codec it is the value itself."""
+        if isinstance(self.codec, ValueCodec):
+            return self.codec.private(value)
+        return self._copied(value)
+
+    def sealed(self, value: Any) -> Any:
+        """The value in memory that whoever made it does not have. Without a codec it is the value itself."""
+        if isinstance(self.codec, ValueCodec):
+            return self.codec.sealed(value)
+        return self._copied(value)
+
+    def equal(self, one: Any, two: Any) -> bool:
+        """Whether two values have the same content, names of files included."""
+        if self.codec is None:
+            return one is two
+        if isinstance(self.codec, ValueCodec):
+            return self.codec.equal(one, two)
+        (meta, arrays), (other, others) = self.codec.split(one), self.codec.split(two)
+        return keys.array_digest(self.kind, plain(meta), arrays) == keys.array_digest(self.kind, plain(other), others)
+
+    def _copied(self, value: Any) -> Any:
+        if self.codec is None:
+            return value
+        meta, arrays = self.codec.split(value)
+        return self.codec.join(plain(meta), [array.copy() for array in arrays])
 
     def nbytes(self, value: Any) -> int:
         """Bytes of the arrays inside, with some for the rest."""
@@ -102,3 +140,7 @@ class PortType:
             return self.codec.join(json.loads(head["meta"]), arrays)
         except (SafetensorError, KeyError, ValueError, TypeError) as error:
             raise FileError("not a blob of this cache", expected=self.kind, got=type(error).__name__) from error
+
+
+def _bytes(meta: Any) -> bytes:
+    return keys.canonical(plain(meta))

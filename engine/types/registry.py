@@ -240,6 +240,8 @@ class Registry:
         self._loaded: dict[str, PortType] = {}
         self._extensions: dict[tuple[str, str], Extension] = {}
         self.folders: list[ModelFolder] = []
+        self.foreign = False
+        """Whether a plugin brings samplers, model kinds or other code that built-in nodes may run."""
         for registration in registrations:
             self.add(registration)
 
@@ -260,6 +262,7 @@ class Registry:
         self._types |= {item.kind: item for item in registration.types}
         self.folders += registration.folders
         self._extensions |= {(item.kind, item.name): item for item in registration.extensions}
+        self.foreign |= bool(registration.extensions) and not registration.distribution.builtin
 
     def _taken(self) -> dict[tuple[str, str], Any]:
         return {
@@ -277,6 +280,11 @@ class Registry:
         if kind not in self._loaded and kind in self._types:
             self._loaded[kind] = self._types[kind].load()
         return self._loaded.get(kind)
+
+    def type_of_value(self, value: Any) -> PortType | None:
+        """The port type of a value; None for a literal."""
+        kind = getattr(value, "kind", None)
+        return self.type_of(kind) if isinstance(kind, str) else None
 
     def knows_type(self, kind: str) -> bool:
         """Whether a port type of that kind is registered."""

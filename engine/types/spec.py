@@ -74,21 +74,21 @@ class NodeSpec:
     several: bool = False  # returns a NamedTuple
     migrates: bool = False
     by_name: Mapping[str, InputSpec] = field(init=False, repr=False, compare=False)
+    values: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    """Inputs that are not literals."""
+    numeric: bool = field(init=False, repr=False, compare=False)
+    """Whether results may depend on device, dtype and library versions: any port is neither literal nor file."""
 
     def __post_init__(self) -> None:
+        kinds = {port.kind for port in self.inputs} | {port.kind for port in self.outputs}
+        numeric = self.device or not kinds <= {*LITERAL_KINDS, *FILE_KINDS, ANY}
         object.__setattr__(self, "by_name", {port.name: port for port in self.inputs})
+        object.__setattr__(self, "values", tuple(port.name for port in self.inputs if port.kind not in LITERAL_KINDS))
+        object.__setattr__(self, "numeric", numeric)
 
     def output(self, name: str) -> OutputSpec | None:
         """The output of that name, or None."""
         return next((port for port in self.outputs if port.name == name), None)
-
-    @property
-    def numeric(self) -> bool:
-        """Whether results may depend on device, dtype and library versions: any port is neither literal nor file."""
-        return self.device or any(
-            kind not in LITERAL_KINDS and kind not in FILE_KINDS and kind != ANY
-            for kind in (*(port.kind for port in self.inputs), *(port.kind for port in self.outputs))
-        )
 
     def record(self) -> dict[str, Any]:
         """This spec as JSON."""

@@ -10,57 +10,12 @@ import numpy as np
 
 from latentloom.engine.errors import BadValueError
 from latentloom.engine.files.model_files import FileIdentity
+from latentloom.engine.types.arrays import Array
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
     import torch
 
-    Floats = npt.NDArray[np.float32]
-
-
-class Array:
-    """A frozen float32 array that numpy and torch share without a copy.
-
-    `numpy()` is read-only. `tensor()` hands out one tensor over the same memory, whose version counter shows in
-    `stamp()` if a node writes into it.
-    """
-
-    __slots__ = ("_data", "_tensor")
-
-    def __init__(self, data: npt.ArrayLike | torch.Tensor) -> None:
-        if hasattr(data, "detach"):
-            data = data.detach().cpu().float().contiguous().numpy()
-        array = np.ascontiguousarray(data, dtype=np.float32)
-        self._data: Floats = array if array.flags.writeable else array.copy()
-        self._tensor: torch.Tensor | None = None
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The size of each dimension."""
-        return self._data.shape
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes held."""
-        return self._data.nbytes
-
-    def numpy(self) -> Floats:
-        """A read-only view."""
-        view = self._data.view()
-        view.flags.writeable = False
-        return view
-
-    def tensor(self) -> torch.Tensor:
-        """The same memory as a torch tensor; not to be written to."""
-        if self._tensor is None:
-            import torch
-
-            self._tensor = torch.from_numpy(self._data)
-        return self._tensor
-
-    def stamp(self) -> int:
-        """A number that changes when a torch operation wrote into the array."""
-        return 0 if self._tensor is None else int(self._tensor._version)
+    from latentloom.engine.types.arrays import Floats
 
 
 class Value:
@@ -88,7 +43,7 @@ def _checked(kind: str, data: Any, rank: int, layout: str, *, unit: bool) -> Arr
     array = data if isinstance(data, Array) else Array(data)
     if len(array.shape) != rank or 0 in array.shape:
         raise BadValueError(f"{kind} has the wrong shape", expected=layout, got=str(list(array.shape)))
-    low, high = float(array.numpy().min()), float(array.numpy().max())
+    low, high = array.span
     if not (low >= 0 and high <= 1 if unit else np.isfinite(low) and np.isfinite(high)):
         raise BadValueError(
             f"{kind} holds numbers that it cannot hold",

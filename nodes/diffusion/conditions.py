@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from latentloom.engine.errors import BadValueError
-from latentloom.engine.types.values import Array, Cond, Conditioning, Latent, Model
+from latentloom.engine.types.arrays import Array
+from latentloom.engine.types.values import Cond, Conditioning, Latent, Model
 from latentloom.nodes.diffusion.control_residuals import Controls
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import pytest
 
 from latentloom.api import Session
 from latentloom.engine import Array, ClipVision, Cond, Conditioning, ControlNet, Image
-from latentloom.plugins.testing import Bench, bounds, cancel, docs, mutation, purity
+from latentloom.plugins.testing import Bench, bounds, cancel, docs, mutation, process, purity
 
 LOAD = {
     "format": "latentloom/1",
@@ -80,6 +80,6 @@ def test_everything_is_documented(bench):
     assert list(docs(bench)) == []
 
 
-@pytest.mark.parametrize("check", [purity, mutation, cancel])
+@pytest.mark.parametrize("check", [purity, mutation, process, cancel])
 def test_nodes_behave(bench, check):
     assert list(check(bench)) == []

@@ -249,3 +249,47 @@ def test_discovering_the_builtin_nodes_imports_no_torch(tmp_path: Path) -> None:
         for _ in range(2)
     ]
     assert outputs == ["loaded False True\n", "from snapshot False False\n"]
+
+
+STATE = """
+import os
+import sys
+
+from latentloom.plugins import hookimpl
+
+sys.setrecursionlimit(77_777)
+os.chdir("/")
+
+
+@hookimpl
+def register(registry):
+    pass
+
+
+@hookimpl
+def on_event(event):
+    sys.setrecursionlimit(77_777)
+"""
+
+
+def test_what_an_import_changes_for_the_whole_process_is_put_back_and_told(services: Path) -> None:
+    was, folder = sys.getrecursionlimit(), os.getcwd()
+    install(services, "changes", STATE)
+    (record,) = discover(points=points(services)).records
+    assert record.status == "loaded"
+    assert record.error == (
+        f"its import changed the working folder ({folder} became /), the recursion limit ({was} became 77777); "
+        "it was put back"
+    )
+    assert (sys.getrecursionlimit(), os.getcwd()) == (was, folder)
+
+
+def test_what_a_listener_changes_for_the_whole_process_is_put_back(services: Path) -> None:
+    was = sys.getrecursionlimit()
+    name = install(services, "hears", STATE)
+    importlib.import_module(name)
+    sys.setrecursionlimit(was)
+    listeners = Listeners((name,))
+    listeners(NodeStarted(node="x", type="T"))
+    assert sys.getrecursionlimit() == was
+    assert listeners.faults == [f"{name}: changed the recursion limit ({was} became 77777); it was put back"]

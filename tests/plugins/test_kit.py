@@ -100,6 +100,24 @@ def bad(image: Image) -> Image:
     assert installed("kit_mutates", body) == "kit_mutates/Bad: writes into its input 'image'; work on a copy"
 
 
+def test_a_node_that_changes_the_process(installed):
+    body = """
+@node("Bad", category="image")
+def bad(image: Image) -> Image:
+    "Go where others are."
+    import sys
+    sys.setrecursionlimit(sys.getrecursionlimit() + 1)
+    return image
+"""
+    was = sys.getrecursionlimit()
+
+    assert installed("kit_restless", body) == (
+        f"kit_restless/Bad: changes the recursion limit ({was} became {was + 1}) for the whole process; "
+        "put it back, or set it in another process"
+    )
+    assert sys.getrecursionlimit() == was
+
+
 @pytest.mark.parametrize("reports", [1, 3])
 def test_a_node_that_swallows_a_cancel(installed, reports):
     body = f"""
@@ -166,4 +184,4 @@ def test_the_example_installs_and_passes_its_own_tests(tmp_path):
     done = subprocess.run(pytest_run, cwd=source, env=environment, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stdout
-    assert "7 passed" in done.stdout
+    assert "8 passed" in done.stdout

@@ -362,11 +362,3 @@ def test_hits_and_misses_are_counted() -> None:
     cache.put_result("k", Result({"value": Item("INT", literal_digest("INT", 1), 1)}))
     assert cache.result("k") is not None and cache.result("other") is None
     assert (cache.counts.hits, cache.counts.misses) == (1, 1)
-
-
-def test_a_forgotten_value_gives_its_bytes_back() -> None:
-    cache = Cache(1000)
-    cache.put_value(Item("TOKEN", "d"), PortType("TOKEN", toys.Token, None), "x")
-    cache.forget("d")
-    cache.forget("d")
-    assert (cache.held_bytes, cache.value(Item("TOKEN", "d"), PortType("TOKEN", toys.Token, None))) == (0, None)

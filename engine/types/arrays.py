@@ -1,0 +1,89 @@
+"""Frozen arrays of numbers: what pictures, latents and embeddings are made of."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import torch
+
+    Floats = npt.NDArray[np.float32]
+
+
+class Array:
+    """A frozen float32 array that numpy and torch share without a copy.
+
+    `numpy()` is read-only; `tensor()` hands out one tensor over the same memory, which is not to be written to. Since
+    Python cannot keep code from writing all the same, code that is not trusted gets `lent()` arrays.
+    """
+
+    __slots__ = ("_data", "_source", "_span", "_tensor")
+
+    def __init__(self, data: npt.ArrayLike | torch.Tensor) -> None:
+        if hasattr(data, "detach"):
+            data = data.detach().cpu().float().contiguous().numpy()
+        array = np.ascontiguousarray(data, dtype=np.float32)
+        self._data: Floats | None = array if array.flags.writeable else array.copy()
+        self._source: Array | None = None
+        self._tensor: torch.Tensor | None = None
+        self._span: tuple[float, float] | None = None
+
+    def lent(self) -> Array:
+        """The same numbers in memory of their own, which is taken when somebody looks at them."""
+        made = Array.__new__(Array)
+        made._source, made._span = self, self._span
+        made._data = made._tensor = None
+        return made
+
+    def sealed(self) -> Array:
+        """The same numbers in memory that nobody else has: of a lent array that was not written to, its source."""
+        return self._source if self._source is not None else Array(self._memory().copy())
+
+    def equals(self, other: Array) -> bool:
+        """Whether both hold the same bits. A lent array that nobody looked at equals its source at once."""
+        if self is other or (self._data is None and self._source is other):
+            return True
+        one, two = self._memory(), other._memory()
+        return one.shape == two.shape and bool((one.view(np.uint32) == two.view(np.uint32)).all())
+
+    def _memory(self) -> Floats:
+        if self._data is None:
+            assert self._source is not None
+            self._data = self._source._memory().copy()
+        return self._data
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The size of each dimension."""
+        found = self._source if self._data is None and self._source is not None else self
+        return found._memory().shape
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the numbers."""
+        return 4 * math.prod(self.shape)
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """The smallest and the largest number, NaN among them; of an array that is not empty."""
+        if self._span is None:
+            self._span = float(self._memory().min()), float(self._memory().max())
+        return self._span
+
+    def numpy(self) -> Floats:
+        """A read-only view."""
+        view = self._memory().view()
+        view.flags.writeable = False
+        return view
+
+    def tensor(self) -> torch.Tensor:
+        """The same memory as a torch tensor; not to be written to."""
+        if self._tensor is None:
+            import torch
+
+            self._tensor = torch.from_numpy(self._memory())
+        return self._tensor
