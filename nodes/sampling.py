@@ -72,12 +72,12 @@ def ksampler_advanced(
 ) -> Latent:
     """Run some of a schedule's steps, so that several samplers or models can share one picture."""
     sigmas = sigmas_of(ctx, model, sampler, schedule, steps, 1.0)
-    total = len(sigmas) - 1
+    whole = sigmas
     if end_step < len(sigmas) - 1:
         sigmas = sigmas[: end_step + 1].clone()
         sigmas[-1] = sigmas[-1] if leftover_noise else 0
     sigmas = sigmas[start_step:]
-    plan = Plan(sampler, sigmas, seed, noise_rule, cfg, add_noise, noise, start_step, total)
+    plan = Plan(sampler, sigmas, seed, noise_rule, cfg, add_noise, noise, whole, start_step)
     return sample_latent(ctx, model, positive, negative, latent, plan)
 
 

@@ -59,7 +59,8 @@ def prompt_to_prompt(
     sigmas = sigmas_of(ctx, model, sampler, schedule, steps, 1.0)
     noise = Latent(first_noise(latent.shape, seed, noise_rule))
     plan = Plan(sampler, sigmas, seed, noise_rule, cfg, noise=_twice(noise))
-    found = sample_latent(ctx, model.patched(patch), positive, negative, _twice(latent), plan).tensor()
+    patched = Model(model.model_kind, model.files, model.info, (patch, *model.patches))  # others add to its attention
+    found = sample_latent(ctx, patched, positive, negative, _twice(latent), plan).tensor()
     return Pair(*(Latent(half.clone(), latent.noise_mask, downscale=latent.downscale) for half in found.chunk(2)))
 
 

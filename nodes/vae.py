@@ -41,8 +41,7 @@ def vae_encode(
 def vae_decode(ctx: Context, vae: Vae, latent: Latent) -> Image:
     """Turn latents into pictures. Where memory runs out it goes on tile by tile, as VAEDecodeTiled does."""
     tile = TILES[ctx.economy]
-    seamless = any(patch.kind == "seamless" for patch in vae.patches)  # a tile's edge is not the picture's
-    return decode_tiles(ctx, vae, latent, tile, tile // 8) if tile and not seamless else decode(ctx, vae, latent)
+    return decode_tiles(ctx, vae, latent, tile, tile // 8) if tile else decode(ctx, vae, latent)
 
 
 @node("VAEDecodeTiled", category="vae", device=True)

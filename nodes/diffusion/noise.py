@@ -29,7 +29,17 @@ def item_seeds(seed: int, batch: int) -> list[int]:
 
 def step_seed(item_seed: int) -> int:
     """The seed of an item's step noise under the rule per_item."""
-    return int.from_bytes(blake2b(b"step" + item_seed.to_bytes(8, "little"), digest_size=8).digest(), "little")
+    return _hashed(b"step", item_seed)
+
+
+def posterior_noise(shape: Sequence[int], seed: int) -> Tensor:
+    """The noise [B, ...] that picks a latent of a VAE's answer: it is not the first noise of any seed near it."""
+    seeds = [_hashed(b"posterior", one) for one in item_seeds(seed, shape[0])]
+    return _draw([Generator().manual_seed(s) for s in seeds], shape)
+
+
+def _hashed(purpose: bytes, seed: int) -> int:
+    return int.from_bytes(blake2b(purpose + seed.to_bytes(8, "little"), digest_size=8).digest(), "little")
 
 
 def _draw(generators: Sequence[Generator], shape: Sequence[int]) -> Tensor:

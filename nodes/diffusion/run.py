@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,7 +11,8 @@ from latentloom.engine import Conditioning, Context, Image, Latent, Model
 from latentloom.engine.errors import BadValueError
 from latentloom.nodes.diffusion.conditions import EntryMaker, check_conditioning
 from latentloom.nodes.diffusion.control_residuals import Controls
-from latentloom.nodes.diffusion.steering import Steering, sampling_patches
+from latentloom.nodes.diffusion.steering import Innermost, Steering, sampling_patches
+from latentloom.nodes.diffusion.timeline import Timeline
 from latentloom.nodes.diffusion.vae import decode
 from latentloom.nodes.drawing.limits import warn_of_size
 from latentloom.nodes.families.stable_diffusion.facts import vae_beside
@@ -33,8 +35,13 @@ class Plan:
     cfg: float
     add_noise: bool = True
     noise: Latent | None = None  # instead of what the seed draws
-    first: int = 0  # of the steps of a longer run, which `total` counts
-    total: int | None = None
+    whole: Tensor | None = None  # the sigmas of the run that this is a part of
+    first: int = 0  # the number of its first step there
+
+    def timeline(self) -> Timeline:
+        """Which step of the whole run each sigma belongs to."""
+        whole = (self.sigmas if self.whole is None else self.whole).tolist()
+        return Timeline(self.sigmas.tolist(), self.first, len(whole) - 1, (whole[0], whole[-1]))
 
 
 def table_of(model: Model) -> Tensor:
@@ -86,13 +93,13 @@ def sample_latent(
         controls.loaded(unet, nets)
         device = unet.device
         start, noise = (latent.tensor() * scale).to(device), noise.to(device)
-        steering = _steering(unet, model, positive, negative, latent, plan.cfg, controls, hooks)
+        steering = _steering((unet, *nets), model, positive, negative, latent, plan, controls, hooks)
         for patch in sampling_patches(ctx, model):
             ctx.lookup("patch", patch.kind)(steering, patch)
         mask = _mask(latent, device)
         batch = latent.shape[0]
         most = (None, batch, batch if steering.joint else 1)[ctx.economy]
-        denoised = _denoised(steering, plan, mask, start, noise, most)
+        denoised = _denoised(steering, mask, start, noise, most)
         x = initial_latent(noise, start, plan.sigmas[0], table[-1])
         kind = ctx.facts("sampler", plan.sampler).get("noise", "none")
         steps = step_noise(kind, latent.shape, plan.seed, plan.noise_rule, plan.sigmas, device=device)
@@ -140,12 +147,12 @@ def check_channels(model: Model, latent: Latent) -> None:
 
 
 def _steering(
-    unet: Any,
+    networks: Sequence[Any],
     model: Model,
     positive: Conditioning,
     negative: Conditioning,
     latent: Latent,
-    cfg: float,
+    plan: Plan,
     controls: Controls,
     hooks: ExitStack,
 ) -> Steering:
@@ -154,13 +161,25 @@ def _steering(
     from latentloom.nodes.diffusion.guidance import classifier_free
     from latentloom.nodes.diffusion.prediction import prediction
 
+    unet, table = networks[0], table_of(model)
     entries = EntryMaker(model, latent, unet.device, unet.dtype, controls)
-    predict = prediction(_network(unet, controls), model.info["prediction"], table_of(model))
+    predict = Innermost(prediction(_network(unet, controls), model.info["prediction"], table))
     branches = {
         name: Branch(entries(found), predict) for name, found in (("positive", positive), ("negative", negative))
     }
     return Steering(
-        unet, predict, branches, classifier_free(cfg), cfg, entries, hooks, latent.downscale, latent.shape[2:]
+        module=unet,
+        networks=networks,
+        inner=predict,
+        branches=branches,
+        rule=classifier_free(plan.cfg),
+        cfg=plan.cfg,
+        entries=entries,
+        hooks=hooks,
+        downscale=latent.downscale,
+        cells=latent.shape[2:],
+        table=table,
+        timeline=plan.timeline(),
     )
 
 
@@ -189,15 +208,11 @@ def _network(unet: Any, controls: Controls) -> Network:
     return network
 
 
-def _denoised(
-    steering: Steering, plan: Plan, mask: Tensor | None, start: Tensor, noise: Tensor, most: int | None
-) -> Denoised:
+def _denoised(steering: Steering, mask: Tensor | None, start: Tensor, noise: Tensor, most: int | None) -> Denoised:
     from latentloom.nodes.diffusion.guidance import masked, steered
-    from latentloom.nodes.diffusion.timeline import Timeline
 
-    timeline = Timeline(plan.sigmas.tolist(), plan.first, plan.total)
-    denoised = steered(steering.branches, steering.rule, timeline, most)
-    repaint = steering.repaint
+    timeline, repaint = steering.timeline, steering.repaint
+    denoised = steered(steering.branches, steering.whole_rule(), timeline, most)
     if mask is None:
         return denoised
     if repaint is None:
