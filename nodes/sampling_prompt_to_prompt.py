@@ -7,7 +7,8 @@ from pydantic import Field
 
 from latentloom.engine import Array, Clip, Cond, Conditioning, Context, Latent, Mask, Model, Patch, Seed, Text, node
 from latentloom.engine.errors import BadValueError
-from latentloom.nodes.diffusion.run import Plan, sample_latent, sigmas_of
+from latentloom.nodes.diffusion.plan import Plan, sigmas_of
+from latentloom.nodes.diffusion.run import sample_latent
 from latentloom.nodes.noise import NoiseRule
 from latentloom.nodes.sampling import ECONOMIES, Cfg, SamplerName, ScheduleName, Steps
 from latentloom.nodes.text.prompt_alignment import Edit, alignment, one_chunk

@@ -10,7 +10,8 @@ from pydantic import Field
 from latentloom.engine import Clip, Conditioning, Context, Image, Latent, Mentions, Model, Seed, Text, node
 from latentloom.engine.errors import BadValueError
 from latentloom.nodes.conditioning import PromptGrammar, name_of
-from latentloom.nodes.diffusion.run import Plan, check_channels, sample_latent, sigmas_of, table_of
+from latentloom.nodes.diffusion.plan import Plan, sigmas_of, table_of
+from latentloom.nodes.diffusion.run import check_channels, sample_latent
 from latentloom.nodes.drawing.limits import check_size
 from latentloom.nodes.drawing.plot import Scale, plot
 from latentloom.nodes.drawing.table import as_text, table

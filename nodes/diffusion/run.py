@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from latentloom.engine import Conditioning, Context, Image, Latent, Model
 from latentloom.engine.errors import BadValueError
-from latentloom.nodes.diffusion.conditions import EntryMaker, check_conditioning
+from latentloom.nodes.diffusion.conditions import AESTHETIC, AESTHETIC_NEGATIVE, EntryMaker, check_conditioning
 from latentloom.nodes.diffusion.control_residuals import Controls
+from latentloom.nodes.diffusion.plan import Plan, kept_noise, noise_of_steps, sampler_options, starting_noise, table_of
+from latentloom.nodes.diffusion.shared_areas import shared_areas
 from latentloom.nodes.diffusion.steering import Innermost, Steering, sampling_patches
-from latentloom.nodes.diffusion.timeline import Timeline
 from latentloom.nodes.diffusion.vae import decode
 from latentloom.nodes.drawing.limits import warn_of_size
 from latentloom.nodes.families.stable_diffusion.facts import vae_beside
@@ -22,45 +22,6 @@ if TYPE_CHECKING:
 
     from latentloom.nodes.diffusion.prediction import Network
     from latentloom.nodes.diffusion.sampler import Denoised, Report
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What the sampling nodes agree on before they sample."""
-
-    sampler: str
-    sigmas: Tensor
-    seed: int
-    noise_rule: Literal["per_item", "comfyui"]
-    cfg: float
-    add_noise: bool = True
-    noise: Latent | None = None  # instead of what the seed draws
-    whole: Tensor | None = None  # the sigmas of the run that this is a part of
-    first: int = 0  # the number of its first step there
-
-    def timeline(self) -> Timeline:
-        """Which step of the whole run each sigma belongs to."""
-        whole = (self.sigmas if self.whole is None else self.whole).tolist()
-        return Timeline(self.sigmas.tolist(), self.first, len(whole) - 1, (whole[0], whole[-1]))
-
-
-def table_of(model: Model) -> Tensor:
-    """The model's sigmas, ascending, one for each timestep that it was trained on."""
-    from latentloom.nodes.diffusion.schedules import scaled_linear_table, zero_snr_table
-
-    start, end, count = model.info["betas"]
-    table = scaled_linear_table(start, end, count)
-    return zero_snr_table(table) if model.info.get("zero_snr") else table
-
-
-def sigmas_of(ctx: Context, model: Model, sampler: str, schedule: str, steps: int, denoise: float) -> Tensor:
-    """The sigmas of a run."""
-    from latentloom.nodes.diffusion.schedules import sigmas_for
-
-    facts = ctx.facts("sampler", sampler)
-    return sigmas_for(
-        ctx.lookup("schedule", schedule), steps, table_of(model), denoise, facts.get("discard_penultimate", False)
-    )
 
 
 def sample_latent(
@@ -77,14 +38,14 @@ def sample_latent(
     `observe` is called once per step, with scaled tensors.
     """
     from latentloom.nodes.diffusion.guidance import composite
-    from latentloom.nodes.diffusion.noise import step_noise
     from latentloom.nodes.diffusion.prediction import initial_latent
 
     if len(plan.sigmas) < 2:
         return latent
     check_channels(model, latent)
     check_conditioning(model, latent, positive, negative)
-    noise = _first_noise(latent, plan)
+    options, noise = sampler_options(ctx, plan), starting_noise(latent, plan)
+    positive, negative = shared_areas(positive, negative)
     scale, table = model.info["scaling_factor"], table_of(model)
     if plan.sigmas[0] > 0.9 * table[-1]:  # from noise alone
         warn_of_size(ctx, model, latent)
@@ -93,47 +54,23 @@ def sample_latent(
         controls.loaded(unet, nets)
         device = unet.device
         start, noise = (latent.tensor() * scale).to(device), noise.to(device)
+        kept = noise if latent.noise_mask is None else kept_noise(ctx, latent, plan, noise)
         steering = _steering((unet, *nets), model, positive, negative, latent, plan, controls, hooks)
         for patch in sampling_patches(ctx, model):
             ctx.lookup("patch", patch.kind)(steering, patch)
         mask = _mask(latent, device)
         batch = latent.shape[0]
         most = (None, batch, batch if steering.joint else 1)[ctx.economy]
-        denoised = _denoised(steering, mask, start, noise, most)
+        denoised = _denoised(steering, mask, start, kept, most)
         x = initial_latent(noise, start, plan.sigmas[0], table[-1])
-        kind = ctx.facts("sampler", plan.sampler).get("noise", "none")
-        steps = step_noise(kind, latent.shape, plan.seed, plan.noise_rule, plan.sigmas, device=device)
+        steps = noise_of_steps(ctx, latent, plan, float(table[-1].float()), device)
         report = _report(ctx, model, len(plan.sigmas) - 1, observe)
-        x = ctx.lookup("sampler", plan.sampler)(denoised, x, plan.sigmas, steps, report)
+        x = ctx.lookup("sampler", plan.sampler)(denoised, x, plan.sigmas, steps, report, **options)
     found = x.cpu() / scale
     if mask is not None:
         last = mask if steering.repaint is None else (mask > 0).to(mask)
         found = composite(found, last.cpu(), latent.tensor())
     return Latent(found, latent.noise_mask, downscale=latent.downscale)
-
-
-def _first_noise(latent: Latent, plan: Plan) -> Tensor:
-    """The noise that a run starts from, on the CPU."""
-    import torch
-
-    from latentloom.nodes.diffusion.noise import first_noise
-
-    if not plan.add_noise:
-        return torch.zeros(latent.shape)
-    if plan.noise is None:
-        return first_noise(latent.shape, plan.seed, plan.noise_rule)
-    check_noise(latent, plan.noise)
-    return plan.noise.tensor().expand(latent.shape)
-
-
-def check_noise(latent: Latent, noise: Latent) -> None:
-    """Raise BadValueError for noise that does not fit a latent; noise of one item is for each of a batch."""
-    if noise.shape[1:] != latent.shape[1:] or noise.shape[0] not in (1, latent.shape[0]):
-        raise BadValueError(
-            "the noise has another size than the latent",
-            expected=str(list(latent.shape)),
-            got=str(list(noise.shape)),
-        )
 
 
 def check_channels(model: Model, latent: Latent) -> None:
@@ -165,7 +102,8 @@ def _steering(
     entries = EntryMaker(model, latent, unet.device, unet.dtype, controls)
     predict = Innermost(prediction(_network(unet, controls), model.info["prediction"], table))
     branches = {
-        name: Branch(entries(found), predict) for name, found in (("positive", positive), ("negative", negative))
+        "positive": Branch(entries(positive, AESTHETIC), predict),
+        "negative": Branch(entries(negative, AESTHETIC_NEGATIVE), predict),
     }
     return Steering(
         module=unet,

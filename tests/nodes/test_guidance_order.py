@@ -125,6 +125,6 @@ def test_two_rules_are_refused_in_words(families: Session) -> None:
 def test_guidance_by_a_picture_is_refused_for_a_model_that_takes_none(families: Session) -> None:
     assert message(families, [("InstructGuidance", {})]) == (
         "node 'sample': KSampler: InstructGuidance guides by a picture, and the model takes none (expected an "
-        "InstructPix2Pix model, of 8 channels, got a model that takes noise alone)\n  hint: take InstructGuidance out of "
-        "the chain of the model"
+        "InstructPix2Pix model, of 8 channels, got a model that takes noise alone)\n  hint: take InstructGuidance out "
+        "of the chain of the model"
     )

@@ -34,7 +34,7 @@ def ours(sampler, schedule, steps, table):
     noise = first_noise(SHAPE, SEED, "comfyui")
     x = initial_latent(noise, torch.zeros(SHAPE), sigmas[0], table[-1])
     predict = prediction(eps, "epsilon", table)
-    draw = step_noise(sampler.noise, SHAPE, SEED, "comfyui", sigmas)
+    draw = step_noise(sampler.noise, SHAPE, SEED, "comfyui_0_3", sigmas)
 
     def denoised(x, sigma):
         return predict(x, Moment(sigma.item()), {})
