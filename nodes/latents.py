@@ -30,9 +30,9 @@ def latent_upscale(latent: Latent, width: Pixels = 1024, height: Pixels = 1024, 
     import torch
 
     size = (height // latent.downscale, width // latent.downscale)
-    smooth = method in ("bilinear", "bicubic")
+    smooth, mode = method in ("bilinear", "bicubic"), {"nearest": "nearest-exact"}.get(method, method)  # no half shift
     samples = torch.nn.functional.interpolate(
-        latent.tensor(), size, mode=method, **({"align_corners": False} if smooth else {})
+        latent.tensor(), size, mode=mode, **({"align_corners": False} if smooth else {})
     )
     return Latent(samples, latent.noise_mask, downscale=latent.downscale)
 

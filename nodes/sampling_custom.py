@@ -7,6 +7,7 @@ from pydantic import Field
 
 from latentloom.engine import Conditioning, Context, Latent, Model, Seed, node
 from latentloom.engine.errors import BadValueError
+from latentloom.nodes.diffusion.advice import warn_of_schedule
 from latentloom.nodes.diffusion.plan import Plan, table_of
 from latentloom.nodes.diffusion.run import sample_latent
 from latentloom.nodes.noise import NoiseRule
@@ -42,6 +43,7 @@ def sigmas(
     """Give the noise levels of a schedule for a model, for SampleCustom."""
     from latentloom.nodes.diffusion.schedules import sigmas_for
 
+    warn_of_schedule(ctx, model, schedule)
     found: list[float] = sigmas_for(ctx.lookup("schedule", schedule), steps, table_of(model), denoise).tolist()
     return found
 

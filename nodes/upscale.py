@@ -12,7 +12,7 @@ from latentloom.nodes.families.upscale.spandrel import installed
 if TYPE_CHECKING:
     from torch import Tensor
 
-MARGIN = 16  # pixels around a tile that are computed with it and cut off
+MARGIN, MOST_MARGIN = 16, 48  # pixels around a tile that are computed with it and cut off
 
 
 @node("UpscaleWithModel", category="upscale", device=True)
@@ -28,8 +28,9 @@ def upscale_with_model(
 ) -> Image:
     """Make pictures larger with ESRGAN, Real-ESRGAN or its compact network, tile by tile; transparency is left out.
 
-    The size grows by the factor of the network, 2 or 4 mostly. Smaller tiles need less memory. Where spandrel is
-    installed, every kind of network that it reads will do.
+    The size grows by the factor of the network, 2 or 4 mostly. Smaller tiles need less memory. It is computed in
+    float32, whatever the device computes diffusion in. Where spandrel is installed, every kind of network that it reads
+    will do.
     """
     found = ctx.recognise(upscaler)
     if found is None or "upscaler" not in found[1]:
@@ -43,25 +44,30 @@ def upscale_with_model(
     code = {"code": facts["code"]} if "code" in facts else {}
     handle = Model(kind, [upscaler.identity], {"component": "upscaler", **facts["upscaler"], **code})
     with ctx.load(handle) as (network,):
-        return Image(upscaled(ctx, network, image.tensor()[..., :3], facts["upscaler"]["scale"], tile))
+        margin = min(facts["upscaler"].get("reach", MARGIN), MOST_MARGIN)
+        return Image(upscaled(ctx, network, image.tensor()[..., :3], facts["upscaler"]["scale"], tile, margin))
 
 
-def upscaled(ctx: Context, network: Any, pixels: "Tensor", scale: int, tile: int) -> "Tensor":
-    """Pictures [B, H, W, 3], each side `scale` times as long."""
+def upscaled(ctx: Context, network: Any, pixels: "Tensor", scale: int, tile: int, margin: int = MARGIN) -> "Tensor":
+    """Pictures [B, H, W, 3], each side `scale` times as long.
+
+    `margin` is how far the network looks. Where that is further than `MOST_MARGIN`, as in RRDBNet, what lies there
+    hardly counts (docs/large-pictures.md).
+    """
     import torch
     from torch.nn.functional import pad
 
     weight = next(network.parameters())
     batch, height, width = pixels.shape[:3]
     found = torch.empty(batch, height * scale, width * scale, 3)
-    padded = pad(pixels.movedim(-1, 1), (MARGIN,) * 4, mode="replicate")
+    padded = pad(pixels.movedim(-1, 1), (margin,) * 4, mode="replicate")
     places = [(item, top, left) for item in range(batch) for top, left in _tiles(height, width, tile)]
     for step, (item, top, left) in enumerate(places, 1):
         tall, wide = min(tile, height - top), min(tile, width - left)
-        part = padded[item : item + 1, :, top : top + tall + 2 * MARGIN, left : left + wide + 2 * MARGIN]
+        part = padded[item : item + 1, :, top : top + tall + 2 * margin, left : left + wide + 2 * margin]
         part = pad(part, (0, -part.shape[3] % 8, 0, -part.shape[2] % 8), mode="replicate")
         large = network(part.to(weight)).float().cpu().clamp(0, 1)[0].movedim(0, -1)
-        edge = MARGIN * scale
+        edge = margin * scale
         inner = large[edge : edge + tall * scale, edge : edge + wide * scale]
         found[item, top * scale : (top + tall) * scale, left * scale : (left + wide) * scale] = inner
         ctx.progress(step, len(places))

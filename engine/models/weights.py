@@ -13,8 +13,18 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
 
+_OWN_DTYPE = "loom_dtype"
 SMALL_BYTES = 64 * 1024  # layers below this are not worth fetching again and again
 ALIGNMENT = 64
+
+
+def in_float32(model: Module) -> Module:
+    """A model that computes in float32 whatever the device computes in, for kinds that lose by less; the same one."""
+    import torch
+
+    for part in model.modules():
+        setattr(part, _OWN_DTYPE, torch.float32)
+    return model
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,7 +47,9 @@ class Slot:
 
     def dtype(self, compute: torch.dtype) -> torch.dtype:
         """The type that the weight has where it computes: whole numbers stay whole."""
-        return compute if self.host.is_floating_point() else self.host.dtype
+        if not self.host.is_floating_point():
+            return self.host.dtype
+        return getattr(self.module, _OWN_DTYPE, compute)
 
     def stored_shape(self, channels_last: bool) -> tuple[int, ...]:
         """How a copy lies in memory: a convolution's weight [out, height, width, in] with channels last."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from latentloom.engine import Context, Latent, Model
 from latentloom.engine.errors import BadValueError
+from latentloom.nodes.diffusion.advice import warn_of_schedule
 from latentloom.nodes.diffusion.timeline import Timeline
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def sigmas_of(ctx: Context, model: Model, sampler: str, schedule: str, steps: in
     """The sigmas of a run."""
     from latentloom.nodes.diffusion.schedules import sigmas_for
 
+    warn_of_schedule(ctx, model, schedule)
     facts = ctx.facts("sampler", sampler)
     return sigmas_for(
         ctx.lookup("schedule", schedule), steps, table_of(model), denoise, facts.get("discard_penultimate", False)

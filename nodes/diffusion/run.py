@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from latentloom.engine import Conditioning, Context, Image, Latent, Model
 from latentloom.engine.errors import BadValueError
+from latentloom.nodes.diffusion.advice import warn_of_steps
 from latentloom.nodes.diffusion.conditions import AESTHETIC, AESTHETIC_NEGATIVE, EntryMaker, check_conditioning
 from latentloom.nodes.diffusion.control_residuals import Controls
 from latentloom.nodes.diffusion.plan import Plan, kept_noise, noise_of_steps, sampler_options, starting_noise, table_of
@@ -44,6 +45,7 @@ def sample_latent(
         return latent
     check_channels(model, latent)
     check_conditioning(model, latent, positive, negative)
+    warn_of_steps(ctx, model, plan)
     options, noise = sampler_options(ctx, plan), starting_noise(latent, plan)
     positive, negative = shared_areas(positive, negative)
     scale, table = model.info["scaling_factor"], table_of(model)
