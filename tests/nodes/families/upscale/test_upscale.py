@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from latentloom.engine.errors import FileError
+from latentloom.engine.models.weights import HostModel
 from latentloom.engine.types.context import Context
 from latentloom.nodes.families.upscale.kind import UpscalerKind, find_upscaler
 from latentloom.nodes.families.upscale.networks import SRVGG, RRDBNet
@@ -109,6 +110,38 @@ def test_tiles_do_not_show_and_are_counted() -> None:
     assert whole.shape == (1, 180, 140, 3)
     assert torch.allclose(whole, tiled, atol=1e-5)
     assert [(event.step, event.total) for event in events] == [(1, 1), (1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+@pytest.mark.parametrize("margin", [34, 16])
+def test_a_margin_as_wide_as_the_network_looks_leaves_no_trace_of_tiles(margin: int) -> None:
+    """Real-ESRGAN's compact network has 32 layers and looks 34 pixels around."""
+    torch.manual_seed(0)
+    network = SRVGG(8, 32, 2)
+    with torch.no_grad():
+        for part in network.modules():
+            if isinstance(part, torch.nn.Conv2d):
+                torch.nn.init.orthogonal_(part.weight, 1.4)  # so that what lies far away still counts
+        pixels = torch.rand(1, 96, 96, 3)
+        whole, tiled = (upscaled(context([]), network, pixels, 2, tile, margin) for tile in (512, 64))
+    assert (float((whole - tiled).abs().max()) < 1e-4) == (margin == 34)
+
+
+def test_a_file_tells_how_far_its_network_looks(tmp_path: Path) -> None:
+    for network, reach in ((SRVGG(8, 32, 2), 34), (RRDBNet(8, 4, 2, 2), 34), (RRDBNet(8, 4, 2, 2, folds=2), 66)):
+        path = tmp_path / f"{reach}_{type(network).__name__}.safetensors"
+        names = {name: name for name in network.state_dict()}
+        if isinstance(network, RRDBNet):
+            names |= {name: real_esrgan(name) for name in names}
+        save_file({names[name]: tensor for name, tensor in network.state_dict().items()}, path)
+        found = UpscalerKind().recognise(path)
+        assert found is not None
+        assert found["upscaler"]["reach"] == reach
+
+
+def test_an_upscaler_computes_in_float32_whatever_the_device_does(tmp_path: Path) -> None:
+    save_file(SRVGG(8, 1, 2).state_dict(), tmp_path / "u.safetensors")
+    loaded = UpscalerKind().load([tmp_path / "u.safetensors"], {"component": "upscaler"})
+    assert {slot.dtype(torch.bfloat16) for slot in HostModel(loaded).slots()} == {torch.float32}
 
 
 def test_another_file_is_no_upscaler(tmp_path: Path) -> None:
