@@ -10,7 +10,7 @@ def test_text_to_image_from_an_empty_canvas(editor):
 
     # The palette knows what an edge fits: two captions from one clip, then the sampler from a model
     editor.drag(editor.output("loadCheckpoint.clip"), (560, 130))
-    expect(page.get_by_role("dialog")).to_contain_text("Nodes that take CLIP")
+    expect(page.get_by_role("dialog")).to_contain_text("Nodes that accept CLIP")
     editor.choose("CLIPEncode")
     editor.field("cLIPEncode", "text").fill("a large red circle on a white background")
     editor.drag(editor.output("loadCheckpoint.clip"), (560, 480))
@@ -20,7 +20,7 @@ def test_text_to_image_from_an_empty_canvas(editor):
     editor.connect("cLIPEncode.conditioning", "kSampler.positive")
     editor.connect("cLIPEncode-2.conditioning", "kSampler.negative")
     editor.drag(editor.input("kSampler.latent"), (300, 600))
-    expect(page.get_by_role("dialog")).to_contain_text("Nodes that give LATENT")
+    expect(page.get_by_role("dialog")).to_contain_text("Nodes that output LATENT")
     editor.choose("EmptyLatent")
     editor.field("kSampler", "steps").fill("6")
 
@@ -75,7 +75,7 @@ def test_an_edge_that_does_not_fit_is_refused_with_the_reason(editor):
 
     editor.connect("loadCheckpoint.model", "saveImage.images")
 
-    expect(editor.page.get_by_role("log")).to_contain_text("model gives MODEL, images takes IMAGE")
+    expect(editor.page.get_by_role("log")).to_contain_text("model outputs MODEL, images accepts IMAGE")
     assert editor.edges() == {}
 
 
@@ -86,7 +86,7 @@ def test_a_circle_is_refused(editor):
 
     editor.connect("invertImage-2.image", "invertImage.image")
 
-    expect(editor.page.get_by_role("log")).to_contain_text("That would make a circle")
+    expect(editor.page.get_by_role("log")).to_contain_text("This would create a cycle")
     assert editor.edges() == {"invertImage-2.image": "invertImage.image"}
 
 
@@ -125,10 +125,10 @@ def test_modes_titles_groups_and_notes_are_kept(editor):
     page.get_by_role("textbox", name="Rename").fill("Negative")
     editor.press("Enter")
     editor.press("Control+g")
-    page.get_by_role("textbox", name="Title of the group").fill("Colours")
+    page.get_by_role("textbox", name="Group title").fill("Colours")
     page.locator(".react-flow__pane").click(position={"x": 900, "y": 500})
     editor.press("Shift+N")
-    page.get_by_role("textbox", name="Text of the note").fill("Mind the colours")
+    page.get_by_role("textbox", name="Note text").fill("Mind the colours")
     page.locator(".react-flow__pane").click(position={"x": 900, "y": 700})
 
     document = editor.copied()

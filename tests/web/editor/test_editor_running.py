@@ -62,7 +62,7 @@ def test_a_server_that_dies_in_mid_run_is_waited_for(open_editor, tmp_path):
     port = server.address.rpartition(":")[2]
 
     server.kill()
-    expect(editor.page.get_by_text("The server is away")).to_be_visible()
+    expect(editor.page.get_by_text("Server unreachable")).to_be_visible()
     editor.picture("server-away")
     editor.press("/")
     editor.choose("Integer")
@@ -90,7 +90,7 @@ def test_a_failure_is_told_at_its_node(loaded, tmp_path):
 
 def test_a_run_is_cancelled_and_runs_are_counted(loaded, tmp_path):
     editor = loaded(slow(tmp_path / "journal", 400))
-    editor.page.get_by_role("spinbutton", name="How many times").fill("2")
+    editor.page.get_by_role("spinbutton", name="Number of runs").fill("2")
     editor.run()
     editor.page.get_by_role("progressbar", name="Progress of Steps").wait_for()
 

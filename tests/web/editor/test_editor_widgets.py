@@ -136,7 +136,7 @@ def test_values_are_set_by_keyboard_alone(inpaint, server):
     expect(steps).to_have_value("19")
     steps.fill("0")
     editor.press("Enter")
-    expect(editor.node("sample").get_by_role("alert")).to_contain_text("Less than 1 · 19 stays.")
+    expect(editor.node("sample").get_by_role("alert")).to_contain_text("Must be at least 1 · still 19")
     editor.picture("refused")
     assert editor.violations() == []
     editor.press("Escape")
