@@ -212,7 +212,10 @@ def _bases(root: Path) -> list[Path]:
 
 def _model_folders(base: Path) -> list[str]:
     """The folders of models in a base. A whole installation holds many others, so there only known names count."""
-    names = [item.name for item in base.iterdir() if item.is_dir()]
+    try:
+        names = [item.name for item in base.iterdir() if item.is_dir()]
+    except OSError:  # one folder that cannot be read hides no other
+        return []
     return [name for name in names if name in _SOURCE_OF] if "models" in names else names
 
 
