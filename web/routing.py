@@ -1,5 +1,6 @@
 """Routes as data: what each takes and gives, in one table that serves requests, documents and tests alike."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -10,11 +11,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from latentloom.api.wire import Answer, Body
 from latentloom.engine.document.strict_json import Limits, parse
-from latentloom.engine.errors import LoomError, Problem, brief
+from latentloom.engine.errors import MAX_PROBLEMS, LoomError, Problem, brief, listed
 from latentloom.web.http_errors import BodyTooLarge, RequestError, UnsupportedMedia
 from latentloom.web.services import Services
 
 API = "/api/v1"
+SMALL = 100_000  # bytes of a body that is read at once
 MOST = 2**63 - 1
 """The largest number that the database knows."""
 
@@ -71,7 +73,8 @@ class Route:
         body = await self._body(request, services) if self.body is not None else None
         answer = await self.handler(services, Call(request, owner, query, body))
         if isinstance(answer, Answer):
-            return web.Response(status=self.status, text=answer.model_dump_json(), content_type="application/json")
+            text = await asyncio.to_thread(answer.model_dump_json)  # a long list must not hold up everybody else
+            return web.Response(status=self.status, text=text, content_type="application/json")
         return answer
 
     def _query(self, given: MultiMapping[str]) -> Query:
@@ -88,9 +91,10 @@ class Route:
             )
         data = await limited(request, services.settings.request_bytes)
         limits = Limits(size=services.settings.request_bytes, nodes=services.settings.request_nodes)
-        big = len(data) > 100_000
-        parsed = await services.intake.thread(parse, data, limits) if big else parse(data, limits)
-        return _checked(self.body, parsed)
+        if len(data) <= SMALL:
+            return _checked(self.body, parse(data, limits))
+        body = self.body
+        return await services.intake.thread(lambda: _checked(body, parse(data, limits)))
 
 
 def _checked(model: type[M], data: Any) -> M:
@@ -108,9 +112,9 @@ def _bad_request(error: ValidationError) -> LoomError:
             input=".".join(map(str, item["loc"])) or None,
             got=brief(item["input"]) if item["type"] not in ("missing",) else None,
         )
-        for item in error.errors(include_url=False, include_context=False)
+        for item in error.errors(include_url=False, include_context=False)[:MAX_PROBLEMS]
     ]
-    return BadRequest(problems)
+    return BadRequest(listed(problems, error.error_count()))
 
 
 class BadRequest(RequestError):

@@ -69,7 +69,8 @@ class Embeddings:
     def __call__(self, sections: Sequence[Section]) -> tuple[Section, ...]:
         """Sections whose names of embeddings are spans of their own; unknown ones are left out.
 
-        Raises FileError for a file that `embedding:` names and that cannot be read, BadValueError for one that does not fit the text encoder.
+        Raises FileError for a file that `embedding:` names and that cannot be read, BadValueError for one that does
+        not fit the text encoder.
         """
         if self._grammar == "plain":
             return tuple(sections)

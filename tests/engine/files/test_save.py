@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from latentloom.engine.errors import FileError, PathError
 from latentloom.engine.failpoints import POINTS
 from latentloom.engine.files.partial import partial_path, sweep
-from latentloom.engine.files.save import Saver, CountedName, fill
+from latentloom.engine.files.save import CountedName, Saver, fill
 
 DATA = b"content" * 10_000
 SAVE_POINTS = [point for point in POINTS if point.startswith("save.")]

@@ -306,7 +306,9 @@ def test_a_broken_file_costs_no_prompt_that_only_holds_its_name(session: Session
     try:
         session.run(
             document("a shortish cat"),
-            on_event=lambda event: warnings.append((event.code, event.message)) if event.name == "node_warning" else None,
+            on_event=lambda event: (
+                warnings.append((event.code, event.message)) if event.name == "node_warning" else None
+            ),
         )
     finally:
         path.unlink()
