@@ -271,6 +271,7 @@ class Health(Answer):
 
     status: Literal["ok", "failing"]
     checks: dict[str, bool]
+    warnings: list[str] = Field(description="What works now and may not for ever: known faults of what it runs on.")
 
 
 class Login(Body):

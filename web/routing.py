@@ -12,10 +12,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from latentloom.api.wire import Answer, Body
 from latentloom.engine.document.strict_json import Limits, parse
 from latentloom.engine.errors import MAX_PROBLEMS, LoomError, Problem, brief, listed
-from latentloom.web.http_errors import BodyTooLarge, RequestError, UnsupportedMedia
+from latentloom.web.http_errors import BodyTooLarge, RequestError, TooSlow, UnsupportedMedia
 from latentloom.web.services import Services
 
 API = "/api/v1"
+BODY_SECONDS, SLOWEST = 20.0, 4096  # how long a body may take, and the bytes that buy each further second
 SMALL = 100_000  # bytes of a body that is read at once
 MOST = 2**63 - 1
 """The largest number that the database knows."""
@@ -131,17 +132,25 @@ class BadRequest(RequestError):
 
 
 async def limited(request: web.Request, limit: int) -> bytes:
-    """A body of at most limit bytes; a longer one is not read to its end. Raises BodyTooLarge, UnsupportedMedia."""
+    """A body of at most limit bytes; a longer one is not read to its end.
+
+    Raises BodyTooLarge, UnsupportedMedia, TooSlow.
+    """
     if "Content-Encoding" in request.headers:
         raise UnsupportedMedia("a compressed body is not read", got=brief(request.headers["Content-Encoding"]))
     if request.content_length is not None and request.content_length > limit:
         raise BodyTooLarge("the body is too large", expected=f"at most {limit} bytes", got=str(request.content_length))
-    parts, size = [], 0
-    async for part in request.content.iter_chunked(65536):
-        size += len(part)
-        if size > limit:
-            raise BodyTooLarge("the body is too large", expected=f"at most {limit} bytes")
-        parts.append(part)
+    parts, size, begin = [], 0, asyncio.get_running_loop().time()
+    try:
+        async with asyncio.timeout_at(begin + BODY_SECONDS) as patience:
+            async for part in request.content.iter_chunked(65536):
+                size += len(part)
+                if size > limit:
+                    raise BodyTooLarge("the body is too large", expected=f"at most {limit} bytes")
+                parts.append(part)
+                patience.reschedule(begin + BODY_SECONDS + size / SLOWEST)
+    except TimeoutError:
+        raise TooSlow("the body came too slowly", expected=f"{SLOWEST} bytes a second") from None
     return b"".join(parts)
 
 
