@@ -1,6 +1,6 @@
 """What travels over HTTP: the models that the server checks and documents, and that clients may build on."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -59,7 +59,9 @@ class JobOrder(WorkflowOrder):
     priority: int = Field(0, ge=-100, le=100, description="Higher goes first.")
     front: bool = Field(False, description="Before all that wait with the same priority.")
     idempotency_key: str | None = Key
-    tags: list[str] = Field(default_factory=list, max_length=20, description="Words to find the job and its files by.")
+    tags: list[Annotated[str, Field(max_length=200)]] = Field(
+        default_factory=list, max_length=20, description="Words to find the job and its files by."
+    )
     webhook: str | None = Field(
         None,
         max_length=2000,
@@ -269,6 +271,7 @@ class Health(Answer):
 
     status: Literal["ok", "failing"]
     checks: dict[str, bool]
+    warnings: list[str] = Field(description="What works now and may not for ever: known faults of what it runs on.")
 
 
 class Login(Body):

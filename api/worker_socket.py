@@ -32,10 +32,11 @@ class WorkerSocket:
         self.closed = threading.Event()
 
     def send(self, is_: str, data: bytes = b"", **fields: Any) -> None:
-        """Send a frame; nothing happens once the server is gone."""
+        """Send a frame; nothing happens once the server is gone. Raises ValueError or TypeError for what is no JSON."""
+        frame = encode({"is": is_, **fields}, data)
         try:
             with self._sending:
-                self._connection.sendall(encode({"is": is_, **fields}, data))
+                self._connection.sendall(frame)
         except OSError:
             self.closed.set()
 

@@ -2,6 +2,7 @@
 
 import platform
 import shutil
+import sqlite3
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from typing import Literal
 from latentloom.api import Session
 from latentloom.cli.table import print_lines, size_text
 from latentloom.engine.errors import LoomError, SettingsError
+from latentloom.engine.jobs.database import sqlite_faults
 from latentloom.engine.models.environment import Environment, probe
 from latentloom.engine.settings import Settings, load_settings, settings_file
 
@@ -47,6 +49,7 @@ def doctor() -> int:
 def findings() -> Iterator[Finding]:
     """Every check in turn; a check that raises is a finding too."""
     yield _python()
+    yield from _sqlite()
     yield from _guarded("PyTorch", _torch)
     try:
         settings = load_settings()
@@ -78,6 +81,14 @@ def _python() -> Finding:
     if sys.version_info[:2] < LEAST_PYTHON:
         return Finding("broken", "Python", text, "install Python 3.11 or newer")
     return Finding("ok", "Python", text)
+
+
+def _sqlite() -> Iterator[Finding]:
+    tip = "take a Python whose SQLite is 3.51.3 or newer, or 3.50.7, or 3.44.6"
+    for fault in sqlite_faults():
+        yield Finding("note", "SQLite", fault, tip)
+    if not sqlite_faults():
+        yield Finding("ok", "SQLite", sqlite3.sqlite_version)
 
 
 def _torch() -> Iterator[Finding]:

@@ -15,7 +15,7 @@ from latentloom.engine.cache.disk import DiskStore
 from latentloom.engine.document.resolve import resolve
 from latentloom.engine.document.workflow import Target, Workflow
 from latentloom.engine.document.writing import write
-from latentloom.engine.errors import LoomError, PathError, WorkflowError, nearest
+from latentloom.engine.errors import FileError, LoomError, PathError, WorkflowError, nearest
 from latentloom.engine.events import Event, Listener, NodeProgress, NodeWarning
 from latentloom.engine.execution.executor import Executor
 from latentloom.engine.execution.memory_plan import MemoryNeed, memory_plan
@@ -200,10 +200,17 @@ class Engine:
     def recognise(self, path: Path) -> tuple[str, dict[str, Any]] | None:
         """The model kind of a file or folder and what it knows of it, or None. Raises FileError for a broken one."""
         for name, extension in self.registry.extensions("model_kind").items():
-            info = extension.load()().recognise(path)
-            if info is not None:
+            try:
+                info = extension.load()().recognise(path)
+                found = None if info is None else dict(info)
+            except LoomError:
+                raise
+            except Exception as error:  # no file, whatever is in it, may end a list of files
+                text = f"{type(error).__name__}: {error}"
+                raise FileError(f"'{path.name}' cannot be read as {name}", got=text) from error
+            if found is not None:
                 code = {} if extension.distribution.builtin else {"code": extension.distribution.code}
-                return name, {**info, **code}
+                return name, {**found, **code}
         return None
 
     def figures(self) -> dict[str, int]:

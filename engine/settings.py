@@ -42,6 +42,13 @@ class Settings(BaseModel):
     allow_hosts: tuple[str, ...] = Field((), description="Names beside localhost that clients may call the server by.")
     tokens: tuple[str, ...] = Field((), repr=False, description="Who may use the server: `name:secret`, or one secret.")
     webhook_hosts: tuple[str, ...] = Field((), description="Hosts that the server may tell of finished jobs.")
+    trusted_proxies: tuple[str, ...] = Field(
+        (), description="Addresses or networks whose X-Forwarded-For is believed: proxies in front of the server."
+    )
+    connections: int = Field(1000, ge=64, description="Connections that the server keeps open at once.")
+    connections_per_address: int = Field(
+        100, ge=1, description="Connections of one address; this machine and trusted proxies have no such limit."
+    )
     cpu_workers: int = Field(1, ge=1, le=64, description="Workers for jobs that need no device.")
     warm_up: bool = Field(True, description="Whether idle workers import ahead what models need.")
     queue_limit: int = Field(10_000, ge=1, description="Jobs that may wait.")
@@ -67,9 +74,15 @@ def load_settings(flags: Mapping[str, Any] | None = None, environment: Mapping[s
         name = str(first["loc"][0])
         raise SettingsError(
             f"the setting '{name}' cannot be used: {first['msg']}",
-            got=brief(given.get(name)),
+            got=None if _secret(name) else brief(given.get(name)),
             nearest=nearest(name, Settings.model_fields) if first["type"] == "extra_forbidden" else None,
         ) from None
+
+
+def _secret(name: str) -> bool:
+    """Whether a setting's value is told to nobody; one that is not known may be a token under a wrong name."""
+    field = Settings.model_fields.get(name)
+    return field is None or not field.repr
 
 
 def _folders(environment: Mapping[str, str]) -> dict[str, Any]:
@@ -112,6 +125,6 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     for name in Settings.model_fields:
         text = environment.get(PREFIX + name.upper())
         if text is not None:
-            many = name in ("models", "plugins", "allow_hosts", "tokens", "webhook_hosts")
+            many = name in ("models", "plugins", "allow_hosts", "tokens", "webhook_hosts", "trusted_proxies")
             found[name] = tuple(filter(None, text.split(os.pathsep if name == "models" else ","))) if many else text
     return found

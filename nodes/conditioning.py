@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from latentloom.engine import Array, Clip, Cond, Conditioning, Context, Mentions, Text, node
-from latentloom.nodes.families.textual_inversion.words import SOURCE, Embeddings, warn_unknown
+from latentloom.nodes.families.textual_inversion.words import SOURCE, Embeddings, warn_unusable
 from latentloom.nodes.text.prompt_editing import Variant, variants
 from latentloom.nodes.text.prompt_weights import Grammar, parse
 from latentloom.nodes.text.vocabulary import unknown_words
@@ -46,7 +46,7 @@ def clip_encode(
     with ctx.load(clip) as (encoder,):
         embeddings = Embeddings(ctx.mentioned, grammar, encoder, name_of(clip))
         _warn(ctx, encoder.encoders[0].tokenizer, _bare(found, grammar, embeddings))
-        warn_unknown(ctx, embeddings)
+        warn_unusable(ctx, embeddings)
         parts = {one.text: embed(encoder, one.text, grammar, clip_skip, embeddings) for one in found}
     arrays = {key: (Array(embedding), Array(pooled)) for key, (embedding, pooled) in parts.items()}
     return Conditioning([Cond(arrays[one.text][0], _times(one), {"pooled": arrays[one.text][1]}) for one in found])

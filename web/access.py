@@ -1,20 +1,22 @@
 """Who may ask: host names, origins, tokens and cookies, in one place that every request passes."""
 
+import contextlib
 import hashlib
 import hmac
 import ipaddress
 import os
 import secrets
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from latentloom.engine.errors import SettingsError
+from latentloom.engine.errors import SettingsError, brief
 from latentloom.engine.settings import Settings
+from latentloom.web.connections import one_client
 from latentloom.web.http_errors import Forbidden, TooManyAttempts, Unauthorized
 
 COOKIE = "latentloom"
@@ -23,7 +25,10 @@ CODE_SECONDS = 3600
 SAFE = ("GET", "HEAD")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 MIN_SECRET = 16
-ATTEMPTS, ATTEMPT_SECONDS, ADDRESSES = 20, 60.0, 10_000
+MAX_OWNER = 100
+ATTEMPTS, ATTEMPT_SECONDS = 20, 60.0  # wrong tokens with the same first letters from one address
+ADDRESS_ATTEMPTS = 200  # wrong tokens of any kind from one address
+PREFIX, ADDRESSES, HOPS = 4, 10_000, 20
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -53,7 +58,8 @@ class Access:
         self._key = _key(settings.data / "server.key")
         self._clock = clock
         self._codes: dict[str, float] = {}
-        self._failures: OrderedDict[str, list[float]] = OrderedDict()
+        self._failures: OrderedDict[tuple[str, str], deque[float]] = OrderedDict()
+        self._proxies = tuple(_network(text) for text in settings.trusted_proxies)
 
     @property
     def open(self) -> bool:
@@ -91,7 +97,7 @@ class Access:
         visit = request.method == "GET" and request.headers.get("Sec-Fetch-Mode") == "navigate" and request.path == "/"
         if site in ("cross-site", "same-site") and not visit:
             raise Forbidden("another site's page sent this request", got=f"Sec-Fetch-Site: {site}")
-        if origin is not None and urlsplit(origin).netloc.lower() != request.headers.get("Host", "").lower():
+        if origin is not None and _netloc(origin) != request.headers.get("Host", "").lower():
             raise Forbidden("another site's page sent this request", got=f"Origin: {origin[:100]}")
         changes = request.method not in SAFE or request.headers.get("Upgrade", "").lower() == "websocket"
         if by_cookie and changes and origin is None and site is None:
@@ -99,24 +105,66 @@ class Access:
 
     def _by_token(self, request: web.Request) -> str | None:
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-        return self.owner_of(given.strip(), request.remote or "") if scheme.lower() == "bearer" else None
+        return self.owner_of(given.strip(), self.address_of(request)) if scheme.lower() == "bearer" else None
 
     def owner_of(self, given: str, address: str) -> str | None:
-        """Whose token that is, or None. Raises TooManyAttempts."""
-        now = self._clock()
-        failures = [at for at in self._failures.get(address, ()) if now - at < ATTEMPT_SECONDS]
-        if len(failures) >= ATTEMPTS:
-            raise TooManyAttempts("too many wrong tokens came from that address", hint="wait a minute")
+        """Whose token that is, or None. Raises TooManyAttempts for a wrong one; a right one is never shut out."""
         found = None
         for name, secret in self._secrets.items():
             if hmac.compare_digest(secret.encode(), given.encode(errors="replace")):
                 found = name
         if found is None:
-            self._failures[address] = [*failures, now]
-            self._failures.move_to_end(address)
-            while len(self._failures) > ADDRESSES:
-                self._failures.popitem(last=False)
+            often = [self._failed((address, given[:PREFIX]), ATTEMPTS), self._failed((address, ""), ADDRESS_ATTEMPTS)]
+            if any(often):
+                raise TooManyAttempts("too many wrong tokens came from that address", hint="wait a minute")
         return found
+
+    def _failed(self, key: tuple[str, str], most: int) -> bool:
+        """Note a wrong token; whether there were too many before."""
+        now, failures = self._clock(), self._failures.setdefault(key, deque(maxlen=most))
+        often = len(failures) == most and now - failures[0] < ATTEMPT_SECONDS
+        if not often:
+            failures.append(now)
+        self._failures.move_to_end(key)
+        while len(self._failures) > ADDRESSES:
+            self._failures.popitem(last=False)
+        return often
+
+    # Proxies
+
+    def trusts(self, address: str) -> bool:
+        """Whether many clients may be behind an address: a proxy that the settings name, or this machine."""
+        try:
+            found = ipaddress.ip_network(address)
+        except ValueError:
+            return False
+        return found.is_loopback or self._is_proxy(address)
+
+    def _is_proxy(self, address: str) -> bool:
+        with contextlib.suppress(ValueError):
+            found = ipaddress.ip_network(address)
+            return any(found.version == one.version and found.subnet_of(one) for one in self._proxies)  # type: ignore[arg-type]
+        return False
+
+    def address_of(self, request: web.Request) -> str:
+        """Who asks: the other side of the connection, or whom a trusted proxy names, the nearest that is no proxy."""
+        address = one_client(request.remote or "") or ""
+        if not self._is_proxy(address):
+            return address
+        named = ",".join(request.headers.getall("X-Forwarded-For", ())).split(",")
+        for text in reversed(named[-HOPS:]):
+            found = one_client(text)
+            if found is None:
+                break
+            address = found
+            if not self._is_proxy(address):
+                break
+        return address
+
+    def is_secure(self, request: web.Request) -> bool:
+        """Whether the client speaks TLS, to the server or to a trusted proxy."""
+        by_proxy = self._is_proxy(one_client(request.remote or "") or "")
+        return request.secure or (by_proxy and request.headers.get("X-Forwarded-Proto", "").strip().lower() == "https")
 
     def secret_of(self, owner: str) -> str:
         """The secret of an owner's token; empty where there is none."""
@@ -168,9 +216,11 @@ def is_loopback(host: str) -> bool:
 def _named(token: str) -> tuple[str, str]:
     name, colon, secret = token.partition(":")
     name, secret = (name, secret) if colon else ("token", token)
-    if len(secret) < MIN_SECRET or not name.replace("-", "").replace("_", "").isalnum() or not secret.isprintable():
+    named = name.replace("-", "").replace("_", "").isalnum() and len(name) <= MAX_OWNER
+    if len(secret) < MIN_SECRET or not named or not secret.isprintable():
         raise SettingsError(
-            "a token cannot be used", expected=f"`name:secret` with at least {MIN_SECRET} characters in the secret"
+            "a token cannot be used",
+            expected=f"`name:secret`: letters and digits, at most {MAX_OWNER}, and a secret of at least {MIN_SECRET}",
         )
     return name, secret
 
@@ -181,6 +231,25 @@ def _hostname(host: str) -> str:
         return (urlsplit(f"//{host}").hostname or "").lower().rstrip(".")
     except ValueError:
         return ""
+
+
+def _netloc(origin: str) -> str | None:
+    """Host and port in an Origin header; None for what is no address."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None
+
+
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    try:
+        return ipaddress.ip_network(text.strip(), strict=False)
+    except ValueError:
+        raise SettingsError(
+            "the setting 'trusted_proxies' cannot be used",
+            expected="addresses or networks, as 10.0.0.2 or 10.0.0.0/8",
+            got=brief(text),
+        ) from None
 
 
 def _digest(code: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from latentloom.engine.jobs.history import Stored
+from latentloom.engine.jobs.history import Stored, first_page
 from latentloom.web.queue_writer import Store
 
 RING_EVENTS, RING_CHARACTERS = 4096, 4 * 2**20
@@ -111,7 +111,8 @@ class EventHub:
                 break
             found.append(stored)
         found.reverse()
-        mine = [stored for stored in found if reader.job in (None, stored.job)][:PAGE]
-        if len(mine) < PAGE and found:
+        mine = [stored for stored in found if reader.job in (None, stored.job)]
+        page = first_page(mine, PAGE)
+        if len(page) == len(mine) and found:
             reader.number = found[-1].number
-        return mine
+        return page

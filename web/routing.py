@@ -1,5 +1,6 @@
 """Routes as data: what each takes and gives, in one table that serves requests, documents and tests alike."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -10,11 +11,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from latentloom.api.wire import Answer, Body
 from latentloom.engine.document.strict_json import Limits, parse
-from latentloom.engine.errors import LoomError, Problem, brief
-from latentloom.web.http_errors import BodyTooLarge, RequestError, UnsupportedMedia
+from latentloom.engine.errors import MAX_PROBLEMS, LoomError, Problem, brief, listed
+from latentloom.web.http_errors import BodyTooLarge, RequestError, TooSlow, UnsupportedMedia
 from latentloom.web.services import Services
 
 API = "/api/v1"
+BODY_SECONDS, SLOWEST = 20.0, 4096  # how long a body may take, and the bytes that buy each further second
+SMALL = 100_000  # bytes of a body that is read at once
 MOST = 2**63 - 1
 """The largest number that the database knows."""
 
@@ -71,7 +74,8 @@ class Route:
         body = await self._body(request, services) if self.body is not None else None
         answer = await self.handler(services, Call(request, owner, query, body))
         if isinstance(answer, Answer):
-            return web.Response(status=self.status, text=answer.model_dump_json(), content_type="application/json")
+            text = await asyncio.to_thread(answer.model_dump_json)  # a long list must not hold up everybody else
+            return web.Response(status=self.status, text=text, content_type="application/json")
         return answer
 
     def _query(self, given: MultiMapping[str]) -> Query:
@@ -88,9 +92,10 @@ class Route:
             )
         data = await limited(request, services.settings.request_bytes)
         limits = Limits(size=services.settings.request_bytes, nodes=services.settings.request_nodes)
-        big = len(data) > 100_000
-        parsed = await services.intake.thread(parse, data, limits) if big else parse(data, limits)
-        return _checked(self.body, parsed)
+        if len(data) <= SMALL:
+            return _checked(self.body, parse(data, limits))
+        body = self.body
+        return await services.intake.thread(lambda: _checked(body, parse(data, limits)))
 
 
 def _checked(model: type[M], data: Any) -> M:
@@ -108,9 +113,9 @@ def _bad_request(error: ValidationError) -> LoomError:
             input=".".join(map(str, item["loc"])) or None,
             got=brief(item["input"]) if item["type"] not in ("missing",) else None,
         )
-        for item in error.errors(include_url=False, include_context=False)
+        for item in error.errors(include_url=False, include_context=False)[:MAX_PROBLEMS]
     ]
-    return BadRequest(problems)
+    return BadRequest(listed(problems, error.error_count()))
 
 
 class BadRequest(RequestError):
@@ -127,17 +132,25 @@ class BadRequest(RequestError):
 
 
 async def limited(request: web.Request, limit: int) -> bytes:
-    """A body of at most limit bytes; a longer one is not read to its end. Raises BodyTooLarge, UnsupportedMedia."""
+    """A body of at most limit bytes; a longer one is not read to its end.
+
+    Raises BodyTooLarge, UnsupportedMedia, TooSlow.
+    """
     if "Content-Encoding" in request.headers:
         raise UnsupportedMedia("a compressed body is not read", got=brief(request.headers["Content-Encoding"]))
     if request.content_length is not None and request.content_length > limit:
         raise BodyTooLarge("the body is too large", expected=f"at most {limit} bytes", got=str(request.content_length))
-    parts, size = [], 0
-    async for part in request.content.iter_chunked(65536):
-        size += len(part)
-        if size > limit:
-            raise BodyTooLarge("the body is too large", expected=f"at most {limit} bytes")
-        parts.append(part)
+    parts, size, begin = [], 0, asyncio.get_running_loop().time()
+    try:
+        async with asyncio.timeout_at(begin + BODY_SECONDS) as patience:
+            async for part in request.content.iter_chunked(65536):
+                size += len(part)
+                if size > limit:
+                    raise BodyTooLarge("the body is too large", expected=f"at most {limit} bytes")
+                parts.append(part)
+                patience.reschedule(begin + BODY_SECONDS + size / SLOWEST)
+    except TimeoutError:
+        raise TooSlow("the body came too slowly", expected=f"{SLOWEST} bytes a second") from None
     return b"".join(parts)
 
 

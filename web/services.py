@@ -21,6 +21,7 @@ from latentloom.engine.models.host_memory import resident_bytes
 from latentloom.engine.settings import Settings
 from latentloom.web.access import Access
 from latentloom.web.background import begun
+from latentloom.web.connections import Connections
 from latentloom.web.dispatcher import Dispatcher
 from latentloom.web.event_hub import EventHub
 from latentloom.web.intake import Intake
@@ -45,6 +46,7 @@ class Services:
         self._devices = devices
         self.event_hub = EventHub()
         self.metrics = Metrics()
+        self.connections: Connections | None = None
         self.sockets: set[web.WebSocketResponse] = set()
         self._keep = Keep(
             seconds=settings.keep_days * 86400, jobs=settings.keep_jobs, file_bytes=settings.keep_output_bytes

@@ -4,9 +4,13 @@ import sqlite3
 from collections.abc import Callable
 from typing import NamedTuple
 
+from latentloom.engine.document.reading import MAX_NAME
 from latentloom.engine.errors import LoomError
 
 KEPT_VERSIONS = 50
+LISTED_DRAFTS = 1000
+_NAME = f"substr(json_extract(document, '$.name'), 1, {MAX_NAME})"
+_DRAFT_NAME = f"CASE json_type(document, '$.name') WHEN 'text' THEN {_NAME} ELSE '' END"
 
 
 class UnknownDocument(LoomError):
@@ -31,12 +35,13 @@ class Saved(NamedTuple):
 
 
 class Draft(NamedTuple):
-    """An unfinished document, as an editor left it: any JSON object."""
+    """An unfinished document, as an editor left it: any JSON object. `name` is the one in it, if it has one."""
 
     id: str
     revision: int
     document: str
     saved: float
+    name: str
 
 
 class WorkflowStore:
@@ -116,14 +121,15 @@ class WorkflowStore:
     # Drafts
 
     def drafts(self) -> list[Draft]:
-        """Every draft, the newest first."""
-        rows = self._connection.execute("SELECT id, revision, document, saved FROM drafts ORDER BY saved DESC, id")
+        """The newest drafts, without their documents."""
+        statement = f"SELECT id, revision, '', saved, {_DRAFT_NAME} FROM drafts ORDER BY saved DESC, id LIMIT ?"
+        rows = self._connection.execute(statement, (LISTED_DRAFTS,))
         return [Draft(*row) for row in rows]
 
     def draft(self, id: str) -> Draft:
         """One draft. Raises UnknownDocument."""
         row = self._connection.execute(
-            "SELECT id, revision, document, saved FROM drafts WHERE id = ?", (id,)
+            f"SELECT id, revision, document, saved, {_DRAFT_NAME} FROM drafts WHERE id = ?", (id,)
         ).fetchone()
         if row is None:
             raise UnknownDocument(f"there is no draft '{id}'")

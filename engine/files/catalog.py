@@ -93,8 +93,10 @@ class Catalog:
         likely = {name: stem for name, stem in stems.items() if stem.casefold() in folded}  # an expression costs more
         return [name for name, stem in likely.items() if re.search(word(stem), text, re.IGNORECASE)]
 
-    def find(self, source: str, name: str) -> Found:
-        """The file that a document's text names. Raises PathError or MissingFileError with the nearest name."""
+    def find(self, source: str, name: str, *, alike: bool = True) -> Found:
+        """The file that a document's text names. Raises PathError or MissingFileError, with `alike` with the most
+        alike name, for which every file is looked at.
+        """
         match = _HASH.match(name)
         if match:
             return self._find_hash(source, match["name"], match["hash"])
@@ -102,7 +104,7 @@ class Catalog:
             path = safe_join(root, name, links=source != "input")
             if path.is_file() or any((path / name).is_file() for name in MODEL_FOLDER):
                 return Found(name, path)
-        raise self._missing(source, name)
+        raise self._missing(source, name, alike=alike)
 
     def identify(self, source: str, name: str, report: Progress | None = None) -> InputFile | ModelFile:
         """The file with its sha256; `report` sees the first hashing of a large file."""
@@ -191,12 +193,12 @@ class Catalog:
             hint="the hash decides; remove '@sha256:...' to take whatever file has the name",
         )
 
-    def _missing(self, source: str, name: str) -> MissingFileError:
+    def _missing(self, source: str, name: str, *, alike: bool) -> MissingFileError:
         folders = ", ".join(str(root) for root in self._roots(source))
         return MissingFileError(
             f"there is no {'picture' if source == 'input' else 'model'} '{brief(name)[1:-1]}'",
             expected=f"a file in {folders}",
-            nearest=nearest(name, self.names(source)),
+            nearest=nearest(name, self.names(source)) if alike else None,
             hint=None
             if source == "input"
             else "`loom models` lists what is there, `loom models add DIR` adds a folder",
@@ -212,7 +214,10 @@ def _bases(root: Path) -> list[Path]:
 
 def _model_folders(base: Path) -> list[str]:
     """The folders of models in a base. A whole installation holds many others, so there only known names count."""
-    names = [item.name for item in base.iterdir() if item.is_dir()]
+    try:
+        names = [item.name for item in base.iterdir() if item.is_dir()]
+    except OSError:  # one folder that cannot be read hides no other
+        return []
     return [name for name in names if name in _SOURCE_OF] if "models" in names else names
 
 

@@ -88,9 +88,13 @@ def read_making(path: Path) -> tuple[str, dict[str, Any]]:
             hint="only PNG files saved by Latentloom do, and not those saved with --no-metadata",
         )
     try:
-        record = json.loads(texts.get(RECORD_CHUNK, "{}"))
+        record = json.loads(texts.get(RECORD_CHUNK, "{}"), parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise FileError(f"the record in '{path.name}' is damaged: {error}") from None
     if not isinstance(record, dict):
         raise FileError(f"the record in '{path.name}' is damaged", expected="an object", got=type(record).__name__)
     return str(texts[WORKFLOW_CHUNK]), record
+
+
+def _no_number(text: str) -> Any:
+    raise ValueError(f"{text} is no number that JSON has")

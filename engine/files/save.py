@@ -4,19 +4,20 @@ import contextlib
 import itertools
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 from latentloom.engine.errors import FileError
 from latentloom.engine.failpoints import failpoint
-from latentloom.engine.files.catalog import safe_join
+from latentloom.engine.files.catalog import MAX_PART, safe_join
 from latentloom.engine.files.partial import partial_path
 
 _FIELD = re.compile(r"\{([a-z_]+)(?::0?(\d))?\}")
 _UNSAFE = re.compile(r"[^\w .,+=@()\-]+")
 MAX_FIELD = 120  # bytes
+DIGITS = 5  # of a counter that does not say how many
 
 
 class Naming:
@@ -50,9 +51,37 @@ class Naming:
     def _next(self) -> int:
         """One more than the largest counter among the files that are there."""
         name = Path(fill(self._template, {**self._fields, "counter": "\0"})).name + self._suffix
-        pattern = re.compile(re.escape(name).replace(re.escape("\0"), r"(\d+)", 1).replace(re.escape("\0"), r"\d+"))
-        found = [match for item in self._parent.iterdir() if (match := pattern.fullmatch(item.name))]
-        return max((int(match[1]) for match in found if match.groups()), default=0) + 1
+        widths = [int(match[2] or DIGITS) for match in _FIELD.finditer(self._template) if match[1] == "counter"]
+        counted = CountedName(name.split("\0"), widths[len(widths) - name.count("\0") :])
+        return max((counted.counter_of(item.name) for item in self._parent.iterdir()), default=0) + 1
+
+
+class CountedName:
+    """A file name in which one counter stands at several places: around them, its fixed texts."""
+
+    def __init__(self, texts: Sequence[str], widths: Sequence[int]) -> None:
+        """`widths` are the fewest digits of each place; there is one text more than places."""
+        self._texts = texts
+        self._widths = widths
+        fixed = sum(map(len, texts))
+        digits = range(1, MAX_PART + 1) if widths else ()
+        self._first = {fixed + sum(max(n, width) for width in widths): max(n, widths[0]) for n in digits}
+
+    def counter_of(self, name: str) -> int:
+        """The counter that a name was made with, 0 for another name.
+
+        A name's length tells how many digits stand at the first place, so no name is searched.
+        """
+        begin = len(self._texts[0])
+        digits = name[begin : begin + self._first.get(len(name), 0)]
+        if not (digits.isascii() and digits.isdigit()):
+            return 0
+        counter = int(digits)
+        return counter if name == self._name(counter) else 0
+
+    def _name(self, counter: int) -> str:
+        places = (f"{counter:0{width}d}" for width in self._widths)
+        return "".join([self._texts[0], *(part for pair in zip(places, self._texts[1:], strict=True) for part in pair)])
 
 
 class Saves(Protocol):
@@ -140,7 +169,7 @@ def fill(template: str, fields: Mapping[str, Any]) -> str:
             return match[0]
         value = known[match[1]]
         if match[1] == "counter":
-            return value if isinstance(value, str) else f"{value:0{match[2] or 5}d}"
+            return value if isinstance(value, str) else f"{value:0{match[2] or DIGITS}d}"
         text = _UNSAFE.sub("_", str(value)).strip(" .")
         return text.encode()[:MAX_FIELD].decode(errors="ignore") or "_"
 

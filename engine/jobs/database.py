@@ -2,7 +2,7 @@
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from latentloom.engine.failpoints import failpoint
@@ -65,7 +65,22 @@ CREATE TABLE workflows (
 CREATE TABLE drafts (id TEXT PRIMARY KEY, revision INTEGER NOT NULL, document TEXT NOT NULL, saved REAL NOT NULL)
   WITHOUT ROWID;
 """
+_WAL_RESET_MENDED = ((3, 51, 3), (3, 50, 7), (3, 44, 6))  # and what follows each with the same second number
 _STEPS: dict[int, str] = {}  # what brings a database of that version to the next one
+
+
+def sqlite_faults(version: Sequence[int] = sqlite3.sqlite_version_info) -> tuple[str, ...]:
+    """Faults of a SQLite version in what is used here, as sentences."""
+    version = tuple(version)
+    newest = max(_WAL_RESET_MENDED)
+    mended = version >= newest or any(version[:2] == one[:2] and version >= one for one in _WAL_RESET_MENDED)
+    if mended or version < (3, 7):
+        return ()
+    name = ".".join(map(str, version))
+    return (
+        f"SQLite {name} has the WAL-reset bug (sqlite.org/wal.html#walresetbug): in rare cases it damages a database"
+        " that several processes write, as they do the cache's index",
+    )
 
 
 def connect(path: Path, *, readonly: bool = False) -> sqlite3.Connection:

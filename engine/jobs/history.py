@@ -3,8 +3,12 @@
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
+
+from latentloom.engine.errors import MAX_TEXT
+
+PAGE_CHARACTERS = 4 * 2**20  # of the events that are read at once
 
 
 class Stored(NamedTuple):
@@ -25,7 +29,7 @@ class History:
 
     def append(self, job: str, record: Mapping[str, Any]) -> int:
         """Store an event of a job ("" for the server itself); its number."""
-        data = {"job": job, "time": round(self._clock(), 3), **record}
+        data = {"job": job, "time": round(self._clock(), 3), **{name: _cut(value) for name, value in record.items()}}
         text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
         made = self._connection.execute("INSERT INTO events (job, record) VALUES (?, ?)", (job, text))
         number = int(made.lastrowid or 0)
@@ -42,14 +46,33 @@ class History:
         found = self._connection.execute("SELECT max(number) FROM events").fetchone()[0]
         return int(found or 0)
 
-    def after(self, number: int, job: str | None = None, limit: int = 1000) -> list[Stored]:
-        """The events after a number, oldest first, of one job or of all."""
+    def after(
+        self, number: int, job: str | None = None, limit: int = 1000, characters: int = PAGE_CHARACTERS
+    ) -> list[Stored]:
+        """The events after a number, oldest first, of one job or of all: as many as a page holds."""
         where, values = ("job = ? AND ", (job,)) if job is not None else ("", ())
         rows = self._connection.execute(
             f"SELECT number, job, record FROM events WHERE {where}number > ? ORDER BY number LIMIT ?",
             (*values, number, limit),
         )
-        return [Stored(row[0], row[1], _numbered(row[0], row[2])) for row in rows]
+        return first_page((Stored(row[0], row[1], _numbered(row[0], row[2])) for row in rows), limit, characters)
+
+
+def first_page(events: Iterable[Stored], most: int, characters: int = PAGE_CHARACTERS) -> list[Stored]:
+    """The first events, as many as the limits allow, and at least one."""
+    found: list[Stored] = []
+    for stored in events:
+        characters -= len(stored.text)
+        if len(found) == most or (found and characters < 0):
+            break
+        found.append(stored)
+    return found
+
+
+def _cut(value: Any) -> Any:
+    """A text that is longer than anybody reads, cut: a plugin may warn with megabytes."""
+    long = isinstance(value, str) and len(value) > MAX_TEXT
+    return f"{value[:MAX_TEXT]}... ({len(value)} characters)" if long else value
 
 
 def _numbered(number: int, text: str) -> str:

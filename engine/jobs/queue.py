@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from latentloom.engine.errors import Problem
+from latentloom.engine.errors import Problem, listed
 from latentloom.engine.jobs.faults import KeyReused, QueueFull, StaleAttempt, UnknownJob, WrongState
 from latentloom.engine.jobs.history import History
 from latentloom.engine.jobs.job import Job, NewJob, job_of
@@ -16,6 +16,11 @@ from latentloom.engine.jobs.states import ACTIVE, FINAL, OPEN, State
 
 _ORDER = "priority DESC, position, seq"
 _SMALLEST_GAP = 1e-6
+_LIGHT = (  # what a list shows: documents and results may have megabytes
+    "id, state, priority, owner, name, '' AS document, outputs, tags, device, retry_of, webhook, created, started,"
+    " finished, attempt, deaths, '{}' AS result, problems"
+)
+EVENT_PROBLEMS = 10  # of a job that failed; the job itself has all that are told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +73,10 @@ class Queue:
         before: str | None = None,
         limit: int = 100,
     ) -> list[Job]:
-        """Jobs, the newest first; `before` continues after the job of that id. Raises UnknownJob."""
+        """Jobs without their documents and results, the newest first; `before` continues after the job of that id.
+
+        Raises UnknownJob.
+        """
         wheres, values = ["1"], list[Any]()
         if states is not None:
             wheres.append(f"state IN ({', '.join('?' * len(states))})")
@@ -82,13 +90,13 @@ class Queue:
         if before is not None:
             wheres.append("seq < ?")
             values.append(self._seq(before))
-        statement = f"SELECT * FROM jobs WHERE {' AND '.join(wheres)} ORDER BY seq DESC LIMIT ?"
+        statement = f"SELECT {_LIGHT} FROM jobs WHERE {' AND '.join(wheres)} ORDER BY seq DESC LIMIT ?"
         return [job_of(row) for row in self._connection.execute(statement, (*values, limit))]
 
-    def waiting(self, limit: int = 100) -> list[Job]:
-        """The queued jobs in the order in which they will be claimed."""
-        statement = f"SELECT * FROM jobs WHERE state = 'queued' ORDER BY {_ORDER} LIMIT ?"
-        return [job_of(row) for row in self._connection.execute(statement, (limit,))]
+    def waiting(self, limit: int = 100) -> list[str]:
+        """The ids of the queued jobs in the order in which they will be claimed."""
+        statement = f"SELECT id FROM jobs WHERE state = 'queued' ORDER BY {_ORDER} LIMIT ?"
+        return [row[0] for row in self._connection.execute(statement, (limit,))]
 
     def counts(self) -> dict[str, int]:
         """How many jobs there are in each state."""
@@ -377,5 +385,7 @@ class Queue:
             " webhook_due = CASE WHEN webhook IS NULL THEN NULL ELSE 0 END WHERE id = ?",
             (state, self._clock(), json.dumps(result or {}, ensure_ascii=False), json.dumps(list(problems)), id),
         )
-        self._history.append(id, {"event": f"job_{state}", **({"problems": list(problems)} if problems else {})})
+        told = listed([Problem(**problem) for problem in problems], len(problems), EVENT_PROBLEMS)
+        records = [problem.record() for problem in told]
+        self._history.append(id, {"event": f"job_{state}", **({"problems": records} if records else {})})
         return self.job(id)

@@ -277,3 +277,17 @@ def test_the_list_says_what_a_file_holds_and_what_is_wrong_with_it(loom, home):
     assert "SD 1.x checkpoint" in out
     assert "'half.safetensors' ends early" in out
     assert "'old.safetensors' is a pickle" in out
+
+
+@pytest.mark.parametrize("header", ['{"a":{"dtype":"F32","shape":[1],"data_offsets":"xy"}}', "[" * 100_000])
+def test_a_broken_file_is_a_line_of_the_list(loom, home, header):
+    folder = home / "models" / "checkpoints"
+    folder.mkdir(parents=True)
+    (folder / "broken.safetensors").write_bytes(len(header).to_bytes(8, "little") + header.encode())
+    write_checkpoint(folder / "good.safetensors", "sd1_tiny")
+
+    code, out, err = loom("models")
+
+    assert (code, err) == (0, "")
+    assert "'broken.safetensors' is no safetensors file" in out
+    assert "good.safetensors" in out

@@ -9,6 +9,7 @@ from pydantic import Field
 from latentloom.api import wire
 from latentloom.engine.jobs.history import Stored
 from latentloom.web.event_hub import Reader
+from latentloom.web.http_errors import RequestError
 from latentloom.web.routing import API, MOST, Call, Query, Route
 from latentloom.web.services import Services
 
@@ -65,7 +66,10 @@ async def follow_events(services: Services, call: Call) -> web.StreamResponse:
     socket = web.WebSocketResponse(
         heartbeat=HEARTBEAT_SECONDS, timeout=CLOSE_SECONDS, max_msg_size=4096, compress=False
     )
-    await socket.prepare(call.request)
+    try:
+        await socket.prepare(call.request)
+    except UnicodeError:  # aiohttp's own refusal repeats a header that no text can hold
+        raise RequestError("that is no WebSocket handshake", expected="Upgrade: websocket") from None
     reading = asyncio.create_task(_until_closed(socket))
     with services.event_hub.reader(start, query.job, previews=query.previews) as reader:
         services.sockets.add(socket)

@@ -61,7 +61,7 @@ async def upload(services: Services, call: Call) -> wire.StoredFile:
     suffix = suffix_of(data)
     waiting = services.uploads / f"{secrets.token_hex(8)}{suffix}"
     try:
-        await services.intake.thread(waiting.write_bytes, data)
+        await services.intake.thread(_put, waiting, data)
         facts = await services.dispatcher.ask("inspect", path=str(waiting))
     finally:
         waiting.unlink(missing_ok=True)
@@ -71,6 +71,12 @@ async def upload(services: Services, call: Call) -> wire.StoredFile:
     )
 
 
+def _put(path: Path, data: bytes) -> None:
+    """Write a file; its folder is made again where somebody removed it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+
+
 async def take_in(services: Services, call: Call) -> wire.Imported:
     """Read the workflow in a file: a document, a saved picture, or what a plugin can import. Nothing is stored."""
     if call.request.content_type not in IMPORTS:
@@ -78,7 +84,7 @@ async def take_in(services: Services, call: Call) -> wire.Imported:
     data = await limited(call.request, services.settings.upload_bytes)
     waiting = services.uploads / secrets.token_hex(8)
     try:
-        await services.intake.thread(waiting.write_bytes, data)
+        await services.intake.thread(_put, waiting, data)
         return wire.Imported(**await services.dispatcher.ask("import", path=str(waiting)))
     finally:
         waiting.unlink(missing_ok=True)
@@ -142,7 +148,7 @@ async def show_thumbnail(services: Services, call: Call) -> web.StreamResponse:
         raise NotFound("only pictures have thumbnails")
     small = services.thumbnail(output.sha256)
     if not small.exists():
-        small.parent.mkdir(exist_ok=True)
+        small.parent.mkdir(parents=True, exist_ok=True)
         partial = small.with_name(f".{secrets.token_hex(8)}")
         path = safe_join(services.settings.output, output.path)
         await services.dispatcher.ask("thumbnail", path=str(path), to=str(partial))

@@ -6,8 +6,11 @@ from aiohttp import web
 from pydantic import Field
 
 from latentloom.api import wire
+from latentloom.engine.errors import brief
+from latentloom.engine.jobs.states import STATES
 from latentloom.web.http_errors import RequestError
 from latentloom.web.intake import Order, fingerprint
+from latentloom.web.queue_writer import Tables
 from latentloom.web.routes.workflows import document_of
 from latentloom.web.routing import API, Call, Query, Route
 from latentloom.web.services import Services
@@ -41,7 +44,7 @@ async def submit(services: Services, call: Call) -> web.StreamResponse:
     201 for a new job, 200 for the one that the same idempotency key has given before.
     """
     body = call.body
-    asked = fingerprint(body.model_dump(mode="json"))
+    asked = await services.intake.thread(lambda: fingerprint(body.model_dump(mode="json")))
     order = await order_of(services, body)
     webhook = checked(body.webhook, services.settings)
     new = await services.intake.job(
@@ -64,20 +67,31 @@ async def submit(services: Services, call: Call) -> web.StreamResponse:
 async def list_jobs(services: Services, call: Call) -> wire.JobPage:
     """List jobs, the newest first."""
     query = call.query
-    states = None if query.state is None else query.state.split(",")
-    jobs = await services.store.read(
-        lambda t: t.queue.page(states=states, owner=query.owner, tag=query.tag, before=query.before, limit=query.limit)
-    )
-    return wire.JobPage(
-        jobs=[job_answer(job, result=False) for job in jobs], next=jobs[-1].id if len(jobs) == query.limit else None
-    )
+    states = None if query.state is None else _states(query.state)
+
+    def page(tables: Tables) -> wire.JobPage:
+        jobs = tables.queue.page(
+            states=states, owner=query.owner, tag=query.tag, before=query.before, limit=query.limit
+        )
+        next = jobs[-1].id if len(jobs) == query.limit else None
+        return wire.JobPage(jobs=[job_answer(job, listing=True) for job in jobs], next=next)
+
+    return await services.store.read(page)
+
+
+def _states(text: str) -> list[str]:
+    """The states in a text. Raises RequestError."""
+    states = text.split(",")
+    unknown = next((state for state in states if state not in STATES), None)
+    if unknown is not None:
+        raise RequestError("there is no such state", expected=", ".join(STATES), got=brief(unknown))
+    return states
 
 
 async def show_job(services: Services, call: Call) -> wire.Job:
     """Show a job with its result and files."""
     id = call.part("id")
-    job, files = await services.store.read(lambda t: (t.queue.job(id), t.outputs.of_job(id)))
-    return job_answer(job, files)
+    return await services.store.read(lambda t: job_answer(t.queue.job(id), t.outputs.of_job(id)))
 
 
 async def show_job_workflow(services: Services, call: Call) -> web.Response:
@@ -123,9 +137,7 @@ async def move_job(services: Services, call: Call) -> wire.Job:
 async def show_queue(services: Services, _: Call) -> wire.Queue:
     """Show how many jobs are in each state, and who is next."""
     return await services.store.read(
-        lambda t: wire.Queue(
-            paused=t.queue.paused, counts=t.queue.counts(), waiting=[job.id for job in t.queue.waiting(1000)]
-        )
+        lambda t: wire.Queue(paused=t.queue.paused, counts=t.queue.counts(), waiting=t.queue.waiting(1000))
     )
 
 

@@ -1,5 +1,6 @@
 """Routes about what is installed and what a workflow would do: nodes, validation, explanation, models, plugins."""
 
+import contextlib
 import hashlib
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +11,8 @@ from pydantic import Field
 from latentloom.api import wire, wire_nodes
 from latentloom.engine.document.workflow import Edge, NamedInput, Workflow
 from latentloom.engine.document.writing import to_json
-from latentloom.engine.errors import LoomError
+from latentloom.engine.errors import LoomError, Problem
+from latentloom.engine.files.catalog import Catalog, Found
 from latentloom.engine.planning.validate import CHOICE_SOURCES
 from latentloom.engine.types.registry import NodeType, Registry
 from latentloom.engine.types.spec import InputSpec
@@ -72,13 +74,16 @@ async def list_choices(services: Services, call: Call) -> wire_nodes.Choices:
 async def validate(services: Services, call: Call) -> wire_nodes.Validation:
     """Name everything that is wrong with a workflow, and tell its own inputs and outputs. Nothing runs."""
     order = await order_of(services, call.body)
-    registry = services.intake.registry
     try:
         workflow, checked = await services.intake.check(order)
         problems = checked.problems
     except LoomError as error:
         problems = list(error.problems)
         workflow = Workflow({})
+    return await services.intake.thread(_validation, workflow, problems, services.intake.registry)
+
+
+def _validation(workflow: Workflow, problems: list[Problem], registry: Registry) -> wire_nodes.Validation:
     return wire_nodes.Validation(
         problems=[wire.Problem(**problem.record()) for problem in problems],
         inputs=[_interface(workflow, named, registry) for named in workflow.inputs],
@@ -114,13 +119,15 @@ async def list_models(services: Services, _: Call) -> wire_nodes.ModelList:
 
 def _models(services: Services) -> list[wire_nodes.ModelFile]:
     catalog = services.intake.catalog
-    return [
-        wire_nodes.ModelFile(
-            source=source, name=found.name, bytes=size_of(found.path), sha256=catalog.known_hash(found)
-        )
-        for source in catalog.model_sources()
-        for found in catalog.files(source)
-    ]
+    return [_model(catalog, source, found) for source in catalog.model_sources() for found in catalog.files(source)]
+
+
+def _model(catalog: Catalog, source: str, found: Found) -> wire_nodes.ModelFile:
+    """A model file; size and hash of one that is gone by now, or cannot be read, are not known."""
+    size, sha256 = 0, None
+    with contextlib.suppress(OSError):
+        size, sha256 = size_of(found.path), catalog.known_hash(found)
+    return wire_nodes.ModelFile(source=source, name=found.name, bytes=size, sha256=sha256)
 
 
 def size_of(path: Path) -> int:

@@ -6,6 +6,7 @@ from importlib.metadata import version
 from aiohttp import web
 
 from latentloom.api import wire
+from latentloom.engine.jobs.database import sqlite_faults
 from latentloom.web.http_errors import Unauthorized
 from latentloom.web.openapi import document, html
 from latentloom.web.routing import API, TABLE, Call, Route
@@ -34,7 +35,7 @@ async def health(services: Services, _: Call) -> web.Response:
     """Tell whether the server does its work: 200 if it does, 503 if not. Needs no token."""
     checks = services.checks()
     good = all(checks.values())
-    answer = wire.Health(status="ok" if good else "failing", checks=checks)
+    answer = wire.Health(status="ok" if good else "failing", checks=checks, warnings=list(sqlite_faults()))
     return web.Response(status=200 if good else 503, text=answer.model_dump_json(), content_type="application/json")
 
 
@@ -49,11 +50,11 @@ async def metrics(services: Services, _: Call) -> web.Response:
 
 async def login(services: Services, call: Call) -> web.Response:
     """Exchange a token for a cookie. Needs no token in a header."""
-    owner = services.access.owner_of(call.body.token, call.request.remote or "")
+    owner = services.access.owner_of(call.body.token, services.access.address_of(call.request))
     if owner is None:
         raise Unauthorized("that token is not known")
     response = web.Response(text="{}", content_type="application/json")
-    services.access.give_cookie(response, owner, secure=call.request.secure)
+    services.access.give_cookie(response, owner, secure=services.access.is_secure(call.request))
     return response
 
 
@@ -69,6 +70,7 @@ async def show_docs(_: Services, call: Call) -> web.Response:
 
 ROUTES = (
     Route(method="GET", path="/healthz", handler=health, answer=wire.Health, public=True),
+    Route(method="HEAD", path="/healthz", handler=health, answer=wire.Health, public=True),
     Route(method="GET", path="/metrics", handler=metrics, media="text/plain"),
     Route(method="POST", path=f"{API}/login", handler=login, body=wire.Login, answer=wire.Empty, public=True),
     Route(method="GET", path=f"{API}/system", handler=show_system, answer=wire.System),

@@ -30,7 +30,7 @@ async def document_of(services: Services, name: str, version: int | None = None)
     if version != 0:
         try:
             saved = await services.store.read(lambda t: t.workflow_store.workflow(name, version))
-            return saved.version, json.loads(saved.document)
+            return saved.version, await services.intake.thread(json.loads, saved.document)
         except UnknownDocument:
             if shipped is None or version is not None:
                 raise
@@ -55,7 +55,7 @@ def _info(item: Saved) -> wire.WorkflowInfo:
 async def show_workflow(services: Services, call: Call) -> web.Response:
     """Give a workflow; its ETag is its version."""
     version, document = await document_of(services, call.part("name"), call.query.version)
-    return _saved(call.part("name"), version, document)
+    return await services.intake.thread(_saved, call.part("name"), version, document)
 
 
 def _saved(name: str, version: int, document: dict[str, Any], saved: float | None = None) -> web.Response:
@@ -82,7 +82,7 @@ async def save_workflow(services: Services, call: Call) -> web.Response:
     workflow = await services.intake.thread(services.intake.read, call.body.workflow)
     text = await services.intake.thread(services.intake.canonical, workflow)
     saved = await services.store.write(lambda t: t.workflow_store.save(name, text, expected), durable=True)
-    return _saved(name, saved.version, json.loads(text), saved.saved)
+    return await services.intake.thread(lambda: _saved(name, saved.version, json.loads(text), saved.saved))
 
 
 async def remove_workflow(services: Services, call: Call) -> wire.Empty:
@@ -114,10 +114,7 @@ def _expected(call: Call) -> int | None:
 
 
 def _draft_info(draft: Draft) -> wire.DraftInfo:
-    name = json.loads(draft.document).get("name")
-    return wire.DraftInfo(
-        id=draft.id, name=name if isinstance(name, str) else "", revision=draft.revision, saved=draft.saved
-    )
+    return wire.DraftInfo(id=draft.id, name=draft.name, revision=draft.revision, saved=draft.saved)
 
 
 async def list_drafts(services: Services, _: Call) -> wire.DraftList:
@@ -131,7 +128,8 @@ async def show_draft(services: Services, call: Call) -> wire.SavedDraft:
     """Give a draft."""
     id = call.part("draft")
     draft = await services.store.read(lambda t: t.workflow_store.draft(id))
-    return wire.SavedDraft(**_draft_info(draft).model_dump(), workflow=json.loads(draft.document))
+    document = await services.intake.thread(json.loads, draft.document)
+    return wire.SavedDraft(**_draft_info(draft).model_dump(), workflow=document)
 
 
 async def keep_draft(services: Services, call: Call) -> wire.DraftInfo:
@@ -139,7 +137,8 @@ async def keep_draft(services: Services, call: Call) -> wire.DraftInfo:
 
     `If-Match: "revision"` or `If-None-Match: *` refuses to do so where somebody else has kept another one since.
     """
-    id, text = call.part("draft"), json.dumps(call.body.workflow, ensure_ascii=False)
+    id = call.part("draft")
+    text = await services.intake.thread(lambda: json.dumps(call.body.workflow, ensure_ascii=False))
     conditional = {"If-Match", "If-None-Match"} & set(call.request.headers)
     expected = _expected(call) if conditional else None
     return _draft_info(

@@ -177,7 +177,7 @@ class QueueLaw(RuleBasedStateMachine):
     def they_agree(self):
         assert {job.id: job.state for job in self.queue.page(limit=1000)} == {i: e.state for i, e in self.model.items()}
         order = sorted((-e.priority, e.place, i) for i, e in self.model.items() if e.state == "queued")
-        assert [job.id for job in self.queue.waiting(1000)] == [id for _, _, id in order]
+        assert self.queue.waiting(1000) == [id for _, _, id in order]
 
     def check_history(self):
         states: dict[str, str] = {}
@@ -211,5 +211,5 @@ def test_what_came_in_front_of_a_running_job_stays_in_front_of_it_when_that_begi
     second = law.submit(priority=0, device=False, front=True)
     law.restart()
 
-    assert [job.id for job in law.queue.waiting(10)] == [second, first]
+    assert law.queue.waiting(10) == [second, first]
     law.teardown()
