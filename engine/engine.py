@@ -4,7 +4,6 @@ import json
 import threading
 import uuid
 from collections.abc import Callable, Collection, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -23,6 +22,7 @@ from latentloom.engine.execution.memory_retry import Economies
 from latentloom.engine.execution.options import Options
 from latentloom.engine.execution.outcome import Outcome
 from latentloom.engine.execution.record import Making
+from latentloom.engine.execution.runs import Runs
 from latentloom.engine.execution.tools import Tools
 from latentloom.engine.files.catalog import Catalog
 from latentloom.engine.files.hashes import Hashes
@@ -36,6 +36,7 @@ from latentloom.engine.planning.explain import Explanation, explain
 from latentloom.engine.planning.identity import Identity
 from latentloom.engine.planning.validate import Checked, validate
 from latentloom.engine.settings import Settings
+from latentloom.engine.types.context import Borrower, Lent
 from latentloom.engine.types.registry import Registry
 from latentloom.engine.types.spec import InputSpec
 from latentloom.engine.types.values import Image
@@ -64,6 +65,7 @@ class Engine:
         budgets = Budgets(settings.vram_budget, settings.ram_budget)
         self.models = ModelStore(registry, lambda: self.environment, self.catalog.path_of, budgets)
         self._local = threading.local()
+        self._runs = Runs()
         self.economies = Economies()
         self._identity = Identity(
             registry,
@@ -173,19 +175,16 @@ class Engine:
         if self.store is not None:
             self.store.notice = lambda code, message: hear(NodeWarning(node=None, code=code, message=message))
         self._local.report = _HashProgress(hear)
-        outcome = self._executor.run(
-            job.checked,
-            services,
-            Options(
-                run=resume or uuid.uuid4().hex,
-                name=job.workflow.name,
-                use_cache=use_cache,
-                previews=previews,
-                resumable=resume is not None,
-            ),
-            hear,
-            cancelled,
+        options = Options(
+            run=resume or uuid.uuid4().hex,
+            name=job.workflow.name,
+            use_cache=use_cache,
+            previews=previews,
+            resumable=resume is not None,
         )
+        cancelled = threading.Event() if cancelled is None else cancelled
+        with self._runs.under_way(cancelled):
+            outcome = self._executor.run(job.checked, services, options, hear, cancelled)
         outcome.files = files
         return outcome
 
@@ -220,7 +219,8 @@ class Engine:
         return {**cache, **self.models.figures()}
 
     def close(self) -> None:
-        """Let go of files and models."""
+        """Cancel what runs, wait for its end, and let go of files and models."""
+        self._runs.end()
         self.models.evict_all()
         if self.store is not None:
             self.store.flush()
@@ -252,15 +252,18 @@ class _RunServices:
         self._hear = hear
         self._loaded = False
 
-    def load(self, handles: tuple[Any, ...], working: int) -> AbstractContextManager[tuple[Any, ...]]:
+    def load(self, handles: tuple[Any, ...], working: int, borrower: Borrower) -> Lent:
         if not self._loaded and self._engine.environment.slow:
             text = "fp16 is very slow on a processor: try --dtype fp32, or bf16"
             self._hear(NodeWarning(node=None, code="slow_dtype", message=text))
         self._loaded = True
-        return self._engine.models.load(handles, working)
+        return self._engine.models.load(handles, working, borrower)
 
-    def make_room(self) -> None:
-        self._engine.models.make_room()
+    def make_room(self, borrower: Borrower) -> None:
+        self._engine.models.make_room(borrower)
+
+    def take_back(self, borrower: Borrower) -> None:
+        self._engine.models.take_back(borrower)
 
     def lookup(self, kind: str, name: str) -> Any:
         return self._engine.registry.extension(kind, name).load()

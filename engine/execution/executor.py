@@ -3,18 +3,19 @@
 import threading
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import CancelledError
-from typing import Any
+from functools import partial
+from typing import Any, NoReturn
 
 from latentloom.engine.cache.cache import Item, Result
 from latentloom.engine.document.workflow import edges_in
-from latentloom.engine.errors import Cancelled, LoomError, NodeError, OutOfMemoryError
+from latentloom.engine.errors import Cancelled, LoomError, OutOfMemoryError
 from latentloom.engine.events import Listener, RunFinished, RunStarted
 from latentloom.engine.execution.call import Call, faults, outputs_of
 from latentloom.engine.execution.inbox import Inbox
 from latentloom.engine.execution.loop import Loop
+from latentloom.engine.execution.memory_retry import work_of
 from latentloom.engine.execution.options import Options
-from latentloom.engine.execution.outcome import Outcome
+from latentloom.engine.execution.outcome import Outcome, let_go
 from latentloom.engine.execution.questions import beyond, wanted_inputs
 from latentloom.engine.execution.ready_queue import ReadyQueue
 from latentloom.engine.execution.run_events import RunEvents
@@ -24,7 +25,7 @@ from latentloom.engine.models.host_memory import peak_bytes
 from latentloom.engine.planning.identity import Inputs, Mentions, literal_item
 from latentloom.engine.planning.subgraph import Expansions, graft
 from latentloom.engine.planning.validate import Checked, Step
-from latentloom.engine.types.context import Context, RunServices
+from latentloom.engine.types.context import Borrower, Context, RunServices
 from latentloom.engine.types.expansion import Expansion
 
 
@@ -43,7 +44,9 @@ class Executor:
         cancelled: threading.Event | None = None,
     ) -> Outcome:
         """Run to the end. Never raises for a node's fault: the outcome carries the error."""
-        return _Run(self._tools, checked, services, options, listen, cancelled or threading.Event()).go()
+        outcome = _Run(self._tools, checked, services, options, listen, cancelled or threading.Event()).go()
+        let_go(outcome.error)
+        return outcome
 
 
 class _Run:
@@ -70,10 +73,11 @@ class _Run:
         self.forced: set[str] = set()  # steps whose bytes are gone and must be made again
         self.remaking: set[str] = set()  # these, and expanded ones around them, until they have results again
         self.expanded = Expansions()
-        self.run_events = RunEvents(listen)
+        self.run_events = RunEvents(listen, cancelled)
         self.inbox = Inbox()
         self.leads: dict[str, str] = {}  # keys that other runs wait for, with the step that computes them
         self.loop = Loop()
+        self.awaited: set[Borrower] = set()  # calls of async nodes that are under way
 
     # The walk
 
@@ -88,11 +92,13 @@ class _Run:
             outputs = self.wanted_values()
             status = "done"
         except Cancelled as caught:
-            status, error = "cancelled", caught
+            status, error = "cancelled" if self.cancelled.is_set() else "failed", caught
         except LoomError as caught:
             status, error = "failed", caught
         finally:
             self.loop.close()
+            for borrower in self.awaited:
+                self.services.take_back(borrower)
             for key in list(self.leads):
                 self.land(key)
         self.tools.cache.flush()
@@ -170,7 +176,14 @@ class _Run:
             elif key is not None:
                 self.land(key)  # others may need it for the very steps that this one waits for
         except LoomError as error:
-            raise self.run_events.failed(step, error) from error
+            self.fail(step, error)
+
+    def fail(self, step: Step, error: LoomError) -> NoReturn:
+        """End the run with a step's fault, whose cause stays behind it."""
+        told = self.run_events.failed(step, error)
+        if told is error:
+            raise error
+        raise told from error
 
     def complete(self, step: Step) -> bool:
         """Whether all that a step waits for is there. What it had may have been taken away, to be made again."""
@@ -303,7 +316,7 @@ class _Run:
         if step.spec.purity == "sink":
             self.services.begin(step.id, saves=step.spec.context is not None)
         self.run_events.started(step)
-        values = self.live.arguments(step, inputs)
+        values, economy = self.live.arguments(step, inputs), self.tools.economies.of(step.spec)
         context = Context(
             node=step.id,
             services=self.services,
@@ -312,15 +325,20 @@ class _Run:
             edges=step.edges,
             mentioned=named,
             previews=self.options.previews,
-            economy=self.tools.economies.of(step.spec),
+            economy=economy,
+            work=work_of(step.spec, values, economy) if step.spec.device else None,
+            asynchronous=step.spec.asynchronous,
         )
+        make_room = partial(self.services.make_room, context.borrower)
         call = Call(step, values, context, self.tools.registry)
         if not step.spec.asynchronous:
-            self.done(step, inputs, key, call, lambda: call.attempt(self.services.make_room))
+            self.done(step, inputs, key, call, lambda: call.attempt(make_room))
             return
         self.inbox.expected += 1
+        self.awaited.add(context.borrower)
         self.loop.start(
-            call.run_async(), lambda future: self.inbox.put(lambda: self.done(step, inputs, key, call, future.result))
+            call.attempt_async(make_room),
+            lambda future: self.inbox.put(lambda: self.done(step, inputs, key, call, future.result)),
         )
 
     def done(self, step: Step, inputs: Inputs, key: str | None, call: Call, result: Callable[[], Any]) -> None:
@@ -337,7 +355,7 @@ class _Run:
         except LoomError as error:
             if self.economise(step, key, call.context.economy + 1, error):
                 return
-            raise self.run_events.failed(step, error) from error
+            self.fail(step, error)
         self.conclude(step, Result(items, call.seconds, max(0, peak_bytes() - before)), key)
 
     def economise(self, step: Step, key: str | None, level: int, error: LoomError) -> bool:
@@ -353,10 +371,11 @@ class _Run:
     def returned(self, step: Step, inputs: Inputs, call: Call, result: Callable[[], Any]) -> Any:
         """What a body returned, if it kept its hands off its inputs; the cache forgets a value that was written to."""
         try:
-            returned = result()
-        except CancelledError:
-            raise NodeError(f"{step.spec.type} cancelled itself", node=step.id) from None
+            with faults(step):  # of a coroutine that ends itself
+                returned = result()
         finally:
+            self.services.take_back(call.context.borrower)
+            self.awaited.discard(call.context.borrower)
             changed = call.changed()
             for item in (item for name in changed for item in _items(inputs[name])):
                 self.tools.cache.forget(item.digest)
