@@ -1,8 +1,13 @@
-"""GPU tests are skipped, and counted, where there is no accelerator; with CI set, any other skip is a failure."""
+"""GPU tests are skipped, and counted, where there is no accelerator; with CI set, any other skip is a failure.
+
+A run ends with a table of its tests by folder.
+"""
 
 import os
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from importlib.metadata import version
+from pathlib import PurePosixPath
 
 import pytest
 
@@ -36,3 +41,17 @@ def _strict(report):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.longrepr = f"skipped, which CI does not allow: {reason}"
     return report
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    folders: defaultdict[str, Counter] = defaultdict(Counter)
+    for category, reports in terminalreporter.stats.items():
+        for report in reports if category not in ("warnings", "deselected") else ():
+            folder = folders["/".join(PurePosixPath(report.nodeid.partition("::")[0]).parts[:-1][:3])]
+            folder["seconds"] += getattr(report, "duration", 0.0)
+            folder[report.outcome] += category != ""  # the set-ups and tear-downs that passed are in ""
+    terminalreporter.section("tests by folder")
+    terminalreporter.write_line(f"{'passed':>7}{'failed':>8}{'skipped':>9}{'seconds':>9}")
+    for name, found in sorted(folders.items()):
+        counts = f"{found['passed']:7}{found['failed']:8}{found['skipped']:9}{found['seconds']:9.1f}"
+        terminalreporter.write_line(f"{counts}  {name or '.'}")
