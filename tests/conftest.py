@@ -10,10 +10,14 @@ from importlib.metadata import version
 from pathlib import PurePosixPath
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from latentloom.engine.models.environment import accelerators
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small models gain nothing from more
+# A busy machine is no fault of a property
+settings.register_profile("patient", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
