@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from importlib import import_module, metadata
 from signal import Signals
@@ -42,7 +43,7 @@ def import_faults(modules: Iterable[str]) -> list[ImportFault]:
     """The faults of those modules that a new process cannot import."""
     command = [sys.executable, "-m", __name__, *modules]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
-    told = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"module": ')]
+    told = [json.loads(line) for line in done.stdout.splitlines()]
     faults = [ImportFault(**record) for record in told if "error" in record]
     if done.returncode == 0:
         return faults
@@ -105,13 +106,15 @@ def _ended(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def main(modules: list[str]) -> None:
-    """Import every module and print a line for each, and one for each fault."""
+    """Import every module and tell of each before, and of its fault after; what a module prints goes to stderr."""
+    answers = sys.stdout
     for module in modules:
-        print(json.dumps({"module": module}), flush=True)
+        print(json.dumps({"module": module}), file=answers, flush=True)
         try:
-            import_module(module)
-        except Exception as error:
-            print(json.dumps(asdict(fault_of(module, error))), flush=True)
+            with redirect_stdout(sys.stderr):
+                import_module(module)
+        except (Exception, SystemExit) as error:
+            print(json.dumps(asdict(fault_of(module, error))), file=answers, flush=True)
 
 
 if __name__ == "__main__":
