@@ -2,11 +2,10 @@
 
 import asyncio
 import re
-import threading
 from pathlib import Path
 
 import pytest
-from serving import Server, flow, use
+from serving import PATIENCE, Server, flow, use
 
 from latentloom.api import AsyncClient, Client
 from latentloom.api.client import ServerError, UnreachableError
@@ -77,26 +76,25 @@ def test_nobody_answers():
 
 
 def test_a_stream_survives_the_servers_death(tmp_path):
-    server = Server(tmp_path / "home", "--port", "18431")
-    restarted = threading.Event()
+    server, restarted = Server(tmp_path / "home"), tmp_path / "restarted"
 
     def restart():
         server.kill()
-        server.start()
-        restarted.set()
+        server.start(port=server.port)
+        restarted.touch()
 
     async def go():
         async with AsyncClient(server.address) as client:
-            job = await client.submit(flow("s", s=use("Steps", steps=60)))
+            job = await client.submit(flow("s", s=use("Steps", until=str(restarted))))
             events = []
             async for event in client.stream(job.id):
-                if event["event"] == "node_started" and not restarted.is_set():
+                if event["event"] == "node_started" and not restarted.exists():
                     await asyncio.to_thread(restart)
                 events.append(event)
             return events, server.events(job.id)
 
     try:
-        seen, stored = asyncio.run(asyncio.wait_for(go(), 90))
+        seen, stored = asyncio.run(asyncio.wait_for(go(), PATIENCE))
         assert seen == stored
         assert [event["event"] for event in seen].count("job_requeued") == 1
     finally:

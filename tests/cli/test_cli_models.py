@@ -8,6 +8,7 @@ import threading
 import pytest
 import torch
 from safetensors.torch import save_file
+from serving import PATIENCE, until
 
 from latentloom.cli.fetch import AddressError, check_address
 from latentloom.cli.settings_edit import with_list
@@ -104,13 +105,10 @@ def test_a_download_that_goes_wrong_leaves_nothing(loom, home, services, address
 
 def test_ctrl_c_leaves_nothing_of_a_download(loom_process, home, services):
     process = loom_process("models", "get", f"{services}/stuck.safetensors", "--sha256", SHA)
-    for _ in range(600):
-        if files(home):
-            break
-        threading.Event().wait(0.05)
+    until(lambda: files(home))
     assert [name[:9] for name in files(home)] == [".partial-"]
     process.send_signal(signal.SIGINT)
-    assert (process.wait(timeout=60), files(home)) == (130, [])
+    assert (process.wait(timeout=PATIENCE), files(home)) == (130, [])
 
 
 def test_a_server_that_is_not_there(loom, home, services):

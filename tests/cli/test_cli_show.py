@@ -129,6 +129,7 @@ def test_doctor_finds_a_sound_installation(loom, home):
         "output",
         "cache",
         "plugins",
+        "libraries",
     }
 
 

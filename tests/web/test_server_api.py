@@ -3,11 +3,10 @@
 import asyncio
 import json
 import re
-import time
 
 import aiohttp
 import pytest
-from serving import flow, use
+from serving import PATIENCE, flow, until, use
 
 from latentloom.api import workflow_names
 from latentloom.web.app import route_table
@@ -120,9 +119,8 @@ def test_the_figures_tell_of_queue_times_cache_models_and_memory(server):
     order = {"workflow_name": "txt2img", "inputs": {"prompt": "a red star", "steps": 1, "seed": 3}}
     for _ in range(2):
         assert server.wait(server.order(order))["state"] == "done"
-    until = time.monotonic() + 30
-    while (found := figures(server)).get("latentloom_cache_hits_total", 0) < 4 and time.monotonic() < until:
-        time.sleep(0.5)  # workers tell every five seconds
+    until(lambda: figures(server).get("latentloom_cache_hits_total", 0) >= 4)  # workers tell every five seconds
+    found = figures(server)
 
     assert found['latentloom_jobs{state="done"}'] >= 2
     assert found["latentloom_job_wait_seconds_count"] >= 2
@@ -318,7 +316,7 @@ def test_a_dropped_picture_or_document_gives_its_workflow(server):
 # Events
 
 
-def follow(server, until, **query):
+def follow(server, last, **query):
     """Text pages, live records and previews that a socket gives until an event of that name."""
 
     async def go():
@@ -333,11 +331,11 @@ def follow(server, until, **query):
                     page = json.loads(message.data)
                     events += page.get("events", [])
                     live += [page["live"]] if "live" in page else []
-                    if events and events[-1]["event"] == until:
+                    if events and events[-1]["event"] == last:
                         break
         return events, live, previews
 
-    return asyncio.run(asyncio.wait_for(go(), 60))
+    return asyncio.run(asyncio.wait_for(go(), PATIENCE))
 
 
 def test_both_transports_tell_the_same_to_whoever_comes_when(server):
@@ -370,7 +368,7 @@ def test_previews_are_unnumbered_pictures(server):
                         break
         return found
 
-    previews = asyncio.run(asyncio.wait_for(go(), 60))
+    previews = asyncio.run(asyncio.wait_for(go(), PATIENCE))
 
     assert previews
     size = int.from_bytes(previews[0][:4], "big")

@@ -5,11 +5,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-from serving import PLANT, Server, flow, use
+from serving import PATIENCE, PLANT, Server, flow, until, use
 
 CARD = Path(__file__).parent / "card"
 LOOM = [sys.executable, "-c", "import sys; from latentloom.cli.main import main; sys.exit(main())"]
@@ -41,10 +40,7 @@ class Runs:
         return self.journal.read_text().splitlines() if self.journal.exists() else []
 
     def until(self, line: str) -> None:
-        end = time.monotonic() + 60
-        while line not in self.lines():
-            assert time.monotonic() < end, self.lines()
-            time.sleep(0.02)
+        until(lambda: line in self.lines(), self.lines)
 
 
 @pytest.fixture
@@ -71,7 +67,7 @@ def card_server(shared, runs):
 
 
 def ended(process):
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE)
     return process.returncode, json.loads(out), err
 
 
@@ -98,7 +94,7 @@ def test_a_handed_over_job_that_fails_or_is_cancelled_ends_as_a_run_does(card_se
     code, found, _ = ended(bad)
     assert (code, found["status"], found["problems"][0]["code"]) == (3, "failed", "node_failed")
 
-    long = runs.start("c", steps=2000)
+    long = runs.start("c", steps=100_000)
     runs.until("c begins")
     long.send_signal(signal.SIGINT)
     code, found, _ = ended(long)
@@ -129,7 +125,7 @@ WAITING = "another process has cuda:0: waiting until it is free\n"
 
 
 def test_runs_take_turns(runs):
-    first = runs.start("g", steps=2000)
+    first = runs.start("g", steps=100_000)
     runs.until("g begins")
     second, third = runs.start("h"), runs.start("i")
     assert [process.stderr.readline() for process in (second, third)] == [WAITING, WAITING]
@@ -144,7 +140,7 @@ def test_runs_take_turns(runs):
 
 
 def test_a_server_that_starts_beside_a_run_waits_for_its_end(runs, own_server):
-    first = runs.start("k", steps=2000)
+    first = runs.start("k", steps=100_000)
     runs.until("k begins")
     server = own_server(PYTHONPATH=f"{PLANT}:{CARD}")
     job = server.submit("c", c=use("Compute", journal=str(runs.journal), tag="l"))
@@ -171,7 +167,7 @@ def test_a_run_sends_the_token_of_its_settings(runs, own_server, monkeypatch):
 
 
 def test_a_run_that_was_killed_leaves_the_device_free(runs):
-    first = runs.start("m", steps=2000)
+    first = runs.start("m", steps=100_000)
     runs.until("m begins")
     first.kill()
     first.communicate()

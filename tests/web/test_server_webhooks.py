@@ -7,7 +7,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
-from serving import flow, use
+from serving import PATIENCE, flow, use
 
 SECRET = "a-long-enough-secret"
 
@@ -46,7 +46,7 @@ def test_a_finished_job_is_told_until_it_is_heard(own_server, listener):
         pass
 
     assert found[0] == 201, found
-    assert done.wait(60), server.log()
+    assert done.wait(PATIENCE), server.log()
     for body, signature in told:
         assert json.loads(body)["id"] == found[1]["id"]
         assert json.loads(body)["state"] == "done"

@@ -11,7 +11,7 @@ from latentloom.web.routes.files import FOR_EVER
 from latentloom.web.routing import API, Call, Query, Route
 from latentloom.web.services import Services
 
-DIST = Path(__file__).parent / "dist"
+DIST = Path(__file__).parents[1] / "dist"
 MISSING = f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>Latentloom</title>
 <h1>The web editor is not in this installation</h1>
 <p>The server works; its API is described at <a href="{API}/docs">{API}/docs</a>. To get the editor, install

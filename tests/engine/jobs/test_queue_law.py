@@ -192,9 +192,7 @@ class QueueLaw(RuleBasedStateMachine):
         assert states == {id: e.state for id, e in self.model.items()}
 
 
-QueueLaw.TestCase.settings = settings(
-    max_examples=30, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
-)
+QueueLaw.TestCase.settings = settings(max_examples=30, stateful_step_count=40, suppress_health_check=list(HealthCheck))
 test_the_queue_does_what_the_model_does = QueueLaw.TestCase
 
 

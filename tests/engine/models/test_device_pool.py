@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from devices import FakeDevice, OrderError
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from torch import Tensor, nn
@@ -373,9 +373,7 @@ class Ledger(RuleBasedStateMachine):
 
 
 TestLedger = Ledger.TestCase
-TestLedger.settings = settings(
-    max_examples=60, stateful_step_count=15, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+TestLedger.settings = settings(max_examples=60, stateful_step_count=15)
 
 
 @pytest.fixture(autouse=True)

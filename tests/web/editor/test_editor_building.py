@@ -1,5 +1,6 @@
 """Workflows are built by hand: nodes, edges, and what the editor refuses."""
 
+from editing import box_of
 from playwright.sync_api import expect
 
 
@@ -26,8 +27,8 @@ def test_text_to_image_from_an_empty_canvas(editor):
 
     editor.drag(editor.output("kSampler.latent"), (1290, 130))
     editor.choose("VAEDecode")
-    editor.press(".")
-    page.wait_for_timeout(400)
+    with editor.moving():
+        editor.press(".")
     editor.connect("loadCheckpoint.vae", "vAEDecode.vae")
     editor.press("Escape")
     editor.drag(editor.output("vAEDecode.image"), (900, 760))
@@ -46,19 +47,17 @@ def test_text_to_image_from_an_empty_canvas(editor):
     }
     expect(page.get_by_text("No problems")).to_be_visible()
     editor.press("Shift+L")
-    page.wait_for_timeout(600)
 
     editor.run()
-    page.get_by_role("progressbar", name="Progress of KSampler").wait_for(timeout=90_000)
+    page.get_by_role("progressbar", name="Progress of KSampler").wait_for()
     editor.node("kSampler").locator("img.node-preview").wait_for()
     editor.picture("running")
-    editor.state("Done", 90)
+    editor.state("Done")
     picture = editor.node("saveImage").locator(".node-files img")
     expect(picture).to_be_visible()
     assert picture.evaluate("async image => { await image.decode(); return image.naturalWidth }") > 0
     expect(editor.node("kSampler").locator(".badge")).to_contain_text(" s")
     editor.press(".")
-    page.wait_for_timeout(400)
     editor.picture("text-to-image")
 
     # A second run with a fixed seed finds everything in the cache but the sink
@@ -66,7 +65,7 @@ def test_text_to_image_from_an_empty_canvas(editor):
     editor.run()
     editor.state("Done")
     editor.run()
-    expect(editor.node("kSampler").get_by_text("cached")).to_be_visible(timeout=30_000)
+    expect(editor.node("kSampler").get_by_text("cached")).to_be_visible()
 
 
 def test_an_edge_that_does_not_fit_is_refused_with_the_reason(editor):
@@ -142,8 +141,7 @@ def test_modes_titles_groups_and_notes_are_kept(editor):
 def test_a_group_takes_what_is_in_it_along(editor):
     editor.add("InvertImage", 300, 300)
     editor.press("Control+g")
-    before = editor.node("invertImage").bounding_box()
-    frame = editor.node("group:1").bounding_box()
+    before, frame = box_of(editor.node("invertImage")), box_of(editor.node("group:1"))
 
     start = (frame["x"] + frame["width"] / 2, frame["y"] + frame["height"] - 8)
     editor.page.mouse.move(*start)
@@ -151,11 +149,11 @@ def test_a_group_takes_what_is_in_it_along(editor):
     editor.page.mouse.move(start[0] + 100, start[1] + 60, steps=5)
     editor.page.mouse.up()
 
-    after, moved = editor.node("invertImage").bounding_box(), editor.node("group:1").bounding_box()
+    after, moved = box_of(editor.node("invertImage")), box_of(editor.node("group:1"))
     assert after["x"] - before["x"] > 50
     assert (after["x"] - before["x"], after["y"] - before["y"]) == (moved["x"] - frame["x"], moved["y"] - frame["y"])
     editor.press("Control+z")
-    back = editor.node("invertImage").bounding_box()
+    back = box_of(editor.node("invertImage"))
     assert (back["x"], back["y"]) == (before["x"], before["y"])
 
 
@@ -193,7 +191,7 @@ def test_the_editor_is_accessible(open_editor, server):
         editor = open_editor(server, color_scheme=scheme)
         editor.add("LoadCheckpoint", 300, 200)
         editor.add("KSampler", 800, 200)
-        editor.page.wait_for_timeout(500)
+        expect(editor.node("kSampler")).to_be_visible()
         assert editor.violations() == []
         editor.picture(f"nodes-{scheme}")
         editor.press("?")

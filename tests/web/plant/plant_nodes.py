@@ -25,10 +25,12 @@ def note(journal: str, tag: str, after: str = "", seconds: float = 0.0) -> str:
 
 
 @node("Steps", category="plant")
-def steps(ctx: Context, steps: int = 10, pause: float = 0.05, after: str = "") -> int:
-    """Report steps and listen to cancels."""
-    for step in range(steps):
-        ctx.progress(step + 1, steps, preview=lambda: Image(np.full((1, 8, 8, 3), 0.5, np.float32)))
+def steps(ctx: Context, steps: int = 10, pause: float = 0.05, after: str = "", until: str = "") -> int:
+    """Report steps and listen to cancels; with `until`, at least until that file is there."""
+    step = 0
+    while step < steps or (until and not Path(until).exists()):
+        step += 1
+        ctx.progress(min(step, steps), steps, preview=lambda: Image(np.full((1, 8, 8, 3), 0.5, np.float32)))
         time.sleep(pause)
     return steps
 
