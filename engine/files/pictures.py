@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from PIL import Image as Pil
 
 MAX_PIXELS = 178_956_970  # 13377 x 13377, where Pillow itself calls a picture a bomb
+MAX_MEMORY = 2 * 2**30  # bytes that reading a picture may take: about 100 million pixels
+DECODED, FLOAT = 4, 4  # bytes of a pixel in Pillow, at most, and of a channel here
+BAND = 64  # rows that are converted at once
 PACKED_TEXT = 2**20  # Pillow takes a longer compressed text for a bomb, and then refuses the picture
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # the others are rare, and some start other programs
 WORKFLOW_CHUNK = "latentloom-workflow"
@@ -50,25 +53,59 @@ def read_picture(path: Path) -> "Pil.Image":
         with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             picture = Pil.open(file, formats=FORMATS)
-            if picture.width * picture.height > MAX_PIXELS:
-                raise Pil.DecompressionBombError
-            return ImageOps.exif_transpose(picture)
+            _check_size(picture)
+            picture.load()
+            ImageOps.exif_transpose(picture, in_place=True)
+            return picture
     except Pil.DecompressionBombError:
         raise FileError("the picture is too large", expected=f"at most {MAX_PIXELS} pixels") from None
+    except FileError:
+        raise
     except Exception as error:  # Pillow's decoders raise many kinds
         raise FileError(
             f"'{path.name}' is not a picture that can be read", got=f"{type(error).__name__}: {error}"[:200]
         ) from None
 
 
+def memory_of(picture: "Pil.Image") -> int:
+    """The most bytes that reading a picture takes: decoded, turned, and as floats of three or four channels."""
+    copies = 4 if picture.format == "WEBP" else 2  # its decoder makes two more
+    return picture.width * picture.height * (copies * DECODED + FLOAT * len(_rgb_mode(picture)))
+
+
+def _check_size(picture: "Pil.Image") -> None:
+    """Before anything is decoded: a file of a few kilobytes may hold a picture of gigabytes."""
+    from PIL import Image as Pil
+
+    if picture.width * picture.height > MAX_PIXELS:
+        raise Pil.DecompressionBombError
+    needed = memory_of(picture)
+    if needed > MAX_MEMORY:
+        raise FileError(
+            "the picture is too large to be read",
+            expected=f"at most {MAX_MEMORY} bytes of memory",
+            got=f"{picture.width} x {picture.height} pixels, which take {needed} bytes",
+            hint="make it smaller with another program",
+        )
+
+
+def _rgb_mode(picture: "Pil.Image") -> str:
+    return "RGBA" if "A" in "".join(picture.getbands()).upper() or "transparency" in picture.info else "RGB"
+
+
 def as_rgb(picture: "Pil.Image") -> "npt.NDArray[np.float32]":
     """[H, W, 3] or, with transparency, [H, W, 4] floats in 0..1. Raises FileError for numbers that are not finite."""
     if picture.mode.startswith(("I", "F")):
-        return _grey(np.asarray(picture, dtype=np.float32), 65535.0 if picture.mode.startswith("I") else None)
-    if picture.mode in _PREMULTIPLIED:
-        picture = picture.convert(_PREMULTIPLIED[picture.mode])
-    alpha = "A" in picture.getbands() or "transparency" in picture.info
-    return np.asarray(picture.convert("RGBA" if alpha else "RGB"), dtype=np.float32) / np.float32(255)
+        return _grey(np.array(picture, dtype=np.float32), 65535.0 if picture.mode.startswith("I") else None)
+    mode = _rgb_mode(picture)
+    pixels = np.empty((picture.height, picture.width, len(mode)), np.float32)
+    for top in range(0, picture.height, BAND):  # piece by piece: no second copy of the whole
+        bottom = min(top + BAND, picture.height)
+        band = picture.crop((0, top, picture.width, bottom))
+        if band.mode in _PREMULTIPLIED:
+            band = band.convert(_PREMULTIPLIED[band.mode])
+        np.divide(np.asarray(band.convert(mode)), np.float32(255), out=pixels[top:bottom])
+    return pixels
 
 
 def _grey(levels: "npt.NDArray[np.float32]", top: float | None) -> "npt.NDArray[np.float32]":
@@ -76,7 +113,8 @@ def _grey(levels: "npt.NDArray[np.float32]", top: float | None) -> "npt.NDArray[
     if not np.isfinite(levels).all():
         raise FileError("the picture holds numbers that are not finite")
     top = max(1.0, float(levels.max(initial=0))) if top is None else top
-    return np.repeat(np.clip(levels / np.float32(top), 0, 1)[..., None], 3, axis=2)
+    np.clip(np.divide(levels, np.float32(top), out=levels), 0, 1, out=levels)
+    return np.repeat(levels[..., None], 3, axis=2)
 
 
 def read_making(path: Path) -> tuple[str, dict[str, Any]]:

@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from serving import PATIENCE
@@ -93,7 +94,17 @@ def test_a_second_ctrl_c_kills_a_node_that_does_not_listen(loom_process, stuck):
     assert process.stderr.readline() == "cancelling, again to kill\n"
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=PATIENCE)
-    assert (process.returncode, out) == (130, "")
+    assert (process.returncode, out) == (-signal.SIGINT, "")  # a shell calls that 130
+
+
+def test_ctrl_c_ends_a_run_whose_code_keeps_the_interpreter_to_itself(loom_process, workflow):
+    process = loom_process("run", workflow({"hold": ("toy/Hold", {})}, outputs=[("o", "hold", "value")]), "--json")
+    interrupted(process)
+    while process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+    process.communicate()
+    assert process.returncode == -signal.SIGINT
 
 
 def interrupted(process):

@@ -9,6 +9,7 @@ import pytest
 from serving import PATIENCE, flow, until, use
 
 from latentloom.api import workflow_names
+from latentloom.engine.jobs.database import sqlite_faults
 from latentloom.web.app import route_table
 from latentloom.web.metrics import Metrics
 from latentloom.web.openapi import document, plain_path
@@ -104,7 +105,8 @@ def test_the_server_tells_of_itself(server):
 
     assert [worker["name"] for worker in system["workers"]] == ["cpu", "helper-1"]
     assert {record["plugin"] for record in server.get("plugins")["plugins"]} == {"builtin", "plant"}
-    assert server.get("/healthz")["status"] == "ok"
+    health = server.get("/healthz")
+    assert (health["status"], health["warnings"]) == ("ok", list(sqlite_faults()))
     figures = server.get("/metrics").decode()
     assert 'latentloom_jobs{state="queued"} 0.0' in figures
     assert 'latentloom_memory_bytes{process="server"}' in figures

@@ -39,6 +39,11 @@ async def health(services: Services, _: Call) -> web.Response:
     return web.Response(status=200 if good else 503, text=answer.model_dump_json(), content_type="application/json")
 
 
+async def health_alone(services: Services, call: Call) -> web.Response:
+    """Tell the same by the status alone."""
+    return await health(services, call)
+
+
 async def metrics(services: Services, _: Call) -> web.Response:
     """Give the server's figures in Prometheus' text format."""
     counts, oldest = await services.store.read(lambda t: (t.queue.counts(), t.queue.oldest_waiting()))
@@ -70,7 +75,7 @@ async def show_docs(_: Services, call: Call) -> web.Response:
 
 ROUTES = (
     Route(method="GET", path="/healthz", handler=health, answer=wire.Health, public=True),
-    Route(method="HEAD", path="/healthz", handler=health, answer=wire.Health, public=True),
+    Route(method="HEAD", path="/healthz", handler=health_alone, public=True),
     Route(method="GET", path="/metrics", handler=metrics, media="text/plain"),
     Route(method="POST", path=f"{API}/login", handler=login, body=wire.Login, answer=wire.Empty, public=True),
     Route(method="GET", path=f"{API}/system", handler=show_system, answer=wire.System),
