@@ -17,7 +17,8 @@ export interface paths {
         post?: never;
         delete?: never;
         options?: never;
-        head?: never;
+        /** Tell the same by the status alone. */
+        head: operations["health_alone"];
         patch?: never;
         trace?: never;
     };
@@ -799,6 +800,11 @@ export interface components {
             checks: {
                 [key: string]: boolean;
             };
+            /**
+             * Warnings
+             * @description What works now and may not for ever: known faults of what it runs on.
+             */
+            warnings: string[];
         };
         /**
          * Imported
@@ -1583,6 +1589,35 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Health"];
+                };
+            };
+            /** @description What went wrong. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Failure"];
+                };
+            };
+        };
+    };
+    health_alone: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Tell the same by the status alone. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
                 };
             };
             /** @description What went wrong. */
