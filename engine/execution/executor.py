@@ -84,6 +84,7 @@ class _Run:
     def go(self) -> Outcome:
         begin, outputs = time.perf_counter(), {}
         error: LoomError | None = None
+        self.tools.cache.begin()
         try:
             for id in self.checked.wanted:
                 self.need(id)
@@ -351,7 +352,7 @@ class _Run:
                 return
             outputs = outputs_of(step, returned, self.tools.registry)
             with faults(step, "'s result"):  # the codec of a plugin's type may fail
-                items = self.live.keep(outputs, store=key is not None and self.use_cache)
+                items = self.live.keep(outputs, store=key is not None and self.keeps(step))
         except LoomError as error:
             if self.economise(step, key, call.context.economy + 1, error):
                 return
@@ -383,11 +384,15 @@ class _Run:
         return returned
 
     def conclude(self, step: Step, made: Result, key: str | None) -> None:
-        if key is not None and self.use_cache:
+        if key is not None and self.keeps(step):
             sink = step.spec.purity == "sink"
             self.tools.cache.put_result(key, made, durable=durable(made), at_once=sink)
         self.run_events.finished(step, made)
         self.finish(step.id, made, key)
+
+    def keeps(self, step: Step) -> bool:
+        """Whether a result may be asked for again; of a nondeterministic node, only when this very run is taken up."""
+        return self.use_cache and (step.spec.purity != "nondeterministic" or self.options.resumable)
 
     # Expansion
 
