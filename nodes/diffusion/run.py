@@ -69,7 +69,7 @@ def sample_latent(
 
     `observe` is called once per step, with scaled tensors.
     """
-    from latentloom.nodes.diffusion.guidance import composite
+    from latentloom.nodes.diffusion.guidance import restored
     from latentloom.nodes.diffusion.noise import step_noise
     from latentloom.nodes.diffusion.prediction import initial_latent
 
@@ -100,8 +100,7 @@ def sample_latent(
         x = ctx.lookup("sampler", plan.sampler)(denoised, x, plan.sigmas, steps, report)
     found = x.cpu() / scale
     if mask is not None:
-        last = mask if steering.repaint is None else (mask > 0).to(mask)
-        found = composite(found, last.cpu(), latent.tensor())
+        found = restored(found, mask.cpu(), latent.tensor())
     return Latent(found, latent.noise_mask, downscale=latent.downscale)
 
 
