@@ -1,7 +1,7 @@
 """Nodes that read, save, show and change pictures."""
 
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -10,14 +10,35 @@ from latentloom.engine import Context, Image, InputFile, Mask, Source, node
 from latentloom.engine.errors import BadValueError
 from latentloom.engine.files.pictures import as_rgb, read_picture
 from latentloom.nodes.drawing.blend import Mode, blend
-from latentloom.nodes.drawing.limits import MAX_SIDE
-from latentloom.nodes.drawing.resize import Fit, Method, fitted, resize, rounded
+from latentloom.nodes.drawing.resize import Size, cropped, mask_method, resize_mask, scaled
+from latentloom.nodes.drawing.size_inputs import (
+    Factor,
+    Filter,
+    Fitting,
+    GoesAlong,
+    Height,
+    Left,
+    MultipleOf,
+    Side,
+    Upper,
+    Width,
+)
+
+if TYPE_CHECKING:
+    from latentloom.engine.types.values import Floats
 
 Picture = Annotated[InputFile, Source("input")]
 
 
 class LoadedImage(NamedTuple):
     """A picture and what it leaves open."""
+
+    image: Image
+    mask: Mask
+
+
+class ImageAndMask(NamedTuple):
+    """Pictures and the mask that goes with them, which is 0 everywhere where none was given."""
 
     image: Image
     mask: Mask
@@ -73,37 +94,27 @@ def preview_image(ctx: Context, images: Image) -> ShownImages:
 @node("ImageScale", category="image")
 def image_scale(
     image: Image,
-    width: Annotated[
-        int, Field(ge=0, le=MAX_SIDE, description="Pixels; 0 follows from the height, or the factor.")
-    ] = 0,
-    height: Annotated[
-        int, Field(ge=0, le=MAX_SIDE, description="Pixels; 0 follows from the width, or the factor.")
-    ] = 0,
-    factor: Annotated[
-        float, Field(ge=0.01, le=64, description="How many times as large, without width and height.")
-    ] = 1,
-    method: Annotated[
-        Method, Field(description="The filter; lanczos is the sharpest, nearest keeps hard pixels.")
-    ] = "lanczos",
-    fit: Annotated[
-        Fit,
-        Field(
-            description="With width and height: stretch to them, fit inside them, fill them and cut off what sticks "
-            "out, or pad with black (transparent) borders."
-        ),
-    ] = "stretch",
-    multiple_of: Annotated[
-        int, Field(ge=1, le=512, description="Round both sides to multiples of this; a VAE wants 8.")
-    ] = 1,
-) -> Image:
-    """Make pictures larger or smaller. The result has at most 16384 pixels a side."""
-    old_height, old_width = image.shape[1:3]
-    if (width or height) and factor != 1:
-        raise BadValueError("a size and a factor exclude each other", got=f"{width}x{height} and factor {factor:g}")
-    if width and height:
-        return Image(fitted(image.numpy(), rounded(width, height, multiple_of), method, fit, multiple_of))
-    scale = width / old_width if width else height / old_height if height else factor
-    return Image(resize(image.numpy(), rounded(old_width * scale, old_height * scale, multiple_of), method))
+    width: Width = 0,
+    height: Height = 0,
+    factor: Factor = 1,
+    method: Filter = "lanczos",
+    fit: Fitting = "stretch",
+    multiple_of: MultipleOf = 1,
+    mask: GoesAlong = None,
+) -> ImageAndMask:
+    """Make pictures larger or smaller, and a mask with them. The result has at most 16384 pixels a side."""
+    options = width, height, factor
+    pixels = scaled(image.numpy(), *options, method, fit, multiple_of)
+    levels = scaled(_mask_of(image, mask)[..., None], *options, mask_method(method), fit, multiple_of)
+    return ImageAndMask(Image(pixels), Mask(levels[..., 0]))
+
+
+def _mask_of(image: Image, mask: Mask | None) -> "Floats":
+    """A mask at its picture's size: the one that goes along, or one of zeros."""
+    _, height, width, _ = image.shape
+    if mask is None:
+        return np.zeros((1, height, width), np.float32)
+    return resize_mask(mask.numpy(), Size(width, height))
 
 
 @node("ImageBlend", category="image")
@@ -113,7 +124,10 @@ def image_blend(
     amount: Annotated[float, Field(ge=0, le=1, description="0 is a alone, 1 is b laid over a.")] = 0.5,
     mode: Annotated[Mode, Field(description="How b lies over a.")] = "normal",
 ) -> Image:
-    """Mix two pictures of the same size. A single picture mixes with each one of a batch."""
+    """Lay a picture over another one of the same size. A single picture goes with each one of a batch.
+
+    `amount` is b's opacity; what is transparent in b shows a (W3C Compositing and Blending Level 1).
+    """
     if a.shape[1:3] != b.shape[1:3]:
         raise BadValueError(
             "the pictures have different sizes",
@@ -127,20 +141,11 @@ def image_blend(
 
 @node("ImageCrop", category="image")
 def image_crop(
-    image: Image,
-    x: Annotated[int, Field(ge=0, le=MAX_SIDE, description="Left edge, in pixels from the left.")] = 0,
-    y: Annotated[int, Field(ge=0, le=MAX_SIDE, description="Upper edge, in pixels from the top.")] = 0,
-    width: Annotated[int, Field(ge=1, le=MAX_SIDE, description="Pixels.")] = 512,
-    height: Annotated[int, Field(ge=1, le=MAX_SIDE, description="Pixels.")] = 512,
-) -> Image:
-    """Cut a rectangle out of pictures; it must lie inside them."""
-    if x + width > image.shape[2] or y + height > image.shape[1]:
-        raise BadValueError(
-            "the rectangle lies outside of the picture",
-            expected=f"inside {_size(image)}",
-            got=f"{width}x{height} at {x},{y}",
-        )
-    return Image(image.numpy()[:, y : y + height, x : x + width])
+    image: Image, x: Left = 0, y: Upper = 0, width: Side = 512, height: Side = 512, mask: GoesAlong = None
+) -> ImageAndMask:
+    """Cut a rectangle out of pictures, and out of a mask with them; it must lie inside the pictures."""
+    box = x, y, width, height
+    return ImageAndMask(Image(cropped(image.numpy(), *box)), Mask(cropped(_mask_of(image, mask), *box)))
 
 
 def _size(image: Image) -> str:
