@@ -33,18 +33,8 @@ _MODULES = (
     *("loaders", "lora", "ip_adapter"),
     *("conditioning", "conditioning_combine", "controlnet", "guidance"),
     *("latents", "noise", "sampling", "sampling_custom", "sampling_prompt_to_prompt", "vae"),
-    *(
-        "inpaint",
-        "image",
-        "image_grid",
-        "mask",
-        "mask_draw",
-        "mask_image",
-        "preprocessors",
-        "upscale",
-        "primitives",
-        "study",
-    ),
+    *("inpaint", "inpaint_conditioning", "inpaint_fill", "mask", "mask_draw", "mask_image"),
+    *("image", "image_composite", "image_grid", "preprocessors", "upscale", "primitives", "study"),
 )
 """Where nodes are, in the order in which lists show them."""
 

@@ -10,6 +10,7 @@ from latentloom.engine import Conditioning, Context, Image, Latent, Model
 from latentloom.engine.errors import BadValueError
 from latentloom.nodes.diffusion.conditions import EntryMaker, check_conditioning
 from latentloom.nodes.diffusion.control_residuals import Controls
+from latentloom.nodes.diffusion.latent_mask import cells_of
 from latentloom.nodes.diffusion.steering import Steering, sampling_patches
 from latentloom.nodes.diffusion.vae import decode
 from latentloom.nodes.drawing.limits import warn_of_size
@@ -206,12 +207,9 @@ def _denoised(
 
 def _mask(latent: Latent, device: Any) -> Tensor | None:
     """The noise mask at the latent's size, [B, 1, h, w]."""
-    import torch
-
     if latent.noise_mask is None:
         return None
-    mask = latent.noise_mask.tensor()[:, None]
-    return torch.nn.functional.interpolate(mask, latent.shape[2:], mode="area").to(device)
+    return cells_of(latent.noise_mask.tensor(), latent.shape[2:]).to(device)
 
 
 def _report(ctx: Context, model: Model, total: int, observe: Report | None) -> Report:

@@ -53,6 +53,16 @@ def resize_mask(mask: "Floats", size: Size, method: Method = "bilinear") -> "Flo
     return resize(mask[..., None], size, mask_method(method))[..., 0]
 
 
+def check_mask_batch(pixels: "Floats", mask: "Floats") -> None:
+    """Raise BadValueError for a mask whose items do not go with those of the pictures."""
+    if mask.shape[0] not in (1, pixels.shape[0]):
+        raise BadValueError(
+            "the mask has another number of items than the picture",
+            expected=f"1 or {pixels.shape[0]}",
+            got=str(mask.shape[0]),
+        )
+
+
 def mask_method(method: Method) -> Method:
     """The filter for a mask that goes with a picture: see `resize_mask`."""
     return "nearest" if method == "nearest" else "bilinear"
