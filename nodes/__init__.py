@@ -61,6 +61,6 @@ def register(registry: Registration) -> None:
     registry.model_kind("embedding", "latentloom.nodes.families.textual_inversion.kind:EmbeddingFile")
     registry.model_kind("upscaler", "latentloom.nodes.families.upscale.kind:UpscalerKind")
     registry.model_kind("spandrel", "latentloom.nodes.families.upscale.spandrel:OtherUpscalerKind")
-    registry.patch("lora", "latentloom.nodes.families.lora.patch:apply_lora")
+    registry.patch("lora", "latentloom.nodes.families.lora.patch:apply_loras", together=True)
     registry.models("models/checkpoints", "latentloom.nodes", "embedded/checkpoints")
     registry.models("models/controlnet", "latentloom.nodes", "embedded/controlnet")
