@@ -8,7 +8,8 @@ from pydantic import Field
 
 from latentloom.engine import Context, Image, InputFile, Mask, Source, node
 from latentloom.engine.errors import BadValueError
-from latentloom.engine.files.pictures import as_rgb, read_picture
+from latentloom.engine.files.encoding import Form, PictureToSave
+from latentloom.engine.files.pictures import read_pixels
 from latentloom.nodes.drawing.blend import Mode, blend
 from latentloom.nodes.drawing.resize import Size, cropped, mask_method, resize_mask, scaled
 from latentloom.nodes.drawing.size_inputs import (
@@ -52,13 +53,17 @@ class ShownImages(NamedTuple):
 
 @node("LoadImage", category="image")
 def load_image(
+    ctx: Context,
     image: Annotated[Picture, Field(description="A picture below the input folder; of an animation, the first frame.")],
 ) -> LoadedImage:
     """Read a picture, turned as its EXIF says, with its alpha channel if it has one.
 
-    The mask is 1 where the picture is transparent, to be repainted, and 0 everywhere for a picture without alpha.
+    Colours of 8 or 16 bits come in as sRGB: an ICC profile in the file is applied. The mask is 1 where the picture is
+    transparent, to be repainted, and 0 everywhere for a picture without alpha.
     """
-    pixels = as_rgb(read_picture(Path(image.path)))
+    pixels, fault = read_pixels(Path(image.path))
+    if fault is not None:
+        ctx.warn("colour_profile", f"the colour profile of '{image.name}' is not used: {fault}")
     mask = 1 - pixels[..., 3] if pixels.shape[2] == 4 else np.zeros(pixels.shape[:2], np.float32)
     return LoadedImage(Image(pixels[None]), Mask(mask[None]))
 
@@ -76,10 +81,15 @@ def save_image(
             "picture's, {item} its place in the batch, {date} today, {counter} a free number; / makes a folder.",
         ),
     ] = "{name}-{counter}",
+    format: Annotated[Form, Field(description="The kind of file. JPEG has no transparency: white lies below.")] = "png",
+    quality: Annotated[int, Field(ge=1, le=100, description="For jpeg, webp and avif: larger files look better.")] = 90,
 ) -> ShownImages:
-    """Save every picture of a batch as a PNG that carries the workflow that made it. No file is ever overwritten."""
+    """Save every picture of a batch, with the workflow that made it inside. No file is ever overwritten.
+
+    Files are in sRGB and say so by a profile. 16 bits keep finer steps than a screen shows, for further work.
+    """
     for item, pixels in enumerate(images.numpy()):
-        ctx.save("image", pixels, name, item=item)
+        ctx.save("image", PictureToSave(pixels, format, quality), name, item=item)
         ctx.progress(item + 1, len(images))
     return ShownImages(images)
 

@@ -56,3 +56,10 @@ def noise_like(pixels: "Floats", known: "Floats", seed: int) -> "Floats":
     draw = np.random.Generator(np.random.Philox(seed % MAX_SEED)).standard_normal(pixels[..., :3].shape, np.float32)
     found: Floats = np.clip(mean + deviation * draw, 0, 1).astype(np.float32)
     return found
+
+
+def hidden_filled(pixels: "Floats") -> "Floats":
+    """The colour [B, H, W, 3] of pictures; what is wholly transparent gets the colours around it."""
+    if pixels.shape[3] == 3:
+        return pixels
+    return np.stack([spread_inwards(item, (item[..., 3] > 0).astype(np.float32)) for item in pixels])

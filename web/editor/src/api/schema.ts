@@ -2714,6 +2714,9 @@ export interface operations {
                 "image/jpeg": string;
                 "image/webp": string;
                 "image/gif": string;
+                "image/avif": string;
+                "image/heic": string;
+                "image/heif": string;
                 "image/bmp": string;
                 "image/tiff": string;
             };
@@ -2754,6 +2757,9 @@ export interface operations {
                 "image/jpeg": string;
                 "image/webp": string;
                 "image/gif": string;
+                "image/avif": string;
+                "image/heic": string;
+                "image/heif": string;
                 "image/bmp": string;
                 "image/tiff": string;
             };
