@@ -25,10 +25,11 @@ from latentloom.engine.execution.record import Making
 from latentloom.engine.execution.runs import Runs
 from latentloom.engine.execution.tools import Tools
 from latentloom.engine.files.catalog import Catalog
+from latentloom.engine.files.encoding import SUFFIXES, PictureToSave, encode
 from latentloom.engine.files.hashes import Hashes
 from latentloom.engine.files.model_files import ModelFile
 from latentloom.engine.files.partial import sweep
-from latentloom.engine.files.pictures import RECORD_CHUNK, WORKFLOW_CHUNK, encode_png
+from latentloom.engine.files.pictures import RECORD_CHUNK, WORKFLOW_CHUNK
 from latentloom.engine.files.save import Saver, Saves
 from latentloom.engine.models.environment import Environment, probe
 from latentloom.engine.models.store import Budgets, ModelStore
@@ -292,10 +293,12 @@ class _RunServices:
 
     def _content(self, kind: str, data: Any, record: Mapping[str, Any]) -> tuple[str, bytes]:
         if kind == "image":
+            picture = data if isinstance(data, PictureToSave) else PictureToSave(data)
+            Image(picture.pixels[None])  # raises for what is no picture
             texts = (
                 {WORKFLOW_CHUNK: self._document(), RECORD_CHUNK: json.dumps(record)} if self._engine._metadata else {}
             )
-            return ".png", encode_png(Image(data[None]).numpy()[0], texts)
+            return SUFFIXES[picture.form], encode(picture, texts)
         return (".txt", data.encode()) if kind == "text" else ("", bytes(data))
 
     def _document(self) -> str:

@@ -16,7 +16,7 @@ from latentloom.engine.files.partial import partial_path, sweep
 SUFFIXES = (".safetensors",)
 MODEL_FOLDER = frozenset({"model_index.json", "config.json"})  # a folder with one of these is one model
 MAX_NAME, MAX_PART = 1000, 255
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".heic", ".heif", ".bmp", ".gif", ".tif", ".tiff")
 FOLDERS = {  # what a source is called by others: ComfyUI first, then AUTOMATIC1111
     "checkpoints": ("checkpoints", "Stable-diffusion"),
     "loras": ("loras", "Lora", "LyCORIS"),

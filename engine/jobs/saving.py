@@ -9,9 +9,17 @@ from typing import Any, Protocol
 
 from latentloom.engine.failpoints import failpoint
 from latentloom.engine.files.catalog import safe_join
+from latentloom.engine.files.pictures import picture_size
 from latentloom.engine.files.save import Naming, not_saved, rename_to_free, sync_folder, written_aside
 from latentloom.engine.jobs.effects import Effect
 
+MEDIA = {
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".webp": "image/webp",
+    ".avif": "image/avif",
+    ".txt": "text/plain",
+}
 About = Callable[[str], Mapping[str, Any]]
 
 
@@ -81,7 +89,6 @@ class JournalledSaver:
 
 
 def _facts(data: bytes, suffix: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-    size = (int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")) if suffix == ".png" else None
-    media = {".png": "image/png", ".txt": "text/plain"}.get(suffix, "application/octet-stream")
-    width, height = size or (None, None)
+    media = MEDIA.get(suffix, "application/octet-stream")
+    width, height = picture_size(data) if media.startswith("image/") else (None, None)
     return {"media": media, "bytes": len(data), "width": width, "height": height, "seed": str(fields["seed"])}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -53,6 +54,13 @@ class ApplyPatch(Protocol):
 
         Weights are those of the file, on the processor, whatever device and type they compute in later.
         """
+
+
+class ApplyPatches(Protocol):
+    """Applies patches of one kind that follow each other, for a kind that is registered with together=True."""
+
+    def __call__(self, module: Any, patches: Sequence[Patch], paths: Sequence[Sequence[Path]]) -> Any:
+        """The module with new tensors in the place of old ones, which other models share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,16 +264,27 @@ class ModelStore:
     def _patched(self, base: HostModel, handle: Handle) -> HostModel:
         content = base.clone().content
         stamps = [slot.host._version for slot in base.slots()]
-        for patch in handle.patches:
-            apply: ApplyPatch = self._registry.extension("patch", patch.kind).load()
-            content = apply(content, patch, [self._path_of(file.sha256) for file in patch.files])
+        for kind, patches in itertools.groupby(handle.patches, key=lambda patch: patch.kind):
+            content = self._applied(content, kind, list(patches))
             if stamps != [slot.host._version for slot in base.slots()]:
                 self._bases.clear()  # its weights are no longer those of the file
                 raise PluginError(
-                    f"the patch '{patch.kind}' wrote into the model's weights",
+                    f"the patch '{kind}' wrote into the model's weights",
                     hint="make a new tensor: other models share the old one",
                 )
         return HostModel(content, base.name)
+
+    def _applied(self, content: Any, kind: str, patches: Sequence[Patch]) -> Any:
+        """A model with patches of one kind that follow each other: at once where the kind wants that."""
+        extension = self._registry.extension("patch", kind)
+        paths = [[self._path_of(file.sha256) for file in patch.files] for patch in patches]
+        if extension.info.get("together"):
+            apply_all: ApplyPatches = extension.load()
+            return apply_all(content, patches, paths)
+        apply: ApplyPatch = extension.load()
+        for patch, files in zip(patches, paths, strict=True):
+            content = apply(content, patch, files)
+        return content
 
     def _thin(self, keep: Sequence[HostModel]) -> None:
         """Forget models that were used longest ago, beyond the memory or the number that stays.

@@ -158,7 +158,8 @@ class Context:
         return self._services.suggest(source, name)
 
     def save(self, kind: str, data: Any, name_template: str, **fields: Any) -> str:
-        """Save an "image" (one picture of an Image, [H, W, C]), "text" or "bytes"; the final path, never half there.
+        """Save an "image" (one picture of an Image, [H, W, C], or a PictureToSave), "text" or "bytes"; the final path,
+        never half there.
 
         `name_template` may hold {name}s of fields and {counter}; folders are below the output folder.
         """

@@ -18,8 +18,14 @@ from latentloom.web.routing import API, MOST, Call, Query, Route, limited
 from latentloom.web.services import Services
 from latentloom.web.wire_jobs import output_answer
 
-INLINE = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp", ".gif": "image/gif"}
-PICTURES = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp", "image/tiff")
+INLINE = {
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".webp": "image/webp",
+    ".gif": "image/gif",
+    ".avif": "image/avif",
+}
+PICTURES = (*INLINE.values(), "image/heic", "image/heif", "image/bmp", "image/tiff")
 IMPORTS = ("application/json", "application/octet-stream", *PICTURES)
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 FOR_EVER = "private, max-age=31536000, immutable"

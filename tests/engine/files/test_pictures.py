@@ -250,9 +250,7 @@ def test_a_picture_without_a_workflow_says_so(put):
     with pytest.raises(FileError) as caught:
         making(put)
     assert caught.value.problem.message == "'picture.png' carries no workflow"
-    assert caught.value.problem.hint == (
-        "only PNG files saved by Latentloom do, and not those saved with --no-metadata"
-    )
+    assert caught.value.problem.hint == ("only files saved by Latentloom do, and not those saved with --no-metadata")
 
 
 @pytest.mark.parametrize("record", ["{", "[1]", "7", "[" * 100_000, '"text"'])

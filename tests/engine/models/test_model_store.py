@@ -36,6 +36,7 @@ def store(folder: Path, device: Device | None = None, budgets: Budgets = DEFAULT
     made = Registration(Distribution("stacks", "1.0", "builtin", "code"))
     made.model_kind("stack", stacks.StackKind)
     made.patch("scale", stacks.scale)
+    made.patch("scale_together", stacks.scale_together, together=True)
     made.patch("vandal", stacks.vandal)
     environment = Environment("cpu", "cpu", dtype, ())
     opened = device or PlainDevice("cpu")
@@ -88,6 +89,17 @@ def test_patches_apply_in_their_order_to_one_model(tmp_path: Path) -> None:
     (one,) = compute(made, handle(tmp_path, "a.stack", scaled(2), scaled(4)))
     (other,) = compute(made, handle(tmp_path, "a.stack", scaled(8)))
     assert torch.equal(one, other)
+
+
+def test_a_kind_that_wants_it_gets_its_patches_that_follow_each_other_at_once(tmp_path: Path) -> None:
+    made = store(tmp_path)
+    two, three = (Patch("scale_together", {"by": by}) for by in (2, 3))
+    (together,) = compute(made, handle(tmp_path, "a.stack", two, three))
+    (apart,) = compute(made, handle(tmp_path, "a.stack", two, scaled(1), three))
+    (five,) = compute(made, handle(tmp_path, "a.stack", scaled(5)))
+    (six,) = compute(made, handle(tmp_path, "a.stack", scaled(6)))
+    assert torch.equal(together, five)
+    assert torch.equal(apart, six)
 
 
 def test_a_patch_that_writes_into_shared_weights_is_named(tmp_path: Path) -> None:

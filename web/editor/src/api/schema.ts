@@ -2749,6 +2749,9 @@ export interface operations {
                 "image/jpeg": string;
                 "image/webp": string;
                 "image/gif": string;
+                "image/avif": string;
+                "image/heic": string;
+                "image/heif": string;
                 "image/bmp": string;
                 "image/tiff": string;
             };
@@ -2789,6 +2792,9 @@ export interface operations {
                 "image/jpeg": string;
                 "image/webp": string;
                 "image/gif": string;
+                "image/avif": string;
+                "image/heic": string;
+                "image/heif": string;
                 "image/bmp": string;
                 "image/tiff": string;
             };
