@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -8,9 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from queues import new_job, opened
 
-from latentloom.engine.jobs.database import VERSION, connect, transaction
+from latentloom.engine.jobs.database import _SCHEMA, VERSION, connect, transaction
 from latentloom.engine.jobs.effects import Effects
 from latentloom.engine.jobs.faults import DatabaseError, EffectUnknown, KeyReused, QueueFull, UnknownJob, WrongState
+from latentloom.engine.jobs.history import EPOCH, RESERVE
 from latentloom.engine.jobs.outputs import Outputs
 from latentloom.engine.jobs.queue import Limits
 from latentloom.engine.jobs.retention import Keep, prune_files, prune_jobs
@@ -184,6 +186,55 @@ def test_a_newer_database_is_refused_and_left_alone(tmp_path):
     with pytest.raises(DatabaseError, match="was written by a newer Latentloom"):
         connect(tmp_path / "queue.db")
     assert sqlite3.connect(tmp_path / "queue.db").execute("PRAGMA user_version").fetchone() == (VERSION + 1,)
+
+
+def test_an_old_database_is_brought_up_and_each_path_keeps_its_newest_row(tmp_path):
+    connection = sqlite3.connect(tmp_path / "queue.db")
+    connection.executescript(_SCHEMA)
+    row = "INSERT INTO outputs VALUES (?, ?, 'a.png', ?, 'n', 0, 'w', 'image/png', 1, 1, 1, 0.0, '', '[]', '1', '[]')"
+    connection.executemany(row, [(1, "old", "j1"), (2, "new", "j2")])
+    connection.execute("INSERT INTO events (job, record) VALUES ('j1', '{\"event\":\"job_queued\"}')")
+    connection.execute("PRAGMA user_version = 1")
+    connection.commit()
+    connection.close()
+
+    _, history, connection = opened(tmp_path / "queue.db")
+
+    assert [(output.sha256, output.job) for output in Outputs(connection).search()] == [("new", "j2")]
+    assert [stored.number for stored in history.after(0)] == [1]
+    assert len(history.stream()) == 16
+
+
+def test_two_databases_are_two_streams(tmp_path):
+    one, other = (opened(tmp_path / name)[1].stream() for name in ("a.db", "b.db"))
+    assert one != other
+    assert opened(tmp_path / "a.db")[1].stream() == one
+
+
+def started(path, clock):
+    """The next number that a server would give that starts on a database now."""
+    _, history, connection = opened(path, clock=clock)
+    with transaction(connection, durable=True):
+        history.begin()
+    number = history.append("", {"event": "queue_paused"})
+    connection.close()
+    return number
+
+
+def test_a_number_is_never_given_twice(tmp_path):
+    """After a power failure the newest numbers are gone; a copy that is put back never had them."""
+    path, copy = tmp_path / "queue.db", tmp_path / "copy.db"
+    first = started(path, lambda: 1000.0)
+    shutil.copyfile(path, copy)
+    second = started(path, lambda: 1000.0)
+    now = EPOCH + second + 5  # some seconds later than so many milliseconds
+    third = started(path, lambda: now)
+    path.unlink()
+    shutil.copyfile(copy, path)
+    fourth = started(path, lambda: now + 1)
+
+    assert (first, second) == (1, 1 + RESERVE)
+    assert first < second < third < fourth
 
 
 def test_a_data_folder_has_one_server_and_others_find_it(tmp_path):
