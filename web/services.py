@@ -16,7 +16,7 @@ from latentloom.engine.cache.disk import DiskStore
 from latentloom.engine.errors import LoomError
 from latentloom.engine.files.partial import sweep
 from latentloom.engine.jobs.queue import Limits
-from latentloom.engine.jobs.retention import BATCH, Keep, prune_files, prune_jobs
+from latentloom.engine.jobs.retention import BATCH, Keep, prune_files, prune_jobs, prune_rest
 from latentloom.engine.jobs.serving import Ownership, Serving, unwritable
 from latentloom.engine.models.host_memory import resident_bytes
 from latentloom.engine.settings import Settings
@@ -72,7 +72,8 @@ class Services:
             left.unlink(missing_ok=True)
         limits = Limits(queued=settings.queue_limit, queued_per_owner=settings.owner_limit)
         self.store = Store(settings.data, self.event_hub.publish, limits)
-        self.event_hub.last = await self.store.read(lambda t: t.history.last())
+        hub = self.event_hub
+        hub.last, hub.stream = await self.store.read(lambda t: (t.history.last(), t.history.stream()))
         self.intake = Intake(settings, lambda what, **arguments: self.dispatcher.ask(what, **arguments))
         self.dispatcher = Dispatcher(
             settings, self._devices, self.store, self.event_hub, self.metrics, lambda failed: self.intake.looked(failed)
@@ -120,9 +121,12 @@ class Services:
 
     async def prune(self) -> None:
         """Remove what is kept no longer, in small pieces."""
-        count = BATCH
-        while count == BATCH:
-            count = await self.store.write(lambda t: prune_jobs(t.connection, self._keep, time.time()))
+        more = True
+        while more:
+            jobs = await self.store.write(lambda t: prune_jobs(t.connection, self._keep, time.time()))
+            self.event_hub.forget(jobs)
+            more = len(jobs) == BATCH
+        await self.store.write(lambda t: prune_rest(t.connection, self._keep, time.time()))
         gone = await self.store.write(lambda t: list(prune_files(t.outputs, self._keep)))
         await self.disk(self.files.remove, gone)
         await self.disk(self.files.empty_trash, time.time() - (TRASH_SECONDS if self.disk_free() > LOW_DISK else 0))

@@ -15,8 +15,9 @@ from latentloom.engine.jobs.faults import DatabaseError, EffectUnknown, KeyReuse
 from latentloom.engine.jobs.history import EPOCH, RESERVE
 from latentloom.engine.jobs.outputs import Outputs
 from latentloom.engine.jobs.queue import Limits
-from latentloom.engine.jobs.retention import Keep, prune_files, prune_jobs
+from latentloom.engine.jobs.retention import Keep, prune_files, prune_jobs, prune_rest
 from latentloom.engine.jobs.serving import Ownership, Serving, serving_in
+from latentloom.engine.jobs.webhooks import Webhooks
 
 
 @pytest.fixture
@@ -350,11 +351,34 @@ def test_old_and_many_jobs_go_and_running_ones_stay(made):
     for id in "abc":
         queue.cancel(id)
 
-    assert prune_jobs(connection, Keep(seconds=10, jobs=2), now=1000) == 1
+    assert prune_jobs(connection, Keep(seconds=10, jobs=2), now=1000) == ["a"]
     assert sorted(job.id for job in queue.page()) == ["b", "c", "d"]
-    assert prune_jobs(connection, Keep(seconds=10, jobs=2), now=1011) == 2
+    assert sorted(prune_jobs(connection, Keep(seconds=10, jobs=2), now=1011)) == ["b", "c"]
     rows = connection.execute("SELECT DISTINCT job FROM events").fetchall()
     assert [tuple(row) for row in rows] == [("d",)]
+
+
+def test_a_job_stays_while_somebody_has_yet_to_be_told_of_its_end(made):
+    queue, _, connection = made
+    queue.submit(new_job("a", webhook="http://example.org/"))
+    queue.cancel("a")
+    webhooks = Webhooks(connection, lambda: 1000.0)
+
+    assert prune_jobs(connection, Keep(seconds=0, jobs=1), now=9999) == []
+    assert [call.job.id for call in webhooks.due()] == ["a"]
+    webhooks.told("a")
+    assert prune_jobs(connection, Keep(seconds=0, jobs=1), now=9999) == ["a"]
+
+
+def test_events_of_no_job_go_by_age(made):
+    queue, history, connection = made
+    queue.pause(True)
+    queue.submit(new_job("a"))
+
+    prune_rest(connection, Keep(seconds=10, jobs=2), now=1010)
+    assert events(history) == ["queue_paused", "job_queued"]
+    prune_rest(connection, Keep(seconds=10, jobs=2), now=1011)
+    assert events(history) == ["job_queued"]
 
 
 def test_files_go_by_bytes_only_when_asked(made):
