@@ -30,11 +30,14 @@ from latentloom.web.metrics import Metrics
 from latentloom.web.queue_writer import Store
 from latentloom.web.saved_files import TRASH_SECONDS, SavedFiles
 from latentloom.web.webhooks import WebhookSender
+from latentloom.web.worker_process import WorkerProcess
 
 T = TypeVar("T")
 log = logging.getLogger("latentloom.server")
 PRUNE_SECONDS = 300.0
 STUCK_SECONDS = 30.0
+DOWN_SECONDS = 60.0  # for a worker to come up
+OFTEN, OFTEN_SECONDS = 10, 300.0  # ends of one worker that are too many
 LOW_DISK = 64 * 2**20
 
 
@@ -138,10 +141,16 @@ class Services:
         dispatcher = self.dispatcher
         return {
             "claiming": time.monotonic() - dispatcher.ticked < STUCK_SECONDS,
-            "workers": all(worker.state != "starting" or worker.starts < 3 for worker in dispatcher.workers),
+            "workers": all(self._steady(worker) for worker in dispatcher.workers),
             "queue": self.store.alive,
             "disk": self.disk_free() > LOW_DISK,
         }
+
+    def _steady(self, worker: WorkerProcess) -> bool:
+        """Whether a worker is up, or has not been down for long, and does not end again and again."""
+        now = time.monotonic()
+        down = worker.down_since is not None and now - worker.down_since > DOWN_SECONDS
+        return not down and sum(now - at < OFTEN_SECONDS for at in worker.deaths) < OFTEN
 
     def disk_free(self) -> int:
         """Bytes that are left where the queue is."""

@@ -96,7 +96,7 @@ def test_what_is_in_nobodys_hands_is_queued_again(made):
 
     back = queue.take_back({held.token}, "lost")
 
-    assert [(job.id, job.state, job.deaths) for job in back] == [("loose", "queued", 1), ("leaving", "cancelled", 0)]
+    assert [(job.id, job.state, job.deaths) for job in back] == [("loose", "queued", 0), ("leaving", "cancelled", 0)]
     assert [queue.job(name).state for name in ("held", "waiting")] == ["claimed", "queued"]
 
 
