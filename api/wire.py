@@ -154,6 +154,7 @@ class EventPage(Answer):
 
     events: list[dict[str, Any]]
     next: int = Field(description="Pass as `after` for what comes next.")
+    stream: str = Field(description="Whose numbers these are: pass as `stream` to be told when they no longer hold.")
 
 
 class WorkflowInfo(Answer):
@@ -264,6 +265,7 @@ class System(Answer):
     memory: int
     disk_free: int
     event: int = Field(description="The number of the newest event.")
+    stream: str = Field(description="Whose number that is.")
 
 
 class Health(Answer):

@@ -1,6 +1,7 @@
 """The worker program: one copy per device runs jobs, and copies without a device answer what needs plugin code."""
 
 import contextlib
+import faulthandler
 import json
 import os
 import queue
@@ -52,6 +53,7 @@ def main(argv: list[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches the whole group; the server decides
     with contextlib.suppress(OSError):  # Linux: when the system runs out of memory, it ends a worker and not the server
         Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE), encoding="ascii")
+    faulthandler.enable()  # a crash in native code tells where, in the last that the server keeps of what was printed
     link = WorkerSocket(socket.socket(fileno=int(argv[0])))
     worker = Worker(link)
     begin("link", lambda: link.listen(worker.hear))

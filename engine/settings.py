@@ -56,6 +56,9 @@ class Settings(BaseModel):
     upload_bytes: int = Field(64 * 2**20, ge=1, description="The largest picture that may be uploaded.")
     request_bytes: int = Field(8 * 2**20, ge=1024, description="The largest JSON body that the server reads.")
     request_nodes: int = Field(5_000, ge=1, description="The most nodes in a workflow that comes over HTTP.")
+    start_seconds: float = Field(
+        300.0, gt=0, description="After this a worker that has not come up is ended and begun again."
+    )
     cancel_seconds: float = Field(10.0, gt=0, description="After this a worker that ignores a cancel is ended.")
     keep_days: float = Field(30.0, gt=0, description="How long finished jobs are remembered.")
     keep_jobs: int = Field(10_000, ge=1, description="How many finished jobs are remembered.")

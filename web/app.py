@@ -49,12 +49,13 @@ def create_app(services: Services) -> web.Application:
         yield
         await services.stop()
 
-    async def close_sockets(_: web.Application) -> None:
+    async def end_waits(_: web.Application) -> None:
+        services.event_hub.close()
         closing = (socket.close(code=1001, message=b"the server is stopping") for socket in services.sockets)
         await asyncio.gather(*closing, return_exceptions=True)
 
     app.cleanup_ctx.append(life)
-    app.on_shutdown.append(close_sockets)
+    app.on_shutdown.append(end_waits)
     return app
 
 

@@ -22,7 +22,11 @@ from latentloom.web.worker_process import WorkerProcess, refusal
 
 log = logging.getLogger("latentloom.jobs")
 TICK_SECONDS = 1.0
+LATE_SECONDS = 2.0  # so late, and this server was stopped, or busy with something that let nobody else go on
 STORED_PROGRESS_SECONDS = 1.0
+
+
+NOT_ASKED = {"code": "cancelled_itself", "message": "the job was cancelled by one of its own nodes"}
 
 
 class NotReady(LoomError):
@@ -60,7 +64,6 @@ class Dispatcher:
                 device=has,
                 hear=self._hear,
                 gone=self._gone,
-                failed=metrics.failed,
             )
             for name, on, has in names
         ]
@@ -70,17 +73,22 @@ class Dispatcher:
         self._ending: set[int] = set()  # attempts whose end is being written
         self._looked = 0.0
         self.stopping = False
-        self.ticked = time.monotonic()
+        self.ticked = self._watched = time.monotonic()
 
     def start(self) -> None:
         """Start the workers and hand out jobs."""
-        tasks = {"dispatch": self._dispatch, **{worker.name: worker.live for worker in self.workers}}
+        tasks = {
+            "watch": self._watch,
+            "dispatch": self._dispatch,
+            **{worker.name: worker.live for worker in self.workers},
+        }
         self._tasks = begun(tasks, self._metrics.failed)
 
     async def stop(self) -> None:
         """Let every worker stop at its next step; what it ran goes back into the queue."""
         self.stopping = True
         self._wake.set()
+        self._tasks.pop(0).cancel()
         for worker in self.workers:
             worker.stop()
         _, late = await asyncio.wait(self._tasks, timeout=self._settings.cancel_seconds)
@@ -118,18 +126,29 @@ class Dispatcher:
         up = [worker for worker in self.workers if not worker.device and worker.state != "starting"]
         return min(up, key=lambda worker: worker.state != "idle", default=None)
 
+    async def _watch(self) -> None:
+        """See whether the workers live. What this server was too busy to hear, or stopped, counts against nobody."""
+        while True:
+            now = time.monotonic()
+            late = now - self._watched - TICK_SECONDS
+            for worker in self.workers:
+                if late > LATE_SECONDS:
+                    worker.excuse(late)
+                worker.check(now)
+            self._watched = now
+            await asyncio.sleep(TICK_SECONDS)
+
     # Handing out
 
     async def _dispatch(self) -> None:
         while not self.stopping:
             self.ticked = time.monotonic()
-            for worker in self.workers:
-                worker.check(self.ticked)
             if self.ticked - self._looked >= TICK_SECONDS:
                 self._looked = self.ticked
                 await self._take_back()
-            for worker in [worker for worker in self.workers if worker.state == "idle"]:
-                await self._hand_to(worker)
+            for worker in sorted(self.workers, key=lambda worker: worker.device):  # jobs without a device first
+                if worker.state == "idle":
+                    await self._hand_to(worker)
             try:
                 async with asyncio.timeout(TICK_SECONDS):
                     await self._wake.wait()
@@ -154,8 +173,7 @@ class Dispatcher:
         if claim is None:
             return
         if worker.state != "idle" or self.stopping:  # it ended while the claim was written
-            self._store.begin(lambda t: t.queue.release(claim.job.id, claim.token, "not begun", counts=False))
-            self._wake.set()
+            self._give_back(claim)
             return
         worker.state, worker.job, worker.token, worker.stored = "busy", claim.job.id, claim.token, {}
         self._metrics.waited(claim.job)
@@ -169,6 +187,13 @@ class Dispatcher:
             outputs=outputs,
             previews=self._event_hub.wants_previews,
         )
+
+    def _give_back(self, claim: Claim) -> None:
+        """Queue a job again that was claimed for a worker that is not there any more."""
+        self._ending.add(claim.token)  # until it is written, it is in somebody's hands
+        written = self._store.begin(lambda t: t.queue.release(claim.job.id, claim.token, "not begun", counts=False))
+        written.add_done_callback(lambda _: self._ending.discard(claim.token))
+        self._wake.set()
 
     # Hearing
 
@@ -250,10 +275,12 @@ class Dispatcher:
 
         def finish(tables: Tables) -> Job:
             held = tables.queue.held(job, token)
-            if state == "cancelled" and held.state != "cancelling":
+            if state == "cancelled" and held.state != "cancelling" and self.stopping:
                 return tables.queue.release(job, token, "the server is stopping", counts=False)
             if held.state == "claimed":
                 tables.queue.begin(job, token)
+            if state == "cancelled" and held.state != "cancelling":
+                return tables.queue.finish(job, token, "failed", result, [NOT_ASKED])
             return tables.queue.finish(job, token, state, result, problems)
 
         worker.job = None

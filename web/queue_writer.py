@@ -57,6 +57,8 @@ class Store:
         """`publish` hears of new events, in the loop, once they are stored. Raises DatabaseError."""
         path = folder / "queue.db"
         self._tables = Tables(connect(path), limits, clock)
+        with transaction(self._tables.connection, durable=True):
+            self._tables.history.begin()
         self._reading = Tables(connect(path, readonly=True), limits, clock)
         self._reserve = folder / "queue.reserve"
         self._publish = publish
@@ -145,6 +147,9 @@ class Store:
 
     def _tried(self, batch: list[_Write]) -> tuple[list[Any], list[Stored]]:
         results = []
+        if self._tables.history.short:
+            with transaction(self._tables.connection, durable=True):
+                self._tables.history.reserve()
         with transaction(self._tables.connection, durable=any(write.durable for write in batch)):
             for write in batch:
                 results.append(self._one(write))

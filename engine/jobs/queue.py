@@ -15,6 +15,9 @@ from latentloom.engine.jobs.job import Job, NewJob, job_of
 from latentloom.engine.jobs.states import ACTIVE, FINAL, OPEN, State
 
 _ORDER = "priority DESC, position, seq"
+_ENDED = (
+    "state = ?, finished = ?, result = ?, problems = ?, webhook_due = CASE WHEN webhook IS NULL THEN NULL ELSE 0 END"
+)
 _SMALLEST_GAP = 1e-6
 _LIGHT = (  # what a list shows: documents and results may have megabytes
     "id, state, priority, owner, name, '' AS document, outputs, tags, device, retry_of, webhook, created, started,"
@@ -264,11 +267,16 @@ class Queue:
         """Cancel all that is not finished, of one owner or of all; their ids."""
         where, values = (" AND owner = ?", (owner,)) if owner is not None else ("", ())
         rows = self._connection.execute(
-            f"SELECT id FROM jobs WHERE state IN ('queued', 'claimed', 'running'){where} ORDER BY seq", values
+            f"SELECT id, state FROM jobs WHERE state IN ('queued', 'claimed', 'running'){where} ORDER BY seq", values
         ).fetchall()
-        for row in rows:
-            self.cancel(row[0])
-        return [row[0] for row in rows]
+        ended = ("cancelled", self._clock(), "{}", "[]")
+        self._connection.execute(f"UPDATE jobs SET {_ENDED} WHERE state = 'queued'{where}", (*ended, *values))
+        self._connection.execute(
+            f"UPDATE jobs SET state = 'cancelling' WHERE state IN ('claimed', 'running'){where}", values
+        )
+        for id, state in rows:
+            self._history.append(id, {"event": "job_cancelled" if state == "queued" else "job_cancelling"})
+        return [id for id, _ in rows]
 
     def _in_state(self, id: str, states: Sequence[State], what: str) -> Job:
         job = self.job(id)
@@ -279,13 +287,13 @@ class Queue:
     # What workers do
 
     def claim(self, worker: str, *, device: bool) -> Claim | None:
-        """The next job for a worker, with a device or without; None when there is none or the queue is paused."""
+        """The next job for a worker; None when there is none or the queue is paused.
+
+        One with a device takes jobs that need it first, one without takes none of those.
+        """
         if self.paused:
             return None
-        where = "" if device else " AND device = 0"
-        row = self._connection.execute(
-            f"SELECT id FROM jobs WHERE state = 'queued'{where} ORDER BY {_ORDER} LIMIT 1"
-        ).fetchone()
+        row = (self._next("AND device = 1") or self._next("")) if device else self._next("AND device = 0")
         if row is None:
             return None
         made = self._connection.execute("INSERT INTO attempts (job, worker) VALUES (?, ?)", (row[0], worker))
@@ -296,6 +304,10 @@ class Queue:
         )
         self._history.append(row[0], {"event": "job_claimed", "worker": worker, "attempt": token})
         return Claim(self.job(row[0]), token)
+
+    def _next(self, condition: str) -> Any:
+        statement = f"SELECT id FROM jobs WHERE state = 'queued' {condition} ORDER BY {_ORDER} LIMIT 1"
+        return self._connection.execute(statement).fetchone()
 
     def begin(self, id: str, token: int) -> None:
         """The worker has begun. Raises StaleAttempt."""
@@ -333,20 +345,19 @@ class Queue:
         if job.state == "cancelling":
             return self._end_as(id, "cancelled")
         deaths = job.deaths + counts
+        self._connection.execute("UPDATE jobs SET deaths = ? WHERE id = ?", (deaths, id))
         if deaths >= self._limits.deaths:
             message = f"the worker died {deaths} times over this job; the last time: {why}"
             return self._end_as(id, "failed", problems=[Problem(code="worker_died", message=message).record()])
-        self._connection.execute("UPDATE jobs SET state = 'queued', deaths = ? WHERE id = ?", (deaths, id))
-        self._history.append(id, {"event": "job_requeued", "why": why})
-        return self.job(id)
+        return self._again(id, why)
 
     def attempts(self) -> set[int]:
         """The tokens of all attempts that are under way."""
         return {row[0] for row in self._under_way()}
 
     def take_back(self, held: Collection[int], why: str) -> list[Job]:
-        """Release every attempt under way that is not among those held; the jobs."""
-        return [self.release(id, token, why) for token, id in self._under_way() if token not in held]
+        """Queue every attempt under way again that is not among those held, a fault of the server's own; the jobs."""
+        return [self._give_up(id, why) for token, id in self._under_way() if token not in held]
 
     def _under_way(self) -> list[tuple[int, str]]:
         marks = ", ".join("?" * len(ACTIVE))
@@ -355,19 +366,27 @@ class Queue:
 
     def recover(self) -> list[str]:
         """After a start: what ran when the server ended is queued again, at its old place; the ids of those jobs."""
-        rows = self._connection.execute(
-            "SELECT id, state, ends FROM jobs WHERE state IN ('claimed', 'running', 'cancelling')"
-        ).fetchall()
-        for id, state, ends in rows:
-            if state == "cancelling":
-                self._end_as(id, "cancelled")
-            elif ends + 1 >= self._limits.ends:
-                message = f"the server ended {ends + 1} times while this job ran"
-                self._end_as(id, "failed", problems=[Problem(code="server_ended", message=message).record()])
-            else:
-                self._connection.execute("UPDATE jobs SET state = 'queued', ends = ? WHERE id = ?", (ends + 1, id))
-                self._history.append(id, {"event": "job_requeued", "why": "the server ended"})
-        return [row[0] for row in rows]
+        found = [id for _, id in self._under_way()]
+        for id in found:
+            self._give_up(id, "the server ended")
+        return found
+
+    def _give_up(self, id: str, why: str) -> Job:
+        """The server gave a job up: that is no worker's death, and it has a limit of its own."""
+        job = self.job(id)
+        if job.state == "cancelling":
+            return self._end_as(id, "cancelled")
+        self._connection.execute("UPDATE jobs SET ends = ends + 1 WHERE id = ?", (id,))
+        (ends,) = self._connection.execute("SELECT ends FROM jobs WHERE id = ?", (id,)).fetchone()
+        if ends >= self._limits.ends:
+            message = f"the server gave this job up {ends} times; the last time: {why}"
+            return self._end_as(id, "failed", problems=[Problem(code="server_ended", message=message).record()])
+        return self._again(id, why)
+
+    def _again(self, id: str, why: str) -> Job:
+        self._set(id, "queued")
+        self._history.append(id, {"event": "job_requeued", "why": why})
+        return self.job(id)
 
     def _set(self, id: str, state: State) -> None:
         self._connection.execute("UPDATE jobs SET state = ? WHERE id = ?", (state, id))
@@ -380,11 +399,8 @@ class Queue:
         problems: Sequence[Mapping[str, Any]] = (),
     ) -> Job:
         assert state in FINAL
-        self._connection.execute(
-            "UPDATE jobs SET state = ?, finished = ?, result = ?, problems = ?,"
-            " webhook_due = CASE WHEN webhook IS NULL THEN NULL ELSE 0 END WHERE id = ?",
-            (state, self._clock(), json.dumps(result or {}, ensure_ascii=False), json.dumps(list(problems)), id),
-        )
+        kept = (json.dumps(result or {}, ensure_ascii=False), json.dumps(list(problems)))
+        self._connection.execute(f"UPDATE jobs SET {_ENDED} WHERE id = ?", (state, self._clock(), *kept, id))
         told = listed([Problem(**problem) for problem in problems], len(problems), EVENT_PROBLEMS)
         records = [problem.record() for problem in told]
         self._history.append(id, {"event": f"job_{state}", **({"problems": records} if records else {})})

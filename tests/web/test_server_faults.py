@@ -20,7 +20,8 @@ from aiohttp import web
 from serving import PATIENCE, PLANT, flow, use
 
 from latentloom.engine.settings import Settings
-from latentloom.web.background import kept
+from latentloom.web.background import begun, kept
+from latentloom.web.child_process import ChildProcess
 from latentloom.web.dispatcher import Dispatcher
 from latentloom.web.intake import Order
 from latentloom.web.routes.system import health
@@ -29,16 +30,19 @@ from latentloom.web.webhooks import WebhookSender
 from latentloom.web.worker_process import AnswerError, WorkerProcess
 
 Place = tuple[str, int]
-TASKS = ("dispatch", "helper-1", "output", "webhooks", "retention")
+TASKS = ("watch", "dispatch", "helper-1", "webhooks", "retention")
 WORK = (
     kept,
-    Dispatcher._dispatch, Dispatcher._take_back, Dispatcher._hand_to, Dispatcher._hear, Dispatcher._ledger,
-    Dispatcher._finished, Dispatcher._gone, Dispatcher._surely,
-    WorkerProcess.live, WorkerProcess._one_life, WorkerProcess._spawn, WorkerProcess._listen,
-    WorkerProcess._keep_tail, WorkerProcess._ended,
+    Dispatcher._watch, Dispatcher._dispatch, Dispatcher._take_back, Dispatcher._hand_to, Dispatcher._hear,
+    Dispatcher._ledger, Dispatcher._finished, Dispatcher._gone, Dispatcher._surely,
+    WorkerProcess.live, WorkerProcess._one_life, WorkerProcess._born, WorkerProcess._lived,
+    WorkerProcess._read, WorkerProcess._take_in, ChildProcess.start, ChildProcess.end,
     WebhookSender.work, WebhookSender._tell,
     Services._prune_for_ever, Services.prune,
 )  # fmt: skip
+
+
+WATCHED = [work.__code__ for work in (kept, WebhookSender._tell, WorkerProcess._read, WorkerProcess._take_in)]
 
 
 class Wrecked(BaseException):
@@ -83,7 +87,7 @@ class Saboteur:
 
     def task(self, loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], **named: Any) -> asyncio.Task[Any]:
         """A task factory: the server's duties are watched, all else is left alone."""
-        background = isinstance(coro, CoroutineType) and coro.cr_code in (kept.__code__, WebhookSender._tell.__code__)
+        background = isinstance(coro, CoroutineType) and coro.cr_code in WATCHED
         return asyncio.Task(self._shell(coro) if background else coro, loop=loop, **named)
 
     async def _shell(self, coro: Coroutine[Any, Any, Any]) -> Any:
@@ -160,7 +164,7 @@ class Case:
 
     async def worker(self, state: str) -> int:
         """Wait until the worker is in a state; its process."""
-        seat = self.services.dispatcher.seats[0]
+        seat = self.services.dispatcher.workers[0]
         async with asyncio.timeout(PATIENCE):
             while seat.state != state:
                 await asyncio.sleep(0.02)
@@ -184,6 +188,7 @@ def run_case(tmp_path, monkeypatch):
         "dispatcher.TICK_SECONDS": 0.2,
         "webhooks.PAUSE": 0.2,
         "services.PRUNE_SECONDS": 0.2,
+        "services.OFTEN": 1000,
     }.items():
         monkeypatch.setattr(f"latentloom.web.{name}", value)
     home = tmp_path / "home"
@@ -228,6 +233,8 @@ def run_case(tmp_path, monkeypatch):
 async def wreck(case: Case, place: tuple[str, range], fault: Callable[[], BaseException], tag: str) -> str:
     """Strike one place while a job runs, or else when a worker dies over one; the job."""
     case.saboteur.aim(place, fault)
+    if place == first_wait(kept):  # before the work, once
+        begun({"more": nothing}, print)
     id = await case.job(tag, loose=place == last_wait(Dispatcher._take_back))
     assert await case.ended(id) == "done", place
     assert case.files(tag) == 1, place
@@ -240,14 +247,27 @@ async def wreck(case: Case, place: tuple[str, range], fault: Callable[[], BaseEx
     return id
 
 
+def line_of(place: tuple[str, range]) -> str:
+    return Path(place[0]).read_text().splitlines()[place[1].start - 1]
+
+
+async def nothing() -> None:
+    pass
+
+
+def first_wait(function: Callable[..., Any]) -> tuple[str, range]:
+    return min(waits(function), key=lambda place: place[1].start)
+
+
 def last_wait(function: Callable[..., Any]) -> tuple[str, range]:
     return max(waits(function), key=lambda place: place[1].start)
 
 
 RARE = (
     last_wait(Dispatcher._surely),
-    last_wait(WorkerProcess._ended),
-)  # a full disk, a worker that hangs: tests of their own
+    first_wait(ChildProcess.end),
+    *[place for place in waits(WorkerProcess._read) if len(place[1]) == 1 and "acquire" in line_of(place)],
+)  # a full disk, a worker that hangs: tests of their own; a backlog
 
 
 @pytest.mark.parametrize("turn", [0, pytest.param(1, marks=pytest.mark.full), pytest.param(2, marks=pytest.mark.full)])
@@ -284,7 +304,7 @@ def test_a_fault_while_a_worker_that_hangs_is_ended_costs_nothing(run_case):
         id = await case.job("hangs", 0.5)
         os.kill(await case.worker("busy"), signal.SIGSTOP)
         case.saboteur.aim(RARE[1], Wrecked)
-        case.services.dispatcher.seats[0]._writer.close()
+        case.services.dispatcher.workers[0]._writer.close()
         assert await case.struck(PATIENCE)
         assert await case.ended(id) == "done"
         assert case.files("hangs") == 1

@@ -106,7 +106,7 @@ def test_a_job_that_kills_its_worker_is_tried_twice(server, tmp_path):
     failed = server.wait(job)
 
     assert failed["state"] == "failed"
-    assert failed["deaths"] == 1
+    assert failed["deaths"] == 2
     assert failed["problems"] == [
         {
             "code": "worker_died",

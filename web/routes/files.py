@@ -11,6 +11,7 @@ from pydantic import Field
 from latentloom.api import wire
 from latentloom.engine.document.strict_json import parse
 from latentloom.engine.files.catalog import safe_join
+from latentloom.engine.files.partial import partial_path
 from latentloom.engine.jobs.outputs import Output
 from latentloom.web.http_errors import NotFound, UnsupportedMedia
 from latentloom.web.intake import suffix_of
@@ -126,37 +127,44 @@ async def list_outputs(services: Services, call: Call) -> wire.OutputPage:
     return wire.OutputPage(outputs=[output_answer(output) for output in found], next=next)
 
 
-async def _output(services: Services, call: Call) -> Output:
-    sha256 = call.part("sha256")
-    found = None
+async def _outputs(services: Services, call: Call) -> list[Output]:
+    """Every saved file with the content that is asked for, the newest first. Raises NotFound."""
+    sha256, found = call.part("sha256"), list[Output]()
     if _SHA256.match(sha256):
         found = await services.store.read(lambda t: t.outputs.by_hash(sha256))
-    if found is None:
+    if not found:
         raise NotFound("there is no saved file with that sha256")
     return found
 
 
+async def _intact(services: Services, outputs: list[Output]) -> Path:
+    """A file that still is what was saved. Raises NotFound."""
+    path = await services.disk(services.files.intact, outputs)
+    if path is None:
+        raise NotFound("the file was removed or changed after it was saved", got=outputs[0].path)
+    return path
+
+
 async def show_output(services: Services, call: Call) -> wire.OutputFile:
     """Show what is known of a saved file."""
-    return output_answer(await _output(services, call))
+    return output_answer((await _outputs(services, call))[0])
 
 
 async def show_content(services: Services, call: Call) -> web.StreamResponse:
-    """Give a saved file."""
-    output = await _output(services, call)
-    return file_response(safe_join(services.settings.output, output.path), cache=FOR_EVER)
+    """Give a saved file: these very bytes, or nothing."""
+    return file_response(await _intact(services, await _outputs(services, call)), cache=FOR_EVER)
 
 
 async def show_thumbnail(services: Services, call: Call) -> web.StreamResponse:
     """Give a saved picture, small, as WebP."""
-    output = await _output(services, call)
-    if not output.media.startswith("image/"):
+    outputs = await _outputs(services, call)
+    if not outputs[0].media.startswith("image/"):
         raise NotFound("only pictures have thumbnails")
-    small = services.thumbnail(output.sha256)
+    small = services.files.thumbnail(outputs[0].sha256)
     if not small.exists():
+        path = await _intact(services, outputs)
         small.parent.mkdir(parents=True, exist_ok=True)
-        partial = small.with_name(f".{secrets.token_hex(8)}")
-        path = safe_join(services.settings.output, output.path)
+        partial = partial_path(small.parent)
         await services.dispatcher.ask("thumbnail", path=str(path), to=str(partial))
         partial.replace(small)
     return file_response(small, cache=FOR_EVER)
@@ -164,18 +172,16 @@ async def show_thumbnail(services: Services, call: Call) -> web.StreamResponse:
 
 async def show_making(services: Services, call: Call) -> wire.Making:
     """Give the workflow and the record that a saved picture carries."""
-    output = await _output(services, call)
-    path = safe_join(services.settings.output, output.path)
+    path = await _intact(services, await _outputs(services, call))
     found = await services.dispatcher.ask("making", path=str(path))
     return wire.Making(workflow=parse(found["workflow"]), record=found["record"])
 
 
 async def remove_output(services: Services, call: Call) -> wire.Empty:
-    """Remove a saved file from the disk, with its thumbnail."""
-    sha256 = (await _output(services, call)).sha256
-    gone = await services.store.read(lambda t: t.outputs.all_of_hash(sha256))
+    """Remove every saved file with that content, and its thumbnail; the files stay in `.trash` for a day."""
+    gone = await _outputs(services, call)
     await services.store.write(lambda t: t.outputs.forget([output.id for output in gone]), durable=True)
-    await services.intake.thread(services.remove_files, gone)
+    await services.disk(services.files.remove, gone)
     return wire.Empty()
 
 

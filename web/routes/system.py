@@ -28,6 +28,7 @@ async def show_system(services: Services, _: Call) -> wire.System:
         memory=services.memory()["server"],
         disk_free=services.disk_free(),
         event=services.event_hub.last,
+        stream=services.event_hub.stream,
     )
 
 

@@ -68,7 +68,9 @@ class QueueLaw(RuleBasedStateMachine):
 
     def next_for(self, device):
         waiting = [(-e.priority, e.place, id) for id, e in self.model.items() if e.state == "queued"]
-        return next((id for _, _, id in sorted(waiting) if device or not self.model[id].device), None)
+        order = [id for _, _, id in sorted(waiting)]
+        own = [id for id in order if self.model[id].device == device]
+        return next(iter(own or (order if device else [])), None)
 
     @rule(device=st.booleans())
     def claim(self, device):
@@ -120,7 +122,7 @@ class QueueLaw(RuleBasedStateMachine):
         held = data.draw(st.sets(st.sampled_from(sorted(active)))) if active else set()
         self.act(self.queue.take_back, held, "it was lost")
         for token in active.keys() - held:
-            self.given_up(active[token], counts=True)
+            self.given_up(active[token], counts=False)  # the server's own fault
 
     def refused(self, call, *args):
         try:

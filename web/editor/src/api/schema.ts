@@ -274,7 +274,9 @@ export interface paths {
         };
         /**
          * Follow events over a WebSocket: text messages are pages of events, or progress of the moment as {"live": ...}.
-         * @description Binary messages are previews: four bytes with the length of a JSON head (job, node, step, media), the head, a JPEG.
+         * @description A place that the stream does not have is told as {"reset": {"stream": ..., "next": ...}}, and the socket is closed.
+         *
+         *     Binary messages are previews: four bytes with the length of a JSON head (job, node, step, media), the head, a JPEG.
          *     Progress of the moment and previews have no number and are not stored; a client that is slow does not get them all.
          */
         get: operations["follow_events"];
@@ -594,7 +596,7 @@ export interface paths {
         get: operations["show_output"];
         put?: never;
         post?: never;
-        /** Remove a saved file from the disk, with its thumbnail. */
+        /** Remove every saved file with that content, and its thumbnail; the files stay in `.trash` for a day. */
         delete: operations["remove_output"];
         options?: never;
         head?: never;
@@ -608,7 +610,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Give a saved file. */
+        /** Give a saved file: these very bytes, or nothing. */
         get: operations["show_content"];
         put?: never;
         post?: never;
@@ -757,6 +759,11 @@ export interface components {
              * @description Pass as `after` for what comes next.
              */
             next: number;
+            /**
+             * Stream
+             * @description Whose numbers these are: pass as `stream` to be told when they no longer hold.
+             */
+            stream: string;
         };
         /**
          * Explanation
@@ -1426,6 +1433,11 @@ export interface components {
              * @description The number of the newest event.
              */
             event: number;
+            /**
+             * Stream
+             * @description Whose number that is.
+             */
+            stream: string;
         };
         /**
          * Token
@@ -2107,6 +2119,8 @@ export interface operations {
                 after?: number;
                 /** @description Only the events of that job. */
                 job?: string | null;
+                /** @description The `stream` that the number is from; another one is refused. */
+                stream?: string | null;
                 /** @description Wait so many seconds for the first, if there is none. */
                 wait?: number;
             };
@@ -2143,6 +2157,8 @@ export interface operations {
                 after?: number | null;
                 /** @description Only the events of that job. */
                 job?: string | null;
+                /** @description The `stream` that the number is from; another one is refused. */
+                stream?: string | null;
                 /** @description Pictures of work under way too, as binary messages. */
                 previews?: boolean;
             };
@@ -2935,7 +2951,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Remove a saved file from the disk, with its thumbnail. */
+            /** @description Remove every saved file with that content, and its thumbnail; the files stay in `.trash` for a day. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2966,7 +2982,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Give a saved file. */
+            /** @description Give a saved file: these very bytes, or nothing. */
             200: {
                 headers: {
                     [name: string]: unknown;
