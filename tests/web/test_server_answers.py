@@ -1,12 +1,17 @@
 """Whatever a worker is asked, and whatever its answer is made of, it answers the next one."""
 
+import asyncio
 import io
 import json
+import subprocess
+import sys
 
 import pytest
 from PIL import Image as Pil
 from PIL.PngImagePlugin import PngInfo
 from serving import flow, use
+
+from latentloom.web import background
 
 LIMIT = 2**20
 
@@ -54,3 +59,30 @@ def test_an_output_that_is_too_long_for_the_record_is_left_out_and_told(server):
 
     assert job["state"] == "done"
     assert (job["result"]["outputs"], job["result"]["left_out"]) == ({"b": "xxxxx"}, {"a": 2 * LIMIT + 2})
+
+
+@pytest.mark.parametrize("fault", ["1 / 0", "sys.exit(0)", "(_ for _ in ()).throw(KeyboardInterrupt)"])
+def test_a_worker_ends_with_a_thread_that_it_cannot_do_without(fault):
+    """The server replaces a worker that ends; one whose thread is gone would stay and answer nobody."""
+    script = (
+        f"import sys, time; from latentloom.api.worker import begin; begin('link', lambda: {fault}); time.sleep(600)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+def test_a_fault_again_and_again_floods_no_log(caplog, monkeypatch):
+    monkeypatch.setattr(background, "PAUSE_SECONDS", 0.0)
+    times = []
+
+    async def work():
+        times.append(1)
+        if len(times) <= 1000:
+            raise OSError("the disk is full")
+
+    asyncio.run(background.kept("retention", work, lambda name: None))
+
+    assert len(times) == 1001
+    assert [record.args[1] for record in caplog.records] == [2**n for n in range(10)]
