@@ -179,7 +179,9 @@ class Attempt:
         self._job = job
         self._id, self._token, self._previews = message["id"], message["token"], message["previews"]
         self._making = Making(job.checked, session.engine.environment)
-        self._saver = JournalledSaver(session.settings.output, _Ledger(link, self._token), self._about)
+        self._saver = JournalledSaver(
+            session.settings.output, _Ledger(link, self._token), self._about, session.engine.counters
+        )
         self._hear = _Throttle(self._send)
 
     def run(self, cancelled: threading.Event) -> Outcome:

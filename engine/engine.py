@@ -30,7 +30,7 @@ from latentloom.engine.files.hashes import Hashes
 from latentloom.engine.files.model_files import ModelFile
 from latentloom.engine.files.partial import sweep
 from latentloom.engine.files.pictures import RECORD_CHUNK, WORKFLOW_CHUNK
-from latentloom.engine.files.save import Saver, Saves
+from latentloom.engine.files.save import Counters, Saver, Saves
 from latentloom.engine.models.environment import Environment, probe
 from latentloom.engine.models.store import Budgets, ModelStore
 from latentloom.engine.planning.explain import Explanation, explain
@@ -67,6 +67,8 @@ class Engine:
         self.models = ModelStore(registry, lambda: self.environment, self.catalog.path_of, budgets)
         self._local = threading.local()
         self._runs = Runs()
+        self.counters = Counters()
+        self._swept: set[Path] = set()  # folders where others may have left something half written
         self.economies = Economies()
         self._identity = Identity(
             registry,
@@ -163,8 +165,10 @@ class Engine:
         """
         if saver is None:
             folder = out or self.settings.output
-            sweep([folder])
-            saver = Saver(folder)
+            if folder not in self._swept:
+                sweep([folder])
+                self._swept.add(folder)
+            saver = Saver(folder, self.counters)
         making = Making(job.checked, self.environment)
         files: list[str] = []
 

@@ -253,3 +253,49 @@ def test_a_name_tells_the_counter_that_it_was_made_with(texts, widths, counter):
     name = fill(template, {"counter": counter})
 
     assert CountedName(texts, widths[: len(texts) - 1]).counter_of(name) == counter
+
+
+def listed(monkeypatch):
+    """The folders that are read, in order."""
+    found, was = [], os.listdir
+    monkeypatch.setattr(os, "listdir", lambda path: (found.append(str(path)), was(path))[1])
+    return found
+
+
+def test_a_folder_is_read_once_for_many_pictures(out, monkeypatch):
+    saved(out, "{name}-{counter}")
+    (out / "picture-00900.png").touch()
+    saver, found = Saver(out), listed(monkeypatch)
+    paths = [saver.save(DATA, "{name}-{counter}", ".png", {"name": "picture"}) for _ in range(64)]
+    assert [path.name for path in paths] == [f"picture-{n:05d}.png" for n in range(901, 965)]
+    assert found == [str(out)]
+
+
+def test_names_that_others_take_in_the_meantime_are_passed_over(out, monkeypatch):
+    one, two = Saver(out), Saver(out)
+    for saver in (one, two):
+        saver.save(DATA, "{counter}", ".png", {})
+    found = listed(monkeypatch)
+    for n in range(3, 23):
+        assert (one, two)[n % 2].save(DATA, "{counter}", ".png", {}).name == f"{n:05d}.png"
+    assert found == []
+    for n in range(23, 1000):
+        (out / f"{n:05d}.png").touch()
+    assert one.save(DATA, "{counter}", ".png", {}).name == "01000.png"
+    assert found == [str(out)]
+
+
+def test_a_name_that_was_removed_by_hand_is_not_given_again(out):
+    saver = Saver(out)
+    for _ in range(3):
+        saver.save(DATA, "{counter}", ".png", {}).unlink()
+    assert saver.save(DATA, "{counter}", ".png", {}).name == "00004.png"
+
+
+def test_of_many_names_the_largest_counter_is_found_whatever_lies_beside_them():
+    counted = CountedName(["a-", ".png"], [5])
+    there = [f"a-{n:05d}.png" for n in (7, 12, 99_999)]
+    assert counted.largest(there) == 99_999
+    assert counted.largest([*there, "a-100000.png", "b-500000.png"]) == 100_000
+    assert counted.largest([*there, "a-zzzzz.png", "a-later-and-longer.png", "a-.png"]) == 99_999
+    assert counted.largest(["a-x.png"]) == counted.largest([]) == 0
