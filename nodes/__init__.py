@@ -32,9 +32,9 @@ _TYPES: tuple[tuple[type[Value], str, str], ...] = (
 _MODULES = (
     *("loaders", "lora", "ip_adapter"),
     *("conditioning", "conditioning_combine", "controlnet", "guidance"),
-    *("latents", "noise", "sampling", "sampling_custom", "sampling_prompt_to_prompt", "vae"),
+    *("latents", "latents_batch", "noise", "sampling", "sampling_custom", "sampling_prompt_to_prompt", "vae"),
     *("inpaint", "inpaint_conditioning", "inpaint_fill", "mask", "mask_draw", "mask_image"),
-    *("image", "image_composite", "image_grid", "preprocessors", "upscale", "primitives", "study"),
+    *("image", "image_batch", "image_composite", "image_grid", "preprocessors", "upscale", "primitives", "study"),
 )
 """Where nodes are, in the order in which lists show them."""
 
