@@ -115,11 +115,19 @@ class Job(Answer):
     files: list[OutputFile] | None = Field(None, description="Its saved files; only where one job is asked for.")
 
 
+class WebhookMessage(Answer):
+    """What an address is told when a job has ended: a Standard Webhook."""
+
+    type: str = Field(description="`job.done`, `job.failed` or `job.cancelled`.")
+    timestamp: str = Field(description="When the job ended, as in RFC 3339.")
+    data: Job
+
+
 class JobPage(Answer):
     """Jobs, the newest first."""
 
     jobs: list[Job]
-    next: str | None = Field(description="Pass as `before` for the following page.")
+    next: int | None = Field(description="Pass as `before` for the following page.")
 
 
 class Queue(Answer):
@@ -274,6 +282,19 @@ class Health(Answer):
     status: Literal["ok", "failing"]
     checks: dict[str, bool]
     warnings: list[str] = Field(description="What works now and may not for ever: known faults of what it runs on.")
+
+
+class Operation(Answer):
+    """Work that goes on after its request was answered. It is forgotten when the server ends."""
+
+    id: str
+    kind: str
+    about: dict[str, Any] = Field(description="What it was begun with.")
+    state: Literal["running", "done", "failed"]
+    done: int = Field(description="Of `total`, as far as it is known; 0 of 0 before that.")
+    total: int
+    result: dict[str, Any] | None = Field(description="Once it is done.")
+    problems: list[Problem]
 
 
 class Login(Body):

@@ -13,11 +13,12 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from latentloom.api.session import Session
-from latentloom.api.worker_queries import WorkerQueries
+from latentloom.api.worker_queries import LANE_NAMES, LANES, WorkerQueries
 from latentloom.api.worker_socket import WorkerSocket, problem_of
 from latentloom.engine.document.reading import read
 from latentloom.engine.document.workflow import EXACT_INTEGER
@@ -85,7 +86,7 @@ class Worker:
     def __init__(self, link: WorkerSocket) -> None:
         self._link = link
         self._jobs: queue.SimpleQueue[Mapping[str, Any] | None] = queue.SimpleQueue()
-        self._asks: queue.SimpleQueue[Mapping[str, Any]] = queue.SimpleQueue()
+        self._asks = {name: queue.SimpleQueue[Mapping[str, Any]]() for name in LANE_NAMES}
         self._token = 0
         self._cancelled = threading.Event()
         self._figures: Callable[[], dict[str, int]] = dict
@@ -103,7 +104,7 @@ class Worker:
             self._cancelled.clear()
             self._jobs.put(message)
         elif frame.kind == "ask":
-            self._asks.put(message)
+            self._asks[LANES.get(message["what"], "quick")].put(message)
         elif frame.kind == "cancel" and message["token"] == self._token:
             self._cancelled.set()
         elif frame.kind == "stop":
@@ -128,7 +129,10 @@ class Worker:
         with Session(settings) as session, contextlib.suppress(Cancelled):
             self._figures = session.engine.figures
             models, texts = _warming(session, has_device=start["device"])
-            begin("answers", lambda: self._answer(session, texts))
+            answers = WorkerQueries(session, self._tell)
+            for name, asks in self._asks.items():
+                warming = texts if name == "plugins" else iter(())
+                begin(f"{name} answers", partial(self._answer, answers, asks, warming))
             failed = [asdict(record) for record in session.plugins if record.status == "failed"]
             self._link.send("hello", pid=os.getpid(), environment=_environment(session), failed=failed)
             with self._turn(settings):
@@ -147,10 +151,11 @@ class Worker:
         """Tell the server of something that belongs to no job."""
         self._link.send("event", token=0, event=event)
 
-    def _answer(self, session: Session, warming: Iterator[str]) -> None:
-        answers = WorkerQueries(session, self._tell)
+    def _answer(
+        self, answers: WorkerQueries, asks: "queue.SimpleQueue[Mapping[str, Any]]", warming: Iterator[str]
+    ) -> None:
         while True:
-            ask = _next(self._asks, warming)
+            ask = _next(asks, warming)
             try:  # an answer that is no JSON is a fault of the one who was asked
                 self._link.send("answer", to=ask["number"], value=answers(ask["what"], ask["arguments"]))
             except BaseException as error:  # plugin code may raise SystemExit

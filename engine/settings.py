@@ -41,6 +41,12 @@ class Settings(BaseModel):
     port: int = Field(8420, ge=0, le=65535, description="The server's port; 0 takes a free one.")
     allow_hosts: tuple[str, ...] = Field((), description="Names beside localhost that clients may call the server by.")
     tokens: tuple[str, ...] = Field((), repr=False, description="Who may use the server: `name:secret`, or one secret.")
+    public_url: str | None = Field(
+        None, description="The address that people use, where it is a proxy's: https://draw.example.org."
+    )
+    webhook_secret: str | None = Field(
+        None, repr=False, description="What webhooks are signed with: `whsec_` and 24..64 bytes in base64."
+    )
     webhook_hosts: tuple[str, ...] = Field((), description="Hosts that the server may tell of finished jobs.")
     trusted_proxies: tuple[str, ...] = Field(
         (), description="Addresses or networks whose X-Forwarded-For is believed: proxies in front of the server."

@@ -1,7 +1,6 @@
 """Who may ask: host names, origins, tokens and cookies, in one place that every request passes."""
 
 import contextlib
-import hashlib
 import hmac
 import ipaddress
 import os
@@ -17,11 +16,9 @@ from aiohttp import web
 from latentloom.engine.errors import SettingsError, brief
 from latentloom.engine.settings import Settings
 from latentloom.web.connections import one_client
+from latentloom.web.cookies import Cookies
 from latentloom.web.http_errors import Forbidden, TooManyAttempts, Unauthorized
 
-COOKIE = "latentloom"
-COOKIE_SECONDS = 30 * 86400
-CODE_SECONDS = 3600
 SAFE = ("GET", "HEAD")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 MIN_SECRET = 16
@@ -54,10 +51,11 @@ class Access:
                 hint="set LATENTLOOM_TOKENS to a long random text, or use --host 127.0.0.1",
             )
         own = () if settings.host in ("0.0.0.0", "::") else (settings.host,)
-        self._hosts = {name.lower() for name in (*LOOPBACK, *own, *settings.allow_hosts)}
-        self._key = _key(settings.data / "server.key")
+        self._origin, name = _origin(settings.public_url)
+        self._hosts = {name.lower() for name in (*LOOPBACK, *own, *settings.allow_hosts, *name)}
+        https = self._origin.startswith("https:")
+        self.cookies = Cookies(_key(settings.data / "server.key"), self._secrets, https=https, clock=clock)
         self._clock = clock
-        self._codes: dict[str, float] = {}
         self._failures: OrderedDict[tuple[str, str], deque[float]] = OrderedDict()
         self._proxies = tuple(_network(text) for text in settings.trusted_proxies)
 
@@ -71,7 +69,7 @@ class Access:
     def check(self, request: web.Request, *, public: bool) -> str:
         """The name of who asks. Raises Forbidden, Unauthorized, TooManyAttempts."""
         self._check_host(request)
-        by_cookie = self._by_cookie(request)
+        by_cookie = self.cookies.owner_of(request)
         self._check_site(request, by_cookie is not None)
         if self.open:
             return "local"
@@ -97,8 +95,9 @@ class Access:
         visit = request.method == "GET" and request.headers.get("Sec-Fetch-Mode") == "navigate" and request.path == "/"
         if site in ("cross-site", "same-site") and not visit:
             raise Forbidden("another site's page sent this request", got=f"Sec-Fetch-Site: {site}")
-        if origin is not None and _netloc(origin) != request.headers.get("Host", "").lower():
-            raise Forbidden("another site's page sent this request", got=f"Origin: {origin[:100]}")
+        same = origin is None or _netloc(origin) == request.headers.get("Host", "").lower()
+        if not same and origin != self._origin:
+            raise Forbidden("another site's page sent this request", got=f"Origin: {str(origin)[:100]}")
         changes = request.method not in SAFE or request.headers.get("Upgrade", "").lower() == "websocket"
         if by_cookie and changes and origin is None and site is None:
             raise Forbidden("a request with a cookie must say which page it comes from", expected="an Origin header")
@@ -166,44 +165,6 @@ class Access:
         by_proxy = self._is_proxy(one_client(request.remote or "") or "")
         return request.secure or (by_proxy and request.headers.get("X-Forwarded-Proto", "").strip().lower() == "https")
 
-    def secret_of(self, owner: str) -> str:
-        """The secret of an owner's token; empty where there is none."""
-        return self._secrets.get(owner, "")
-
-    # Browsers
-
-    def one_time_code(self) -> str:
-        """A code that gives one browser a cookie, within the hour."""
-        code = secrets.token_urlsafe(24)
-        self._codes[_digest(code)] = self._clock() + CODE_SECONDS
-        return code
-
-    def redeem(self, code: str) -> str | None:
-        """Whose cookie a code is good for, once."""
-        until = self._codes.pop(_digest(code), 0.0)
-        return next(iter(self._secrets), "local") if self._clock() < until else None
-
-    def give_cookie(self, response: web.StreamResponse, owner: str, *, secure: bool) -> None:
-        """Let a browser in from now on, until its token changes."""
-        until = int(self._clock()) + COOKIE_SECONDS
-        value = f"{owner}.{until}.{self._signature(owner, until)}"
-        response.set_cookie(
-            COOKIE, value, max_age=COOKIE_SECONDS, httponly=True, samesite="Strict", path="/", secure=secure
-        )
-
-    def _by_cookie(self, request: web.Request) -> str | None:
-        parts = request.cookies.get(COOKIE, "").rsplit(".", 2)
-        if len(parts) != 3 or not parts[1].isascii() or not parts[1].isdigit() or len(parts[1]) > 12:
-            return None
-        owner, until = parts[0], int(parts[1])
-        good = hmac.compare_digest(self._signature(owner, until).encode(), parts[2].encode(errors="replace"))
-        return owner if good and self._clock() < until and (self.open or owner in self._secrets) else None
-
-    def _signature(self, owner: str, until: int) -> str:
-        """Bound to the secret too: a changed token ends the cookies that it gave."""
-        message = f"{owner}\n{until}\n{self._secrets.get(owner, '')}".encode()
-        return hmac.new(self._key, message, hashlib.sha256).hexdigest()
-
 
 def is_loopback(host: str) -> bool:
     """Whether an address reaches this machine only."""
@@ -233,6 +194,22 @@ def _hostname(host: str) -> str:
         return ""
 
 
+def _origin(url: str | None) -> tuple[str, tuple[str, ...]]:
+    """The origin of the address that people use, and its host name; nothing for none. Raises SettingsError."""
+    if url is None:
+        return "", ()
+    with contextlib.suppress(ValueError):
+        parts = urlsplit(url)
+        plain = not (parts.path.strip("/") or parts.query or parts.fragment or parts.username or parts.password)
+        if parts.scheme in ("http", "https") and parts.hostname and plain:
+            return f"{parts.scheme}://{parts.netloc.lower()}", (parts.hostname,)
+    raise SettingsError(
+        "the setting 'public_url' cannot be used",
+        expected="scheme and host alone, as https://draw.example.org",
+        got=brief(url),
+    )
+
+
 def _netloc(origin: str) -> str | None:
     """Host and port in an Origin header; None for what is no address."""
     try:
@@ -250,10 +227,6 @@ def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
             expected="addresses or networks, as 10.0.0.2 or 10.0.0.0/8",
             got=brief(text),
         ) from None
-
-
-def _digest(code: str) -> str:
-    return hashlib.sha256(code.encode(errors="replace")).hexdigest()
 
 
 def _key(path: Path) -> bytes:

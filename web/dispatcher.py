@@ -8,17 +8,17 @@ from collections.abc import Callable
 from typing import Any
 
 from latentloom.engine.errors import LoomError
+from latentloom.engine.jobs.attempts import Claim
 from latentloom.engine.jobs.faults import StaleAttempt, StorageError
 from latentloom.engine.jobs.frames import Frame
 from latentloom.engine.jobs.job import Job
-from latentloom.engine.jobs.queue import Claim
 from latentloom.engine.settings import Settings
 from latentloom.plugins.discovery import Record
 from latentloom.web.background import begun
 from latentloom.web.event_hub import EventHub, Live
 from latentloom.web.metrics import Metrics
 from latentloom.web.queue_writer import Store, Tables
-from latentloom.web.worker_process import WorkerProcess, refusal
+from latentloom.web.worker_process import ASK_SECONDS, WorkerProcess, refusal
 
 log = logging.getLogger("latentloom.jobs")
 TICK_SECONDS = 1.0
@@ -46,15 +46,17 @@ class Dispatcher:
         event_hub: EventHub,
         metrics: Metrics,
         ready: Callable[[list[Record]], None],
+        heard: Callable[[dict[str, Any]], None],
     ) -> None:
         """One worker per device and `cpu_workers` without; `ready` hears when one of the latter is up, and which
-        plugins failed there.
+        plugins failed there; `heard` what workers tell that belongs to no job.
         """
         self._settings = settings
         self._store = store
         self._event_hub = event_hub
         self._metrics = metrics
         self._ready = ready
+        self._heard = heard
         names = [(device, device, True) for device in devices]
         names += [(f"helper-{n + 1}", "cpu", False) for n in range(settings.cpu_workers)]
         self.workers = [
@@ -101,15 +103,15 @@ class Dispatcher:
         """There may be something to hand out."""
         self._wake.set()
 
-    def cancel(self, job: Job) -> None:
+    def cancel(self, job: str, state: str) -> None:
         """Tell the worker of a job that is being cancelled; one that does not listen is ended."""
         for worker in self.workers:
-            if worker.job == job.id and job.state == "cancelling" and worker.kill_at is None:
+            if worker.job == job and state == "cancelling" and worker.kill_at is None:
                 worker.kill_at = time.monotonic() + self._settings.cancel_seconds
                 worker.send("cancel", token=worker.token)
 
-    async def ask(self, what: str, **arguments: Any) -> Any:
-        """Ask a worker without a device. Raises NotReady, AnswerError."""
+    async def ask(self, what: str, *, seconds: float | None = ASK_SECONDS, **arguments: Any) -> Any:
+        """Ask a worker without a device; `seconds` as in `WorkerProcess.ask`. Raises NotReady, AnswerError."""
         helper = self._helper()
         if helper is None:
             try:
@@ -120,7 +122,7 @@ class Dispatcher:
             helper = self._helper()
         if helper is None:
             raise NotReady("no worker is ready yet", hint="try again in a moment")
-        return await helper.ask(what, **arguments)
+        return await helper.ask(what, seconds=seconds, **arguments)
 
     def _helper(self) -> WorkerProcess | None:
         up = [worker for worker in self.workers if not worker.device and worker.state != "starting"]
@@ -208,6 +210,7 @@ class Dispatcher:
             self._metrics.figures(worker.name, message["figures"])
         elif frame.kind == "event" and message["token"] == 0:
             record = message["event"]
+            self._heard(record)
             self._store.begin(lambda t: t.history.append("", record))
         elif message["token"] != worker.token or worker.job is None:
             return

@@ -11,12 +11,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from latentloom.engine.jobs.attempts import Limits
 from latentloom.engine.jobs.database import connect, transaction
 from latentloom.engine.jobs.effects import Effects
 from latentloom.engine.jobs.faults import StorageError
 from latentloom.engine.jobs.history import History, Stored
 from latentloom.engine.jobs.outputs import Outputs
-from latentloom.engine.jobs.queue import Limits, Queue
+from latentloom.engine.jobs.queue import Queue
+from latentloom.engine.jobs.replies import Replies
 from latentloom.engine.jobs.webhooks import Webhooks
 from latentloom.web.workflow_store import WorkflowStore
 
@@ -36,6 +38,7 @@ class Tables:
         self.outputs = Outputs(connection)
         self.workflow_store = WorkflowStore(connection, clock)
         self.webhooks = Webhooks(connection, clock)
+        self.replies = Replies(connection, clock)
 
 
 class _Write(NamedTuple):
@@ -60,11 +63,13 @@ class Store:
         with transaction(self._tables.connection, durable=True):
             self._tables.history.begin()
         self._reading = Tables(connect(path, readonly=True), limits, clock)
+        self._searching = Tables(connect(path, readonly=True), limits, clock)
         self._reserve = folder / "queue.reserve"
         self._publish = publish
         self._writes: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()
         self._reader = ThreadPoolExecutor(1, "latentloom-reader")
+        self._searcher = ThreadPoolExecutor(1, "latentloom-searcher")
         self._thread = threading.Thread(target=self._work, name="latentloom-writer", daemon=True)
         self.failing = False
         self._fault: BaseException | None = None
@@ -88,11 +93,17 @@ class Store:
         except sqlite3.Error as error:
             raise StorageError(f"the queue cannot be read: {error}", hint="look at its disk") from error
 
+    async def search(self, act: Callable[[Tables], T]) -> T:
+        """The same for what may take long: nothing that hands out jobs waits for it."""
+        return await self._loop.run_in_executor(self._searcher, act, self._searching)
+
     async def close(self) -> None:
         """Finish what was begun, and let go of the file."""
         self._writes.put(None)
         await self._loop.run_in_executor(None, self._thread.join)
         self._reader.shutdown()
+        self._searcher.shutdown()
+        self._searching.connection.close()
         self._reading.connection.close()
         self._tables.connection.close()
 

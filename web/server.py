@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import logging
+import os
 import signal
 import socket
 import time
@@ -40,10 +41,11 @@ async def serve(settings: Settings, devices: list[str], tell: Callable[[str, str
             name = "localhost" if settings.host in ("0.0.0.0", "::", "127.0.0.1", "::1") else settings.host
             address = f"http://{name}:{port}"
             for number in (signal.SIGINT, signal.SIGTERM):
-                asyncio.get_running_loop().add_signal_handler(number, stop.set)
+                asyncio.get_running_loop().add_signal_handler(number, _stop, stop)
             log.info("listening address=%s", address)
             services.tell(address)
-            tell(address, f"{address}/?code={services.access.one_time_code()}")
+            seen = (settings.public_url or address).rstrip("/")
+            tell(address, f"{seen}/?code={services.access.cookies.one_time_code()}")
             await stop.wait()
             log.info("stopping: what runs goes back into the queue")
     finally:
@@ -80,6 +82,14 @@ class Faults:
         if self._clock() - self._told >= QUIET_SECONDS:
             self._told = self._clock()
             log.error("no file descriptors are left: %d connections are open", len(self._connections))
+
+
+def _stop(stop: asyncio.Event) -> None:
+    """Stop; whoever asks again does not want to wait. The queue takes that, as it takes a kill."""
+    if stop.is_set():
+        log.warning("told to stop twice: ending at once, what runs goes on after the next start")
+        os._exit(1)
+    stop.set()
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +15,7 @@ from aiohttp import web
 from latentloom.engine.cache.disk import DiskStore
 from latentloom.engine.errors import LoomError
 from latentloom.engine.files.partial import sweep
-from latentloom.engine.jobs.queue import Limits
+from latentloom.engine.jobs.attempts import Limits
 from latentloom.engine.jobs.retention import BATCH, Keep, prune_files, prune_jobs, prune_rest
 from latentloom.engine.jobs.serving import Ownership, Serving, unwritable
 from latentloom.engine.models.host_memory import resident_bytes
@@ -27,9 +27,10 @@ from latentloom.web.dispatcher import Dispatcher
 from latentloom.web.event_hub import EventHub
 from latentloom.web.intake import Intake
 from latentloom.web.metrics import Metrics
+from latentloom.web.operations import Operations
 from latentloom.web.queue_writer import Store
 from latentloom.web.saved_files import TRASH_SECONDS, SavedFiles
-from latentloom.web.webhooks import WebhookSender
+from latentloom.web.webhooks import Permission, WebhookSender
 from latentloom.web.worker_process import WorkerProcess
 
 T = TypeVar("T")
@@ -49,6 +50,7 @@ class Services:
         self.settings = settings
         self._ownership = Ownership(settings.data)
         self.access = Access(settings)
+        self.webhooks = Permission(settings)
         self._devices = devices
         self.event_hub = EventHub()
         self.metrics = Metrics()
@@ -78,14 +80,21 @@ class Services:
         hub = self.event_hub
         hub.last, hub.stream = await self.store.read(lambda t: (t.history.last(), t.history.stream()))
         self.intake = Intake(settings, lambda what, **arguments: self.dispatcher.ask(what, **arguments))
+        self.operations = Operations(self._say)
         self.dispatcher = Dispatcher(
-            settings, self._devices, self.store, self.event_hub, self.metrics, lambda failed: self.intake.looked(failed)
+            settings,
+            self._devices,
+            self.store,
+            hub,
+            self.metrics,
+            lambda failed: self.intake.looked(failed),
+            self.operations.heard,
         )
         again = await self.store.write(lambda t: t.queue.recover(), durable=True)
         if again:
             log.info("%d jobs go on where they were", len(again))
         self.dispatcher.start()
-        tasks = {"webhooks": WebhookSender(self.store, self.access).work, "retention": self._prune_for_ever}
+        tasks = {"webhooks": WebhookSender(self.store, self.webhooks).work, "retention": self._prune_for_ever}
         self._tasks = begun(tasks, self.metrics.failed)
 
     async def stop(self) -> None:
@@ -93,11 +102,16 @@ class Services:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.operations.stop()
         await self.dispatcher.stop()
         self.intake.close()
         self._disk.shutdown(wait=False, cancel_futures=True)
         await self.store.close()
         self._ownership.close()
+
+    def _say(self, record: Mapping[str, Any]) -> None:
+        """Tell everybody of something that belongs to no job."""
+        self.store.begin(lambda t: t.history.append("", record))
 
     async def disk(self, act: Callable[..., T], *arguments: Any) -> T:
         """Do something that may wait for a disk, beside the threads that look at workflows."""

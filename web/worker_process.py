@@ -26,6 +26,7 @@ STEADY_SECONDS = 10.0
 EXIT_SECONDS = 5.0  # for a worker whose socket is closed to end by itself
 REST_SECONDS = 1.0  # for what a worker said before it ended to be read
 ASK_SECONDS = 600.0
+SECRETS = ("LATENTLOOM_TOKENS", "LATENTLOOM_WEBHOOK_SECRET")  # of the server's own; nodes need them not
 BACKLOG = 256  # frames that are read ahead of what has been taken in
 
 
@@ -72,7 +73,7 @@ class WorkerProcess:
         self.deaths: deque[float] = deque(maxlen=100)  # when it ended with no job to blame
         self.kill_at: float | None = None  # when the worker is ended, on the monotonic clock
         self.stored: dict[str, float] = {}  # when a node's progress was last stored
-        self._settings = settings.model_copy(update={"tokens": ()}).model_dump(mode="json")
+        self._settings = settings.model_copy(update={"tokens": (), "webhook_secret": None}).model_dump(mode="json")
         self._start_seconds = settings.start_seconds
         self._hear = hear
         self._gone = gone
@@ -196,7 +197,7 @@ class WorkerProcess:
         return _reason(code, child.tail)
 
     async def _born(self) -> tuple[ChildProcess, asyncio.StreamReader, asyncio.StreamWriter]:
-        environment = {name: value for name, value in os.environ.items() if name != "LATENTLOOM_TOKENS"}
+        environment = {name: value for name, value in os.environ.items() if name not in SECRETS}
         ours, theirs = socket.socketpair()
         with contextlib.ExitStack() as undo:
             undo.callback(ours.close)

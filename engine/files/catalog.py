@@ -4,7 +4,8 @@ import contextlib
 import hashlib
 import os
 import re
-from collections.abc import Iterable
+import shutil
+from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import NamedTuple
 
@@ -137,26 +138,43 @@ class Catalog:
             raise FileError(f"'{path.name}' cannot be read", got=error.strerror or str(error)) from error
         return self.store_bytes(data, path.suffix.lower())
 
+    def store_file(self, path: Path, sha256: str, suffix: str) -> str:
+        """Move a file with that hash into the input folder; the name that a document may use. Raises FileError."""
+        name = f"by-hash/{sha256[:2]}/{sha256}{suffix}"
+        try:
+            self._place(name, sha256, lambda partial: shutil.move(path, partial))
+        except OSError as error:
+            raise self._takes_none(error) from error
+        return name
+
     def store_bytes(self, data: bytes, suffix: str) -> str:
         """Put a file into the input folder under its hash; the name that a document may use. Raises FileError."""
-        try:
-            return self._store(data, suffix)
-        except OSError as error:
-            raise FileError(
-                f"the input folder takes no files: {error.strerror or error}", got=str(error.filename or self._input)
-            ) from error
-
-    def _store(self, data: bytes, suffix: str) -> str:
         sha256 = hashlib.sha256(data).hexdigest()
         name = f"by-hash/{sha256[:2]}/{sha256}{suffix}"
-        place = self._input / name
-        if not place.exists():
-            place.parent.mkdir(parents=True, exist_ok=True)
-            sweep([self._input])
-            partial = partial_path(self._input)
-            partial.write_bytes(data)
-            partial.replace(place)
+        try:
+            self._place(name, sha256, lambda partial: partial.write_bytes(data))
+        except OSError as error:
+            raise self._takes_none(error) from error
         return name
+
+    def _place(self, name: str, sha256: str, write: Callable[[Path], object]) -> None:
+        """Have a file under its hash; one that was changed there since is written again."""
+        place = self._input / name
+        if place.exists() and hashlib.sha256(place.read_bytes()).hexdigest() == sha256:
+            return
+        place.parent.mkdir(parents=True, exist_ok=True)
+        sweep([self._input])
+        partial = partial_path(self._input)
+        try:
+            write(partial)
+            partial.replace(place)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def _takes_none(self, error: OSError) -> FileError:
+        return FileError(
+            f"the input folder takes no files: {error.strerror or error}", got=str(error.filename or self._input)
+        )
 
     def _roots(self, source: str) -> list[Path]:
         if source == "input":

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from queues import new_job
 
+from latentloom.engine.jobs.attempts import Limits
 from latentloom.engine.jobs.faults import StorageError, UnknownJob
-from latentloom.engine.jobs.queue import Limits
 from latentloom.web import queue_writer
 from latentloom.web.queue_writer import Store
 

@@ -38,11 +38,11 @@ async def home(services: Services, call: Call) -> web.StreamResponse:
 
 
 def _let_in(services: Services, call: Call) -> web.Response:
-    owner = services.access.redeem(call.query.code)
+    owner = services.access.cookies.redeem(call.query.code)
     if owner is None:
         raise Unauthorized("that one-time address has been used, or is too old", hint="restart the server")
     response = web.Response(status=303, headers={"Location": "/", "Cache-Control": "no-store"})
-    services.access.give_cookie(response, owner, secure=call.request.secure)
+    services.access.cookies.give(response, owner, secure=services.access.is_secure(call.request))
     return response
 
 
@@ -56,6 +56,15 @@ async def show_asset(_: Services, call: Call) -> web.StreamResponse:
 
 
 ROUTES = (
-    Route(method="GET", path="/", handler=home, query=CodeQuery, public=True, media="text/html"),
+    Route(
+        method="GET",
+        path="/",
+        handler=home,
+        query=CodeQuery,
+        public=True,
+        media="text/html",
+        also=(303,),
+        refuses=(401,),
+    ),
     Route(method="GET", path=r"/assets/{asset:[\w-]+\.[\w.-]+}", handler=show_asset, media="*/*"),
 )

@@ -1,8 +1,10 @@
 """Routes about pictures: those that workflows read, and those that jobs saved."""
 
 import contextlib
+import hashlib
 import re
 import secrets
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from aiohttp import web
@@ -12,11 +14,12 @@ from latentloom.api import wire
 from latentloom.engine.document.strict_json import parse
 from latentloom.engine.files.catalog import safe_join
 from latentloom.engine.files.partial import partial_path
+from latentloom.engine.jobs.faults import StorageError
 from latentloom.engine.jobs.outputs import Output
-from latentloom.web.http_errors import NotFound, UnsupportedMedia
+from latentloom.web.http_errors import NotFound, RequestError, UnsupportedMedia
 from latentloom.web.intake import suffix_of
-from latentloom.web.routing import API, MOST, Call, Query, Route, limited
-from latentloom.web.services import Services
+from latentloom.web.routing import API, MOST, Call, Query, Reply, Route, parts_of
+from latentloom.web.services import LOW_DISK, Services
 from latentloom.web.wire_jobs import output_answer
 
 INLINE = {
@@ -28,6 +31,8 @@ INLINE = {
 }
 PICTURES = (*INLINE.values(), "image/heic", "image/heif", "image/bmp", "image/tiff")
 IMPORTS = ("application/json", "application/octet-stream", *PICTURES)
+MOST_WORDS = 10
+HEAD_BYTES = 16  # by which a kind of picture is told
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 FOR_EVER = "private, max-age=31536000, immutable"
 
@@ -57,44 +62,55 @@ def file_response(path: Path, *, cache: str = "private, no-cache") -> web.Stream
 
 async def list_files(services: Services, _: Call) -> wire.FileList:
     """List the pictures that workflows may name."""
-    return wire.FileList(files=await services.intake.thread(services.intake.catalog.names, "input"))
+    return wire.FileList(files=await services.disk(services.intake.catalog.names, "input"))
 
 
-async def upload(services: Services, call: Call) -> wire.StoredFile:
+async def upload(services: Services, call: Call) -> Reply:
     """Store a picture under the hash of its content. The body is the file itself, with its media type."""
     if call.request.content_type not in PICTURES:
         raise UnsupportedMedia("the body is of another type", expected=", ".join(PICTURES))
-    data = await limited(call.request, services.settings.upload_bytes)
-    suffix = suffix_of(data)
-    waiting = services.uploads / f"{secrets.token_hex(8)}{suffix}"
-    try:
-        await services.intake.thread(_put, waiting, data)
+    async with _received(services, call) as (waiting, sha256):
+        suffix = suffix_of(await services.disk(_head, waiting))
+        asked = call.asked(sha256)
+        known = await services.store.read(lambda t: call.known(t, asked))
+        if known is not None:
+            return Reply(wire.StoredFile.model_validate_json(known), 201)
         facts = await services.dispatcher.ask("inspect", path=str(waiting))
-    finally:
-        waiting.unlink(missing_ok=True)
-    name = await services.intake.thread(services.intake.catalog.store_bytes, data, suffix)
-    return wire.StoredFile(
-        name=name, sha256=Path(name).stem, bytes=len(data), width=facts["width"], height=facts["height"]
-    )
-
-
-def _put(path: Path, data: bytes) -> None:
-    """Write a file; its folder is made again where somebody removed it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
+        size = waiting.stat().st_size
+        name = await services.disk(services.intake.catalog.store_file, waiting, sha256, suffix)
+    stored = wire.StoredFile(name=name, sha256=sha256, bytes=size, width=facts["width"], height=facts["height"])
+    return Reply(await call.once(services, wire.StoredFile, lambda _: stored, asked), 201)
 
 
 async def take_in(services: Services, call: Call) -> wire.Imported:
     """Read the workflow in a file: a document, a saved picture, or what a plugin can import. Nothing is stored."""
     if call.request.content_type not in IMPORTS:
         raise UnsupportedMedia("the body is of another type", expected=", ".join(IMPORTS))
-    data = await limited(call.request, services.settings.upload_bytes)
-    waiting = services.uploads / secrets.token_hex(8)
-    try:
-        await services.intake.thread(_put, waiting, data)
+    async with _received(services, call) as (waiting, _):
         return wire.Imported(**await services.dispatcher.ask("import", path=str(waiting)))
+
+
+@contextlib.asynccontextmanager
+async def _received(services: Services, call: Call) -> AsyncIterator[tuple[Path, str]]:
+    """A body in a file of its own, for the time of the block, and its sha256. It never lies in memory as a whole."""
+    room = services.disk_free() - LOW_DISK - (call.request.content_length or 0)
+    if room < 0:
+        raise StorageError("the disk has no room for that file", hint="free some space on the server's disk")
+    services.uploads.mkdir(parents=True, exist_ok=True)
+    waiting, digest = services.uploads / secrets.token_hex(8), hashlib.sha256()
+    try:
+        with waiting.open("wb") as file:
+            async for part in parts_of(call.request, services.settings.upload_bytes):
+                digest.update(part)
+                await services.disk(file.write, part)
+        yield waiting, digest.hexdigest()
     finally:
         waiting.unlink(missing_ok=True)
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(HEAD_BYTES)
 
 
 async def show_file(services: Services, call: Call) -> web.StreamResponse:
@@ -122,7 +138,10 @@ async def list_outputs(services: Services, call: Call) -> wire.OutputPage:
     """Search the saved files, the newest first; every condition must hold."""
     conditions = call.query.model_dump()
     text = conditions.pop("q")
-    found = await services.store.read(lambda t: t.outputs.search(text=text, **conditions))
+    words = len((text or "").split())
+    if words > MOST_WORDS:
+        raise RequestError("too many words to search for", expected=f"at most {MOST_WORDS}", got=str(words))
+    found = await services.store.search(lambda t: t.outputs.search(text=text, **conditions))
     next = found[-1].id if len(found) == call.query.limit else None
     return wire.OutputPage(outputs=[output_answer(output) for output in found], next=next)
 

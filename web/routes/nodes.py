@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 from pydantic import Field
@@ -17,8 +18,9 @@ from latentloom.engine.planning.validate import CHOICE_SOURCES
 from latentloom.engine.types.registry import NodeType, Registry
 from latentloom.engine.types.spec import InputSpec
 from latentloom.web.http_errors import NotFound
+from latentloom.web.operations import Operation
 from latentloom.web.routes.jobs import order_of
-from latentloom.web.routing import API, Call, Query, Route
+from latentloom.web.routing import API, IF_CHANGED, Call, Query, Reply, Route, not_modified, unchanged
 from latentloom.web.services import Services
 
 
@@ -53,11 +55,10 @@ async def list_nodes(services: Services, call: Call) -> web.Response:
     types = [wire_nodes.PortTypeInfo(kind=item.kind, colour=item.colour, help=item.help) for item in registry.types()]
     nodes = [_node_record(item, registry) for item in registry.nodes.values()]
     text = wire_nodes.NodeTypes(nodes=nodes, types=types).model_dump_json()
-    etag = f'"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'
-    headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
-    if call.request.headers.get("If-None-Match") == etag:
-        return web.Response(status=304, headers=headers)
-    return web.Response(text=text, content_type="application/json", headers=headers)
+    etag, cache = hashlib.sha256(text.encode()).hexdigest()[:32], {"Cache-Control": "private, no-cache"}
+    if unchanged(call.request, etag):
+        return not_modified(etag, **cache)
+    return web.Response(text=text, content_type="application/json", headers={"ETag": f'"{etag}"', **cache})
 
 
 async def list_choices(services: Services, call: Call) -> wire_nodes.Choices:
@@ -66,9 +67,7 @@ async def list_choices(services: Services, call: Call) -> wire_nodes.Choices:
     if source in CHOICE_SOURCES:
         return wire_nodes.Choices(choices=list(services.intake.registry.extensions(CHOICE_SOURCES[source])))
     known = source == "input" or source in services.intake.catalog.model_sources()
-    return wire_nodes.Choices(
-        choices=await services.intake.thread(services.intake.catalog.names, source) if known else []
-    )
+    return wire_nodes.Choices(choices=await services.disk(services.intake.catalog.names, source) if known else [])
 
 
 async def validate(services: Services, call: Call) -> wire_nodes.Validation:
@@ -114,7 +113,7 @@ async def explain(services: Services, call: Call) -> wire_nodes.Explanation:
 
 async def list_models(services: Services, _: Call) -> wire_nodes.ModelList:
     """List the model files that workflows may name."""
-    return wire_nodes.ModelList(models=await services.intake.thread(_models, services))
+    return wire_nodes.ModelList(models=await services.disk(_models, services))
 
 
 def _models(services: Services) -> list[wire_nodes.ModelFile]:
@@ -136,19 +135,38 @@ def size_of(path: Path) -> int:
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
-async def hash_model(services: Services, call: Call) -> wire_nodes.ModelFile:
-    """Compute a model's sha256; the reading of a large file is told as `model_hashing` events."""
+async def hash_model(services: Services, call: Call) -> Reply:
+    """Begin to compute a model's sha256; the operation's result is the model file.
+
+    The reading of a large file is told as `model_hashing` events, the end as `operation_done` or `operation_failed`.
+    """
     source, name = call.body.source, call.body.name
     if source not in services.intake.catalog.model_sources():
         raise NotFound("there is no such folder of models", expected=", ".join(services.intake.catalog.model_sources()))
-    found = await services.intake.thread(services.intake.catalog.find, source, name)
-    sha256 = await services.dispatcher.ask("hash", source=source, name=name)
-    return wire_nodes.ModelFile(source=source, name=name, bytes=size_of(found.path), sha256=sha256)
+    found = await services.disk(services.intake.catalog.find, source, name)
+
+    async def work(id: str) -> dict[str, Any]:
+        sha256 = await services.dispatcher.ask("hash", seconds=None, source=source, name=name, operation=id)
+        size = await services.disk(size_of, found.path)
+        return wire_nodes.ModelFile(source=source, name=name, bytes=size, sha256=sha256).model_dump()
+
+    operation = services.operations.begin("hash_model", {"source": source, "name": name}, work)
+    return Reply(_operation(operation), 202, {"Location": f"{API}/operations/{operation.id}"})
+
+
+async def show_operation(services: Services, call: Call) -> wire.Operation:
+    """Show how far an operation is."""
+    return _operation(services.operations.get(call.part("id")))
+
+
+def _operation(operation: Operation) -> wire.Operation:
+    fields = {name: getattr(operation, name) for name in wire.Operation.model_fields if name != "problems"}
+    return wire.Operation(**fields, problems=[wire.Problem(**problem) for problem in operation.problems])
 
 
 async def tokenize(services: Services, call: Call) -> wire_nodes.Tokens:
     """Tell how a model reads a prompt: parts, tokens and weights. For a prompt that is being typed: nothing runs."""
-    await services.intake.thread(services.intake.catalog.find, call.body.source, call.body.name)
+    await services.disk(services.intake.catalog.find, call.body.source, call.body.name)
     return wire_nodes.Tokens(**await services.dispatcher.ask("tokenize", **call.body.model_dump()))
 
 
@@ -163,7 +181,14 @@ async def list_plugins(services: Services, _: Call) -> wire_nodes.PluginList:
 
 
 ROUTES = (
-    Route(method="GET", path=f"{API}/nodes", handler=list_nodes, answer=wire_nodes.NodeTypes),
+    Route(
+        method="GET",
+        path=f"{API}/nodes",
+        handler=list_nodes,
+        answer=wire_nodes.NodeTypes,
+        also=(304,),
+        reads=(IF_CHANGED,),
+    ),
     Route(method="GET", path=f"{API}/choices", handler=list_choices, query=ChoiceQuery, answer=wire_nodes.Choices),
     Route(
         method="POST", path=f"{API}/validate", handler=validate, body=wire.WorkflowOrder, answer=wire_nodes.Validation
@@ -177,8 +202,11 @@ ROUTES = (
         path=f"{API}/models/hash",
         handler=hash_model,
         body=wire_nodes.ModelName,
-        answer=wire_nodes.ModelFile,
+        answer=wire.Operation,
+        status=202,
+        refuses=(404,),
     ),
+    Route(method="GET", path=f"{API}/operations/{{id}}", handler=show_operation, answer=wire.Operation),
     Route(method="POST", path=f"{API}/tokenize", handler=tokenize, body=wire_nodes.Prompt, answer=wire_nodes.Tokens),
     Route(method="GET", path=f"{API}/plugins", handler=list_plugins, answer=wire_nodes.PluginList),
 )

@@ -9,12 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from queues import new_job, opened
 
+from latentloom.engine.jobs.attempts import Limits
 from latentloom.engine.jobs.database import _SCHEMA, VERSION, connect, transaction
 from latentloom.engine.jobs.effects import Effects
 from latentloom.engine.jobs.faults import DatabaseError, EffectUnknown, KeyReused, QueueFull, UnknownJob, WrongState
 from latentloom.engine.jobs.history import EPOCH, RESERVE
 from latentloom.engine.jobs.outputs import Outputs
-from latentloom.engine.jobs.queue import Limits
 from latentloom.engine.jobs.retention import Keep, prune_files, prune_jobs, prune_rest
 from latentloom.engine.jobs.serving import Ownership, Serving, serving_in
 from latentloom.engine.jobs.webhooks import Webhooks

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
 from queues import new_job, opened
 
+from latentloom.engine.jobs.attempts import Limits
 from latentloom.engine.jobs.database import transaction
 from latentloom.engine.jobs.faults import StaleAttempt, WrongState
-from latentloom.engine.jobs.queue import Limits
 from latentloom.engine.jobs.states import ACTIVE, FINAL, NEXT
 
 STATE_OF = {

@@ -263,7 +263,7 @@ export async function openDraft(id: string): Promise<void> {
 export const dropDraft = (id: string) => attempt(async () => (await drop(id), await loadDrafts()));
 
 async function drop(id: string): Promise<void> {
-  await given(api.DELETE("/api/v1/drafts/{draft}", { params: { path: { draft: id } } }));
+  await given(api.DELETE("/api/v1/drafts/{draft}", { params: { path: { draft: id } }, headers: { "If-Match": "*" } }));
 }
 
 async function attempt(work: () => Promise<void>): Promise<void> {
