@@ -76,7 +76,7 @@ def test_a_failing_node_fails_the_job_and_the_next_one_runs(server, tmp_path):
 
 
 def test_a_node_that_runs_out_of_memory_fails_its_own_job_alone(server, tmp_path):
-    pids = {worker["pid"] for worker in server.get("system")["workers"]}
+    pids = {worker["pid"] for worker in server.until_ready().get("system")["workers"]}
     greedy = server.submit("g", g=use("Greedy"))
     good = server.submit("n", n=use("Note", journal=journal(tmp_path), tag="b"))
 
@@ -158,8 +158,7 @@ def test_a_cancel_is_heard_within_a_step(server):
 
 
 def test_a_cancel_right_behind_a_submit_costs_no_worker(server):
-    server.until_ready()
-    starts = [worker["starts"] for worker in server.get("system")["workers"]]
+    starts = [worker["starts"] for worker in server.until_ready().get("system")["workers"]]
     for _ in range(10):
         job = server.submit("s", s=use("Steps", steps=100_000, pause=0.01))
         server.request("POST", f"jobs/{job}/cancel")

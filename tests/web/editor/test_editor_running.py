@@ -175,6 +175,7 @@ def test_nodes_go_from_one_workflow_to_another(loaded):
             text,
         )
 
+    expect(editor.node("note-2")).to_be_visible()
     nodes = editor.copied()["nodes"]
     assert nodes.keys() == {"a", "b", "note", "note-2"}
     assert nodes["note-2"]["inputs"]["after"] == {"node": "note", "output": "value"}
