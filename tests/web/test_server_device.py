@@ -11,7 +11,7 @@ import pytest
 from serving import PATIENCE, PLANT, Server, flow, until, use
 
 CARD = Path(__file__).parent / "card"
-LOOM = [sys.executable, "-c", "import sys; from latentloom.cli.main import main; sys.exit(main())"]
+LOOM = "import sys; from latentloom.cli.main import main; sys.exit(main())"
 
 
 class Runs:
@@ -21,7 +21,7 @@ class Runs:
         self.home, self.folder = folder / "home", folder
         self.journal = folder / "journal"
 
-    def start(self, tag: str, *flags: str, card: bool = True, **options) -> subprocess.Popen:
+    def start(self, tag: str, *flags: str, card: bool = True, prelude: str = "", **options) -> subprocess.Popen:
         document = flow("c", c=use("Compute", journal=str(self.journal), tag=tag, **options), s=use("Save", text="@c"))
         path = self.folder / f"{tag}.json"
         path.write_text(json.dumps(document))
@@ -31,7 +31,7 @@ class Runs:
             "PYTHONPATH": f"{PLANT}:{CARD}" if card else str(PLANT),
         }
         return subprocess.Popen(
-            [*LOOM, "run", str(path), "--json", *flags],
+            [sys.executable, "-c", prelude + LOOM, "run", str(path), "--json", *flags],
             env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )  # fmt: skip
@@ -99,6 +99,28 @@ def test_a_handed_over_job_that_fails_or_is_cancelled_ends_as_a_run_does(card_se
     long.send_signal(signal.SIGINT)
     code, found, _ = ended(long)
     assert (code, found["status"], found["problems"][0]["code"]) == (130, "cancelled", "cancelled")
+    assert card_server.get("jobs")["jobs"][0]["state"] == "cancelled"
+
+
+SUBMIT = """
+import signal
+from latentloom.api.client import Client
+submit = Client.submit
+
+def interrupted(*args, **flags):
+    found = submit(*args, **flags)
+    signal.raise_signal(signal.SIGINT)
+    return found
+
+Client.submit = interrupted
+"""
+
+
+def test_a_ctrl_c_while_the_job_is_handed_over_cancels_it(card_server, runs):
+    code, found, err = ended(runs.start("q", prelude=SUBMIT, steps=100_000))
+
+    assert (code, found["status"], found["problems"][0]["code"]) == (130, "cancelled", "cancelled")
+    assert err.endswith("\ncancelling, again to kill\n")
     assert card_server.get("jobs")["jobs"][0]["state"] == "cancelled"
 
 
