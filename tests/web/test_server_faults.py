@@ -2,6 +2,7 @@
 
 import ast
 import asyncio
+import base64
 import contextlib
 import importlib
 import inspect
@@ -30,6 +31,7 @@ from latentloom.web.webhooks import WebhookSender
 from latentloom.web.worker_process import AnswerError, WorkerProcess
 
 Place = tuple[str, int]
+SECRET = "whsec_" + base64.b64encode(bytes(32)).decode()
 TASKS = ("watch", "dispatch", "helper-1", "webhooks", "retention")
 WORK = (
     kept,
@@ -194,7 +196,7 @@ def run_case(tmp_path, monkeypatch):
     home = tmp_path / "home"
     settings = Settings(
         data=home, output=home / "output", input=home / "input", cache=home / "cache", models=(),
-        cpu_workers=1, warm_up=False, webhook_hosts=("127.0.0.1",),
+        cpu_workers=1, warm_up=False, webhook_hosts=("127.0.0.1",), webhook_secret=SECRET,
     )  # fmt: skip
 
     def run(act: Callable[[Case], Coroutine[Any, Any, None]]) -> None:
@@ -205,7 +207,7 @@ def run_case(tmp_path, monkeypatch):
             case = Case(home, services, saboteur, "")
 
             async def hear(request: web.Request) -> web.Response:
-                id = (await request.json())["id"]
+                id = (await request.json())["data"]["id"]
                 case.told.append(id)
                 return web.Response(status=500 if case.told.count(id) == 1 else 200)
 
@@ -263,11 +265,15 @@ def last_wait(function: Callable[..., Any]) -> tuple[str, range]:
     return max(waits(function), key=lambda place: place[1].start)
 
 
+FULL_DISK = last_wait(Dispatcher._surely)
+HANGING = tuple(sorted(waits(ChildProcess.end), key=lambda place: place[1].start)[:2])  # before and after it is killed
+FORBIDDEN = first_wait(WebhookSender._tell)
 RARE = (
-    last_wait(Dispatcher._surely),
-    first_wait(ChildProcess.end),
+    FULL_DISK,
+    *HANGING,
+    FORBIDDEN,
     *[place for place in waits(WorkerProcess._read) if len(place[1]) == 1 and "acquire" in line_of(place)],
-)  # a full disk, a worker that hangs: tests of their own; a backlog
+)  # a full disk, a worker that hangs, a call that is allowed no more: tests of their own; a backlog
 
 
 @pytest.mark.parametrize("turn", [0, pytest.param(1, marks=pytest.mark.full), pytest.param(2, marks=pytest.mark.full)])
@@ -290,7 +296,7 @@ def test_a_fault_while_the_end_of_a_job_waits_for_a_full_disk_costs_nothing(run_
     async def act(case: Case) -> None:
         id = await case.job("full", 0.5, saves=False)
         await case.worker("busy")
-        case.saboteur.aim(RARE[0], Wrecked)
+        case.saboteur.aim(FULL_DISK, Wrecked)
         monkeypatch.setenv("LATENTLOOM_FAILPOINT", "queue.written:enospc")
         assert await case.struck(PATIENCE)
         monkeypatch.delenv("LATENTLOOM_FAILPOINT")
@@ -299,15 +305,31 @@ def test_a_fault_while_the_end_of_a_job_waits_for_a_full_disk_costs_nothing(run_
     run_case(act)
 
 
-def test_a_fault_while_a_worker_that_hangs_is_ended_costs_nothing(run_case):
+@pytest.mark.parametrize("place", HANGING)
+def test_a_fault_while_a_worker_that_hangs_is_ended_costs_nothing(run_case, place):
     async def act(case: Case) -> None:
         id = await case.job("hangs", 0.5)
         os.kill(await case.worker("busy"), signal.SIGSTOP)
-        case.saboteur.aim(RARE[1], Wrecked)
+        case.saboteur.aim(place, Wrecked)
         case.services.dispatcher.workers[0]._writer.close()
         assert await case.struck(PATIENCE)
         assert await case.ended(id) == "done"
         assert case.files("hangs") == 1
+
+    run_case(act)
+
+
+def test_a_fault_while_a_call_that_is_allowed_no_more_is_dropped_costs_nothing(run_case, monkeypatch):
+    async def act(case: Case) -> None:
+        case.saboteur.aim(FORBIDDEN, Wrecked)
+        id = await case.job("dropped", 0.5, saves=False)
+        monkeypatch.setattr(case.services.webhooks, "_hosts", frozenset())
+        assert await case.ended(id) == "done"
+        assert await case.struck(PATIENCE)
+        async with asyncio.timeout(PATIENCE):
+            while await case.services.store.read(lambda t: t.webhooks.due()):
+                await asyncio.sleep(0.05)
+        assert case.told == []
 
     run_case(act)
 
