@@ -12,6 +12,7 @@ from latentloom.engine.errors import Cancelled, LoomError, OutOfMemoryError
 from latentloom.engine.events import Listener, RunFinished, RunStarted
 from latentloom.engine.execution.call import Call, faults, outputs_of
 from latentloom.engine.execution.inbox import Inbox
+from latentloom.engine.execution.leads import Leads
 from latentloom.engine.execution.loop import Loop
 from latentloom.engine.execution.memory_retry import work_of
 from latentloom.engine.execution.options import Options
@@ -62,8 +63,7 @@ class _Run:
         cancelled: threading.Event,
     ) -> None:
         self.tools, self.checked, self.services = tools, checked, services
-        self.options, self.cancelled = options, cancelled
-        self.run, self.use_cache = options.run, options.use_cache
+        self.options, self.cancelled, self.run, self.use_cache = options, cancelled, options.run, options.use_cache
         self.steps: dict[str, Step] = dict(checked.steps)
         self.wanted = frozenset(checked.wanted)
         self.results: dict[str, Result] = {}
@@ -75,7 +75,7 @@ class _Run:
         self.expanded = Expansions()
         self.run_events = RunEvents(listen, cancelled)
         self.inbox = Inbox()
-        self.leads: dict[str, str] = {}  # keys that other runs wait for, with the step that computes them
+        self.leads = Leads(tools.flights, self.inbox)
         self.loop = Loop()
         self.awaited: set[Borrower] = set()  # calls of async nodes that are under way
 
@@ -100,8 +100,7 @@ class _Run:
             self.loop.close()
             for borrower in self.awaited:
                 self.services.take_back(borrower)
-            for key in list(self.leads):
-                self.land(key)
+            self.leads.close()
         self.tools.cache.flush()
         seconds = time.perf_counter() - begin
         self.run_events.emit(RunFinished(run=self.run, status=status, seconds=seconds))
@@ -134,8 +133,7 @@ class _Run:
                 self.process(self.ready.take())
 
     def finish(self, id: str, result: Result, key: str | None) -> None:
-        if key is not None:
-            self.land(key)
+        self.leads.land(key)
         self.results[id] = result
         self.forced.discard(id)
         self.remaking.discard(id)
@@ -149,11 +147,6 @@ class _Run:
         last = self.live.read(source)
         if last and source in self.results and source not in self.wanted and self.steps[source].spec.purity == "pure":
             self.live.release(source, self.results[source])
-
-    def land(self, key: str) -> None:
-        if key in self.leads:
-            del self.leads[key]
-            self.tools.flights.land(key)
 
     # One step
 
@@ -174,8 +167,8 @@ class _Run:
                 return
             if self.gather(step, inputs):
                 self.start(step, inputs, key, named)
-            elif key is not None:
-                self.land(key)  # others may need it for the very steps that this one waits for
+            else:
+                self.leads.land(key)  # others may need it for the very steps that this one waits for
         except LoomError as error:
             self.fail(step, error)
 
@@ -219,13 +212,7 @@ class _Run:
 
     def lead(self, step: Step, key: str | None) -> bool:
         """Whether this step may look at its key now; otherwise it is looked at again when another is done with it."""
-        if key is None or not self.use_cache or self.leads.get(key) == step.id:
-            return True
-        if self.tools.flights.take(key, lambda: self.inbox.put(lambda: self.wait(step.id, ()))):
-            self.leads[key] = step.id
-            return True
-        self.inbox.expected += 1
-        return False
+        return key is None or not self.use_cache or self.leads.take(key, step.id, lambda: self.wait(step.id, ()))
 
     def ask(self, step: Step) -> bool:
         """Whether it is known which lazy inputs the step wants, and they are there."""
@@ -295,14 +282,11 @@ class _Run:
 
     def wanted_values(self) -> dict[str, Any]:
         """The values of the wanted outputs; what lost its bytes is made again."""
-        while True:
-            gone = {
-                edge.node
-                for edge in self.checked.outputs.values()
-                if not all(self.live.at_hand(item) for item in _items(self.results[edge.node].outputs[edge.output]))
-            }
-            if not gone:
-                break
+        while gone := {
+            edge.node
+            for edge in self.checked.outputs.values()
+            if not all(self.live.at_hand(item) for item in _items(self.results[edge.node].outputs[edge.output]))
+        }:
             for id in gone:
                 self.again(id)
             self.drain()
@@ -333,8 +317,7 @@ class _Run:
         make_room = partial(self.services.make_room, context.borrower)
         call = Call(step, values, context, self.tools.registry)
         if not step.spec.asynchronous:
-            self.done(step, inputs, key, call, lambda: call.attempt(make_room))
-            return
+            return self.done(step, inputs, key, call, lambda: call.attempt(make_room))
         self.inbox.expected += 1
         self.awaited.add(context.borrower)
         self.loop.start(
@@ -364,8 +347,7 @@ class _Run:
         if type(error) is not OutOfMemoryError or not self.tools.economies.raise_to(step.spec, level):
             return False
         self.run_events.economised(step, level)
-        if key is not None:
-            self.land(key)
+        self.leads.land(key)
         self.wait(step.id, ())
         return True
 
@@ -399,8 +381,7 @@ class _Run:
     def expand(self, step: Step, expansion: Expansion, key: str | None, seconds: float) -> None:
         """Put a node's sub-document in its place; the node is done when the outputs' nodes are."""
         grafted = graft(step, expansion, self.tools.registry, self.tools.files, self.steps)
-        if key is not None:
-            self.land(key)
+        self.leads.land(key)
         for n, (id, child) in enumerate(grafted.steps.items()):
             self.steps[id] = child
             self.ready.place(id, step.id, n)
@@ -412,8 +393,7 @@ class _Run:
         self.wait(step.id, sources)
 
     def collect(self, id: str) -> None:
-        result, key = self.expanded.result(id, self.results)
-        self.conclude(self.steps[id], result, key)
+        self.conclude(self.steps[id], *self.expanded.result(id, self.results))
 
 
 def _items(found: Any) -> tuple[Item, ...]:
