@@ -68,7 +68,7 @@ class _Run:
         self.wanted = frozenset(checked.wanted)
         self.results: dict[str, Result] = {}
         self.ready = ReadyQueue(checked.graph.order())
-        self.live = RunValues(tools.registry, tools.cache, options.run)
+        self.live = RunValues(tools.registry, tools.cache)
         self.asked: dict[str, frozenset[str]] = {}
         self.forced: set[str] = set()  # steps whose bytes are gone and must be made again
         self.remaking: set[str] = set()  # these, and expanded ones around them, until they have results again
@@ -317,7 +317,8 @@ class _Run:
         make_room = partial(self.services.make_room, context.borrower)
         call = Call(step, values, context, self.tools.registry)
         if not step.spec.asynchronous:
-            return self.done(step, inputs, key, call, lambda: call.attempt(make_room))
+            self.done(step, inputs, key, call, lambda: call.attempt(make_room))
+            return
         self.inbox.expected += 1
         self.awaited.add(context.borrower)
         self.loop.start(
@@ -367,8 +368,7 @@ class _Run:
 
     def conclude(self, step: Step, made: Result, key: str | None) -> None:
         if key is not None and self.keeps(step):
-            sink = step.spec.purity == "sink"
-            self.tools.cache.put_result(key, made, durable=durable(made), at_once=sink)
+            self.tools.cache.put_result(key, made, durable=durable(made), at_once=step.spec.purity == "sink")
         self.run_events.finished(step, made)
         self.finish(step.id, made, key)
 
