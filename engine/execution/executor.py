@@ -155,7 +155,7 @@ class _Run:
         if id in self.results or not self.complete(step):
             return
         if id in self.expanded:
-            self.collect(id)
+            self.conclude(step, *self.expanded.result(id, self.results))
             return
         try:
             if not self.ask(step):
@@ -358,7 +358,8 @@ class _Run:
             with faults(step):  # of a coroutine that ends itself
                 returned = result()
         finally:
-            self.services.take_back(call.context.borrower)
+            if call.context.borrower.asked:
+                self.services.take_back(call.context.borrower)
             self.awaited.discard(call.context.borrower)
             changed = call.changed()
             for item in (item for name in changed for item in _items(inputs[name])):
@@ -391,9 +392,6 @@ class _Run:
         for id in sources:
             self.need(id)
         self.wait(step.id, sources)
-
-    def collect(self, id: str) -> None:
-        self.conclude(self.steps[id], *self.expanded.result(id, self.results))
 
 
 def _items(found: Any) -> tuple[Item, ...]:
