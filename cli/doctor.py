@@ -124,7 +124,8 @@ def _why_dtype(settings: Settings, environment: Environment) -> str:
     if settings.dtype != "auto":
         return "as set"
     if environment.device != "cpu":
-        return "the usual one of this device"
+        short = environment.device.startswith("cuda") and environment.dtype == "fp16"
+        return "the card has no arithmetic for bf16" if short else "the usual one of this device"
     fast = environment.dtype == "bf16"
     return "the processor multiplies bf16 itself" if fast else "the processor has neither AMX nor AVX512-BF16"
 

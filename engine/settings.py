@@ -25,8 +25,12 @@ class Settings(BaseModel):
     input: Path = Field(description="Pictures that workflows may read.")
     output: Path = Field(description="Where pictures are saved.")
     cache: Path = Field(description="Results of nodes.")
-    cache_bytes: int = Field(10 * GIB, ge=0, description="The cache's share of the disk; 0 turns the disk tier off.")
-    memory_cache_bytes: int = Field(2 * GIB, ge=0, description="Results that stay in memory.")
+    cache_bytes: int = Field(
+        10 * GIB,
+        ge=0,
+        description="The cache's share of the disk, results and values together; 0 turns the disk tier off.",
+    )
+    memory_cache_bytes: int = Field(2 * GIB, ge=0, description="Results and values that stay in memory.")
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="Where models run.")
     dtype: Literal["auto", "fp32", "fp16", "bf16"] = Field("auto", description="The type that models compute in.")
     vram_budget: int | None = Field(

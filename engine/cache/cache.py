@@ -10,7 +10,12 @@ from typing import Any, NamedTuple, Protocol
 from latentloom.engine.keys import Fields
 from latentloom.engine.types.port_types import PortType
 
-RESULT_COST, ITEM_COST, FIELDS_COST = 350, 500, 1000  # bytes in memory beside the texts inside, measured
+RESULT_COST, ITEM_COST, FIELDS_COST, INPUT_COST = (
+    350,
+    500,
+    800,
+    200,
+)  # bytes in memory beside the texts inside, measured
 
 
 class Item(NamedTuple):
@@ -77,12 +82,6 @@ class Counts:
     evicted: int = 0
 
 
-@dataclass(slots=True)
-class _Held:
-    value: Any
-    nbytes: int
-
-
 class Cache:
     """Results and values by identity, within one budget of memory. Safe to share between threads."""
 
@@ -90,7 +89,7 @@ class Cache:
         self._memory_bytes = memory_bytes
         self._store = store
         self._lock = threading.RLock()
-        self._held: OrderedDict[tuple[str, str], _Held] = OrderedDict()
+        self._held: OrderedDict[str, tuple[Any, int]] = OrderedDict()  # with bytes; keys and digests are never alike
         self._held_bytes = 0
         self.counts = Counts()
 
@@ -108,11 +107,11 @@ class Cache:
     def result(self, key: str) -> Result | None:
         """The result of a step, or None. Its values' bytes may be gone all the same."""
         with self._lock:
-            found: Result | None = self._get("result", key)
+            found: Result | None = self._get(key)
             if found is None and self._store is not None:
                 found = self._store.result(key)
                 if found is not None:
-                    self._hold("result", key, found, _result_bytes(found))
+                    self._hold(key, found, _result_bytes(found))
             self.counts.hits += found is not None
             self.counts.misses += found is None
             return found
@@ -120,34 +119,34 @@ class Cache:
     def put_result(self, key: str, result: Result, *, durable: bool = True, at_once: bool = False) -> None:
         """Keep a result, in memory and, if durable (every value has bytes), in the store. at_once: see `Store`."""
         with self._lock:
-            self._hold("result", key, result, _result_bytes(result))
+            self._hold(key, result, _result_bytes(result))
             if durable and self._store is not None:
                 self._store.put_result(key, result, at_once=at_once)
 
     def value(self, item: Item, port_type: PortType) -> Any | None:
         """The value behind an item, or None when its bytes are gone."""
         with self._lock:
-            held = self._get("value", item.digest)
+            held = self._get(item.digest)
             if held is not None or self._store is None or port_type.codec is None:
                 return held
             value = self._store.blob(item.digest, port_type)
             if value is not None:
-                self._hold("value", item.digest, value, port_type.nbytes(value))
+                self._hold(item.digest, value, port_type.nbytes(value))
             return value
 
     def put_value(self, item: Item, port_type: PortType, value: Any) -> None:
         """Keep a value's bytes, in memory and in the store. The budget may push out others, or this one."""
         with self._lock:
-            if ("value", item.digest) in self._held:
+            if item.digest in self._held:
                 return
-            self._hold("value", item.digest, value, port_type.nbytes(value))
+            self._hold(item.digest, value, port_type.nbytes(value))
             if self._store is not None and port_type.codec is not None:
                 self._store.put_blob(item.digest, port_type, value)
 
     def fields(self, place: str) -> Mapping[str, Any] | None:
         """What the key of the step at a place ("workflow/node") was last made of."""
         with self._lock:
-            found: Fields | None = self._get("fields", place)
+            found: Fields | None = self._get(f"at {place}")
             if found is not None:
                 return found.record()
             return self._store.fields(place) if self._store is not None else None
@@ -155,33 +154,35 @@ class Cache:
     def put_fields(self, place: str, fields: Fields) -> None:
         """Remember what the key of the step at a place was made of."""
         with self._lock:
-            if self._get("fields", place) == fields:
+            name = f"at {place}"
+            if self._get(name) == fields:
                 return
-            self._hold("fields", place, fields, FIELDS_COST + _bytes(fields.inputs) + _bytes(fields.more))
+            self._hold(name, fields, FIELDS_COST + INPUT_COST * len(fields.inputs))
             if self._store is not None:
                 self._store.put_fields(place, fields)
 
-    def _get(self, kind: str, key: str) -> Any:
-        held = self._held.get((kind, key))
+    def _get(self, name: str) -> Any:
+        held = self._held.get(name)
         if held is None:
             return None
-        self._held.move_to_end((kind, key))
-        return held.value
+        self._held.move_to_end(name)
+        return held[0]
 
-    def _hold(self, kind: str, key: str, value: Any, nbytes: int) -> None:
+    def _hold(self, name: str, value: Any, nbytes: int) -> None:
         """Keep something, and let go of what was used longest ago; of nothing for what would not stay itself."""
-        self._drop((kind, key))
+        if name in self._held:
+            self._drop(name)
         if nbytes > self._memory_bytes:
             return
-        self._held[kind, key] = _Held(value, nbytes)
+        self._held[name] = (value, nbytes)
         self._held_bytes += nbytes
         while self._held_bytes > self._memory_bytes:
             self._drop(next(iter(self._held)))
             self.counts.evicted += 1
 
-    def _drop(self, name: tuple[str, str]) -> None:
+    def _drop(self, name: str) -> None:
         held = self._held.pop(name, None)
-        self._held_bytes -= held.nbytes if held is not None else 0
+        self._held_bytes -= held[1] if held is not None else 0
 
     def flush(self) -> None:
         """Make everything durable."""
@@ -192,7 +193,7 @@ class Cache:
     def forget(self, digest: str) -> None:
         """Drop a value from memory: somebody wrote into it."""
         with self._lock:
-            self._drop(("value", digest))
+            self._drop(digest)
 
     def forget_memory(self) -> None:
         """Drop the memory tier; the store keeps its own."""
@@ -202,16 +203,27 @@ class Cache:
 
 
 def _result_bytes(result: Result) -> int:
-    return RESULT_COST + sum(ITEM_COST + _bytes(item.literal) for item in result.items())
+    size = RESULT_COST
+    for item in result.items():
+        size += ITEM_COST if item.literal is None else ITEM_COST + _bytes(item.literal)
+    return size
 
 
 def _bytes(literal: Any) -> int:
-    """What a literal takes in memory: texts above all."""
-    if isinstance(literal, Mapping):
-        return sys.getsizeof(literal) + sum(_bytes(name) + _bytes(value) for name, value in literal.items())
-    if isinstance(literal, list | tuple):
-        return sys.getsizeof(literal) + sum(map(_bytes, literal))
-    return sys.getsizeof(literal)
+    """What a literal takes in memory: texts above all. No recursion: it may be deep."""
+    if type(literal) not in (dict, list, tuple):
+        return sys.getsizeof(literal)
+    size, stack = 0, [literal]
+    while stack:
+        one = stack.pop()
+        size += sys.getsizeof(one)
+        kind = type(one)
+        if kind is dict:
+            stack += one.keys()
+            stack += one.values()
+        elif kind is list or kind is tuple:
+            stack += one
+    return size
 
 
 class Flights:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from latentloom.engine.cache.cache import Item, Result
-from latentloom.engine.cache.index import Entry, Index, Notice
+from latentloom.engine.cache.index import BATCH_BYTES, LOG_BYTES, Entry, Index, Notice
 from latentloom.engine.errors import FileError
 from latentloom.engine.failpoints import failpoint
 from latentloom.engine.files.partial import partial_path, sweep
@@ -21,6 +21,7 @@ from latentloom.engine.types.spec import LITERAL_KINDS
 COSTLY_SECONDS = 0.25  # work that a crash may cost: results wait for a commit until they took this long together
 FREE_FLOOR = 256 * 2**20  # bytes that the cache leaves free on its disk
 SLACK = 0.05  # of the limit: how much may wait for the ledger, and how much room is made at once
+LEAST_LOG = 2**18  # bytes: a smaller log is checkpointed too often
 TRIMMED = 1024  # entries that are removed together
 KEPT_DAMAGED = 16  # files in quarantine/
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
@@ -39,8 +40,10 @@ class DiskStore:
         self._folder = folder
         self._blobs = folder / "blobs"
         self._limit = limit_bytes
+        self._most = min(int(limit_bytes * SLACK), BATCH_BYTES)  # that may wait for the ledger
         self.notice = notice
-        self._index = Index(folder, self._blobs, lambda code, message: self.notice(code, message), clock)
+        log_bytes = min(max(self._most, LEAST_LOG), LOG_BYTES)
+        self._index = Index(folder, self._blobs, lambda code, message: self.notice(code, message), clock, log_bytes)
         self._unsaved_seconds = 0.0
         self._swept = False
 
@@ -65,9 +68,8 @@ class DiskStore:
         record = _encode(_record_of(result))
         self._index.put_text("results", key, digest(key, record)[:16] + record)
         self._unsaved_seconds += result.seconds
-        if at_once or self._unsaved_seconds >= COSTLY_SECONDS:
+        if at_once or self._unsaved_seconds >= COSTLY_SECONDS or self._index.waits(self._most):
             self.flush()
-        self._flush_if_much()
 
     def fields(self, place: str) -> dict[str, Any] | None:
         """See `Store.fields`."""
@@ -80,7 +82,8 @@ class DiskStore:
     def put_fields(self, place: str, fields: Fields) -> None:
         """See `Store.put_fields`."""
         self._index.put_text("fields", place, _encode(fields.record()))
-        self._flush_if_much()
+        if self._index.waits(self._most):
+            self.flush()
 
     # Values
 
@@ -110,7 +113,8 @@ class DiskStore:
             self._index.stop(error)
             return
         self._index.used(digest, nbytes)
-        self._flush_if_much()
+        if self._index.waits(self._most):
+            self.flush()
 
     def _put_file(self, path: Path, data: bytes) -> int:
         """Write a value's file; once more where another process emptied the cache in the middle of it."""
@@ -142,10 +146,6 @@ class DiskStore:
         self._unsaved_seconds = 0.0
         self._index.commit()
         self._trim(self._limit, slack=int(self._limit * SLACK))
-
-    def _flush_if_much(self) -> None:
-        if self._index.waits(self._limit * SLACK):
-            self.flush()
 
     def emptied(self) -> bool:
         """See `Store.emptied`."""

@@ -21,7 +21,7 @@ BATCH = 4096  # rows that may wait for a commit
 BATCH_BYTES = 8 * 2**20  # and bytes of them
 PATIENCE = 30.0  # seconds to wait for other processes
 USED_AGAIN = 3600.0  # seconds after which it is noted that a result was used again
-WAL_BYTES = 2**20  # of the write-ahead log, beside the ledger
+LOG_BYTES = 4 * 2**20  # SQLite's own default
 
 
 class Entry(NamedTuple):
@@ -39,12 +39,23 @@ class Index:
     read, is left alone for a minute. One that was emptied or removed by another process is noticed at a commit.
     """
 
-    def __init__(self, folder: Path, blobs: Path, notice: Notice, clock: Callable[[], float] = time.time) -> None:
-        """`notice(code, message)` hears of each kind of fault once, and again when it comes back."""
+    def __init__(
+        self,
+        folder: Path,
+        blobs: Path,
+        notice: Notice,
+        clock: Callable[[], float] = time.time,
+        log_bytes: int = LOG_BYTES,
+    ) -> None:
+        """`notice(code, message)` hears of each kind of fault once, and again when it comes back.
+
+        `log_bytes`: how large SQLite's write-ahead log may stay.
+        """
         self._folder = folder
         self._blobs = blobs
         self._notice = notice
         self._clock = clock
+        self._log_bytes = log_bytes
         self._path = folder / "cache.db"
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None  # device and inode of the open file
@@ -52,7 +63,7 @@ class Index:
         self._emptied = False
         self._texts: dict[Texts, dict[str, str]] = {"results": {}, "fields": {}}
         self._sizes: dict[str, int] = {}
-        self._text_bytes = self._blob_bytes = 0  # of those
+        self._waiting = self._bytes = 0  # of those
         self._again: set[str] = set()
         self._told: set[str] = set()
         self._breaker = Breaker(clock)
@@ -75,17 +86,17 @@ class Index:
     def put_text(self, table: Texts, key: str, text: str) -> None:
         """Keep a text."""
         self._texts[table][key] = text
-        self._text_bytes += len(text)
+        self._waiting += 1
+        self._bytes += len(text)
 
     def used(self, digest: str, nbytes: int) -> None:
         """Note that a blob of nbytes is there and was used now."""
-        self._blob_bytes += nbytes if digest not in self._sizes else 0
+        self._bytes += nbytes if digest not in self._sizes else 0
         self._sizes[digest] = nbytes
 
-    def waits(self, most_bytes: float) -> bool:
-        """Whether as many rows wait as should, or so many bytes."""
-        rows = sum(map(len, self._texts.values()))
-        return rows >= BATCH or self._text_bytes + self._blob_bytes > min(most_bytes, BATCH_BYTES)
+    def waits(self, most_bytes: int) -> bool:
+        """Whether as many texts wait as should, or so many bytes of texts and blobs."""
+        return self._waiting >= BATCH or self._bytes > most_bytes
 
     def commit(self) -> None:
         """Write what waits. Where that is not possible now it goes on waiting, as long as it is not too much."""
@@ -115,7 +126,7 @@ class Index:
 
     def _forget(self) -> None:
         self._texts, self._sizes, self._again = {"results": {}, "fields": {}}, {}, set()
-        self._text_bytes = self._blob_bytes = 0
+        self._waiting = self._bytes = 0
 
     # The ledger
 
@@ -155,7 +166,7 @@ class Index:
 
         def write(connection: sqlite3.Connection) -> None:
             connection.executescript("PRAGMA incremental_vacuum")  # execute would stop after one page
-            if now or self._path.with_name("cache.db-wal").stat().st_size > 2 * WAL_BYTES:
+            if now or self._path.with_name("cache.db-wal").stat().st_size > 2 * self._log_bytes:
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
         self._try(write, None, writes=True)
@@ -236,8 +247,8 @@ class Index:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a new file
         _enter_wal(connection)
         connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
-        connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_BYTES // PAGE}")
+        connection.execute(f"PRAGMA journal_size_limit = {self._log_bytes}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {self._log_bytes // PAGE}")
         prepare(connection)
         self._generation = _generation(connection)
         with contextlib.suppress(sqlite3.OperationalError):  # a folder that can only be read

@@ -12,6 +12,7 @@ from latentloom.engine.errors import Cancelled, LoomError, OutOfMemoryError
 from latentloom.engine.events import Listener, RunFinished, RunStarted
 from latentloom.engine.execution.call import Call, faults, outputs_of
 from latentloom.engine.execution.inbox import Inbox
+from latentloom.engine.execution.leads import Leads
 from latentloom.engine.execution.loop import Loop
 from latentloom.engine.execution.memory_retry import work_of
 from latentloom.engine.execution.options import Options
@@ -62,20 +63,19 @@ class _Run:
         cancelled: threading.Event,
     ) -> None:
         self.tools, self.checked, self.services = tools, checked, services
-        self.options, self.cancelled = options, cancelled
-        self.run, self.use_cache = options.run, options.use_cache
+        self.options, self.cancelled, self.run, self.use_cache = options, cancelled, options.run, options.use_cache
         self.steps: dict[str, Step] = dict(checked.steps)
         self.wanted = frozenset(checked.wanted)
         self.results: dict[str, Result] = {}
         self.ready = ReadyQueue(checked.graph.order())
-        self.live = RunValues(tools.registry, tools.cache, options.run)
+        self.live = RunValues(tools.registry, tools.cache)
         self.asked: dict[str, frozenset[str]] = {}
         self.forced: set[str] = set()  # steps whose bytes are gone and must be made again
         self.remaking: set[str] = set()  # these, and expanded ones around them, until they have results again
         self.expanded = Expansions()
         self.run_events = RunEvents(listen, cancelled)
         self.inbox = Inbox()
-        self.leads: dict[str, str] = {}  # keys that other runs wait for, with the step that computes them
+        self.leads = Leads(tools.flights, self.inbox)
         self.loop = Loop()
         self.awaited: set[Borrower] = set()  # calls of async nodes that are under way
 
@@ -100,8 +100,7 @@ class _Run:
             self.loop.close()
             for borrower in self.awaited:
                 self.services.take_back(borrower)
-            for key in list(self.leads):
-                self.land(key)
+            self.leads.close()
         self.tools.cache.flush()
         seconds = time.perf_counter() - begin
         self.run_events.emit(RunFinished(run=self.run, status=status, seconds=seconds))
@@ -134,8 +133,7 @@ class _Run:
                 self.process(self.ready.take())
 
     def finish(self, id: str, result: Result, key: str | None) -> None:
-        if key is not None:
-            self.land(key)
+        self.leads.land(key)
         self.results[id] = result
         self.forced.discard(id)
         self.remaking.discard(id)
@@ -150,11 +148,6 @@ class _Run:
         if last and source in self.results and source not in self.wanted and self.steps[source].spec.purity == "pure":
             self.live.release(source, self.results[source])
 
-    def land(self, key: str) -> None:
-        if key in self.leads:
-            del self.leads[key]
-            self.tools.flights.land(key)
-
     # One step
 
     def process(self, id: str) -> None:
@@ -162,7 +155,7 @@ class _Run:
         if id in self.results or not self.complete(step):
             return
         if id in self.expanded:
-            self.collect(id)
+            self.conclude(step, *self.expanded.result(id, self.results))
             return
         try:
             if not self.ask(step):
@@ -174,8 +167,8 @@ class _Run:
                 return
             if self.gather(step, inputs):
                 self.start(step, inputs, key, named)
-            elif key is not None:
-                self.land(key)  # others may need it for the very steps that this one waits for
+            else:
+                self.leads.land(key)  # others may need it for the very steps that this one waits for
         except LoomError as error:
             self.fail(step, error)
 
@@ -219,13 +212,7 @@ class _Run:
 
     def lead(self, step: Step, key: str | None) -> bool:
         """Whether this step may look at its key now; otherwise it is looked at again when another is done with it."""
-        if key is None or not self.use_cache or self.leads.get(key) == step.id:
-            return True
-        if self.tools.flights.take(key, lambda: self.inbox.put(lambda: self.wait(step.id, ()))):
-            self.leads[key] = step.id
-            return True
-        self.inbox.expected += 1
-        return False
+        return key is None or not self.use_cache or self.leads.take(key, step.id, lambda: self.wait(step.id, ()))
 
     def ask(self, step: Step) -> bool:
         """Whether it is known which lazy inputs the step wants, and they are there."""
@@ -295,14 +282,11 @@ class _Run:
 
     def wanted_values(self) -> dict[str, Any]:
         """The values of the wanted outputs; what lost its bytes is made again."""
-        while True:
-            gone = {
-                edge.node
-                for edge in self.checked.outputs.values()
-                if not all(self.live.at_hand(item) for item in _items(self.results[edge.node].outputs[edge.output]))
-            }
-            if not gone:
-                break
+        while gone := {
+            edge.node
+            for edge in self.checked.outputs.values()
+            if not all(self.live.at_hand(item) for item in _items(self.results[edge.node].outputs[edge.output]))
+        }:
             for id in gone:
                 self.again(id)
             self.drain()
@@ -364,8 +348,7 @@ class _Run:
         if type(error) is not OutOfMemoryError or not self.tools.economies.raise_to(step.spec, level):
             return False
         self.run_events.economised(step, level)
-        if key is not None:
-            self.land(key)
+        self.leads.land(key)
         self.wait(step.id, ())
         return True
 
@@ -375,7 +358,8 @@ class _Run:
             with faults(step):  # of a coroutine that ends itself
                 returned = result()
         finally:
-            self.services.take_back(call.context.borrower)
+            if call.context.borrower.asked:
+                self.services.take_back(call.context.borrower)
             self.awaited.discard(call.context.borrower)
             changed = call.changed()
             for item in (item for name in changed for item in _items(inputs[name])):
@@ -385,8 +369,7 @@ class _Run:
 
     def conclude(self, step: Step, made: Result, key: str | None) -> None:
         if key is not None and self.keeps(step):
-            sink = step.spec.purity == "sink"
-            self.tools.cache.put_result(key, made, durable=durable(made), at_once=sink)
+            self.tools.cache.put_result(key, made, durable=durable(made), at_once=step.spec.purity == "sink")
         self.run_events.finished(step, made)
         self.finish(step.id, made, key)
 
@@ -399,8 +382,7 @@ class _Run:
     def expand(self, step: Step, expansion: Expansion, key: str | None, seconds: float) -> None:
         """Put a node's sub-document in its place; the node is done when the outputs' nodes are."""
         grafted = graft(step, expansion, self.tools.registry, self.tools.files, self.steps)
-        if key is not None:
-            self.land(key)
+        self.leads.land(key)
         for n, (id, child) in enumerate(grafted.steps.items()):
             self.steps[id] = child
             self.ready.place(id, step.id, n)
@@ -410,10 +392,6 @@ class _Run:
         for id in sources:
             self.need(id)
         self.wait(step.id, sources)
-
-    def collect(self, id: str) -> None:
-        result, key = self.expanded.result(id, self.results)
-        self.conclude(self.steps[id], result, key)
 
 
 def _items(found: Any) -> tuple[Item, ...]:

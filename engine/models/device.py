@@ -145,6 +145,7 @@ class CudaDevice:
         import torch
 
         self.name = name
+        exact_fp32()
         self._stream = torch.cuda.Stream(name)
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Tensor:
@@ -223,6 +224,14 @@ class CudaDevice:
         import torch
 
         return int(torch.cuda.max_memory_allocated(self.name))
+
+
+def exact_fp32() -> None:
+    """Have fp32 be fp32: left alone, convolutions compute in TF32 on Ampere and later, with 10 bits instead of 23."""
+    import torch
+
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def channels_last(device: Device, dtype: Any) -> bool:

@@ -135,6 +135,7 @@ class ModelStore:
         without a borrower is told apart by its thread.
         """
         borrower, models = borrower or self._of_thread(), list[HostModel]()
+        borrower.asked = True
         loan = Loan(
             self._turns,
             borrower,

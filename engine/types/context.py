@@ -21,6 +21,8 @@ class Borrower:
     """Node type and sizes of its inputs: what working memory is learnt for."""
     asynchronous: bool = False
     cancelled: threading.Event = field(default_factory=threading.Event)
+    asked: bool = False
+    """Whether it ever asked for models."""
 
     def check(self) -> None:
         """Raise Cancelled if the run was cancelled."""

@@ -49,12 +49,12 @@ def breaks(ctx: Context, image: Image, cancel: bool = False) -> float:
     raise ValueError("broken")
 
 
-def opened(home: Path) -> Session:
+def opened(home: Path, **flags: Any) -> Session:
     made = Registration(Distribution("toy-nodes", "1.0", "toys", "code"))
-    made.node(*toys.NODES, raises, raises_later, breaks)
+    made.node(*toys.NODES, raises, raises_later, breaks, token_once)
     for cls in (*VALUE_TYPES, toys.Token):
         made.type(cls)
-    settings = load_settings({"cache_bytes": 0, "memory_cache_bytes": 0}, {"LATENTLOOM_HOME": str(home)})
+    settings = load_settings({"cache_bytes": 0, "memory_cache_bytes": 0, **flags}, {"LATENTLOOM_HOME": str(home)})
     return Session(settings, Registry([made]))
 
 
@@ -63,6 +63,14 @@ def session(tmp_path: Path) -> Iterator[Session]:
     ARRAYS.clear()
     with opened(tmp_path) as made:
         yield made
+
+
+@node("TokenOnce")
+def token_once(text: str) -> toys.Token:
+    """A value without a codec; fail the first time."""
+    if RAISED:
+        raise RAISED.pop()
+    return toys.Token(text)
 
 
 STOPS = [
@@ -122,3 +130,18 @@ def test_an_error_still_tells_where_it_came_from(session: Session) -> None:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     assert trace is not None and trace.tb_frame.f_code.co_name == "breaks"
+
+
+def test_values_of_two_attempts_under_one_id_are_not_taken_for_each_other(tmp_path: Path) -> None:
+    """The first attempt leaves a value without a codec in memory; the second makes another beside it."""
+    RAISED[:] = [ValueError("the first time")]
+    nodes = {
+        "a": use("MakeToken", text="from A"),
+        "b": use("TokenOnce", text="from B"),
+        "ra": use("ReadToken", token="@a.token"),
+        "rb": use("ReadToken", token="@b.token"),
+    }
+    with opened(tmp_path, memory_cache_bytes=10**9) as session:
+        job = session.prepare(flow("ra rb", **nodes))
+        assert session.run_job(job, resume="J").status == "failed"
+        assert session.run_job(job, resume="J").outputs == {"o0": "from A", "o1": "from B"}
