@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from latentloom.engine.errors import BudgetError
 
 if TYPE_CHECKING:
-    from latentloom.engine.models.weights import Layer, Slot
+    from latentloom.engine.models.weights import Key, Layer, Slot
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +75,9 @@ def place(layers: Sequence[Layer], room: int, bytes_of: Callable[[Slot], int], s
 
 def _sizes(layers: Sequence[Layer], bytes_of: Callable[[Slot], int]) -> dict[Layer, int]:
     """Bytes of each layer; what stays anyway counts once where several layers share it."""
-    seen: set[int] = set()
+    seen: set[Key] = set()
     sizes = {}
     for layer in layers:
-        sizes[layer] = sum(bytes_of(slot) for slot in layer.slots if layer.streams or id(slot.host) not in seen)
-        seen.update(id(slot.host) for slot in layer.slots)
+        sizes[layer] = sum(bytes_of(slot) for slot in layer.slots if layer.streams or slot.key not in seen)
+        seen.update(slot.key for slot in layer.slots)
     return sizes

@@ -12,7 +12,7 @@ from latentloom.engine.errors import BudgetError, OutOfMemoryError
 from latentloom.engine.models.device import Device, channels_last, is_out_of_memory
 from latentloom.engine.models.placement import Placement, place
 from latentloom.engine.models.streaming import LayerStream
-from latentloom.engine.models.weights import HostModel, Slot
+from latentloom.engine.models.weights import HostModel, Key, Slot
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,7 +60,7 @@ class DevicePool:
         self.budget = budget
         self.elsewhere = 0
         """Bytes of the budget that others took: on a processor, weights that patches made."""
-        self._copies: dict[int, _Copy] = {}
+        self._copies: dict[Key, _Copy] = {}
         self._known: OrderedDict[int, _Known] = OrderedDict()
         self._streams: list[_Fetched] = []
         self.evictions = 0  # models that were dropped to make room
@@ -205,8 +205,8 @@ class DevicePool:
 
     def _make_room(self, models: Sequence[HostModel], placement: Placement, room: int) -> None:
         """Drop copies that the placement does not want, then models that were used longest ago."""
-        wanted = {id(slot.host): self._bytes(slot) for layer in placement.resident for slot in layer.slots}
-        missing = sum(nbytes for host, nbytes in wanted.items() if host not in self._copies)
+        wanted = {slot.key: self._bytes(slot) for layer in placement.resident for slot in layer.slots}
+        missing = sum(nbytes for key, nbytes in wanted.items() if key not in self._copies)
         limit = room - missing - 2 * placement.buffer_bytes
         for known in [known for known in self._known.values() if not known.pins]:
             if self.held_bytes <= limit:
@@ -216,9 +216,9 @@ class DevicePool:
             for model in models:
                 self._thin(model, wanted)
 
-    def _thin(self, model: HostModel, wanted: dict[int, int]) -> None:
+    def _thin(self, model: HostModel, wanted: dict[Key, int]) -> None:
         for slot in model.slots():
-            if id(slot.host) not in wanted:
+            if slot.key not in wanted:
                 self._drop(model, slot)
 
     def _evict(self, model: HostModel) -> None:
@@ -229,13 +229,13 @@ class DevicePool:
 
     def _drop(self, model: HostModel, slot: Slot) -> None:
         """Weights are only read, so that nothing is copied back."""
-        item = self._copies.get(id(slot.host))
+        item = self._copies.get(slot.key)
         if item is None or id(model) not in item.users:
             return
         slot.put(slot.host)
         item.users.discard(id(model))
         if not item.users:
-            del self._copies[id(slot.host)]
+            del self._copies[slot.key]
 
     # Weights
 
@@ -254,11 +254,11 @@ class DevicePool:
         """A weight as the device computes with it; copied unless it is there."""
         if not self._bytes(slot):
             return slot.host
-        item = self._copies.get(id(slot.host))
+        item = self._copies.get(slot.key)
         if item is None:
             stored = self._device.empty(slot.stored_shape(self._channels_last), slot.dtype(self._dtype))
             tensor = slot.seen(stored, self._channels_last)
             self._device.copy(tensor, slot.host)
-            item = self._copies[id(slot.host)] = _Copy(tensor, slot.nbytes(self._dtype))
+            item = self._copies[slot.key] = _Copy(tensor, slot.nbytes(self._dtype))
         item.users.add(id(model))
         return item.tensor

@@ -110,4 +110,4 @@ class LayerStream:
         import torch
 
         nan = torch.full((1,), torch.nan, dtype=self._dtype, device=self._device.name)
-        return [nan.expand(slot.host.shape) for slot in layer.slots]
+        return [nan.to(slot.dtype(self._dtype)).expand(slot.host.shape) for slot in layer.slots]

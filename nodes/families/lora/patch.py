@@ -12,6 +12,7 @@ from latentloom.engine import Patch
 from latentloom.engine.errors import FileError
 from latentloom.nodes.families.lora.deltas import changed
 from latentloom.nodes.families.lora.key_names import Network, Target, changes
+from latentloom.nodes.families.merge import section_of
 from latentloom.nodes.families.module_loading import Weights
 from latentloom.nodes.families.stable_diffusion.unet_keys import original_names
 from latentloom.nodes.text.encoder import Encoder, TextEncoder
@@ -28,6 +29,11 @@ class _Lora:
     weights: Weights
     changes: Mapping[Target, Mapping[str, str]]
     strength: float
+    sections: Mapping[str, float]  # further factors, by third of a UNet
+
+    def at(self, layer: str) -> float:
+        """The strength for a layer, named as the network names it."""
+        return self.strength * self.sections.get(section_of(f"{layer}.") or "", 1.0)
 
     def networks(self) -> set[Network]:
         """The networks that it changes."""
@@ -55,7 +61,8 @@ def apply_loras(module: Any, patches: Sequence[Patch], paths: Sequence[Sequence[
 
 def _opened(patch: Patch, path: Path) -> _Lora:
     weights = Weights(path)
-    return _Lora(patch.files[0].name, weights, changes(weights.keys()), patch.parameters["strength"])
+    strength, sections = patch.parameters["strength"], patch.parameters.get("sections", {})
+    return _Lora(patch.files[0].name, weights, changes(weights.keys()), strength, sections)
 
 
 def _networks(module: TextEncoder) -> dict[str, Network]:
@@ -121,7 +128,7 @@ def _new_weights(place: Any, layer: str, found: Sequence[_Change]) -> dict[str, 
         factors = {part: lora.weights[tensor].to(place.weight.device) for part, tensor in parts.items()}
         bias = factors.pop("diff_b", None)
         if bias is not None and place.bias is not None:
-            made["bias"] = made.get("bias", place.bias.float()) + lora.strength * bias.float()
+            made["bias"] = made.get("bias", place.bias.float()) + lora.at(layer) * bias.float()
         if factors:
             made["weight"] = _weight(made.get("weight", place.weight.float()), factors, lora, layer)
     return {attribute: tensor.to(getattr(place, attribute).dtype) for attribute, tensor in made.items()}
@@ -132,7 +139,7 @@ def _weight(weight: Tensor, factors: dict[str, Tensor], lora: _Lora, layer: str)
     import torch
 
     try:
-        found = changed(weight, factors, lora.strength)
+        found = changed(weight, factors, lora.at(layer))
     except (ValueError, RuntimeError, KeyError) as error:
         raise FileError(
             f"the LoRA '{lora.name}' does not fit the model: its change of '{layer}' has another shape",

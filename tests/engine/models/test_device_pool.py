@@ -209,6 +209,22 @@ def test_two_models_that_both_fit_are_copied_once() -> None:
     assert device.copied_bytes == 2 * (4 * LAYER + FIXED)
 
 
+@pytest.mark.parametrize("budget", [BIG, 2 * LAYER + 2 * FIXED], ids=["resident", "streamed"])
+def test_a_model_with_a_type_of_its_own_shares_its_host_tensors_and_not_its_copies(budget: int) -> None:
+    pool, base = DevicePool(FakeDevice(), torch.bfloat16, budget), HostModel(Net())
+    exact = base.clone()
+    for module in exact.content.modules():
+        module.computes_in = torch.float32
+    exact = HostModel(exact.content)
+    for _ in range(2):
+        with pool.use([base]):
+            assert {tensor.dtype for tensor in base.content.parameters()} == {torch.bfloat16}
+        with pool.use([exact]):
+            assert torch.equal(compute(exact), expected())
+            assert torch.float32 in {tensor.dtype for tensor in exact.content.parameters()}
+    assert exact.own_bytes(base) == 0
+
+
 def test_the_model_that_was_used_longest_ago_makes_room() -> None:
     device = FakeDevice()
     pool = DevicePool(device, torch.float32, 2 * (4 * LAYER + FIXED))
