@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
-from aiohttp import ETAG_ANY, web
+from aiohttp import web
 from multidict import MultiMapping
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -45,6 +45,7 @@ KEY = Header("Idempotency-Key", "The same key and request again do nothing and g
 IF_MATCH = Header("If-Match", 'The ETag that the change is based on, or `*`: `"3"`.')
 IF_NONE_MATCH = Header("If-None-Match", "`*`: only if there is none yet.")
 IF_CHANGED = Header("If-None-Match", "ETags that the client has: 304 if one of them still holds.")
+ANY_ETAG = "*"
 MAX_KEY = 200
 
 
@@ -185,7 +186,7 @@ def _key(request: web.Request) -> str | None:
 
 def unchanged(request: web.Request, etag: str) -> bool:
     """Whether the client has what an ETag, without its quotes, stands for."""
-    return any(one.value in (etag, ETAG_ANY) for one in request.if_none_match or ())
+    return any(one.value in (etag, ANY_ETAG) for one in request.if_none_match or ())
 
 
 def not_modified(etag: str, **headers: str) -> web.Response:

@@ -4,7 +4,7 @@ import json
 import re
 from typing import Any
 
-from aiohttp import ETAG_ANY, web
+from aiohttp import web
 from pydantic import Field
 
 from latentloom.api import wire
@@ -13,6 +13,7 @@ from latentloom.engine.errors import brief
 from latentloom.web.http_errors import RequestError, Unconditional
 from latentloom.web.queue_writer import Tables
 from latentloom.web.routing import (
+    ANY_ETAG,
     API,
     IF_CHANGED,
     IF_MATCH,
@@ -121,14 +122,14 @@ def _expected(call: Call) -> Expected:
     As in RFC 9110: any ETag of a list will do, and a weak one matches nothing.
     """
     match, none = call.request.if_match, call.request.if_none_match
-    if none is not None and [one.value for one in none] == [ETAG_ANY]:
+    if none is not None and [one.value for one in none] == [ANY_ETAG]:
         return (0,)
     if match is None:
         raise Unconditional(
             "a change must say which version it is based on",
             expected='If-Match: "version", If-Match: * or If-None-Match: *',
         )
-    if any(one.value == ETAG_ANY for one in match):
+    if any(one.value == ANY_ETAG for one in match):
         return None
     if not match or not all(_NUMBER.match(one.value) for one in match):
         raise RequestError("that is no version", expected='If-Match: "3"', got=brief(call.request.headers["If-Match"]))
