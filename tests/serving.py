@@ -1,12 +1,15 @@
 """Servers for tests: `loom serve` in a process of its own, with the plant plugin."""
 
+import functools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -95,9 +98,11 @@ class Server:
         request = urllib.request.Request(url, data, headers, method=method)
         try:
             with _opener.open(request, timeout=PATIENCE) as response:
-                return _read(response.status, response)
+                found = _read(response.status, response)
         except urllib.error.HTTPError as error:
-            return _read(error.code, error)
+            found = _read(error.code, error)
+        check_documented(method, urllib.parse.urlsplit(url).path, found[0], headers)
+        return found
 
     def get(self, path: str) -> Any:
         status, body, _ = self.request("GET", path)
@@ -128,6 +133,28 @@ class Server:
 
     def events(self, job: str) -> list[dict[str, Any]]:
         return self.get(f"events?job={job}")["events"]
+
+
+def check_documented(method: str, path: str, status: int, headers: dict[str, str]) -> None:
+    """Whether the document of the API names this status, and the conditions that were sent, for this route."""
+    for template, operations in _document()["paths"].items():
+        pattern = re.sub(r"\\{\w+\\}", "[^/]+", re.escape(template)).replace("files/[^/]+", "files/.+")
+        operation = operations.get(method.lower())
+        if operation is None or not re.fullmatch(pattern, path):
+            continue
+        assert str(status) in operation["responses"], (method, path, status, sorted(operation["responses"]))
+        read = {parameter["name"].lower() for parameter in operation["parameters"] if parameter["in"] == "header"}
+        sent = {name.lower() for name in headers} & {"if-match", "if-none-match", "idempotency-key"}
+        assert status >= 400 or sent <= read, (method, path, sent - read)
+        return
+
+
+@functools.cache
+def _document() -> dict[str, Any]:
+    from latentloom.web.app import route_table
+    from latentloom.web.openapi import document
+
+    return document(route_table())
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import time
 
 import aiohttp
 import pytest
@@ -152,9 +153,14 @@ def test_counts_go_on_when_a_worker_is_replaced():
 
 
 def test_models_have_their_hash_once_it_is_known(server):
-    model = server.request("POST", "models/hash", {"source": "models/checkpoints", "name": "shapes"})[1]
+    asked = {"source": "models/checkpoints", "name": "shapes"}
+    status, begun, headers = server.request("POST", "models/hash", asked)
+    assert (status, begun["kind"], begun["about"]) == (202, "hash_model", asked)
+    while (found := server.request("GET", headers["Location"])[1])["state"] == "running":
+        time.sleep(0.05)
+    model = found["result"]
 
-    assert len(model["sha256"]) == 64
+    assert (found["state"], len(model["sha256"])) == ("done", 64)
     assert server.get("models")["models"][0]["bytes"] == model["bytes"]
 
 
@@ -228,7 +234,7 @@ def test_workflows_have_versions_that_nobody_overwrites(server):
     second = server.request("PUT", "workflows/mine", body, If_Match='"1"')
     late = server.request("PUT", "workflows/mine", body, If_Match='"1"')
 
-    assert (first[0], first[2]["ETag"], again[0], second[1]["version"], late[0]) == (200, '"1"', 412, 2, 412)
+    assert (first[0], first[2]["ETag"], again[0], second[1]["version"], late[0]) == (201, '"1"', 412, 2, 412)
     assert late[1]["code"] == "version_conflict"
     assert [item["version"] for item in server.get("workflows/mine/versions")["workflows"]] == [2, 1]
     assert server.get("workflows/mine?version=1")["version"] == 1
@@ -243,7 +249,7 @@ def test_shipped_workflows_are_there_and_may_be_changed(server):
     assert listed.items() >= dict.fromkeys(workflow_names(), 0).items()
 
     mine = server.get("workflows/txt2img")["workflow"] | {"name": "changed"}
-    assert server.request("PUT", "workflows/txt2img", {"workflow": mine}, If_None_Match="*")[0] == 200
+    assert server.request("PUT", "workflows/txt2img", {"workflow": mine}, If_None_Match="*")[0] == 201
     assert server.get("workflows/txt2img")["workflow"]["name"] == "changed"
     assert server.get("workflows/txt2img?version=0")["workflow"]["name"] != "changed"
     server.request("DELETE", "workflows/txt2img", If_Match="*")
@@ -258,11 +264,13 @@ def test_a_workflow_has_an_honest_name(server, name):
 
 
 def test_drafts_need_not_be_valid(server):
-    assert server.request("PUT", "drafts/tab-1", {"workflow": {"half": "done"}})[1]["revision"] == 1
-    assert server.request("PUT", "drafts/tab-1", {"workflow": {"half": "more"}})[1]["revision"] == 2
+    assert server.request("PUT", "drafts/tab-1", {"workflow": {"half": "done"}}, If_None_Match="*")[1]["revision"] == 1
+    assert server.request("PUT", "drafts/tab-1", {"workflow": {"half": "more"}}, If_Match="*")[1]["revision"] == 2
     assert server.get("drafts/tab-1")["workflow"] == {"half": "more"}
     assert [(draft["id"], draft["name"]) for draft in server.get("drafts")["drafts"]] == [("tab-1", "")]
-    assert server.request("DELETE", "drafts/tab-1")[0] == 200
+    assert server.request("DELETE", "drafts/tab-1")[1]["code"] == "version_needed"
+    assert server.request("DELETE", "drafts/tab-1", If_Match='"1"')[1]["code"] == "version_conflict"
+    assert server.request("DELETE", "drafts/tab-1", If_Match="*")[0] == 200
     assert server.request("GET", "drafts/tab-1")[0] == 404
 
 
@@ -275,7 +283,7 @@ def test_two_windows_do_not_undo_each_others_draft(server):
     assert (status, answer["code"]) == (412, "version_conflict")
     assert answer["problems"][0]["got"] == "revision 2"
     assert server.get("drafts/shared")["workflow"] == body["workflow"]
-    assert server.request("DELETE", "drafts/shared")[0] == 200
+    assert server.request("DELETE", "drafts/shared", If_Match="*")[0] == 200
 
 
 # Outputs
