@@ -258,6 +258,7 @@ class Client:
         with self._starting:
             loop, self._loop = self._loop, None
         if loop is not None:
+            self._at_exit.detach()
             asyncio.run_coroutine_threadsafe(self._client.close(), loop).result()
             loop.call_soon_threadsafe(loop.stop)
 
@@ -267,7 +268,7 @@ class Client:
             if self._loop is None:
                 self._loop = loop = asyncio.new_event_loop()
                 threading.Thread(target=_run, args=(loop,), name="latentloom-client", daemon=True).start()
-                weakref.finalize(self, _stop, loop, self._client)
+                self._at_exit = weakref.finalize(self, _stop, loop, self._client)
             return self._loop
 
     def _do(self, work: Coroutine[Any, Any, T]) -> T:

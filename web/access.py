@@ -96,7 +96,7 @@ class Access:
         if site in ("cross-site", "same-site") and not visit:
             raise Forbidden("another site's page sent this request", got=f"Sec-Fetch-Site: {site}")
         same = origin is None or _netloc(origin) == request.headers.get("Host", "").lower()
-        if not same and origin != self._origin:
+        if not same and (not self._origin or origin != self._origin):
             raise Forbidden("another site's page sent this request", got=f"Origin: {str(origin)[:100]}")
         changes = request.method not in SAFE or request.headers.get("Upgrade", "").lower() == "websocket"
         if by_cookie and changes and origin is None and site is None:

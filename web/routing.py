@@ -46,6 +46,8 @@ IF_MATCH = Header("If-Match", 'The ETag that the change is based on, or `*`: `"3
 IF_NONE_MATCH = Header("If-None-Match", "`*`: only if there is none yet.")
 IF_CHANGED = Header("If-None-Match", "ETags that the client has: 304 if one of them still holds.")
 ANY_ETAG = "*"
+OF_A_FILE: Mapping[str, Any] = {"also": (206, 304), "refuses": (412, 416)}
+"""What a route may answer besides that gives a file: parts of it, and that it is what the client has."""
 MAX_KEY = 200
 
 

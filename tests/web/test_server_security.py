@@ -469,7 +469,7 @@ def test_a_folder_that_cannot_be_made_is_told(own_server):
 
     status, body, _ = server.request("POST", "files", png(), Content_Type="image/png")
 
-    told = "a file of the server cannot be used: Not a directory"
+    told = "a file of the server cannot be used: File exists"
     assert (status, body["code"], body["message"]) == (507, "storage_failed", told)
 
 

@@ -65,7 +65,7 @@ def test_a_node_that_cancels_the_run_by_itself_fails_once(server, tmp_path):
 
     failed = server.wait(server.submit("g", g=wild("GiveUp", journal=str(journal))))
 
-    assert (failed["state"], failed["problems"][0]["code"]) == ("failed", "cancelled")
+    assert (failed["state"], failed["problems"][0]["code"]) == ("failed", "node_failed")
     assert journal.read_text() == "gave up\n"
 
 

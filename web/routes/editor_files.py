@@ -8,7 +8,7 @@ from pydantic import Field
 
 from latentloom.web.http_errors import NotFound, Unauthorized
 from latentloom.web.routes.files import FOR_EVER
-from latentloom.web.routing import API, Call, Query, Route
+from latentloom.web.routing import API, OF_A_FILE, Call, Query, Route
 from latentloom.web.services import Services
 
 DIST = Path(__file__).parents[1] / "dist"
@@ -63,8 +63,8 @@ ROUTES = (
         query=CodeQuery,
         public=True,
         media="text/html",
-        also=(303,),
-        refuses=(401,),
+        also=(206, 303, 304),
+        refuses=(401, 412, 416),
     ),
-    Route(method="GET", path=r"/assets/{asset:[\w-]+\.[\w.-]+}", handler=show_asset, media="*/*"),
+    Route(method="GET", path=r"/assets/{asset:[\w-]+\.[\w.-]+}", handler=show_asset, media="*/*", **OF_A_FILE),
 )

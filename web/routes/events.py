@@ -120,10 +120,8 @@ async def follow_events(services: Services, call: Call) -> web.StreamResponse:
     except UnicodeError:  # aiohttp's own refusal repeats a header that no text can hold
         raise RequestError("that is no WebSocket handshake", expected="Upgrade: websocket") from None
     reset = _reset(services.event_hub, query.stream, start)
-    if reset is not None:  # a browser's page does not see the status of a handshake
-        place = {"stream": services.event_hub.stream, "next": services.event_hub.last}
-        await socket.send_json({"reset": place})
-        await socket.close(code=RESET_CODE, message=reset.problem.message.encode())
+    if reset is not None:
+        await _turn_away(socket, services.event_hub, reset)
         return socket
     reading = asyncio.create_task(_until_closed(socket))
     with services.event_hub.reader(start, query.job, previews=query.previews) as reader:
@@ -136,6 +134,12 @@ async def follow_events(services: Services, call: Call) -> web.StreamResponse:
             services.sockets.discard(socket)
             reading.cancel()
     return socket
+
+
+async def _turn_away(socket: web.WebSocketResponse, hub: EventHub, reset: StreamReset) -> None:
+    """Tell where the stream is and close: a browser's page does not see the status of a handshake."""
+    await socket.send_json({"reset": {"stream": hub.stream, "next": hub.last}})
+    await socket.close(code=RESET_CODE, message=reset.problem.message.encode())
 
 
 async def _until_closed(socket: web.WebSocketResponse) -> None:
@@ -170,7 +174,14 @@ async def _send(socket: web.WebSocketResponse, found: list[Stored], reader: Read
 
 
 ROUTES = (
-    Route(method="GET", path=f"{API}/events", handler=list_events, query=EventQuery, answer=wire.EventPage),
+    Route(
+        method="GET",
+        path=f"{API}/events",
+        handler=list_events,
+        query=EventQuery,
+        answer=wire.EventPage,
+        refuses=(404, 410),
+    ),
     Route(
         method="GET",
         path=f"{API}/events/socket",
@@ -178,5 +189,6 @@ ROUTES = (
         query=SocketQuery,
         answer=wire.EventPage,
         status=101,
+        refuses=(404,),
     ),
 )

@@ -18,7 +18,7 @@ from latentloom.engine.jobs.faults import StorageError
 from latentloom.engine.jobs.outputs import Output
 from latentloom.web.http_errors import NotFound, RequestError, UnsupportedMedia
 from latentloom.web.intake import suffix_of
-from latentloom.web.routing import API, MOST, Call, Query, Reply, Route, parts_of
+from latentloom.web.routing import API, MOST, OF_A_FILE, Call, Query, Reply, Route, parts_of
 from latentloom.web.services import LOW_DISK, Services
 from latentloom.web.wire_jobs import output_answer
 
@@ -210,11 +210,11 @@ ROUTES = (
     Route(method="GET", path=f"{API}/files", handler=list_files, answer=wire.FileList),
     Route(method="POST", path=f"{API}/files", handler=upload, answer=wire.StoredFile, status=201, takes=PICTURES),
     Route(method="POST", path=f"{API}/import", handler=take_in, answer=wire.Imported, takes=IMPORTS),
-    Route(method="GET", path=f"{API}/files/{{file:.+}}", handler=show_file, media="image/*"),
+    Route(method="GET", path=f"{API}/files/{{file:.+}}", handler=show_file, media="image/*", **OF_A_FILE),
     Route(method="GET", path=f"{API}/outputs", handler=list_outputs, query=OutputQuery, answer=wire.OutputPage),
     Route(method="GET", path=_ONE, handler=show_output, answer=wire.OutputFile),
-    Route(method="GET", path=f"{_ONE}/content", handler=show_content, media="image/*"),
-    Route(method="GET", path=f"{_ONE}/thumbnail", handler=show_thumbnail, media="image/webp"),
+    Route(method="GET", path=f"{_ONE}/content", handler=show_content, media="image/*", **OF_A_FILE),
+    Route(method="GET", path=f"{_ONE}/thumbnail", handler=show_thumbnail, media="image/webp", **OF_A_FILE),
     Route(method="GET", path=f"{_ONE}/making", handler=show_making, answer=wire.Making),
     Route(method="DELETE", path=_ONE, handler=remove_output, answer=wire.Empty),
 )

@@ -191,10 +191,20 @@ ROUTES = (
     ),
     Route(method="GET", path=f"{API}/choices", handler=list_choices, query=ChoiceQuery, answer=wire_nodes.Choices),
     Route(
-        method="POST", path=f"{API}/validate", handler=validate, body=wire.WorkflowOrder, answer=wire_nodes.Validation
+        method="POST",
+        path=f"{API}/validate",
+        handler=validate,
+        body=wire.WorkflowOrder,
+        answer=wire_nodes.Validation,
+        refuses=(404,),
     ),
     Route(
-        method="POST", path=f"{API}/explain", handler=explain, body=wire.WorkflowOrder, answer=wire_nodes.Explanation
+        method="POST",
+        path=f"{API}/explain",
+        handler=explain,
+        body=wire.WorkflowOrder,
+        answer=wire_nodes.Explanation,
+        refuses=(404,),
     ),
     Route(method="GET", path=f"{API}/models", handler=list_models, answer=wire_nodes.ModelList),
     Route(
@@ -207,6 +217,13 @@ ROUTES = (
         refuses=(404,),
     ),
     Route(method="GET", path=f"{API}/operations/{{id}}", handler=show_operation, answer=wire.Operation),
-    Route(method="POST", path=f"{API}/tokenize", handler=tokenize, body=wire_nodes.Prompt, answer=wire_nodes.Tokens),
+    Route(
+        method="POST",
+        path=f"{API}/tokenize",
+        handler=tokenize,
+        body=wire_nodes.Prompt,
+        answer=wire_nodes.Tokens,
+        refuses=(404,),
+    ),
     Route(method="GET", path=f"{API}/plugins", handler=list_plugins, answer=wire_nodes.PluginList),
 )
