@@ -112,13 +112,7 @@ async def follow_events(services: Services, call: Call) -> web.StreamResponse:
     query = call.query
     start = query.after if query.after is not None else 0 if query.job else services.event_hub.last
     await _known(services, query.job)
-    socket = web.WebSocketResponse(
-        heartbeat=HEARTBEAT_SECONDS, timeout=CLOSE_SECONDS, max_msg_size=4096, compress=False
-    )
-    try:
-        await socket.prepare(call.request)
-    except UnicodeError:  # aiohttp's own refusal repeats a header that no text can hold
-        raise RequestError("that is no WebSocket handshake", expected="Upgrade: websocket") from None
+    socket = await _opened(call.request)
     reset = _reset(services.event_hub, query.stream, start)
     if reset is not None:
         await _turn_away(socket, services.event_hub, reset)
@@ -133,6 +127,17 @@ async def follow_events(services: Services, call: Call) -> web.StreamResponse:
         finally:
             services.sockets.discard(socket)
             reading.cancel()
+    return socket
+
+
+async def _opened(request: web.Request) -> web.WebSocketResponse:
+    socket = web.WebSocketResponse(
+        heartbeat=HEARTBEAT_SECONDS, timeout=CLOSE_SECONDS, max_msg_size=4096, compress=False
+    )
+    try:
+        await socket.prepare(request)
+    except UnicodeError:  # aiohttp's own refusal repeats a header that no text can hold
+        raise RequestError("that is no WebSocket handshake", expected="Upgrade: websocket") from None
     return socket
 
 
