@@ -8,7 +8,7 @@ from pydantic import Field
 
 from latentloom.engine import Array, Clip, Cond, Conditioning, Context, Mentions, Text, node
 from latentloom.engine.errors import BadValueError
-from latentloom.nodes.families.textual_inversion.words import SOURCE, Embeddings, warn_unknown
+from latentloom.nodes.families.textual_inversion.words import SOURCE, Embeddings, warn_unusable
 from latentloom.nodes.text.prompt_editing import Variant, variants
 from latentloom.nodes.text.prompt_times import ALWAYS
 from latentloom.nodes.text.prompt_weights import Grammar, parse
@@ -80,7 +80,7 @@ def _encoded(ctx: Context, clip: Clip, texts: tuple[str, ...], grammar: Grammar,
     with ctx.load(clip) as (encoder,):
         embeddings = Embeddings(ctx.mentioned, grammar, encoder, name_of(clip))
         _warn(ctx, encoder.encoders[0].tokenizer, _bare(found, grammar, embeddings))
-        warn_unknown(ctx, embeddings)
+        warn_unusable(ctx, embeddings)
         read = {
             one.texts: embed(encoder, one.texts if len(texts) > 1 else one.text, grammar, clip_skip, embeddings)
             for one in found

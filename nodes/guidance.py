@@ -6,7 +6,7 @@ from pydantic import Field
 
 from latentloom.engine import Conditioning, Model, Patch, Vae, node
 from latentloom.engine.errors import BadValueError
-from latentloom.nodes.diffusion.tiling import check_overlap
+from latentloom.nodes.diffusion.vae_tiles import check_overlap
 from latentloom.nodes.vae import Overlap, TileSide
 
 Share = Annotated[float, Field(ge=0, le=1, description="A share of the steps: 0 is the first, 1 the end.")]

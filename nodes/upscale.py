@@ -3,14 +3,19 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 from pydantic import Field
 
 from latentloom.engine import Context, Image, Model, ModelFile, Source, node
 from latentloom.engine.errors import FileError
+from latentloom.nodes.drawing.infill import hidden_filled
+from latentloom.nodes.drawing.resize import Size, resize
 from latentloom.nodes.families.upscale.spandrel import installed
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from latentloom.engine.types.values import Floats
 
 MARGIN, MOST_MARGIN = 16, 48  # pixels around a tile that are computed with it and cut off
 
@@ -26,7 +31,7 @@ def upscale_with_model(
         int, Field(ge=64, le=4096, multiple_of=8, description="Pixels per side that are computed at once.")
     ] = 512,
 ) -> Image:
-    """Make pictures larger with ESRGAN, Real-ESRGAN or its compact network, tile by tile; transparency is left out.
+    """Make pictures larger with ESRGAN, Real-ESRGAN or its compact network, tile by tile; transparency is resized.
 
     The size grows by the factor of the network, 2 or 4 mostly. Smaller tiles need less memory. It is computed in
     float32, whatever the device computes diffusion in. Where spandrel is installed, every kind of network that it reads
@@ -43,9 +48,19 @@ def upscale_with_model(
     kind, facts = found
     code = {"code": facts["code"]} if "code" in facts else {}
     handle = Model(kind, [upscaler.identity], {"component": "upscaler", **facts["upscaler"], **code})
+    pixels = Image(hidden_filled(image.numpy())).tensor()
     with ctx.load(handle) as (network,):
         margin = min(facts["upscaler"].get("reach", MARGIN), MOST_MARGIN)
-        return Image(upscaled(ctx, network, image.tensor()[..., :3], facts["upscaler"]["scale"], tile, margin))
+        found = upscaled(ctx, network, pixels, facts["upscaler"]["scale"], tile, margin)
+    return Image(_with_alpha(found.numpy(), image))
+
+
+def _with_alpha(pixels: "Floats", image: Image) -> "Floats":
+    """The picture with the transparency of the smaller one, if that has any."""
+    if image.shape[3] == 3:
+        return pixels
+    alpha = resize(image.numpy()[..., 3:], Size(pixels.shape[2], pixels.shape[1]), "lanczos")
+    return np.concatenate([pixels, alpha], axis=3)
 
 
 def upscaled(ctx: Context, network: Any, pixels: "Tensor", scale: int, tile: int, margin: int = MARGIN) -> "Tensor":

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from latentloom.engine import Context, Image, Latent, Seed, Vae, node
-from latentloom.nodes.diffusion.tiling import check_overlap
 from latentloom.nodes.diffusion.vae import TILES, check_sides, decode, encode
-from latentloom.nodes.diffusion.vae_tiles import decode_tiles, encode_tiles
+from latentloom.nodes.diffusion.vae_tiles import check_overlap, decode_tiles, encode_tiles
 from latentloom.nodes.drawing.limits import check_size
 
 if TYPE_CHECKING:

@@ -1,11 +1,12 @@
 """One call of a node's function: its arguments, what it may not do to them, and what it must return."""
 
+import asyncio
 import contextlib
 import sys
 import threading
 import time
 from asyncio import CancelledError
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Generator
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -86,25 +87,43 @@ class Call:
 
         One that computes in small parts already was in that place before.
         """
-        spec = self._step.spec
         try:
             return self.run()
         except OutOfMemoryError as error:
-            if isinstance(error, BudgetError) or spec.purity != "pure" or not spec.device or self.context.economy:
+            if not self._tries_again(error):
                 raise
         make_room()  # not in the handler: the error's frames hold tensors
-        self.context.warn("memory_retry", f"{spec.type} ran out of memory; it runs again with more room")
+        self._tell_of_retry()
         return self.run()
 
     async def run_async(self) -> Any:
-        """Call an async node. Raises only LoomErrors."""
-        with faults(self._step):
+        """Call an async node. Raises only LoomErrors, and CancelledError when its task is cancelled."""
+        with faults(self._step, awaits=True):
             function = self._step.type.definition().function
             begin = time.perf_counter()
             try:
-                return await function(**self._arguments())
+                return await _WithoutGrad(function(**self._arguments()))
             finally:
                 self.seconds = time.perf_counter() - begin
+
+    async def attempt_async(self, make_room: Callable[[], None]) -> Any:
+        """See `attempt`."""
+        try:
+            return await self.run_async()
+        except OutOfMemoryError as error:
+            if not self._tries_again(error):
+                raise
+        await asyncio.to_thread(make_room)
+        self._tell_of_retry()
+        return await self.run_async()
+
+    def _tries_again(self, error: OutOfMemoryError) -> bool:
+        spec = self._step.spec
+        return spec.purity == "pure" and spec.device and not self.context.economy and not isinstance(error, BudgetError)
+
+    def _tell_of_retry(self) -> None:
+        text = f"{self._step.spec.type} ran out of memory; it runs again with more room"
+        self.context.warn("memory_retry", text)
 
     def changed(self) -> list[str]:
         """The inputs that the node wrote into."""
@@ -137,17 +156,21 @@ class Call:
 
 
 class faults:  # noqa: N801 - reads as a statement; a class, because one is made for each step
-    """Turn whatever a node's code raises into a NodeError that names it. SystemExit does not end the program."""
+    """Turn whatever a node's code raises into a NodeError that names it. SystemExit does not end the program.
 
-    def __init__(self, step: Step, part: str = "") -> None:
+    What ends a coroutine (CancelledError, GeneratorExit) goes on its way where the code `awaits`.
+    """
+
+    def __init__(self, step: Step, part: str = "", *, awaits: bool = False) -> None:
         self._step = step
         self._part = part
+        self._passed = (LoomError, GeneratorExit, CancelledError) if awaits else (LoomError,)
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if error is None or isinstance(error, LoomError | GeneratorExit | CancelledError):
+        if error is None or isinstance(error, self._passed):
             return
         if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
             return  # a person pressed Ctrl-C
@@ -175,6 +198,29 @@ def node_error(step: Step, error: LoomError) -> LoomError:
     if isinstance(error, OutOfMemoryError):
         return type(error)(f"{step.spec.type}: {error.problem.message}", **{**facts, "node": step.id})
     return NodeError(f"{step.spec.type}: {error.problem.message}", **{**facts, "node": step.id})
+
+
+class _WithoutGrad:
+    """A coroutine that runs under no_grad, step by step: others on its thread's loop set the mode as they need it."""
+
+    def __init__(self, body: Coroutine[Any, Any, Any]) -> None:
+        self._body = body
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        act, given = self._body.send, None
+        while True:
+            try:
+                with _no_grad():
+                    waits_for = act(given)
+            except StopIteration as end:
+                return end.value
+            try:
+                act, given = self._body.send, (yield waits_for)
+            except GeneratorExit:
+                self._body.close()
+                raise
+            except BaseException as error:
+                act, given = self._body.throw, error
 
 
 def _no_grad() -> AbstractContextManager[Any]:

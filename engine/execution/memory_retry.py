@@ -1,6 +1,10 @@
 """How far node types go to save memory: one that ran out of it computes in smaller parts from then on."""
 
+from collections.abc import Hashable, Iterator, Mapping
+from typing import Any
+
 from latentloom.engine.types.spec import NodeSpec
+from latentloom.engine.types.values import Handle
 
 
 class Economies:
@@ -22,3 +26,16 @@ class Economies:
             return False
         self._levels[spec.type] = max(level, self.of(spec))
         return True
+
+
+def work_of(spec: NodeSpec, values: Mapping[str, Any], economy: int) -> Hashable:
+    """What the memory that a call needs beside its models depends on: node type, models, sizes of values."""
+    return (spec.type, economy, *(size for value in values.values() for size in _sizes(value)))
+
+
+def _sizes(value: Any) -> Iterator[Hashable]:
+    for item in value if isinstance(value, list) else (value,):
+        if isinstance(item, Handle):
+            yield tuple(file.sha256 for file in item.files)
+        elif isinstance(shape := getattr(item, "shape", None), tuple):
+            yield shape

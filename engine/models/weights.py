@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
 
-_OWN_DTYPE = "loom_dtype"
 SMALL_BYTES = 64 * 1024  # layers below this are not worth fetching again and again
 ALIGNMENT = 64
+Key = tuple[int, Any]  # of a slot: its host tensor, and the type of its own that it computes in
 
 
 def in_float32(model: Module) -> Module:
@@ -23,7 +23,7 @@ def in_float32(model: Module) -> Module:
     import torch
 
     for part in model.modules():
-        setattr(part, _OWN_DTYPE, torch.float32)
+        part.computes_in = torch.float32
     return model
 
 
@@ -35,6 +35,13 @@ class Slot:
     name: str
     buffer: bool
     host: Tensor
+    fixed: torch.dtype | None = None
+    """The type that the weight computes in, whatever the others do: its module's `computes_in`, which patches set."""
+
+    @property
+    def key(self) -> Key:
+        """What tells copies apart: two models may share a host tensor and compute with it in different types."""
+        return id(self.host), self.fixed
 
     def put(self, tensor: Tensor) -> None:
         """Let the module compute with a tensor in this place."""
@@ -47,9 +54,7 @@ class Slot:
 
     def dtype(self, compute: torch.dtype) -> torch.dtype:
         """The type that the weight has where it computes: whole numbers stay whole."""
-        if not self.host.is_floating_point():
-            return self.host.dtype
-        return getattr(self.module, _OWN_DTYPE, compute)
+        return (self.fixed or compute) if self.host.is_floating_point() else self.host.dtype
 
     def stored_shape(self, channels_last: bool) -> tuple[int, ...]:
         """How a copy lies in memory: a convolution's weight [out, height, width, in] with channels last."""
@@ -137,4 +142,4 @@ def _slots(module: Module) -> Iterator[Slot]:
     for buffer, found in ((False, module._parameters), (True, module._buffers)):
         for name, tensor in found.items():
             if tensor is not None:
-                yield Slot(module, name, buffer, tensor)
+                yield Slot(module, name, buffer, tensor, getattr(module, "computes_in", None))

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from latentloom.engine.errors import BadValueError
-from latentloom.engine.types.values import Array, Cond, Conditioning, Latent, Model
+from latentloom.engine.types.values import Cond, Conditioning, Latent, Model
 from latentloom.nodes.diffusion.control_residuals import Controls
+from latentloom.nodes.diffusion.latent_mask import cells_of
 from latentloom.nodes.diffusion.seamless import axes_of
 from latentloom.nodes.text.prompt_times import Times
 
@@ -137,7 +138,7 @@ class EntryMaker:
         return Entry(
             condition=self._condition(found, aesthetic),
             strength=extra.get("strength", 1.0),
-            mask=_resized(found.arrays["mask"], self.latent) if "mask" in found.arrays else None,
+            mask=cells_of(found.arrays["mask"].tensor(), self.latent.shape[2:]) if "mask" in found.arrays else None,
             area=_area(extra["area"], self.latent) if "area" in extra else None,
             start=extra.get("start", 0.0),
             end=extra.get("end", 1.0),
@@ -152,7 +153,7 @@ class EntryMaker:
         made = {"context": self._on_device(found.embedding.tensor())}
         if self.model.info.get("time_ids"):
             made["text_embeds"] = self._on_device(found.arrays["pooled"].tensor())
-            made["time_ids"] = self._on_device(torch.tensor([self._time_ids(found, aesthetic)]))
+            made["time_ids"] = torch.tensor([self._time_ids(found, aesthetic)], dtype=torch.float32, device=self.device)
         if self.model.info.get("in_channels", self.latent.shape[1]) != self.latent.shape[1]:
             made["concat"] = self._on_device(self._concat(found))
         return {**made, **self._controls(found, made["context"])}
@@ -185,17 +186,10 @@ class EntryMaker:
         picture = found.arrays["concat"].tensor()
         if "concat_mask" not in found.arrays:
             return picture
-        mask = (_resized(found.arrays["concat_mask"], self.latent) > 0.5).float()
+        mask = (cells_of(found.arrays["concat_mask"].tensor(), self.latent.shape[2:]) > 0.5).float()
         batch = max(mask.shape[0], picture.shape[0])
         parts = (mask, picture * self.model.info["scaling_factor"])
         return torch.cat([part.expand(batch, -1, -1, -1) for part in parts], dim=1)
 
     def _on_device(self, value: Tensor) -> Tensor:
         return value.to(self.device, self.dtype)
-
-
-def _resized(mask: Array, latent: Latent) -> Tensor:
-    """A mask [B, H, W] in pixels at the latent's size, [B, 1, h, w]."""
-    import torch
-
-    return torch.nn.functional.interpolate(mask.tensor()[:, None], latent.shape[2:], mode="area")

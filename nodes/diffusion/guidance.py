@@ -82,8 +82,7 @@ def masked(denoised: Denoised, mask: Tensor | Callable[[Tensor], Tensor], latent
 
     Before each call what is kept becomes latent + noise * sigma, with the run's first noise; in the answer it is the
     clean latent. `mask` broadcasts against x and may be soft, or is a function of sigma that gives one. A sampler's
-    last step may mix the two, so the run ends with `composite(x, mask, latent)`, after which what is kept equals the
-    latent bit for bit.
+    last step may mix the two, so the run ends with `restored(x, mask, latent)`.
     """
 
     def kept(x: Tensor, sigma: Tensor) -> Tensor:
@@ -97,3 +96,11 @@ def masked(denoised: Denoised, mask: Tensor | Callable[[Tensor], Tensor], latent
 def composite(x: Tensor, mask: Tensor, latent: Tensor) -> Tensor:
     """Exactly x where the mask is 1, exactly `latent` where it is 0, the mix in between; all of one dtype."""
     return torch.where(mask == 0, latent, torch.lerp(latent, x, mask))
+
+
+def restored(x: Tensor, mask: Tensor, latent: Tensor) -> Tensor:
+    """A masked run's result with exactly `latent` where the mask is 0.
+
+    Elsewhere it is x itself: the last prediction went through the mask, and a soft mask must not count twice.
+    """
+    return torch.where(mask == 0, latent, x)

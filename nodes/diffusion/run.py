@@ -11,6 +11,7 @@ from latentloom.engine.errors import BadValueError
 from latentloom.nodes.diffusion.advice import warn_of_steps
 from latentloom.nodes.diffusion.conditions import AESTHETIC, AESTHETIC_NEGATIVE, EntryMaker, check_conditioning
 from latentloom.nodes.diffusion.control_residuals import Controls
+from latentloom.nodes.diffusion.latent_mask import cells_of
 from latentloom.nodes.diffusion.plan import Plan, kept_noise, noise_of_steps, sampler_options, starting_noise, table_of
 from latentloom.nodes.diffusion.shared_areas import shared_areas
 from latentloom.nodes.diffusion.steering import Innermost, Steering, sampling_patches
@@ -38,7 +39,7 @@ def sample_latent(
 
     `observe` is called once per step, with scaled tensors.
     """
-    from latentloom.nodes.diffusion.guidance import composite
+    from latentloom.nodes.diffusion.guidance import restored
     from latentloom.nodes.diffusion.prediction import initial_latent
 
     if len(plan.sigmas) < 2:
@@ -70,8 +71,7 @@ def sample_latent(
         x = ctx.lookup("sampler", plan.sampler)(denoised, x, plan.sigmas, steps, report, **options)
     found = x.cpu() / scale
     if mask is not None:
-        last = mask if steering.repaint is None else (mask > 0).to(mask)
-        found = composite(found, last.cpu(), latent.tensor())
+        found = restored(found, mask.cpu(), latent.tensor())
     return Latent(found, latent.noise_mask, downscale=latent.downscale)
 
 
@@ -162,12 +162,9 @@ def _denoised(steering: Steering, mask: Tensor | None, start: Tensor, noise: Ten
 
 def _mask(latent: Latent, device: Any) -> Tensor | None:
     """The noise mask at the latent's size, [B, 1, h, w]."""
-    import torch
-
     if latent.noise_mask is None:
         return None
-    mask = latent.noise_mask.tensor()[:, None]
-    return torch.nn.functional.interpolate(mask, latent.shape[2:], mode="area").to(device)
+    return cells_of(latent.noise_mask.tensor(), latent.shape[2:]).to(device)
 
 
 def _report(ctx: Context, model: Model, total: int, observe: Report | None) -> Report:

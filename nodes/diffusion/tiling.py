@@ -6,7 +6,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from latentloom.engine.errors import BadValueError
 from latentloom.nodes.diffusion.seamless import EDGES, Axes
 
 
@@ -110,9 +109,3 @@ def _slope(length: int, overlap: int) -> Tensor:
     place = torch.arange(length, dtype=torch.float32)
     edge = torch.minimum(place, length - 1 - place) + 0.5
     return (edge / overlap).clamp(max=1)
-
-
-def check_overlap(tile: int, overlap: int) -> None:
-    """Raise BadValueError for tiles that overlap by more than half."""
-    if overlap > tile // 2:
-        raise BadValueError("the tiles overlap too far", expected=f"at most {tile // 2}, half a tile", got=str(overlap))

@@ -5,12 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from latentloom.engine import Context, Image, Latent, Vae
+from latentloom.engine.errors import BadValueError
 from latentloom.nodes.diffusion.seamless import axes_of, circular
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from latentloom.nodes.diffusion.tiling import Tile
+
+
+def check_overlap(tile: int, overlap: int) -> None:
+    """Raise BadValueError for tiles that overlap by more than half."""
+    if overlap > tile // 2:
+        raise BadValueError("the tiles overlap too far", expected=f"at most {tile // 2}, half a tile", got=str(overlap))
 
 
 def decode_tiles(ctx: Context, vae: Vae, latent: Latent, tile: int, overlap: int) -> Image:

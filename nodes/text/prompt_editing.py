@@ -13,11 +13,11 @@ from itertools import pairwise
 
 from latentloom.engine.errors import BadValueError
 from latentloom.nodes.text.prompt_times import ALWAYS, Times
-from latentloom.nodes.text.prompt_weights import MAX_DEPTH
+from latentloom.nodes.text.prompt_weights import MAX_DEPTH, NUMBER
 
 MAX_VARIANTS = 64
 _TOKEN = re.compile(r"\\.|[()\[\]:|]|[^\\()\[\]:|]+|\\", re.DOTALL)
-_WHEN = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s*")
+_WHEN = re.compile(rf"\s*({NUMBER})\s*")
 
 
 @dataclass(frozen=True, slots=True)

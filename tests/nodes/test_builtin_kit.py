@@ -18,6 +18,7 @@ LOAD = {
 BY_NAME = {
     "LoadCLIP": {"second": None},
     "ImageCrop": {"width": 4, "height": 4},
+    "MaskCrop": {"width": 4, "height": 4},
     "MaskFromAlpha": {"image": Image(np.full((1, 4, 4, 4), 0.5))},
     "InpaintStitch": {"region": {"x": 0, "y": 0, "width": 4, "height": 4}},
     "SampleCustom": {"sigmas": [2.0, 1.0, 0.0]},

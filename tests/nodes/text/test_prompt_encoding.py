@@ -39,7 +39,7 @@ def plain(encoder: TextEncoder, text: str) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @given(st.lists(st.tuples(st.sampled_from(WORDS), st.sampled_from(["{}", "({}:1)", "([{}])", "({}:1.0)"])), max_size=5))
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_weight_one_everywhere_is_the_plain_encoding_bit_for_bit(encoder: TextEncoder, words: Any) -> None:
     text, bare = " ".join(form.format(word) for word, form in words), " ".join(word for word, _ in words)
     hidden, pooled = plain(encoder, bare)

@@ -4,12 +4,17 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from drawings import edge, put, run_node
 from safetensors.torch import save_file
 
+from latentloom.api import Session
+from latentloom.engine import Image
 from latentloom.engine.errors import FileError
 from latentloom.engine.models.weights import HostModel
+from latentloom.engine.settings import load_settings
 from latentloom.engine.types.context import Context
 from latentloom.nodes.families.upscale.kind import UpscalerKind, find_upscaler
 from latentloom.nodes.families.upscale.networks import SRVGG, RRDBNet
@@ -150,3 +155,20 @@ def test_another_file_is_no_upscaler(tmp_path: Path) -> None:
     assert UpscalerKind().recognise(path) is None
     with pytest.raises(FileError, match=r"'u.safetensors' is no upscaler"):
         UpscalerKind().load([path], {"component": "upscaler"})
+
+
+def test_transparency_is_enlarged_and_what_it_hides_is_not_seen(tmp_path: Path) -> None:
+    (tmp_path / "upscale_models").mkdir()
+    zeros = {name: tensor * 0 for name, tensor in SRVGG(8, 3, 2).state_dict().items()}  # enlarges and adds nothing
+    save_file(zeros, tmp_path / "upscale_models" / "twice.safetensors")
+    pixels = np.zeros((16, 16, 4), np.float32)
+    pixels[:, :8] = [0, 1, 0, 1]
+    pixels[:, 8:] = [1, 0, 0, 0]  # hidden red
+    settings = {"models": [tmp_path], "device": "cpu", "dtype": "fp32"}
+    with Session(load_settings(settings, {"LATENTLOOM_HOME": str(tmp_path)})) as session:
+        put(session, "cat.png", Image(pixels[None]))
+        made = run_node(session, "UpscaleWithModel", {"image": edge("load"), "upscaler": "twice.safetensors"}).numpy()
+    assert made.shape == (1, 32, 32, 4)
+    assert np.allclose(made[..., :3], [0, 1, 0], atol=1e-5)
+    assert made[0, :, :12, 3].min() > 0.99
+    assert made[0, :, 20:, 3].max() < 0.01

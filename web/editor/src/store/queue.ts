@@ -4,6 +4,7 @@ import { create } from "zustand";
 import type { Job, Schemas } from "../api/client";
 import { api, given, told } from "../api/client";
 import { whenHeard } from "./heard";
+import { newest } from "./newest";
 import { useRuns } from "./runs";
 import { catchUp } from "./session";
 import { useWorkspace } from "./workspace";
@@ -24,21 +25,21 @@ interface QueueState {
 
 export const useQueue = create<QueueState>()(() => ({ paused: false, running: [], waiting: [], ended: [], known: false }));
 
+const read = newest();
+
 /** Read the queue now and after every change. The answer ends it. */
 export function followQueue(): () => void {
-  const read = () => void loadQueue().catch((error) => useWorkspace.getState().notify("error", told(error)));
-  read();
-  return whenHeard(/^(job|queue)_/, read);
+  const load = () => void loadQueue().catch((error) => useWorkspace.getState().notify("error", told(error)));
+  load();
+  return whenHeard(/^(job|queue)_/, load);
 }
 
 /** Read the queue. Raises ServerError, Unreachable. */
 export async function loadQueue(): Promise<void> {
-  const [queue, active, ended] = await Promise.all([
-    given(api.GET("/api/v1/queue")),
-    jobs(ACTIVE, 1000),
-    jobs(ENDED, ENDED_SHOWN),
-  ]);
-  useQueue.setState({ paused: queue.paused, ...sorted(active, queue.waiting), ended, known: true });
+  const asked = Promise.all([given(api.GET("/api/v1/queue")), jobs(ACTIVE, 1000), jobs(ENDED, ENDED_SHOWN)]);
+  await read(asked, ([queue, active, ended]) => {
+    useQueue.setState({ paused: queue.paused, ...sorted(active, queue.waiting), ended, known: true });
+  });
   const { runs } = useRuns.getState();
   for (const { id } of useQueue.getState().running) if (!(id in runs)) await catchUp(id);
 }
