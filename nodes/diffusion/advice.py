@@ -5,12 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
 
 from latentloom.engine import Context, Model
-
-if TYPE_CHECKING:
-    from latentloom.nodes.diffusion.plan import Plan
 
 TO_PURE_NOISE = ("simple", "sgm_uniform", "normal", "beta")
 """Schedules that suit a model whose training ended in pure noise (Lin et al. 2024, table 2)."""
@@ -47,10 +43,9 @@ def warn_of_schedule(ctx: Context, model: Model, schedule: str) -> None:
         )
 
 
-def warn_of_steps(ctx: Context, model: Model, plan: Plan) -> None:
+def warn_of_steps(ctx: Context, model: Model, steps: int, cfg: float) -> None:
     """Warn of a long or strongly guided run with a model or a LoRA that by its name was made for few steps."""
-    steps = len(plan.sigmas) - 1 if plan.whole is None else len(plan.whole) - 1
-    if steps <= MOST_STEPS and plan.cfg <= MOST_CFG:
+    if steps <= MOST_STEPS and cfg <= MOST_CFG:
         return
     files = [*model.files, *(file for patch in model.patches if patch.kind == "lora" for file in patch.files)]
     for name in (file.name for file in files):
@@ -59,7 +54,7 @@ def warn_of_steps(ctx: Context, model: Model, plan: Plan) -> None:
             ctx.warn(
                 "few_step_model",
                 f"'{name}' looks by its name like a model for few steps ({kind.title}: {kind.settings}); "
-                f"it runs with {steps} steps and cfg {plan.cfg:g}",
+                f"it runs with {steps} steps and cfg {cfg:g}",
             )
 
 

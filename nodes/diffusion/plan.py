@@ -40,6 +40,11 @@ class Plan:
         return Timeline(called.tolist(), self.first, len(whole) - 1, (whole[0], whole[-1]))
 
     @property
+    def steps(self) -> int:
+        """The steps of the whole run."""
+        return len(self._whole) - 1
+
+    @property
     def _whole(self) -> Tensor:
         return self.sigmas if self.whole is None else self.whole
 

@@ -46,7 +46,7 @@ def sample_latent(
         return latent
     check_channels(model, latent)
     check_conditioning(model, latent, positive, negative)
-    warn_of_steps(ctx, model, plan)
+    warn_of_steps(ctx, model, plan.steps, plan.cfg)
     options, noise = sampler_options(ctx, plan), starting_noise(latent, plan)
     positive, negative = shared_areas(positive, negative)
     scale, table = model.info["scaling_factor"], table_of(model)

@@ -72,7 +72,10 @@ def test_every_layout_of_an_rrdbnet_gives_the_same_picture(layout: str, tmp_path
     known.load_state_dict(weights(known))
     path = tmp_path / "u.safetensors"
     save_file({RENAMED[layout](name): tensor for name, tensor in weights(known).items()}, path)
-    assert UpscalerKind().recognise(path) == {"upscaler": {"scale": 4}, "about": "upscaler x4 (RRDBNet)"}
+    assert UpscalerKind().recognise(path) == {
+        "upscaler": {"scale": 4, "reach": 34},
+        "about": "upscaler x4 (RRDBNet)",
+    }
     x = torch.rand(1, 3, 8, 8)
     found = UpscalerKind().load([path], {"component": "upscaler"})(x)
     assert found.shape == (1, 3, 32, 32)
@@ -91,7 +94,7 @@ def test_an_srvgg_is_told_and_adds_to_the_enlarged_picture(tmp_path: Path) -> No
     known = SRVGG(8, 3, 2)
     path = tmp_path / "u.safetensors"
     save_file({name: tensor * 0 for name, tensor in known.state_dict().items()}, path)
-    assert UpscalerKind().recognise(path) == {"upscaler": {"scale": 2}, "about": "upscaler x2 (SRVGG)"}
+    assert UpscalerKind().recognise(path) == {"upscaler": {"scale": 2, "reach": 5}, "about": "upscaler x2 (SRVGG)"}
     x = torch.rand(1, 3, 4, 4)
     found = UpscalerKind().load([path], {"component": "upscaler"})(x)
     assert torch.equal(found, x.repeat_interleave(2, 2).repeat_interleave(2, 3))
