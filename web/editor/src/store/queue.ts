@@ -38,7 +38,7 @@ export function followQueue(): () => void {
 export async function loadQueue(): Promise<void> {
   const asked = Promise.all([given(api.GET("/api/v1/queue")), jobs(ACTIVE, 1000), jobs(ENDED, ENDED_SHOWN)]);
   await read(asked, ([queue, active, ended]) => {
-    useQueue.setState({ paused: queue.paused, ...sorted(active, queue.waiting), ended, known: true });
+    useQueue.setState({ paused: queue.paused, ...sorted(active, queue.waiting, ended), ended, known: true });
   });
   const { runs } = useRuns.getState();
   for (const { id } of useQueue.getState().running) if (!(id in runs)) await catchUp(id);
@@ -48,8 +48,14 @@ async function jobs(state: string, limit: number): Promise<Job[]> {
   return (await given(api.GET("/api/v1/jobs", { params: { query: { state, limit } } }))).jobs;
 }
 
-/** What runs, the oldest first, and what waits, in its order. */
-export function sorted(active: readonly Job[], order: readonly string[]): Pick<QueueState, "running" | "waiting"> {
+/** What runs, the oldest first, and what waits, in its order; without what had ended when that was read. */
+export function sorted(
+  found: readonly Job[],
+  order: readonly string[],
+  ended: readonly Job[],
+): Pick<QueueState, "running" | "waiting"> {
+  const gone = new Set(ended.map(({ id }) => id));
+  const active = found.filter(({ id }) => !gone.has(id));
   const place = new Map(order.map((id, n) => [id, n]));
   const placeOf = (job: Job) => place.get(job.id) ?? order.length;
   return {
