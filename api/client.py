@@ -1,72 +1,71 @@
 """Clients of a server: submit, follow, wait, download. They reconnect by themselves and miss no event."""
 
 import asyncio
+import contextlib
 import hashlib
 import json
+import ssl
 import threading
-import uuid
-from collections.abc import AsyncIterator, Collection, Coroutine, Iterator, Mapping
+import weakref
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Coroutine, Iterator, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import aiohttp
 
+from latentloom.api.connection import (
+    AddressError,
+    Connection,
+    DamagedError,
+    ServerError,
+    UnreachableError,
+)
 from latentloom.api.session import Source
 from latentloom.api.wire import Job
 from latentloom.api.workflow_files import load_workflow
 from latentloom.engine.document.writing import to_json
-from latentloom.engine.errors import LoomError, Problem
 from latentloom.engine.files.catalog import safe_join
-from latentloom.engine.files.partial import partial_path
 from latentloom.engine.jobs.states import FINAL
+
+__all__ = ["AddressError", "AsyncClient", "Client", "DamagedError", "ServerError", "UnreachableError"]
 
 T = TypeVar("T")
 DEFAULT_SERVER = "http://localhost:8420"
-PAUSES = (0.1, 0.3, 1.0, 2.0, 5.0)  # between attempts to reach a server; the last one again and again
 ENDS = tuple(f"job_{state}" for state in FINAL)
+POLL_SECONDS = 20
 _MEDIA = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp", ".gif": "image/gif"}
-
-
-class ServerError(LoomError):
-    """The server refused; `problems` holds what it said, `status` is HTTP's."""
-
-    code = "server_refused"
-
-    def __init__(self, status: int, message: str, problems: Collection[Problem]) -> None:
-        super().__init__(message)
-        self.status = status
-        self._problems = tuple(problems) or (self.problem,)
-
-    @property
-    def problems(self) -> tuple[Problem, ...]:
-        """The server's own problems."""
-        return self._problems
-
-
-class UnreachableError(LoomError):
-    """No server answers at that address."""
-
-    code = "server_unreachable"
+_RESET = 410  # the server does not have that place in its stream of events
 
 
 class AsyncClient:
-    """A client for asyncio: `async with AsyncClient() as client:`."""
+    """A client for asyncio. `async with AsyncClient() as client:` closes it; so does `close`."""
 
-    def __init__(self, server: str = DEFAULT_SERVER, *, token: str | None = None, patience: float = 60.0) -> None:
-        """`patience` is for how many seconds a server that does not answer is tried again."""
-        self._server = server.rstrip("/")
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._patience = patience
-        self._session: aiohttp.ClientSession | None = None
+    def __init__(
+        self,
+        server: str = DEFAULT_SERVER,
+        *,
+        token: str | None = None,
+        patience: float = 60.0,
+        ssl_context: ssl.SSLContext | None = None,
+        proxies: bool = False,
+    ) -> None:
+        """`patience` is for how many seconds a server that does not answer is tried again; `ssl_context` names an
+        authority of your own; with `proxies` the variables HTTPS_PROXY and NO_PROXY count.
+
+        Raises AddressError.
+        """
+        self._connection = Connection(server, token, patience, context=ssl_context, proxies=proxies)
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(headers=self._headers, timeout=aiohttp.ClientTimeout(total=None))
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        if self._session is not None:
-            await self._session.close()
+        await self.close()
+
+    async def close(self) -> None:
+        """Let go of every connection; the next call opens one again."""
+        await self._connection.close()
 
     # Jobs
 
@@ -74,27 +73,32 @@ class AsyncClient:
         self,
         workflow: Source,
         *,
+        inputs: Mapping[str, Any] | None = None,
         outputs: Collection[str] | None = None,
         priority: int = 0,
         front: bool = False,
         tags: Collection[str] = (),
+        webhook: str | None = None,
         idempotency_key: str | None = None,
-        **inputs: Any,
+        **named: Any,
     ) -> Job:
         """Queue a workflow with its named inputs; a Path among them is uploaded. Never queued twice by a retry.
 
-        Raises ServerError with every problem at once, UnreachableError.
+        `inputs` takes those whose names are parameters of this method. Raises ServerError with every problem at once,
+        UnreachableError.
         """
+        given = {**(inputs or {}), **named}
         body = {
             "workflow": to_json(load_workflow(workflow)),
-            "inputs": {name: await self._input(value) for name, value in inputs.items()},
+            "inputs": {name: await self._input(value) for name, value in given.items()},
             "outputs": None if outputs is None else list(outputs),
             "priority": priority,
             "front": front,
             "tags": list(tags),
-            "idempotency_key": idempotency_key or uuid.uuid4().hex,
+            "webhook": webhook,
         }
-        return Job.model_validate(await self.request("POST", "jobs", body))
+        data = json.dumps(body).encode()
+        return Job.model_validate(await self._connection.json("POST", "jobs", data, key=idempotency_key))
 
     async def job(self, id: str) -> Job:
         """A job as it is now, with its files. Raises ServerError."""
@@ -110,56 +114,78 @@ class AsyncClient:
         """Cancel a job. Raises ServerError."""
         return Job.model_validate(await self.request("POST", f"jobs/{id}/cancel"))
 
-    async def stream(self, id: str, *, after: int = 0, live: bool = False) -> AsyncIterator[dict[str, Any]]:
+    async def stream(self, id: str, *, after: int = 0, live: bool = False) -> AsyncGenerator[dict[str, Any], None]:
         """The events of a job, each once, until it has ended. With `live` also steps of progress without a number.
 
-        Raises ServerError, UnreachableError.
+        A server whose stream is another one by now, after its queue was removed or put back, gives all that it has of
+        the job. Raises ServerError, UnreachableError.
         """
-        await self.job(id)
-        clock, pauses, lost = asyncio.get_running_loop().time, iter(PAUSES), None
+        place = _Place(id, after)
+        patience = self._connection.patience()
         while True:
+            ended = (await self.job(id)).state in FINAL
+            pages = self._polled(place, 0) if ended else self._pages(place)
             try:
-                async for page in self._pages(id, after):
-                    lost, pauses = None, iter(PAUSES)
-                    if live and "live" in page:
-                        yield page["live"]
-                    for event in page.get("events", ()):
-                        yield event
-                        if event["event"] in ENDS:
-                            return
-                    after = page.get("next", after)
-            except (aiohttp.ClientConnectionError, aiohttp.WSServerHandshakeError):
+                async with contextlib.aclosing(pages):
+                    async for page in pages:
+                        patience.renew()
+                        if live and "live" in page:
+                            yield page["live"]
+                        for event in page.get("events", ()):
+                            yield event
+                            if event["event"] in ENDS:
+                                return
+                        place.move(page)
+                if ended and not place.reset:
+                    return  # its end is behind `after`
+            except aiohttp.ClientConnectionError:
                 pass
-            lost = clock() if lost is None else lost
-            if clock() - lost > self._patience:
-                raise self._unreachable()
-            await asyncio.sleep(next(pauses, PAUSES[-1]))
+            if not place.started_over():
+                await patience.pause()
 
-    async def _pages(self, id: str, after: int) -> AsyncIterator[dict[str, Any]]:
-        parameters = {"job": id, "after": str(after)}
-        async with self._open.ws_connect(
-            f"{self._server}/api/v1/events/socket", params=parameters, heartbeat=20, max_msg_size=64 * 2**20
-        ) as socket:
-            async for message in socket:
-                if message.type is aiohttp.WSMsgType.TEXT:
-                    yield json.loads(message.data)
+    async def _pages(self, place: "_Place") -> AsyncGenerator[dict[str, Any], None]:
+        """Pages over a WebSocket; by long polls where one is refused, as by a proxy that knows none."""
+        if not place.polls:
+            try:
+                async with self._connection.socket("events/socket", place.parameters()) as socket:
+                    async for message in socket:
+                        if message.type is aiohttp.WSMsgType.TEXT:
+                            yield json.loads(message.data)
+                return
+            except aiohttp.WSServerHandshakeError:
+                place.polls = True
+        async with contextlib.aclosing(self._polled(place, POLL_SECONDS)) as pages:
+            async for page in pages:
+                yield page
+
+    async def _polled(self, place: "_Place", seconds: int) -> AsyncGenerator[dict[str, Any], None]:
+        """Pages until there is none, or for as long as the server answers if it is to wait for them."""
+        while True:
+            query = "&".join(f"{name}={value}" for name, value in place.parameters().items())
+            try:
+                page = await self.request("GET", f"events?{query}&wait={seconds}")
+            except ServerError as error:
+                if error.status != _RESET:
+                    raise
+                yield {"reset": {}}
+                return
+            yield page
+            if not page["events"] and not seconds:
+                return
 
     async def download(self, job: Job, folder: str | Path) -> list[Path]:
         """The files of a job, under their own names below a folder. What is there already is not fetched again, and a
         file of that name with other content is left alone.
 
-        Raises ServerError, UnreachableError.
+        Raises ServerError, UnreachableError, DamagedError.
         """
         found = []
         for file in (await self.job(job.id)).files or ():
             path = safe_join(Path(folder), file.path)
-            if path.exists() and _sha256(path) != file.sha256:
+            if path.exists() and await asyncio.to_thread(_sha256, path) != file.sha256:
                 path = path.with_stem(f"{path.stem}-{file.sha256[:8]}")
             if not path.exists():
-                path.parent.mkdir(parents=True, exist_ok=True)
-                partial = partial_path(path.parent)
-                partial.write_bytes(await self._bytes(f"outputs/{file.sha256}/content"))
-                partial.replace(path)
+                await self._connection.fetch(f"outputs/{file.sha256}/content", path, file.sha256)
             found.append(path)
         return found
 
@@ -167,9 +193,7 @@ class AsyncClient:
         if not isinstance(value, Path):
             return value
         media = _MEDIA.get(value.suffix.lower(), "image/png")
-        return (await self.request("POST", "files", data=value.read_bytes(), media=media))["name"]
-
-    # HTTP
+        return (await self._connection.send_file("files", value, media))["name"]
 
     async def request(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, *, data: bytes = b"", media: str = ""
@@ -179,74 +203,76 @@ class AsyncClient:
         Raises ServerError, UnreachableError.
         """
         text = json.dumps(body).encode() if body is not None else data
-        headers = {"Content-Type": "application/json" if body is not None else media} if text else {}
-        return json.loads(await self._bytes(path, method, text, headers))
-
-    async def _bytes(
-        self, path: str, method: str = "GET", data: bytes = b"", headers: Mapping[str, str] | None = None
-    ) -> bytes:
-        clock, pauses = asyncio.get_running_loop().time, iter(PAUSES)
-        begin = clock()
-        while True:
-            try:
-                async with self._open.request(
-                    method, f"{self._server}/api/v1/{path}", data=data or None, headers=headers
-                ) as response:
-                    content = await response.read()
-                    if response.status < 400:
-                        return content
-                    fault = _fault(response.status, content)
-                if fault.status != 503 or clock() - begin > self._patience:
-                    raise fault
-            except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError):
-                if clock() - begin > self._patience:
-                    raise self._unreachable() from None
-            await asyncio.sleep(next(pauses, PAUSES[-1]))
-
-    @property
-    def _open(self) -> aiohttp.ClientSession:
-        assert self._session is not None, "use it in a with-block"
-        return self._session
-
-    def _unreachable(self) -> UnreachableError:
-        return UnreachableError(f"no server answers at {self._server}", hint="`loom serve` starts one")
+        return await self._connection.json(method, path, text, "application/json" if body is not None else media)
 
 
-def _fault(status: int, content: bytes) -> ServerError:
-    try:
-        data = json.loads(content)
-        problems = [Problem(**problem) for problem in data["problems"]]
-        return ServerError(status, data["message"], problems)
-    except (ValueError, KeyError, TypeError):
-        return ServerError(status, f"the server answered {status}", ())
+class _Place:
+    """Where a reader is in the events of a job."""
+
+    def __init__(self, job: str, after: int) -> None:
+        self._job = job
+        self._after = after
+        self._stream = ""
+        self.polls = False  # whether WebSockets are refused here
+        self.reset = False
+
+    def parameters(self) -> dict[str, str]:
+        """What a server is asked with."""
+        found = {"job": self._job, "after": str(self._after)}
+        return {**found, "stream": self._stream} if self._stream else found
+
+    def move(self, page: Mapping[str, Any]) -> None:
+        """Go on behind a page, or to the begin of another stream."""
+        if "reset" in page:
+            self._after, self._stream, self.reset = 0, "", True
+        self._after, self._stream = page.get("next", self._after), page.get("stream", self._stream)
+
+    def started_over(self) -> bool:
+        """Whether it has just begun with another stream."""
+        found, self.reset = self.reset, False
+        return found
 
 
 def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Client:
-    """A client for ordinary code: `with Client() as client:`. The same methods as AsyncClient, blocking."""
+    """A client for ordinary code, with the methods of AsyncClient, blocking. `with Client() as client:` closes it."""
 
-    def __init__(self, server: str = DEFAULT_SERVER, *, token: str | None = None, patience: float = 60.0) -> None:
+    def __init__(self, server: str = DEFAULT_SERVER, **options: Any) -> None:
         """See `AsyncClient`."""
-        self._client = AsyncClient(server, token=token, patience=patience)
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="latentloom-client", daemon=True)
+        self._client = AsyncClient(server, **options)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._starting = threading.Lock()
 
     def __enter__(self) -> Self:
-        self._thread.start()
-        self._do(self._client.__aenter__())
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._do(self._client.__aexit__())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        self.close()
+
+    def close(self) -> None:
+        """Let go of every connection; the next call opens one again."""
+        with self._starting:
+            loop, self._loop = self._loop, None
+        if loop is not None:
+            self._at_exit.detach()
+            asyncio.run_coroutine_threadsafe(self._client.close(), loop).result()
+            loop.call_soon_threadsafe(loop.stop)
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        """The loop that does the work, in a thread that begins with the first call."""
+        with self._starting:
+            if self._loop is None:
+                self._loop = loop = asyncio.new_event_loop()
+                threading.Thread(target=_run, args=(loop,), name="latentloom-client", daemon=True).start()
+                self._at_exit = weakref.finalize(self, _stop, loop, self._client)
+            return self._loop
 
     def _do(self, work: Coroutine[Any, Any, T]) -> T:
-        future: Future[T] = asyncio.run_coroutine_threadsafe(work, self._loop)
+        future: Future[T] = asyncio.run_coroutine_threadsafe(work, self._running())
         try:
             return future.result()
         except BaseException:
@@ -272,11 +298,11 @@ class Client:
     def stream(self, id: str, *, after: int = 0, live: bool = False) -> Iterator[dict[str, Any]]:
         """See `AsyncClient.stream`."""
         events = self._client.stream(id, after=after, live=live)
-        while True:
-            event = self._do(_next(events))
-            if event is None:
-                return
-            yield event
+        try:
+            while (event := self._do(_next(events))) is not None:
+                yield event
+        finally:
+            self._do(_closed(events))
 
     def download(self, job: Job, folder: str | Path) -> list[Path]:
         """See `AsyncClient.download`."""
@@ -287,5 +313,23 @@ class Client:
         return self._do(self._client.request(method, path, body))
 
 
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        loop.run_forever()
+    finally:
+        loop.close()
+
+
+def _stop(loop: asyncio.AbstractEventLoop, client: AsyncClient) -> None:
+    """Nobody holds the client any more, or the program ends."""
+    if loop.is_running():
+        closing = asyncio.run_coroutine_threadsafe(client.close(), loop)
+        closing.add_done_callback(lambda _: loop.call_soon_threadsafe(loop.stop))
+
+
 async def _next(events: AsyncIterator[dict[str, Any]]) -> dict[str, Any] | None:
     return await anext(events, None)
+
+
+async def _closed(events: AsyncGenerator[dict[str, Any], None]) -> None:
+    await events.aclose()

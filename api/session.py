@@ -2,6 +2,7 @@
 
 import queue
 import threading
+import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -109,6 +110,7 @@ class Session:
         """`registry` replaces the installed plugins; `metadata=False` keeps workflow and record out of pictures."""
         self.settings = settings or load_settings()
         self.plugins: tuple[Record, ...] = ()
+        self._streams: weakref.WeakSet[Running] = weakref.WeakSet()
         self._listeners: Listener = lambda event: None
         if registry is None:
             found = discover(Snapshots(self.settings.data / "specs"), self.settings.plugins)
@@ -123,7 +125,9 @@ class Session:
         self.close()
 
     def close(self) -> None:
-        """Let go of models and files."""
+        """Cancel what runs, wait for its end, and let go of models and files."""
+        for running in list(self._streams):
+            running.cancel()
         self.engine.close()
 
     def prepare(
@@ -193,7 +197,10 @@ class Session:
         previews: bool = True,
         **inputs: Any,
     ) -> Running:
-        """Start a run and iterate over its events, previews among them. Raises WorkflowError before it starts."""
+        """Start a run and iterate over its events, previews among them. Raises WorkflowError before it starts.
+
+        The run goes on when nobody iterates any more, until it is cancelled or the session closed.
+        """
         job = self.prepare(workflow, inputs, None, outputs)
 
         def body(listen: Listener, cancelled: threading.Event) -> Outcome:
@@ -201,7 +208,9 @@ class Session:
                 job, listen=listen, cancelled=cancelled, cache=cache, previews=previews, out=_folder(out)
             )
 
-        return Running(body, job)
+        running = Running(body, job)
+        self._streams.add(running)
+        return running
 
     def validate(self, workflow: Source, **inputs: Any) -> list[Problem]:
         """Everything that is wrong with a workflow; an empty list when it can run."""

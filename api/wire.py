@@ -1,6 +1,6 @@
 """What travels over HTTP: the models that the server checks and documents, and that clients may build on."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -59,7 +59,9 @@ class JobOrder(WorkflowOrder):
     priority: int = Field(0, ge=-100, le=100, description="Higher goes first.")
     front: bool = Field(False, description="Before all that wait with the same priority.")
     idempotency_key: str | None = Key
-    tags: list[str] = Field(default_factory=list, max_length=20, description="Words to find the job and its files by.")
+    tags: list[Annotated[str, Field(max_length=200)]] = Field(
+        default_factory=list, max_length=20, description="Words to find the job and its files by."
+    )
     webhook: str | None = Field(
         None,
         max_length=2000,
@@ -113,11 +115,19 @@ class Job(Answer):
     files: list[OutputFile] | None = Field(None, description="Its saved files; only where one job is asked for.")
 
 
+class WebhookMessage(Answer):
+    """What an address is told when a job has ended: a Standard Webhook."""
+
+    type: str = Field(description="`job.done`, `job.failed` or `job.cancelled`.")
+    timestamp: str = Field(description="When the job ended, as in RFC 3339.")
+    data: Job
+
+
 class JobPage(Answer):
     """Jobs, the newest first."""
 
     jobs: list[Job]
-    next: str | None = Field(description="Pass as `before` for the following page.")
+    next: int | None = Field(description="Pass as `before` for the following page.")
 
 
 class Queue(Answer):
@@ -152,6 +162,7 @@ class EventPage(Answer):
 
     events: list[dict[str, Any]]
     next: int = Field(description="Pass as `after` for what comes next.")
+    stream: str = Field(description="Whose numbers these are: pass as `stream` to be told when they no longer hold.")
 
 
 class WorkflowInfo(Answer):
@@ -262,6 +273,7 @@ class System(Answer):
     memory: int
     disk_free: int
     event: int = Field(description="The number of the newest event.")
+    stream: str = Field(description="Whose number that is.")
 
 
 class Health(Answer):
@@ -269,6 +281,20 @@ class Health(Answer):
 
     status: Literal["ok", "failing"]
     checks: dict[str, bool]
+    warnings: list[str] = Field(description="What works now and may not for ever: known faults of what it runs on.")
+
+
+class Operation(Answer):
+    """Work that goes on after its request was answered. It is forgotten when the server ends."""
+
+    id: str
+    kind: str
+    about: dict[str, Any] = Field(description="What it was begun with.")
+    state: Literal["running", "done", "failed"]
+    done: int = Field(description="Of `total`, as far as it is known; 0 of 0 before that.")
+    total: int
+    result: dict[str, Any] | None = Field(description="Once it is done.")
+    problems: list[Problem]
 
 
 class Login(Body):

@@ -1,6 +1,8 @@
 """The worker program: one copy per device runs jobs, and copies without a device answer what needs plugin code."""
 
 import contextlib
+import faulthandler
+import json
 import os
 import queue
 import signal
@@ -8,13 +10,15 @@ import socket
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from latentloom.api.session import Session
-from latentloom.api.worker_queries import WorkerQueries
+from latentloom.api.worker_queries import LANE_NAMES, LANES, WorkerQueries
 from latentloom.api.worker_socket import WorkerSocket, problem_of
 from latentloom.engine.document.reading import read
 from latentloom.engine.document.workflow import EXACT_INTEGER
@@ -40,6 +44,8 @@ PROGRESS_SECONDS = 0.05
 FAREWELL_SECONDS = 10.0  # how long the node under way may take to notice that the server is gone
 PREVIEW_PIXELS = 512
 MAX_WARNINGS = 1000
+MAX_RESULT = 2**20  # characters of JSON of a job's outputs, together
+MAX_TEXTS = 16_384  # characters of the prompts that a saved file is found by
 OOM_SCORE = 500  # of -1000..1000; the server keeps its own
 
 
@@ -48,13 +54,30 @@ def main(argv: list[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches the whole group; the server decides
     with contextlib.suppress(OSError):  # Linux: when the system runs out of memory, it ends a worker and not the server
         Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE), encoding="ascii")
+    faulthandler.enable()  # a crash in native code tells where, in the last that the server keeps of what was printed
     link = WorkerSocket(socket.socket(fileno=int(argv[0])))
     worker = Worker(link)
-    threading.Thread(target=link.listen, args=(worker.hear,), name="latentloom-link", daemon=True).start()
-    threading.Thread(target=worker.watch, name="latentloom-heartbeat", daemon=True).start()
+    begin("link", lambda: link.listen(worker.hear))
+    begin("heartbeat", worker.watch)
     worker.work()
     sys.stdout.flush()
     os._exit(0)  # threads of plugins must not keep a worker alive
+
+
+def begin(name: str, work: Callable[[], None]) -> threading.Thread:
+    """Start a thread without which a worker is no use: if it fails, so does the worker, and the server replaces it."""
+
+    def guarded() -> None:
+        try:
+            work()
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(1)
+
+    thread = threading.Thread(target=guarded, name=f"latentloom-{name}", daemon=True)
+    thread.start()
+    return thread
 
 
 class Worker:
@@ -63,7 +86,7 @@ class Worker:
     def __init__(self, link: WorkerSocket) -> None:
         self._link = link
         self._jobs: queue.SimpleQueue[Mapping[str, Any] | None] = queue.SimpleQueue()
-        self._asks: queue.SimpleQueue[Mapping[str, Any]] = queue.SimpleQueue()
+        self._asks = {name: queue.SimpleQueue[Mapping[str, Any]]() for name in LANE_NAMES}
         self._token = 0
         self._cancelled = threading.Event()
         self._figures: Callable[[], dict[str, int]] = dict
@@ -81,7 +104,7 @@ class Worker:
             self._cancelled.clear()
             self._jobs.put(message)
         elif frame.kind == "ask":
-            self._asks.put(message)
+            self._asks[LANES.get(message["what"], "quick")].put(message)
         elif frame.kind == "cancel" and message["token"] == self._token:
             self._cancelled.set()
         elif frame.kind == "stop":
@@ -106,7 +129,10 @@ class Worker:
         with Session(settings) as session, contextlib.suppress(Cancelled):
             self._figures = session.engine.figures
             models, texts = _warming(session, has_device=start["device"])
-            threading.Thread(target=self._answer, args=(session, texts), name="latentloom-answers", daemon=True).start()
+            answers = WorkerQueries(session, self._tell)
+            for name, asks in self._asks.items():
+                warming = texts if name == "plugins" else iter(())
+                begin(f"{name} answers", partial(self._answer, answers, asks, warming))
             failed = [asdict(record) for record in session.plugins if record.status == "failed"]
             self._link.send("hello", pid=os.getpid(), environment=_environment(session), failed=failed)
             with self._turn(settings):
@@ -125,26 +151,28 @@ class Worker:
         """Tell the server of something that belongs to no job."""
         self._link.send("event", token=0, event=event)
 
-    def _answer(self, session: Session, warming: Iterator[str]) -> None:
-        answers = WorkerQueries(session, self._tell)
+    def _answer(
+        self, answers: WorkerQueries, asks: "queue.SimpleQueue[Mapping[str, Any]]", warming: Iterator[str]
+    ) -> None:
         while True:
-            ask = _next(self._asks, warming)
-            try:
-                value = {"value": answers(ask["what"], ask["arguments"])}
-            except Exception as error:
-                value = {"problem": problem_of(error), "problems": _problems(error)}
-            self._link.send("answer", to=ask["number"], **value)
+            ask = _next(asks, warming)
+            try:  # an answer that is no JSON is a fault of the one who was asked
+                self._link.send("answer", to=ask["number"], value=answers(ask["what"], ask["arguments"]))
+            except BaseException as error:  # plugin code may raise SystemExit
+                self._link.send("answer", to=ask["number"], problem=problem_of(error), problems=_problems(error))
 
     def _run(self, session: Session, message: Mapping[str, Any]) -> None:
         try:
             job = session.prepare(read(message["document"]), outputs=message["outputs"])
             attempt = Attempt(self._link, session, job, message)
             outcome = attempt.run(self._cancelled)
-            state, result, problems = outcome.status, attempt.result(outcome), _problems(outcome.error)
-        except LoomError as error:
-            state, result, problems = "failed", {}, _problems(error)
-        self._link.send("finished", token=self._token, state=state, result=result, problems=problems)
+            self._finished(outcome.status, attempt.result(outcome), outcome.error)
+        except (Exception, SystemExit) as error:  # whatever it is, it is this job's fault alone
+            self._finished("failed", {}, error)
         self._link.send("claim")
+
+    def _finished(self, state: str, result: dict[str, Any], error: BaseException | None) -> None:
+        self._link.send("finished", token=self._token, state=state, result=result, problems=_problems(error))
 
 
 class Attempt:
@@ -156,7 +184,9 @@ class Attempt:
         self._job = job
         self._id, self._token, self._previews = message["id"], message["token"], message["previews"]
         self._making = Making(job.checked, session.engine.environment)
-        self._saver = JournalledSaver(session.settings.output, _Ledger(link, self._token), self._about)
+        self._saver = JournalledSaver(
+            session.settings.output, _Ledger(link, self._token), self._about, session.engine.counters
+        )
         self._hear = _Throttle(self._send)
 
     def run(self, cancelled: threading.Event) -> Outcome:
@@ -175,12 +205,13 @@ class Attempt:
 
     def result(self, outcome: Outcome) -> dict[str, Any]:
         """What JSON can hold of an outcome."""
-        outputs = {name: exact(value) for name, value in outcome.outputs.items() if _plain(value)}
+        outputs, left_out = _fitting({name: value for name, value in outcome.outputs.items() if _plain(value)})
         nodes = {
             id: {"type": node.type, "status": node.status, "seconds": round(node.seconds, 4)}
             for id, node in outcome.nodes.items()
         }
-        return {"outputs": outputs, "nodes": nodes, "seconds": round(outcome.seconds, 4)}
+        found = {"outputs": outputs, "nodes": nodes, "seconds": round(outcome.seconds, 4)}
+        return {**found, "left_out": left_out} if left_out else found
 
     def _save_outputs(self, outcome: Outcome) -> None:
         """Pictures among the named outputs that no sink saved are saved too: a client cannot see them otherwise."""
@@ -217,7 +248,7 @@ class Attempt:
         ports = [(port, step.literals.get(port.name)) for step in steps for port in step.spec.inputs]
         texts = [value for port, value in ports if port.kind == "STRING" and isinstance(value, str) and value]
         models = [value for port, value in ports if port.kind in FILE_KINDS and port.kind != "FILE" and value]
-        return {"texts": "\n".join(dict.fromkeys(texts)), "models": list(dict.fromkeys(models))}
+        return {"texts": "\n".join(dict.fromkeys(texts))[:MAX_TEXTS], "models": list(dict.fromkeys(models))}
 
 
 class _Ledger:
@@ -293,12 +324,25 @@ def exact(value: Any) -> Any:
     return value
 
 
+def _fitting(outputs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, int]]:
+    """The outputs that a job's record has room for, and how many characters of JSON each of the others has."""
+    found, left_out, room = {}, {}, MAX_RESULT
+    for name, value in outputs.items():
+        plain = exact(value)
+        size = len(json.dumps(plain, ensure_ascii=False, allow_nan=False))
+        if size <= room:
+            found[name], room = plain, room - size
+        else:
+            left_out[name] = size
+    return found, left_out
+
+
 def _plain(value: Any) -> bool:
     items = value if isinstance(value, list) else [value]
     return all(item is None or isinstance(item, bool | int | float | str | dict) for item in items)
 
 
-def _problems(error: Exception | None) -> list[dict[str, str]]:
+def _problems(error: BaseException | None) -> list[dict[str, str]]:
     if error is None:
         return []
     return [problem.record() for problem in error.problems] if isinstance(error, LoomError) else [problem_of(error)]

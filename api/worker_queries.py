@@ -17,6 +17,9 @@ from latentloom.engine.files.pictures import read_making, read_picture
 
 THUMBNAIL_PIXELS = 320
 READERS = 8  # tokenizers that stay
+LANES = {"explain": "plugins", "import": "plugins", "migrate": "plugins", "tokenize": "plugins", "hash": "long"}
+"""Whose answers wait for each other; what is not named here is quick, and waits neither for plugins nor for files."""
+LANE_NAMES = ("quick", "plugins", "long")
 Say = Callable[[dict[str, Any]], None]
 Reader = Callable[[str, str, int], dict[str, Any]]
 
@@ -110,9 +113,9 @@ class WorkerQueries:
         workflow, record = read_making(Path(path))
         return {"workflow": workflow, "record": record}
 
-    def hash(self, source: str, name: str) -> str:
+    def hash(self, source: str, name: str, operation: str) -> str:
         """The sha256 of a model file; the reading of a large one is told as it goes on."""
         report: Progress = lambda done, total: self._say(  # noqa: E731
-            {"event": "model_hashing", "model": name, "done": done, "total": total}
+            {"event": "model_hashing", "operation": operation, "model": name, "done": done, "total": total}
         )
         return str(self._session.engine.catalog.identify(source, name, report).sha256)

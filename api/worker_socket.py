@@ -1,6 +1,7 @@
 """A worker's end of its socket: frames out from any thread, frames in through one, calls that wait for an answer."""
 
 import itertools
+import os
 import queue
 import socket
 import threading
@@ -26,16 +27,20 @@ class WorkerSocket:
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
+        connection.set_inheritable(False)
+        if hasattr(os, "register_at_fork"):  # a child that outlives the worker must not keep its socket open
+            os.register_at_fork(after_in_child=connection.close)
         self._sending = threading.Lock()
         self._numbers = itertools.count()
         self._waiting: dict[int, queue.SimpleQueue[dict[str, Any] | None]] = {}
         self.closed = threading.Event()
 
     def send(self, is_: str, data: bytes = b"", **fields: Any) -> None:
-        """Send a frame; nothing happens once the server is gone."""
+        """Send a frame; nothing happens once the server is gone. Raises ValueError or TypeError for what is no JSON."""
+        frame = encode({"is": is_, **fields}, data)
         try:
             with self._sending:
-                self._connection.sendall(encode({"is": is_, **fields}, data))
+                self._connection.sendall(frame)
         except OSError:
             self.closed.set()
 

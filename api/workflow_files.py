@@ -9,9 +9,7 @@ from latentloom.engine.document.reading import from_json, read
 from latentloom.engine.document.strict_json import Limits
 from latentloom.engine.document.workflow import Workflow
 from latentloom.engine.errors import MissingFileError, nearest
-from latentloom.engine.files.pictures import read_making
-
-PNG = b"\x89PNG\r\n\x1a\n"
+from latentloom.engine.files.pictures import picture_suffix, read_making
 
 
 def workflow_names() -> list[str]:
@@ -48,4 +46,4 @@ def _from_file(path: Path) -> Workflow:
             got=getattr(error, "strerror", None) or str(error),
             nearest=nearest(str(path), workflow_names()),
         ) from None
-    return read(read_making(path)[0] if data.startswith(PNG) else data)
+    return read(read_making(path)[0] if picture_suffix(data) else data)

@@ -41,7 +41,7 @@ def info() -> int:
 
 
 def prune(to: str) -> int:
-    """Make the values fit into a size."""
+    """Make results and values fit into a size."""
     limit = size_of(to)
     with _store() as store:
         freed = store.prune(limit)

@@ -2,6 +2,7 @@
 
 import platform
 import shutil
+import sqlite3
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -10,9 +11,12 @@ from pathlib import Path
 from typing import Literal
 
 from latentloom.api import Session
+from latentloom.cli.import_check import ImportFault, fault_of, import_faults
 from latentloom.cli.table import print_lines, size_text
 from latentloom.engine.errors import LoomError, SettingsError
+from latentloom.engine.jobs.database import sqlite_faults
 from latentloom.engine.models.environment import Environment, probe
+from latentloom.engine.models.warm_up import needed_modules
 from latentloom.engine.settings import Settings, load_settings, settings_file
 
 LEAST_PYTHON = (3, 11)
@@ -47,6 +51,7 @@ def doctor() -> int:
 def findings() -> Iterator[Finding]:
     """Every check in turn; a check that raises is a finding too."""
     yield _python()
+    yield from _sqlite()
     yield from _guarded("PyTorch", _torch)
     try:
         settings = load_settings()
@@ -80,13 +85,25 @@ def _python() -> Finding:
     return Finding("ok", "Python", text)
 
 
+def _sqlite() -> Iterator[Finding]:
+    tip = "take a Python whose SQLite is 3.51.3 or newer, or 3.50.7, or 3.44.6"
+    for fault in sqlite_faults():
+        yield Finding("note", "SQLite", fault, tip)
+    if not sqlite_faults():
+        yield Finding("ok", "SQLite", sqlite3.sqlite_version)
+
+
 def _torch() -> Iterator[Finding]:
     try:
         import torch
-    except ImportError as error:
-        yield Finding("broken", "PyTorch", f"cannot be imported: {error}", "install it as the README tells")
+    except Exception as error:
+        yield _import_finding("PyTorch", fault_of("torch", error))
         return
     yield Finding("ok", "PyTorch", f"{torch.__version__}, {torch.get_num_threads()} threads")
+
+
+def _import_finding(subject: str, fault: ImportFault) -> Finding:
+    return Finding("broken", subject, fault.text(), fault.tip())
 
 
 def _settings() -> Finding:
@@ -107,7 +124,8 @@ def _why_dtype(settings: Settings, environment: Environment) -> str:
     if settings.dtype != "auto":
         return "as set"
     if environment.device != "cpu":
-        return "the usual one of this device"
+        short = environment.device.startswith("cuda") and environment.dtype == "fp16"
+        return "the card has no arithmetic for bf16" if short else "the usual one of this device"
     fast = environment.dtype == "bf16"
     return "the processor multiplies bf16 itself" if fast else "the processor has neither AMX nor AVX512-BF16"
 
@@ -155,7 +173,17 @@ def _installed(settings: Settings) -> Iterator[Finding]:
         good = [record for record in session.plugins if record.status in ("loaded", "from snapshot")]
         count = sum(record.nodes for record in good)
         yield Finding("ok", "plugins", f"{count} node types from {len(good)} plugins")
+        yield from _guarded("libraries", lambda: _libraries(needed_modules(session.engine.registry, models=True)))
         catalog = session.engine.catalog
         found = sum(len(catalog.names(source)) for source in catalog.model_sources())
         hint = None if found else "`loom models get URL --sha256 HEX` downloads one"
         yield Finding("ok" if found else "note", "models", f"{found} found", hint)
+
+
+def _libraries(modules: list[str]) -> Iterator[Finding]:
+    """Whether what models need can be imported; a cause that stops several modules is told once."""
+    faults = {(fault.culprit, fault.error): fault for fault in reversed(import_faults(modules))}
+    for fault in faults.values():
+        yield _import_finding("libraries", fault)
+    if not faults:
+        yield Finding("ok", "libraries", f"all {len(modules)} modules that models need can be imported")

@@ -68,9 +68,12 @@ def hand_over(
     """Queue a prepared job on the server and follow it to its end. Raises ServerError, UnreachableError."""
     say(f"the server at {serving.address} has the device: the job is handed to it")
     with Client(serving.address, token=_token(settings)) as client:
-        id = client.submit(job.workflow, outputs=outputs).id
-        with Interrupts(lambda: _cancel(client, id)), display(meter, json=json) as shown:
-            follow(client.stream(id, live=True), meter, shown)
+        cancel = _Cancel(client)
+        with Interrupts(cancel.ask):
+            id = client.submit(job.workflow, outputs=outputs).id
+            cancel.know(id)
+            with display(meter, json=json) as shown:
+                follow(client.stream(id, live=True), meter, shown)
         ended = client.job(id)
         return _outcome(ended, _files(client, ended, settings, out))
 
@@ -81,14 +84,28 @@ def _token(settings: Settings) -> str | None:
     return os.environ.get("LATENTLOOM_TOKEN", own)
 
 
-def _cancel(client: Client, id: str) -> None:
-    """Beside the signal handler, which must not wait."""
+class _Cancel:
+    """A cancel that may be asked for before the server has told the id of the job: the job runs there already."""
 
-    def ask() -> None:
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._asked = False
+        self._id: str | None = None
+
+    def ask(self) -> None:
+        """Called by the signal handler, which must not wait."""
+        self._asked = True
+        if self._id is not None:
+            threading.Thread(target=self._send, args=(self._id,), name="latentloom-cancel", daemon=True).start()
+
+    def know(self, id: str) -> None:
+        self._id = id
+        if self._asked:
+            self._send(id)
+
+    def _send(self, id: str) -> None:
         with contextlib.suppress(LoomError):
-            client.cancel(id)
-
-    threading.Thread(target=ask, name="latentloom-cancel", daemon=True).start()
+            self._client.cancel(id)
 
 
 def _files(client: Client, job: wire.Job, settings: Settings, out: Path | None) -> list[str]:

@@ -1,5 +1,6 @@
-"""Ctrl-C: the first one cancels the run, the second ends the process."""
+"""Ctrl-C: the first one cancels the run, the second ends the process, whatever its code is doing."""
 
+import ctypes
 import os
 import signal
 import threading
@@ -21,6 +22,7 @@ class Interrupts:
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             self._before = signal.signal(signal.SIGINT, self._hear)
+            _once(signal.SIGINT)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -33,3 +35,17 @@ class Interrupts:
         self._asked = True
         os.write(2, b"\ncancelling, again to kill\n")  # print() could be interrupted by itself here
         self._cancel()
+
+
+def _once(number: int) -> None:
+    """Let the second signal of a kind end the process: Python hears none while C code keeps the interpreter to itself.
+
+    Python's own handler is put back as System V's `signal` does: it hears one signal, then the system's default holds.
+    """
+    libc = ctypes.CDLL(None) if os.name == "posix" else None
+    if hasattr(libc, "sysv_signal"):  # Linux; elsewhere the handler itself ends the process, when it is let
+        for name in ("signal", "sysv_signal"):
+            function = getattr(libc, name)
+            function.argtypes, function.restype = (ctypes.c_int, ctypes.c_void_p), ctypes.c_void_p
+        ours = libc.signal(number, None)
+        libc.sysv_signal(number, ours)

@@ -30,13 +30,7 @@ def list_models(*, compute: bool) -> int:
         catalog, settings = session.engine.catalog, session.settings
         hashes = Hashes(settings.data / "hashes.db")
         rows = [
-            (
-                source.removeprefix("models/"),
-                name,
-                _kind(session.engine, path),
-                size_text(_size(path)),
-                _sha256(hashes, path, compute),
-            )
+            (source.removeprefix("models/"), name, *_facts(session.engine, hashes, path, compute))
             for source in catalog.model_sources()
             for name, path in catalog.files(source)
         ]
@@ -46,6 +40,14 @@ def list_models(*, compute: bool) -> int:
         folders = ", ".join(str(folder) for folder in settings.models)
         print_lines([f"no models in {folders}", "`loom models add DIR` adds a folder, `loom models get URL` downloads"])
     return 0
+
+
+def _facts(engine: Engine, hashes: Hashes, path: Path, compute: bool) -> tuple[str, str, str]:
+    """Kind, size and sha256 of a file; one that cannot be read is a line and no end of the list."""
+    try:
+        return _kind(engine, path), size_text(_size(path)), _sha256(hashes, path, compute)
+    except OSError as error:
+        return f"cannot be read: {error.strerror or error}", "", ""
 
 
 def _kind(engine: Engine, path: Path) -> str:

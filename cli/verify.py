@@ -16,7 +16,8 @@ from latentloom.cli.session import opened
 from latentloom.cli.table import print_lines
 from latentloom.engine.document.reading import read
 from latentloom.engine.errors import FileError, MissingFileError
-from latentloom.engine.files.pictures import as_rgb, read_making, read_picture
+from latentloom.engine.files.catalog import PICTURES
+from latentloom.engine.files.pictures import read_making, read_pixels
 from latentloom.engine.models.environment import accelerators, probe
 from latentloom.engine.settings import Settings, load_settings
 
@@ -91,7 +92,7 @@ def _again(session: Session, text: str, folder: Path) -> list[Path]:
 
 def _same(files: list[Path], node: str, item: int) -> Path:
     for path in files:
-        if path.suffix == ".png":
+        if path.suffix in PICTURES:
             record = read_making(path)[1]
             if (record.get("node"), record.get("item")) == (node, item):
                 return path
@@ -100,7 +101,7 @@ def _same(files: list[Path], node: str, item: int) -> Path:
 
 def compare(first: Path, second: Path) -> tuple[list[str], int]:
     """What to say of two pictures, and the exit code: 0 identical, 1 not."""
-    one, other = (as_rgb(read_picture(path)) for path in (first, second))
+    one, other = (read_pixels(path).pixels for path in (first, second))
     if one.shape != other.shape:
         return [f"another size: recorded {_shape(one)}, now {_shape(other)}"], 1
     found = difference(one, other)

@@ -53,7 +53,7 @@ def show(editor: Editor, scheme: str) -> None:
     page = editor.page
     if scheme == "light":
         editor.picture("editor-templates")
-    page.locator(".templates").get_by_role("button", name="Text to picture").click()
+    page.locator(".templates .template-cards").get_by_role("button", name="Text to image").click()
     page.get_by_role("textbox", name="text").first.wait_for()
     editor.run()
     editor.state("Done", seconds=300)

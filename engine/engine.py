@@ -5,7 +5,6 @@ import json
 import threading
 import uuid
 from collections.abc import Callable, Collection, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -16,7 +15,7 @@ from latentloom.engine.cache.disk import DiskStore
 from latentloom.engine.document.resolve import resolve
 from latentloom.engine.document.workflow import Target, Workflow
 from latentloom.engine.document.writing import write
-from latentloom.engine.errors import LoomError, PathError, WorkflowError, nearest
+from latentloom.engine.errors import FileError, LoomError, PathError, WorkflowError, nearest
 from latentloom.engine.events import Event, Listener, NodeProgress, NodeWarning
 from latentloom.engine.execution.executor import Executor
 from latentloom.engine.execution.memory_plan import MemoryNeed, memory_plan
@@ -25,19 +24,22 @@ from latentloom.engine.execution.options import Options
 from latentloom.engine.execution.outcome import Outcome
 from latentloom.engine.execution.process_state import ProcessState
 from latentloom.engine.execution.record import Making
+from latentloom.engine.execution.runs import Runs
 from latentloom.engine.execution.tools import Tools
 from latentloom.engine.files.catalog import Catalog
+from latentloom.engine.files.encoding import SUFFIXES, PictureToSave, encode
 from latentloom.engine.files.hashes import Hashes
 from latentloom.engine.files.model_files import ModelFile
 from latentloom.engine.files.partial import sweep
-from latentloom.engine.files.pictures import RECORD_CHUNK, WORKFLOW_CHUNK, encode_png
-from latentloom.engine.files.save import Saver, Saves
+from latentloom.engine.files.pictures import RECORD_CHUNK, WORKFLOW_CHUNK
+from latentloom.engine.files.save import Counters, Saver, Saves
 from latentloom.engine.models.environment import Environment, probe
 from latentloom.engine.models.store import Budgets, ModelStore
 from latentloom.engine.planning.explain import Explanation, explain
 from latentloom.engine.planning.identity import Identity
 from latentloom.engine.planning.validate import Checked, validate
 from latentloom.engine.settings import Settings
+from latentloom.engine.types.context import Borrower, Lent
 from latentloom.engine.types.registry import Registry
 from latentloom.engine.types.spec import InputSpec
 from latentloom.engine.types.values import Image
@@ -66,6 +68,9 @@ class Engine:
         budgets = Budgets(settings.vram_budget, settings.ram_budget)
         self.models = ModelStore(registry, lambda: self.environment, self.catalog.path_of, budgets)
         self._local = threading.local()
+        self._runs = Runs()
+        self.counters = Counters()
+        self._swept: set[Path] = set()  # folders where others may have left something half written
         self.economies = Economies()
         self.state = ProcessState()
         self._identity = Identity(
@@ -165,8 +170,10 @@ class Engine:
         """
         if saver is None:
             folder = out or self.settings.output
-            sweep([folder])
-            saver = Saver(folder)
+            if folder not in self._swept:
+                sweep([folder])
+                self._swept.add(folder)
+            saver = Saver(folder, self.counters)
         making = Making(job.checked, self.environment)
         files: list[str] = []
 
@@ -178,19 +185,16 @@ class Engine:
         if self.store is not None:
             self.store.notice = lambda code, message: hear(NodeWarning(node=None, code=code, message=message))
         self._local.report = _HashProgress(hear)
-        outcome = self._executor.run(
-            job.checked,
-            services,
-            Options(
-                run=resume or uuid.uuid4().hex,
-                name=job.workflow.name,
-                use_cache=use_cache,
-                previews=previews,
-                resumable=resume is not None,
-            ),
-            hear,
-            cancelled,
+        options = Options(
+            run=resume or uuid.uuid4().hex,
+            name=job.workflow.name,
+            use_cache=use_cache,
+            previews=previews,
+            resumable=resume is not None,
         )
+        cancelled = threading.Event() if cancelled is None else cancelled
+        with self._runs.under_way(cancelled):
+            outcome = self._executor.run(job.checked, services, options, hear, cancelled)
         outcome.files = files
         return outcome
 
@@ -205,10 +209,17 @@ class Engine:
     def recognise(self, path: Path) -> tuple[str, dict[str, Any]] | None:
         """The model kind of a file or folder and what it knows of it, or None. Raises FileError for a broken one."""
         for name, extension in self.registry.extensions("model_kind").items():
-            info = extension.load()().recognise(path)
-            if info is not None:
+            try:
+                info = extension.load()().recognise(path)
+                found = None if info is None else dict(info)
+            except LoomError:
+                raise
+            except Exception as error:  # no file, whatever is in it, may end a list of files
+                text = f"{type(error).__name__}: {error}"
+                raise FileError(f"'{path.name}' cannot be read as {name}", got=text) from error
+            if found is not None:
                 code = {} if extension.distribution.builtin else {"code": extension.distribution.code}
-                return name, {**info, **code}
+                return name, {**found, **code}
         return None
 
     def figures(self) -> dict[str, int]:
@@ -218,7 +229,8 @@ class Engine:
         return {**cache, **self.models.figures()}
 
     def close(self) -> None:
-        """Let go of files and models."""
+        """Cancel what runs, wait for its end, and let go of files and models."""
+        self._runs.end()
         self.models.evict_all()
         if self.store is not None:
             self.store.flush()
@@ -250,15 +262,18 @@ class _RunServices:
         self._hear = hear
         self._loaded = False
 
-    def load(self, handles: tuple[Any, ...], working: int) -> AbstractContextManager[tuple[Any, ...]]:
+    def load(self, handles: tuple[Any, ...], working: int, borrower: Borrower) -> Lent:
         if not self._loaded and self._engine.environment.slow:
             text = "fp16 is very slow on a processor: try --dtype fp32, or bf16"
             self._hear(NodeWarning(node=None, code="slow_dtype", message=text))
         self._loaded = True
-        return self._engine.models.load(handles, working)
+        return self._engine.models.load(handles, working, borrower)
 
-    def make_room(self) -> None:
-        self._engine.models.make_room()
+    def make_room(self, borrower: Borrower) -> None:
+        self._engine.models.make_room(borrower)
+
+    def take_back(self, borrower: Borrower) -> None:
+        self._engine.models.take_back(borrower)
 
     def lookup(self, kind: str, name: str) -> Any:
         return self._engine.registry.extension(kind, name).load()
@@ -287,10 +302,12 @@ class _RunServices:
 
     def _content(self, kind: str, data: Any, record: Mapping[str, Any]) -> tuple[str, bytes]:
         if kind == "image":
+            picture = data if isinstance(data, PictureToSave) else PictureToSave(data)
+            Image(picture.pixels[None])  # raises for what is no picture
             texts = (
                 {WORKFLOW_CHUNK: self._document(), RECORD_CHUNK: json.dumps(record)} if self._engine._metadata else {}
             )
-            return ".png", encode_png(Image(data[None]).numpy()[0], texts)
+            return SUFFIXES[picture.form], encode(picture, texts)
         return (".txt", data.encode()) if kind == "text" else ("", bytes(data))
 
     def _document(self) -> str:

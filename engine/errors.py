@@ -1,9 +1,15 @@
 """Every error of the engine: a code, a place, what was expected, what came, and what to do."""
 
 import difflib
+import heapq
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
+
+MAX_TEXT = 2_000  # characters of one text of a problem
+MAX_PROBLEMS = 200  # that are told at once
+MAX_SUGGESTIONS = 20  # among them; looking for the nearest name is slow
+MAX_ALIKE, MAX_CANDIDATES, MAX_COMPARED = 100, 1_000, 20  # characters, names, and names that are compared in full
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +25,13 @@ class Problem:
     nearest: str | None = None
     hint: str | None = None
 
+    def __post_init__(self) -> None:
+        """Cut texts that are longer than anybody reads: they may be names from a hostile document."""
+        for field in fields(self):
+            text = getattr(self, field.name)
+            if text is not None and len(text) > MAX_TEXT:
+                object.__setattr__(self, field.name, f"{text[:MAX_TEXT]}... ({len(text)} characters)")
+
     def __str__(self) -> str:
         place = ", ".join(
             f"{word} '{name}'" for word, name in (("node", self.node), ("input", self.input)) if name is not None
@@ -32,6 +45,51 @@ class Problem:
     def record(self) -> dict[str, str]:
         """This problem as JSON, without its empty fields."""
         return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+class Problems:
+    """Collects the problems of a document: the first ones, and how many more there are."""
+
+    def __init__(self) -> None:
+        self._first: list[Problem] = []
+        self._count = 0
+        self._suggestions = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._first)
+
+    def add(self, problem: Problem) -> None:
+        """Keep a problem, or count it."""
+        self._count += 1
+        if len(self._first) < MAX_PROBLEMS:
+            self._first.append(problem)
+
+    @property
+    def suggesting(self) -> bool:
+        """Whether names are still compared."""
+        return self._suggestions < MAX_SUGGESTIONS
+
+    def nearest(self, name: str, names: Iterable[str]) -> str | None:
+        """The most alike name, for the first problems only."""
+        found = nearest(name, names) if self.suggesting else None
+        self.compared()
+        return found
+
+    def compared(self) -> None:
+        """Names were compared for one of the problems."""
+        self._suggestions += 1
+
+    def told(self) -> list[Problem]:
+        """The problems as they are told."""
+        return listed(self._first, self._count)
+
+
+def listed(problems: Sequence[Problem], count: int, most: int = MAX_PROBLEMS) -> list[Problem]:
+    """At most so many problems; the last one says how many of `count` are left out."""
+    if count <= most:
+        return list(problems)
+    left = count - most + 1
+    return [*problems[: most - 1], Problem(code="more_problems", message=f"{left} more problems are not listed")]
 
 
 class LoomError(Exception):
@@ -58,8 +116,10 @@ class WorkflowError(LoomError):
     code = "invalid_workflow"
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        self._problems = tuple(problems)
-        super().__init__(f"{len(self._problems)} problem{'s' * (len(self._problems) != 1)} in the workflow")
+        self._problems = tuple(listed(problems, len(problems)))
+        count = len(self._problems)
+        many = f"more than {count - 1}" if count and self._problems[-1].code == "more_problems" else str(count)
+        super().__init__(f"{many} problem{'s' * (many != '1')} in the workflow")
 
     def __str__(self) -> str:
         return "\n".join(str(problem) for problem in self._problems)
@@ -155,9 +215,22 @@ class BadValueError(LoomError):
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
-    """The most alike of names, for "did you mean", or None when nothing is alike."""
-    by_lower = {candidate.lower(): candidate for candidate in names}
-    found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
+    """The most alike of names, for "did you mean", or None when nothing is alike.
+
+    Of many names those of a similar length count, and of these the ones that share most letters are compared.
+    """
+    if len(name) > MAX_ALIKE:
+        return None
+    near = heapq.nsmallest(MAX_CANDIDATES, set(names), key=lambda other: (abs(len(other) - len(name)), other))
+    by_lower = {other.lower(): other for other in near if len(other) <= 2 * MAX_ALIKE}
+    matcher = difflib.SequenceMatcher(b=name.lower())
+
+    def shared(other: str) -> float:
+        matcher.set_seq1(other)
+        return matcher.quick_ratio()
+
+    likely = heapq.nlargest(MAX_COMPARED, by_lower, key=shared)
+    found = difflib.get_close_matches(name.lower(), likely, n=1, cutoff=0.6)
     return by_lower[found[0]] if found else None
 
 

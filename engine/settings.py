@@ -25,8 +25,12 @@ class Settings(BaseModel):
     input: Path = Field(description="Pictures that workflows may read.")
     output: Path = Field(description="Where pictures are saved.")
     cache: Path = Field(description="Results of nodes.")
-    cache_bytes: int = Field(10 * GIB, ge=0, description="The cache's share of the disk; 0 turns the disk tier off.")
-    memory_cache_bytes: int = Field(2 * GIB, ge=0, description="Results that stay in memory.")
+    cache_bytes: int = Field(
+        10 * GIB,
+        ge=0,
+        description="The cache's share of the disk, results and values together; 0 turns the disk tier off.",
+    )
+    memory_cache_bytes: int = Field(2 * GIB, ge=0, description="Results and values that stay in memory.")
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="Where models run.")
     dtype: Literal["auto", "fp32", "fp16", "bf16"] = Field("auto", description="The type that models compute in.")
     vram_budget: int | None = Field(
@@ -41,7 +45,20 @@ class Settings(BaseModel):
     port: int = Field(8420, ge=0, le=65535, description="The server's port; 0 takes a free one.")
     allow_hosts: tuple[str, ...] = Field((), description="Names beside localhost that clients may call the server by.")
     tokens: tuple[str, ...] = Field((), repr=False, description="Who may use the server: `name:secret`, or one secret.")
+    public_url: str | None = Field(
+        None, description="The address that people use, where it is a proxy's: https://draw.example.org."
+    )
+    webhook_secret: str | None = Field(
+        None, repr=False, description="What webhooks are signed with: `whsec_` and 24..64 bytes in base64."
+    )
     webhook_hosts: tuple[str, ...] = Field((), description="Hosts that the server may tell of finished jobs.")
+    trusted_proxies: tuple[str, ...] = Field(
+        (), description="Addresses or networks whose X-Forwarded-For is believed: proxies in front of the server."
+    )
+    connections: int = Field(1000, ge=64, description="Connections that the server keeps open at once.")
+    connections_per_address: int = Field(
+        100, ge=1, description="Connections of one address; this machine and trusted proxies have no such limit."
+    )
     cpu_workers: int = Field(1, ge=1, le=64, description="Workers for jobs that need no device.")
     warm_up: bool = Field(True, description="Whether idle workers import ahead what models need.")
     queue_limit: int = Field(10_000, ge=1, description="Jobs that may wait.")
@@ -49,6 +66,9 @@ class Settings(BaseModel):
     upload_bytes: int = Field(64 * 2**20, ge=1, description="The largest picture that may be uploaded.")
     request_bytes: int = Field(8 * 2**20, ge=1024, description="The largest JSON body that the server reads.")
     request_nodes: int = Field(5_000, ge=1, description="The most nodes in a workflow that comes over HTTP.")
+    start_seconds: float = Field(
+        300.0, gt=0, description="After this a worker that has not come up is ended and begun again."
+    )
     cancel_seconds: float = Field(10.0, gt=0, description="After this a worker that ignores a cancel is ended.")
     keep_days: float = Field(30.0, gt=0, description="How long finished jobs are remembered.")
     keep_jobs: int = Field(10_000, ge=1, description="How many finished jobs are remembered.")
@@ -67,9 +87,15 @@ def load_settings(flags: Mapping[str, Any] | None = None, environment: Mapping[s
         name = str(first["loc"][0])
         raise SettingsError(
             f"the setting '{name}' cannot be used: {first['msg']}",
-            got=brief(given.get(name)),
+            got=None if _secret(name) else brief(given.get(name)),
             nearest=nearest(name, Settings.model_fields) if first["type"] == "extra_forbidden" else None,
         ) from None
+
+
+def _secret(name: str) -> bool:
+    """Whether a setting's value is told to nobody; one that is not known may be a token under a wrong name."""
+    field = Settings.model_fields.get(name)
+    return field is None or not field.repr
 
 
 def _folders(environment: Mapping[str, str]) -> dict[str, Any]:
@@ -112,6 +138,6 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     for name in Settings.model_fields:
         text = environment.get(PREFIX + name.upper())
         if text is not None:
-            many = name in ("models", "plugins", "allow_hosts", "tokens", "webhook_hosts")
+            many = name in ("models", "plugins", "allow_hosts", "tokens", "webhook_hosts", "trusted_proxies")
             found[name] = tuple(filter(None, text.split(os.pathsep if name == "models" else ","))) if many else text
     return found

@@ -30,10 +30,12 @@ _TYPES: tuple[tuple[type[Value], str, str], ...] = (
 )
 
 _MODULES = (
-    *("loaders", "lora", "ip_adapter"),
+    *("loaders", "lora", "merge", "ip_adapter"),
     *("conditioning", "conditioning_combine", "controlnet", "guidance"),
-    *("latents", "noise", "sampling", "sampling_custom", "sampling_prompt_to_prompt", "vae"),
-    *("inpaint", "image", "image_grid", "mask", "mask_draw", "preprocessors", "upscale", "primitives", "study"),
+    *("latents", "latents_batch", "noise", "sampling", "sampling_custom", "sampling_prompt_to_prompt"),
+    *("vae", "vae_precision"),
+    *("inpaint", "inpaint_conditioning", "inpaint_fill", "mask", "mask_draw", "mask_image"),
+    *("image", "image_batch", "image_composite", "image_grid", "preprocessors", "upscale", "primitives", "study"),
 )
 """Where nodes are, in the order in which lists show them."""
 
@@ -60,6 +62,8 @@ def register(registry: Registration) -> None:
     registry.model_kind("embedding", "latentloom.nodes.families.textual_inversion.kind:EmbeddingFile")
     registry.model_kind("upscaler", "latentloom.nodes.families.upscale.kind:UpscalerKind")
     registry.model_kind("spandrel", "latentloom.nodes.families.upscale.spandrel:OtherUpscalerKind")
-    registry.patch("lora", "latentloom.nodes.families.lora.patch:apply_lora")
+    registry.patch("lora", "latentloom.nodes.families.lora.patch:apply_loras", together=True)
+    registry.patch("merge", "latentloom.nodes.families.merge:apply_merge")
+    registry.patch("precision", "latentloom.nodes.families.precision:apply_precision")
     registry.models("models/checkpoints", "latentloom.nodes", "embedded/checkpoints")
     registry.models("models/controlnet", "latentloom.nodes", "embedded/controlnet")

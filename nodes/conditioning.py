@@ -1,13 +1,16 @@
 """Nodes that turn text into conditioning."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from latentloom.engine import Array, Clip, Cond, Conditioning, Context, Mentions, Text, node
-from latentloom.nodes.families.textual_inversion.words import SOURCE, Embeddings, warn_unknown
+from latentloom.engine.errors import BadValueError
+from latentloom.nodes.families.textual_inversion.words import SOURCE, Embeddings, warn_unusable
 from latentloom.nodes.text.prompt_editing import Variant, variants
+from latentloom.nodes.text.prompt_times import ALWAYS
 from latentloom.nodes.text.prompt_weights import Grammar, parse
 from latentloom.nodes.text.vocabulary import unknown_words
 
@@ -17,39 +20,73 @@ PromptGrammar = Annotated[
 ]
 
 
-@node("CLIPEncode", category="conditioning", device=True)
+ClipSkip = Annotated[
+    int,
+    Field(ge=1, le=24, description="The layer that is read, counted from the last; at most the one of the training."),
+]
+Prompt = Annotated[
+    Text,
+    Mentions(SOURCE),
+    Field(max_length=20_000, description="What the picture shows, or for a negative prompt what it must not show."),
+]
+
+
+def _without_steps(inputs: dict[str, Any], version: int) -> dict[str, Any]:  # noqa: ARG001
+    """Version 1 was told the sampler's steps; a prompt now leaves them to the sampler."""
+    return {name: value for name, value in inputs.items() if name != "steps"}
+
+
+@node("CLIPEncode", version=2, category="conditioning", device=True, migrate=_without_steps)
 def clip_encode(
-    ctx: Context,
-    clip: Clip,
-    text: Annotated[
-        Text,
-        Mentions(SOURCE),
-        Field(max_length=20_000, description="What the picture shows, or for a negative prompt what it must not show."),
-    ] = "",
-    grammar: PromptGrammar = "a1111",
-    clip_skip: Annotated[
-        int, Field(ge=1, le=24, description="1 reads the layer that the model was trained with, 2 the one before it.")
-    ] = 1,
-    steps: Annotated[
-        int, Field(ge=1, le=10_000, description="The sampler's steps; counts only where a prompt names one: [a:b:10].")
-    ] = 20,
+    ctx: Context, clip: Clip, text: Prompt = "", grammar: PromptGrammar = "a1111", clip_skip: ClipSkip = 1
 ) -> Conditioning:
     """Read a prompt with a checkpoint's text encoder.
 
-    `(word:1.3)` and `[word]` weigh words, `[a:b:0.4]` and `[a|b]` change them while the picture is made, BREAK begins a
-    new part. Prompts of any length are read in parts as long as the encoder. `embedding:name` stands for the vectors of
-    a file below models/embeddings.
+    `(word:1.3)` and `[word]` weigh words, `[a:b:0.4]`, `[a:b:8]` and `[a|b]` change them while the picture is made, by
+    the steps of the sampler; BREAK begins a new part. Prompts of any length are read in parts as long as the encoder.
+    `embedding:name` stands for the vectors of a file below models/embeddings.
     """
+    return _encoded(ctx, clip, (text,), grammar, clip_skip)
+
+
+@node("CLIPEncodeSDXL", category="conditioning", device=True)
+def clip_encode_sdxl(
+    ctx: Context,
+    clip: Clip,
+    text_l: Prompt = "",
+    text_g: Prompt = "",
+    grammar: PromptGrammar = "a1111",
+    clip_skip: ClipSkip = 1,
+) -> Conditioning:
+    """Read a prompt of its own with each of SDXL's two text encoders: ViT-L reads `text_l`, ViT-bigG `text_g`.
+
+    The shorter of the two goes on with empty parts. Brackets are those of CLIPEncode.
+    """
+    if clip.info.get("encoders") != ["l", "g"]:
+        raise BadValueError(
+            f"'{name_of(clip)}' has not the two text encoders of SDXL",
+            expected="'l' and 'g'",
+            got=" and ".join(f"'{name}'" for name in clip.info.get("encoders", ["one"])),
+            hint="CLIPEncode reads one prompt with any text encoder",
+        )
+    return _encoded(ctx, clip, (text_l, text_g), grammar, clip_skip)
+
+
+def _encoded(ctx: Context, clip: Clip, texts: tuple[str, ...], grammar: Grammar, clip_skip: int) -> Conditioning:
+    """An entry for each text that the prompts change to; `texts` is one for all encoders, or one for each."""
     from latentloom.nodes.text.embedding import embed
 
-    found = variants(text, steps) if grammar == "a1111" else (Variant(text),)
+    found = variants(*texts) if grammar == "a1111" else (Variant(texts),)
     with ctx.load(clip) as (encoder,):
         embeddings = Embeddings(ctx.mentioned, grammar, encoder, name_of(clip))
         _warn(ctx, encoder.encoders[0].tokenizer, _bare(found, grammar, embeddings))
-        warn_unknown(ctx, embeddings)
-        parts = {one.text: embed(encoder, one.text, grammar, clip_skip, embeddings) for one in found}
-    arrays = {key: (Array(embedding), Array(pooled)) for key, (embedding, pooled) in parts.items()}
-    return Conditioning([Cond(arrays[one.text][0], _times(one), {"pooled": arrays[one.text][1]}) for one in found])
+        warn_unusable(ctx, embeddings)
+        read = {
+            one.texts: embed(encoder, one.texts if len(texts) > 1 else one.text, grammar, clip_skip, embeddings)
+            for one in found
+        }
+    arrays = {key: (Array(embedding), Array(pooled)) for key, (embedding, pooled) in read.items()}
+    return Conditioning([Cond(arrays[one.texts][0], _times(one), {"pooled": arrays[one.texts][1]}) for one in found])
 
 
 def name_of(clip: Clip) -> str:
@@ -59,18 +96,15 @@ def name_of(clip: Clip) -> str:
 
 def _bare(found: Sequence[Variant], grammar: Grammar, embeddings: Embeddings) -> str:
     """The words of a prompt's texts, without brackets, weights and embeddings."""
-    sections = [section for one in found for section in embeddings(parse(one.text, grammar))]
+    texts = [text for one in found for text in one.texts]
+    sections = [section for text in texts for section in embeddings(parse(text, grammar))]
     return "\n".join("".join(span.text for span in section if span.embedding is None) for section in sections)
 
 
 def _times(variant: Variant) -> dict[str, Any]:
     """What an entry says about when it counts; nothing for one that always does."""
-    found: dict[str, Any] = {}
-    if (variant.start, variant.end) != (0, 1):
-        found |= {"start": variant.start, "end": variant.end}
-    if variant.period > 1:
-        found |= {"turn": variant.turn, "period": variant.period}
-    return found
+    said = {name: value for name, value in asdict(variant.times).items() if value != getattr(ALWAYS, name)}
+    return {"times": said} if said else {}
 
 
 def _warn(ctx: Context, tokenizer: Any, text: str) -> None:
@@ -84,4 +118,4 @@ def _warn(ctx: Context, tokenizer: Any, text: str) -> None:
         )
 
 
-NODES = (clip_encode,)
+NODES = (clip_encode, clip_encode_sdxl)

@@ -90,12 +90,17 @@ def conditioning_area(
     x: Pixel = 0,
     y: Pixel = 0,
     strength: Strength = 1.0,
+    crop_other: Annotated[
+        bool, Field(description="The conditioning beside it (the negative) is asked for that rectangle too.")
+    ] = False,
 ) -> Conditioning:
     """Let a conditioning rule a rectangle of the picture, which the model then sees by itself.
 
-    It fades over up to 64 pixels towards those edges that are not the picture's. What sticks out is cut off.
+    It fades over up to 64 pixels, at most a quarter of a side, towards those edges that are not the picture's. What
+    sticks out is cut off. With `crop_other` guidance compares positive and negative for the same view of the picture,
+    as ComfyUI does.
     """
-    area = {"x": x, "y": y, "width": width, "height": height}
+    area = {"x": x, "y": y, "width": width, "height": height, **({"crop_other": True} if crop_other else {})}
     return _changed(conditioning, lambda entry: _stronger(_with(entry, area=area), strength))
 
 
@@ -119,7 +124,7 @@ def conditioning_mask(conditioning: Conditioning, mask: Mask, strength: Strength
 def conditioning_times(conditioning: Conditioning, start: Share = 0.0, end: Share = 1.0) -> Conditioning:
     """Let a conditioning count from one share of the steps up to another.
 
-    Of a prompt that changes with the steps, what lies outside is left out.
+    A prompt that changes with the steps changes within that time as it did.
     """
     kept = [found for entry in conditioning.entries if (found := _timed(entry, start, end)) is not None]
     if not kept:
@@ -138,13 +143,18 @@ def conditioning_size(
     crop_y: Annotated[int, Field(ge=0, le=16384, description="Pixels cut off above, as the model knows it.")] = 0,
     target_width: SideOr0 = 0,
     target_height: SideOr0 = 0,
-    aesthetic: Annotated[float, Field(ge=0, le=10, description="For the refiner: how beautiful, 0 to 10.")] = 6.0,
+    aesthetic: Annotated[
+        float,
+        Field(ge=0, le=10, description="For the refiner: how beautiful; 0 stands for 6, and 2.5 in the negative."),
+    ] = 0.0,
 ) -> Conditioning:
     """Tell SDXL from what a picture was made: its original size, how it was cropped, its target size.
 
     Without this node a model is told the size of the picture and no crop. Other models do not look at it.
     """
-    found: dict[str, Any] = {"crop": [crop_y, crop_x], "aesthetic": aesthetic}
+    found: dict[str, Any] = {"crop": [crop_y, crop_x]}
+    if aesthetic:
+        found["aesthetic"] = aesthetic
     if width and height:
         found["size"] = [height, width]
     if target_width and target_height:

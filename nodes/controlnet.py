@@ -1,14 +1,21 @@
 """Nodes that guide a sampler by a picture, through a ControlNet or a T2I-Adapter."""
 
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
 
 from latentloom.engine import Conditioning, Context, ControlNet, Image, Mask, ModelFile, Source, node
 from latentloom.engine.errors import BadValueError, FileError
+from latentloom.nodes.diffusion.control_pictures import KINDS, Fit, Resize
 from latentloom.nodes.diffusion.control_residuals import with_control
+from latentloom.nodes.drawing.resize import Size, check_mask_batch, resize_mask
 
 Share = Annotated[float, Field(ge=0, le=1, description="A share of the way from noise (0) to the picture (1).")]
+Strength = Annotated[float, Field(ge=0, le=10, description="How much of its guidance; 0 is none.")]
+Fitting = Annotated[
+    Fit,
+    Field(description="For a picture of another shape: fill and cut off what sticks out, pad with black, or stretch."),
+]
 
 
 class Controlled(NamedTuple):
@@ -44,19 +51,76 @@ def apply_controlnet(
     negative: Conditioning,
     controlnet: ControlNet,
     image: Image,
-    mask: Mask | None = None,
-    strength: Annotated[float, Field(ge=0, le=10, description="How much of its guidance; 0 is none.")] = 1.0,
+    mask: Annotated[Mask | None, Field(description="Where it acts; without: everywhere.")] = None,
+    strength: Strength = 1.0,
     start: Share = 0.0,
     end: Share = 1.0,
+    fit: Fitting = "fill",
+    resize: Annotated[
+        Resize,
+        Field(description="Smooth, or by the nearest pixel; auto takes the nearest for pictures of black and white."),
+    ] = "auto",
+    kind: Annotated[
+        Literal["plain", "openpose", "depth", "soft_edge", "lines", "normal", "segmentation", "tile", "repaint"],
+        Field(description="What the picture shows, for a union ControlNet; others are plain."),
+    ] = "plain",
 ) -> Controlled:
     """Guide by a picture, from `start` to `end` of the way; several in a row add up.
 
-    Picture and mask are resized to the size of what is sampled. Where the mask is 0, the ControlNet does nothing.
+    The picture is brought to the size of what is sampled; where its shape is another one, its middle is taken, or it is
+    padded with black or stretched. The mask goes the same way. Where the mask is 0, the ControlNet does nothing.
     """
+    _check_span(start, end)
+    _check_kind(controlnet, kind)
+    told = {} if kind == "plain" else {"kind": kind}
+    parts = (controlnet, image, strength, start, end, mask)
+    return Controlled(*(with_control(found, *parts, fit=fit, resize=resize, **told) for found in (positive, negative)))
+
+
+@node("ApplyInpaintControlNet", category="controlnet")
+def apply_inpaint_controlnet(
+    positive: Conditioning,
+    negative: Conditioning,
+    controlnet: ControlNet,
+    image: Image,
+    mask: Annotated[Mask, Field(description="What is repainted, and therefore not shown to the ControlNet.")],
+    strength: Strength = 1.0,
+    start: Share = 0.0,
+    end: Share = 1.0,
+    fit: Fitting = "fill",
+) -> Controlled:
+    """Guide by a picture's part that is kept, with an inpaint ControlNet: it is shown -1 where the mask is above 0.5.
+
+    A union ControlNet that can repaint is shown black there. SetLatentMask tells the sampler of the mask besides.
+    """
+    _check_span(start, end)
+    fitted = Mask(resize_mask(mask.numpy(), Size(image.shape[2], image.shape[1])))
+    check_mask_batch(image.numpy(), fitted.numpy())
+    told = {"kind": "repaint"} if controlnet.info.get("union") else {}
+    _check_kind(controlnet, told.get("kind", "plain"))
+    parts = (controlnet, image, strength, start, end, None, fitted)
+    return Controlled(
+        *(with_control(found, *parts, fit=fit, resize="smooth", **told) for found in (positive, negative))
+    )
+
+
+def _check_span(start: float, end: float) -> None:
     if start > end:
         raise BadValueError("the control ends before it starts", expected=f"an end of at least {start}", got=str(end))
-    parts = (controlnet, image, strength, start, end, mask)
-    return Controlled(with_control(positive, *parts), with_control(negative, *parts))
 
 
-NODES = (load_controlnet, apply_controlnet)
+def _check_kind(controlnet: ControlNet, kind: str) -> None:
+    """Raise BadValueError for a kind that the ControlNet does not know, or for none where it must be told."""
+    known, name = KINDS[: controlnet.info.get("union", 0)], controlnet.files[0].name
+    if kind == "plain" and known:
+        raise BadValueError(
+            f"'{name}' is a union ControlNet, which must be told what the picture shows",
+            expected=", ".join(known),
+            got=kind,
+        )
+    if kind not in (*known, "plain"):
+        expected = ", ".join(known) if known else "plain: it is no union ControlNet"
+        raise BadValueError(f"'{name}' has no kind '{kind}'", expected=expected, got=kind)
+
+
+NODES = (load_controlnet, apply_controlnet, apply_inpaint_controlnet)

@@ -1,12 +1,12 @@
 """Nodes that change how a model is guided: each gives it a patch, which the sampling nodes follow in order."""
 
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
 
 from latentloom.engine import Conditioning, Model, Patch, Vae, node
 from latentloom.engine.errors import BadValueError
-from latentloom.nodes.diffusion.tiling import check_overlap
+from latentloom.nodes.diffusion.vae_tiles import check_overlap
 from latentloom.nodes.vae import Overlap, TileSide
 
 Share = Annotated[float, Field(ge=0, le=1, description="A share of the steps: 0 is the first, 1 the end.")]
@@ -34,8 +34,8 @@ def perpendicular_negative(
 ) -> Model:
     """Let a negative prompt take off only what the positive does not ask for (Perp-Neg, Armandpour et al. 2023).
 
-    `empty` is the conditioning of an empty prompt. Each step asks the model a third time. It stands first: guidance
-    nodes before it are replaced.
+    `empty` is the conditioning of an empty prompt. Each step asks the model a third time. It sets the rule that other
+    guidance nodes go around, in any order; InstructGuidance, which sets one too, is refused beside it.
     """
     meta, arrays = empty.split()
     return model.patched(Patch("perpendicular_negative", {"strength": strength, "empty": meta}, arrays=tuple(arrays)))
@@ -53,21 +53,47 @@ def guidance_interval(model: Model, start: Share = 0.0, end: Share = 0.8) -> Mod
 
 
 @node("DifferentialDiffusion", category="guidance")
-def differential_diffusion(model: Model) -> Model:
+def differential_diffusion(
+    model: Model,
+    by: Annotated[
+        Literal["steps", "time"], Field(description="What the mask is a share of; ComfyUI counts the model's time.")
+    ] = "steps",
+) -> Model:
     """Read a soft noise mask as the strength of the change in each place (Levin & Fried 2023).
 
-    Where the mask is 1 all steps repaint, where it is 0.5 the last half of them. It needs a latent with a mask.
+    Where the mask is 1 all steps repaint, where it is 0.5 the last half of them, or of the model's timesteps. It needs
+    a latent with a mask.
     """
-    return model.patched(Patch("differential_diffusion"))
+    return model.patched(Patch("differential_diffusion", {"by": by}))
 
 
-@node("FreeU", category="guidance")
-def freeu(model: Model, b1: Backbone = 1.3, b2: Backbone = 1.4, s1: Skip = 0.9, s2: Skip = 0.2) -> Model:
-    """Weigh the UNet's features anew at no cost (Si et al. 2023): stage 1 is the deeper one.
+def _freeu_by_stage(inputs: dict[str, Any], version: int) -> dict[str, Any]:  # noqa: ARG001
+    """Version 1 knew stages alone."""
+    return {"where": "stage", **inputs}
 
-    The defaults are the paper's for SD 1.x; for SDXL it names 1.1, 1.2, 0.6 and 0.4. All at 1 changes nothing.
+
+@node("FreeU", version=2, category="guidance", migrate=_freeu_by_stage)
+def freeu(
+    model: Model,
+    b1: Backbone = 1.3,
+    b2: Backbone = 1.4,
+    s1: Skip = 0.9,
+    s2: Skip = 0.2,
+    where: Annotated[
+        Literal["width", "stage"],
+        Field(description="width: 1 is the layers of 4 times the first width, 2 those of twice. stage: as diffusers."),
+    ] = "width",
+    method: Annotated[
+        Literal["1", "2"], Field(description="2 weighs each place by how strong its features are.")
+    ] = "1",
+) -> Model:
+    """Weigh the UNet's features anew at no cost (Si et al. 2023): b and s with 1 are for the deeper layers.
+
+    The defaults are the paper's for SD 1.x; for SDXL it names 1.1, 1.2, 0.6 and 0.4. All at 1 changes nothing. `width`
+    is the rule of the authors' code and of ComfyUI, `stage` that of diffusers: the same numbers mean other layers.
     """
-    return model.patched(Patch("freeu", {"b1": b1, "b2": b2, "s1": s1, "s2": s2}))
+    factors = {"b1": b1, "b2": b2, "s1": s1, "s2": s2}
+    return model.patched(Patch("freeu", {**factors, "where": where, "version": method}))
 
 
 @node("PerturbedAttention", category="guidance")
@@ -93,7 +119,7 @@ def self_attention_guidance(
 ) -> Model:
     """Guide away from what the model draws when the parts that it looks at most are blurred (SAG, Hong et al. 2023).
 
-    Each step asks the model once more. The negative must have no areas, and the model no tiles.
+    Each step asks the model once more. The negative must have no areas, and the model no tiles: that is refused.
     """
     return model.patched(Patch("self_attention_guidance", {"scale": scale, "blur": blur}))
 
@@ -103,7 +129,7 @@ def tiled_diffusion(model: Model, tile: TileSide = 512, overlap: Overlap = 128) 
     """Let the model look at a large picture tile by tile at each step, as MultiDiffusion does (Bar-Tal et al. 2023).
 
     For a second pass over an enlarged picture, with a denoise of 0.2 to 0.5: details come from tiles of the size that
-    the model knows, and seams are blended at every step.
+    the model knows, and seams are blended at every step. With Seamless, tiles go on at the opposite edge.
     """
     check_overlap(tile, overlap)
     return model.patched(Patch("tiled_diffusion", {"tile": tile, "overlap": overlap}))
@@ -123,7 +149,10 @@ def seamless(
     horizontal: Annotated[bool, Field(description="The left edge goes on at the right.")] = True,
     vertical: Annotated[bool, Field(description="The upper edge goes on at the lower.")] = True,
 ) -> SeamlessPair:
-    """Make textures: what is sampled and decoded with these can be laid side by side without a seam."""
+    """Make textures: what is sampled and decoded with these can be laid side by side without a seam.
+
+    It holds for pictures that are encoded, for tiles, and for ControlNets, whose pictures must be seamless as well.
+    """
     if not (horizontal or vertical):
         raise BadValueError("nothing is seamless", expected="horizontal, vertical or both", got="neither")
     patch = Patch("seamless", {"horizontal": horizontal, "vertical": vertical})

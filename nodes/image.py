@@ -1,23 +1,45 @@
 """Nodes that read, save, show and change pictures."""
 
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import numpy as np
 from pydantic import Field
 
 from latentloom.engine import Context, Image, InputFile, Mask, Source, node
 from latentloom.engine.errors import BadValueError
-from latentloom.engine.files.pictures import as_rgb, read_picture
+from latentloom.engine.files.encoding import Form, PictureToSave
+from latentloom.engine.files.pictures import read_pixels
 from latentloom.nodes.drawing.blend import Mode, blend
-from latentloom.nodes.drawing.limits import MAX_SIDE
-from latentloom.nodes.drawing.resize import Fit, Method, fitted, resize, rounded
+from latentloom.nodes.drawing.resize import Size, cropped, mask_method, resize_mask, scaled
+from latentloom.nodes.drawing.size_inputs import (
+    Factor,
+    Filter,
+    Fitting,
+    GoesAlong,
+    Height,
+    Left,
+    MultipleOf,
+    Side,
+    Upper,
+    Width,
+)
+
+if TYPE_CHECKING:
+    from latentloom.engine.types.values import Floats
 
 Picture = Annotated[InputFile, Source("input")]
 
 
 class LoadedImage(NamedTuple):
     """A picture and what it leaves open."""
+
+    image: Image
+    mask: Mask
+
+
+class ImageAndMask(NamedTuple):
+    """Pictures and the mask that goes with them, which is 0 everywhere where none was given."""
 
     image: Image
     mask: Mask
@@ -31,13 +53,17 @@ class ShownImages(NamedTuple):
 
 @node("LoadImage", category="image")
 def load_image(
+    ctx: Context,
     image: Annotated[Picture, Field(description="A picture below the input folder; of an animation, the first frame.")],
 ) -> LoadedImage:
     """Read a picture, turned as its EXIF says, with its alpha channel if it has one.
 
-    The mask is 1 where the picture is transparent, to be repainted, and 0 everywhere for a picture without alpha.
+    Colours of 8 or 16 bits come in as sRGB: an ICC profile in the file is applied. The mask is 1 where the picture is
+    transparent, to be repainted, and 0 everywhere for a picture without alpha.
     """
-    pixels = as_rgb(read_picture(Path(image.path)))
+    pixels, fault = read_pixels(Path(image.path))
+    if fault is not None:
+        ctx.warn("colour_profile", f"the colour profile of '{image.name}' is not used: {fault}")
     mask = 1 - pixels[..., 3] if pixels.shape[2] == 4 else np.zeros(pixels.shape[:2], np.float32)
     return LoadedImage(Image(pixels[None]), Mask(mask[None]))
 
@@ -55,10 +81,15 @@ def save_image(
             "picture's, {item} its place in the batch, {date} today, {counter} a free number; / makes a folder.",
         ),
     ] = "{name}-{counter}",
+    format: Annotated[Form, Field(description="The kind of file. JPEG has no transparency: white lies below.")] = "png",
+    quality: Annotated[int, Field(ge=1, le=100, description="For jpeg, webp and avif: larger files look better.")] = 90,
 ) -> ShownImages:
-    """Save every picture of a batch as a PNG that carries the workflow that made it. No file is ever overwritten."""
+    """Save every picture of a batch, with the workflow that made it inside. No file is ever overwritten.
+
+    Files are in sRGB and say so by a profile. 16 bits keep finer steps than a screen shows, for further work.
+    """
     for item, pixels in enumerate(images.numpy()):
-        ctx.save("image", pixels, name, item=item)
+        ctx.save("image", PictureToSave(pixels, format, quality), name, item=item)
         ctx.progress(item + 1, len(images))
     return ShownImages(images)
 
@@ -73,37 +104,27 @@ def preview_image(ctx: Context, images: Image) -> ShownImages:
 @node("ImageScale", category="image")
 def image_scale(
     image: Image,
-    width: Annotated[
-        int, Field(ge=0, le=MAX_SIDE, description="Pixels; 0 follows from the height, or the factor.")
-    ] = 0,
-    height: Annotated[
-        int, Field(ge=0, le=MAX_SIDE, description="Pixels; 0 follows from the width, or the factor.")
-    ] = 0,
-    factor: Annotated[
-        float, Field(ge=0.01, le=64, description="How many times as large, without width and height.")
-    ] = 1,
-    method: Annotated[
-        Method, Field(description="The filter; lanczos is the sharpest, nearest keeps hard pixels.")
-    ] = "lanczos",
-    fit: Annotated[
-        Fit,
-        Field(
-            description="With width and height: stretch to them, fit inside them, fill them and cut off what sticks "
-            "out, or pad with black (transparent) borders."
-        ),
-    ] = "stretch",
-    multiple_of: Annotated[
-        int, Field(ge=1, le=512, description="Round both sides to multiples of this; a VAE wants 8.")
-    ] = 1,
-) -> Image:
-    """Make pictures larger or smaller. The result has at most 16384 pixels a side."""
-    old_height, old_width = image.shape[1:3]
-    if (width or height) and factor != 1:
-        raise BadValueError("a size and a factor exclude each other", got=f"{width}x{height} and factor {factor:g}")
-    if width and height:
-        return Image(fitted(image.numpy(), rounded(width, height, multiple_of), method, fit, multiple_of))
-    scale = width / old_width if width else height / old_height if height else factor
-    return Image(resize(image.numpy(), rounded(old_width * scale, old_height * scale, multiple_of), method))
+    width: Width = 0,
+    height: Height = 0,
+    factor: Factor = 1,
+    method: Filter = "lanczos",
+    fit: Fitting = "stretch",
+    multiple_of: MultipleOf = 1,
+    mask: GoesAlong = None,
+) -> ImageAndMask:
+    """Make pictures larger or smaller, and a mask with them. The result has at most 16384 pixels a side."""
+    options = width, height, factor
+    pixels = scaled(image.numpy(), *options, method, fit, multiple_of)
+    levels = scaled(_mask_of(image, mask)[..., None], *options, mask_method(method), fit, multiple_of)
+    return ImageAndMask(Image(pixels), Mask(levels[..., 0]))
+
+
+def _mask_of(image: Image, mask: Mask | None) -> "Floats":
+    """A mask at its picture's size: the one that goes along, or one of zeros."""
+    _, height, width, _ = image.shape
+    if mask is None:
+        return np.zeros((1, height, width), np.float32)
+    return resize_mask(mask.numpy(), Size(width, height))
 
 
 @node("ImageBlend", category="image")
@@ -113,7 +134,10 @@ def image_blend(
     amount: Annotated[float, Field(ge=0, le=1, description="0 is a alone, 1 is b laid over a.")] = 0.5,
     mode: Annotated[Mode, Field(description="How b lies over a.")] = "normal",
 ) -> Image:
-    """Mix two pictures of the same size. A single picture mixes with each one of a batch."""
+    """Lay a picture over another one of the same size. A single picture goes with each one of a batch.
+
+    `amount` is b's opacity; what is transparent in b shows a (W3C Compositing and Blending Level 1).
+    """
     if a.shape[1:3] != b.shape[1:3]:
         raise BadValueError(
             "the pictures have different sizes",
@@ -127,20 +151,11 @@ def image_blend(
 
 @node("ImageCrop", category="image")
 def image_crop(
-    image: Image,
-    x: Annotated[int, Field(ge=0, le=MAX_SIDE, description="Left edge, in pixels from the left.")] = 0,
-    y: Annotated[int, Field(ge=0, le=MAX_SIDE, description="Upper edge, in pixels from the top.")] = 0,
-    width: Annotated[int, Field(ge=1, le=MAX_SIDE, description="Pixels.")] = 512,
-    height: Annotated[int, Field(ge=1, le=MAX_SIDE, description="Pixels.")] = 512,
-) -> Image:
-    """Cut a rectangle out of pictures; it must lie inside them."""
-    if x + width > image.shape[2] or y + height > image.shape[1]:
-        raise BadValueError(
-            "the rectangle lies outside of the picture",
-            expected=f"inside {_size(image)}",
-            got=f"{width}x{height} at {x},{y}",
-        )
-    return Image(image.numpy()[:, y : y + height, x : x + width])
+    image: Image, x: Left = 0, y: Upper = 0, width: Side = 512, height: Side = 512, mask: GoesAlong = None
+) -> ImageAndMask:
+    """Cut a rectangle out of pictures, and out of a mask with them; it must lie inside the pictures."""
+    box = x, y, width, height
+    return ImageAndMask(Image(cropped(image.numpy(), *box)), Mask(cropped(_mask_of(image, mask), *box)))
 
 
 def _size(image: Image) -> str:

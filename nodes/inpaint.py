@@ -1,15 +1,15 @@
-"""Nodes for inpainting, outpainting and instructions: what they paint on, and how it goes back."""
+"""Nodes that cut, pad and put back what is painted on."""
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
 
-from latentloom.engine import Array, Cond, Conditioning, Context, Image, Latent, Mask, Vae, node
+from latentloom.engine import Image, Mask, node
 from latentloom.engine.errors import BadValueError
-from latentloom.nodes.diffusion.vae import encode
+from latentloom.nodes.drawing.blend import blend
 from latentloom.nodes.drawing.limits import check_size
-from latentloom.nodes.drawing.resize import Size, resize
+from latentloom.nodes.drawing.resize import Size, check_mask_batch, resize, resize_mask
 from latentloom.nodes.mask import mask_feather
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Border = Annotated[int, Field(ge=0, le=8192, multiple_of=8, description="Pixels to add on that side.")]
 Side = Annotated[int, Field(ge=8, le=16384, multiple_of=8, description="Pixels of the part that is painted on.")]
-Region = Annotated[dict[str, Any], Field(description="x, y, width and height of the part, from InpaintCrop.")]
+Region = Annotated[dict[str, Any], Field(description="Where the part was, from InpaintCrop.")]
 GREY = 0.5
 
 
@@ -28,20 +28,21 @@ class Padded(NamedTuple):
     mask: Mask
 
 
-class Prepared(NamedTuple):
-    """What a sampler needs to paint into a picture."""
-
-    positive: Conditioning
-    negative: Conditioning
-    latent: Latent
-
-
 class Cropped(NamedTuple):
     """The part around a mask, and where it was."""
 
     image: Image
     mask: Mask
     region: dict[str, Any]
+
+
+class Span(NamedTuple):
+    """A stretch of pixels along one axis: what of it lies in the picture, and how far it reaches beyond."""
+
+    start: int
+    length: int
+    before: int = 0
+    after: int = 0
 
 
 @node("OutpaintPad", category="inpaint")
@@ -55,6 +56,7 @@ def outpaint_pad(
     fill: Annotated[
         Literal["edge", "grey"], Field(description="What stands in the new part: the picture's edge, or grey.")
     ] = "edge",
+    mask: Annotated[Mask | None, Field(description="What else to repaint, in the old picture.")] = None,
 ) -> Padded:
     """Enlarge a picture on its sides for outpainting, with a mask of what is new.
 
@@ -63,68 +65,16 @@ def outpaint_pad(
     pixels = image.numpy()
     borders = ((0, 0), (top, bottom), (left, right))
     check_size(pixels.shape[2] + left + right, pixels.shape[1] + top + bottom, pixels.shape[0])
-    if fill == "edge":
-        made = np.pad(pixels, (*borders, (0, 0)), mode="edge")
-    else:
-        made = np.pad(pixels, (*borders, (0, 0)), constant_values=GREY)
-    mask = np.pad(np.zeros((1, *pixels.shape[1:3]), np.float32), borders, constant_values=1)
-    return Padded(Image(made), mask_feather(Mask(mask), feather, "outside"))
-
-
-@node("InpaintConditioning", category="inpaint", device=True)
-def inpaint_conditioning(
-    ctx: Context, positive: Conditioning, negative: Conditioning, vae: Vae, image: Image, mask: Mask
-) -> Prepared:
-    """Prepare an inpainting model of 9 channels: it sees the picture without the masked part, and the mask.
-
-    The latent is the picture with the mask; other models may be given that latent too. A mask of another size is
-    resized to the picture. Sides must be multiples of 8.
-    """
-    size = Size(image.shape[2], image.shape[1])
-    fitted = _fitted(mask, size)
-    hidden = (fitted > 0.5)[..., None]
-    pixels = image.numpy()[..., :3]
-    _check_batch(pixels, fitted)
-    blank = encode(ctx, vae, Image(np.where(hidden, np.float32(GREY), pixels)))
-    arrays = {"concat": Array(blank.numpy()), "concat_mask": Array(fitted)}
-    latent = encode(ctx, vae, image)
-    return Prepared(
-        _with(positive, arrays),
-        _with(negative, arrays),
-        Latent(latent.numpy(), Mask(fitted), downscale=latent.downscale),
-    )
-
-
-def _check_batch(pixels: "Floats", mask: "Floats") -> None:
-    if mask.shape[0] not in (1, pixels.shape[0]):
-        raise BadValueError(
-            "the mask has another number of items than the picture",
-            expected=f"1 or {pixels.shape[0]}",
-            got=str(mask.shape[0]),
-        )
-
-
-def _fitted(mask: Mask, size: Size) -> "Floats":
-    """A mask at a picture's size."""
-    return resize(mask.numpy()[..., None].repeat(3, 3), size, "bilinear")[..., 0]
-
-
-def _with(conditioning: Conditioning, arrays: dict[str, Array]) -> Conditioning:
-    return Conditioning([Cond(e.embedding, e.extra, {**e.arrays, **arrays}) for e in conditioning.entries])
-
-
-@node("InstructConditioning", category="inpaint", device=True)
-def instruct_conditioning(
-    ctx: Context, positive: Conditioning, negative: Conditioning, vae: Vae, image: Image
-) -> Prepared:
-    """Prepare an InstructPix2Pix model of 8 channels: it sees the picture that the instruction is about.
-
-    The latent is an empty one of the picture's size. InstructGuidance gives the picture a scale of its own.
-    """
-    latent = encode(ctx, vae, image)
-    arrays = {"concat": Array(latent.numpy())}
-    empty = Latent(np.zeros(latent.shape, np.float32), downscale=latent.downscale)
-    return Prepared(_with(positive, arrays), _with(negative, arrays), empty)
+    made = np.pad(pixels, (*borders, (0, 0)), mode="edge")
+    new = np.pad(np.zeros((1, *pixels.shape[1:3]), np.float32), borders, constant_values=1)
+    if fill == "grey":
+        made = np.where(new[..., None] > 0, np.float32([GREY] * 3 + [1])[: pixels.shape[3]], made)
+    soft = mask_feather(Mask(new), feather, "outside")
+    if mask is None:
+        return Padded(Image(made), soft)
+    old = resize_mask(mask.numpy(), Size(pixels.shape[2], pixels.shape[1]))
+    check_mask_batch(pixels, old)
+    return Padded(Image(made), Mask(np.maximum(soft.numpy(), np.pad(old, borders))))
 
 
 @node("InpaintCrop", category="inpaint")
@@ -134,86 +84,110 @@ def inpaint_crop(
     width: Side = 512,
     height: Side = 512,
     context: Annotated[int, Field(ge=0, le=4096, description="Pixels of the surroundings to be seen.")] = 64,
+    soft: Annotated[
+        Literal["picture", "latent"],
+        Field(
+            description="Where a soft mask fades: in the picture when the part goes back, so that the model paints all "
+            "of it, or while the model paints, which DifferentialDiffusion wants."
+        ),
+    ] = "picture",
 ) -> Cropped:
     """Cut out what a mask is about, at the size that a model paints best; InpaintStitch puts it back.
 
-    The part reaches `context` pixels beyond the mask, then grows to the shape of width x height as far as the picture
-    lets it, and is resized. A mask of another size is resized to the picture.
+    The part reaches `context` pixels beyond the mask, grows to the shape of width x height, and is resized. Where the
+    picture is too small for that shape, its edge is repeated. A mask of another size is resized to the picture.
     """
     pixels = image.numpy()
-    fitted = _fitted(mask, Size(pixels.shape[2], pixels.shape[1]))
-    _check_batch(pixels, fitted)
-    rows, columns = (np.flatnonzero((fitted > 0).any((0, axis))) for axis in (2, 1))
-    if not len(rows):
-        raise BadValueError("the mask is empty", expected="a part to repaint", got="none")
-    left, wide = _span(int(columns[0]) - context, int(columns[-1]) + 1 + context, pixels.shape[2])
-    top, high = _span(int(rows[0]) - context, int(rows[-1]) + 1 + context, pixels.shape[1])
-    left, wide = _widened(left, wide, round(high * width / height), pixels.shape[2])
-    top, high = _widened(top, high, round(wide * height / width), pixels.shape[1])
-    part = np.s_[:, top : top + high, left : left + wide]
+    fitted = resize_mask(mask.numpy(), Size(pixels.shape[2], pixels.shape[1]))
+    check_mask_batch(pixels, fitted)
+    across, down = _spans(fitted, context, width / height)
     size = Size(width, height)
-    small = resize(np.ascontiguousarray(pixels[part]), size, "lanczos")
+    check_size(*(span.before + span.length + span.after for span in (across, down)), batch=pixels.shape[0])
+    small = resize(_cut(pixels, across, down, "edge"), size, "lanczos")
+    part = resize_mask(_cut(fitted, across, down, "constant"), size)
+    region = {"x": across.start, "y": down.start, "width": across.length, "height": down.length, "soft": soft}
+    beyond = {"left": across.before, "right": across.after, "top": down.before, "bottom": down.after}
     return Cropped(
         Image(small),
-        Mask(_fitted(Mask(np.ascontiguousarray(fitted[part])), size)),
-        {"x": left, "y": top, "width": wide, "height": high},
+        Mask(part if soft == "latent" else (part > 0).astype(np.float32)),
+        {**region, **{side: pixels for side, pixels in beyond.items() if pixels}},
     )
 
 
-def _span(start: int, end: int, limit: int) -> tuple[int, int]:
-    """Start and length of a span, cut to 0..limit."""
+def _spans(mask: "Floats", context: int, shape: float) -> tuple[Span, Span]:
+    """What to cut across and down: the mask and its surroundings, in a shape (width over height)."""
+    rows, columns = (np.flatnonzero((mask > 0).any((0, axis))) for axis in (2, 1))
+    if not len(rows):
+        raise BadValueError("the mask is empty", expected="a part to repaint", got="none")
+    across, down = (
+        _span(int(found[0]) - context, int(found[-1]) + 1 + context, limit)
+        for found, limit in ((columns, mask.shape[2]), (rows, mask.shape[1]))
+    )
+    wide, high = across.length, down.length
+    across = _widened(across, max(wide, round(high * shape)), mask.shape[2])
+    return across, _widened(down, max(high, round(wide / shape)), mask.shape[1])
+
+
+def _span(start: int, end: int, limit: int) -> Span:
+    """A span, cut to 0..limit."""
     first, last = max(0, start), min(limit, end)
-    return first, last - first
+    return Span(first, last - first)
 
 
-def _widened(start: int, length: int, wanted: int, limit: int) -> tuple[int, int]:
-    """A span made as long as wanted, about its middle, as far as 0..limit lets it."""
-    if wanted <= length:
-        return start, length
+def _widened(span: Span, wanted: int, limit: int) -> Span:
+    """A span made as long as wanted, about its middle: first within 0..limit, then beyond it on both sides."""
     long = min(wanted, limit)
-    return max(0, min(start - (long - length) // 2, limit - long)), long
+    start = max(0, min(span.start - (long - span.length) // 2, limit - long))
+    before = (wanted - long) // 2
+    return Span(start, long, before, wanted - long - before)
+
+
+def _cut(pixels: "Floats", across: Span, down: Span, beyond: Literal["edge", "constant"]) -> "Floats":
+    inside = pixels[:, down.start : down.start + down.length, across.start : across.start + across.length]
+    borders = [(0, 0), (down.before, down.after), (across.before, across.after)]
+    return np.pad(inside, borders + [(0, 0)] * (pixels.ndim - 3), mode=beyond)
 
 
 @node("InpaintStitch", category="inpaint")
 def inpaint_stitch(image: Image, part: Image, mask: Mask, region: Region) -> Image:
     """Put a painted part back into the picture that InpaintCrop cut it from, where that picture's mask is.
 
-    `region` is InpaintCrop's. Outside of the mask the picture stays as it is, bit for bit.
+    `region` is InpaintCrop's. Outside of the mask the picture stays as it is, bit for bit. A soft mask fades here,
+    unless InpaintCrop left that to the sampler: it never counts twice. Paint in a transparent hole is seen.
     """
     pixels = image.numpy().copy()
-    fitted = _fitted(mask, Size(pixels.shape[2], pixels.shape[1]))
-    x, y, width, height = _checked(region, pixels)
+    fitted = resize_mask(mask.numpy(), Size(pixels.shape[2], pixels.shape[1]))
+    across, down = _checked(region, pixels)
     if part.shape[0] not in (1, pixels.shape[0]) or fitted.shape[0] not in (1, pixels.shape[0]):
         raise BadValueError(
             "the part has another number of items than the picture",
             expected=f"1 or {pixels.shape[0]}",
             got=str(part.shape[0]),
         )
-    large = resize(part.numpy()[..., :3], Size(width, height), "lanczos")
-    where = np.s_[:, y : y + height, x : x + width]
+    whole = Size(*(span.before + span.length + span.after for span in (across, down)))
+    large = resize(part.numpy(), whole, "lanczos")
+    large = large[:, down.before : down.before + down.length, across.before : across.before + across.length]
+    where = np.s_[:, down.start : down.start + down.length, across.start : across.start + across.length]
     share = fitted[where][..., None]
-    old = pixels[where][..., :3]
-    pixels[where][..., :3] = np.where(share > 0, old + (large - old) * share, old)
-    return Image(pixels.clip(0, 1))
+    if region.get("soft") != "picture":  # the sampler has mixed the part with the picture already
+        share = (share > 0).astype(np.float32)
+    pixels[where] = blend(pixels[where], large, share)
+    return Image(pixels)
 
 
-def _checked(region: dict[str, Any], pixels: "Floats") -> tuple[int, int, int, int]:
-    found = [region.get(name) for name in ("x", "y", "width", "height")]
-    whole = all(type(value) is int and value >= 0 for value in found)
-    if not whole or found[0] + found[2] > pixels.shape[2] or found[1] + found[3] > pixels.shape[1] or 0 in found[2:]:
+def _checked(region: dict[str, Any], pixels: "Floats") -> tuple[Span, Span]:
+    """The spans of a region across and down. Raises BadValueError for one that does not lie in the picture."""
+    named = [region.get(name) for name in ("x", "y", "width", "height")]
+    named += [region.get(name, 0) for name in ("left", "right", "top", "bottom")]
+    whole = all(type(value) is int and 0 <= value <= 2**16 for value in named)
+    if not whole or named[0] + named[2] > pixels.shape[2] or named[1] + named[3] > pixels.shape[1] or 0 in named[2:4]:
         raise BadValueError(
             "the region does not lie in the picture",
             expected=f"x, y, width and height within {pixels.shape[2]}x{pixels.shape[1]}",
             got=str(region)[:100],
         )
-    x, y, width, height = (int(value) for value in found)
-    return x, y, width, height
+    x, y, width, height, left, right, top, bottom = (int(value) for value in named)
+    return Span(x, width, left, right), Span(y, height, top, bottom)
 
 
-NODES = (
-    outpaint_pad,
-    inpaint_conditioning,
-    instruct_conditioning,
-    inpaint_crop,
-    inpaint_stitch,
-)
+NODES = (outpaint_pad, inpaint_crop, inpaint_stitch)

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from latentloom.engine import Latent, Mask, node
 from latentloom.engine.errors import BadValueError
+from latentloom.nodes.diffusion.latent_mask import CellRule, even_in_cells
 
 Pixels = Annotated[int, Field(ge=8, le=16384, multiple_of=8, description="Pixels of the decoded picture.")]
 Method = Annotated[
@@ -30,9 +31,9 @@ def latent_upscale(latent: Latent, width: Pixels = 1024, height: Pixels = 1024, 
     import torch
 
     size = (height // latent.downscale, width // latent.downscale)
-    smooth = method in ("bilinear", "bicubic")
+    smooth, mode = method in ("bilinear", "bicubic"), {"nearest": "nearest-exact"}.get(method, method)  # no half shift
     samples = torch.nn.functional.interpolate(
-        latent.tensor(), size, mode=method, **({"align_corners": False} if smooth else {})
+        latent.tensor(), size, mode=mode, **({"align_corners": False} if smooth else {})
     )
     return Latent(samples, latent.noise_mask, downscale=latent.downscale)
 
@@ -48,14 +49,29 @@ def latent_blend(
 
 
 @node("SetLatentMask", category="latents")
-def set_latent_mask(latent: Latent, mask: Mask) -> Latent:
-    """Repaint only where the mask is 1; everything else stays as it is in the latent. The mask is resized to fit."""
+def set_latent_mask(
+    latent: Latent,
+    mask: Mask,
+    resize: Annotated[
+        CellRule,
+        Field(
+            description="How pixels become cells: the share that is masked, all that the mask touches, or one place of "
+            "the cell as ComfyUI (bilinear) or diffusers (nearest) takes it."
+        ),
+    ] = "area",
+) -> Latent:
+    """Repaint only where the mask is 1; everything else stays as it is in the latent. The mask is resized to fit.
+
+    With "cover" the model paints whole cells, and ImageComposite with the same mask restores the picture around it.
+    """
     if mask.shape[0] not in (1, latent.shape[0]):
         raise BadValueError(
             "the mask has another number of items than the latent",
             expected=f"1 or {latent.shape[0]}",
             got=str(mask.shape[0]),
         )
+    if resize != "area":
+        mask = Mask(even_in_cells(mask.tensor(), latent.shape[2:], latent.downscale, resize))
     return Latent(latent.numpy(), mask, downscale=latent.downscale)
 
 

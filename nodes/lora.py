@@ -51,6 +51,21 @@ def load_lora_model(ctx: Context, model: Model, lora: LoraFile, strength: Streng
     return model.patched(_patch(lora, strength)) if strength else model
 
 
+@node("LoadLoraBlocks", category="lora")
+def load_lora_blocks(
+    ctx: Context,
+    model: Model,
+    lora: LoraFile,
+    input_strength: Strength = 1.0,
+    middle_strength: Strength = 1.0,
+    output_strength: Strength = 1.0,
+) -> Model:
+    """Change a model with a LoRA, with a strength for each third of the UNet: the way in, the middle, the way out."""
+    sections = {"input": input_strength, "middle": middle_strength, "output": output_strength}
+    changed = load_lora_model(ctx, model, lora)
+    return model.patched(Patch("lora", {"strength": 1.0, "sections": sections}, changed.patches[-1].files))
+
+
 def _networks(ctx: Context, lora: ModelFile) -> set[str]:
     found = ctx.recognise(lora)
     if found is None or "lora" not in found[1]:
@@ -66,4 +81,4 @@ def _patch(lora: ModelFile, strength: float) -> Patch:
     return Patch("lora", {"strength": strength}, (lora.identity,))
 
 
-NODES = (load_lora, load_lora_model)
+NODES = (load_lora, load_lora_model, load_lora_blocks)

@@ -34,11 +34,12 @@ def load_mask(
         raise FileError(
             f"'{image.name}' has no alpha channel", hint="choose the channel luminance for a black and white mask"
         )
-    mask = _read(pixels, channel)
+    mask = channel_of(pixels, channel)
     return Mask((1 - mask if invert else mask)[None])
 
 
-def _read(pixels: "Floats", channel: Channel) -> "Floats":
+def channel_of(pixels: "Floats", channel: Channel) -> "Floats":
+    """A mask [...] out of pixels [..., C]; alpha needs C = 4."""
     if channel == "alpha":
         return 1 - pixels[..., 3]
     if channel == "luminance":

@@ -6,11 +6,14 @@ import numpy as np
 from pydantic import Field
 
 from latentloom.engine import Latent, Model, Seed, node
-from latentloom.nodes.diffusion.run import check_noise
+from latentloom.nodes.diffusion.plan import check_noise
 
 NoiseRule = Annotated[
-    Literal["per_item", "comfyui"],
-    Field(description="per_item: picture i of a batch is that of seed + i. comfyui: noise as ComfyUI draws it."),
+    Literal["per_item", "comfyui", "comfyui_cuda", "comfyui_0_3"],
+    Field(
+        description="per_item: picture i of a batch is that of seed + i. comfyui: as ComfyUI draws it on this device; "
+        "_cuda: as on a CUDA card; _0_3: as its versions 0.3 did on a processor."
+    ),
 ]
 
 
@@ -55,7 +58,7 @@ def add_noise(
     model: Model,
     latent: Latent,
     noise: Latent,
-    sigma: Annotated[float, Field(ge=0, le=1000, description="How much: the noise for one part of picture.")] = 1.0,
+    sigma: Annotated[float, Field(ge=0, le=100_000, description="How much: the noise for one part of picture.")] = 1.0,
 ) -> Latent:
     """Put noise on a latent: to go on from there with a sampler whose sigmas begin at that level, or between two.
 

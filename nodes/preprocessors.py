@@ -9,6 +9,9 @@ import numpy as np
 from pydantic import Field
 
 from latentloom.engine import Image, node
+from latentloom.nodes.drawing.blend import flattened
+from latentloom.nodes.drawing.blur import blurred
+from latentloom.nodes.drawing.resize import Size, resize
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -47,10 +50,8 @@ def lineart(
 
 @node("BlurImage", category="preprocessors")
 def blur_image(image: Image, sigma: Sigma = 4.0) -> Image:
-    """Blur a picture (Gaussian)."""
-    from scipy.ndimage import gaussian_filter
-
-    return Image(np.clip(gaussian_filter(image.numpy(), (0, sigma, sigma, 0), mode="nearest"), 0, 1))
+    """Blur a picture (Gaussian). What a transparent pixel hides is not seen in the result."""
+    return Image(blurred(image.numpy(), sigma))
 
 
 @node("TileImage", category="preprocessors")
@@ -59,12 +60,9 @@ def tile_image(
     factor: Annotated[int, Field(ge=1, le=64, description="How many times smaller the picture is made.")] = 4,
 ) -> Image:
     """Make a picture small and large again, so that it keeps its colours and loses detail: for tile ControlNets."""
-    from torch.nn.functional import interpolate
-
-    pixels = image.tensor().movedim(-1, 1)
-    height, width = pixels.shape[2:]
-    small = interpolate(pixels, (max(1, height // factor), max(1, width // factor)), mode="area")
-    return Image(interpolate(small, (height, width), mode="bilinear", align_corners=False).clamp(0, 1).movedim(1, -1))
+    height, width = image.shape[1:3]
+    small = resize(image.numpy(), Size(max(1, width // factor), max(1, height // factor)), "area")
+    return Image(resize(small, Size(width, height), "bilinear"))
 
 
 @node("InvertImage", category="preprocessors")
@@ -76,8 +74,8 @@ def invert_image(image: Image) -> Image:
 
 
 def _each(image: Image, draw: Callable[[Floats], Floats]) -> Image:
-    """A grey RGB picture that is drawn from each picture's brightness."""
-    grey = image.numpy()[..., :3] @ LUMA
+    """A grey RGB picture that is drawn from each picture's brightness, where it is transparent that of white paper."""
+    grey = flattened(image.numpy(), 1) @ LUMA
     return Image(np.repeat(np.stack([draw(item) for item in grey])[..., None], 3, axis=-1))
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from latentloom.engine import Conditioning, Context, Latent, Model, Seed, Source, node
-from latentloom.nodes.diffusion.run import Plan, sample_latent, sigmas_of
+from latentloom.nodes.diffusion.plan import Plan, sigmas_of
+from latentloom.nodes.diffusion.run import sample_latent
 from latentloom.nodes.noise import NoiseRule
 
 if TYPE_CHECKING:
@@ -19,9 +20,22 @@ Cfg = Annotated[
 ]
 SamplerName = Annotated[str, Source("samplers"), Field(description="The method that goes from noise to picture.")]
 ScheduleName = Annotated[str, Source("schedules"), Field(description="How much noise is left at each step.")]
+Eta = Annotated[
+    float,
+    Field(ge=0, le=10, description="How much noise an ancestral or SDE sampler puts back; 0 makes it deterministic."),
+]
+NoiseScale = Annotated[float, Field(ge=0, le=10, description="Deviation of the noise that is added at the steps.")]
+Churn = Annotated[
+    float, Field(ge=0, le=100, description="Noise that euler, heun and dpm_2 add and take away over the whole run.")
+]
 Denoise = Annotated[float, Field(ge=0, le=1, description="1 = from pure noise; less keeps more of the latent.")]
 
 ECONOMIES = 2  # 1: each condition in a forward pass of its own; 2: each item of the batch too
+
+
+def options(eta: float, s_noise: float, churn: float) -> dict[str, float]:
+    """What a sampler may be told beside its sigmas, by the names of `sampler.OPTIONS`."""
+    return {"eta": eta, "s_noise": s_noise, "churn": churn}
 
 
 @node("KSampler", category="sampling", device=True, economies=ECONOMIES)
@@ -69,15 +83,24 @@ def ksampler_advanced(
     leftover_noise: Annotated[bool, Field(description="Leave the noise of the steps that were not run.")] = False,
     noise_rule: NoiseRule = "per_item",
     noise: Latent | None = None,
+    eta: Eta = 1.0,
+    s_noise: NoiseScale = 1.0,
+    churn: Churn = 0.0,
 ) -> Latent:
-    """Run some of a schedule's steps, so that several samplers or models can share one picture."""
+    """Run some of a schedule's steps, so that several samplers or models can share one picture.
+
+    Parts with the same seed draw the noise that the whole run would (under per_item). A sampler that remembers earlier
+    steps begins anew in each part.
+    """
     sigmas = sigmas_of(ctx, model, sampler, schedule, steps, 1.0)
-    total = len(sigmas) - 1
+    whole = sigmas
     if end_step < len(sigmas) - 1:
         sigmas = sigmas[: end_step + 1].clone()
         sigmas[-1] = sigmas[-1] if leftover_noise else 0
     sigmas = sigmas[start_step:]
-    plan = Plan(sampler, sigmas, seed, noise_rule, cfg, add_noise, noise, start_step, total)
+    plan = Plan(
+        sampler, sigmas, seed, noise_rule, cfg, add_noise, noise, whole, start_step, options(eta, s_noise, churn)
+    )
     return sample_latent(ctx, model, positive, negative, latent, plan)
 
 

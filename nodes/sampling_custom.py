@@ -7,9 +7,22 @@ from pydantic import Field
 
 from latentloom.engine import Conditioning, Context, Latent, Model, Seed, node
 from latentloom.engine.errors import BadValueError
-from latentloom.nodes.diffusion.run import Plan, sample_latent, table_of
+from latentloom.nodes.diffusion.advice import warn_of_schedule
+from latentloom.nodes.diffusion.plan import Plan, table_of
+from latentloom.nodes.diffusion.run import sample_latent
 from latentloom.nodes.noise import NoiseRule
-from latentloom.nodes.sampling import ECONOMIES, Cfg, Denoise, SamplerName, ScheduleName, Steps
+from latentloom.nodes.sampling import (
+    ECONOMIES,
+    Cfg,
+    Churn,
+    Denoise,
+    Eta,
+    NoiseScale,
+    SamplerName,
+    ScheduleName,
+    Steps,
+    options,
+)
 
 SigmaList = Annotated[
     list[float], Field(ge=0, le=100_000, description="Noise levels, each lower than the one before; the last is left.")
@@ -30,6 +43,7 @@ def sigmas(
     """Give the noise levels of a schedule for a model, for SampleCustom."""
     from latentloom.nodes.diffusion.schedules import sigmas_for
 
+    warn_of_schedule(ctx, model, schedule)
     found: list[float] = sigmas_for(ctx.lookup("schedule", schedule), steps, table_of(model), denoise).tolist()
     return found
 
@@ -59,6 +73,9 @@ def sample_custom(
     add_noise: Annotated[bool, Field(description="Begin with noise; no, to go on with a latent that has it.")] = True,
     noise: Latent | None = None,
     noise_rule: NoiseRule = "per_item",
+    eta: Eta = 1.0,
+    s_noise: NoiseScale = 1.0,
+    churn: Churn = 0.0,
 ) -> Latent:
     """Denoise a latent along noise levels that are given, from Sigmas or written by hand.
 
@@ -70,7 +87,8 @@ def sample_custom(
     if any(high <= low for high, low in pairwise(sigmas)):
         raise BadValueError("the sigmas do not fall", expected="each lower than the one before", got=_start(sigmas))
     levels = torch.tensor(sigmas, dtype=torch.float32)
-    plan = Plan(sampler, levels, seed, noise_rule, cfg, add_noise, noise)
+    more = options(eta, s_noise, churn)
+    plan = Plan(sampler, levels, seed, noise_rule, cfg, add_noise, noise, options=more)
     return sample_latent(ctx, model, positive, negative, latent, plan)
 
 

@@ -7,7 +7,8 @@ from pydantic import Field
 
 from latentloom.engine import Array, Clip, Cond, Conditioning, Context, Latent, Mask, Model, Patch, Seed, Text, node
 from latentloom.engine.errors import BadValueError
-from latentloom.nodes.diffusion.run import Plan, sample_latent, sigmas_of
+from latentloom.nodes.diffusion.plan import Plan, sigmas_of
+from latentloom.nodes.diffusion.run import sample_latent
 from latentloom.nodes.noise import NoiseRule
 from latentloom.nodes.sampling import ECONOMIES, Cfg, SamplerName, ScheduleName, Steps
 from latentloom.nodes.text.prompt_alignment import Edit, alignment, one_chunk
@@ -59,7 +60,8 @@ def prompt_to_prompt(
     sigmas = sigmas_of(ctx, model, sampler, schedule, steps, 1.0)
     noise = Latent(first_noise(latent.shape, seed, noise_rule))
     plan = Plan(sampler, sigmas, seed, noise_rule, cfg, noise=_twice(noise))
-    found = sample_latent(ctx, model.patched(patch), positive, negative, _twice(latent), plan).tensor()
+    patched = Model(model.model_kind, model.files, model.info, (patch, *model.patches))  # others add to its attention
+    found = sample_latent(ctx, patched, positive, negative, _twice(latent), plan).tensor()
     return Pair(*(Latent(half.clone(), latent.noise_mask, downscale=latent.downscale) for half in found.chunk(2)))
 
 

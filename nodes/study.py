@@ -10,11 +10,12 @@ from pydantic import Field
 from latentloom.engine import Clip, Conditioning, Context, Image, Latent, Mentions, Model, Seed, Text, node
 from latentloom.engine.errors import BadValueError
 from latentloom.nodes.conditioning import PromptGrammar, name_of
-from latentloom.nodes.diffusion.run import Plan, check_channels, sample_latent, sigmas_of, table_of
+from latentloom.nodes.diffusion.plan import Plan, sigmas_of, table_of
+from latentloom.nodes.diffusion.run import check_channels, sample_latent
 from latentloom.nodes.drawing.limits import check_size
 from latentloom.nodes.drawing.plot import Scale, plot
 from latentloom.nodes.drawing.table import as_text, table
-from latentloom.nodes.families.textual_inversion.words import SOURCE, Embeddings, warn_unknown
+from latentloom.nodes.families.textual_inversion.words import SOURCE, Embeddings, warn_unusable
 from latentloom.nodes.image_grid import image_grid
 from latentloom.nodes.noise import NoiseRule
 from latentloom.nodes.sampling import ECONOMIES, Cfg, Denoise, SamplerName, ScheduleName, Steps
@@ -182,7 +183,7 @@ def token_table(
     with ctx.load(clip) as (encoder,):
         embeddings = Embeddings(ctx.mentioned, grammar, encoder, name_of(clip))
         heading, rows, note = token_rows(encoder.encoders[0].tokenizer, text, grammar, steps, embeddings)
-        warn_unknown(ctx, embeddings)
+        warn_unusable(ctx, embeddings)
     return Tokens(Image(table(heading, rows, note)), as_text(heading, rows, note))
 
 

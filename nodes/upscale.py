@@ -3,16 +3,21 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 from pydantic import Field
 
 from latentloom.engine import Context, Image, Model, ModelFile, Source, node
 from latentloom.engine.errors import FileError
+from latentloom.nodes.drawing.infill import hidden_filled
+from latentloom.nodes.drawing.resize import Size, resize
 from latentloom.nodes.families.upscale.spandrel import installed
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-MARGIN = 16  # pixels around a tile that are computed with it and cut off
+    from latentloom.engine.types.values import Floats
+
+MARGIN, MOST_MARGIN = 16, 48  # pixels around a tile that are computed with it and cut off
 
 
 @node("UpscaleWithModel", category="upscale", device=True)
@@ -26,10 +31,11 @@ def upscale_with_model(
         int, Field(ge=64, le=4096, multiple_of=8, description="Pixels per side that are computed at once.")
     ] = 512,
 ) -> Image:
-    """Make pictures larger with ESRGAN, Real-ESRGAN or its compact network, tile by tile; transparency is left out.
+    """Make pictures larger with ESRGAN, Real-ESRGAN or its compact network, tile by tile; transparency is resized.
 
-    The size grows by the factor of the network, 2 or 4 mostly. Smaller tiles need less memory. Where spandrel is
-    installed, every kind of network that it reads will do.
+    The size grows by the factor of the network, 2 or 4 mostly. Smaller tiles need less memory. It is computed in
+    float32, whatever the device computes diffusion in. Where spandrel is installed, every kind of network that it reads
+    will do.
     """
     found = ctx.recognise(upscaler)
     if found is None or "upscaler" not in found[1]:
@@ -42,26 +48,41 @@ def upscale_with_model(
     kind, facts = found
     code = {"code": facts["code"]} if "code" in facts else {}
     handle = Model(kind, [upscaler.identity], {"component": "upscaler", **facts["upscaler"], **code})
+    pixels = Image(hidden_filled(image.numpy())).tensor()
     with ctx.load(handle) as (network,):
-        return Image(upscaled(ctx, network, image.tensor()[..., :3], facts["upscaler"]["scale"], tile))
+        margin = min(facts["upscaler"].get("reach", MARGIN), MOST_MARGIN)
+        found = upscaled(ctx, network, pixels, facts["upscaler"]["scale"], tile, margin)
+    return Image(_with_alpha(found.numpy(), image))
 
 
-def upscaled(ctx: Context, network: Any, pixels: "Tensor", scale: int, tile: int) -> "Tensor":
-    """Pictures [B, H, W, 3], each side `scale` times as long."""
+def _with_alpha(pixels: "Floats", image: Image) -> "Floats":
+    """The picture with the transparency of the smaller one, if that has any."""
+    if image.shape[3] == 3:
+        return pixels
+    alpha = resize(image.numpy()[..., 3:], Size(pixels.shape[2], pixels.shape[1]), "lanczos")
+    return np.concatenate([pixels, alpha], axis=3)
+
+
+def upscaled(ctx: Context, network: Any, pixels: "Tensor", scale: int, tile: int, margin: int = MARGIN) -> "Tensor":
+    """Pictures [B, H, W, 3], each side `scale` times as long.
+
+    `margin` is how far the network looks. Where that is further than `MOST_MARGIN`, as in RRDBNet, what lies there
+    hardly counts (docs/large-pictures.md).
+    """
     import torch
     from torch.nn.functional import pad
 
     weight = next(network.parameters())
     batch, height, width = pixels.shape[:3]
     found = torch.empty(batch, height * scale, width * scale, 3)
-    padded = pad(pixels.movedim(-1, 1), (MARGIN,) * 4, mode="replicate")
+    padded = pad(pixels.movedim(-1, 1), (margin,) * 4, mode="replicate")
     places = [(item, top, left) for item in range(batch) for top, left in _tiles(height, width, tile)]
     for step, (item, top, left) in enumerate(places, 1):
         tall, wide = min(tile, height - top), min(tile, width - left)
-        part = padded[item : item + 1, :, top : top + tall + 2 * MARGIN, left : left + wide + 2 * MARGIN]
+        part = padded[item : item + 1, :, top : top + tall + 2 * margin, left : left + wide + 2 * margin]
         part = pad(part, (0, -part.shape[3] % 8, 0, -part.shape[2] % 8), mode="replicate")
         large = network(part.to(weight)).float().cpu().clamp(0, 1)[0].movedim(0, -1)
-        edge = MARGIN * scale
+        edge = margin * scale
         inner = large[edge : edge + tall * scale, edge : edge + wide * scale]
         found[item, top * scale : (top + tall) * scale, left * scale : (left + wide) * scale] = inner
         ctx.progress(step, len(places))

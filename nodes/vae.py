@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from latentloom.engine import Context, Image, Latent, Seed, Vae, node
-from latentloom.nodes.diffusion.tiling import check_overlap
 from latentloom.nodes.diffusion.vae import TILES, check_sides, decode, encode
-from latentloom.nodes.diffusion.vae_tiles import decode_tiles, encode_tiles
+from latentloom.nodes.diffusion.vae_tiles import check_overlap, decode_tiles, encode_tiles
 from latentloom.nodes.drawing.limits import check_size
 
 if TYPE_CHECKING:
@@ -41,8 +40,7 @@ def vae_encode(
 def vae_decode(ctx: Context, vae: Vae, latent: Latent) -> Image:
     """Turn latents into pictures. Where memory runs out it goes on tile by tile, as VAEDecodeTiled does."""
     tile = TILES[ctx.economy]
-    seamless = any(patch.kind == "seamless" for patch in vae.patches)  # a tile's edge is not the picture's
-    return decode_tiles(ctx, vae, latent, tile, tile // 8) if tile and not seamless else decode(ctx, vae, latent)
+    return decode_tiles(ctx, vae, latent, tile, tile // 8) if tile else decode(ctx, vae, latent)
 
 
 @node("VAEDecodeTiled", category="vae", device=True)

@@ -4,7 +4,6 @@ import asyncio
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,7 +18,7 @@ from latentloom.engine.files.save import Saver
 from latentloom.engine.keys import digest, literal_digest
 from latentloom.engine.planning.validate import Step
 from latentloom.engine.settings import load_settings
-from latentloom.engine.types.context import Context
+from latentloom.engine.types.context import Borrower, Context, Lent
 from latentloom.engine.types.expansion import Expansion
 from latentloom.engine.types.registry import NodeType
 from latentloom.engine.types.spec import ANY, FILE_KINDS, LITERAL_KINDS
@@ -196,9 +195,13 @@ class Bench:
         try:
             values = self._samples.of(node)
             before = self._digests(node, values)
-            with self.engine.state.run():
-                made.outputs = self._outputs(node, values, self._context(node, emit, cancelled))
-                made.left = self.engine.state.put_back(imported=True)
+            context = self._context(node, emit, cancelled)
+            try:
+                with self.engine.state.run():
+                    made.outputs = self._outputs(node, values, context)
+                    made.left = self.engine.state.put_back(imported=True)
+            finally:
+                self.engine.models.take_back(context.borrower)
             made.changed = [name for name, was in before.items() if self._digests(node, values)[name] != was]
         except Cancelled:
             made.cancelled = True
@@ -210,7 +213,14 @@ class Bench:
 
     def _context(self, node: NodeType, emit: Callable[[Event], None], cancelled: threading.Event) -> Context:
         edges = {port.name: Edge("upstream", port.name) for port in node.spec.inputs}
-        return Context(node="check", services=_Services(self.engine), emit=emit, cancelled=cancelled, edges=edges)
+        return Context(
+            node="check",
+            services=_Services(self.engine),
+            emit=emit,
+            cancelled=cancelled,
+            edges=edges,
+            asynchronous=node.spec.asynchronous,
+        )
 
     def _outputs(self, node: NodeType, values: dict[str, Any], context: Context) -> dict[str, Any]:
         step = Step("check", node)
@@ -244,11 +254,14 @@ class _Services:
         self._engine = engine
         self._saver = Saver(engine.settings.output)
 
-    def load(self, handles: tuple[Any, ...], working: int) -> AbstractContextManager[tuple[Any, ...]]:
-        return self._engine.models.load(handles, working)
+    def load(self, handles: tuple[Any, ...], working: int, borrower: Borrower) -> Lent:
+        return self._engine.models.load(handles, working, borrower)
 
-    def make_room(self) -> None:
-        self._engine.models.make_room()
+    def make_room(self, borrower: Borrower) -> None:
+        self._engine.models.make_room(borrower)
+
+    def take_back(self, borrower: Borrower) -> None:
+        self._engine.models.take_back(borrower)
 
     def lookup(self, kind: str, name: str) -> Any:
         return self._engine.registry.extension(kind, name).load()

@@ -1,14 +1,23 @@
-"""GPU tests are skipped, and counted, where there is no accelerator; with CI set, any other skip is a failure."""
+"""GPU tests are skipped, and counted, where there is no accelerator; with CI set, any other skip is a failure.
+
+A run ends with a table of its tests by folder.
+"""
 
 import os
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from importlib.metadata import version
+from pathlib import PurePosixPath
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from latentloom.engine.models.environment import accelerators
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small models gain nothing from more
+# A busy machine is no fault of a property
+settings.register_profile("patient", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -36,3 +45,17 @@ def _strict(report):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.longrepr = f"skipped, which CI does not allow: {reason}"
     return report
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    folders: defaultdict[str, Counter] = defaultdict(Counter)
+    for category, reports in terminalreporter.stats.items():
+        for report in reports if category not in ("warnings", "deselected") else ():
+            folder = folders["/".join(PurePosixPath(report.nodeid.partition("::")[0]).parts[:-1][:3])]
+            folder["seconds"] += getattr(report, "duration", 0.0)
+            folder[report.outcome] += category != ""  # the set-ups and tear-downs that passed are in ""
+    terminalreporter.section("tests by folder")
+    terminalreporter.write_line(f"{'passed':>7}{'failed':>8}{'skipped':>9}{'seconds':>9}")
+    for name, found in sorted(folders.items()):
+        counts = f"{found['passed']:7}{found['failed']:8}{found['skipped']:9}{found['seconds']:9.1f}"
+        terminalreporter.write_line(f"{counts}  {name or '.'}")

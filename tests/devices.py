@@ -13,7 +13,7 @@ class OrderError(AssertionError):
 
 @dataclass
 class _Memory:
-    state: str = "free"  # free -> copying -> ready -> read, and free again when copies wait for the reading
+    state: str = "stale"  # free -> copying -> ready -> read, and free again when copies wait for the reading
     event: int = -1
 
 
@@ -22,8 +22,9 @@ class FakeDevice:
     """Counts bytes by storage, refuses what is over `limit`, and checks what a card would not forgive.
 
     Copies into a buffer of bytes are as if they ran later: computation that does not wait for them, and copies that do
-    not wait for the computation that reads what they overwrite, raise OrderError. `failures` are the numbers of the
-    allocations that fail in any case.
+    not wait for the computation that reads what they overwrite, raise OrderError. New memory may still be read by
+    earlier computation, as an allocator's is. `failures` are the numbers of the allocations that fail in any case;
+    `others` the bytes that other programs hold.
     """
 
     limit: int = 2**62
@@ -37,6 +38,8 @@ class FakeDevice:
     live: dict[int, tuple[weakref.ref[Tensor], int]] = field(default_factory=dict)
     buffers: dict[int, _Memory] = field(default_factory=dict)
     clock: int = 0
+    others: int = 0
+    high: int = 0
 
     @property
     def used(self) -> int:
@@ -47,9 +50,10 @@ class FakeDevice:
     def empty(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         self.allocations += 1
         tensor = torch.empty(shape, dtype=dtype)
-        if self.allocations in self.failures or self.used + tensor.nbytes > self.limit:
+        if self.allocations in self.failures or self.used + self.others + tensor.nbytes > self.limit:
             raise torch.OutOfMemoryError(f"tried to allocate {tensor.nbytes} bytes")
         self.live[self.allocations] = (weakref.ref(tensor), tensor.nbytes)
+        self.high = max(self.high, self.used)
         self.buffers.pop(tensor.data_ptr(), None)  # of a buffer that stood there and is gone
         if dtype == torch.uint8:
             self.buffers[tensor.data_ptr()] = _Memory()
@@ -63,7 +67,7 @@ class FakeDevice:
         self.copied_bytes += target.nbytes
         memory = self._memory(target)
         if memory is not None:
-            if memory.state in ("ready", "read"):
+            if memory.state in ("stale", "ready", "read"):
                 raise OrderError(f"a buffer is overwritten that is {memory.state}")
             memory.state = "copying"
         target.copy_(source)
@@ -81,7 +85,7 @@ class FakeDevice:
     def computed(self) -> int:
         self.clock += 1
         for memory in self.buffers.values():
-            if memory.state == "ready":
+            if memory.state in ("stale", "ready"):
                 memory.state, memory.event = "read", self.clock
         return self.clock
 
@@ -109,3 +113,12 @@ class FakeDevice:
 
     def release(self) -> None:
         self.released += 1
+
+    def free(self) -> int:
+        return self.limit - self.others - self.used
+
+    def reset_peak(self) -> None:
+        self.high = self.used
+
+    def peak(self) -> int:
+        return self.high

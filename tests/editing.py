@@ -1,10 +1,15 @@
 """Hands for tests of the editor: what a person does with mouse and keyboard, and what they see."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Locator, Page, expect
+
+PATIENCE_MS = 90_000  # a busy machine takes long for what a free one does at once
+expect.set_options(timeout=PATIENCE_MS)
 
 AXE = Path(__file__).parents[1] / "web" / "editor" / "node_modules" / "axe-core" / "axe.min.js"
 DROP = """async ([name, type, bytes, x, y]) => {
@@ -13,6 +18,23 @@ DROP = """async ([name, type, bytes, x, y]) => {
     const at = {dataTransfer: files, bubbles: true, cancelable: true, clientX: x, clientY: y};
     document.elementFromPoint(x, y).dispatchEvent(new DragEvent('drop', at));
 }"""
+# The box of an element once it has been the same for a few frames
+BOX = """element => new Promise(done => {
+    let before, same = 0;
+    const look = () => {
+        const {x, y, width, height} = element.getBoundingClientRect();
+        const now = JSON.stringify({x, y, width, height});
+        same = now === before ? same + 1 : 0;
+        before = now;
+        if (same < 4) requestAnimationFrame(look);
+        else done({x, y, width, height});
+    };
+    look();
+})"""
+# Waits for the animations that have an end
+FADED = """Promise.allSettled(
+    document.getAnimations().filter(one => one.effect.getComputedTiming().endTime < 1e6).map(one => one.finished)
+)"""
 
 
 class Editor:
@@ -22,7 +44,7 @@ class Editor:
         self.page = page
         self.faults: list[str] = []
         self._pictures = pictures
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(PATIENCE_MS)
         page.on("pageerror", lambda error: self.faults.append(str(error)))
         page.on("console", lambda told: self._console(told.type, told.text))
 
@@ -35,10 +57,11 @@ class Editor:
         self.connected()
 
     def connected(self) -> None:
-        expect(self.page.locator("[data-connected=true]")).to_be_visible(timeout=30_000)
+        expect(self.page.locator("[data-connected=true]")).to_be_visible()
 
     def picture(self, name: str) -> None:
         self._pictures.mkdir(parents=True, exist_ok=True)
+        self.page.evaluate(FADED)
         self.page.screenshot(path=self._pictures / f"{name}.png")
 
     def press(self, *keys: str) -> None:
@@ -101,14 +124,22 @@ class Editor:
     def drop(self, path: Path, media: str, x: int = 700, y: int = 450) -> None:
         self.page.evaluate(DROP, [path.name, media, list(path.read_bytes()), x, y])
 
+    @contextmanager
+    def moving(self) -> Iterator[None]:
+        """Wait until the canvas shows another part of the workflow; where things are is asked for afterwards."""
+        view = self.page.locator(".react-flow__viewport")
+        before = view.get_attribute("style") or ""
+        yield
+        expect(view).not_to_have_attribute("style", before)
+
     # The whole
 
     def run(self) -> None:
         self.page.get_by_role("button", name="Run", exact=True).click()
 
-    def state(self, words: str, seconds: float = 60) -> None:
+    def state(self, words: str) -> None:
         """Wait until the run is in that state."""
-        expect(self.page.locator(".run-state")).to_have_text(words, timeout=seconds * 1000)
+        expect(self.page.locator(".run-state")).to_have_text(words)
 
     def copied(self) -> dict[str, Any]:
         """The whole workflow, as the clipboard gets it."""
@@ -126,11 +157,16 @@ class Editor:
     def violations(self) -> list[str]:
         """What axe-core finds, as `rule: element`."""
         self.page.evaluate(AXE.read_text())
+        self.page.evaluate(FADED)
         found = self.page.evaluate("async () => (await axe.run()).violations")
         return [f"{item['id']}: {node['html'][:160]}" for item in found for node in item["nodes"]]
 
 
+def box_of(element: Locator) -> dict[str, float]:
+    """Where an element is, once it moves no more."""
+    return element.evaluate(BOX)
+
+
 def _middle(element: Locator) -> tuple[float, float]:
-    box = element.bounding_box()
-    assert box is not None
+    box = box_of(element)
     return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2

@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+from latentloom.engine.jobs.attempts import Limits
 from latentloom.engine.jobs.database import connect
 from latentloom.engine.jobs.history import History
 from latentloom.engine.jobs.job import NewJob
-from latentloom.engine.jobs.queue import Limits, Queue
+from latentloom.engine.jobs.queue import Queue
 
 
 def opened(path: Path, limits: Limits | None = None, clock=lambda: 1000.0):

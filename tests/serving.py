@@ -1,17 +1,31 @@
 """Servers for tests: `loom serve` in a process of its own, with the plant plugin."""
 
+import functools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 PLANT = Path(__file__).parent / "web" / "plant"
+PATIENCE = 120  # seconds: a busy machine takes long for what a free one does at once
+
+
+def until(holds: Callable[[], Any], told: Callable[[], Any] = lambda: None) -> Any:
+    """The first true answer of a condition that is to hold before long; `told` is what a failure shows."""
+    end = time.monotonic() + PATIENCE
+    while not (found := holds()):
+        assert time.monotonic() < end, told()
+        time.sleep(0.05)
+    return found
 
 
 class Server:
@@ -25,7 +39,8 @@ class Server:
         self.once = ""
         self.start()
 
-    def start(self) -> None:
+    def start(self, port: str = "0") -> None:
+        """Start it; with 0 at a free port."""
         environment = {
             **os.environ,
             "LATENTLOOM_HOME": str(self.home),
@@ -38,13 +53,18 @@ class Server:
         command = [sys.executable, "-c", "import sys; from latentloom.cli.main import main; sys.exit(main())", "serve"]
         with (self.home / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [*command, "--port", "0", *self._flags], env=environment, stdout=subprocess.PIPE, stderr=log, text=True
+                [*command, "--port", port, *self._flags], env=environment, stdout=subprocess.PIPE, stderr=log, text=True
             )
         line = self.process.stdout.readline()
         assert line.startswith("Latentloom is at "), self.log()
         self.address = line.split()[-1].replace("localhost", "127.0.0.1")
         if "LATENTLOOM_TOKENS" in self._environment:
             self.once = self.process.stdout.readline().split()[-1]
+
+    @property
+    def port(self) -> str:
+        """Where it listens, also when it is dead."""
+        return self.address.rpartition(":")[2]
 
     def until_ready(self) -> "Server":
         """Wait until every plugin has been looked at and all workers are up."""
@@ -61,7 +81,7 @@ class Server:
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(timeout=60)
+        code = self.process.wait(timeout=PATIENCE)
         self.process.stdout.close()
         return code
 
@@ -77,10 +97,12 @@ class Server:
             headers.setdefault("Content-Type", "application/json")
         request = urllib.request.Request(url, data, headers, method=method)
         try:
-            with _opener.open(request, timeout=60) as response:
-                return _read(response.status, response)
+            with _opener.open(request, timeout=PATIENCE) as response:
+                found = _read(response.status, response)
         except urllib.error.HTTPError as error:
-            return _read(error.code, error)
+            found = _read(error.code, error)
+        check_documented(method, urllib.parse.urlsplit(url).path, found[0])
+        return found
 
     def get(self, path: str) -> Any:
         status, body, _ = self.request("GET", path)
@@ -100,17 +122,36 @@ class Server:
         assert status in (200, 201), answer
         return answer["id"]
 
-    def wait(self, job: str, *states: str, seconds: float = 60) -> dict[str, Any]:
+    def wait(self, job: str, *states: str, seconds: float = PATIENCE) -> dict[str, Any]:
         """The job once it is in one of the states, or has ended."""
         states = states or ("done", "failed", "cancelled")
-        after, until = 0, time.monotonic() + seconds
+        after, end = 0, time.monotonic() + seconds
         while (found := self.get(f"jobs/{job}"))["state"] not in states:
-            assert time.monotonic() < until, (found, self.log())
+            assert time.monotonic() < end, (found, self.log())
             after = self.get(f"events?job={job}&after={after}&wait=1")["next"]
         return found
 
     def events(self, job: str) -> list[dict[str, Any]]:
         return self.get(f"events?job={job}")["events"]
+
+
+def check_documented(method: str, path: str, status: int) -> None:
+    """Whether the document of the API names this status for this route."""
+    for template, operations in _document()["paths"].items():
+        pattern = re.sub(r"\\{\w+\\}", "[^/]+", re.escape(template)).replace("files/[^/]+", "files/.+")
+        operation = operations.get(method.lower())
+        if operation is None or not re.fullmatch(pattern, path):
+            continue
+        assert str(status) in operation["responses"], (method, path, status, sorted(operation["responses"]))
+        return
+
+
+@functools.cache
+def _document() -> dict[str, Any]:
+    from latentloom.web.app import route_table
+    from latentloom.web.openapi import document
+
+    return document(route_table())
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

@@ -36,6 +36,14 @@ def scale(module: nn.Sequential, patch: Patch, paths: Sequence[Path]) -> nn.Sequ
     return module
 
 
+def scale_together(module: nn.Sequential, patches: Sequence[Patch], paths: Sequence[Sequence[Path]]) -> nn.Sequential:
+    """Scale the first layer's weight by the sum of parameters["by"]; `paths` are those of each patch."""
+    assert len(paths) == len(patches)
+    by = sum(patch.parameters["by"] for patch in patches)
+    module[0].weight = nn.Parameter(module[0].weight * by, requires_grad=False)
+    return module
+
+
 def vandal(module: nn.Sequential, patch: Patch, paths: Sequence[Path]) -> nn.Sequential:
     """Write into the weights that all share."""
     module[0].weight.data.mul_(2)

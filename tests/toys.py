@@ -171,6 +171,14 @@ async def sleep(ctx: Context, seconds: Annotated[float, Field(ge=0, le=10)], val
     return value
 
 
+@node("Await")
+async def await_other(tag: str, value: int = 0) -> int:
+    """Wait until another node has run, without holding it up."""
+    while tag not in RAN:
+        await asyncio.sleep(0.01)
+    return value
+
+
 @node("SlowImage")
 async def slow_image(level: Annotated[float, Field(ge=0, le=1)] = 0.5) -> Image:
     """A grey picture, in a while."""

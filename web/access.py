@@ -1,29 +1,31 @@
 """Who may ask: host names, origins, tokens and cookies, in one place that every request passes."""
 
-import hashlib
+import contextlib
 import hmac
 import ipaddress
 import os
 import secrets
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from latentloom.engine.errors import SettingsError
+from latentloom.engine.errors import SettingsError, brief
 from latentloom.engine.settings import Settings
+from latentloom.web.connections import one_client
+from latentloom.web.cookies import Cookies
 from latentloom.web.http_errors import Forbidden, TooManyAttempts, Unauthorized
 
-COOKIE = "latentloom"
-COOKIE_SECONDS = 30 * 86400
-CODE_SECONDS = 3600
 SAFE = ("GET", "HEAD")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 MIN_SECRET = 16
-ATTEMPTS, ATTEMPT_SECONDS, ADDRESSES = 20, 60.0, 10_000
+MAX_OWNER = 100
+ATTEMPTS, ATTEMPT_SECONDS = 20, 60.0  # wrong tokens with the same first letters from one address
+ADDRESS_ATTEMPTS = 200  # wrong tokens of any kind from one address
+PREFIX, ADDRESSES, HOPS = 4, 10_000, 20
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -49,11 +51,13 @@ class Access:
                 hint="set LATENTLOOM_TOKENS to a long random text, or use --host 127.0.0.1",
             )
         own = () if settings.host in ("0.0.0.0", "::") else (settings.host,)
-        self._hosts = {name.lower() for name in (*LOOPBACK, *own, *settings.allow_hosts)}
-        self._key = _key(settings.data / "server.key")
+        self._origin, name = _origin(settings.public_url)
+        self._hosts = {name.lower() for name in (*LOOPBACK, *own, *settings.allow_hosts, *name)}
+        https = self._origin.startswith("https:")
+        self.cookies = Cookies(_key(settings.data / "server.key"), self._secrets, https=https, clock=clock)
         self._clock = clock
-        self._codes: dict[str, float] = {}
-        self._failures: OrderedDict[str, list[float]] = OrderedDict()
+        self._failures: OrderedDict[tuple[str, str], deque[float]] = OrderedDict()
+        self._proxies = tuple(_network(text) for text in settings.trusted_proxies)
 
     @property
     def open(self) -> bool:
@@ -65,7 +69,7 @@ class Access:
     def check(self, request: web.Request, *, public: bool) -> str:
         """The name of who asks. Raises Forbidden, Unauthorized, TooManyAttempts."""
         self._check_host(request)
-        by_cookie = self._by_cookie(request)
+        by_cookie = self.cookies.owner_of(request)
         self._check_site(request, by_cookie is not None)
         if self.open:
             return "local"
@@ -91,70 +95,75 @@ class Access:
         visit = request.method == "GET" and request.headers.get("Sec-Fetch-Mode") == "navigate" and request.path == "/"
         if site in ("cross-site", "same-site") and not visit:
             raise Forbidden("another site's page sent this request", got=f"Sec-Fetch-Site: {site}")
-        if origin is not None and urlsplit(origin).netloc.lower() != request.headers.get("Host", "").lower():
-            raise Forbidden("another site's page sent this request", got=f"Origin: {origin[:100]}")
+        same = origin is None or _netloc(origin) == request.headers.get("Host", "").lower()
+        if not same and (not self._origin or origin != self._origin):
+            raise Forbidden("another site's page sent this request", got=f"Origin: {str(origin)[:100]}")
         changes = request.method not in SAFE or request.headers.get("Upgrade", "").lower() == "websocket"
         if by_cookie and changes and origin is None and site is None:
             raise Forbidden("a request with a cookie must say which page it comes from", expected="an Origin header")
 
     def _by_token(self, request: web.Request) -> str | None:
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-        return self.owner_of(given.strip(), request.remote or "") if scheme.lower() == "bearer" else None
+        return self.owner_of(given.strip(), self.address_of(request)) if scheme.lower() == "bearer" else None
 
     def owner_of(self, given: str, address: str) -> str | None:
-        """Whose token that is, or None. Raises TooManyAttempts."""
-        now = self._clock()
-        failures = [at for at in self._failures.get(address, ()) if now - at < ATTEMPT_SECONDS]
-        if len(failures) >= ATTEMPTS:
-            raise TooManyAttempts("too many wrong tokens came from that address", hint="wait a minute")
+        """Whose token that is, or None. Raises TooManyAttempts for a wrong one; a right one is never shut out."""
         found = None
         for name, secret in self._secrets.items():
             if hmac.compare_digest(secret.encode(), given.encode(errors="replace")):
                 found = name
         if found is None:
-            self._failures[address] = [*failures, now]
-            self._failures.move_to_end(address)
-            while len(self._failures) > ADDRESSES:
-                self._failures.popitem(last=False)
+            often = [self._failed((address, given[:PREFIX]), ATTEMPTS), self._failed((address, ""), ADDRESS_ATTEMPTS)]
+            if any(often):
+                raise TooManyAttempts("too many wrong tokens came from that address", hint="wait a minute")
         return found
 
-    def secret_of(self, owner: str) -> str:
-        """The secret of an owner's token; empty where there is none."""
-        return self._secrets.get(owner, "")
+    def _failed(self, key: tuple[str, str], most: int) -> bool:
+        """Note a wrong token; whether there were too many before."""
+        now, failures = self._clock(), self._failures.setdefault(key, deque(maxlen=most))
+        often = len(failures) == most and now - failures[0] < ATTEMPT_SECONDS
+        if not often:
+            failures.append(now)
+        self._failures.move_to_end(key)
+        while len(self._failures) > ADDRESSES:
+            self._failures.popitem(last=False)
+        return often
 
-    # Browsers
+    # Proxies
 
-    def one_time_code(self) -> str:
-        """A code that gives one browser a cookie, within the hour."""
-        code = secrets.token_urlsafe(24)
-        self._codes[_digest(code)] = self._clock() + CODE_SECONDS
-        return code
+    def trusts(self, address: str) -> bool:
+        """Whether many clients may be behind an address: a proxy that the settings name, or this machine."""
+        try:
+            found = ipaddress.ip_network(address)
+        except ValueError:
+            return False
+        return found.is_loopback or self._is_proxy(address)
 
-    def redeem(self, code: str) -> str | None:
-        """Whose cookie a code is good for, once."""
-        until = self._codes.pop(_digest(code), 0.0)
-        return next(iter(self._secrets), "local") if self._clock() < until else None
+    def _is_proxy(self, address: str) -> bool:
+        with contextlib.suppress(ValueError):
+            found = ipaddress.ip_network(address)
+            return any(found.version == one.version and found.subnet_of(one) for one in self._proxies)  # type: ignore[arg-type]
+        return False
 
-    def give_cookie(self, response: web.StreamResponse, owner: str, *, secure: bool) -> None:
-        """Let a browser in from now on, until its token changes."""
-        until = int(self._clock()) + COOKIE_SECONDS
-        value = f"{owner}.{until}.{self._signature(owner, until)}"
-        response.set_cookie(
-            COOKIE, value, max_age=COOKIE_SECONDS, httponly=True, samesite="Strict", path="/", secure=secure
-        )
+    def address_of(self, request: web.Request) -> str:
+        """Who asks: the other side of the connection, or whom a trusted proxy names, the nearest that is no proxy."""
+        address = one_client(request.remote or "") or ""
+        if not self._is_proxy(address):
+            return address
+        named = ",".join(request.headers.getall("X-Forwarded-For", ())).split(",")
+        for text in reversed(named[-HOPS:]):
+            found = one_client(text)
+            if found is None:
+                break
+            address = found
+            if not self._is_proxy(address):
+                break
+        return address
 
-    def _by_cookie(self, request: web.Request) -> str | None:
-        parts = request.cookies.get(COOKIE, "").rsplit(".", 2)
-        if len(parts) != 3 or not parts[1].isascii() or not parts[1].isdigit() or len(parts[1]) > 12:
-            return None
-        owner, until = parts[0], int(parts[1])
-        good = hmac.compare_digest(self._signature(owner, until).encode(), parts[2].encode(errors="replace"))
-        return owner if good and self._clock() < until and (self.open or owner in self._secrets) else None
-
-    def _signature(self, owner: str, until: int) -> str:
-        """Bound to the secret too: a changed token ends the cookies that it gave."""
-        message = f"{owner}\n{until}\n{self._secrets.get(owner, '')}".encode()
-        return hmac.new(self._key, message, hashlib.sha256).hexdigest()
+    def is_secure(self, request: web.Request) -> bool:
+        """Whether the client speaks TLS, to the server or to a trusted proxy."""
+        by_proxy = self._is_proxy(one_client(request.remote or "") or "")
+        return request.secure or (by_proxy and request.headers.get("X-Forwarded-Proto", "").strip().lower() == "https")
 
 
 def is_loopback(host: str) -> bool:
@@ -168,9 +177,11 @@ def is_loopback(host: str) -> bool:
 def _named(token: str) -> tuple[str, str]:
     name, colon, secret = token.partition(":")
     name, secret = (name, secret) if colon else ("token", token)
-    if len(secret) < MIN_SECRET or not name.replace("-", "").replace("_", "").isalnum() or not secret.isprintable():
+    named = name.replace("-", "").replace("_", "").isalnum() and len(name) <= MAX_OWNER
+    if len(secret) < MIN_SECRET or not named or not secret.isprintable():
         raise SettingsError(
-            "a token cannot be used", expected=f"`name:secret` with at least {MIN_SECRET} characters in the secret"
+            "a token cannot be used",
+            expected=f"`name:secret`: letters and digits, at most {MAX_OWNER}, and a secret of at least {MIN_SECRET}",
         )
     return name, secret
 
@@ -183,8 +194,39 @@ def _hostname(host: str) -> str:
         return ""
 
 
-def _digest(code: str) -> str:
-    return hashlib.sha256(code.encode(errors="replace")).hexdigest()
+def _origin(url: str | None) -> tuple[str, tuple[str, ...]]:
+    """The origin of the address that people use, and its host name; nothing for none. Raises SettingsError."""
+    if url is None:
+        return "", ()
+    with contextlib.suppress(ValueError):
+        parts = urlsplit(url)
+        plain = not (parts.path.strip("/") or parts.query or parts.fragment or parts.username or parts.password)
+        if parts.scheme in ("http", "https") and parts.hostname and plain:
+            return f"{parts.scheme}://{parts.netloc.lower()}", (parts.hostname,)
+    raise SettingsError(
+        "the setting 'public_url' cannot be used",
+        expected="scheme and host alone, as https://draw.example.org",
+        got=brief(url),
+    )
+
+
+def _netloc(origin: str) -> str | None:
+    """Host and port in an Origin header; None for what is no address."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None
+
+
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    try:
+        return ipaddress.ip_network(text.strip(), strict=False)
+    except ValueError:
+        raise SettingsError(
+            "the setting 'trusted_proxies' cannot be used",
+            expected="addresses or networks, as 10.0.0.2 or 10.0.0.0/8",
+            got=brief(text),
+        ) from None
 
 
 def _key(path: Path) -> bytes:

@@ -8,7 +8,9 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from latentloom.engine.errors import LoomError
+from latentloom.engine.jobs.faults import StorageError
 from latentloom.web.access import HEADERS
+from latentloom.web.connections import connection_of
 from latentloom.web.http_errors import MethodNotAllowed, NotFound, failure, response_of
 from latentloom.web.openapi import style_hash
 from latentloom.web.routes import editor_files, events, files, jobs, nodes, system, workflows
@@ -47,12 +49,13 @@ def create_app(services: Services) -> web.Application:
         yield
         await services.stop()
 
-    async def close_sockets(_: web.Application) -> None:
+    async def end_waits(_: web.Application) -> None:
+        services.event_hub.close()
         closing = (socket.close(code=1001, message=b"the server is stopping") for socket in services.sockets)
         await asyncio.gather(*closing, return_exceptions=True)
 
     app.cleanup_ctx.append(life)
-    app.on_shutdown.append(close_sockets)
+    app.on_shutdown.append(end_waits)
     return app
 
 
@@ -71,7 +74,10 @@ def _access(services: Services, table: Sequence[Route]) -> Middleware:
     async def access(request: web.Request, handler: Handler) -> web.StreamResponse:
         resource = request.match_info.route.resource
         path = resource.canonical if resource is not None else ""
-        request["owner"] = services.access.check(request, public=(request.method, path) in public)
+        request["owner"] = owner = services.access.check(request, public=(request.method, path) in public)
+        connection = connection_of(request)
+        if owner and connection is not None:
+            connection.welcome()
         return await handler(request)
 
     return access
@@ -80,7 +86,14 @@ def _access(services: Services, table: Sequence[Route]) -> Middleware:
 def _errors(services: Services) -> Middleware:
     @web.middleware
     async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-        response = await _answered(request, handler)
+        connection = connection_of(request)
+        try:
+            if connection is not None:
+                connection.begin()
+            response = await _answered(request, handler)
+        finally:
+            if connection is not None:
+                connection.end()
         services.metrics.answered(request.method, response.status)
         return response
 
@@ -103,6 +116,10 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
         return failure(error.status, "bad_request", error.reason, [], {})
     except ConnectionError:
         raise
+    except OSError as error:
+        log.exception("a file could not be used method=%s path=%s", request.method, request.path)
+        text = f"a file of the server cannot be used: {error.strerror or type(error).__name__}"
+        return response_of(StorageError(text, hint="look at the server's disk and folders"))
     except Exception:
         log.exception("a request failed method=%s path=%s", request.method, request.path)
         return failure(500, "unexpected", "a fault of Latentloom; its log tells more", [], {})

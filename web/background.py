@@ -19,7 +19,7 @@ async def kept(name: str, work: Work, failed: Callable[[str], None]) -> None:
 
     `failed` hears of each time.
     """
-    pause = 0.0
+    pause, last, times = 0.0, "", 0
     while True:
         try:
             await asyncio.sleep(pause)
@@ -27,7 +27,11 @@ async def kept(name: str, work: Work, failed: Callable[[str], None]) -> None:
         except BaseException as error:
             if not stray(error):
                 raise
-            log.error("background work of the server starts again: %s", name, exc_info=True)
+            text = f"{type(error).__name__}: {error}"
+            times = times + 1 if text == last else 1
+            last = text
+            if times & (times - 1) == 0:  # the 1st, 2nd, 4th, ... of a row of the same: no flood while a disk is full
+                log.error("background work of the server starts again: %s (%d times)", name, times, exc_info=True)
             failed(name)
             pause = PAUSE_SECONDS
 

@@ -8,21 +8,25 @@ from collections.abc import Callable
 from typing import Any
 
 from latentloom.engine.errors import LoomError
+from latentloom.engine.jobs.attempts import Claim
 from latentloom.engine.jobs.faults import StaleAttempt, StorageError
 from latentloom.engine.jobs.frames import Frame
 from latentloom.engine.jobs.job import Job
-from latentloom.engine.jobs.queue import Claim
 from latentloom.engine.settings import Settings
 from latentloom.plugins.discovery import Record
 from latentloom.web.background import begun
 from latentloom.web.event_hub import EventHub, Live
 from latentloom.web.metrics import Metrics
 from latentloom.web.queue_writer import Store, Tables
-from latentloom.web.worker_process import WorkerProcess, refusal
+from latentloom.web.worker_process import ASK_SECONDS, WorkerProcess, refusal
 
 log = logging.getLogger("latentloom.jobs")
 TICK_SECONDS = 1.0
+LATE_SECONDS = 2.0  # so late, and this server was stopped, or busy with something that let nobody else go on
 STORED_PROGRESS_SECONDS = 1.0
+
+
+NOT_ASKED = {"code": "cancelled_itself", "message": "the job was cancelled by one of its own nodes"}
 
 
 class NotReady(LoomError):
@@ -42,15 +46,17 @@ class Dispatcher:
         event_hub: EventHub,
         metrics: Metrics,
         ready: Callable[[list[Record]], None],
+        heard: Callable[[dict[str, Any]], None],
     ) -> None:
         """One worker per device and `cpu_workers` without; `ready` hears when one of the latter is up, and which
-        plugins failed there.
+        plugins failed there; `heard` what workers tell that belongs to no job.
         """
         self._settings = settings
         self._store = store
         self._event_hub = event_hub
         self._metrics = metrics
         self._ready = ready
+        self._heard = heard
         names = [(device, device, True) for device in devices]
         names += [(f"helper-{n + 1}", "cpu", False) for n in range(settings.cpu_workers)]
         self.workers = [
@@ -60,7 +66,6 @@ class Dispatcher:
                 device=has,
                 hear=self._hear,
                 gone=self._gone,
-                failed=metrics.failed,
             )
             for name, on, has in names
         ]
@@ -70,17 +75,22 @@ class Dispatcher:
         self._ending: set[int] = set()  # attempts whose end is being written
         self._looked = 0.0
         self.stopping = False
-        self.ticked = time.monotonic()
+        self.ticked = self._watched = time.monotonic()
 
     def start(self) -> None:
         """Start the workers and hand out jobs."""
-        tasks = {"dispatch": self._dispatch, **{worker.name: worker.live for worker in self.workers}}
+        tasks = {
+            "watch": self._watch,
+            "dispatch": self._dispatch,
+            **{worker.name: worker.live for worker in self.workers},
+        }
         self._tasks = begun(tasks, self._metrics.failed)
 
     async def stop(self) -> None:
         """Let every worker stop at its next step; what it ran goes back into the queue."""
         self.stopping = True
         self._wake.set()
+        self._tasks.pop(0).cancel()
         for worker in self.workers:
             worker.stop()
         _, late = await asyncio.wait(self._tasks, timeout=self._settings.cancel_seconds)
@@ -93,15 +103,15 @@ class Dispatcher:
         """There may be something to hand out."""
         self._wake.set()
 
-    def cancel(self, job: Job) -> None:
+    def cancel(self, job: str, state: str) -> None:
         """Tell the worker of a job that is being cancelled; one that does not listen is ended."""
         for worker in self.workers:
-            if worker.job == job.id and job.state == "cancelling" and worker.kill_at is None:
+            if worker.job == job and state == "cancelling" and worker.kill_at is None:
                 worker.kill_at = time.monotonic() + self._settings.cancel_seconds
                 worker.send("cancel", token=worker.token)
 
-    async def ask(self, what: str, **arguments: Any) -> Any:
-        """Ask a worker without a device. Raises NotReady, AnswerError."""
+    async def ask(self, what: str, *, seconds: float | None = ASK_SECONDS, **arguments: Any) -> Any:
+        """Ask a worker without a device; `seconds` as in `WorkerProcess.ask`. Raises NotReady, AnswerError."""
         helper = self._helper()
         if helper is None:
             try:
@@ -112,24 +122,35 @@ class Dispatcher:
             helper = self._helper()
         if helper is None:
             raise NotReady("no worker is ready yet", hint="try again in a moment")
-        return await helper.ask(what, **arguments)
+        return await helper.ask(what, seconds=seconds, **arguments)
 
     def _helper(self) -> WorkerProcess | None:
         up = [worker for worker in self.workers if not worker.device and worker.state != "starting"]
         return min(up, key=lambda worker: worker.state != "idle", default=None)
+
+    async def _watch(self) -> None:
+        """See whether the workers live. What this server was too busy to hear, or stopped, counts against nobody."""
+        while True:
+            now = time.monotonic()
+            late = now - self._watched - TICK_SECONDS
+            for worker in self.workers:
+                if late > LATE_SECONDS:
+                    worker.excuse(late)
+                worker.check(now)
+            self._watched = now
+            await asyncio.sleep(TICK_SECONDS)
 
     # Handing out
 
     async def _dispatch(self) -> None:
         while not self.stopping:
             self.ticked = time.monotonic()
-            for worker in self.workers:
-                worker.check(self.ticked)
             if self.ticked - self._looked >= TICK_SECONDS:
                 self._looked = self.ticked
                 await self._take_back()
-            for worker in [worker for worker in self.workers if worker.state == "idle"]:
-                await self._hand_to(worker)
+            for worker in sorted(self.workers, key=lambda worker: worker.device):  # jobs without a device first
+                if worker.state == "idle":
+                    await self._hand_to(worker)
             try:
                 async with asyncio.timeout(TICK_SECONDS):
                     await self._wake.wait()
@@ -154,8 +175,7 @@ class Dispatcher:
         if claim is None:
             return
         if worker.state != "idle" or self.stopping:  # it ended while the claim was written
-            self._store.begin(lambda t: t.queue.release(claim.job.id, claim.token, "not begun", counts=False))
-            self._wake.set()
+            self._give_back(claim)
             return
         worker.state, worker.job, worker.token, worker.stored = "busy", claim.job.id, claim.token, {}
         self._metrics.waited(claim.job)
@@ -170,6 +190,13 @@ class Dispatcher:
             previews=self._event_hub.wants_previews,
         )
 
+    def _give_back(self, claim: Claim) -> None:
+        """Queue a job again that was claimed for a worker that is not there any more."""
+        self._ending.add(claim.token)  # until it is written, it is in somebody's hands
+        written = self._store.begin(lambda t: t.queue.release(claim.job.id, claim.token, "not begun", counts=False))
+        written.add_done_callback(lambda _: self._ending.discard(claim.token))
+        self._wake.set()
+
     # Hearing
 
     async def _hear(self, worker: WorkerProcess, frame: Frame) -> None:
@@ -183,6 +210,7 @@ class Dispatcher:
             self._metrics.figures(worker.name, message["figures"])
         elif frame.kind == "event" and message["token"] == 0:
             record = message["event"]
+            self._heard(record)
             self._store.begin(lambda t: t.history.append("", record))
         elif message["token"] != worker.token or worker.job is None:
             return
@@ -250,10 +278,12 @@ class Dispatcher:
 
         def finish(tables: Tables) -> Job:
             held = tables.queue.held(job, token)
-            if state == "cancelled" and held.state != "cancelling":
+            if state == "cancelled" and held.state != "cancelling" and self.stopping:
                 return tables.queue.release(job, token, "the server is stopping", counts=False)
             if held.state == "claimed":
                 tables.queue.begin(job, token)
+            if state == "cancelled" and held.state != "cancelling":
+                return tables.queue.finish(job, token, "failed", result, [NOT_ASKED])
             return tables.queue.finish(job, token, state, result, problems)
 
         worker.job = None

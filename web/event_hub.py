@@ -2,11 +2,11 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from latentloom.engine.jobs.history import Stored
+from latentloom.engine.jobs.history import Stored, first_page
 from latentloom.web.queue_writer import Store
 
 RING_EVENTS, RING_CHARACTERS = 4096, 4 * 2**20
@@ -29,6 +29,7 @@ class Reader:
         self.job = job
         self.previews = previews
         self.wake = asyncio.Event()
+        self.ended = False  # whether nothing more will come: the server is stopping, or the job is forgotten
         self._live: dict[tuple[str, str, bool], Live] = {}
 
     def offer(self, live: Live) -> None:
@@ -37,6 +38,11 @@ class Reader:
         if (self.previews or not picture) and self.job in (None, live.job):
             self._live[(live.job, live.node, picture)] = live
             self.wake.set()
+
+    def end(self) -> None:
+        """Nothing more will come."""
+        self.ended = True
+        self.wake.set()
 
     def take_live(self) -> list[Live]:
         """What was offered since the last call."""
@@ -51,6 +57,8 @@ class EventHub:
         self._ring: deque[Stored] = deque()
         self._characters = 0
         self._readers: set[Reader] = set()
+        self._closed = False
+        self.stream = ""
         self.last = 0
 
     @property
@@ -81,10 +89,23 @@ class EventHub:
         for reader in self._readers:
             reader.offer(live)
 
+    def forget(self, jobs: Collection[str]) -> None:
+        """Jobs whose events have been removed: nobody waits for more of them."""
+        for reader in self._readers:
+            if reader.job in jobs:
+                reader.end()
+
+    def close(self) -> None:
+        """The server is stopping: nobody waits any more."""
+        self._closed = True
+        for reader in self._readers:
+            reader.end()
+
     @contextmanager
     def reader(self, number: int, job: str | None, *, previews: bool = False) -> Iterator[Reader]:
         """A reader of what comes after a number, of one job or of all."""
         reader = Reader(number, job, previews=previews)
+        reader.ended = self._closed
         self._readers.add(reader)
         try:
             yield reader
@@ -98,8 +119,9 @@ class EventHub:
         if self._ring and reader.number >= self._ring[0].number - 1:
             found = self._from_ring(reader)
         else:
-            number, job = reader.number, reader.job
-            found = await store.read(lambda tables: tables.history.after(number, job, PAGE))
+            number, job, last = reader.number, reader.job, self.last
+            rows = await store.read(lambda tables: tables.history.after(number, job, PAGE))
+            found = [stored for stored in rows if stored.number <= last]  # what has not been published yet comes later
         if found:
             reader.number = max(reader.number, found[-1].number)
         return found
@@ -111,7 +133,8 @@ class EventHub:
                 break
             found.append(stored)
         found.reverse()
-        mine = [stored for stored in found if reader.job in (None, stored.job)][:PAGE]
-        if len(mine) < PAGE and found:
+        mine = [stored for stored in found if reader.job in (None, stored.job)]
+        page = first_page(mine, PAGE)
+        if len(page) == len(mine) and found:
             reader.number = found[-1].number
-        return mine
+        return page

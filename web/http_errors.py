@@ -17,6 +17,7 @@ class RequestError(LoomError):
 
     code = "bad_request"
     status: ClassVar[int] = 400
+    retry_seconds: ClassVar[int] = 2
 
 
 class Unauthorized(RequestError):
@@ -73,6 +74,21 @@ class TooManyAttempts(RequestError):
 
     code = "too_many_attempts"
     status = 429
+    retry_seconds = 60
+
+
+class TooManyConnections(RequestError):
+    """Everybody who may use the server has so many connections that there is no room for one more."""
+
+    code = "too_many_connections"
+    status = 503
+
+
+class TooSlow(RequestError):
+    """A body that comes more slowly than any line is."""
+
+    code = "too_slow"
+    status = 408
 
 
 _STATUS: tuple[tuple[type[LoomError], int], ...] = (
@@ -90,7 +106,6 @@ _STATUS: tuple[tuple[type[LoomError], int], ...] = (
     (WorkflowError, 422),
 )
 _FORM = {"not_json": 400, "not_text": 400, "too_large": 413}  # of a WorkflowError's first problem
-RETRY_SECONDS = 2
 
 
 def status_of(error: LoomError) -> int:
@@ -109,7 +124,8 @@ def response_of(error: LoomError) -> web.Response:
     """The answer that tells an error."""
     status = status_of(error)
     problems = [problem.record() for problem in error.problems]
-    headers = {"Retry-After": str(RETRY_SECONDS)} if status in (429, 503) else {}
+    seconds = error.retry_seconds if isinstance(error, RequestError) else RequestError.retry_seconds
+    headers = {"Retry-After": str(seconds)} if status in (429, 503) else {}
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return failure(status, error.problem.code if isinstance(error, WorkflowError) else problems[0]["code"],

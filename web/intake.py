@@ -20,6 +20,7 @@ from latentloom.engine.document.writing import to_json, write
 from latentloom.engine.errors import Problem, WorkflowError
 from latentloom.engine.files.catalog import Catalog
 from latentloom.engine.files.hashes import Hashes
+from latentloom.engine.files.pictures import picture_suffix
 from latentloom.engine.jobs.job import NewJob
 from latentloom.engine.planning.validate import Checked, validate
 from latentloom.engine.settings import Settings
@@ -165,24 +166,11 @@ class Intake:
 
 def suffix_of(data: bytes) -> str:
     """The suffix of a picture, told by its first bytes. Raises WorkflowError for anything else."""
-    for magic, suffix in MAGIC:
-        if data.startswith(magic):
-            return suffix
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return ".webp"
-    raise WorkflowError(
-        [Problem(code="bad_file", message="not a picture", expected="PNG, JPEG, WebP, GIF, BMP or TIFF")]
-    )
-
-
-MAGIC = (
-    (b"\x89PNG\r\n\x1a\n", ".png"),
-    (b"\xff\xd8\xff", ".jpg"),
-    (b"GIF8", ".gif"),
-    (b"BM", ".bmp"),
-    (b"II*\0", ".tif"),
-    (b"MM\0*", ".tif"),
-)
+    suffix = picture_suffix(data)
+    if suffix is None:
+        expected = "PNG, JPEG, WebP, AVIF, HEIC, GIF, BMP or TIFF"
+        raise WorkflowError([Problem(code="bad_file", message="not a picture", expected=expected)])
+    return suffix
 
 
 def fingerprint(data: Any) -> str:

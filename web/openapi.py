@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from html import escape
+from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from latentloom.api.wire import Body, Failure
+from latentloom.web.cookies import COOKIE
 from latentloom.web.routing import Route
 
 _REF = "#/components/schemas/{model}"
@@ -27,9 +29,11 @@ def plain_path(path: str) -> str:
     return _PART.sub(r"{\1}", path)
 
 
-def document(routes: Sequence[Route]) -> dict[str, Any]:
-    """The OpenAPI document."""
-    models = {model for route in routes for model in (route.body, route.answer) if model is not None} | {Failure}
+def document(routes: Sequence[Route], cookie: str = COOKIE) -> dict[str, Any]:
+    """The OpenAPI document; each server's cookie has a name of its own."""
+    models = {model for route in routes for model in (route.body, route.answer, route.fails) if model is not None} | {
+        Failure
+    }
     ordered = sorted(models, key=lambda model: model.__name__)
     modes = [(model, _mode(model)) for model in ordered]
     _, schemas = models_json_schema(modes, ref_template=_REF)
@@ -44,7 +48,7 @@ def document(routes: Sequence[Route]) -> dict[str, Any]:
             "schemas": schemas["$defs"],
             "securitySchemes": {
                 "token": {"type": "http", "scheme": "bearer"},
-                "cookie": {"type": "apiKey", "in": "cookie", "name": "latentloom"},
+                "cookie": {"type": "apiKey", "in": "cookie", "name": cookie},
             },
         },
         "security": [{"token": []}, {"cookie": []}],
@@ -59,12 +63,12 @@ def _mode(model: type[BaseModel]) -> Literal["validation", "serialization"]:
 def _operation(route: Route) -> dict[str, Any]:
     lines = (route.handler.__doc__ or "").strip().split("\n", 1)
     operation: dict[str, Any] = {
-        "operationId": route.handler.__name__,
+        "operationId": route.handler.__name__ + ("_head" if route.method == "HEAD" else ""),
         "summary": lines[0],
-        "parameters": [*_path_parameters(route), *_query_parameters(route)],
+        "parameters": [*_path_parameters(route), *_query_parameters(route), *_header_parameters(route)],
         "responses": {
-            str(route.status): _response(route),
-            "default": {"description": "What went wrong.", "content": _json(Failure)},
+            **{str(status): _response(route, status) for status in (route.status, *route.also)},
+            **{str(status): _refusal(route, status) for status in route.refusals},
         },
     }
     if len(lines) > 1:
@@ -92,9 +96,27 @@ def _query_parameters(route: Route) -> Iterable[dict[str, Any]]:
         yield {"name": name, "in": "query", "required": required, "schema": port, **about}
 
 
-def _response(route: Route) -> dict[str, Any]:
-    if route.status in (101, 303):
-        return {"description": route.summary}
+def _header_parameters(route: Route) -> Iterable[dict[str, Any]]:
+    for header in route.headers:
+        about = {"description": header.description, "schema": {"type": "string"}}
+        yield {"name": header.name, "in": "header", "required": False, **about}
+
+
+def _refusal(route: Route, status: int) -> dict[str, Any]:
+    if route.method == "HEAD":
+        return {"description": _phrase(status)}
+    if status == 503 and route.fails is not None:
+        return {"description": _phrase(status), "content": _json(route.fails)}
+    return {"description": _phrase(status), "content": _json(Failure)}
+
+
+def _phrase(status: int) -> str:
+    return HTTPStatus(status).phrase
+
+
+def _response(route: Route, status: int) -> dict[str, Any]:
+    if status in (101, 303, 304) or route.method == "HEAD":
+        return {"description": _phrase(status)}
     if route.answer is not None:
         return {"description": route.summary, "content": _json(route.answer)}
     schema = {"type": "object"} if route.media == "application/json" else {"type": "string"}

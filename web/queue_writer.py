@@ -11,12 +11,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from latentloom.engine.jobs.attempts import Limits
 from latentloom.engine.jobs.database import connect, transaction
 from latentloom.engine.jobs.effects import Effects
 from latentloom.engine.jobs.faults import StorageError
 from latentloom.engine.jobs.history import History, Stored
 from latentloom.engine.jobs.outputs import Outputs
-from latentloom.engine.jobs.queue import Limits, Queue
+from latentloom.engine.jobs.queue import Queue
+from latentloom.engine.jobs.replies import Replies
 from latentloom.engine.jobs.webhooks import Webhooks
 from latentloom.web.workflow_store import WorkflowStore
 
@@ -36,6 +38,7 @@ class Tables:
         self.outputs = Outputs(connection)
         self.workflow_store = WorkflowStore(connection, clock)
         self.webhooks = Webhooks(connection, clock)
+        self.replies = Replies(connection, clock)
 
 
 class _Write(NamedTuple):
@@ -57,13 +60,19 @@ class Store:
         """`publish` hears of new events, in the loop, once they are stored. Raises DatabaseError."""
         path = folder / "queue.db"
         self._tables = Tables(connect(path), limits, clock)
+        with transaction(self._tables.connection, durable=True):
+            self._tables.history.begin()
         self._reading = Tables(connect(path, readonly=True), limits, clock)
+        self._searching = Tables(connect(path, readonly=True), limits, clock)
         self._reserve = folder / "queue.reserve"
         self._publish = publish
         self._writes: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()
         self._reader = ThreadPoolExecutor(1, "latentloom-reader")
+        self._searcher = ThreadPoolExecutor(1, "latentloom-searcher")
         self._thread = threading.Thread(target=self._work, name="latentloom-writer", daemon=True)
+        self.failing = False
+        self._fault: BaseException | None = None
         self._keep_reserve()
         self._thread.start()
 
@@ -78,21 +87,30 @@ class Store:
         return answer
 
     async def read(self, act: Callable[[Tables], T]) -> T:
-        """Look something up in what has been committed."""
-        return await self._loop.run_in_executor(self._reader, act, self._reading)
+        """Look something up in what has been committed. Raises StorageError."""
+        try:
+            return await self._loop.run_in_executor(self._reader, act, self._reading)
+        except sqlite3.Error as error:
+            raise StorageError(f"the queue cannot be read: {error}", hint="look at its disk") from error
+
+    async def search(self, act: Callable[[Tables], T]) -> T:
+        """The same for what may take long: nothing that hands out jobs waits for it."""
+        return await self._loop.run_in_executor(self._searcher, act, self._searching)
 
     async def close(self) -> None:
         """Finish what was begun, and let go of the file."""
         self._writes.put(None)
         await self._loop.run_in_executor(None, self._thread.join)
         self._reader.shutdown()
+        self._searcher.shutdown()
+        self._searching.connection.close()
         self._reading.connection.close()
         self._tables.connection.close()
 
     @property
     def alive(self) -> bool:
-        """Whether writes are still done."""
-        return self._thread.is_alive()
+        """Whether writes are done: the thread is there, and the last write reached the disk."""
+        return self._thread.is_alive() and not self.failing
 
     # The writer's thread
 
@@ -110,22 +128,39 @@ class Store:
                 return
 
     def _commit(self, batch: list[_Write]) -> tuple[list[Any], list[Stored]]:
+        """What each write came to. Nothing that it raises ends the thread, for then no job would be taken any more."""
         try:
-            return self._tried(batch)
-        except Exception:
+            found: tuple[list[Any], list[Stored]] | None = self._tried(batch)
+        except BaseException:
+            found = self._again(batch)
+        self.failing = found is None
+        return self._refused(batch) if found is None else found
+
+    def _again(self, batch: list[_Write]) -> tuple[list[Any], list[Stored]] | None:
+        """The same with the room that is kept for a full disk, which lets jobs end; None when that fails too."""
+        try:
             self._tables.history.take()
-            self._reserve.unlink(missing_ok=True)  # a full disk: what is kept for this case lets jobs end
-        try:
+            if self._tables.connection.in_transaction:  # the way back failed too
+                self._tables.connection.rollback()
+            with suppress(OSError):
+                self._reserve.unlink(missing_ok=True)
             found = self._tried(batch)
             self._keep_reserve()
             return found
-        except Exception as error:
-            self._tables.history.take()
-            fault = StorageError(f"the queue cannot be written to: {error}", hint="free some space on its disk")
-            return [fault] * len(batch), []
+        except BaseException as error:
+            self._fault = error
+            return None
+
+    def _refused(self, batch: list[_Write]) -> tuple[list[Any], list[Stored]]:
+        self._tables.history.take()
+        fault = StorageError(f"the queue cannot be written to: {self._fault}", hint="free some space on its disk")
+        return [fault] * len(batch), []
 
     def _tried(self, batch: list[_Write]) -> tuple[list[Any], list[Stored]]:
         results = []
+        if self._tables.history.short:
+            with transaction(self._tables.connection, durable=True):
+                self._tables.history.reserve()
         with transaction(self._tables.connection, durable=any(write.durable for write in batch)):
             for write in batch:
                 results.append(self._one(write))
@@ -153,7 +188,7 @@ class Store:
 
     def _deliver(self, batch: list[_Write], results: list[Any], fresh: list[Stored]) -> None:
         for write, result in zip(batch, results, strict=True):
-            if write.answer.cancelled():
+            if write.answer.done():
                 continue
             if isinstance(result, Exception):
                 write.answer.set_exception(result)

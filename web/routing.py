@@ -1,8 +1,9 @@
 """Routes as data: what each takes and gives, in one table that serves requests, documents and tests alike."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeVar
 
 from aiohttp import web
 from multidict import MultiMapping
@@ -10,21 +11,44 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from latentloom.api.wire import Answer, Body
 from latentloom.engine.document.strict_json import Limits, parse
-from latentloom.engine.errors import LoomError, Problem, brief
-from latentloom.web.http_errors import BodyTooLarge, RequestError, UnsupportedMedia
+from latentloom.engine.errors import MAX_PROBLEMS, LoomError, Problem, brief, listed
+from latentloom.web.http_errors import BodyTooLarge, RequestError, TooSlow, UnsupportedMedia
+from latentloom.web.intake import fingerprint
+from latentloom.web.queue_writer import Tables
 from latentloom.web.services import Services
 
 API = "/api/v1"
+BODY_SECONDS, SLOWEST = 20.0, 4096  # how long a body may take, and the bytes that buy each further second
+PIECE = 65536  # bytes of a body that are read at once
+SMALL = 100_000  # bytes of a body that is read at once
 MOST = 2**63 - 1
 """The largest number that the database knows."""
 
 M = TypeVar("M", bound=BaseModel)
+A = TypeVar("A", bound=Answer)
 
 
 class Query(BaseModel):
     """Base of query parameters: unknown ones are an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Header(NamedTuple):
+    """A header that a route reads."""
+
+    name: str
+    description: str
+
+
+KEY = Header("Idempotency-Key", "The same key and request again do nothing and give the first answer.")
+IF_MATCH = Header("If-Match", 'The ETag that the change is based on, or `*`: `"3"`.')
+IF_NONE_MATCH = Header("If-None-Match", "`*`: only if there is none yet.")
+IF_CHANGED = Header("If-None-Match", "ETags that the client has: 304 if one of them still holds.")
+ANY_ETAG = "*"
+OF_A_FILE: Mapping[str, Any] = {"also": (206, 304), "refuses": (412, 416)}
+"""What a route may answer besides that gives a file: parts of it, and that it is what the client has."""
+MAX_KEY = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +59,50 @@ class Call:
     owner: str
     query: Any
     body: Any
+    key: str | None = None
 
     def part(self, name: str) -> str:
         """A named part of the path."""
         return self.request.match_info[name]
 
+    def asked(self, content: str = "") -> str:
+        """A digest of what is asked for; `content` is that of a body that is no JSON."""
+        body = None if self.body is None else self.body.model_dump(mode="json")
+        return fingerprint([self.request.method, self.request.path, content, body])
 
-Handler = Callable[[Services, Call], Awaitable[Answer | web.StreamResponse]]
+    def known(self, tables: Tables, asked: str) -> str | None:
+        """The answer that its key has given before, as JSON. Raises KeyReused."""
+        return None if self.key is None else tables.replies.find(self.owner, self.key, asked)
+
+    async def once(self, services: Services, model: type[A], act: Callable[[Tables], A], asked: str = "") -> A:
+        """Do something in a transaction and answer; for a key that came before, give the first answer again.
+
+        Raises KeyReused.
+        """
+        asked = asked or self.asked()
+
+        def whole(tables: Tables) -> A:
+            known = self.known(tables, asked)
+            if known is not None:
+                return model.model_validate_json(known)
+            made = act(tables)
+            if self.key is not None:
+                tables.replies.keep(self.owner, self.key, asked, made.model_dump_json())
+            return made
+
+        return await services.store.write(whole, durable=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer with another status than its route's usual one, or with headers."""
+
+    answer: Answer
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+Handler = Callable[[Services, Call], Awaitable[Answer | Reply | web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,21 +119,45 @@ class Route:
     public: bool = False  # needs no token
     media: str = "application/json"
     takes: tuple[str, ...] = ()  # media types of a body that is no JSON
+    also: tuple[int, ...] = ()  # other statuses of success
+    fails: type[Answer] | None = None  # the same answer with 503
+    refuses: tuple[int, ...] = ()  # statuses of refusals beside those that its parts make possible
+    reads: tuple[Header, ...] = ()  # headers, beside a POST's idempotency key
 
     @property
     def summary(self) -> str:
         """What it is for: the first line of its handler's docstring."""
         return (self.handler.__doc__ or "").strip().partition("\n")[0]
 
+    @property
+    def headers(self) -> tuple[Header, ...]:
+        """The headers that it reads."""
+        return (*self.reads, KEY) if self.method == "POST" else self.reads
+
+    @property
+    def refusals(self) -> tuple[int, ...]:
+        """Every status with which it may refuse."""
+        found = {400, 403, 429, 500, *self.refuses, *((503,) if self.fails else ())}
+        found |= set() if self.public else {401, 503, 507}
+        found |= {404} if "{" in self.path else set()
+        found |= {408, 413, 415, 422} if self.body is not None or self.takes else set()
+        found |= {409} if self.method == "POST" and not self.public else set()
+        return tuple(sorted(found))
+
     async def serve(self, services: Services, request: web.Request) -> web.StreamResponse:
         """Read, call, render. Raises LoomError."""
         owner = str(request["owner"])
         query = self._query(request.query)
         body = await self._body(request, services) if self.body is not None else None
-        answer = await self.handler(services, Call(request, owner, query, body))
-        if isinstance(answer, Answer):
-            return web.Response(status=self.status, text=answer.model_dump_json(), content_type="application/json")
-        return answer
+        key = _key(request) if self.method == "POST" else None
+        answer = await self.handler(services, Call(request, owner, query, body, key))
+        reply = Reply(answer, self.status) if isinstance(answer, Answer) else answer
+        if not isinstance(reply, Reply):
+            return reply
+        text = await asyncio.to_thread(reply.answer.model_dump_json)  # a long list must not hold up everybody else
+        return web.Response(
+            status=reply.status, text=text, content_type="application/json", headers=dict(reply.headers)
+        )
 
     def _query(self, given: MultiMapping[str]) -> Query:
         twice = next((name for name in given if len(given.getall(name)) > 1), None)
@@ -88,9 +173,27 @@ class Route:
             )
         data = await limited(request, services.settings.request_bytes)
         limits = Limits(size=services.settings.request_bytes, nodes=services.settings.request_nodes)
-        big = len(data) > 100_000
-        parsed = await services.intake.thread(parse, data, limits) if big else parse(data, limits)
-        return _checked(self.body, parsed)
+        if len(data) <= SMALL:
+            return _checked(self.body, parse(data, limits))
+        body = self.body
+        return await services.intake.thread(lambda: _checked(body, parse(data, limits)))
+
+
+def _key(request: web.Request) -> str | None:
+    found = request.headers.getall(KEY.name, ())
+    if len(found) > 1 or not all(0 < len(key) <= MAX_KEY and key.isprintable() for key in found):
+        raise RequestError("that is no idempotency key", expected=f"one of 1..{MAX_KEY} characters", got=brief(found))
+    return found[0] if found else None
+
+
+def unchanged(request: web.Request, etag: str) -> bool:
+    """Whether the client has what an ETag, without its quotes, stands for."""
+    return any(one.value in (etag, ANY_ETAG) for one in request.if_none_match or ())
+
+
+def not_modified(etag: str, **headers: str) -> web.Response:
+    """The answer to a client that has it."""
+    return web.Response(status=304, headers={"ETag": f'"{etag}"', **headers})
 
 
 def _checked(model: type[M], data: Any) -> M:
@@ -108,9 +211,9 @@ def _bad_request(error: ValidationError) -> LoomError:
             input=".".join(map(str, item["loc"])) or None,
             got=brief(item["input"]) if item["type"] not in ("missing",) else None,
         )
-        for item in error.errors(include_url=False, include_context=False)
+        for item in error.errors(include_url=False, include_context=False)[:MAX_PROBLEMS]
     ]
-    return BadRequest(problems)
+    return BadRequest(listed(problems, error.error_count()))
 
 
 class BadRequest(RequestError):
@@ -126,19 +229,34 @@ class BadRequest(RequestError):
         return self._problems
 
 
-async def limited(request: web.Request, limit: int) -> bytes:
-    """A body of at most limit bytes; a longer one is not read to its end. Raises BodyTooLarge, UnsupportedMedia."""
+async def parts_of(request: web.Request, limit: int) -> AsyncIterator[bytes]:
+    """A body of at most limit bytes in pieces; a longer one is not read to its end.
+
+    Raises BodyTooLarge, UnsupportedMedia, TooSlow.
+    """
     if "Content-Encoding" in request.headers:
         raise UnsupportedMedia("a compressed body is not read", got=brief(request.headers["Content-Encoding"]))
     if request.content_length is not None and request.content_length > limit:
         raise BodyTooLarge("the body is too large", expected=f"at most {limit} bytes", got=str(request.content_length))
-    parts, size = [], 0
-    async for part in request.content.iter_chunked(65536):
+    clock, size = asyncio.get_running_loop().time, 0
+    begin = clock()
+    while True:
+        try:
+            async with asyncio.timeout_at(begin + BODY_SECONDS + size / SLOWEST):
+                part = await request.content.read(PIECE)
+        except TimeoutError:
+            raise TooSlow("the body came too slowly", expected=f"{SLOWEST} bytes a second") from None
+        if not part:
+            return
         size += len(part)
         if size > limit:
             raise BodyTooLarge("the body is too large", expected=f"at most {limit} bytes")
-        parts.append(part)
-    return b"".join(parts)
+        yield part
+
+
+async def limited(request: web.Request, limit: int) -> bytes:
+    """A body of at most limit bytes. Raises BodyTooLarge, UnsupportedMedia, TooSlow."""
+    return b"".join([part async for part in parts_of(request, limit)])
 
 
 TABLE: web.AppKey[Sequence[Route]] = web.AppKey("routes")

@@ -5,32 +5,40 @@ import contextlib
 import logging
 import shutil
 import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, TypeVar
 
 from aiohttp import web
 
 from latentloom.engine.cache.disk import DiskStore
 from latentloom.engine.errors import LoomError
-from latentloom.engine.files.catalog import safe_join
 from latentloom.engine.files.partial import sweep
-from latentloom.engine.jobs.outputs import Output
-from latentloom.engine.jobs.queue import Limits
-from latentloom.engine.jobs.retention import BATCH, Keep, prune_files, prune_jobs
+from latentloom.engine.jobs.attempts import Limits
+from latentloom.engine.jobs.retention import BATCH, Keep, prune_files, prune_jobs, prune_rest
 from latentloom.engine.jobs.serving import Ownership, Serving, unwritable
 from latentloom.engine.models.host_memory import resident_bytes
 from latentloom.engine.settings import Settings
 from latentloom.web.access import Access
 from latentloom.web.background import begun
+from latentloom.web.connections import Connections
 from latentloom.web.dispatcher import Dispatcher
 from latentloom.web.event_hub import EventHub
 from latentloom.web.intake import Intake
 from latentloom.web.metrics import Metrics
+from latentloom.web.operations import Operations
 from latentloom.web.queue_writer import Store
-from latentloom.web.webhooks import WebhookSender
+from latentloom.web.saved_files import TRASH_SECONDS, SavedFiles
+from latentloom.web.webhooks import Permission, WebhookSender
+from latentloom.web.worker_process import WorkerProcess
 
+T = TypeVar("T")
 log = logging.getLogger("latentloom.server")
 PRUNE_SECONDS = 300.0
 STUCK_SECONDS = 30.0
+DOWN_SECONDS = 60.0  # for a worker to come up
+OFTEN, OFTEN_SECONDS = 10, 300.0  # ends of one worker that are too many
 LOW_DISK = 64 * 2**20
 
 
@@ -42,10 +50,15 @@ class Services:
         self.settings = settings
         self._ownership = Ownership(settings.data)
         self.access = Access(settings)
+        self.webhooks = Permission(settings)
         self._devices = devices
         self.event_hub = EventHub()
         self.metrics = Metrics()
+        self.connections: Connections | None = None
         self.sockets: set[web.WebSocketResponse] = set()
+        self.thumbnails = settings.data / "thumbnails"
+        self.files = SavedFiles(settings.output, self.thumbnails)
+        self._disk = ThreadPoolExecutor(4, "latentloom-disk")
         self._keep = Keep(
             seconds=settings.keep_days * 86400, jobs=settings.keep_jobs, file_bytes=settings.keep_output_bytes
         )
@@ -59,19 +72,29 @@ class Services:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise unwritable(what, folder, error) from None
-        sweep([settings.output, settings.input, self.thumbnails, self.uploads])
+        sweep([settings.output, settings.input, self.thumbnails, *self.thumbnails.iterdir()])
+        for left in self.uploads.iterdir():  # no other server has this folder: nobody reads them any more
+            left.unlink(missing_ok=True)
         limits = Limits(queued=settings.queue_limit, queued_per_owner=settings.owner_limit)
         self.store = Store(settings.data, self.event_hub.publish, limits)
-        self.event_hub.last = await self.store.read(lambda t: t.history.last())
+        hub = self.event_hub
+        hub.last, hub.stream = await self.store.read(lambda t: (t.history.last(), t.history.stream()))
         self.intake = Intake(settings, lambda what, **arguments: self.dispatcher.ask(what, **arguments))
+        self.operations = Operations(self._say)
         self.dispatcher = Dispatcher(
-            settings, self._devices, self.store, self.event_hub, self.metrics, lambda failed: self.intake.looked(failed)
+            settings,
+            self._devices,
+            self.store,
+            hub,
+            self.metrics,
+            lambda failed: self.intake.looked(failed),
+            self.operations.heard,
         )
         again = await self.store.write(lambda t: t.queue.recover(), durable=True)
         if again:
             log.info("%d jobs go on where they were", len(again))
         self.dispatcher.start()
-        tasks = {"webhooks": WebhookSender(self.store, self.access).work, "retention": self._prune_for_ever}
+        tasks = {"webhooks": WebhookSender(self.store, self.webhooks).work, "retention": self._prune_for_ever}
         self._tasks = begun(tasks, self.metrics.failed)
 
     async def stop(self) -> None:
@@ -79,28 +102,29 @@ class Services:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.operations.stop()
         await self.dispatcher.stop()
         self.intake.close()
+        self._disk.shutdown(wait=False, cancel_futures=True)
         await self.store.close()
         self._ownership.close()
+
+    def _say(self, record: Mapping[str, Any]) -> None:
+        """Tell everybody of something that belongs to no job."""
+        self.store.begin(lambda t: t.history.append("", record))
+
+    async def disk(self, act: Callable[..., T], *arguments: Any) -> T:
+        """Do something that may wait for a disk, beside the threads that look at workflows."""
+        return await asyncio.get_running_loop().run_in_executor(self._disk, act, *arguments)
 
     def tell(self, address: str) -> None:
         """Let a `loom run` beside this server find it."""
         self._ownership.tell(Serving(address, tuple(self._devices)))
 
     @property
-    def thumbnails(self) -> Path:
-        """Where small pictures are kept."""
-        return self.settings.data / "thumbnails"
-
-    @property
     def uploads(self) -> Path:
         """Where uploads wait until they have been looked at."""
         return self.settings.data / "uploads"
-
-    def thumbnail(self, sha256: str) -> Path:
-        """The small picture of a file."""
-        return self.thumbnails / sha256[:2] / f"{sha256}.webp"
 
     # Retention
 
@@ -114,18 +138,15 @@ class Services:
 
     async def prune(self) -> None:
         """Remove what is kept no longer, in small pieces."""
-        count = BATCH
-        while count == BATCH:
-            count = await self.store.write(lambda t: prune_jobs(t.connection, self._keep, time.time()))
+        more = True
+        while more:
+            jobs = await self.store.write(lambda t: prune_jobs(t.connection, self._keep, time.time()))
+            self.event_hub.forget(jobs)
+            more = len(jobs) == BATCH
+        await self.store.write(lambda t: prune_rest(t.connection, self._keep, time.time()))
         gone = await self.store.write(lambda t: list(prune_files(t.outputs, self._keep)))
-        await self.intake.thread(self.remove_files, gone)
-
-    def remove_files(self, outputs: list[Output]) -> None:
-        """Remove saved files with their thumbnails."""
-        for output in outputs:
-            with contextlib.suppress(LoomError, OSError):
-                safe_join(self.settings.output, output.path).unlink(missing_ok=True)
-            self.thumbnail(output.sha256).unlink(missing_ok=True)
+        await self.disk(self.files.remove, gone)
+        await self.disk(self.files.empty_trash, time.time() - (TRASH_SECONDS if self.disk_free() > LOW_DISK else 0))
 
     # Health
 
@@ -134,10 +155,16 @@ class Services:
         dispatcher = self.dispatcher
         return {
             "claiming": time.monotonic() - dispatcher.ticked < STUCK_SECONDS,
-            "workers": all(worker.state != "starting" or worker.starts < 3 for worker in dispatcher.workers),
+            "workers": all(self._steady(worker) for worker in dispatcher.workers),
             "queue": self.store.alive,
             "disk": self.disk_free() > LOW_DISK,
         }
+
+    def _steady(self, worker: WorkerProcess) -> bool:
+        """Whether a worker is up, or has not been down for long, and does not end again and again."""
+        now = time.monotonic()
+        down = worker.down_since is not None and now - worker.down_since > DOWN_SECONDS
+        return not down and sum(now - at < OFTEN_SECONDS for at in worker.deaths) < OFTEN
 
     def disk_free(self) -> int:
         """Bytes that are left where the queue is."""

@@ -1,18 +1,27 @@
-"""Tells addresses that clients gave of finished jobs: the only connections that the server opens by itself."""
+"""Tells addresses that clients gave of finished jobs: the only connections that the server opens by itself.
+
+The calls are Standard Webhooks (standardwebhooks.com): an id that is the same at every try, the time of the try, and a
+signature of both with the body, under a secret that is good for nothing else.
+"""
 
 import asyncio
+import base64
+import binascii
 import hashlib
 import hmac
 import logging
 import sqlite3
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 import aiohttp
 
-from latentloom.engine.errors import LoomError
+from latentloom.api import wire
+from latentloom.engine.errors import LoomError, SettingsError
 from latentloom.engine.jobs.webhooks import Call
 from latentloom.engine.settings import Settings
-from latentloom.web.access import Access
 from latentloom.web.http_errors import RequestError
 from latentloom.web.queue_writer import Store
 from latentloom.web.wire_jobs import job_answer
@@ -20,6 +29,8 @@ from latentloom.web.wire_jobs import job_answer
 log = logging.getLogger("latentloom.webhooks")
 SECONDS = 10.0  # that an address may take to answer
 PAUSE = 1.0
+PREFIX = "whsec_"
+LEAST, MOST = 24, 64  # bytes of a secret
 
 
 class WebhookRefused(RequestError):
@@ -29,31 +40,69 @@ class WebhookRefused(RequestError):
     status = 422
 
 
-def checked(address: str | None, settings: Settings) -> str | None:
-    """The address, if its host is named in the settings. Raises WebhookRefused."""
-    if address is None:
-        return None
-    try:
-        parts = urlsplit(address)
-        good = parts.scheme in ("http", "https") and parts.hostname in settings.webhook_hosts and not parts.username
-    except ValueError:
-        good = False
-    if not good:
+class Permission:
+    """Which addresses may be told, and the secret that calls are signed with."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises SettingsError for a secret that is none."""
+        self._hosts = {host.strip().lower().rstrip(".") for host in settings.webhook_hosts}
+        self._secret = _secret(settings.webhook_secret)
+
+    def checked(self, address: str | None) -> str | None:
+        """The address, if it may be told. Raises WebhookRefused."""
+        if address is None or self.allows(address):
+            return address
+        if self._secret is None:
+            raise WebhookRefused(
+                "no address can be told of jobs", hint="whoever runs the server can set `webhook_secret`"
+            )
         raise WebhookRefused(
             "that address may not be told of jobs",
-            expected=", ".join(settings.webhook_hosts) or "none: no host is allowed",
+            expected=", ".join(sorted(self._hosts)) or "none: no host is allowed",
             got=address[:100],
             hint="whoever runs the server can name its host in `webhook_hosts`",
         )
-    return address
+
+    def allows(self, address: str) -> bool:
+        """Whether an address may be told, by the settings as they are now."""
+        try:
+            parts = urlsplit(address)
+            host = (parts.hostname or "").rstrip(".")
+        except ValueError:
+            return False
+        plain = parts.scheme in ("http", "https") and parts.username is None and parts.password is None
+        return plain and host in self._hosts and self._secret is not None
+
+    def signature(self, id: str, timestamp: int, body: bytes) -> str:
+        """What stands in `webhook-signature`."""
+        assert self._secret is not None, "an address is allowed before it is told"
+        signed = f"{id}.{timestamp}.".encode() + body
+        return f"v1,{base64.b64encode(hmac.digest(self._secret, signed, hashlib.sha256)).decode()}"
+
+
+def _secret(text: str | None) -> bytes | None:
+    if text is None:
+        return None
+    try:
+        key = base64.b64decode(text.strip().removeprefix(PREFIX), validate=True)
+    except binascii.Error:
+        key = b""
+    if not text.strip().startswith(PREFIX) or not LEAST <= len(key) <= MOST:
+        raise SettingsError(
+            "the setting 'webhook_secret' cannot be used",
+            expected=f"`{PREFIX}` and {LEAST}..{MOST} random bytes in base64",
+            hint=f'echo "{PREFIX}$(openssl rand -base64 32)" makes one',
+        )
+    return key
 
 
 class WebhookSender:
     """Makes the calls that are due, again and again until they are answered or given up."""
 
-    def __init__(self, store: Store, access: Access) -> None:
+    def __init__(self, store: Store, permission: Permission, clock: Callable[[], float] = time.time) -> None:
         self._store = store
-        self._access = access
+        self._permission = permission
+        self._clock = clock
 
     async def work(self) -> None:
         """Run until cancelled."""
@@ -68,18 +117,33 @@ class WebhookSender:
                 await asyncio.sleep(PAUSE)
 
     async def _tell(self, session: aiohttp.ClientSession, call: Call) -> None:
-        body = job_answer(call.job).model_dump_json().encode()
-        signature = hmac.new(self._access.secret_of(call.job.owner).encode(), body, hashlib.sha256).hexdigest()
-        headers = {"Content-Type": "application/json", "X-Latentloom-Signature": f"sha256={signature}"}
+        job, address = call.job, str(call.job.webhook)
+        if not self._permission.allows(address):  # the settings have changed since the job was taken
+            log.warning("an address may not be told any more job=%s host=%s", job.id, urlsplit(address).hostname)
+            await self._store.write(lambda t: t.webhooks.told(job.id))
+            return
+        id, now = f"job_{job.id}", int(self._clock())
+        body = message(call, now)
+        headers = {
+            "Content-Type": "application/json",
+            "webhook-id": id,
+            "webhook-timestamp": str(now),
+            "webhook-signature": self._permission.signature(id, now, body),
+        }
         try:
-            async with session.post(
-                str(call.job.webhook), data=body, headers=headers, allow_redirects=False
-            ) as response:
+            async with session.post(address, data=body, headers=headers, allow_redirects=False) as response:
                 good = 200 <= response.status < 300
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            log.info("an address could not be told job=%s: %s", call.job.id, type(error).__name__)
+            log.info("an address could not be told job=%s: %s", job.id, type(error).__name__)
             good = False
         if good:
-            await self._store.write(lambda t: t.webhooks.told(call.job.id))
+            await self._store.write(lambda t: t.webhooks.told(job.id))
         else:
-            await self._store.write(lambda t: t.webhooks.failed(call.job.id, call.tries))
+            await self._store.write(lambda t: t.webhooks.failed(job.id, call.tries))
+
+
+def message(call: Call, now: int) -> bytes:
+    """The body of a call."""
+    ended = datetime.fromtimestamp(call.job.finished or now, UTC).isoformat().replace("+00:00", "Z")
+    told = wire.WebhookMessage(type=f"job.{call.job.state}", timestamp=ended, data=job_answer(call.job))
+    return told.model_dump_json().encode()

@@ -1,21 +1,26 @@
 """Jobs and saved files as they travel."""
 
 from latentloom.api import wire
+from latentloom.engine.errors import Problem, listed
 from latentloom.engine.jobs.job import Job
 from latentloom.engine.jobs.outputs import Output
 
+LISTED_PROBLEMS = 10  # of each job in a list
 
-def job_answer(job: Job, files: list[Output] | None = None, *, result: bool = True) -> wire.Job:
-    """A job as it travels; its result may be large and is left out of lists."""
+
+def job_answer(job: Job, files: list[Output] | None = None, *, listing: bool = False) -> wire.Job:
+    """A job as it travels; in a list without its result, which may be large, and with the first of its problems."""
+    problems = [Problem(**problem) for problem in job.problems]
+    problems = listed(problems, len(problems), LISTED_PROBLEMS) if listing else problems
     fields = {name: getattr(job, name) for name in wire.Job.model_fields if name not in ("files", "problems")}
     return wire.Job(
         **{
             **fields,
             "tags": list(job.tags),
             "outputs": None if job.outputs is None else list(job.outputs),
-            "result": job.result if result else {},
+            "result": {} if listing else job.result,
         },
-        problems=[wire.Problem(**problem) for problem in job.problems],
+        problems=[wire.Problem(**problem.record()) for problem in problems],
         files=None if files is None else [output_answer(output) for output in files],
     )
 

@@ -9,20 +9,25 @@ import signal
 import socket
 import sys
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from latentloom.engine.errors import LoomError, Problem, WorkflowError
 from latentloom.engine.jobs.frames import HEAD, Frame, decode, encode, sizes
 from latentloom.engine.settings import Settings
-from latentloom.web.background import begun, stray
+from latentloom.web.background import stray
+from latentloom.web.child_process import ChildProcess
 
 log = logging.getLogger("latentloom.workers")
 SILENCE_SECONDS = 30.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 30.0  # before a worker that ended at once is replaced
 STEADY_SECONDS = 10.0
-TAIL = 4096
+EXIT_SECONDS = 5.0  # for a worker whose socket is closed to end by itself
+REST_SECONDS = 1.0  # for what a worker said before it ended to be read
 ASK_SECONDS = 600.0
+SECRETS = ("LATENTLOOM_TOKENS", "LATENTLOOM_WEBHOOK_SECRET")  # of the server's own; nodes need them not
+BACKLOG = 256  # frames that are read ahead of what has been taken in
 
 
 class AnswerError(LoomError):
@@ -43,8 +48,7 @@ class AnswerError(LoomError):
 class WorkerProcess:
     """One place for a worker.
 
-    `hear` is called with every frame, `gone` when a worker ended, with the reason, `failed` when its output could not
-    be read for a moment.
+    `hear` is called with every frame, `gone` when a worker ended, with the reason.
     """
 
     def __init__(
@@ -55,7 +59,6 @@ class WorkerProcess:
         device: bool,
         hear: Callable[["WorkerProcess", Frame], Awaitable[None]],
         gone: Callable[["WorkerProcess", str], Awaitable[None]],
-        failed: Callable[[str], None],
     ) -> None:
         self.name = name
         self.device = device
@@ -66,16 +69,19 @@ class WorkerProcess:
         self.memory = 0
         self.environment: dict[str, str] = {}
         self.starts = 0
+        self.down_since: float | None = time.monotonic()  # None: it has come up
+        self.deaths: deque[float] = deque(maxlen=100)  # when it ended with no job to blame
         self.kill_at: float | None = None  # when the worker is ended, on the monotonic clock
         self.stored: dict[str, float] = {}  # when a node's progress was last stored
-        self._settings = settings.model_copy(update={"tokens": ()}).model_dump(mode="json")
+        self._settings = settings.model_copy(update={"tokens": (), "webhook_secret": None}).model_dump(mode="json")
+        self._start_seconds = settings.start_seconds
         self._hear = hear
         self._gone = gone
-        self._failed = failed
-        self._process: asyncio.subprocess.Process | None = None
+        self._child: ChildProcess | None = None
         self._writer: asyncio.StreamWriter | None = None
-        self._heard = time.monotonic()
-        self._tail = b""
+        self._began = self._heard = time.monotonic()
+        self._frames: asyncio.Queue[Frame | None] = asyncio.Queue()
+        self._room = asyncio.Semaphore(BACKLOG)
         self._numbers = itertools.count()
         self._asked: dict[int, asyncio.Future[Any]] = {}
         self._stopping = False
@@ -87,13 +93,13 @@ class WorkerProcess:
         if self._writer is not None and not self._writer.is_closing():
             self._writer.write(encode({"is": is_, **fields}))
 
-    async def ask(self, what: str, **arguments: Any) -> Any:
-        """Ask the worker for something. Raises AnswerError."""
+    async def ask(self, what: str, *, seconds: float | None = ASK_SECONDS, **arguments: Any) -> Any:
+        """Ask the worker for something; None: for as long as it lives. Raises AnswerError."""
         number = next(self._numbers)
         answer = self._asked[number] = asyncio.get_running_loop().create_future()
         self.send("ask", number=number, what=what, arguments=arguments)
         try:
-            async with asyncio.timeout(ASK_SECONDS):
+            async with asyncio.timeout(seconds):
                 return await answer
         except TimeoutError:
             raise AnswerError([{"code": "not_answered", "message": "the worker took too long"}]) from None
@@ -101,17 +107,34 @@ class WorkerProcess:
             self._asked.pop(number, None)
 
     def kill(self) -> None:
-        """End the worker at once."""
-        if self._process is not None and self._process.returncode is None:
-            self._process.kill()
+        """End the worker at once, with all that it began."""
+        if self._child is not None and not self._child.exited.done():
+            self._child.kill()
+
+    def excuse(self, late: float) -> None:
+        """This server heard nobody for so many seconds: what a worker said then is still on its way."""
+        self._heard += late
+        self._began += late
+        if self.kill_at is not None:
+            self.kill_at += late
 
     def check(self, now: float) -> None:
-        """End a worker that is silent, or that ignored a cancel for too long."""
-        silent = self.state != "starting" and now - self._heard > SILENCE_SECONDS
-        if silent or (self.kill_at is not None and now > self.kill_at):
-            log.warning("worker %s is ended: %s", self.name, "silent" if silent else "it ignored a cancel")
-            self.kill_at = None
+        """End a worker that is silent, does not come up, or ignored a cancel for too long."""
+        why = self._fault(now)
+        if why is not None:
+            log.warning("worker %s is ended: %s", self.name, why)
+            self.kill_at, self._heard, self._began = None, now, now
             self.kill()
+
+    def _fault(self, now: float) -> str | None:
+        if self.pid is None:
+            return None
+        if self.kill_at is not None and now > self.kill_at:
+            return "it ignored a cancel"
+        if self.down_since is not None:
+            return "it does not come up" if now - self._began > self._start_seconds else None
+        silent = now - self._heard > SILENCE_SECONDS and not self._room.locked()  # then it is this server that is late
+        return "silent" if silent else None
 
     # Living
 
@@ -132,9 +155,13 @@ class WorkerProcess:
             await self._gone(self, why)
             if self._stopping:
                 return
-            log.warning("worker %s ended: %s", self.name, why)
+            log.warning("worker %s ended: %s%s", self.name, why, self._last_words())
             pause = FIRST_PAUSE if time.monotonic() - begin > STEADY_SECONDS else min(pause * 2, LONGEST_PAUSE)
             await asyncio.sleep(pause)
+
+    def _last_words(self) -> str:
+        text = "" if self._child is None else self._child.tail.decode(errors="replace").strip()
+        return f"; the last that it printed:\n{text}" if text else ""
 
     def stop(self) -> None:
         """Ask the worker to end at its next step; it is not replaced."""
@@ -143,6 +170,10 @@ class WorkerProcess:
 
     def _settle(self, why: str) -> None:
         self.state, self.pid, self.kill_at, self._writer = "starting", None, None, None
+        now = time.monotonic()
+        self.down_since = now if self.down_since is None else self.down_since
+        if not self._stopping and self.job is None:
+            self.deaths.append(now)
         for answer in self._asked.values():
             if not answer.done():
                 answer.set_exception(AnswerError([{"code": "not_answered", "message": f"the worker ended: {why}"}]))
@@ -150,51 +181,67 @@ class WorkerProcess:
     async def _one_life(self) -> str:
         """Start a worker and hear it to its end; why it ended."""
         self.starts += 1
-        ours, theirs = socket.socketpair()
-        try:
-            with theirs:
-                self._process = await self._spawn(theirs)
-            reader, self._writer = await asyncio.open_connection(sock=ours)
-        except BaseException:
-            ours.close()
-            raise
-        self.pid, self._heard = self._process.pid, time.monotonic()
-        output = self._process.stdout
-        (tail,) = begun({"output": lambda: self._keep_tail(output)}, self._failed)
+        self._frames, self._room = asyncio.Queue(), asyncio.Semaphore(BACKLOG)
+        child, reader, writer = await self._born()
+        self._child, self._writer, self.pid = child, writer, child.pid
+        self._began = self._heard = time.monotonic()
         self.send("start", settings=self._settings, device=self.device)
+        reading, taking = asyncio.create_task(self._read(reader)), asyncio.create_task(self._take_in())
         try:
-            await self._listen(reader)
+            await self._lived(child, reading, taking)
         finally:
-            self._writer.close()
-            code = await self._ended(self._process)
-            tail.cancel()
-        return _reason(code, self._tail)
+            writer.close()
+            reading.cancel()
+            taking.cancel()
+            code = await child.end(EXIT_SECONDS)
+        return _reason(code, child.tail)
 
-    async def _spawn(self, theirs: socket.socket) -> asyncio.subprocess.Process:
-        environment = {name: value for name, value in os.environ.items() if name != "LATENTLOOM_TOKENS"}
-        return await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "latentloom.api.worker",
-            str(theirs.fileno()),
-            pass_fds=[theirs.fileno()],
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,
-        )
+    async def _born(self) -> tuple[ChildProcess, asyncio.StreamReader, asyncio.StreamWriter]:
+        environment = {name: value for name, value in os.environ.items() if name not in SECRETS}
+        ours, theirs = socket.socketpair()
+        with contextlib.ExitStack() as undo:
+            undo.callback(ours.close)
+            with theirs:
+                command = [sys.executable, "-m", "latentloom.api.worker", str(theirs.fileno())]
+                child = await ChildProcess.start(command, environment, theirs.fileno())
+            undo.callback(child.kill)
+            reader, writer = await asyncio.open_connection(sock=ours)
+            undo.pop_all()
+        return child, reader, writer
 
-    async def _listen(self, reader: asyncio.StreamReader) -> None:
+    async def _lived(self, child: ChildProcess, reading: "asyncio.Task[None]", taking: "asyncio.Task[None]") -> None:
+        """Wait until the worker's process or its socket has ended, and all that it said has been taken in."""
+        ends: set[asyncio.Future[Any]] = {child.exited, reading, taking}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        if child.exited.done():
+            child.kill()  # what it began may hold its socket open
+        await asyncio.wait({reading, taking}, timeout=REST_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        for task in (reading, taking):
+            if task.done():
+                task.result()
+        self._frames.put_nowait(None)
+        await taking
+
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        """Note that the worker speaks, and nothing else: whoever takes it in may wait for a disk."""
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, ValueError):
             while True:
                 text, data = sizes(await reader.readexactly(HEAD.size))
                 frame = decode(await reader.readexactly(text), await reader.readexactly(data))
                 self._heard = time.monotonic()
-                if frame.kind == "answer":
-                    self._answer(frame.message)
-                else:
-                    await self._hear(self, frame)
+                await self._room.acquire()
+                self._frames.put_nowait(frame)
+
+    async def _take_in(self) -> None:
+        """Take in what the worker says, in order."""
+        while (frame := await self._frames.get()) is not None:
+            if frame.kind == "hello":
+                self.down_since = None
+            if frame.kind == "answer":
+                self._answer(frame.message)
+            else:
+                await self._hear(self, frame)
+            self._room.release()
 
     def _answer(self, message: dict[str, Any]) -> None:
         answer = self._asked.get(message["to"])
@@ -204,20 +251,6 @@ class WorkerProcess:
             answer.set_exception(AnswerError(message["problems"]))
         else:
             answer.set_result(message["value"])
-
-    async def _keep_tail(self, output: asyncio.StreamReader | None) -> None:
-        """The last that a worker printed, for the log; a node that prints without end costs no memory."""
-        while output is not None and (chunk := await output.read(65536)):
-            self._tail = (self._tail + chunk)[-TAIL:]
-
-    async def _ended(self, process: asyncio.subprocess.Process) -> int:
-        """The exit code of a process whose socket is closed; it gets a moment to end by itself."""
-        try:
-            async with asyncio.timeout(5):
-                return await process.wait()
-        except TimeoutError:
-            process.kill()
-            return await process.wait()
 
 
 def _reason(code: int, tail: bytes) -> str:

@@ -1,12 +1,20 @@
 """Saved workflows with their versions, and drafts. Runs inside its caller's transactions."""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
+from latentloom.engine.document.reading import MAX_NAME
 from latentloom.engine.errors import LoomError
 
 KEPT_VERSIONS = 50
+LISTED_DRAFTS = 1000
+_NAME = f"substr(json_extract(document, '$.name'), 1, {MAX_NAME})"
+_DRAFT_NAME = f"CASE json_type(document, '$.name') WHEN 'text' THEN {_NAME} ELSE '' END"
+
+
+Expected = Collection[int] | None
+"""The numbers that a change may be based on, 0 where there is nothing yet; None: whatever is there."""
 
 
 class UnknownDocument(LoomError):
@@ -31,12 +39,13 @@ class Saved(NamedTuple):
 
 
 class Draft(NamedTuple):
-    """An unfinished document, as an editor left it: any JSON object."""
+    """An unfinished document, as an editor left it: any JSON object. `name` is the one in it, if it has one."""
 
     id: str
     revision: int
     document: str
     saved: float
+    name: str
 
 
 class WorkflowStore:
@@ -77,8 +86,8 @@ class WorkflowStore:
         )
         return [Saved(*row) for row in rows]
 
-    def save(self, name: str, document: str, expected: int | None) -> Saved:
-        """Save a new version, if `expected` is the newest one's number (0: there is none; None: whatever is there).
+    def save(self, name: str, document: str, expected: Expected) -> Saved:
+        """Save a new version, if the newest one's number is expected.
 
         Raises Conflict.
         """
@@ -90,7 +99,7 @@ class WorkflowStore:
         )
         return self.workflow(name)
 
-    def remove(self, name: str, expected: int | None) -> None:
+    def remove(self, name: str, expected: Expected) -> None:
         """Remove a workflow with its versions. Raises UnknownDocument, Conflict."""
         self.workflow(name)
         self._expect(name, expected)
@@ -102,47 +111,37 @@ class WorkflowStore:
         found = self._connection.execute("SELECT max(version) FROM workflows WHERE name = ?", (name,)).fetchone()[0]
         return int(found or 0)
 
-    def _expect(self, name: str, expected: int | None) -> None:
+    def _expect(self, name: str, expected: Expected) -> None:
         rows = self.versions(name)
         current = rows[0].version if rows else 0
-        if expected is not None and current != expected:
+        if expected is not None and current not in expected:
             raise Conflict(
                 f"the workflow '{name}' was saved by somebody else in the meantime",
-                expected=f"version {expected}" if expected else "no such workflow",
-                got=f"version {current}" if current else "no such workflow",
+                expected=_told("version", expected, "no such workflow"),
+                got=_told("version", (current,), "no such workflow"),
                 hint="load it again, or save under another name",
             )
 
     # Drafts
 
     def drafts(self) -> list[Draft]:
-        """Every draft, the newest first."""
-        rows = self._connection.execute("SELECT id, revision, document, saved FROM drafts ORDER BY saved DESC, id")
+        """The newest drafts, without their documents."""
+        statement = f"SELECT id, revision, '', saved, {_DRAFT_NAME} FROM drafts ORDER BY saved DESC, id LIMIT ?"
+        rows = self._connection.execute(statement, (LISTED_DRAFTS,))
         return [Draft(*row) for row in rows]
 
     def draft(self, id: str) -> Draft:
         """One draft. Raises UnknownDocument."""
         row = self._connection.execute(
-            "SELECT id, revision, document, saved FROM drafts WHERE id = ?", (id,)
+            f"SELECT id, revision, document, saved, {_DRAFT_NAME} FROM drafts WHERE id = ?", (id,)
         ).fetchone()
         if row is None:
             raise UnknownDocument(f"there is no draft '{id}'")
         return Draft(*row)
 
-    def keep_draft(self, id: str, document: str, expected: int | None) -> Draft:
-        """Keep a draft in place of the one before, if `expected` is that one's revision (0: there is none; None: any).
-
-        Raises Conflict.
-        """
-        row = self._connection.execute("SELECT revision FROM drafts WHERE id = ?", (id,)).fetchone()
-        current = row["revision"] if row else 0
-        if expected is not None and current != expected:
-            raise Conflict(
-                f"the draft '{id}' was changed by somebody else in the meantime",
-                expected=f"revision {expected}" if expected else "no such draft",
-                got=f"revision {current}" if current else "no such draft",
-                hint="keep it under another id",
-            )
+    def keep_draft(self, id: str, document: str, expected: Expected) -> Draft:
+        """Keep a draft in place of the one before, if that one's revision is expected. Raises Conflict."""
+        self._expect_draft(id, expected)
         self._connection.execute(
             "INSERT INTO drafts VALUES (?, 1, ?, ?) ON CONFLICT (id) DO UPDATE SET"
             " revision = revision + 1, document = excluded.document, saved = excluded.saved",
@@ -150,7 +149,23 @@ class WorkflowStore:
         )
         return self.draft(id)
 
-    def drop_draft(self, id: str) -> None:
-        """Remove a draft. Raises UnknownDocument."""
+    def drop_draft(self, id: str, expected: Expected) -> None:
+        """Remove a draft, if its revision is expected. Raises UnknownDocument, Conflict."""
         self.draft(id)
+        self._expect_draft(id, expected)
         self._connection.execute("DELETE FROM drafts WHERE id = ?", (id,))
+
+    def _expect_draft(self, id: str, expected: Expected) -> None:
+        row = self._connection.execute("SELECT revision FROM drafts WHERE id = ?", (id,)).fetchone()
+        current = row["revision"] if row else 0
+        if expected is not None and current not in expected:
+            raise Conflict(
+                f"the draft '{id}' was changed by somebody else in the meantime",
+                expected=_told("revision", expected, "no such draft"),
+                got=_told("revision", (current,), "no such draft"),
+                hint="keep it under another id",
+            )
+
+
+def _told(what: str, numbers: Collection[int], none: str) -> str:
+    return " or ".join(f"{what} {number}" if number else none for number in numbers) or f"another {what}"

@@ -1,5 +1,6 @@
 """Results by key: a memory tier over a disk tier. Whatever is torn, swapped or gone is a miss, never a wrong value."""
 
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -9,7 +10,12 @@ from typing import Any, NamedTuple, Protocol
 from latentloom.engine.keys import Fields
 from latentloom.engine.types.port_types import PortType
 
-MAX_RESULTS = 500_000
+RESULT_COST, ITEM_COST, FIELDS_COST, INPUT_COST = (
+    350,
+    500,
+    800,
+    200,
+)  # bytes in memory beside the texts inside, measured
 
 
 class Item(NamedTuple):
@@ -63,6 +69,9 @@ class Store(Protocol):
     def flush(self) -> None:
         """Make everything that was put durable, and keep within the size limit."""
 
+    def emptied(self) -> bool:
+        """Whether another process emptied the store since the last call."""
+
 
 @dataclass(slots=True)
 class Counts:
@@ -73,38 +82,36 @@ class Counts:
     evicted: int = 0
 
 
-@dataclass(slots=True)
-class _Held:
-    value: Any
-    nbytes: int
-
-
 class Cache:
-    """Results and values by identity. Safe to share between threads."""
+    """Results and values by identity, within one budget of memory. Safe to share between threads."""
 
     def __init__(self, memory_bytes: int, store: Store | None = None) -> None:
         self._memory_bytes = memory_bytes
         self._store = store
         self._lock = threading.RLock()
-        self._results: OrderedDict[str, Result] = OrderedDict()
-        self._values: OrderedDict[str, _Held] = OrderedDict()
+        self._held: OrderedDict[str, tuple[Any, int]] = OrderedDict()  # with bytes; keys and digests are never alike
         self._held_bytes = 0
-        self._fields: OrderedDict[str, Fields] = OrderedDict()
         self.counts = Counts()
 
     @property
     def held_bytes(self) -> int:
-        """Bytes of values in memory."""
+        """Bytes of results, texts and values in memory."""
         return self._held_bytes
+
+    def begin(self) -> None:
+        """A run begins: what another process removed from the store is not used any more."""
+        with self._lock:
+            if self._store is not None and self._store.emptied():
+                self.forget_memory()
 
     def result(self, key: str) -> Result | None:
         """The result of a step, or None. Its values' bytes may be gone all the same."""
         with self._lock:
-            found = self._results.get(key)
+            found: Result | None = self._get(key)
             if found is None and self._store is not None:
                 found = self._store.result(key)
                 if found is not None:
-                    self._keep_result(key, found)
+                    self._hold(key, found, _result_bytes(found))
             self.counts.hits += found is not None
             self.counts.misses += found is None
             return found
@@ -112,51 +119,34 @@ class Cache:
     def put_result(self, key: str, result: Result, *, durable: bool = True, at_once: bool = False) -> None:
         """Keep a result, in memory and, if durable (every value has bytes), in the store. at_once: see `Store`."""
         with self._lock:
-            self._keep_result(key, result)
+            self._hold(key, result, _result_bytes(result))
             if durable and self._store is not None:
                 self._store.put_result(key, result, at_once=at_once)
-
-    def _keep_result(self, key: str, result: Result) -> None:
-        self._results[key] = result
-        if len(self._results) > MAX_RESULTS:
-            self._results.popitem(last=False)
 
     def value(self, item: Item, port_type: PortType) -> Any | None:
         """The value behind an item, or None when its bytes are gone."""
         with self._lock:
-            held = self._values.get(item.digest)
-            if held is not None:
-                self._values.move_to_end(item.digest)
-                return held.value
-            if self._store is None or port_type.codec is None:
-                return None
+            held = self._get(item.digest)
+            if held is not None or self._store is None or port_type.codec is None:
+                return held
             value = self._store.blob(item.digest, port_type)
             if value is not None:
-                self._hold(item.digest, value, port_type)
+                self._hold(item.digest, value, port_type.nbytes(value))
             return value
 
     def put_value(self, item: Item, port_type: PortType, value: Any) -> None:
         """Keep a value's bytes, in memory and in the store. The budget may push out others, or this one."""
         with self._lock:
-            if item.digest in self._values:
+            if item.digest in self._held:
                 return
-            self._hold(item.digest, value, port_type)
+            self._hold(item.digest, value, port_type.nbytes(value))
             if self._store is not None and port_type.codec is not None:
                 self._store.put_blob(item.digest, port_type, value)
-
-    def _hold(self, digest: str, value: Any, port_type: PortType) -> None:
-        nbytes = port_type.nbytes(value)
-        self._values[digest] = _Held(value, nbytes)
-        self._held_bytes += nbytes
-        while self._held_bytes > self._memory_bytes and self._values:
-            _, gone = self._values.popitem(last=False)
-            self._held_bytes -= gone.nbytes
-            self.counts.evicted += 1
 
     def fields(self, place: str) -> Mapping[str, Any] | None:
         """What the key of the step at a place ("workflow/node") was last made of."""
         with self._lock:
-            found = self._fields.get(place)
+            found: Fields | None = self._get(f"at {place}")
             if found is not None:
                 return found.record()
             return self._store.fields(place) if self._store is not None else None
@@ -164,13 +154,35 @@ class Cache:
     def put_fields(self, place: str, fields: Fields) -> None:
         """Remember what the key of the step at a place was made of."""
         with self._lock:
-            if self._fields.get(place) == fields:
+            name = f"at {place}"
+            if self._get(name) == fields:
                 return
-            self._fields[place] = fields
-            if len(self._fields) > MAX_RESULTS:
-                self._fields.popitem(last=False)
+            self._hold(name, fields, FIELDS_COST + INPUT_COST * len(fields.inputs))
             if self._store is not None:
                 self._store.put_fields(place, fields)
+
+    def _get(self, name: str) -> Any:
+        held = self._held.get(name)
+        if held is None:
+            return None
+        self._held.move_to_end(name)
+        return held[0]
+
+    def _hold(self, name: str, value: Any, nbytes: int) -> None:
+        """Keep something, and let go of what was used longest ago; of nothing for what would not stay itself."""
+        if name in self._held:
+            self._drop(name)
+        if nbytes > self._memory_bytes:
+            return
+        self._held[name] = (value, nbytes)
+        self._held_bytes += nbytes
+        while self._held_bytes > self._memory_bytes:
+            self._drop(next(iter(self._held)))
+            self.counts.evicted += 1
+
+    def _drop(self, name: str) -> None:
+        held = self._held.pop(name, None)
+        self._held_bytes -= held[1] if held is not None else 0
 
     def flush(self) -> None:
         """Make everything durable."""
@@ -181,10 +193,32 @@ class Cache:
     def forget_memory(self) -> None:
         """Drop the memory tier; the store keeps its own."""
         with self._lock:
-            self._results.clear()
-            self._values.clear()
-            self._fields.clear()
+            self._held.clear()
             self._held_bytes = 0
+
+
+def _result_bytes(result: Result) -> int:
+    size = RESULT_COST
+    for item in result.items():
+        size += ITEM_COST if item.literal is None else ITEM_COST + _bytes(item.literal)
+    return size
+
+
+def _bytes(literal: Any) -> int:
+    """What a literal takes in memory: texts above all. No recursion: it may be deep."""
+    if type(literal) not in (dict, list, tuple):
+        return sys.getsizeof(literal)
+    size, stack = 0, [literal]
+    while stack:
+        one = stack.pop()
+        size += sys.getsizeof(one)
+        kind = type(one)
+        if kind is dict:
+            stack += one.keys()
+            stack += one.values()
+        elif kind is list or kind is tuple:
+            stack += one
+    return size
 
 
 class Flights:

@@ -3,13 +3,15 @@
 import contextlib
 import json
 import shutil
+import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from latentloom.engine.cache.cache import Item, Result
-from latentloom.engine.cache.index import Index, Notice
+from latentloom.engine.cache.index import BATCH_BYTES, LOG_BYTES, Entry, Index, Notice
+from latentloom.engine.errors import FileError
 from latentloom.engine.failpoints import failpoint
 from latentloom.engine.files.partial import partial_path, sweep
 from latentloom.engine.keys import Fields, digest, literal_digest
@@ -18,6 +20,10 @@ from latentloom.engine.types.spec import LITERAL_KINDS
 
 COSTLY_SECONDS = 0.25  # work that a crash may cost: results wait for a commit until they took this long together
 FREE_FLOOR = 256 * 2**20  # bytes that the cache leaves free on its disk
+SLACK = 0.05  # of the limit: how much may wait for the ledger, and how much room is made at once
+LEAST_LOG = 2**18  # bytes: a smaller log is checkpointed too often
+TRIMMED = 1024  # entries that are removed together
+KEPT_DAMAGED = 16  # files in quarantine/
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
@@ -34,8 +40,10 @@ class DiskStore:
         self._folder = folder
         self._blobs = folder / "blobs"
         self._limit = limit_bytes
+        self._most = min(int(limit_bytes * SLACK), BATCH_BYTES)  # that may wait for the ledger
         self.notice = notice
-        self._index = Index(folder, self._blobs, lambda code, message: self.notice(code, message), clock)
+        log_bytes = min(max(self._most, LEAST_LOG), LOG_BYTES)
+        self._index = Index(folder, self._blobs, lambda code, message: self.notice(code, message), clock, log_bytes)
         self._unsaved_seconds = 0.0
         self._swept = False
 
@@ -60,8 +68,8 @@ class DiskStore:
         record = _encode(_record_of(result))
         self._index.put_text("results", key, digest(key, record)[:16] + record)
         self._unsaved_seconds += result.seconds
-        if at_once or self._unsaved_seconds >= COSTLY_SECONDS:
-            self._commit()
+        if at_once or self._unsaved_seconds >= COSTLY_SECONDS or self._index.waits(self._most):
+            self.flush()
 
     def fields(self, place: str) -> dict[str, Any] | None:
         """See `Store.fields`."""
@@ -74,6 +82,8 @@ class DiskStore:
     def put_fields(self, place: str, fields: Fields) -> None:
         """See `Store.put_fields`."""
         self._index.put_text("fields", place, _encode(fields.record()))
+        if self._index.waits(self._most):
+            self.flush()
 
     # Values
 
@@ -98,30 +108,23 @@ class DiskStore:
             return
         path = self._path(digest)
         try:
-            nbytes = path.stat().st_size if path.exists() else self._put_file(path, port_type.encode(value))
+            nbytes = _size(path) or self._put_file(path, port_type.encode(value))
         except OSError as error:
             self._index.stop(error)
             return
         self._index.used(digest, nbytes)
+        if self._index.waits(self._most):
+            self.flush()
 
     def _put_file(self, path: Path, data: bytes) -> int:
+        """Write a value's file; once more where another process emptied the cache in the middle of it."""
         if not self._swept:
             sweep(self._blobs.glob("??"))
             self._swept = True
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        partial = partial_path(path.parent)
         try:
-            with partial.open("xb") as file:
-                failpoint("cache.blob.opened")
-                file.write(data)
-            failpoint("cache.blob.written")
-            partial.replace(path)
-            failpoint("cache.blob.renamed")
-        except OSError:
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
-            raise
-        return len(data)
+            return _written(path, data)
+        except FileNotFoundError:
+            return _written(path, data)
 
     def _path(self, digest: str) -> Path:
         return self._blobs / digest[:2] / f"{digest}.safetensors"
@@ -131,65 +134,107 @@ class DiskStore:
         with contextlib.suppress(OSError):
             place.mkdir(exist_ok=True)
             path.replace(place / path.name)
+            kept = sorted(place.iterdir(), key=lambda item: item.stat().st_mtime_ns)
+            for old in kept[:-KEPT_DAMAGED]:
+                old.unlink(missing_ok=True)
         self._index.tell("cache_corrupt", f"a cached value was damaged; it is in {place} and is made again")
 
     # Housekeeping
 
-    def _commit(self) -> None:
-        self._unsaved_seconds = 0.0
-        self._index.commit()
-
     def flush(self) -> None:
         """See `Store.flush`."""
-        self._commit()
-        if self._index.writable and self._blobs.is_dir():
-            self._trim(self._limit)
+        self._unsaved_seconds = 0.0
+        self._index.commit()
+        self._trim(self._limit, slack=int(self._limit * SLACK))
+
+    def emptied(self) -> bool:
+        """See `Store.emptied`."""
+        return self._index.emptied()
 
     def close(self) -> None:
         """Flush nothing more and let go of the files."""
         self._index.close()
 
     def info(self) -> dict[str, int]:
-        """Counts and bytes."""
+        """Counts, and the bytes of results, texts and values together."""
+        self._index.commit()
         results, blobs = self._index.counts()
         quarantine = self._folder / "quarantine"
         return {
             "results": results,
             "values": blobs,
-            "bytes": self._index.blob_bytes(),
+            "bytes": self._index.total(),
             "limit_bytes": self._limit,
             "quarantined": sum(1 for _ in quarantine.iterdir()) if quarantine.is_dir() else 0,
         }
 
     def prune(self, limit_bytes: int) -> int:
-        """Remove the values that were used longest ago until they fit; the bytes freed. Results stay."""
-        self._index.adopt()
+        """Remove what was used longest ago, results and values, until the rest fits; the bytes freed."""
+        self._index.commit()
         return self._trim(limit_bytes)
 
-    def _trim(self, limit_bytes: int) -> int:
-        total = self._index.blob_bytes()
+    def _trim(self, limit_bytes: int, slack: int = 0) -> int:
+        """Make room; with `slack` a little more, so that the next result does not ask for it again."""
+        total = self._index.total()
         excess = total - limit_bytes
         with contextlib.suppress(OSError):
             excess = max(excess, min(FREE_FLOOR - shutil.disk_usage(self._folder).free, total))
-        freed, gone = 0, []
-        for name, nbytes in self._index.oldest() if excess > 0 else ():
-            if freed >= excess:
+        freed = 0
+        while freed < excess and (gone := self._first(excess - freed, slack)):
+            for entry in gone:
+                if entry.table == "blobs":
+                    with contextlib.suppress(OSError):
+                        self._path(entry.key).unlink(missing_ok=True)
+            if not self._index.drop(gone):
                 break
-            with contextlib.suppress(OSError):
-                self._path(name).unlink(missing_ok=True)
-            gone.append(name)
-            freed += nbytes
-        if gone:
-            self._index.drop(gone)
+            freed += sum(entry.nbytes for entry in gone)
+        if freed:
+            self._index.shrink(now=not slack)
         return freed
 
+    def _first(self, nbytes: int, slack: int) -> list[Entry]:
+        """What was used longest ago: so many bytes, and more as far as it takes no more than the slack."""
+        gone, size = [], 0
+        for entry in self._index.oldest(TRIMMED):
+            if size >= nbytes and size + entry.nbytes > nbytes + slack:
+                break
+            gone.append(entry)
+            size += entry.nbytes
+        return gone
+
     def clear(self) -> None:
-        """Remove everything that the cache stored."""
-        self._index.close()
+        """Remove everything that the cache stored; other processes notice. Raises FileError."""
+        try:
+            self._index.clear()
+        except (OSError, sqlite3.Error) as error:
+            raise FileError(f"the cache cannot be emptied: {error}", got=str(self._folder)) from error
         for path in (self._blobs, self._folder / "quarantine"):
             shutil.rmtree(path, ignore_errors=True)
-        for path in self._folder.glob("cache.db*"):
-            path.unlink(missing_ok=True)
+
+
+def _size(path: Path) -> int:
+    """The bytes of a file; 0 for one that is not there, or was removed a moment ago."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _written(path: Path, data: bytes) -> int:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    partial = partial_path(path.parent)
+    try:
+        with partial.open("xb") as file:
+            failpoint("cache.blob.opened")
+            file.write(data)
+        failpoint("cache.blob.written")
+        partial.replace(path)
+        failpoint("cache.blob.renamed")
+    except OSError:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
+    return len(data)
 
 
 def _record_of(result: Result) -> dict[str, Any]:

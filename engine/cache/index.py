@@ -1,158 +1,287 @@
-"""The index of the cache's disk tier: rows in one SQLite file that several processes may share."""
+"""The ledger of the cache's disk tier: rows in one SQLite file that several processes may share."""
 
 import contextlib
 import sqlite3
 import time
+import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
+from latentloom.engine.cache.adoption import adopt, changed_folders
+from latentloom.engine.cache.breaker import Act, Breaker
+from latentloom.engine.cache.schema import PAGE, prepare, row_bytes
 from latentloom.engine.failpoints import failpoint
 
 T = TypeVar("T")
-Table = Literal["results", "fields"]
+Texts = Literal["results", "fields"]
+Table = Literal["results", "fields", "blobs"]
 Notice = Callable[[str, str], None]
 BATCH = 4096  # rows that may wait for a commit
+BATCH_BYTES = 8 * 2**20  # and bytes of them
 PATIENCE = 30.0  # seconds to wait for other processes
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS results (key TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS fields (key TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS blobs (digest TEXT PRIMARY KEY, bytes INTEGER NOT NULL, used REAL NOT NULL) WITHOUT ROWID;
-"""
+USED_AGAIN = 3600.0  # seconds after which it is noted that a result was used again
+LOG_BYTES = 4 * 2**20  # SQLite's own default
+
+
+class Entry(NamedTuple):
+    """What the ledger counts: a result, the fields of a key, or a value's file."""
+
+    table: Table
+    key: str
+    nbytes: int
 
 
 class Index:
-    """Texts by table and key, and the sizes of blobs. Rows wait in memory until `commit`: no lock outlives a call.
+    """Texts by table and key, and what everything in the cache takes. Rows wait in memory until `commit`.
 
-    A file that is damaged is set aside and started anew; one that cannot be written to is left alone from then on.
+    No lock outlives a call. A file that is damaged is set aside and started anew. One that cannot be written to, or
+    read, is left alone for a minute. One that was emptied or removed by another process is noticed at a commit.
     """
 
-    def __init__(self, folder: Path, blobs: Path, notice: Notice, clock: Callable[[], float] = time.time) -> None:
-        """`notice(code, message)` hears of each kind of fault once."""
+    def __init__(
+        self,
+        folder: Path,
+        blobs: Path,
+        notice: Notice,
+        clock: Callable[[], float] = time.time,
+        log_bytes: int = LOG_BYTES,
+    ) -> None:
+        """`notice(code, message)` hears of each kind of fault once, and again when it comes back.
+
+        `log_bytes`: how large SQLite's write-ahead log may stay.
+        """
         self._folder = folder
         self._blobs = blobs
         self._notice = notice
         self._clock = clock
+        self._log_bytes = log_bytes
+        self._path = folder / "cache.db"
         self._connection: sqlite3.Connection | None = None
-        self._texts: dict[Table, dict[str, str]] = {"results": {}, "fields": {}}
+        self._file: tuple[int, int] | None = None  # device and inode of the open file
+        self._generation = ""
+        self._emptied = False
+        self._texts: dict[Texts, dict[str, str]] = {"results": {}, "fields": {}}
         self._sizes: dict[str, int] = {}
+        self._waiting = self._bytes = 0  # of those
+        self._again: set[str] = set()
         self._told: set[str] = set()
-        self.writable = True
+        self._breaker = Breaker(clock)
 
-    def text(self, table: Table, key: str) -> str | None:
+    # Texts
+
+    def text(self, table: Texts, key: str) -> str | None:
         """The text of a key, or None."""
         waiting = self._texts[table].get(key)
         if waiting is not None:
             return waiting
-        statement = f"SELECT record FROM {table} WHERE key = ?"
+        statement = f"SELECT record, used FROM {table} WHERE key = ?"
         found = self._try(lambda c: c.execute(statement, (key,)).fetchone(), None)
-        return str(found[0]) if found else None
+        if found is None:
+            return None
+        if table == "results" and self._clock() - found[1] > USED_AGAIN:
+            self._again.add(key)
+        return str(found[0])
 
-    def put_text(self, table: Table, key: str, text: str) -> None:
+    def put_text(self, table: Texts, key: str, text: str) -> None:
         """Keep a text."""
-        if self.writable:
-            self._texts[table][key] = text
-            if sum(map(len, self._texts.values())) >= BATCH:
-                self.commit()
+        self._texts[table][key] = text
+        self._waiting += 1
+        self._bytes += len(text)
 
     def used(self, digest: str, nbytes: int) -> None:
         """Note that a blob of nbytes is there and was used now."""
-        if self.writable:
-            self._sizes[digest] = nbytes
+        self._bytes += nbytes if digest not in self._sizes else 0
+        self._sizes[digest] = nbytes
+
+    def waits(self, most_bytes: int) -> bool:
+        """Whether as many texts wait as should, or so many bytes of texts and blobs."""
+        return self._waiting >= BATCH or self._bytes > most_bytes
 
     def commit(self) -> None:
-        """Write what waits."""
-        texts, sizes, now = self._texts, self._sizes, self._clock()
-        if not self.writable or not (any(texts.values()) or sizes):
-            return
-        self._texts, self._sizes = {"results": {}, "fields": {}}, {}
+        """Write what waits. Where that is not possible now it goes on waiting, as long as it is not too much."""
+        if any(self._texts.values()) or self._sizes or self._again:
+            self._look()
+            if not self._try(self._write, False, writes=True) and self.waits(BATCH_BYTES):
+                self._forget()
 
-        def write(connection: sqlite3.Connection) -> None:
-            with connection:
-                failpoint("cache.index.opened")
-                for table, rows in texts.items():
-                    connection.executemany(f"INSERT OR REPLACE INTO {table} VALUES (?, ?)", rows.items())
-                rows_of_blobs = ((digest, nbytes, now) for digest, nbytes in sizes.items())
-                connection.executemany("INSERT OR REPLACE INTO blobs VALUES (?, ?, ?)", rows_of_blobs)
-                failpoint("cache.index.written")
-            failpoint("cache.index.committed")
+    def _write(self, connection: sqlite3.Connection) -> bool:
+        now = self._clock()
+        with connection:
+            connection.execute("BEGIN IMMEDIATE")
+            failpoint("cache.index.opened")
+            if self._cleared(connection):
+                self._forget()  # it belongs to what is gone; files that are there are counted
+                adopt(connection, self._blobs, changed_folders(connection, self._blobs))
+            for table, rows in self._texts.items():
+                texts = ((key, text, row_bytes(text), now) for key, text in rows.items())
+                connection.executemany(_UPSERT_TEXT.format(table), texts)
+            blobs = ((digest, nbytes, now) for digest, nbytes in self._sizes.items())
+            connection.executemany(_UPSERT_BLOB, blobs)
+            connection.executemany("UPDATE results SET used = ? WHERE key = ?", ((now, key) for key in self._again))
+            failpoint("cache.index.written")
+        failpoint("cache.index.committed")
+        self._forget()
+        return True
 
-        self._try(write, None)
+    def _forget(self) -> None:
+        self._texts, self._sizes, self._again = {"results": {}, "fields": {}}, {}, set()
+        self._waiting = self._bytes = 0
 
-    def blob_bytes(self) -> int:
-        """Bytes of all blobs."""
-        self.commit()
-        found = self._try(lambda c: c.execute("SELECT coalesce(sum(bytes), 0) FROM blobs").fetchone(), None)
-        return int(found[0]) if found else 0
+    # The ledger
+
+    def total(self) -> int:
+        """Bytes that everything takes. Kept, not summed."""
+        found = self._try(lambda c: c.execute("SELECT sum(bytes) FROM totals").fetchone(), None)
+        return int(found[0] or 0) if found else 0
 
     def counts(self) -> tuple[int, int]:
         """How many results and blobs there are."""
-        self.commit()
-        statement = "SELECT (SELECT count(*) FROM results), (SELECT count(*) FROM blobs)"
-        found = self._try(lambda c: c.execute(statement).fetchone(), None)
-        return (int(found[0]), int(found[1])) if found else (0, 0)
+        found = dict(self._rows("SELECT name, count FROM totals"))
+        return found.get("results", 0), found.get("blobs", 0)
 
-    def oldest(self) -> list[tuple[str, int]]:
-        """Digest and bytes of every blob, the one that was used longest ago first."""
-        return self._try(lambda c: c.execute("SELECT digest, bytes FROM blobs ORDER BY used").fetchall(), [])
+    def oldest(self, count: int) -> list[Entry]:
+        """What was used longest ago, in that order."""
+        return [Entry(*row) for row in self._rows(_OLDEST, count)]
 
-    def drop(self, digests: Iterable[str]) -> None:
-        """Forget blobs."""
-        rows = [(digest,) for digest in digests]
+    def _rows(self, statement: str, *values: int) -> list[Any]:
+        nothing: list[Any] = []
+        return self._try(lambda c: c.execute(statement, values).fetchall(), nothing)
+
+    def drop(self, entries: Iterable[Entry]) -> bool:
+        """Forget entries; False where that is not possible now."""
+
+        def write(connection: sqlite3.Connection) -> bool:
+            with connection:
+                connection.execute("BEGIN IMMEDIATE")
+                for entry in entries:
+                    name = "digest" if entry.table == "blobs" else "key"
+                    connection.execute(f"DELETE FROM {entry.table} WHERE {name} = ?", (entry.key,))
+            return True
+
+        return self._try(write, False, writes=True)
+
+    def shrink(self, *, now: bool) -> None:
+        """Give pages that nothing uses any more back to the disk; `now`, or once there are many."""
 
         def write(connection: sqlite3.Connection) -> None:
+            connection.executescript("PRAGMA incremental_vacuum")  # execute would stop after one page
+            if now or self._path.with_name("cache.db-wal").stat().st_size > 2 * self._log_bytes:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+        self._try(write, None, writes=True)
+
+    def clear(self) -> None:
+        """Forget everything. Other processes notice. Raises OSError or sqlite3.Error."""
+        self._forget()
+        self._look()
+        connection = self._open()
+        with connection:
+            connection.execute("BEGIN IMMEDIATE")
+            for table in ("results", "fields", "blobs", "shards"):
+                connection.execute(f"DELETE FROM {table}")
+            self._generation = _new_generation(connection)
+        self._emptied = True
+        self.shrink(now=True)
+
+    def emptied(self) -> bool:
+        """Whether another process emptied or removed the file since the last call."""
+        if self._connection is not None:
+            self._look()
+            if self._try(self._cleared, False):
+                self._forget()
+                self._try(self._count_files, None, writes=True)
+        found, self._emptied = self._emptied, False
+        return found
+
+    def _count_files(self, connection: sqlite3.Connection) -> None:
+        folders = changed_folders(connection, self._blobs)
+        if folders:
             with connection:
-                connection.executemany("DELETE FROM blobs WHERE digest = ?", rows)
+                connection.execute("BEGIN IMMEDIATE")
+                adopt(connection, self._blobs, folders)
 
-        self._try(write, None)
+    def _cleared(self, connection: sqlite3.Connection) -> bool:
+        now = _generation(connection)
+        cleared = now != self._generation
+        self._generation = now
+        self._emptied |= cleared
+        return cleared
 
-    def adopt(self) -> None:
-        """Count the blobs that are in the folder, whoever wrote them."""
-
-        def write(connection: sqlite3.Connection) -> None:
-            facts = ((path.stem, path.stat()) for path in self._blobs.glob("??/*.safetensors"))
-            rows = [(digest, stat.st_size, stat.st_mtime) for digest, stat in facts]
-            with connection:
-                connection.executemany("INSERT OR IGNORE INTO blobs VALUES (?, ?, ?)", rows)
-
-        self._try(write, None)
+    # The file
 
     def close(self) -> None:
         """Let go of the file; what waits is lost."""
-        self._texts, self._sizes = {"results": {}, "fields": {}}, {}
+        self._forget()
+        self._let_go()
+
+    def _let_go(self) -> None:
         if self._connection is not None:
             with contextlib.suppress(sqlite3.Error):
                 self._connection.close()
             self._connection = None
 
-    # The file
+    def _look(self) -> None:
+        """Let go of a file that is no longer the one under the name: somebody removed the folder."""
+        with contextlib.suppress(OSError):
+            if self._connection is None or _identity(self._path) == self._file:
+                return
+        if self._connection is not None:
+            self._let_go()
+            self._forget()
+            self._emptied = True
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            path = self._folder / "cache.db"
-            fresh = not path.exists()
-            connection = sqlite3.connect(path, timeout=PATIENCE, check_same_thread=False)
-            _enter_wal(connection)
-            connection.execute("PRAGMA synchronous = NORMAL")
-            connection.executescript(_SCHEMA)
-            self._connection = connection
-            if fresh:
-                self.adopt()
+            connection = sqlite3.connect(self._path, timeout=PATIENCE, check_same_thread=False, isolation_level=None)
+            try:
+                self._prepare(connection)
+            except BaseException:
+                connection.close()
+                raise
+            self._connection, self._file = connection, _identity(self._path)
         return self._connection
 
-    def _try(self, act: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a new file
+        _enter_wal(connection)
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(f"PRAGMA journal_size_limit = {self._log_bytes}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {self._log_bytes // PAGE}")
+        prepare(connection)
+        self._generation = _generation(connection)
+        with contextlib.suppress(sqlite3.OperationalError):  # a folder that can only be read
+            self._count_files(connection)
+
+    # Faults
+
+    @property
+    def writable(self) -> bool:
+        """Whether it is worth a try to write: the last one that failed is a minute ago."""
+        return self._breaker.allows("write")
+
+    def _try(self, act: Callable[[sqlite3.Connection], T], otherwise: T, *, writes: bool = False) -> T:
+        if not self._breaker.allows("write" if writes else "read"):
+            return otherwise
         try:
-            return act(self._open())
+            found = act(self._open())
         except (sqlite3.OperationalError, OSError) as error:
-            self.stop(error)
+            self.stop(error, "write" if writes else "read")
         except sqlite3.DatabaseError as error:
-            self._set_aside(error)
+            if type(error) is sqlite3.DatabaseError:  # no database, or a damaged one
+                self._set_aside(error)
+            else:
+                self.stop(error, "write" if writes else "read")
+        else:
+            if writes and self._breaker.worked():
+                self._told.discard("cache_not_written")  # the next fault is news
+            return found
         return otherwise
 
-    def stop(self, error: Exception) -> None:
-        """Write no more: the folder is full or read-only."""
-        self.writable = False
+    def stop(self, error: Exception, act: Act = "write") -> None:
+        """Leave the folder alone for a while: it is full, read-only or held by another process."""
+        self._breaker.failed(act)
         where = f"the cache at {self._folder} cannot be written to ({error})"
         self.tell("cache_not_written", f"{where}; the run goes on without it")
 
@@ -173,6 +302,35 @@ class Index:
         if code not in self._told:
             self._told.add(code)
             self._notice(code, message)
+
+
+_UPSERT_TEXT = (
+    "INSERT INTO {} VALUES (?, ?, ?, ?) ON CONFLICT (key)"
+    " DO UPDATE SET record = excluded.record, bytes = excluded.bytes, used = excluded.used"
+)
+_UPSERT_BLOB = (
+    "INSERT INTO blobs VALUES (?, ?, ?) ON CONFLICT (digest) DO UPDATE SET bytes = excluded.bytes, used = excluded.used"
+)
+_OLDEST = (
+    "SELECT name, key, bytes FROM (SELECT 'results' AS name, key, bytes, used FROM results"
+    " UNION ALL SELECT 'fields', key, bytes, used FROM fields"
+    " UNION ALL SELECT 'blobs', digest, bytes, used FROM blobs ORDER BY used LIMIT ?)"
+)
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    facts = path.stat()
+    return facts.st_dev, facts.st_ino
+
+
+def _generation(connection: sqlite3.Connection) -> str:
+    """A text that changes whenever somebody empties the cache."""
+    return str(connection.execute("SELECT value FROM facts WHERE name = 'generation'").fetchone()[0])
+
+
+def _new_generation(connection: sqlite3.Connection) -> str:
+    connection.execute("UPDATE facts SET value = ? WHERE name = 'generation'", (uuid.uuid4().hex,))
+    return _generation(connection)
 
 
 def _enter_wal(connection: sqlite3.Connection) -> None:

@@ -1,7 +1,7 @@
 """Reads workflow documents: strict, with every fault of their form named at once."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
 from typing import Any
 
 from latentloom.engine.document.strict_json import Limits, parse
@@ -16,10 +16,11 @@ from latentloom.engine.document.workflow import (
     Target,
     Workflow,
 )
-from latentloom.engine.errors import Problem, WorkflowError, brief, nearest, shown
+from latentloom.engine.errors import Problem, Problems, WorkflowError, brief, shown
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,200}\Z")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,99}\Z")
+MAX_NAME = 200  # characters of a workflow's name and of a node's title
 _TOP = ("format", "name", "inputs", "outputs", "nodes", "layout", "extra", "graphs")
 _NODE = ("type", "version", "inputs", "title", "mode", "extra")
 
@@ -33,15 +34,27 @@ class _Reader:
     """Collects the problems of a document's form."""
 
     def __init__(self) -> None:
-        self.problems: list[Problem] = []
+        self.problems = Problems()
 
     def problem(self, code: str, message: str, **facts: str | None) -> None:
-        self.problems.append(Problem(code=code, message=message, **facts))
+        self.problems.add(Problem(code=code, message=message, **facts))
+
+    def few(self, what: str, given: Sized, most: int) -> bool:
+        """Whether there are no more of something than may be."""
+        if len(given) > most:
+            self.problem("too_large", f"too many {what}", expected=f"at most {most}", got=str(len(given)))
+        return len(given) <= most
+
+    def short(self, what: str, text: Any, **at: str | None) -> None:
+        """A name that people see is short enough to be seen."""
+        if type(text) is str and len(text) > MAX_NAME:
+            most, got = f"at most {MAX_NAME} characters", f"{len(text)}"
+            self.problem("too_large", f"{what} is too long", expected=most, got=got, **at)
 
     def keys(self, data: Mapping[str, Any], allowed: tuple[str, ...], place: str, **at: str | None) -> None:
         for name in data:
             if name not in allowed:
-                near = nearest(name, allowed) if type(name) is str else None
+                near = self.problems.nearest(name, allowed) if type(name) is str else None
                 self.problem("unknown_key", f"unknown key '{shown(name)}' in {place}", nearest=near, **at)
 
     def expect(self, value: Any, kind: type, what: str, **at: str | None) -> bool:
@@ -56,19 +69,19 @@ def from_json(data: Any, limits: Limits = Limits()) -> Workflow:  # noqa: B008
     """The workflow in parsed JSON. Raises WorkflowError with every problem that its form has."""
     reader = _Reader()
     if not reader.expect(data, dict, "the workflow"):
-        raise WorkflowError(reader.problems)
+        raise WorkflowError(reader.problems.told())
     _check_top(reader, data)
     nodes = _nodes(reader, data.get("nodes", {}), limits)
     workflow = Workflow(
         nodes=nodes,
         name=data.get("name", ""),
-        inputs=_named(reader, data.get("inputs", []), "inputs", _named_input),
-        outputs=_named(reader, data.get("outputs", []), "outputs", _named_output),
+        inputs=_named(reader, data.get("inputs", []), "inputs", limits, _named_input),
+        outputs=_named(reader, data.get("outputs", []), "outputs", limits, _named_output),
         layout=data.get("layout"),
         extra=data.get("extra"),
     )
     if reader.problems:
-        raise WorkflowError(reader.problems)
+        raise WorkflowError(reader.problems.told())
     return workflow
 
 
@@ -86,6 +99,7 @@ def _check_top(reader: _Reader, data: Mapping[str, Any]) -> None:
         )
     reader.keys(data, _TOP, "the workflow")
     reader.expect(data.get("name", ""), str, "'name'")
+    reader.short("the workflow's name", data.get("name"))
     if data.get("graphs"):
         reader.problem("unknown_format", "'graphs' is reserved for sub-graphs, which this version does not have")
 
@@ -93,8 +107,7 @@ def _check_top(reader: _Reader, data: Mapping[str, Any]) -> None:
 def _nodes(reader: _Reader, data: Any, limits: Limits) -> dict[str, Node]:
     if not reader.expect(data, dict, "'nodes'"):
         return {}
-    if len(data) > limits.nodes:
-        reader.problem("too_large", "too many nodes", expected=f"at most {limits.nodes}", got=str(len(data)))
+    if not reader.few("nodes", data, limits.nodes):
         return {}
     return {id: _node(reader, id, item) for id, item in data.items()}
 
@@ -112,6 +125,7 @@ def _node(reader: _Reader, id: str, data: Any) -> Node:
         reader.problem("bad_document", "'version' starts at 1", node=id, got=brief(version))
     if title is not None:
         reader.expect(title, str, "'title'", node=id)
+        reader.short("the title", title, node=id)
     if mode not in MODES:
         reader.problem("bad_document", "unknown mode", node=id, expected=", ".join(MODES), got=brief(mode))
     inputs = data.get("inputs", {})
@@ -149,9 +163,13 @@ def _object(reader: _Reader, node: str, name: str, value: dict[str, Any]) -> Any
 
 
 def _named(
-    reader: _Reader, data: Any, place: str, read_one: Callable[[_Reader, dict[str, Any], str], Any]
+    reader: _Reader,
+    data: Any,
+    place: str,
+    limits: Limits,
+    read_one: Callable[[_Reader, dict[str, Any], str, Limits], Any],
 ) -> tuple[Any, ...]:
-    if not reader.expect(data, list, f"'{place}'"):
+    if not reader.expect(data, list, f"'{place}'") or not reader.few(f"entries of '{place}'", data, limits.nodes):
         return ()
     found: list[Any] = []
     names: set[str] = set()
@@ -170,11 +188,11 @@ def _named(
             reader.problem("duplicate_name", f"'{name}' stands twice in '{place}'")
         else:
             names.add(name)
-            found.append(read_one(reader, item, name))
+            found.append(read_one(reader, item, name, limits))
     return tuple(item for item in found if item)
 
 
-def _named_input(reader: _Reader, item: dict[str, Any], name: str) -> NamedInput | None:
+def _named_input(reader: _Reader, item: dict[str, Any], name: str, limits: Limits) -> NamedInput | None:
     reader.keys(item, ("name", "to"), f"input '{name}'")
     if name.replace("_", "-") in RESERVED_INPUTS:
         reader.problem(
@@ -184,7 +202,8 @@ def _named_input(reader: _Reader, item: dict[str, Any], name: str) -> NamedInput
             hint="rename it: every input of a workflow is a flag on the command line and a keyword in Python",
         )
     to: Any = item.get("to")
-    if not reader.expect(to, list, f"'to' of input '{name}'"):
+    what = f"'to' of input '{name}'"
+    if not reader.expect(to, list, what) or not reader.few(f"places in {what}", to, limits.nodes):
         return None
     good = [
         t for t in to if type(t) is dict and t.keys() == {"node", "input"} and all(type(v) is str for v in t.values())
@@ -196,7 +215,7 @@ def _named_input(reader: _Reader, item: dict[str, Any], name: str) -> NamedInput
     return NamedInput(name, tuple(Target(t["node"], t["input"]) for t in good))
 
 
-def _named_output(reader: _Reader, item: dict[str, Any], name: str) -> NamedOutput | None:
+def _named_output(reader: _Reader, item: dict[str, Any], name: str, _limits: Limits) -> NamedOutput | None:
     reader.keys(item, ("name", "from"), f"output '{name}'")
     source = item.get("from")
     if (

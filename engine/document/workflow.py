@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any, Literal, NamedTuple
 
-from latentloom.engine.errors import Problem, WorkflowError, nearest
+from latentloom.engine.errors import Problem, Problems, WorkflowError
 
 FORMAT = "latentloom/1"
 EXACT_INTEGER = 2**53 - 1  # JavaScript's limit
+MAX_NAMED = 50  # names that one problem lists
 MODES = ("active", "bypass", "mute")
 _WHERE = ("device", "dtype", "vram-budget", "ram-budget")
 FLAGS = ("set", "out", "output", "json", "no-cache", *_WHERE, "explain-memory", "no-metadata", "help")  # of `loom run`
@@ -75,33 +77,32 @@ class Workflow:
 
     def with_values(self, values: Mapping[Target, Any]) -> "Workflow":
         """The same workflow with other literals at some inputs."""
-        nodes = dict(self.nodes)
+        changed: dict[str, dict[str, Any]] = {}
         for target, value in values.items():
-            node = nodes[target.node]
-            nodes[target.node] = replace(node, inputs={**node.inputs, target.input: value})
+            changed.setdefault(target.node, {})[target.input] = value
+        nodes = {id: replace(node, inputs={**node.inputs, **changed.get(id, {})}) for id, node in self.nodes.items()}
         return replace(self, nodes=nodes)
 
     def with_inputs(self, values: Mapping[str, Any]) -> "Workflow":
         """The same workflow with its named inputs set. Raises WorkflowError for names that it does not have."""
-        problems: list[Problem] = []
+        problems, known = Problems(), {item.name: item for item in self.inputs}
         found: dict[Target, Any] = {}
         for name, value in values.items():
-            named = self.input(name)
-            if named is None:
-                problems.append(_unknown_name(name, [item.name for item in self.inputs]))
+            if name in known:
+                found |= {target: value for target in known[name].to if target.node in self.nodes}
             else:
-                found |= {target: value for target in named.to if target.node in self.nodes}
+                problems.add(_unknown_name(name, known, problems.nearest(name, known)))
         if problems:
-            raise WorkflowError(problems)
+            raise WorkflowError(problems.told())
         return self.with_values(found)
 
 
-def _unknown_name(name: str, names: list[str]) -> Problem:
+def _unknown_name(name: str, names: Iterable[str], near: str | None) -> Problem:
     return Problem(
         code="unknown_workflow_input",
         message=f"the workflow has no input '{name}'",
-        expected=", ".join(names) or "none: it has no named inputs",
-        nearest=nearest(name, names),
+        expected=", ".join(islice(names, MAX_NAMED)) or "none: it has no named inputs",
+        nearest=near,
     )
 
 

@@ -5,13 +5,11 @@ import sys
 import threading
 import time
 from asyncio import CancelledError
-from collections.abc import Callable
-from concurrent.futures import CancelledError as FutureCancelled
+from collections.abc import Callable, Coroutine, Generator
 from contextlib import AbstractContextManager
 from typing import Any
 
 from latentloom.engine.errors import (
-    BudgetError,
     Cancelled,
     LoomError,
     MutationError,
@@ -28,7 +26,7 @@ from latentloom.engine.planning.validate import Step, choices_of
 from latentloom.engine.types.context import Context
 from latentloom.engine.types.literals import LiteralError, coerce
 from latentloom.engine.types.registry import Registry
-from latentloom.engine.types.spec import ANY, LITERAL_KINDS, InputSpec
+from latentloom.engine.types.spec import ANY, LITERAL_KINDS, InputSpec, NodeSpec
 
 
 class Call:
@@ -87,6 +85,11 @@ class Call:
                 )
         return value
 
+    @property
+    def spec(self) -> NodeSpec:
+        """What the node type is."""
+        return self._step.spec
+
     def _arguments(self) -> dict[str, Any]:
         name = self._step.spec.context
         return {**self._values, name: self.context} if name else self._values
@@ -102,31 +105,14 @@ class Call:
             finally:
                 self.seconds = time.perf_counter() - begin
 
-    def attempt(self, make_room: Callable[[], None]) -> Any:
-        """Call a sync node; a pure one that ran out of memory once more, with all the room that can be made.
-
-        One that computes in small parts already was in that place before.
-        """
-        spec = self._step.spec
-        try:
-            return self.run()
-        except OutOfMemoryError as error:
-            if isinstance(error, BudgetError) or spec.purity != "pure" or not spec.device or self.context.economy:
-                raise
-        make_room()  # not in the handler: the error's frames hold tensors
-        self.context.warn("memory_retry", f"{spec.type} ran out of memory; it runs again with more room")
-        return self.run()
-
     async def run_async(self) -> Any:
-        """Call an async node. Raises only LoomErrors."""
-        with faults(self._step):
-            _forbid_gradients()
+        """Call an async node. Raises only LoomErrors, and CancelledError when its task is cancelled."""
+        with faults(self._step, awaits=True):
             self._state.begin()
             function = self._step.type.definition().function
-            _forbid_gradients()  # torch may be imported only now
             begin = time.perf_counter()
             try:
-                return await function(**self._arguments())
+                return await _WithoutGrad(function(**self._arguments()))
             finally:
                 self.seconds = time.perf_counter() - begin
                 self._changed += self._state.put_back(shared=False)  # of this thread; the run's thread sees to the rest
@@ -134,9 +120,8 @@ class Call:
     def take(self, result: Callable[[], Any]) -> Any:
         """What the body returned, with everything in its place again. Raises MutationError, Cancelled and NodeError."""
         try:
-            returned = result()
-        except FutureCancelled:
-            raise NodeError(f"{self._step.spec.type} cancelled itself", node=self._step.id) from None
+            with faults(self._step):  # of a coroutine that ends itself
+                returned = result()
         finally:
             self._settle()
         with faults(self._step, "'s input"):
@@ -176,17 +161,21 @@ class Call:
 
 
 class faults:  # noqa: N801 - reads as a statement; a class, because one is made for each step
-    """Turn whatever a node's code raises into a NodeError that names it. SystemExit does not end the program."""
+    """Turn whatever a node's code raises into a NodeError that names it. SystemExit does not end the program.
 
-    def __init__(self, step: Step, part: str = "") -> None:
+    What ends a coroutine (CancelledError, GeneratorExit) goes on its way where the code `awaits`.
+    """
+
+    def __init__(self, step: Step, part: str = "", *, awaits: bool = False) -> None:
         self._step = step
         self._part = part
+        self._passed = (LoomError, GeneratorExit, CancelledError) if awaits else (LoomError,)
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if error is None or isinstance(error, LoomError | GeneratorExit | CancelledError):
+        if error is None or isinstance(error, self._passed):
             return
         if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
             return  # a person pressed Ctrl-C
@@ -216,11 +205,27 @@ def node_error(step: Step, error: LoomError) -> LoomError:
     return NodeError(f"{step.spec.type}: {error.problem.message}", **{**facts, "node": step.id})
 
 
-def _forbid_gradients() -> None:
-    """For the rest of a thread that only runs bodies: async ones take turns, and `no_grad` is not made for that."""
-    torch = sys.modules.get("torch")
-    if torch is not None and hasattr(torch, "set_grad_enabled"):
-        torch.set_grad_enabled(False)
+class _WithoutGrad:
+    """A coroutine that runs under no_grad, step by step: others on its thread's loop set the mode as they need it."""
+
+    def __init__(self, body: Coroutine[Any, Any, Any]) -> None:
+        self._body = body
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        act, given = self._body.send, None
+        while True:
+            try:
+                with _no_grad():
+                    waits_for = act(given)
+            except StopIteration as end:
+                return end.value
+            try:
+                act, given = self._body.send, (yield waits_for)
+            except GeneratorExit:
+                self._body.close()
+                raise
+            except BaseException as error:
+                act, given = self._body.throw, error
 
 
 def _no_grad() -> AbstractContextManager[Any]:

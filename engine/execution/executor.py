@@ -3,7 +3,8 @@
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from functools import partial
+from typing import Any, NoReturn
 
 from latentloom.engine.cache.cache import Item, Result
 from latentloom.engine.document.workflow import edges_in
@@ -12,9 +13,11 @@ from latentloom.engine.events import Listener, RunFinished, RunStarted
 from latentloom.engine.execution.call import Call
 from latentloom.engine.execution.inbox import Inbox
 from latentloom.engine.execution.isolation import Lending, trusted
+from latentloom.engine.execution.leads import Leads
 from latentloom.engine.execution.loop import Loop
+from latentloom.engine.execution.memory_retry import attempt, attempt_async, work_of
 from latentloom.engine.execution.options import Options
-from latentloom.engine.execution.outcome import Outcome
+from latentloom.engine.execution.outcome import Outcome, let_go
 from latentloom.engine.execution.questions import beyond, wanted_inputs
 from latentloom.engine.execution.ready_queue import ReadyQueue
 from latentloom.engine.execution.run_events import RunEvents
@@ -24,7 +27,7 @@ from latentloom.engine.models.host_memory import peak_bytes
 from latentloom.engine.planning.identity import Inputs, Mentions, literal_item
 from latentloom.engine.planning.subgraph import Expansions, graft
 from latentloom.engine.planning.validate import Checked, Step
-from latentloom.engine.types.context import Context, RunServices
+from latentloom.engine.types.context import Borrower, Context, RunServices
 from latentloom.engine.types.expansion import Expansion
 
 
@@ -43,7 +46,9 @@ class Executor:
         cancelled: threading.Event | None = None,
     ) -> Outcome:
         """Run to the end. Never raises for a node's fault: the outcome carries the error."""
-        return _Run(self._tools, checked, services, options, listen, cancelled or threading.Event()).go()
+        outcome = _Run(self._tools, checked, services, options, listen, cancelled or threading.Event()).go()
+        let_go(outcome.error)
+        return outcome
 
 
 class _Run:
@@ -59,39 +64,41 @@ class _Run:
         cancelled: threading.Event,
     ) -> None:
         self.tools, self.checked, self.services = tools, checked, services
-        self.options, self.cancelled = options, cancelled
-        self.run, self.use_cache = options.run, options.use_cache
+        self.options, self.cancelled, self.run, self.use_cache = options, cancelled, options.run, options.use_cache
         self.steps: dict[str, Step] = dict(checked.steps)
         self.wanted = frozenset(checked.wanted)
         self.results: dict[str, Result] = {}
         self.ready = ReadyQueue(checked.graph.order())
-        self.live = RunValues(tools.registry, tools.cache, options.run)
+        self.live = RunValues(tools.registry, tools.cache)
         self.asked: dict[str, frozenset[str]] = {}
         self.forced: set[str] = set()  # steps whose bytes are gone and must be made again
         self.remaking: set[str] = set()  # these, and expanded ones around them, until they have results again
         self.expanded = Expansions()
-        self.run_events = RunEvents(listen)
+        self.run_events = RunEvents(listen, cancelled)
         self.inbox = Inbox()
-        self.leads: dict[str, str] = {}  # keys that other runs wait for, with the step that computes them
+        self.leads = Leads(tools.flights, self.inbox)
         self.loop = Loop()
+        self.awaited: set[Borrower] = set()  # calls of async nodes that are under way
 
     # The walk
 
     def go(self) -> Outcome:
         begin, outputs = time.perf_counter(), {}
         error: LoomError | None = None
+        self.tools.cache.begin()
         try:
             with self.tools.state.run():
                 outputs = self.walk()
             status = "done"
         except Cancelled as caught:
-            status, error = "cancelled", caught
+            status, error = "cancelled" if self.cancelled.is_set() else "failed", caught
         except LoomError as caught:
             status, error = "failed", caught
         finally:
             self.loop.close()
-            for key in list(self.leads):
-                self.land(key)
+            for borrower in self.awaited:
+                self.services.take_back(borrower)
+            self.leads.close()
         self.tools.cache.flush()
         seconds = time.perf_counter() - begin
         self.run_events.emit(RunFinished(run=self.run, status=status, seconds=seconds))
@@ -132,8 +139,7 @@ class _Run:
                 self.process(self.ready.take())
 
     def finish(self, id: str, result: Result, key: str | None) -> None:
-        if key is not None:
-            self.land(key)
+        self.leads.land(key)
         self.results[id] = result
         self.forced.discard(id)
         self.remaking.discard(id)
@@ -148,11 +154,6 @@ class _Run:
         if last and source in self.results and source not in self.wanted and self.steps[source].spec.purity == "pure":
             self.live.release(source, self.results[source])
 
-    def land(self, key: str) -> None:
-        if key in self.leads:
-            del self.leads[key]
-            self.tools.flights.land(key)
-
     # One step
 
     def process(self, id: str) -> None:
@@ -160,7 +161,7 @@ class _Run:
         if id in self.results or not self.complete(step):
             return
         if id in self.expanded:
-            self.collect(id)
+            self.conclude(step, *self.expanded.result(id, self.results), store=self.keeps(step))
             return
         try:
             if not self.ask(step):
@@ -172,10 +173,17 @@ class _Run:
                 return
             if self.gather(step, inputs):
                 self.start(step, inputs, key, named)
-            elif key is not None:
-                self.land(key)  # others may need it for the very steps that this one waits for
+            else:
+                self.leads.land(key)  # others may need it for the very steps that this one waits for
         except LoomError as error:
-            raise self.run_events.failed(step, error) from error
+            self.fail(step, error)
+
+    def fail(self, step: Step, error: LoomError) -> NoReturn:
+        """End the run with a step's fault, whose cause stays behind it."""
+        told = self.run_events.failed(step, error)
+        if told is error:
+            raise error
+        raise told from error
 
     def complete(self, step: Step) -> bool:
         """Whether all that a step waits for is there. What it had may have been taken away, to be made again."""
@@ -210,13 +218,7 @@ class _Run:
 
     def lead(self, step: Step, key: str | None) -> bool:
         """Whether this step may look at its key now; otherwise it is looked at again when another is done with it."""
-        if key is None or not self.use_cache or self.leads.get(key) == step.id:
-            return True
-        if self.tools.flights.take(key, lambda: self.inbox.put(lambda: self.wait(step.id, ()))):
-            self.leads[key] = step.id
-            return True
-        self.inbox.expected += 1
-        return False
+        return key is None or not self.use_cache or self.leads.take(key, step.id, lambda: self.wait(step.id, ()))
 
     def ask(self, step: Step) -> bool:
         """Whether it is known which lazy inputs the step wants, and they are there."""
@@ -286,14 +288,11 @@ class _Run:
 
     def wanted_values(self) -> dict[str, Any]:
         """The values of the wanted outputs; what lost its bytes is made again."""
-        while True:
-            gone = {
-                edge.node
-                for edge in self.checked.outputs.values()
-                if not all(self.live.at_hand(item) for item in _items(self.results[edge.node].outputs[edge.output]))
-            }
-            if not gone:
-                break
+        while gone := {
+            edge.node
+            for edge in self.checked.outputs.values()
+            if not all(self.live.at_hand(item) for item in _items(self.results[edge.node].outputs[edge.output]))
+        }:
             for id in gone:
                 self.again(id)
             self.drain()
@@ -309,7 +308,7 @@ class _Run:
         if step.spec.purity == "sink":
             self.services.begin(step.id, saves=step.spec.context is not None)
         self.run_events.started(step)
-        values = self.live.arguments(step, inputs)
+        values, economy = self.live.arguments(step, inputs), self.tools.economies.of(step.spec)
         context = Context(
             node=step.id,
             services=self.services,
@@ -318,32 +317,37 @@ class _Run:
             edges=step.edges,
             mentioned=named,
             previews=self.options.previews,
-            economy=self.tools.economies.of(step.spec),
+            economy=economy,
+            work=work_of(step.spec, values, economy) if step.spec.device else None,
+            asynchronous=step.spec.asynchronous,
         )
+        make_room = partial(self.services.make_room, context.borrower)
         registry = self.tools.registry
         call = Call(step, values, context, registry, self.tools.state, trusted=trusted(step, registry))
         if not step.spec.asynchronous:
-            self.done(step, key, call, lambda: call.attempt(self.services.make_room))
+            self.done(step, key, call, lambda: attempt(call, make_room))
             return
         self.inbox.expected += 1
+        self.awaited.add(context.borrower)
         self.loop.start(
-            call.run_async(), lambda future: self.inbox.put(lambda: self.done(step, key, call, future.result))
+            attempt_async(call, make_room),
+            lambda future: self.inbox.put(lambda: self.done(step, key, call, future.result)),
         )
 
     def done(self, step: Step, key: str | None, call: Call, result: Callable[[], Any]) -> None:
         """Take in what a body returned or raised."""
         before = peak_bytes()
         try:
-            returned = call.take(result)
+            returned = self.returned(call, result)
             if isinstance(returned, Expansion):
                 self.expand(step, returned, key, call.seconds)
                 return
-            store = key is not None and self.use_cache and not call.disturbed
+            store = key is not None and self.keeps(step) and not call.disturbed
             items = self.live.keep(step, call.outputs(returned), store=store)
         except LoomError as error:
             if self.economise(step, key, call.context.economy + 1, error):
                 return
-            raise self.run_events.failed(step, error) from error
+            self.fail(step, error)
         self.conclude(step, Result(items, call.seconds, max(0, peak_bytes() - before)), key, store=store)
 
     def economise(self, step: Step, key: str | None, level: int, error: LoomError) -> bool:
@@ -351,25 +355,35 @@ class _Run:
         if type(error) is not OutOfMemoryError or not self.tools.economies.raise_to(step.spec, level):
             return False
         self.run_events.economised(step, level)
-        if key is not None:
-            self.land(key)
+        self.leads.land(key)
         self.wait(step.id, ())
         return True
 
+    def returned(self, call: Call, result: Callable[[], Any]) -> Any:
+        """What a body returned, whose models are taken back."""
+        try:
+            return call.take(result)
+        finally:
+            if call.context.borrower.asked:
+                self.services.take_back(call.context.borrower)
+            self.awaited.discard(call.context.borrower)
+
     def conclude(self, step: Step, made: Result, key: str | None, *, store: bool) -> None:
         if key is not None and store:
-            sink = step.spec.purity == "sink"
-            self.tools.cache.put_result(key, made, durable=durable(made), at_once=sink)
+            self.tools.cache.put_result(key, made, durable=durable(made), at_once=step.spec.purity == "sink")
         self.run_events.finished(step, made)
         self.finish(step.id, made, key)
+
+    def keeps(self, step: Step) -> bool:
+        """Whether a result may be asked for again; of a nondeterministic node, only when this very run is taken up."""
+        return self.use_cache and (step.spec.purity != "nondeterministic" or self.options.resumable)
 
     # Expansion
 
     def expand(self, step: Step, expansion: Expansion, key: str | None, seconds: float) -> None:
         """Put a node's sub-document in its place; the node is done when the outputs' nodes are."""
         grafted = graft(step, expansion, self.tools.registry, self.tools.files, self.steps)
-        if key is not None:
-            self.land(key)
+        self.leads.land(key)
         for n, (id, child) in enumerate(grafted.steps.items()):
             self.steps[id] = child
             self.ready.place(id, step.id, n)
@@ -379,10 +393,6 @@ class _Run:
         for id in sources:
             self.need(id)
         self.wait(step.id, sources)
-
-    def collect(self, id: str) -> None:
-        result, key = self.expanded.result(id, self.results)
-        self.conclude(self.steps[id], result, key, store=self.use_cache)
 
 
 def _items(found: Any) -> tuple[Item, ...]:

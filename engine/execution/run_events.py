@@ -3,7 +3,7 @@
 import threading
 
 from latentloom.engine.cache.cache import Result
-from latentloom.engine.errors import Cancelled, LoomError
+from latentloom.engine.errors import Cancelled, LoomError, NodeError
 from latentloom.engine.events import Event, Listener, NodeCached, NodeFailed, NodeFinished, NodeStarted, NodeWarning
 from latentloom.engine.execution.call import node_error
 from latentloom.engine.execution.outcome import NodeReport
@@ -13,8 +13,9 @@ from latentloom.engine.planning.validate import Step
 class RunEvents:
     """Events in the order of their numbers, whichever thread they come from."""
 
-    def __init__(self, listen: Listener) -> None:
+    def __init__(self, listen: Listener, cancelled: threading.Event) -> None:
         self._listen = listen
+        self._cancelled = cancelled
         self._lock = threading.RLock()
         self._number = 0
         self.reports: dict[str, NodeReport] = {}
@@ -47,10 +48,14 @@ class RunEvents:
         self.emit(NodeFinished(node=step.id, type=type, seconds=seconds, peak_bytes=peak))
 
     def failed(self, step: Step, error: LoomError) -> LoomError:
-        """The error that a step's fault ends the run with; it is told once."""
+        """The error that a step's fault ends the run with; it is told once. A cancel of nobody's is a fault."""
         report = self.reports.get(step.id)
-        if isinstance(error, Cancelled) or (report is not None and report.status == "failed"):
+        cancelled = isinstance(error, Cancelled) and self._cancelled.is_set()
+        if cancelled or (report is not None and report.status == "failed"):
             return error
+        if isinstance(error, Cancelled):
+            text = f"{step.spec.type} stopped as if it were cancelled, and nobody cancelled it: {error.problem.message}"
+            error = NodeError(text, node=step.id)
         error = node_error(step, error)
         self.reports[step.id] = NodeReport(step.spec.type, "failed")
         self.emit(NodeFailed(node=step.id, type=step.spec.type, problem=error.problems[0].record()))

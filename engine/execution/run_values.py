@@ -1,6 +1,6 @@
 """The values that steps of one run still need, whatever the cache does in the meantime."""
 
-import itertools
+import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -19,14 +19,12 @@ Items = dict[str, Item | tuple[Item, ...]]
 class RunValues:
     """Values by digest, held until the last step that reads them is through."""
 
-    def __init__(self, registry: Registry, cache: Cache, run: str) -> None:
+    def __init__(self, registry: Registry, cache: Cache) -> None:
         self._registry = registry
         self._cache = cache
-        self._run = run
         self._values: dict[str, Any] = {}
         self._holders: dict[str, set[str]] = {}  # the steps whose outputs keep a value
         self._uses: dict[str, int] = {}  # how many planned steps still read a step's outputs
-        self._numbers = itertools.count()
 
     def use(self, sources: Iterable[str]) -> None:
         """Some step will read the outputs of these."""
@@ -92,7 +90,7 @@ class RunValues:
             return Item(kind, literal_digest(kind, value), value)
         port_type = self._registry.type_of(kind)
         assert port_type is not None
-        item = Item(kind, port_type.digest(value) or f"memory/{self._run}/{next(self._numbers)}")
+        item = Item(kind, port_type.digest(value) or f"memory/{uuid.uuid4().hex}")  # no two values are taken for one
         self._values[item.digest] = value
         if store:
             self._cache.put_value(item, port_type, value)

@@ -4,7 +4,8 @@ import contextlib
 import hashlib
 import os
 import re
-from collections.abc import Iterable
+import shutil
+from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from latentloom.engine.files.partial import partial_path, sweep
 SUFFIXES = (".safetensors",)
 MODEL_FOLDER = frozenset({"model_index.json", "config.json"})  # a folder with one of these is one model
 MAX_NAME, MAX_PART = 1000, 255
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".heic", ".heif", ".bmp", ".gif", ".tif", ".tiff")
 FOLDERS = {  # what a source is called by others: ComfyUI first, then AUTOMATIC1111
     "checkpoints": ("checkpoints", "Stable-diffusion"),
     "loras": ("loras", "Lora", "LyCORIS"),
@@ -93,8 +94,10 @@ class Catalog:
         likely = {name: stem for name, stem in stems.items() if stem.casefold() in folded}  # an expression costs more
         return [name for name, stem in likely.items() if re.search(word(stem), text, re.IGNORECASE)]
 
-    def find(self, source: str, name: str) -> Found:
-        """The file that a document's text names. Raises PathError or MissingFileError with the nearest name."""
+    def find(self, source: str, name: str, *, alike: bool = True) -> Found:
+        """The file that a document's text names. Raises PathError or MissingFileError, with `alike` with the most
+        alike name, for which every file is looked at.
+        """
         match = _HASH.match(name)
         if match:
             return self._find_hash(source, match["name"], match["hash"])
@@ -102,7 +105,7 @@ class Catalog:
             path = safe_join(root, name, links=source != "input")
             if path.is_file() or any((path / name).is_file() for name in MODEL_FOLDER):
                 return Found(name, path)
-        raise self._missing(source, name)
+        raise self._missing(source, name, alike=alike)
 
     def identify(self, source: str, name: str, report: Progress | None = None) -> InputFile | ModelFile:
         """The file with its sha256; `report` sees the first hashing of a large file."""
@@ -135,26 +138,43 @@ class Catalog:
             raise FileError(f"'{path.name}' cannot be read", got=error.strerror or str(error)) from error
         return self.store_bytes(data, path.suffix.lower())
 
+    def store_file(self, path: Path, sha256: str, suffix: str) -> str:
+        """Move a file with that hash into the input folder; the name that a document may use. Raises FileError."""
+        name = f"by-hash/{sha256[:2]}/{sha256}{suffix}"
+        try:
+            self._place(name, sha256, lambda partial: shutil.move(path, partial))
+        except OSError as error:
+            raise self._takes_none(error) from error
+        return name
+
     def store_bytes(self, data: bytes, suffix: str) -> str:
         """Put a file into the input folder under its hash; the name that a document may use. Raises FileError."""
-        try:
-            return self._store(data, suffix)
-        except OSError as error:
-            raise FileError(
-                f"the input folder takes no files: {error.strerror or error}", got=str(error.filename or self._input)
-            ) from error
-
-    def _store(self, data: bytes, suffix: str) -> str:
         sha256 = hashlib.sha256(data).hexdigest()
         name = f"by-hash/{sha256[:2]}/{sha256}{suffix}"
-        place = self._input / name
-        if not place.exists():
-            place.parent.mkdir(parents=True, exist_ok=True)
-            sweep([self._input])
-            partial = partial_path(self._input)
-            partial.write_bytes(data)
-            partial.replace(place)
+        try:
+            self._place(name, sha256, lambda partial: partial.write_bytes(data))
+        except OSError as error:
+            raise self._takes_none(error) from error
         return name
+
+    def _place(self, name: str, sha256: str, write: Callable[[Path], object]) -> None:
+        """Have a file under its hash; one that was changed there since is written again."""
+        place = self._input / name
+        if place.exists() and hashlib.sha256(place.read_bytes()).hexdigest() == sha256:
+            return
+        place.parent.mkdir(parents=True, exist_ok=True)
+        sweep([self._input])
+        partial = partial_path(self._input)
+        try:
+            write(partial)
+            partial.replace(place)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def _takes_none(self, error: OSError) -> FileError:
+        return FileError(
+            f"the input folder takes no files: {error.strerror or error}", got=str(error.filename or self._input)
+        )
 
     def _roots(self, source: str) -> list[Path]:
         if source == "input":
@@ -191,12 +211,12 @@ class Catalog:
             hint="the hash decides; remove '@sha256:...' to take whatever file has the name",
         )
 
-    def _missing(self, source: str, name: str) -> MissingFileError:
+    def _missing(self, source: str, name: str, *, alike: bool) -> MissingFileError:
         folders = ", ".join(str(root) for root in self._roots(source))
         return MissingFileError(
             f"there is no {'picture' if source == 'input' else 'model'} '{brief(name)[1:-1]}'",
             expected=f"a file in {folders}",
-            nearest=nearest(name, self.names(source)),
+            nearest=nearest(name, self.names(source)) if alike else None,
             hint=None
             if source == "input"
             else "`loom models` lists what is there, `loom models add DIR` adds a folder",
@@ -212,7 +232,10 @@ def _bases(root: Path) -> list[Path]:
 
 def _model_folders(base: Path) -> list[str]:
     """The folders of models in a base. A whole installation holds many others, so there only known names count."""
-    names = [item.name for item in base.iterdir() if item.is_dir()]
+    try:
+        names = [item.name for item in base.iterdir() if item.is_dir()]
+    except OSError:  # one folder that cannot be read hides no other
+        return []
     return [name for name in names if name in _SOURCE_OF] if "models" in names else names
 
 

@@ -29,7 +29,8 @@ class Lock:
     def write(self, text: str) -> None:
         """Replace the text."""
         os.ftruncate(self._file, 0)
-        os.pwrite(self._file, text.encode(), 0)
+        os.lseek(self._file, 0, os.SEEK_SET)  # Windows has no pwrite
+        os.write(self._file, text.encode())
 
     def close(self) -> None:
         """Give it back."""

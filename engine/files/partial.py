@@ -20,7 +20,8 @@ def sweep(folders: Iterable[Path]) -> int:
     """Remove what processes of this machine that are gone left half written; how many files that were."""
     removed = 0
     for folder in folders:
-        for path in folder.glob(".partial-*") if folder.is_dir() else ():
+        names = os.listdir(folder) if folder.is_dir() else ()  # noqa: PTH208 - fast, for folders of many files
+        for path in (folder / name for name in names if name.startswith(".partial-")):
             match = _NAME.match(path.name)
             if match and match["host"] == (platform.node() or "host") and not _alive(int(match["pid"])):
                 path.unlink(missing_ok=True)

@@ -2,13 +2,13 @@
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from latentloom.engine.failpoints import failpoint
 from latentloom.engine.jobs.faults import DatabaseError
 
-VERSION = 1
+VERSION = 2
 _SCHEMA = """
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE jobs (
@@ -65,7 +65,33 @@ CREATE TABLE workflows (
 CREATE TABLE drafts (id TEXT PRIMARY KEY, revision INTEGER NOT NULL, document TEXT NOT NULL, saved REAL NOT NULL)
   WITHOUT ROWID;
 """
-_STEPS: dict[int, str] = {}  # what brings a database of that version to the next one
+_WAL_RESET_MENDED = ((3, 51, 3), (3, 50, 7), (3, 44, 6))  # and what follows each with the same second number
+_STEPS = {  # what brings a database of that version to the next one; a new one takes every step
+    1: """
+DELETE FROM outputs WHERE id NOT IN (SELECT max(id) FROM outputs GROUP BY path);
+CREATE UNIQUE INDEX outputs_by_path ON outputs (path);
+INSERT INTO settings VALUES ('stream', lower(hex(randomblob(8))));
+CREATE TABLE replies (
+  owner TEXT NOT NULL, idempotency_key TEXT NOT NULL, request TEXT NOT NULL, answer TEXT NOT NULL,
+  made REAL NOT NULL, PRIMARY KEY (owner, idempotency_key)
+) WITHOUT ROWID;
+CREATE INDEX replies_by_age ON replies (made);
+""",
+}
+
+
+def sqlite_faults(version: Sequence[int] = sqlite3.sqlite_version_info) -> tuple[str, ...]:
+    """Faults of a SQLite version in what is used here, as sentences."""
+    version = tuple(version)
+    newest = max(_WAL_RESET_MENDED)
+    mended = version >= newest or any(version[:2] == one[:2] and version >= one for one in _WAL_RESET_MENDED)
+    if mended or version < (3, 7):
+        return ()
+    name = ".".join(map(str, version))
+    return (
+        f"SQLite {name} has the WAL-reset bug (sqlite.org/wal.html#walresetbug): in rare cases it damages a database"
+        " that several processes write, as they do the cache's index",
+    )
 
 
 def connect(path: Path, *, readonly: bool = False) -> sqlite3.Connection:

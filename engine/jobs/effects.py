@@ -58,6 +58,10 @@ class Effects:
         self._connection.execute(
             "UPDATE effects SET state = 'done' WHERE job = ? AND node = ? AND item = ?", (job, node, item)
         )
+        self._connection.execute(  # somebody removed the file that had this name before: a name is one file
+            "DELETE FROM outputs WHERE path = ? AND NOT (job = ? AND node = ? AND item = ?)",
+            (effect.path, job, node, item),
+        )
         self._connection.execute(
             "INSERT OR IGNORE INTO outputs (sha256, path, job, node, item, workflow, media, bytes, width, height,"
             " created, texts, models, seed, tags) SELECT ?, ?, id, ?, ?, name, ?, ?, ?, ?, ?, ?, ?, ?, tags"

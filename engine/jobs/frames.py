@@ -22,17 +22,25 @@ class Frame(NamedTuple):
 
 
 def encode(message: dict[str, Any], data: bytes = b"") -> bytes:
-    """The bytes of a frame. Halves of surrogate pairs, which an error's message may hold, become question marks."""
+    """The bytes of a frame. Halves of surrogate pairs, which an error's message may hold, become question marks.
+
+    Raises ValueError or TypeError for what is no JSON, NaN too, and for more than a frame may hold.
+    """
     text = json.dumps(message, separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode(errors="replace")
+    _check(len(text), len(data))
     return HEAD.pack(len(text), len(data)) + text + data
 
 
 def sizes(head: bytes) -> tuple[int, int]:
     """The two lengths in a frame's first eight bytes. Raises ValueError for more than a frame may hold."""
     text, data = HEAD.unpack(head)
+    _check(text, data)
+    return text, data
+
+
+def _check(text: int, data: int) -> None:
     if text > MAX_JSON or data > MAX_DATA:
         raise ValueError(f"a frame of {text} + {data} bytes is too large")
-    return text, data
 
 
 def decode(text: bytes, data: bytes) -> Frame:

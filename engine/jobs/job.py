@@ -32,6 +32,7 @@ class Job:
     """A job in the queue. `attempt` is the fencing token of its newest attempt, 0 before the first."""
 
     id: str
+    seq: int  # the order in which jobs came in
     state: State
     priority: int
     owner: str
@@ -56,6 +57,7 @@ def job_of(row: sqlite3.Row) -> Job:
     outputs = row["outputs"]
     return Job(
         id=row["id"],
+        seq=row["seq"],
         state=row["state"],
         priority=row["priority"],
         owner=row["owner"],

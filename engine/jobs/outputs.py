@@ -65,10 +65,9 @@ class Outputs:
             values.append(before)
         return self._rows(f"{' AND '.join(wheres)} ORDER BY id DESC LIMIT ?", (*values, limit))
 
-    def by_hash(self, sha256: str) -> Output | None:
-        """The newest saved file with that content."""
-        found = self._rows("sha256 = ? ORDER BY id DESC LIMIT 1", (sha256,))
-        return found[0] if found else None
+    def by_hash(self, sha256: str) -> list[Output]:
+        """Every saved file with that content, the newest first."""
+        return self._rows("sha256 = ? ORDER BY id DESC", (sha256,))
 
     def of_job(self, job: str) -> list[Output]:
         """A job's files in the order in which they were saved."""
@@ -77,10 +76,6 @@ class Outputs:
     def forget(self, ids: Sequence[int]) -> None:
         """Remove rows; the files are the caller's."""
         self._connection.executemany("DELETE FROM outputs WHERE id = ?", ((id,) for id in ids))
-
-    def all_of_hash(self, sha256: str) -> list[Output]:
-        """Every saved file with that content."""
-        return self._rows("sha256 = ? ORDER BY id", (sha256,))
 
     def total_bytes(self) -> int:
         """Bytes of all saved files that are known."""

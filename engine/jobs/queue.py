@@ -1,63 +1,27 @@
-"""The durable queue: who is next, who has what, and how it ended. Every method runs inside its caller's transaction."""
+"""The durable queue as people see it: who waits, in which order. Every method runs inside its caller's transaction."""
 
 import json
-import sqlite3
-import time
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Literal
 
-from latentloom.engine.errors import Problem
-from latentloom.engine.jobs.faults import KeyReused, QueueFull, StaleAttempt, UnknownJob, WrongState
-from latentloom.engine.jobs.history import History
+from latentloom.engine.jobs.attempts import ENDED, ORDER, Attempts
+from latentloom.engine.jobs.faults import QueueFull, WrongState
 from latentloom.engine.jobs.job import Job, NewJob, job_of
-from latentloom.engine.jobs.states import ACTIVE, FINAL, OPEN, State
+from latentloom.engine.jobs.replies import reused
+from latentloom.engine.jobs.states import OPEN, State
 
-_ORDER = "priority DESC, position, seq"
 _SMALLEST_GAP = 1e-6
+_LIGHT = (  # what a list shows: documents and results may have megabytes
+    "seq, id, state, priority, owner, name, '' AS document, outputs, tags, device, retry_of, webhook, created, started,"
+    " finished, attempt, deaths, '{}' AS result, problems"
+)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How many jobs may wait, and how often a job may be begun."""
-
-    queued: int = 10_000
-    queued_per_owner: int = 5_000
-    deaths: int = 2  # workers that may die over a job while the server lives; the last one fails it
-    ends: int = 20  # ends of the server that a job may live through
-
-
-class Claim(NamedTuple):
-    """A job handed to a worker; `token` fences off every earlier attempt."""
-
-    job: Job
-    token: int
-
-
-class Queue:
+class Queue(Attempts):
     """The jobs of one server."""
 
-    def __init__(
-        self,
-        connection: sqlite3.Connection,
-        history: History,
-        limits: Limits = Limits(),
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._connection = connection
-        self._history = history
-        self._limits = limits
-        self._clock = clock
-
     # Asking
-
-    def job(self, id: str) -> Job:
-        """One job. Raises UnknownJob."""
-        row = self._connection.execute("SELECT * FROM jobs WHERE id = ?", (id,)).fetchone()
-        if row is None:
-            raise UnknownJob(f"there is no job '{id[:64]}'")
-        return job_of(row)
 
     def page(
         self,
@@ -65,10 +29,10 @@ class Queue:
         states: Sequence[str] | None = None,
         owner: str | None = None,
         tag: str | None = None,
-        before: str | None = None,
+        before: int | None = None,
         limit: int = 100,
     ) -> list[Job]:
-        """Jobs, the newest first; `before` continues after the job of that id. Raises UnknownJob."""
+        """Jobs without their documents and results, the newest first; `before` continues after a job's `seq`."""
         wheres, values = ["1"], list[Any]()
         if states is not None:
             wheres.append(f"state IN ({', '.join('?' * len(states))})")
@@ -81,14 +45,14 @@ class Queue:
             values.append(tag)
         if before is not None:
             wheres.append("seq < ?")
-            values.append(self._seq(before))
-        statement = f"SELECT * FROM jobs WHERE {' AND '.join(wheres)} ORDER BY seq DESC LIMIT ?"
+            values.append(before)
+        statement = f"SELECT {_LIGHT} FROM jobs WHERE {' AND '.join(wheres)} ORDER BY seq DESC LIMIT ?"
         return [job_of(row) for row in self._connection.execute(statement, (*values, limit))]
 
-    def waiting(self, limit: int = 100) -> list[Job]:
-        """The queued jobs in the order in which they will be claimed."""
-        statement = f"SELECT * FROM jobs WHERE state = 'queued' ORDER BY {_ORDER} LIMIT ?"
-        return [job_of(row) for row in self._connection.execute(statement, (limit,))]
+    def waiting(self, limit: int = 100) -> list[str]:
+        """The ids of the queued jobs in the order in which they will be claimed."""
+        statement = f"SELECT id FROM jobs WHERE state = 'queued' ORDER BY {ORDER} LIMIT ?"
+        return [row[0] for row in self._connection.execute(statement, (limit,))]
 
     def counts(self) -> dict[str, int]:
         """How many jobs there are in each state."""
@@ -99,18 +63,6 @@ class Queue:
         found = self._connection.execute("SELECT min(created) FROM jobs WHERE state = 'queued'").fetchone()[0]
         return None if found is None else float(found)
 
-    @property
-    def paused(self) -> bool:
-        """Whether no job is handed out."""
-        found = self._connection.execute("SELECT value FROM settings WHERE name = 'paused'").fetchone()
-        return found is not None and found[0] == "1"
-
-    def _seq(self, id: str) -> int:
-        row = self._connection.execute("SELECT seq FROM jobs WHERE id = ?", (id,)).fetchone()
-        if row is None:
-            raise UnknownJob(f"there is no job '{id[:64]}'")
-        return int(row[0])
-
     # What people ask for
 
     def submit(self, new: NewJob, *, front: bool = False) -> Job:
@@ -118,10 +70,9 @@ class Queue:
 
         Raises KeyReused, QueueFull.
         """
-        if new.idempotency_key is not None:
-            known = self._known(new)
-            if known is not None:
-                return known
+        known = self.known(new.owner, new.idempotency_key, new.request)
+        if known is not None:
+            return known
         self._check_limits(new.owner)
         self._connection.execute(
             "INSERT INTO jobs (id, state, priority, position, owner, name, document, outputs, tags, idempotency_key,"
@@ -146,16 +97,13 @@ class Queue:
         self._history.append(new.id, {"event": "job_queued", "name": new.name})
         return self.job(new.id)
 
-    def _known(self, new: NewJob) -> Job | None:
+    def known(self, owner: str, key: str | None, request: str) -> Job | None:
+        """The job that an owner's key has given for that request. Raises KeyReused if it was another one."""
         row = self._connection.execute(
-            "SELECT * FROM jobs WHERE owner = ? AND idempotency_key = ?", (new.owner, new.idempotency_key)
+            "SELECT * FROM jobs WHERE owner = ? AND idempotency_key = ?", (owner, key)
         ).fetchone()
-        if row is not None and row["request"] != new.request:
-            raise KeyReused(
-                "that idempotency key stands for another request",
-                got=new.idempotency_key,
-                hint="use a new key for a new request",
-            )
+        if row is not None and row["request"] != request:
+            raise reused(key)
         return None if row is None else job_of(row)
 
     def _check_limits(self, owner: str) -> None:
@@ -178,8 +126,14 @@ class Queue:
         known = [float(position) for position in found if position is not None]
         return (min(known) if front else max(known)) if known else 0.0
 
-    def retry(self, id: str, owner: str) -> Job:
-        """Queue a failed or cancelled job again, as a new one. Raises UnknownJob, WrongState, QueueFull."""
+    def retry(self, id: str, owner: str, key: str | None = None, request: str = "") -> Job:
+        """Queue a failed or cancelled job again, as a new one; with the same key and request, once.
+
+        Raises UnknownJob, WrongState, QueueFull, KeyReused.
+        """
+        known = self.known(owner, key, request)
+        if known is not None:
+            return known
         job = self._in_state(id, ("failed", "cancelled"), "tried again")
         return self.submit(
             NewJob(
@@ -190,6 +144,8 @@ class Queue:
                 owner=owner,
                 priority=job.priority,
                 tags=job.tags,
+                idempotency_key=key,
+                request=request,
                 device=job.device,
                 retry_of=id,
                 webhook=job.webhook,
@@ -256,126 +212,19 @@ class Queue:
         """Cancel all that is not finished, of one owner or of all; their ids."""
         where, values = (" AND owner = ?", (owner,)) if owner is not None else ("", ())
         rows = self._connection.execute(
-            f"SELECT id FROM jobs WHERE state IN ('queued', 'claimed', 'running'){where} ORDER BY seq", values
+            f"SELECT id, state FROM jobs WHERE state IN ('queued', 'claimed', 'running'){where} ORDER BY seq", values
         ).fetchall()
-        for row in rows:
-            self.cancel(row[0])
-        return [row[0] for row in rows]
+        ended = ("cancelled", self._clock(), "{}", "[]")
+        self._connection.execute(f"UPDATE jobs SET {ENDED} WHERE state = 'queued'{where}", (*ended, *values))
+        self._connection.execute(
+            f"UPDATE jobs SET state = 'cancelling' WHERE state IN ('claimed', 'running'){where}", values
+        )
+        for id, state in rows:
+            self._history.append(id, {"event": "job_cancelled" if state == "queued" else "job_cancelling"})
+        return [id for id, _ in rows]
 
     def _in_state(self, id: str, states: Sequence[State], what: str) -> Job:
         job = self.job(id)
         if job.state not in states:
             raise WrongState(f"the job cannot be {what}: it is {job.state}", expected=", ".join(states), got=job.state)
         return job
-
-    # What workers do
-
-    def claim(self, worker: str, *, device: bool) -> Claim | None:
-        """The next job for a worker, with a device or without; None when there is none or the queue is paused."""
-        if self.paused:
-            return None
-        where = "" if device else " AND device = 0"
-        row = self._connection.execute(
-            f"SELECT id FROM jobs WHERE state = 'queued'{where} ORDER BY {_ORDER} LIMIT 1"
-        ).fetchone()
-        if row is None:
-            return None
-        made = self._connection.execute("INSERT INTO attempts (job, worker) VALUES (?, ?)", (row[0], worker))
-        token = int(made.lastrowid or 0)
-        self._connection.execute(
-            "UPDATE jobs SET state = 'claimed', attempt = ?, started = coalesce(started, ?) WHERE id = ?",
-            (token, self._clock(), row[0]),
-        )
-        self._history.append(row[0], {"event": "job_claimed", "worker": worker, "attempt": token})
-        return Claim(self.job(row[0]), token)
-
-    def begin(self, id: str, token: int) -> None:
-        """The worker has begun. Raises StaleAttempt."""
-        if self.held(id, token).state == "claimed":
-            self._set(id, "running")
-            self._history.append(id, {"event": "job_running", "attempt": token})
-
-    def held(self, id: str, token: int) -> Job:
-        """The job of an attempt that still counts. Raises StaleAttempt."""
-        job = self.job(id)
-        if job.attempt != token or job.state not in ACTIVE:
-            raise StaleAttempt(
-                "that attempt no longer counts", expected=f"attempt {job.attempt} of a job under way", got=str(token)
-            )
-        return job
-
-    def finish(
-        self,
-        id: str,
-        token: int,
-        state: State,
-        result: Mapping[str, Any],
-        problems: Sequence[Mapping[str, Any]] = (),
-    ) -> Job:
-        """The worker's last report: done, failed or cancelled. Raises StaleAttempt."""
-        self.held(id, token)
-        return self._end_as(id, state, result, problems)
-
-    def release(self, id: str, token: int, why: str, *, counts: bool = True) -> Job:
-        """A worker gave a job up: it died, or (not counted) was asked to stop. The job goes on, if it may.
-
-        Raises StaleAttempt.
-        """
-        job = self.held(id, token)
-        if job.state == "cancelling":
-            return self._end_as(id, "cancelled")
-        deaths = job.deaths + counts
-        if deaths >= self._limits.deaths:
-            message = f"the worker died {deaths} times over this job; the last time: {why}"
-            return self._end_as(id, "failed", problems=[Problem(code="worker_died", message=message).record()])
-        self._connection.execute("UPDATE jobs SET state = 'queued', deaths = ? WHERE id = ?", (deaths, id))
-        self._history.append(id, {"event": "job_requeued", "why": why})
-        return self.job(id)
-
-    def attempts(self) -> set[int]:
-        """The tokens of all attempts that are under way."""
-        return {row[0] for row in self._under_way()}
-
-    def take_back(self, held: Collection[int], why: str) -> list[Job]:
-        """Release every attempt under way that is not among those held; the jobs."""
-        return [self.release(id, token, why) for token, id in self._under_way() if token not in held]
-
-    def _under_way(self) -> list[tuple[int, str]]:
-        marks = ", ".join("?" * len(ACTIVE))
-        statement = f"SELECT attempt, id FROM jobs WHERE state IN ({marks}) ORDER BY attempt"
-        return self._connection.execute(statement, ACTIVE).fetchall()
-
-    def recover(self) -> list[str]:
-        """After a start: what ran when the server ended is queued again, at its old place; the ids of those jobs."""
-        rows = self._connection.execute(
-            "SELECT id, state, ends FROM jobs WHERE state IN ('claimed', 'running', 'cancelling')"
-        ).fetchall()
-        for id, state, ends in rows:
-            if state == "cancelling":
-                self._end_as(id, "cancelled")
-            elif ends + 1 >= self._limits.ends:
-                message = f"the server ended {ends + 1} times while this job ran"
-                self._end_as(id, "failed", problems=[Problem(code="server_ended", message=message).record()])
-            else:
-                self._connection.execute("UPDATE jobs SET state = 'queued', ends = ? WHERE id = ?", (ends + 1, id))
-                self._history.append(id, {"event": "job_requeued", "why": "the server ended"})
-        return [row[0] for row in rows]
-
-    def _set(self, id: str, state: State) -> None:
-        self._connection.execute("UPDATE jobs SET state = ? WHERE id = ?", (state, id))
-
-    def _end_as(
-        self,
-        id: str,
-        state: State,
-        result: Mapping[str, Any] | None = None,
-        problems: Sequence[Mapping[str, Any]] = (),
-    ) -> Job:
-        assert state in FINAL
-        self._connection.execute(
-            "UPDATE jobs SET state = ?, finished = ?, result = ?, problems = ?,"
-            " webhook_due = CASE WHEN webhook IS NULL THEN NULL ELSE 0 END WHERE id = ?",
-            (state, self._clock(), json.dumps(result or {}, ensure_ascii=False), json.dumps(list(problems)), id),
-        )
-        self._history.append(id, {"event": f"job_{state}", **({"problems": list(problems)} if problems else {})})
-        return self.job(id)

@@ -9,9 +9,17 @@ from typing import Any, Protocol
 
 from latentloom.engine.failpoints import failpoint
 from latentloom.engine.files.catalog import safe_join
-from latentloom.engine.files.save import Naming, not_saved, rename_to_free, sync_folder, written_aside
+from latentloom.engine.files.pictures import picture_size
+from latentloom.engine.files.save import Counters, Naming, not_saved, rename_to_free, sync_folder, written_aside
 from latentloom.engine.jobs.effects import Effect
 
+MEDIA = {
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".webp": "image/webp",
+    ".avif": "image/avif",
+    ".txt": "text/plain",
+}
 About = Callable[[str], Mapping[str, Any]]
 
 
@@ -34,11 +42,12 @@ class Ledger(Protocol):
 class JournalledSaver:
     """Saves files below a folder, each file of a job once, however many attempts the job needs."""
 
-    def __init__(self, folder: Path, ledger: Ledger, about: About) -> None:
-        """`about(node)` tells what people may search a node's files by."""
+    def __init__(self, folder: Path, ledger: Ledger, about: About, counters: Counters | None = None) -> None:
+        """`about(node)` tells what people may search a node's files by; `counters` are those of the process."""
         self._folder = folder
         self._ledger = ledger
         self._about = about
+        self._counters = counters or Counters()
         self._items: dict[str, Iterator[int]] = defaultdict(itertools.count)
 
     def begin(self, node: str, *, saves: bool) -> None:
@@ -57,7 +66,9 @@ class JournalledSaver:
                 self._ledger.done(node, item, about)
             return safe_join(self._folder, known.path)
         try:
-            return self._place(data, Naming(self._folder, name_template, suffix, fields), node, item, about)
+            return self._place(
+                data, Naming(self._folder, name_template, suffix, fields, self._counters), node, item, about
+            )
         except OSError as error:
             raise not_saved(error, self._folder) from error
 
@@ -81,7 +92,6 @@ class JournalledSaver:
 
 
 def _facts(data: bytes, suffix: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-    size = (int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")) if suffix == ".png" else None
-    media = {".png": "image/png", ".txt": "text/plain"}.get(suffix, "application/octet-stream")
-    width, height = size or (None, None)
+    media = MEDIA.get(suffix, "application/octet-stream")
+    width, height = picture_size(data) if media.startswith("image/") else (None, None)
     return {"media": media, "bytes": len(data), "width": width, "height": height, "seed": str(fields["seed"])}

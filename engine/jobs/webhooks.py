@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from latentloom.engine.jobs.job import Job, job_of
 
-TRIES = 10  # the last comes about 17 minutes after the first
+TRIES = 10  # the last comes about 9 minutes after the first
 FIRST_PAUSE = 1.0
 
 

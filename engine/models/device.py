@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import gc
-import os
 import sys
 from typing import TYPE_CHECKING, Any, Protocol
+
+from latentloom.engine.models.host_memory import machine_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 GIB = 2**30
+VRAM_SHARE = 0.85  # of an accelerator's memory: the rest is left to computation
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of mallopt, malloc.h
 
 
@@ -50,6 +53,15 @@ class Device(Protocol):
 
     def release(self) -> None:
         """Give memory that nothing uses back to the system."""
+
+    def free(self) -> int | None:
+        """Bytes that could be allocated now, whoever has the rest; None where the budget alone says."""
+
+    def reset_peak(self) -> None:
+        """Measure from now on; see `peak`."""
+
+    def peak(self) -> int | None:
+        """The most bytes that this process had allocated at once since `reset_peak`; None where nobody counts."""
 
 
 class PlainDevice:
@@ -100,6 +112,21 @@ class PlainDevice:
 
             torch.mps.empty_cache()
 
+    def free(self) -> int | None:
+        """See `Device.free`."""
+        if self.host:
+            return None
+        import torch
+
+        return max(int(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()), 0)
+
+    def reset_peak(self) -> None:
+        """See `Device.reset_peak`."""
+
+    def peak(self) -> int | None:
+        """See `Device.peak`."""
+        return None
+
 
 def _keep_freed_memory() -> None:
     """Let glibc use freed memory again instead of giving it back at once and faulting it in anew (docs/memory.md)."""
@@ -118,6 +145,7 @@ class CudaDevice:
         import torch
 
         self.name = name
+        exact_fp32()
         self._stream = torch.cuda.Stream(name)
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Tensor:
@@ -178,6 +206,33 @@ class CudaDevice:
         torch.cuda.synchronize(self.name)
         torch.cuda.empty_cache()
 
+    def free(self) -> int | None:
+        """See `Device.free`: what the driver has left, and what PyTorch keeps without using it."""
+        import torch
+
+        kept = torch.cuda.memory_reserved(self.name) - torch.cuda.memory_allocated(self.name)
+        return int(torch.cuda.mem_get_info(self.name)[0] + kept)
+
+    def reset_peak(self) -> None:
+        """See `Device.reset_peak`."""
+        import torch
+
+        torch.cuda.reset_peak_memory_stats(self.name)
+
+    def peak(self) -> int | None:
+        """See `Device.peak`."""
+        import torch
+
+        return int(torch.cuda.max_memory_allocated(self.name))
+
+
+def exact_fp32() -> None:
+    """Have fp32 be fp32: left alone, convolutions compute in TF32 on Ampere and later, with 10 bits instead of 23."""
+    import torch
+
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+
 
 def channels_last(device: Device, dtype: Any) -> bool:
     """Whether copies of convolutions' weights lie with channels last: processors compute faster so in bf16."""
@@ -196,15 +251,36 @@ def default_budget(name: str) -> int:
     if name.startswith("cuda"):
         import torch
 
-        return int(torch.cuda.get_device_properties(name).total_memory * 0.85)
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-    except (AttributeError, ValueError):
-        return 8 * GIB
+        return int(torch.cuda.get_device_properties(name).total_memory * VRAM_SHARE)
+    return (machine_bytes() or 16 * GIB) // 2
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory is at its end."""
+SHORTAGES = (
+    "out of memory",  # CUDA, HIP, MPS
+    "invalid buffer size",  # Metal, asked for more than it has
+    "can't allocate memory",  # PyTorch on the processor
+    "cannot allocate memory",  # the system's ENOMEM, as text
+    "cublas_status_alloc_failed",
+    "cudnn_status_alloc_failed",
+    "hipblas_status_alloc_failed",
+)
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether an error, or one that it was raised from, says that memory is at its end."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if _is_shortage(error):
+            return True
+        seen.add(id(error))
+        error = error.__cause__
+    return False
+
+
+def _is_shortage(error: BaseException) -> bool:
     torch = sys.modules.get("torch")
-    kinds = (MemoryError, torch.OutOfMemoryError) if torch is not None else (MemoryError,)
-    return isinstance(error, kinds) or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    kinds = (MemoryError, torch.OutOfMemoryError) if torch is not None else MemoryError
+    if isinstance(error, kinds) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    text = str(error).lower() if isinstance(error, RuntimeError) else ""
+    return any(words in text for words in SHORTAGES)

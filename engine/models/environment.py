@@ -1,5 +1,6 @@
 """What numeric results depend on beside code: device class, dtype, library versions. Found without importing torch."""
 
+import os
 import platform
 import sys
 from dataclasses import dataclass
@@ -9,8 +10,11 @@ from pathlib import Path
 from typing import Literal
 
 from latentloom.engine.errors import SettingsError
+from latentloom.engine.models.cards import Card, cards
 from latentloom.engine.settings import Settings
 
+INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")
+BF16_CAPABILITY = (8, 0)  # of NVIDIA's Ampere; cards before it compute in fp16. AMD's are numbered from 9.0
 LIBRARIES = ("torch", "diffusers", "transformers")
 Dtype = Literal["fp32", "fp16", "bf16"]
 
@@ -23,6 +27,8 @@ class Environment:
     device_class: str  # "cpu", or the model of the accelerator
     dtype: Dtype
     versions: tuple[tuple[str, str], ...]
+    arithmetic: str = ""
+    """What decides the last bits where the type is short: a processor's instructions and threads."""
 
     @property
     def slow(self) -> bool:
@@ -31,14 +37,24 @@ class Environment:
 
     def record(self) -> dict[str, str]:
         """The part of a key, and of a picture's record."""
-        return {"device": self.device_class, "dtype": self.dtype, **dict(self.versions)}
+        arithmetic = {"arithmetic": self.arithmetic} if self.arithmetic else {}
+        return {"device": self.device_class, "dtype": self.dtype, **arithmetic, **dict(self.versions)}
 
 
 def probe(settings: Settings) -> Environment:
     """The environment that the settings ask for. Raises SettingsError for a device that is not there."""
     versions = tuple((name, _version(name)) for name in LIBRARIES)
-    device = _device(settings.device, dict(versions)["torch"])
-    return Environment(device, _device_class(device), _dtype(settings.dtype, device), versions)
+    torch = dict(versions)["torch"]
+    device = _device(settings.device, torch)
+    card = _card(device, torch)
+    dtype = _dtype(settings.dtype, device, card)
+    return Environment(
+        device,
+        card.name if card is not None else device.partition(":")[0],
+        dtype,
+        versions,
+        _arithmetic() if device == "cpu" and dtype != "fp32" else "",
+    )
 
 
 def _version(name: str) -> str:
@@ -54,10 +70,8 @@ def accelerators(torch_version: str) -> list[str]:
         return []
     if sys.platform == "darwin":
         return ["mps"] if platform.machine() == "arm64" else []
-    cards = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
-    if cards or Path("/dev/kfd").exists() or Path("/dev/nvidia0").exists():
-        return [f"cuda:{n}" for n in range(max(1, len(cards)))]
-    return []
+    count = len(cards("+rocm" in torch_version)) or ("+rocm" in torch_version and Path("/dev/kfd").exists())
+    return [f"cuda:{n}" for n in range(count)]
 
 
 def _device(wanted: str, torch_version: str) -> str:
@@ -75,31 +89,48 @@ def _device(wanted: str, torch_version: str) -> str:
     return device
 
 
-def _device_class(device: str) -> str:
-    if device == "cpu":
-        return "cpu"
-    cards = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
-    index = int(device.partition(":")[2] or 0)
-    if index >= len(cards):
-        return device.partition(":")[0]
-    lines = cards[index].read_text(encoding="utf-8", errors="replace").splitlines()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("Model")), "cuda")
+def _card(device: str, torch_version: str) -> Card | None:
+    """The card behind a device; None for what is no card, or one that its driver tells nothing of."""
+    kind, _, index = device.partition(":")
+    found = cards("+rocm" in torch_version) if kind == "cuda" else ()
+    return found[int(index or 0)] if int(index or 0) < len(found) else None
 
 
-def _dtype(wanted: str, device: str) -> Dtype:
+def _dtype(wanted: str, device: str, card: Card | None) -> Dtype:
     if wanted != "auto":
         return wanted  # type: ignore[return-value]
     if device == "cpu":
         return "bf16" if _fast_bf16() else "fp32"
-    return "fp16" if device == "mps" else "bf16"
+    before_ampere = card is not None and card.capability < BF16_CAPABILITY
+    return "fp16" if device == "mps" or before_ampere else "bf16"
+
+
+def _arithmetic() -> str:
+    """The processor's best instructions and the number of threads: in bf16 both decide how sums are rounded."""
+    capable = next((name for name in INSTRUCTIONS if name in _flags()), platform.machine())
+    limits = [os.environ.get(name, "") for name in ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA")]
+    threads = os.environ.get("OMP_NUM_THREADS") or str(_processors())
+    return " ".join(filter(None, [capable, *limits, f"x{threads}"]))
+
+
+def _processors() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS, Windows
+        return os.cpu_count() or 1
+
+
+def _fast_bf16() -> bool:
+    """Whether the processor multiplies bf16 itself (AMX or AVX512-BF16): about three times as fast as fp32."""
+    return not _flags().isdisjoint(("amx_bf16", "avx512_bf16"))
 
 
 @lru_cache(maxsize=1)
-def _fast_bf16() -> bool:
-    """Whether the processor multiplies bf16 itself (AMX or AVX512-BF16): about three times as fast as fp32."""
+def _flags() -> frozenset[str]:
+    """What the processor can do, in Linux's words."""
     try:
         with Path("/proc/cpuinfo").open(encoding="ascii", errors="replace") as file:
-            flags = next((line for line in file if line.startswith("flags")), "")
+            line = next((line for line in file if line.startswith("flags")), "")
     except OSError:
-        return False
-    return "amx_bf16" in flags or "avx512_bf16" in flags
+        return frozenset()
+    return frozenset(line.partition(":")[2].split())

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from latentloom.engine.errors import OutOfMemoryError
+from latentloom.engine.errors import BudgetError, OutOfMemoryError
 from latentloom.engine.models.device import Device, channels_last, is_out_of_memory
 from latentloom.engine.models.placement import Placement, place
 from latentloom.engine.models.streaming import LayerStream
-from latentloom.engine.models.weights import HostModel, Slot
+from latentloom.engine.models.weights import HostModel, Key, Slot
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+BEYOND = 2**62  # more bytes than any device has
 
 
 @dataclass(slots=True)
@@ -36,65 +37,118 @@ class _Known:
     pins: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Fetched:
+    """Models whose layers share two buffers."""
+
+    stream: LayerStream
+    nbytes: int
+    models: tuple[HostModel, ...]
+
+
 class DevicePool:
-    """The models on one device. One thread computes there at a time; what is in use stays, the rest makes room."""
+    """The models on one device: what is in use stays, the rest makes room.
+
+    One thread at a time works with a pool; see `ModelStore`, which owns it.
+    """
 
     def __init__(self, device: Device, dtype: Any, budget: int) -> None:
         """`dtype`: what floating-point weights become; `budget`: bytes that weights and working memory may take."""
         self._device, self._dtype = device, dtype
         self._channels_last = channels_last(device, dtype)
+        self.host = device.host
         self.budget = budget
-        self.headroom = 0
-        """Bytes left to computation, beside what nodes ask for: grows when a node ran out of memory."""
-        self._lock = threading.RLock()
-        self._copies: dict[int, _Copy] = {}
+        self.elsewhere = 0
+        """Bytes of the budget that others took: on a processor, weights that patches made."""
+        self._copies: dict[Key, _Copy] = {}
         self._known: OrderedDict[int, _Known] = OrderedDict()
-        self._streams: list[tuple[LayerStream, int]] = []
+        self._streams: list[_Fetched] = []
         self.evictions = 0  # models that were dropped to make room
 
     @property
     def held_bytes(self) -> int:
         """Bytes of weights and buffers on the device."""
-        return sum(item.nbytes for item in list(self._copies.values())) + sum(
-            nbytes for _, nbytes in list(self._streams)
-        )
+        return sum(item.nbytes for item in list(self._copies.values())) + sum(f.nbytes for f in list(self._streams))
+
+    @property
+    def available(self) -> int | None:
+        """Bytes that this process has on the device or could get, whatever the budget; None where that is not told."""
+        free = self._device.free()
+        return None if free is None else self.held_bytes + free
+
+    @property
+    def room(self) -> int:
+        """Bytes for weights and working memory: what the budget leaves, and the device has."""
+        allowed, available = self.budget - self.elsewhere, self.available
+        return allowed if available is None else min(allowed, available)
 
     @contextlib.contextmanager
-    def use(self, models: Sequence[HostModel], working: int = 0) -> Iterator[None]:
-        """Have models ready to compute for the time of a with-block, all of them or none.
+    def use(self, models: Sequence[HostModel], working: int = 0, spare: int = 0) -> Iterator[None]:
+        """`take`, and `give_back` after a with-block."""
+        self.take(models, working, spare)
+        try:
+            yield
+        finally:
+            self.give_back(models)
 
-        `working`: bytes that the computation needs beside the weights. Raises BudgetError or OutOfMemoryError.
+    def take(self, models: Sequence[HostModel], working: int = 0, spare: int = 0) -> None:
+        """Have models ready to compute, all of them or none.
+
+        `working`: bytes that the computation needs beside the weights; `spare`: bytes that it may need, which are left
+        as far as the models can do without. Raises BudgetError or OutOfMemoryError.
         """
-        with self._lock:
-            rings = len(self._streams)
-            fresh = self._pin(models)
-            try:
-                self._ready(fresh, working)
-                yield
-            finally:
-                for stream, _ in self._streams[rings:]:
-                    stream.close()
-                del self._streams[rings:]
-                for model in models:
-                    self._known[id(model)].pins -= 1
+        fresh = self._pin(models)
+        try:
+            self._ready(fresh, working, spare)
+        except BaseException:
+            self.give_back(models)
+            raise
 
-    def plan(self, models: Sequence[HostModel], working: int = 0) -> Placement:
-        """Where the layers of models would be, if they were used now. Raises BudgetError."""
-        return place([layer for model in models for layer in model.layers], self._room(models, working), self._bytes)
+    def give_back(self, models: Sequence[HostModel]) -> None:
+        """Models that were taken are no longer in use. In any order: buffers stay while one of their models is."""
+        for model in models:
+            self._known[id(model)].pins -= 1
+        for item in list(self._streams):
+            if not any(self._known[id(model)].pins for model in item.models):
+                self._streams.remove(item)
+                item.stream.close()
 
-    def forget(self, model: HostModel) -> None:
-        """Drop a model from the device; one that is in use stays."""
-        with self._lock:
-            known = self._known.get(id(model))
-            if known is not None and not known.pins:
-                self._evict(model)
+    def plan(self, models: Sequence[HostModel], working: int = 0, spare: int = 0) -> Placement:
+        """Where the layers of models would be, if they were used now. Raises BudgetError or OutOfMemoryError."""
+        layers = [layer for model in models for layer in model.layers]
+        taken = self._taken(models) + working
+        try:
+            return place(layers, self.room - taken, self._bytes, spare)
+        except BudgetError as error:
+            need = place(layers, BEYOND, self._bytes, spare=BEYOND).nbytes
+            if self.budget - self.elsewhere - taken < need:
+                raise
+            raise self._exhausted(need) from error
+
+    def whole(self, models: Sequence[HostModel]) -> int:
+        """Bytes that models take on the device with all their layers."""
+        return place([layer for model in models for layer in model.layers], BEYOND, self._bytes).nbytes
+
+    def forget(self, model: HostModel) -> bool:
+        """Drop a model from the device; False for one that is in use, which stays."""
+        known = self._known.get(id(model))
+        if known is not None and known.pins:
+            return False
+        if known is not None:
+            self._evict(model)
+        return True
 
     def clear(self) -> None:
         """Drop every model that is not in use."""
-        with self._lock:
-            for known in list(self._known.values()):
-                self.forget(known.model)
-            self._device.release()
+        for known in list(self._known.values()):
+            self.forget(known.model)
+        self._device.release()
+
+    def measure(self) -> int | None:
+        """Bytes that computation had at once beside the weights since the last call; None where nobody counts."""
+        peak = self._device.peak()
+        self._device.reset_peak()
+        return None if peak is None else max(0, peak - self.held_bytes)
 
     # Pins
 
@@ -113,45 +167,47 @@ class DevicePool:
         serves = self._device.host and slot.host.dtype == slot.dtype(self._dtype)
         return 0 if serves else slot.nbytes(self._dtype)
 
-    def _room(self, models: Sequence[HostModel], working: int) -> int:
-        """Bytes for models, were all others that are not in use gone."""
+    def _taken(self, models: Sequence[HostModel]) -> int:
+        """Bytes of others that are in use, which cannot make room for models."""
         mine = {id(model) for model in models}
         pinned = {name for name, known in self._known.items() if known.pins and name not in mine}
-        taken = sum(item.nbytes for item in self._copies.values() if item.users & pinned)
-        return self.budget - self.headroom - working - taken - sum(nbytes for _, nbytes in self._streams)
+        copies = sum(item.nbytes for item in self._copies.values() if item.users & pinned)
+        return copies + sum(item.nbytes for item in self._streams)
 
-    def _ready(self, models: Sequence[HostModel], working: int) -> None:
+    def _ready(self, models: Sequence[HostModel], working: int, spare: int) -> None:
         """Place models; where memory runs out although the ledger says otherwise, once more with all else gone."""
         if not models:
             return
-        placement = self.plan(models, working)
+        placement = self.plan(models, working, spare)
         for patience in (True, False):
             try:
-                self._make_room(models, placement, working)
+                self._make_room(models, placement, self.room - working - spare)
                 self._put(models, placement)
                 return
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
                 if not patience:
-                    raise self._exhausted(placement) from None
+                    raise self._exhausted(placement.nbytes) from None
             for known in [known for known in self._known.values() if not known.pins]:
                 self._evict(known.model)
             self._device.release()
 
-    def _exhausted(self, placement: Placement) -> OutOfMemoryError:
+    def _exhausted(self, need: int) -> OutOfMemoryError:
+        available = self.available
+        free = "" if available is None else f"{available} bytes, and "
         return OutOfMemoryError(
             f"{self._device.name} has less free memory than its budget says",
-            expected=f"{placement.nbytes} bytes for weights",
-            got=f"a budget of {self.budget} bytes, which other programs may share",
+            expected=f"{need} bytes for weights",
+            got=f"{free}a budget of {self.budget} bytes, which other programs may share",
             hint="close other programs that use the device, or lower --vram-budget",
         )
 
-    def _make_room(self, models: Sequence[HostModel], placement: Placement, working: int) -> None:
+    def _make_room(self, models: Sequence[HostModel], placement: Placement, room: int) -> None:
         """Drop copies that the placement does not want, then models that were used longest ago."""
-        wanted = {id(slot.host): self._bytes(slot) for layer in placement.resident for slot in layer.slots}
-        missing = sum(nbytes for host, nbytes in wanted.items() if host not in self._copies)
-        limit = self.budget - self.headroom - working - missing - 2 * placement.buffer_bytes
+        wanted = {slot.key: self._bytes(slot) for layer in placement.resident for slot in layer.slots}
+        missing = sum(nbytes for key, nbytes in wanted.items() if key not in self._copies)
+        limit = room - missing - 2 * placement.buffer_bytes
         for known in [known for known in self._known.values() if not known.pins]:
             if self.held_bytes <= limit:
                 return
@@ -160,9 +216,9 @@ class DevicePool:
             for model in models:
                 self._thin(model, wanted)
 
-    def _thin(self, model: HostModel, wanted: dict[int, int]) -> None:
+    def _thin(self, model: HostModel, wanted: dict[Key, int]) -> None:
         for slot in model.slots():
-            if id(slot.host) not in wanted:
+            if slot.key not in wanted:
                 self._drop(model, slot)
 
     def _evict(self, model: HostModel) -> None:
@@ -173,13 +229,13 @@ class DevicePool:
 
     def _drop(self, model: HostModel, slot: Slot) -> None:
         """Weights are only read, so that nothing is copied back."""
-        item = self._copies.get(id(slot.host))
+        item = self._copies.get(slot.key)
         if item is None or id(model) not in item.users:
             return
         slot.put(slot.host)
         item.users.discard(id(model))
         if not item.users:
-            del self._copies[id(slot.host)]
+            del self._copies[slot.key]
 
     # Weights
 
@@ -192,17 +248,17 @@ class DevicePool:
                 for slot in layer.slots:
                     self._drop(owners[layer], slot)
             stream = LayerStream(self._device, self._dtype, placement.streamed, placement.buffer_bytes)
-            self._streams.append((stream, 2 * placement.buffer_bytes))
+            self._streams.append(_Fetched(stream, 2 * placement.buffer_bytes, tuple(models)))
 
     def _tensor(self, model: HostModel, slot: Slot) -> Tensor:
         """A weight as the device computes with it; copied unless it is there."""
         if not self._bytes(slot):
             return slot.host
-        item = self._copies.get(id(slot.host))
+        item = self._copies.get(slot.key)
         if item is None:
             stored = self._device.empty(slot.stored_shape(self._channels_last), slot.dtype(self._dtype))
             tensor = slot.seen(stored, self._channels_last)
             self._device.copy(tensor, slot.host)
-            item = self._copies[id(slot.host)] = _Copy(tensor, slot.nbytes(self._dtype))
+            item = self._copies[slot.key] = _Copy(tensor, slot.nbytes(self._dtype))
         item.users.add(id(model))
         return item.tensor

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
+import itertools
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 from latentloom.engine.errors import PluginError
 from latentloom.engine.keys import array_digest
-from latentloom.engine.models.device import Device, default_budget, open_device
+from latentloom.engine.models.device import VRAM_SHARE, Device, default_budget, open_device
 from latentloom.engine.models.environment import Environment
 from latentloom.engine.models.placement import Placement
 from latentloom.engine.models.pool import DevicePool
+from latentloom.engine.models.reservations import Loan, Turns
 from latentloom.engine.models.weights import HostModel
+from latentloom.engine.models.working_memory import Need, WorkingMemory
+from latentloom.engine.types.context import Borrower
 from latentloom.engine.types.registry import Registry
 from latentloom.engine.types.values import Handle, Patch
 
@@ -53,6 +56,13 @@ class ApplyPatch(Protocol):
         """
 
 
+class ApplyPatches(Protocol):
+    """Applies patches of one kind that follow each other, for a kind that is registered with together=True."""
+
+    def __call__(self, module: Any, patches: Sequence[Patch], paths: Sequence[Sequence[Path]]) -> Any:
+        """The module with new tensors in the place of old ones, which other models share."""
+
+
 @dataclass(frozen=True, slots=True)
 class Budgets:
     """Bytes that models may take: on an accelerator, and in the host's memory. None: see `default_budget`."""
@@ -67,8 +77,21 @@ class _Loaded:
     own_bytes: int  # of weights that patches made, which no file holds
 
 
+@dataclass(slots=True, eq=False)
+class _Account:
+    """What a borrower has at the moment."""
+
+    loans: list[Loan] = field(default_factory=list)
+    peak: int | None = 0  # bytes beside the weights; None where nobody counts
+    good: bool = True
+
+
 class ModelStore:
-    """Models in the host's memory, and the pool of the device that they compute on."""
+    """The one owner of models and device (docs/adr/0007-one-owner-of-models-and-device.md).
+
+    Models in the host's memory, and the pool of the device that they compute on. Both change in the turn of one
+    borrower only, and for no longer than models take to get ready: the lock is never held over a node's body.
+    """
 
     def __init__(
         self,
@@ -84,7 +107,10 @@ class ModelStore:
         self._path_of = path_of
         self._budgets = budgets
         self._open = device
-        self._lock = threading.RLock()
+        self._turns = Turns()
+        self._lock = threading.Lock()  # threads of one borrower, and readers of plans
+        self._threads = threading.local()
+        self._accounts: dict[Borrower, _Account] = {}
         self._bases: OrderedDict[str, HostModel] = OrderedDict()
         self._loaded: OrderedDict[str, _Loaded] = OrderedDict()
         self.loads = 0  # models that were read from their files
@@ -97,16 +123,40 @@ class ModelStore:
         budget = self._budgets.ram if device.host else self._budgets.vram
         return DevicePool(device, torch_dtype(environment.dtype), budget or default_budget(environment.device))
 
-    @contextlib.contextmanager
-    def load(self, handles: Sequence[Handle], working: int = 0) -> Iterator[tuple[Any, ...]]:
-        """Modules for handles, ready to compute for the time of a with-block. See `DevicePool.use`."""
-        models = self._models(handles)
-        with self.pool.use(models, working):
-            yield tuple(model.content for model in models)
+    @cached_property
+    def working(self) -> WorkingMemory:
+        """What is known of the memory that nodes need beside the weights."""
+        return WorkingMemory(self.pool.budget)
+
+    def load(self, handles: Sequence[Handle], working: int = 0, borrower: Borrower | None = None) -> Loan:
+        """Modules for handles, ready to compute for the time of a with-block. See `DevicePool.take`.
+
+        Loans of one borrower may overlap, in any order; another borrower waits until the last of them has ended. Code
+        without a borrower is told apart by its thread.
+        """
+        borrower, models = borrower or self._of_thread(), list[HostModel]()
+        borrower.asked = True
+        loan = Loan(
+            self._turns,
+            borrower,
+            lambda: self._lend(loan, borrower, models, handles, working),
+            lambda good: self._end(loan, borrower, models, good=good),
+        )
+        return loan
+
+    def take_back(self, borrower: Borrower) -> None:
+        """A call has ended: what it left open is closed, and it waits for nothing any more."""
+        with self._lock:
+            left = list(self._accounts[borrower].loans) if borrower in self._accounts else []
+        for loan in left:
+            loan.close(good=False)
+        self._turns.leave(borrower)
 
     def plan(self, handles: Sequence[Handle], working: int = 0) -> Placement:
         """Where the weights of handles would be, if they were loaded now. Raises BudgetError."""
-        return self.pool.plan(self._models(handles), working)
+        borrower = self._of_thread()
+        with self._turns.turn(borrower), self._lock, _no_grad():
+            return self.pool.plan(self._models(handles), working, self._spare(borrower))
 
     def figures(self) -> dict[str, int]:
         """Models that were read and dropped since this was made, and the bytes that the device holds now."""
@@ -114,26 +164,75 @@ class ModelStore:
         evictions, held = (pool.evictions, pool.held_bytes) if pool is not None else (0, 0)
         return {"model_loads": self.loads, "model_evictions": evictions, "model_bytes": held}
 
-    def make_room(self) -> None:
-        """After a node ran out of memory: drop what is not in use, and leave more to computation from now on."""
-        self.pool.headroom = max(2 * self.pool.headroom, self.pool.budget // 4)
-        self.pool.clear()
+    def make_room(self, borrower: Borrower | None = None) -> None:
+        """After a node ran out of memory: drop what is not in use, and leave more to such computation from now on."""
+        borrower = borrower or self._of_thread()
+        with self._turns.turn(borrower), self._lock:
+            self.working.short(borrower.work)
+            self.pool.clear()
 
     def evict_all(self) -> None:
         """Drop every model that is not in use."""
-        with self._lock:
+        with self._turns.turn(self._of_thread()), self._lock:
             if "pool" in self.__dict__:
                 self.pool.clear()
             self._loaded.clear()
             self._bases.clear()
 
+    def _of_thread(self) -> Borrower:
+        found: Borrower | None = getattr(self._threads, "borrower", None)
+        if found is None:
+            found = self._threads.borrower = Borrower()
+        return found
+
+    # Loans
+
+    def _lend(
+        self, loan: Loan, borrower: Borrower, models: list[HostModel], handles: Sequence[Handle], working: int
+    ) -> tuple[Any, ...]:
+        with self._lock, _no_grad():
+            account = self._accounts.get(borrower)
+            if account is not None:
+                self._measure(account)
+            models += self._models(handles)
+            self.pool.take(models, working, self._spare(borrower))
+            self.pool.measure()  # what getting ready took is no working memory
+            self._accounts.setdefault(borrower, _Account()).loans.append(loan)
+            return tuple(model.content for model in models)
+
+    def _end(self, loan: Loan, borrower: Borrower, models: list[HostModel], *, good: bool) -> None:
+        with self._lock:
+            account = self._accounts[borrower]
+            self._measure(account)
+            self.pool.give_back(models)
+            self.pool.measure()
+            account.loans.remove(loan)
+            account.good &= good
+            if not account.loans:
+                del self._accounts[borrower]
+                note = self.working.good if account.good else self.working.seen
+                note(borrower.work, account.peak)
+
+    def _spare(self, borrower: Borrower) -> int:
+        """Bytes of the pool's room to leave to a borrower's computation."""
+        need, available = self.working.of(borrower.work), self.pool.available
+        if available is None or (need is not None and not need.measured):
+            return need.nbytes if need is not None else 0
+        if need is None:  # the share that the default budget leaves, of what the device has
+            need = Need(int(available * (1 - VRAM_SHARE)) if self._budgets.vram is None else 0, measured=True)
+        return max(0, self.pool.room - (available - need.nbytes))
+
+    def _measure(self, account: _Account) -> None:
+        """Note the memory that a borrower had beside the weights since it got or gave back models."""
+        found = self.pool.measure()
+        account.peak = None if found is None or account.peak is None else max(found, account.peak)
+
     # The host's memory
 
     def _models(self, handles: Sequence[Handle]) -> list[HostModel]:
-        with self._lock:
-            found = [self._model(handle) for handle in handles]
-            self._thin(keep=found)
-            return found
+        found = [self._model(handle) for handle in handles]
+        self._thin(keep=found)
+        return found
 
     def _model(self, handle: Handle) -> HostModel:
         handle = self._without_sampling_patches(handle)
@@ -166,29 +265,55 @@ class ModelStore:
     def _patched(self, base: HostModel, handle: Handle) -> HostModel:
         content = base.clone().content
         stamps = [slot.host._version for slot in base.slots()]
-        for patch in handle.patches:
-            apply: ApplyPatch = self._registry.extension("patch", patch.kind).load()
-            content = apply(content, patch, [self._path_of(file.sha256) for file in patch.files])
+        for kind, patches in itertools.groupby(handle.patches, key=lambda patch: patch.kind):
+            content = self._applied(content, kind, list(patches))
             if stamps != [slot.host._version for slot in base.slots()]:
                 self._bases.clear()  # its weights are no longer those of the file
                 raise PluginError(
-                    f"the patch '{patch.kind}' wrote into the model's weights",
+                    f"the patch '{kind}' wrote into the model's weights",
                     hint="make a new tensor: other models share the old one",
                 )
         return HostModel(content, base.name)
 
+    def _applied(self, content: Any, kind: str, patches: Sequence[Patch]) -> Any:
+        """A model with patches of one kind that follow each other: at once where the kind wants that."""
+        extension = self._registry.extension("patch", kind)
+        paths = [[self._path_of(file.sha256) for file in patch.files] for patch in patches]
+        if extension.info.get("together"):
+            apply_all: ApplyPatches = extension.load()
+            return apply_all(content, patches, paths)
+        apply: ApplyPatch = extension.load()
+        for patch, files in zip(patches, paths, strict=True):
+            content = apply(content, patch, files)
+        return content
+
     def _thin(self, keep: Sequence[HostModel]) -> None:
-        """Forget models that were used longest ago, beyond the memory or the number that stays."""
+        """Forget models that were used longest ago, beyond the memory or the number that stays.
+
+        A processor computes in the same memory, so what patches made and what it computes with share one budget.
+        """
         budget = self._budgets.ram or default_budget("cpu")
+        host = self.pool.host
+        wanted = self.pool.whole(keep) if host else 0
         for name, item in list(self._loaded.items()):
-            own = sum(other.own_bytes for other in self._loaded.values())
-            if len(self._loaded) <= KEPT and own <= budget:
+            if len(self._loaded) <= KEPT and self._own_bytes() + wanted <= budget:
                 break
-            if item.model not in keep:
-                self.pool.forget(item.model)
+            if item.model not in keep and self.pool.forget(item.model):
                 del self._loaded[name]
         while len(self._bases) > KEPT:
             self._bases.popitem(last=False)
+        self.pool.elsewhere = self._own_bytes() if host else 0
+
+    def _own_bytes(self) -> int:
+        """Bytes of weights that patches made."""
+        return sum(item.own_bytes for item in self._loaded.values())
+
+
+def _no_grad() -> Any:
+    """Weights are never trained: neither their patches nor their copies are recorded for gradients."""
+    import torch
+
+    return torch.no_grad()
 
 
 def _identity(handle: Handle) -> str:

@@ -37,6 +37,7 @@ class LayerStream:
         self._device, self._dtype = device, dtype
         self._channels_last = channels_last(device, dtype)
         self._buffers = [_Buffer(device.empty((nbytes,), torch.uint8), device.staging(nbytes)) for _ in range(2)]
+        device.copies_wait(device.computed())  # an allocator hands out memory that earlier computation still reads
         self._next: dict[Layer, Layer] = {}
         self._before: Layer | None = None
         self._holes = {layer: self._hole(layer) for layer in layers}
@@ -109,4 +110,4 @@ class LayerStream:
         import torch
 
         nan = torch.full((1,), torch.nan, dtype=self._dtype, device=self._device.name)
-        return [nan.expand(slot.host.shape) for slot in layer.slots]
+        return [nan.to(slot.dtype(self._dtype)).expand(slot.host.shape) for slot in layer.slots]

@@ -14,13 +14,18 @@ def warm_up(registry: Registry, *, models: bool) -> Iterator[str]:
 
     A module that cannot be imported is left to whoever needs it, and to tell of it.
     """
+    for name in needed_modules(registry, models=models):
+        with contextlib.suppress(Exception):
+            import_module(name)
+        yield name
+
+
+def needed_modules(registry: Registry, *, models: bool) -> list[str]:
+    """The modules that reading prompts takes and, with `models`, those of samplers and models."""
     code = [extension for kind in CODE for extension in registry.extensions(kind).values()]
     names = [extension.ref.target.partition(":")[0] for extension in code] if models else []
     for extension in registry.extensions("model_kind").values():
         with contextlib.suppress(Exception):
             kind = extension.load()
             names += [*getattr(kind, "text_modules", ()), *(getattr(kind, "model_modules", ()) if models else ())]
-    for name in dict.fromkeys(names):
-        with contextlib.suppress(Exception):
-            import_module(name)
-        yield name
+    return list(dict.fromkeys(names))

@@ -15,6 +15,16 @@ if TYPE_CHECKING:
 
 SMALL_BYTES = 64 * 1024  # layers below this are not worth fetching again and again
 ALIGNMENT = 64
+Key = tuple[int, Any]  # of a slot: its host tensor, and the type of its own that it computes in
+
+
+def in_float32(model: Module) -> Module:
+    """A model that computes in float32 whatever the device computes in, for kinds that lose by less; the same one."""
+    import torch
+
+    for part in model.modules():
+        part.computes_in = torch.float32
+    return model
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,6 +35,13 @@ class Slot:
     name: str
     buffer: bool
     host: Tensor
+    fixed: torch.dtype | None = None
+    """The type that the weight computes in, whatever the others do: its module's `computes_in`, which patches set."""
+
+    @property
+    def key(self) -> Key:
+        """What tells copies apart: two models may share a host tensor and compute with it in different types."""
+        return id(self.host), self.fixed
 
     def put(self, tensor: Tensor) -> None:
         """Let the module compute with a tensor in this place."""
@@ -37,7 +54,7 @@ class Slot:
 
     def dtype(self, compute: torch.dtype) -> torch.dtype:
         """The type that the weight has where it computes: whole numbers stay whole."""
-        return compute if self.host.is_floating_point() else self.host.dtype
+        return (self.fixed or compute) if self.host.is_floating_point() else self.host.dtype
 
     def stored_shape(self, channels_last: bool) -> tuple[int, ...]:
         """How a copy lies in memory: a convolution's weight [out, height, width, in] with channels last."""
@@ -125,4 +142,4 @@ def _slots(module: Module) -> Iterator[Slot]:
     for buffer, found in ((False, module._parameters), (True, module._buffers)):
         for name, tensor in found.items():
             if tensor is not None:
-                yield Slot(module, name, buffer, tensor)
+                yield Slot(module, name, buffer, tensor, getattr(module, "computes_in", None))

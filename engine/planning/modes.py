@@ -23,16 +23,20 @@ def muted(nodes: Nodes) -> set[str]:
     return Graph(needs).downstream(first)
 
 
-def source_of(edge: Edge, nodes: Nodes, types: Types) -> Edge | None:
-    """Where an edge really comes from: bypassed nodes pass on their first input of the output's type."""
-    seen = set()
-    while (output := _bypassed(edge, nodes, types)) is not None:
-        passed = _passed(edge.node, output, nodes, types)
-        if passed is None or edge in seen:
-            return None
-        seen.add(edge)
-        edge = passed
-    return edge
+def source_of(edge: Edge, nodes: Nodes, types: Types, known: dict[Edge, Edge | None]) -> Edge | None:
+    """Where an edge really comes from: bypassed nodes pass on their first input of the output's type.
+
+    `known` keeps the answers, so that no chain of bypassed nodes is followed twice.
+    """
+    seen: dict[Edge, None] = {}
+    found: Edge | None = edge
+    while found is not None and found not in known and (output := _bypassed(found, nodes, types)) is not None:
+        passed = None if found in seen else _passed(found.node, output, nodes, types)
+        seen[found] = None
+        found = passed
+    found = known.get(found, found) if found is not None else None
+    known |= dict.fromkeys(seen, found)
+    return found
 
 
 def _bypassed(edge: Edge, nodes: Nodes, types: Types) -> OutputSpec | None:

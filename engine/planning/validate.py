@@ -1,11 +1,12 @@
 """The one validator: a workflow against the registered NodeSpecs, with every problem at once."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Protocol
 
-from latentloom.engine.document.workflow import Edge, Node, Workflow, edges_in
-from latentloom.engine.errors import LoomError, Problem, nearest
+from latentloom.engine.document.workflow import MAX_NAMED, Edge, Node, Workflow, edges_in
+from latentloom.engine.errors import LoomError, Problem, Problems
 from latentloom.engine.planning.graph import Graph
 from latentloom.engine.planning.modes import muted, source_of
 from latentloom.engine.types.literals import RANDOM, LiteralError, coerce
@@ -13,15 +14,14 @@ from latentloom.engine.types.registry import NodeType, Registry
 from latentloom.engine.types.spec import ANY, FILE_KINDS, InputSpec, NodeSpec, OutputSpec
 
 CHOICE_SOURCES = {"samplers": "sampler", "schedules": "schedule", "patches": "patch", "model_kinds": "model_kind"}
-MAX_SUGGESTIONS = 20
 CONVERTIBLE = {("INT", "FLOAT"), ("STRING", "CHOICE"), ("CHOICE", "STRING")}
 
 
 class Files(Protocol):
     """The part of a catalog that validation needs."""
 
-    def find(self, source: str, name: str) -> Any:
-        """Raises a LoomError when the name stands for no file."""
+    def find(self, source: str, name: str, *, alike: bool) -> Any:
+        """Raises a LoomError when the name stands for no file; with `alike` it tells the most alike name."""
 
 
 @dataclass(slots=True)
@@ -86,21 +86,17 @@ class _Validator:
         self.workflow = workflow
         self.registry = registry
         self.files = files
-        self.problems: list[Problem] = []
+        self.problems = Problems()
         self.choices: dict[str, Collection[str] | None] = {}
-        self.suggestions = 0
+        self.sources: dict[Edge, Edge | None] = {}
+        self.given = {(node, name): item.name for item in reversed(workflow.inputs) for node, name in item.to}
         self.types: dict[str, NodeType | None] = {
             **outer,
             **{id: registry.nodes.get(node.type) for id, node in self.nodes.items()},
         }
 
     def problem(self, code: str, message: str, **facts: str | None) -> None:
-        self.problems.append(Problem(code=code, message=message, **facts))
-
-    def nearest(self, name: str, names: Iterable[str]) -> str | None:
-        """The most alike name, for the first problems only: looking for it is slow, and a hostile document has many."""
-        self.suggestions += 1
-        return nearest(name, names) if self.suggestions <= MAX_SUGGESTIONS else None
+        self.problems.add(Problem(code=code, message=message, **facts))
 
     def run(self, wanted: Collection[str] | None) -> Checked:
         skipped = muted(self.nodes)
@@ -118,7 +114,7 @@ class _Validator:
             targets += [id for id, step in steps.items() if step.spec.purity == "sink"]
         if not targets and not self.problems:
             self.problem("no_outputs", "there is nothing to make", hint="add a SaveImage node, or name an output")
-        return Checked(steps, outputs, list(dict.fromkeys(targets)), self.problems, graph)
+        return Checked(steps, outputs, list(dict.fromkeys(targets)), self.problems.told(), graph)
 
     # One node
 
@@ -151,7 +147,7 @@ class _Validator:
             "unknown_node_type",
             f"there is no node type '{node.type}'",
             node=id,
-            nearest=self.nearest(node.type, self.registry.nodes),
+            nearest=self.problems.nearest(node.type, self.registry.nodes),
             hint=hint,
         )
 
@@ -177,13 +173,13 @@ class _Validator:
                     f"{spec.type} has no input '{name}'",
                     node=id,
                     input=name,
-                    nearest=self.nearest(name, spec.by_name),
+                    nearest=self.problems.nearest(name, spec.by_name),
                 )
 
     def _missing(self, id: str, port: InputSpec) -> None:
         want = "a value" if port.literal else f"an edge from a {port.kind} output"
-        names = [item.name for item in self.workflow.inputs if (id, port.name) in item.to]
-        hint = f"give the workflow's input '{names[0]}'" if names else None
+        name = self.given.get((id, port.name))
+        hint = f"give the workflow's input '{name}'" if name else None
         self.problem("missing_input", "needs a value", node=id, input=port.name, expected=want, hint=hint)
 
     def _input(self, step: Step, port: InputSpec, value: Any) -> None:
@@ -222,12 +218,13 @@ class _Validator:
         try:
             value = coerce(port, value, self._choices_of(port))
             if port.kind in FILE_KINDS:
-                self.files.find(port.source or "input", value)
+                self.files.find(port.source or "input", value, alike=self.problems.suggesting)
         except LiteralError as error:
-            self.problems.append(error.at(id, port.name))
+            self.problems.add(error.at(id, port.name))
         except LoomError as error:
+            self.problems.compared()
             facts = {k: v for k, v in error.problem.record().items() if k not in ("node", "input")}
-            self.problems.append(Problem(node=id, input=port.name, **facts))
+            self.problems.add(Problem(node=id, input=port.name, **facts))
         return value
 
     def _choices_of(self, port: InputSpec) -> Collection[str] | None:
@@ -243,7 +240,7 @@ class _Validator:
         output = self._output(id, port.name, edge)
         if output is None:
             return None
-        source = source_of(edge, self.nodes, self.types)
+        source = source_of(edge, self.nodes, self.types, self.sources)
         if source is None:
             self.problem(
                 "bypass_impossible",
@@ -267,7 +264,7 @@ class _Validator:
                 f"there is no node '{edge.node}'",
                 node=id,
                 input=input,
-                nearest=self.nearest(edge.node, self.nodes),
+                nearest=self.problems.nearest(edge.node, self.nodes),
             )
             return None
         found = self.types[edge.node]
@@ -282,7 +279,7 @@ class _Validator:
                 node=id,
                 input=input,
                 expected=", ".join(names) or "it has no outputs",
-                nearest=self.nearest(edge.output, names),
+                nearest=self.problems.nearest(edge.output, names),
             )
         return output
 
@@ -316,13 +313,13 @@ class _Validator:
                     self.problem(
                         "unknown_node",
                         f"the input '{named.name}' goes to '{node}', which is no node",
-                        nearest=self.nearest(node, self.nodes),
+                        nearest=self.problems.nearest(node, self.nodes),
                     )
                 elif (found := self.types[node]) and name not in found.spec.by_name:
                     self.problem(
                         "unknown_input",
                         f"the input '{named.name}' goes to '{name}' of '{node}', which {found.spec.type} does not have",
-                        nearest=self.nearest(name, found.spec.by_name),
+                        nearest=self.problems.nearest(name, found.spec.by_name),
                     )
 
     def _outputs(self, wanted: Collection[str] | None, skipped: Collection[str]) -> dict[str, Edge]:
@@ -332,8 +329,8 @@ class _Validator:
                 self.problem(
                     "unknown_workflow_output",
                     f"the workflow has no output '{name}'",
-                    expected=", ".join(named) or "none",
-                    nearest=self.nearest(name, named),
+                    expected=", ".join(islice(named, MAX_NAMED)) or "none",
+                    nearest=self.problems.nearest(name, named),
                 )
         found: dict[str, Edge] = {}
         for name, edge in named.items():
@@ -345,7 +342,7 @@ class _Validator:
     def _wanted(self, name: str, edge: Edge, skipped: Collection[str]) -> Edge | None:
         if self._output(None, None, edge) is None:
             return None
-        source = source_of(edge, self.nodes, self.types)
+        source = source_of(edge, self.nodes, self.types, self.sources)
         if edge.node in skipped or (source and source.node in skipped):
             self.problem(
                 "muted_output",

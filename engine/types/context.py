@@ -3,8 +3,8 @@
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from latentloom.engine.errors import Cancelled, OutOfMemoryError
@@ -13,14 +13,46 @@ from latentloom.engine.events import Event, FileSaved, NodePreview, NodeProgress
 PREVIEWS_PER_SECOND = 5
 
 
+@dataclass(slots=True, eq=False)
+class Borrower:
+    """One call of a node, as the owner of models and device knows it: what it borrows comes back when the call ends."""
+
+    work: Hashable = None
+    """Node type and sizes of its inputs: what working memory is learnt for."""
+    asynchronous: bool = False
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    asked: bool = False
+    """Whether it ever asked for models."""
+
+    def check(self) -> None:
+        """Raise Cancelled if the run was cancelled."""
+        if self.cancelled.is_set():
+            raise Cancelled("the run was cancelled")
+
+
+class Lent(Protocol):
+    """Loaded models, for the time of a with-block: `with` in a sync node, `async with` in an async one."""
+
+    def __enter__(self) -> tuple[Any, ...]: ...
+
+    def __exit__(self, kind: Any, error: Any, trace: Any, /) -> None: ...
+
+    async def __aenter__(self) -> tuple[Any, ...]: ...
+
+    async def __aexit__(self, kind: Any, error: Any, trace: Any, /) -> None: ...
+
+
 class Services(Protocol):
     """What the engine lends to a context."""
 
-    def load(self, handles: tuple[Any, ...], working: int) -> AbstractContextManager[tuple[Any, ...]]:
+    def load(self, handles: tuple[Any, ...], working: int, borrower: Borrower) -> Lent:
         """Loaded models, for the time of a with-block."""
 
-    def make_room(self) -> None:
+    def make_room(self, borrower: Borrower) -> None:
         """Free what memory can be freed: a node ran out of it and is run again."""
+
+    def take_back(self, borrower: Borrower) -> None:
+        """A call ended: take back what it left open."""
 
     def lookup(self, kind: str, name: str) -> Any:
         """A registered extension's code."""
@@ -59,9 +91,12 @@ class Context:
         mentioned: Mapping[str, Any] | None = None,
         previews: bool = True,
         economy: int = 0,
+        work: Hashable = None,
+        asynchronous: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.node = node
+        self.borrower = Borrower(work, asynchronous, cancelled)
         self.economy = economy
         """How much memory to spare, 0..economies of the node type: more each time that the node ran out of it."""
         self.mentioned: Mapping[str, Any] = mentioned or {}  # ModelFiles that its texts may mean, by name
@@ -98,13 +133,15 @@ class Context:
         """Tell the person something that does not stop the run."""
         self._emit(NodeWarning(node=self.node, code=code, message=message))
 
-    def load(self, *handles: Any, working: int = 0) -> AbstractContextManager[tuple[Any, ...]]:
+    def load(self, *handles: Any, working: int = 0) -> Lent:
         """`with ctx.load(model, controlnet, working=bytes) as (unet, control):` one reservation, always a tuple.
 
-        `working` is the memory that the node needs beside the weights.
+        An async node writes `async with`. One node at a time computes on the device: the others wait for their turn,
+        and a cancel ends the wait. `working` is the memory that the node needs beside the weights, where it knows;
+        otherwise the engine measures it.
         """
         self.check()
-        return self._services.load(handles, working)
+        return self._services.load(handles, working, self.borrower)
 
     def lookup(self, kind: str, name: str) -> Any:
         """The code registered as a "sampler", "schedule", "model_kind" or "patch" of that name."""
@@ -123,7 +160,8 @@ class Context:
         return self._services.suggest(source, name)
 
     def save(self, kind: str, data: Any, name_template: str, **fields: Any) -> str:
-        """Save an "image" (one picture of an Image, [H, W, C]), "text" or "bytes"; the final path, never half there.
+        """Save an "image" (one picture of an Image, [H, W, C], or a PictureToSave), "text" or "bytes"; the final path,
+        never half there.
 
         `name_template` may hold {name}s of fields and {counter}; folders are below the output folder.
         """

@@ -41,13 +41,13 @@ class AttentionControl:
     def __init__(self, alignment: Alignment, cross: float, self_attention: float) -> None:
         """`cross` and `self_attention` are the shares of the steps in which each is taken from the source."""
         self._alignment, self._cross, self._self = alignment, cross, self_attention
-        self.moment = Moment(0.0)
+        self._moment = Moment(0.0)
         self._on = False
 
     @contextlib.contextmanager
-    def on(self) -> Iterator[None]:
-        """Control a forward pass of the two halves at `moment`; passes outside of it are left alone."""
-        self._on = True
+    def on(self, moment: Moment) -> Iterator[None]:
+        """Control a forward pass of the two halves; passes outside of it are left alone."""
+        self._on, self._moment = True, moment
         try:
             yield
         finally:
@@ -67,10 +67,10 @@ class AttentionControl:
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, scale: float, *, cross: bool) -> Tensor | None:
         """What the layer gives [B, heads, places, d], or None where it is left alone."""
-        if not self._on or not self.moment.within(0, self._cross if cross else self._self):
+        if not self._on or not self._moment.within(0, self._cross if cross else self._self):
             return None
         if cross:
-            maps = (q @ k.transpose(-1, -2) * scale).float().softmax(dim=-1).to(v)
+            maps = ((q * scale).float() @ k.float().transpose(-1, -2)).softmax(dim=-1).to(v)
             source, own = maps.chunk(2)
             return torch.cat([source, self._alignment.edit(source, own)]) @ v
         if q.shape[2] > MOST_PLACES:

@@ -11,8 +11,9 @@ from torch import Generator, Tensor
 
 
 class _Interval(NamedTuple):
-    """A dyadic interval low <= t < high; `node` is its number in the binary tree, 1 at the root."""
+    """A dyadic interval low <= t < high; `node` is its number in the binary tree, 1 at the root, of tree `octave`."""
 
+    octave: int
     node: int
     low: float
     high: float
@@ -24,7 +25,10 @@ class _Interval(NamedTuple):
 
 
 class BrownianPath:
-    """W over 0..end with W(0) = 0, by Lévy's midpoint construction (the Brownian tree of Li et al. 2020, algorithm 3).
+    """W from 0 on, W(0) = 0, by Lévy's midpoint construction (the Brownian tree of Li et al. 2020, algorithm 3).
+
+    The first tree reaches from 0 to `end`, each further one to twice the end of the one before, so that no part of the
+    path depends on how far it is asked for.
 
     The interval around a point is halved until it is 1e-5 of the point or shorter, then interpolated. Each midpoint
     has a seed of its own, so the way down may be forgotten at will. torchsde's tree does the same, but sums up to 48
@@ -33,23 +37,33 @@ class BrownianPath:
 
     def __init__(self, shape: Sequence[int], end: float, seed: int) -> None:
         self._shape, self._seed, self._generator = shape, seed.to_bytes(8, "little"), Generator()
-        root = _Interval(1, 0.0, end, torch.zeros(shape), self._normal(0) * math.sqrt(end))
-        self._way_down = [root]
+        self._roots = [self._root(0, 0.0, end, torch.zeros(shape))]
+        self._way_down = [self._roots[0]]
         self._at = lru_cache(maxsize=3)(self._descend)
 
     def increment(self, low: float, high: float) -> Tensor:
         """W(high) - W(low)."""
         return self._at(high) - self._at(low)
 
-    def _normal(self, node: int) -> Tensor:
-        digest = blake2b(node.to_bytes(8, "little"), key=self._seed, digest_size=8).digest()
+    def _root(self, octave: int, low: float, high: float, w_low: Tensor) -> _Interval:
+        return _Interval(octave, 1, low, high, w_low, w_low + self._normal(octave, 0) * math.sqrt(high - low))
+
+    def _normal(self, octave: int, node: int) -> Tensor:
+        digest = blake2b((node + (octave << 56)).to_bytes(8, "little"), key=self._seed, digest_size=8).digest()
         self._generator.manual_seed(int.from_bytes(digest, "little"))
         return torch.randn(self._shape, generator=self._generator)
 
     def _descend(self, t: float) -> Tensor:
-        root = self._way_down[0]
-        if t <= 0 or t >= root.high:
-            return root.w_low if t <= 0 else root.w_high
+        if t <= 0:
+            return self._roots[0].w_low
+        while t > self._roots[-1].high:
+            last = self._roots[-1]
+            self._roots.append(self._root(last.octave + 1, last.high, 2 * last.high, last.w_high))
+        root = next(root for root in self._roots if t <= root.high)
+        if t == root.high:
+            return root.w_high
+        if self._way_down[0] is not root:
+            self._way_down = [root]
         way = self._way_down
         while not way[-1].low <= t < way[-1].high:
             way.pop()
@@ -60,9 +74,9 @@ class BrownianPath:
 
     def _half(self, parent: _Interval, t: float) -> _Interval:
         """The half that holds t; given the ends of an interval of length h, W at its middle has the variance h/4."""
-        node, low, high, w_low, w_high = parent
+        octave, node, low, high, w_low, w_high = parent
         middle = (low + high) / 2
-        w = torch.add(w_low, w_high).mul_(0.5).add_(self._normal(node), alpha=math.sqrt(high - low) / 2)
+        w = torch.add(w_low, w_high).mul_(0.5).add_(self._normal(octave, node), alpha=math.sqrt(high - low) / 2)
         if t < middle:
-            return _Interval(2 * node, low, middle, w_low, w)
-        return _Interval(2 * node + 1, middle, high, w, w_high)
+            return _Interval(octave, 2 * node, low, middle, w_low, w)
+        return _Interval(octave, 2 * node + 1, middle, high, w, w_high)

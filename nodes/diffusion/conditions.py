@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from latentloom.engine.errors import BadValueError
-from latentloom.engine.types.arrays import Array
 from latentloom.engine.types.values import Cond, Conditioning, Latent, Model
 from latentloom.nodes.diffusion.control_residuals import Controls
+from latentloom.nodes.diffusion.latent_mask import cells_of
+from latentloom.nodes.diffusion.seamless import axes_of
+from latentloom.nodes.text.prompt_times import Times
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from latentloom.nodes.diffusion.entries import Area, Entry
 
 WIDTHS = {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL", 1280: "the SDXL refiner"}  # of text embeddings
-AESTHETIC = 6.0  # what SDXL's refiner is told of a picture that nothing is said of
+AESTHETIC, AESTHETIC_NEGATIVE = 6.0, 2.5  # what SDXL's refiner is told where nothing is said (diffusers, ComfyUI)
 
 
 def check_conditioning(model: Model, latent: Latent, *conditionings: Conditioning) -> None:
@@ -121,34 +123,37 @@ class EntryMaker:
     dtype: Any
     controls: Controls
 
-    def __call__(self, conditioning: Conditioning) -> tuple[Entry, ...]:
-        """The entries of a conditioning. Raises BadValueError for one that does not fit."""
-        check_conditioning(self.model, self.latent, conditioning)
-        return tuple(self._entry(found) for found in conditioning.entries)
+    def __call__(self, conditioning: Conditioning, aesthetic: float = AESTHETIC) -> tuple[Entry, ...]:
+        """The entries of a conditioning; `aesthetic` is the score of those that name none.
 
-    def _entry(self, found: Cond) -> Entry:
+        Raises BadValueError for a conditioning that does not fit.
+        """
+        check_conditioning(self.model, self.latent, conditioning)
+        return tuple(self._entry(found, aesthetic) for found in conditioning.entries)
+
+    def _entry(self, found: Cond, aesthetic: float) -> Entry:
         from latentloom.nodes.diffusion.entries import Entry
 
         extra = found.extra
         return Entry(
-            condition=self._condition(found),
+            condition=self._condition(found, aesthetic),
             strength=extra.get("strength", 1.0),
-            mask=_resized(found.arrays["mask"], self.latent) if "mask" in found.arrays else None,
+            mask=cells_of(found.arrays["mask"].tensor(), self.latent.shape[2:]) if "mask" in found.arrays else None,
             area=_area(extra["area"], self.latent) if "area" in extra else None,
             start=extra.get("start", 0.0),
             end=extra.get("end", 1.0),
-            turn=extra.get("turn", 0),
-            period=extra.get("period", 1),
+            times=Times(**extra.get("times", {})),
+            around=axes_of(self.model.patches),
         )
 
-    def _condition(self, found: Cond) -> dict[str, Tensor]:
+    def _condition(self, found: Cond, aesthetic: float) -> dict[str, Tensor]:
         """What the network is told: its context, SDXL's additions, further channels."""
         import torch
 
         made = {"context": self._on_device(found.embedding.tensor())}
         if self.model.info.get("time_ids"):
             made["text_embeds"] = self._on_device(found.arrays["pooled"].tensor())
-            made["time_ids"] = self._on_device(torch.tensor([self._time_ids(found)]))
+            made["time_ids"] = torch.tensor([self._time_ids(found, aesthetic)], dtype=torch.float32, device=self.device)
         if self.model.info.get("in_channels", self.latent.shape[1]) != self.latent.shape[1]:
             made["concat"] = self._on_device(self._concat(found))
         return {**made, **self._controls(found, made["context"])}
@@ -165,13 +170,13 @@ class EntryMaker:
         pixels = Area(area.top * step, area.left * step, area.height * step, area.width * step)
         return {name: pixels.of(value) for name, value in maps.items()}
 
-    def _time_ids(self, found: Cond) -> list[float]:
+    def _time_ids(self, found: Cond, aesthetic: float) -> list[float]:
         """SDXL's size, crop and target (Podell et al. 2023, section 2.2); the refiner's size, crop and score."""
         height, width = (side * self.latent.downscale for side in self.latent.shape[2:])
         size = found.extra.get("size", [height, width])
         crop, target = found.extra.get("crop", [0, 0]), found.extra.get("target", [height, width])
         if self.model.info["time_ids"] == 5:
-            return [*size, *crop, found.extra.get("aesthetic", AESTHETIC)]
+            return [*size, *crop, found.extra.get("aesthetic", aesthetic)]
         return [*size, *crop, *target]
 
     def _concat(self, found: Cond) -> Tensor:
@@ -181,17 +186,10 @@ class EntryMaker:
         picture = found.arrays["concat"].tensor()
         if "concat_mask" not in found.arrays:
             return picture
-        mask = (_resized(found.arrays["concat_mask"], self.latent) > 0.5).float()
+        mask = (cells_of(found.arrays["concat_mask"].tensor(), self.latent.shape[2:]) > 0.5).float()
         batch = max(mask.shape[0], picture.shape[0])
         parts = (mask, picture * self.model.info["scaling_factor"])
         return torch.cat([part.expand(batch, -1, -1, -1) for part in parts], dim=1)
 
     def _on_device(self, value: Tensor) -> Tensor:
         return value.to(self.device, self.dtype)
-
-
-def _resized(mask: Array, latent: Latent) -> Tensor:
-    """A mask [B, H, W] in pixels at the latent's size, [B, 1, h, w]."""
-    import torch
-
-    return torch.nn.functional.interpolate(mask.tensor()[:, None], latent.shape[2:], mode="area")

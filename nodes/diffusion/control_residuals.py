@@ -1,7 +1,7 @@
 """ControlNets and T2I-Adapters while sampling: which conditioning carries which, and what they add to a UNet's call.
 
-A conditioning entry holds `extra["controls"]`, a list of {handle, strength, start, end}; the n-th picture and
-mask are in `arrays` as "control.n.image" [B, 3, H, W] and "control.n.mask" [B, 1, H, W].
+A conditioning entry holds `extra["controls"]`, a list of {handle, strength, start, end, fit, resize, kind}; the n-th
+picture and masks are in `arrays` as "control.n.image" [B, 3, H, W], "control.n.mask" and "control.n.hole" [B, 1, H, W].
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from latentloom.engine import Array, Cond, Conditioning, ControlNet, Image, Mask, Model
 from latentloom.engine.errors import BadValueError
+from latentloom.nodes.diffusion.control_pictures import HOLE, KINDS, UNION_HOLE, fitted, with_hole
+from latentloom.nodes.drawing.blend import flattened
 from latentloom.nodes.families.stable_diffusion.facts import TITLES
 
 if TYPE_CHECKING:
@@ -26,19 +28,23 @@ def with_control(
     start: float,
     end: float,
     mask: Mask | None,
+    hole: Mask | None = None,
+    **options: str,
 ) -> Conditioning:
-    """Every entry with a further control."""
-    record = {"handle": control.split()[0], "strength": strength, "start": start, "end": end}
-    pixels = image.numpy()[..., :3].transpose(0, 3, 1, 2)
-    return Conditioning([_with(entry, record, pixels, mask) for entry in conditioning.entries])
+    """Every entry with a further control; `options` are fit, resize and kind.
+
+    Where `mask` is 0 the control does nothing; `hole` is what it is not shown, because it is to be repainted.
+    """
+    record = {"handle": control.split()[0], "strength": strength, "start": start, "end": end, **options}
+    pixels = flattened(image.numpy(), 0).transpose(0, 3, 1, 2)
+    masks = {name: Array(found.numpy()[:, None]) for name, found in (("mask", mask), ("hole", hole)) if found}
+    return Conditioning([_with(entry, record, {"image": Array(pixels), **masks}) for entry in conditioning.entries])
 
 
-def _with(entry: Cond, record: Mapping[str, Any], pixels: Any, mask: Mask | None) -> Cond:
+def _with(entry: Cond, record: Mapping[str, Any], maps: Mapping[str, Array]) -> Cond:
     known = entry.extra.get("controls", [])
-    arrays = {**entry.arrays, f"control.{len(known)}.image": Array(pixels)}
-    if mask is not None:
-        arrays[f"control.{len(known)}.mask"] = Array(mask.numpy()[:, None])
-    return replace(entry, extra={**entry.extra, "controls": [*known, record]}, arrays=arrays)
+    arrays = {f"control.{len(known)}.{name}": array for name, array in maps.items()}
+    return replace(entry, extra={**entry.extra, "controls": [*known, record]}, arrays={**entry.arrays, **arrays})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,7 @@ class Control:
     strength: float
     start: float
     end: float
+    kind: int | None = None  # of a union ControlNet: what its picture shows, a place in KINDS
 
     def acts(self, done: float) -> bool:
         """Whether it does anything at a share of the way; two that share it meet at one that belongs to the second."""
@@ -79,7 +86,7 @@ class Controls:
             if _is_adapter(handle):
                 self._check_widths(handle, net, unet)
         self._controls = [
-            Control(net, record["strength"], record["start"], record["end"])
+            Control(net, record["strength"], record["start"], record["end"], _kind(record))
             for net, (_, record) in zip(nets, self._slots, strict=True)
         ]
 
@@ -98,10 +105,8 @@ class Controls:
                     got=slot[1]["handle"]["files"][0][0],
                 )
             number = self._slots.index(slot)
-            for part in ("image", "mask"):
-                array = entry.arrays.get(f"control.{slot[0]}.{part}")
-                if array is not None:
-                    found[f"control_{part}_{number}"] = _fitted(array, size, latent[0], part).to(like)
+            for part, tensor in _maps(entry, slot, size, latent[0]).items():
+                found[f"control_{part}_{number}"] = tensor.to(like)
         return found
 
     def residuals(
@@ -120,12 +125,18 @@ class Controls:
                 continue
             if _is_adapter(self.handles[number]):
                 found = self._features(number, control.net, image)
-                levels = _sum(levels, [_scaled(part, control.strength, mask) for part in found])
+                levels = _sum(levels, [_scaled(part, control.strength, mask, part.shape[2:]) for part in found])
                 continue
-            steps, last = control.net(
-                x, timestep, encoder_hidden_states=context, controlnet_cond=image, return_dict=False, **more
+            told = {"controlnet_cond": image} if control.kind is None else _union(control, image)
+            steps, last = control.net(x, timestep, encoder_hidden_states=context, return_dict=False, **told, **more)
+            levels_of_map = skip_sizes(control.net, *x.shape[2:])
+            skips = _sum(
+                skips,
+                [
+                    _scaled(part, control.strength, mask, size)
+                    for part, size in zip((*steps, last), levels_of_map, strict=True)
+                ],
             )
-            skips = _sum(skips, [_scaled(part, control.strength, mask) for part in (*steps, last)])
         return {
             **({"down_intrablock_additional_residuals": levels} if levels else {}),
             **({"down_block_additional_residuals": tuple(skips[:-1])} if skips else {}),
@@ -162,27 +173,56 @@ def _is_adapter(handle: ControlNet) -> bool:
     return bool(handle.info.get("t2i_adapter"))
 
 
-def _scaled(part: Tensor, strength: float, mask: Tensor | None) -> Tensor:
+def _maps(entry: Cond, slot: tuple[int, dict[str, Any]], size: tuple[int, int], batch: int) -> dict[str, Tensor]:
+    """The picture of one control, with its hole, and its mask, at a size."""
+    number, record = slot
+    fit, resize = record.get("fit", "fill"), record.get("resize", "auto")
+    found = {
+        part: fitted(array, size, batch, part, fit, resize if part == "image" else "smooth")
+        for part in ("image", "mask", "hole")
+        if (array := entry.arrays.get(f"control.{number}.{part}")) is not None
+    }
+    if "hole" in found:
+        value = HOLE if _kind(record) is None else UNION_HOLE
+        found["image"] = with_hole(found["image"], found.pop("hole"), value)
+    return found
+
+
+def _kind(record: Mapping[str, Any]) -> int | None:
+    kind = record.get("kind")
+    return None if kind is None else KINDS.index(kind)
+
+
+def _union(control: Control, image: Tensor) -> dict[str, Any]:
+    """What a union ControlNet is told: its picture, and which kind it is of."""
+    import torch
+
+    types = torch.zeros(image.shape[0], control.net.config.num_control_type, device=image.device)
+    types[:, control.kind] = 1
+    return {"controlnet_cond": [image], "control_type": types, "control_type_idx": [control.kind]}
+
+
+def skip_sizes(net: Any, height: int, width: int) -> list[tuple[int, int]]:
+    """The height and width of each skip connection that a ControlNet adds to, and of the middle.
+
+    They are needed where a net gives one number for all of a map (global pooling), which a mask spreads again.
+    """
+    layers, count = net.config.layers_per_block, len(net.config.block_out_channels)
+    sizes = [(height, width)]
+    for block in range(count):
+        sizes += [(height, width)] * layers
+        if block < count - 1:
+            height, width = -(-height // 2), -(-width // 2)
+            sizes.append((height, width))
+    return [*sizes, (height, width)]
+
+
+def _scaled(part: Tensor, strength: float, mask: Tensor | None, size: tuple[int, ...]) -> Tensor:
     from torch.nn.functional import interpolate
 
     if mask is None:
         return part * strength
-    return part * strength * interpolate(mask, part.shape[2:], mode="area")
-
-
-def _fitted(array: Array, size: tuple[int, int], batch: int, part: str) -> Tensor:
-    from torch.nn.functional import interpolate
-
-    tensor = array.tensor()
-    if tensor.shape[0] not in (1, batch):
-        raise BadValueError(
-            f"the control's {part} has another number of items than the latent",
-            expected=f"1 or {batch}" if batch > 1 else "1",
-            got=str(tensor.shape[0]),
-        )
-    if tuple(tensor.shape[2:]) == size:
-        return tensor
-    return interpolate(tensor, size, mode="bilinear", antialias=True).clamp(0, 1)
+    return part * strength * interpolate(mask, size, mode="area")
 
 
 def _check_family(model: Model, handle: ControlNet) -> None:

@@ -22,7 +22,14 @@ def ddim(denoised: Denoised, x: Tensor, sigmas: Tensor, noise: StepNoise, report
     return x
 
 
-def ddpm(denoised: Denoised, x: Tensor, sigmas: Tensor, noise: StepNoise, report: Report) -> Tensor:
+def ddpm(
+    denoised: Denoised,
+    x: Tensor,
+    sigmas: Tensor,
+    noise: StepNoise,
+    report: Report,
+    s_noise: float = 1.0,
+) -> Tensor:
     """Ho et al. (2020), eq. 6-7: draw from the posterior q(x_next | x, x0), with the smaller of the two variances.
 
     Its mean is x0 + r (x - x0) and its variance sigma_next^2 (1 - r), where r = sigma_next^2 / sigma^2; no noise in
@@ -34,11 +41,18 @@ def ddpm(denoised: Denoised, x: Tensor, sigmas: Tensor, noise: StepNoise, report
         r = (sigma_next / sigma) ** 2
         x = x0 + (x - x0) * r
         if sigma_next > 0:
-            x = x + noise(sigmas[i], sigmas[i + 1]) * (sigma_next * (1 - r) ** 0.5)
+            x = x + noise(sigmas[i], sigmas[i + 1]) * (sigma_next * (1 - r) ** 0.5 * s_noise)
     return x
 
 
-def lcm(denoised: Denoised, x: Tensor, sigmas: Tensor, noise: StepNoise, report: Report) -> Tensor:
+def lcm(
+    denoised: Denoised,
+    x: Tensor,
+    sigmas: Tensor,
+    noise: StepNoise,
+    report: Report,
+    s_noise: float = 1.0,
+) -> Tensor:
     """Multistep consistency sampling of Luo et al. (2023): jump to x0, then add fresh noise of the next level.
 
     The paper's boundary scalings c_skip and c_out are left out (they are 0 and 1 at all but the smallest timesteps).
@@ -46,5 +60,5 @@ def lcm(denoised: Denoised, x: Tensor, sigmas: Tensor, noise: StepNoise, report:
     for i, sigma_next in enumerate(sigmas[1:].tolist()):
         x0 = denoised(x, sigmas[i])
         report(i, x, x0)
-        x = x0 + noise(sigmas[i], sigmas[i + 1]) * sigma_next if sigma_next > 0 else x0
+        x = x0 + noise(sigmas[i], sigmas[i + 1]) * (sigma_next * s_noise) if sigma_next > 0 else x0
     return x

@@ -33,12 +33,20 @@ def dpmpp_2m(denoised: Denoised, x: Tensor, sigmas: Tensor, noise: StepNoise, re
     return x
 
 
-def dpmpp_2s_ancestral(denoised: Denoised, x: Tensor, sigmas: Tensor, noise: StepNoise, report: Report) -> Tensor:
-    """DPM-Solver++(2S), algorithm 1 with r = 1/2, to sigma_down, then noise up to sigma_next (k-diffusion, eta 1)."""
+def dpmpp_2s_ancestral(
+    denoised: Denoised,
+    x: Tensor,
+    sigmas: Tensor,
+    noise: StepNoise,
+    report: Report,
+    eta: float = 1.0,
+    s_noise: float = 1.0,
+) -> Tensor:
+    """DPM-Solver++(2S), algorithm 1 with r = 1/2, to sigma_down, then noise up to sigma_next (k-diffusion)."""
     for i, (sigma, sigma_next) in enumerate(pairwise(sigmas.tolist())):
         x0 = denoised(x, sigmas[i])
         report(i, x, x0)
-        sigma_down, sigma_up = ancestral_step(sigma, sigma_next)
+        sigma_down, sigma_up = ancestral_step(sigma, sigma_next, eta)
         if sigma_down == 0:
             x = x0
         else:
@@ -46,5 +54,5 @@ def dpmpp_2s_ancestral(denoised: Denoised, x: Tensor, sigmas: Tensor, noise: Ste
             u = x * (sigma_s / sigma) + x0 * (1 - sigma_s / sigma)
             D = denoised(u, sigmas.new_tensor(sigma_s))
             x = x * (sigma_down / sigma) + D * (1 - sigma_down / sigma)
-            x = x + noise(sigmas[i], sigmas[i + 1]) * sigma_up
+            x = x + noise(sigmas[i], sigmas[i + 1]) * (sigma_up * s_noise)
     return x

@@ -43,7 +43,7 @@ class Evaluation:
         self._shares: dict[tuple[int, ...], tuple[Tensor | None, bool]] = {}
         self._weights: dict[int, Tensor] = {}
 
-    def ask(self, names: Sequence[str], x: Tensor, sigma: Tensor, moment: Moment) -> dict[str, Tensor]:
+    def ask(self, names: Sequence[str], x: Tensor, moment: Moment) -> dict[str, Tensor]:
         """The predictions of some branches, and of those that fill them up.
 
         Raises BadValueError where no entry of a branch or of the one beside it counts.
@@ -53,14 +53,14 @@ class Evaluation:
             if self._gaps(active[name], x):
                 other = _beside(name)
                 active.setdefault(other, self._active(other, moment))
-        found = self._answers(active, x, sigma)
+        found = self._answers(active, x, moment)
         blended = {name: self._blended(entries, found, name, x) for name, entries in active.items()}
         return {name: self._filled(name, active, blended, x, moment) for name in active}
 
     def _active(self, name: str, moment: Moment) -> tuple[Entry, ...]:
         return tuple(entry for entry in self._branches[name].entries if entry.active(moment))
 
-    def _answers(self, active: Mapping[str, tuple[Entry, ...]], x: Tensor, sigma: Tensor) -> dict[_Key, Tensor]:
+    def _answers(self, active: Mapping[str, tuple[Entry, ...]], x: Tensor, moment: Moment) -> dict[_Key, Tensor]:
         """A prediction for each different pair of entry and network."""
         jobs: dict[_Key, _Job] = {}
         for name, entries in active.items():
@@ -69,7 +69,7 @@ class Evaluation:
                 jobs.setdefault((id(entry), id(predict)), _job(entry, predict, x))
         found: dict[_Key, Tensor] = {}
         for group in _groups(jobs, self._most):
-            found |= _forward(group, jobs, sigma, self._most)
+            found |= _forward(group, jobs, moment, self._most)
         return found
 
     def _blended(self, entries: tuple[Entry, ...], found: Mapping[_Key, Tensor], name: str, x: Tensor) -> Tensor:
@@ -155,12 +155,12 @@ def _groups(jobs: Mapping[_Key, _Job], most: int | None) -> list[list[_Key]]:
     return found
 
 
-def _forward(keys: list[_Key], jobs: Mapping[_Key, _Job], sigma: Tensor, most: int | None) -> dict[_Key, Tensor]:
+def _forward(keys: list[_Key], jobs: Mapping[_Key, _Job], moment: Moment, most: int | None) -> dict[_Key, Tensor]:
     """One forward pass, or as many as it takes with at `most` so many items."""
     batch = jobs[keys[0]].x.shape[0]
     condition = stacked([jobs[key].condition for key in keys], batch)
     assert condition is not None
     x, predict = torch.cat([jobs[key].x for key in keys]), jobs[keys[0]].predict
     parts = [slice(n, n + (most or len(x))) for n in range(0, len(x), most or len(x))]
-    answers = torch.cat([predict(x[part], sigma, {k: v[part] for k, v in condition.items()}) for part in parts])
+    answers = torch.cat([predict(x[part], moment, {k: v[part] for k, v in condition.items()}) for part in parts])
     return dict(zip(keys, answers.chunk(len(keys)), strict=True))

@@ -19,20 +19,20 @@ from latentloom.nodes.diffusion.timeline import Moment, Timeline
 class Call:
     """One call of the denoiser, which a rule answers."""
 
-    def __init__(self, evaluation: Evaluation, x: Tensor, sigma: Tensor, moment: Moment) -> None:
-        self.x, self.sigma, self.moment = x, sigma, moment
+    def __init__(self, evaluation: Evaluation, x: Tensor, moment: Moment) -> None:
+        self.x, self.moment = x, moment
         self._evaluation = evaluation
         self._known: dict[str, Tensor] = {}
 
     def at(self, x: Tensor) -> "Call":
         """A call of the same moment for another x."""
-        return Call(self._evaluation, x, self.sigma, self.moment)
+        return Call(self._evaluation, x, self.moment)
 
     def ask(self, *names: str) -> tuple[Tensor, ...]:
         """The predictions of x0 of some branches, in as few forward passes as possible; known ones cost nothing."""
         wanted = [name for name in names if name not in self._known]
         if wanted:
-            self._known |= self._evaluation.ask(wanted, self.x, self.sigma, self.moment)
+            self._known |= self._evaluation.ask(wanted, self.x, self.moment)
         return tuple(self._known[name] for name in names)
 
 
@@ -60,7 +60,7 @@ def steered(branches: Mapping[str, Branch], rule: Rule, timeline: Timeline, most
     evaluation = Evaluation(branches, most)
 
     def denoised(x: Tensor, sigma: Tensor) -> Tensor:
-        return rule(Call(evaluation, x, sigma, timeline.at(sigma.item())))
+        return rule(Call(evaluation, x, timeline.at(sigma.item())))
 
     return denoised
 
@@ -82,8 +82,7 @@ def masked(denoised: Denoised, mask: Tensor | Callable[[Tensor], Tensor], latent
 
     Before each call what is kept becomes latent + noise * sigma, with the run's first noise; in the answer it is the
     clean latent. `mask` broadcasts against x and may be soft, or is a function of sigma that gives one. A sampler's
-    last step may mix the two, so the run ends with `composite(x, mask, latent)`, after which what is kept equals the
-    latent bit for bit.
+    last step may mix the two, so the run ends with `restored(x, mask, latent)`.
     """
 
     def kept(x: Tensor, sigma: Tensor) -> Tensor:
@@ -97,3 +96,11 @@ def masked(denoised: Denoised, mask: Tensor | Callable[[Tensor], Tensor], latent
 def composite(x: Tensor, mask: Tensor, latent: Tensor) -> Tensor:
     """Exactly x where the mask is 1, exactly `latent` where it is 0, the mix in between; all of one dtype."""
     return torch.where(mask == 0, latent, torch.lerp(latent, x, mask))
+
+
+def restored(x: Tensor, mask: Tensor, latent: Tensor) -> Tensor:
+    """A masked run's result with exactly `latent` where the mask is 0.
+
+    Elsewhere it is x itself: the last prediction went through the mask, and a soft mask must not count twice.
+    """
+    return torch.where(mask == 0, latent, x)

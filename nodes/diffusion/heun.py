@@ -5,13 +5,22 @@ from itertools import pairwise
 from torch import Tensor
 
 from latentloom.nodes.diffusion.euler import ancestral_step
-from latentloom.nodes.diffusion.sampler import Denoised, Report, StepNoise
+from latentloom.nodes.diffusion.sampler import Denoised, Report, StepNoise, churned
 
 
-def heun(denoised: Denoised, x: Tensor, sigmas: Tensor, noise: StepNoise, report: Report) -> Tensor:  # noqa: ARG001
-    """Algorithm 2 (Heun steps) of Karras et al. (2022) without churn; the step to 0 is Euler's."""
-    for i, (sigma, sigma_next) in enumerate(pairwise(sigmas.tolist())):
-        x0 = denoised(x, sigmas[i])
+def heun(
+    denoised: Denoised,
+    x: Tensor,
+    sigmas: Tensor,
+    noise: StepNoise,
+    report: Report,
+    churn: float = 0.0,
+    s_noise: float = 1.0,
+) -> Tensor:
+    """Algorithm 2 (Heun steps) of Karras et al. (2022); the step to 0 is Euler's."""
+    for i, sigma_next in enumerate(sigmas[1:].tolist()):
+        x, sigma_hat = churned(x, sigmas, i, noise, churn, s_noise)
+        x0, sigma = denoised(x, sigma_hat), sigma_hat.item()
         report(i, x, x0)
         d = (x - x0) / sigma
         if sigma_next > 0:
@@ -22,38 +31,55 @@ def heun(denoised: Denoised, x: Tensor, sigmas: Tensor, noise: StepNoise, report
     return x
 
 
-def _midpoint(denoised: Denoised, x: Tensor, d: Tensor, sigmas: Tensor, i: int, sigma_next: float) -> Tensor:
-    """The step from sigmas[i] to sigma_next > 0 with the slope at their geometric mean."""
-    sigma = sigmas[i].item()
-    sigma_mid = (sigma * sigma_next) ** 0.5
-    x_2 = x + d * (sigma_mid - sigma)
-    d_2 = (x_2 - denoised(x_2, sigmas.new_tensor(sigma_mid))) / sigma_mid
-    return x + d_2 * (sigma_next - sigma)
+def _midpoint(denoised: Denoised, x: Tensor, d: Tensor, sigma: Tensor, sigma_next: float) -> Tensor:
+    """The step from sigma to sigma_next > 0 with the slope at their geometric mean."""
+    s = sigma.item()
+    sigma_mid = (s * sigma_next) ** 0.5
+    x_2 = x + d * (sigma_mid - s)
+    d_2 = (x_2 - denoised(x_2, sigma.new_tensor(sigma_mid))) / sigma_mid
+    return x + d_2 * (sigma_next - s)
 
 
-def dpm_2(denoised: Denoised, x: Tensor, sigmas: Tensor, noise: StepNoise, report: Report) -> Tensor:  # noqa: ARG001
+def dpm_2(
+    denoised: Denoised,
+    x: Tensor,
+    sigmas: Tensor,
+    noise: StepNoise,
+    report: Report,
+    churn: float = 0.0,
+    s_noise: float = 1.0,
+) -> Tensor:
     """DPM-Solver-2 of Lu et al. (2022) as a plain midpoint rule in sigma, midpoint in log sigma (k-diffusion's dpm_2).
 
     The paper weighs the slopes with exponential integrators; this rule keeps Karras' d. The step to 0 is Euler's.
     """
-    for i, (sigma, sigma_next) in enumerate(pairwise(sigmas.tolist())):
-        x0 = denoised(x, sigmas[i])
+    for i, sigma_next in enumerate(sigmas[1:].tolist()):
+        x, sigma_hat = churned(x, sigmas, i, noise, churn, s_noise)
+        x0 = denoised(x, sigma_hat)
         report(i, x, x0)
-        d = (x - x0) / sigma
-        x = _midpoint(denoised, x, d, sigmas, i, sigma_next) if sigma_next > 0 else x + d * (sigma_next - sigma)
+        d = (x - x0) / sigma_hat.item()
+        x = _midpoint(denoised, x, d, sigma_hat, sigma_next) if sigma_next > 0 else x - d * sigma_hat.item()
     return x
 
 
-def dpm_2_ancestral(denoised: Denoised, x: Tensor, sigmas: Tensor, noise: StepNoise, report: Report) -> Tensor:
-    """`dpm_2` steps to sigma_down, then noise up to sigma_next (k-diffusion, eta 1)."""
+def dpm_2_ancestral(
+    denoised: Denoised,
+    x: Tensor,
+    sigmas: Tensor,
+    noise: StepNoise,
+    report: Report,
+    eta: float = 1.0,
+    s_noise: float = 1.0,
+) -> Tensor:
+    """`dpm_2` steps to sigma_down, then noise up to sigma_next (k-diffusion)."""
     for i, (sigma, sigma_next) in enumerate(pairwise(sigmas.tolist())):
         x0 = denoised(x, sigmas[i])
         report(i, x, x0)
-        sigma_down, sigma_up = ancestral_step(sigma, sigma_next)
+        sigma_down, sigma_up = ancestral_step(sigma, sigma_next, eta)
         d = (x - x0) / sigma
         if sigma_down > 0:
-            x = _midpoint(denoised, x, d, sigmas, i, sigma_down)
-            x = x + noise(sigmas[i], sigmas[i + 1]) * sigma_up
+            x = _midpoint(denoised, x, d, sigmas[i], sigma_down)
+            x = x + noise(sigmas[i], sigmas[i + 1]) * (sigma_up * s_noise)
         else:
             x = x + d * (sigma_down - sigma)
     return x

@@ -23,14 +23,14 @@ class ImageAttention:
         """It acts from `start` to `end`, shares of the steps."""
         self._pairs, self._weight = pairs, weight
         self._start, self._end = start, end
-        self.moment = Moment(0.0)
+        self._moment = Moment(0.0)
         self._chosen: Tensor | None = None  # for each item of a forward pass, 0 without and 1 with the picture
         self._mask: Tensor | None = None
 
     @contextlib.contextmanager
-    def on(self, chosen: Tensor, mask: Tensor | None) -> Iterator[None]:
+    def on(self, moment: Moment, chosen: Tensor, mask: Tensor | None) -> Iterator[None]:
         """Let a forward pass of items [B] look at the picture; `mask` [B, 1, h, w] says where."""
-        self._chosen, self._mask = chosen, mask
+        self._moment, self._chosen, self._mask = moment, chosen, mask
         try:
             yield
         finally:
@@ -62,7 +62,7 @@ class ImageAttention:
 
     def look(self, layer: Any, hidden: Tensor, keys: Tensor, values: Tensor) -> Tensor | None:
         """What the layer adds [B, places, width], or None where the picture does not act."""
-        if self._chosen is None or not self._weight or not self.moment.within(self._start, self._end):
+        if self._chosen is None or not self._weight or not self._moment.within(self._start, self._end):
             return None
         parts = (layer.to_q(hidden), keys[self._chosen].to(hidden), values[self._chosen].to(hidden))
         q, k, v = (part.unflatten(2, (layer.heads, -1)).transpose(1, 2) for part in parts)
@@ -77,8 +77,9 @@ def _places(mask: Tensor, count: int) -> Tensor:
         height, width = -(-height // 2), -(-width // 2)
     if height * width != count:
         raise BadValueError(
-            "the mask of a picture does not know the tiles of the model",
-            hint="put TiledDiffusion behind the IPAdapter nodes",
+            "the mask of a picture does not fit the layers of the model",
+            expected="layers whose sides are those of the latent, halved",
+            got=f"{count} places",
         )
     return interpolate(mask, (height, width), mode="area").flatten(2).transpose(1, 2)
 

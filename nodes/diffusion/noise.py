@@ -1,13 +1,20 @@
 """Where the noise comes from: the first noise of a run and the noise that a sampler adds at its steps.
 
-Noise is drawn on the CPU in float32 and then delivered on the device asked for, so a seed means the same everywhere.
+Noise is drawn on the CPU in float32 and then delivered on the device asked for, so a seed means the same everywhere;
+the rule "comfyui" alone draws where that program does.
 
 Rule "per_item": item i of a batch has a seed of its own, (seed + i) mod 2^64. Its first noise comes from that seed,
-its step noise from blake2b("step", that seed), so step noise never repeats the first noise, and item i of a batch
-equals a batch of one with seed + i. Rule "comfyui": one draw for the whole batch, and step noise from a fresh generator
-with the same seed, so the first Gaussian step noise equals the first noise; it makes that program's pictures again.
+its step noise from blake2b("step", that seed) and the interval of sigmas that it is for. So step noise never repeats
+the first noise, item i of a batch equals a batch of one with seed + i, and a run in two parts sees what the whole run
+sees.
+
+The rules "comfyui*" make that program's pictures again: one draw for the whole batch, then step noise from a generator
+of its own. "comfyui" is that of today, with seed + 1 on a processor and with the seed itself on a card, by the card's
+generator; "comfyui_cuda" is what a CUDA card draws, on any machine; "comfyui_0_3" is that of 2025 on a processor, whose
+first gaussian step noise is the first noise again.
 """
 
+import struct
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Literal
@@ -17,9 +24,10 @@ import torchsde
 from torch import Generator, Tensor
 
 from latentloom.nodes.diffusion.brownian import BrownianPath
+from latentloom.nodes.diffusion.philox import CudaGenerator
 from latentloom.nodes.diffusion.sampler import NoiseKind, StepNoise
 
-NoiseRule = Literal["per_item", "comfyui"]
+NoiseRule = Literal["per_item", "comfyui", "comfyui_cuda", "comfyui_0_3"]
 
 
 def item_seeds(seed: int, batch: int) -> list[int]:
@@ -29,7 +37,17 @@ def item_seeds(seed: int, batch: int) -> list[int]:
 
 def step_seed(item_seed: int) -> int:
     """The seed of an item's step noise under the rule per_item."""
-    return int.from_bytes(blake2b(b"step" + item_seed.to_bytes(8, "little"), digest_size=8).digest(), "little")
+    return _hashed(b"step", item_seed)
+
+
+def posterior_noise(shape: Sequence[int], seed: int) -> Tensor:
+    """The noise [B, ...] that picks a latent of a VAE's answer: it is not the first noise of any seed near it."""
+    seeds = [_hashed(b"posterior", one) for one in item_seeds(seed, shape[0])]
+    return _draw([Generator().manual_seed(s) for s in seeds], shape)
+
+
+def _hashed(purpose: bytes, seed: int) -> int:
+    return int.from_bytes(blake2b(purpose + seed.to_bytes(8, "little"), digest_size=8).digest(), "little")
 
 
 def _draw(generators: Sequence[Generator], shape: Sequence[int]) -> Tensor:
@@ -40,7 +58,7 @@ def _draw(generators: Sequence[Generator], shape: Sequence[int]) -> Tensor:
 
 def first_noise(shape: Sequence[int], seed: int, rule: NoiseRule = "per_item") -> Tensor:
     """The noise [B, ...] that a run starts from."""
-    seeds = [seed] if rule == "comfyui" else item_seeds(seed, shape[0])
+    seeds = item_seeds(seed, shape[0]) if rule == "per_item" else [seed]
     return _draw([Generator().manual_seed(s) for s in seeds], shape)
 
 
@@ -51,24 +69,26 @@ def step_noise(
     rule: NoiseRule,
     sigmas: Tensor,
     *,
+    largest: float = 0.0,
     device: torch.device | str = "cpu",
 ) -> StepNoise:
-    """The noise that a sampler of this kind adds at its steps.
+    """The noise that a sampler of this kind adds at its steps; `sigmas` are those of the run.
 
-    "gaussian" draws anew at each call, whatever the interval. "brownian" gives the increments of a Brownian path in
-    sigma, divided by the root of the interval: the answer depends on the interval only, not on the order of the calls,
-    and runs with other step counts see the same path. "none" must not be called. `sigmas` are those of the run.
+    "gaussian" draws anew for each interval. "brownian" gives the increments of a Brownian path in sigma, divided by the
+    root of the interval, so that runs with other step counts see the same path. Under per_item both depend on the seed
+    and the interval alone, not on the order of the calls; the path reaches over 0..`largest`, the model's largest
+    sigma, and further where it is asked to. "none" must not be called.
     """
-    seeds = [seed] if rule == "comfyui" else [step_seed(s) for s in item_seeds(seed, x_shape[0])]
     nonzero = sigmas[sigmas > 0]
     if kind == "none" or len(nonzero) == 0:
         return _no_noise
-    if kind == "gaussian":
-        noise = _gaussian(x_shape, seeds)
-    elif rule == "comfyui":
-        noise = _brownian_of_batch(x_shape, seed, nonzero)
+    if rule == "per_item":
+        seeds = [step_seed(s) for s in item_seeds(seed, x_shape[0])]
+        end = largest or nonzero.max().item()
+        noise = _gaussian(x_shape, seeds) if kind == "gaussian" else _brownian(x_shape, seeds, end)
     else:
-        noise = _brownian_per_item(x_shape, seeds, nonzero)
+        drawn = kind == "gaussian"
+        noise = _gaussian_of_batch(x_shape, seed, rule, device) if drawn else _brownian_of_batch(x_shape, seed, nonzero)
     return lambda sigma, sigma_next: noise(sigma, sigma_next).to(device)
 
 
@@ -77,12 +97,25 @@ def _no_noise(sigma: Tensor, sigma_next: Tensor) -> Tensor:
 
 
 def _gaussian(shape: Sequence[int], seeds: Sequence[int]) -> StepNoise:
-    generators = [Generator().manual_seed(s) for s in seeds]
-    return lambda sigma, sigma_next: _draw(generators, shape)
+    def noise(sigma: Tensor, sigma_next: Tensor) -> Tensor:
+        interval = struct.pack("<ff", sigma.item(), sigma_next.item())
+        return _draw([Generator().manual_seed(_hashed(interval, seed)) for seed in seeds], shape)
+
+    return noise
 
 
-def _brownian_per_item(shape: Sequence[int], seeds: Sequence[int], sigmas: Tensor) -> StepNoise:
-    paths = [BrownianPath((1, *shape[1:]), sigmas.max().item(), seed) for seed in seeds]
+def _gaussian_of_batch(shape: Sequence[int], seed: int, rule: NoiseRule, device: torch.device | str) -> StepNoise:
+    if rule == "comfyui_cuda":
+        card = CudaGenerator(seed)
+        return lambda sigma, sigma_next: card.normal(shape)
+    place = torch.device("cpu" if rule == "comfyui_0_3" else device)
+    own = (seed + 1) % 2**64 if rule == "comfyui" and place.type == "cpu" else seed
+    generator = Generator(place).manual_seed(own)
+    return lambda sigma, sigma_next: torch.randn(tuple(shape), generator=generator, device=place)
+
+
+def _brownian(shape: Sequence[int], seeds: Sequence[int], end: float) -> StepNoise:
+    paths = [BrownianPath((1, *shape[1:]), end, seed) for seed in seeds]
 
     def noise(sigma: Tensor, sigma_next: Tensor) -> Tensor:
         high, low = sigma.item(), sigma_next.item()

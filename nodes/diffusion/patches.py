@@ -8,16 +8,16 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from latentloom.engine.errors import BadValueError
 from latentloom.engine.types.registry import Registration
 from latentloom.engine.types.values import Conditioning, Patch
-from latentloom.nodes.diffusion.seamless import circular
+from latentloom.nodes.diffusion.seamless import Axes, circular
 from latentloom.nodes.diffusion.steering import SAMPLING, Steering
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from latentloom.nodes.diffusion.entries import Entry
-    from latentloom.nodes.diffusion.guidance import Call
     from latentloom.nodes.diffusion.prediction import Condition, Predict
     from latentloom.nodes.diffusion.tiling import Tile
     from latentloom.nodes.diffusion.timeline import Moment
@@ -50,7 +50,7 @@ def cfg_rescale(steering: Steering, patch: Patch) -> None:
     """Keep the contrast of the unguided prediction: {"amount"}."""
     from latentloom.nodes.diffusion.rules import rescaled
 
-    steering.rule = rescaled(steering.rule, patch.parameters["amount"])
+    steering.wrap_rule(lambda rule: rescaled(rule, patch.parameters["amount"]))
 
 
 def perpendicular_negative(steering: Steering, patch: Patch) -> None:
@@ -60,29 +60,53 @@ def perpendicular_negative(steering: Steering, patch: Patch) -> None:
 
     empty = Conditioning.join(patch.parameters["empty"], patch.arrays)
     steering.branches["empty"] = Branch(steering.entries(empty), steering.predict)
-    steering.rule = perpendicular(steering.cfg, patch.parameters["strength"])
+    steering.lead("PerpendicularNegative", perpendicular(steering.cfg, patch.parameters["strength"]))
 
 
 def guidance_interval(steering: Steering, patch: Patch) -> None:
     """Guide at some of the steps only: {"start", "end"}."""
     from latentloom.nodes.diffusion.rules import within
 
-    steering.rule = within(steering.rule, patch.parameters["start"], patch.parameters["end"])
+    steering.wrap_rule(lambda rule: within(rule, patch.parameters["start"], patch.parameters["end"]))
 
 
-def differential_diffusion(steering: Steering, patch: Patch) -> None:  # noqa: ARG001
-    """Levin & Fried (2023): each cell is repainted from the step that its mask value asks for; 1 from the first."""
+def differential_diffusion(steering: Steering, patch: Patch) -> None:
+    """Levin & Fried (2023): each cell is repainted from the moment that its mask value asks for; 1 from the first.
+
+    {"by"}: "steps", or "time", which counts the model's timesteps between the run's first sigma and its last.
+    """
+    left = _time_left(steering) if patch.parameters.get("by") == "time" else _steps_left
 
     def repaint(mask: Tensor, moment: Moment) -> Tensor:
-        return (mask >= 1 - moment.step / moment.total).to(mask)
+        return (mask >= left(moment)).to(mask)
 
     steering.repaint = repaint
 
 
+def _steps_left(moment: Moment) -> float:
+    return 1 - moment.step / moment.total
+
+
+def _time_left(steering: Steering) -> Callable[[Moment], float]:
+    """The share of a run's timesteps that are left: 1 at its first sigma, 0 at its last or at the model's least."""
+    import torch
+
+    from latentloom.nodes.diffusion.prediction import timestep_of
+
+    log_sigmas, (high, low) = steering.table.log().float(), steering.timeline.ends
+
+    def time(sigma: float) -> float:
+        return float(timestep_of(torch.tensor(sigma), log_sigmas))
+
+    first, last = time(high), time(max(low, float(steering.table[0])))
+    return lambda moment: (time(moment.sigma) - last) / max(first - last, 1.0)
+
+
 def freeu(steering: Steering, patch: Patch) -> None:
-    """FreeU: {"b1", "b2", "s1", "s2"}."""
-    steering.module.enable_freeu(**patch.parameters)
-    steering.hooks.callback(steering.module.disable_freeu)
+    """FreeU: the fields of `freeu.Weights`."""
+    from latentloom.nodes.diffusion.freeu import Weights, weighed
+
+    steering.hooks.enter_context(weighed(steering.module, Weights(**{"where": "stage", **patch.parameters})))
 
 
 def perturbed_attention(steering: Steering, patch: Patch) -> None:
@@ -93,12 +117,13 @@ def perturbed_attention(steering: Steering, patch: Patch) -> None:
     chosen = _self_attention(steering.module, patch.parameters["layers"])
     predict = steering.predict
 
-    def worse(x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+    def worse(x: Tensor, moment: Moment, condition: Condition) -> Tensor:
         with _unattentive(chosen):
-            return predict(x, sigma, condition)
+            return predict(x, moment, condition)
 
-    steering.branches["perturbed"] = Branch(steering.branches["positive"].entries, worse)
-    steering.rule = perturbed(steering.rule, patch.parameters["scale"])
+    name = steering.new_branch("perturbed")
+    steering.branches[name] = Branch(steering.branches["positive"].entries, worse)
+    steering.wrap_rule(lambda rule: perturbed(rule, patch.parameters["scale"], name))
 
 
 def _self_attention(module: Any, layers: str) -> list[Any]:
@@ -141,46 +166,49 @@ def self_attention_guidance(steering: Steering, patch: Patch) -> None:
     steering.hooks.callback(setattr, layer, "processor", before)
     steering.joint = True
     steering.branches[name] = replace(branch, predict=watch)
-    steering.rule = self_attentive(steering.rule, watch, name, patch.parameters["scale"], patch.parameters["blur"])
+    scale, blur = patch.parameters["scale"], patch.parameters["blur"]
+    steering.wrap_rule(lambda rule: self_attentive(rule, watch, name, scale, blur, steering.seamless))
 
 
 def instruct_guidance(steering: Steering, patch: Patch) -> None:
     """InstructPix2Pix's two scales: {"image_cfg"}; the picture is set to 0 in a third branch."""
-    import torch
-
     from latentloom.nodes.diffusion.evaluation import Branch
     from latentloom.nodes.diffusion.rules import instructed
 
     negative = steering.branches["negative"].entries
-    blank = tuple(
-        replace(entry, condition={**entry.condition, "concat": torch.zeros_like(entry.condition["concat"])})
-        for entry in negative
-    )
-    steering.branches["pictureless"] = Branch(blank, steering.predict)
-    steering.rule = instructed(steering.cfg, patch.parameters["image_cfg"])
+    steering.branches["pictureless"] = Branch(tuple(map(_pictureless, negative)), steering.predict)
+    steering.lead("InstructGuidance", instructed(steering.cfg, patch.parameters["image_cfg"]))
+
+
+def _pictureless(entry: Entry) -> Entry:
+    import torch
+
+    if "concat" not in entry.condition:
+        raise BadValueError(
+            "InstructGuidance guides by a picture, and the model takes none",
+            expected="an InstructPix2Pix model, of 8 channels",
+            got="a model that takes noise alone",
+            hint="take InstructGuidance out of the chain of the model",
+        )
+    blank = torch.zeros_like(entry.condition["concat"])
+    return replace(entry, condition={**entry.condition, "concat": blank})
 
 
 def prompt_to_prompt(steering: Steering, patch: Patch) -> None:
     """Prompt-to-Prompt for sources and then their edits: {"cross", "self_attention"}; arrays as in `Alignment`."""
     from latentloom.nodes.diffusion.attention_control import Alignment, AttentionControl
-    from latentloom.nodes.diffusion.evaluation import Branch
 
     alignment = Alignment(*(array.tensor().to(steering.module.device) for array in patch.arrays))
     control = AttentionControl(alignment, patch.parameters["cross"], patch.parameters["self_attention"])
     steering.hooks.enter_context(control.over(steering.module))
     steering.joint = True
-    predict, rule = steering.predict, steering.rule
+    branch = steering.branches["positive"]
 
-    def controlled(x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
-        with control.on():
-            return predict(x, sigma, condition)
+    def controlled(x: Tensor, moment: Moment, condition: Condition) -> Tensor:
+        with control.on(moment):
+            return branch.predict(x, moment, condition)
 
-    def follow(call: Call) -> Tensor:
-        control.moment = call.moment
-        return rule(call)
-
-    steering.branches["positive"] = Branch(steering.branches["positive"].entries, controlled)
-    steering.rule = follow
+    steering.branches["positive"] = replace(branch, predict=controlled)
 
 
 def ip_adapter(steering: Steering, patch: Patch) -> None:
@@ -195,19 +223,14 @@ def ip_adapter(steering: Steering, patch: Patch) -> None:
     control = ImageAttention(list(zip(tensors[::2], tensors[1::2], strict=True)), *parts)
     steering.hooks.enter_context(control.over(steering.module, patch.files[0].name))
     key = f"picture_{id(control)}"
-    rule, entries = steering.rule, steering.entries
+    entries = steering.entries
 
-    def follow(call: Call) -> Tensor:
-        control.moment = call.moment
-        return rule(call)
+    def look(predict: Predict, x: Tensor, moment: Moment, condition: Condition) -> Tensor:
+        with control.on(moment, condition[key].flatten().long(), condition.get(f"{key}_mask")):
+            return predict(x, moment, condition)
 
-    def look(predict: Predict, x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
-        with control.on(condition[key].flatten().long(), condition.get(f"{key}_mask")):
-            return predict(x, sigma, condition)
-
-    steering.rule = follow
+    steering.inner.wrap(lambda predict: partial(look, predict))
     steering.entries = lambda conditioning: _marked(entries(conditioning), key, mask, seen=False)
-    _wrap(steering, lambda predict: partial(look, predict))
     steering.branches = {
         name: replace(branch, entries=_marked(branch.entries, key, mask, seen=name not in WITHOUT_PICTURE))
         for name, branch in steering.branches.items()
@@ -229,45 +252,42 @@ def _marked(entries: tuple[Entry, ...], key: str, mask: Tensor | None, *, seen: 
 
 
 def seamless(steering: Steering, patch: Patch) -> None:
-    """Pictures without edges: {"horizontal", "vertical"}."""
-    steering.hooks.enter_context(circular(steering.module, **patch.parameters))
+    """Pictures without edges: {"horizontal", "vertical"}. A tile or an area that ends within the picture has edges."""
+    before, steering.seamless = steering.seamless, steering.seamless | Axes(**patch.parameters)
+    if before:
+        return  # the networks follow already
+    ring = steering.hooks.enter_context(circular(steering.networks))
+
+    def go_round(predict: Predict, x: Tensor, moment: Moment, condition: Condition) -> Tensor:
+        with ring.on(steering.seamless.within(x.shape[2:], steering.cells)):
+            return predict(x, moment, condition)
+
+    steering.inner.wrap(lambda predict: partial(go_round, predict))
 
 
 def tiled_diffusion(steering: Steering, patch: Patch) -> None:
     """MultiDiffusion: {"tile", "overlap"} in pixels. Further maps of a condition are cut with the picture."""
     step = steering.downscale
-    wrapped = partial(_tiled, tile=patch.parameters["tile"] // step, overlap=patch.parameters["overlap"] // step)
-    _wrap(steering, lambda predict: partial(wrapped, predict))
+    sizes = {name: patch.parameters[name] // step for name in ("tile", "overlap")}
+    steering.wrap(lambda predict: partial(_tiled, steering, predict, **sizes))
 
 
-def _wrap(steering: Steering, wrap: Callable[[Predict], Predict]) -> None:
-    """Put something around every network's prediction; branches that shared one share the new one."""
-    known = {id(branch.predict): branch.predict for branch in steering.branches.values()}
-    made = {key: wrap(predict) for key, predict in {**known, id(steering.predict): steering.predict}.items()}
-    steering.predict = made[id(steering.predict)]
-    steering.branches = {
-        name: replace(branch, predict=made[id(branch.predict)]) for name, branch in steering.branches.items()
-    }
-
-
-def _tiled(predict: Predict, x: Tensor, sigma: Tensor, condition: Condition, *, tile: int, overlap: int) -> Tensor:
+def _tiled(
+    steering: Steering, predict: Predict, x: Tensor, moment: Moment, condition: Condition, *, tile: int, overlap: int
+) -> Tensor:
     from latentloom.nodes.diffusion.tiling import tiled
 
     def part(inside: Tensor, place: Tile) -> Tensor:
-        cut = (..., slice(place.top, place.top + place.height), slice(place.left, place.left + place.width))
-        maps = {name: value[cut] for name, value in condition.items() if value.shape[2:] == x.shape[2:]}
-        return predict(inside, sigma, {**condition, **maps, **_pictures(condition, x, place)})
+        maps = {name: place.of(value) for name, value in condition.items() if value.shape[2:] == x.shape[2:]}
+        return predict(inside, moment, {**condition, **maps, **_pictures(condition, x, place)})
 
-    return tiled(part, x, tile, overlap)
+    return tiled(part, x, tile, overlap, axes=steering.seamless.within(x.shape[2:], steering.cells))
 
 
 def _pictures(condition: Condition, x: Tensor, place: Tile) -> dict[str, Tensor]:
     """The part of the pictures and masks of ControlNets that a tile shows; they are in pixels, x is in cells."""
-    found = {}
-    for name, value in condition.items():
-        if name.startswith("control_"):
-            step = value.shape[2] // x.shape[2]
-            rows = slice(place.top * step, (place.top + place.height) * step)
-            columns = slice(place.left * step, (place.left + place.width) * step)
-            found[name] = value[..., rows, columns]
-    return found
+    return {
+        name: place.scaled(value.shape[2] // x.shape[2]).of(value)
+        for name, value in condition.items()
+        if name.startswith("control_")
+    }

@@ -11,13 +11,15 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
+from latentloom.nodes.diffusion.timeline import Moment
+
 PredictionKind = Literal["epsilon", "v", "sample"]
 
 # What a network is told besides x and the timestep: tensors by name, each with a leading batch dimension.
 Condition = Mapping[str, Tensor]
 
-# (x, sigma, condition) -> the prediction of x0 under that condition.
-Predict = Callable[[Tensor, Tensor, Condition], Tensor]
+# (x, moment, condition) -> the prediction of x0 under that condition.
+Predict = Callable[[Tensor, Moment, Condition], Tensor]
 
 
 class Network(Protocol):
@@ -38,9 +40,9 @@ def prediction(network: Network, kind: PredictionKind, table: Tensor) -> Predict
     """
     log_sigmas = table.log().float()
 
-    def predict(x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
-        timestep = timestep_of(sigma, log_sigmas).to(x.device).expand(x.shape[0])
-        s = sigma.item()
+    def predict(x: Tensor, moment: Moment, condition: Condition) -> Tensor:
+        s = moment.sigma
+        timestep = timestep_of(torch.tensor(s), log_sigmas).to(x.device).expand(x.shape[0])
         scale = (s**2 + 1) ** -0.5
         output = network(x * scale, timestep, **condition).to(x.dtype)
         match kind:

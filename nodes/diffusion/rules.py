@@ -62,12 +62,12 @@ def within(rule: Rule, start: float, end: float) -> Rule:
     return follow
 
 
-def perturbed(rule: Rule, scale: float) -> Rule:
-    """Perturbed-attention guidance (Ahn et al. 2024): away from the branch "perturbed", a worse prediction."""
+def perturbed(rule: Rule, scale: float, branch: str = "perturbed") -> Rule:
+    """Perturbed-attention guidance (Ahn et al. 2024): away from a branch that makes a worse prediction."""
 
     def follow(call: Call) -> Tensor:
         x0 = rule(call)
-        positive, worse = call.ask("positive", "perturbed")
+        positive, worse = call.ask("positive", branch)
         return x0 + scale * (positive - worse)
 
     return follow

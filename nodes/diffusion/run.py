@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from latentloom.engine import Conditioning, Context, Image, Latent, Model
 from latentloom.engine.errors import BadValueError
-from latentloom.nodes.diffusion.conditions import EntryMaker, check_conditioning
+from latentloom.nodes.diffusion.advice import warn_of_steps
+from latentloom.nodes.diffusion.conditions import AESTHETIC, AESTHETIC_NEGATIVE, EntryMaker, check_conditioning
 from latentloom.nodes.diffusion.control_residuals import Controls
-from latentloom.nodes.diffusion.steering import Steering, sampling_patches
+from latentloom.nodes.diffusion.latent_mask import cells_of
+from latentloom.nodes.diffusion.plan import Plan, kept_noise, noise_of_steps, sampler_options, starting_noise, table_of
+from latentloom.nodes.diffusion.shared_areas import shared_areas
+from latentloom.nodes.diffusion.steering import Innermost, Steering, sampling_patches
 from latentloom.nodes.diffusion.vae import decode
 from latentloom.nodes.drawing.limits import warn_of_size
 from latentloom.nodes.families.stable_diffusion.facts import vae_beside
@@ -20,40 +24,6 @@ if TYPE_CHECKING:
 
     from latentloom.nodes.diffusion.prediction import Network
     from latentloom.nodes.diffusion.sampler import Denoised, Report
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What the sampling nodes agree on before they sample."""
-
-    sampler: str
-    sigmas: Tensor
-    seed: int
-    noise_rule: Literal["per_item", "comfyui"]
-    cfg: float
-    add_noise: bool = True
-    noise: Latent | None = None  # instead of what the seed draws
-    first: int = 0  # of the steps of a longer run, which `total` counts
-    total: int | None = None
-
-
-def table_of(model: Model) -> Tensor:
-    """The model's sigmas, ascending, one for each timestep that it was trained on."""
-    from latentloom.nodes.diffusion.schedules import scaled_linear_table, zero_snr_table
-
-    start, end, count = model.info["betas"]
-    table = scaled_linear_table(start, end, count)
-    return zero_snr_table(table) if model.info.get("zero_snr") else table
-
-
-def sigmas_of(ctx: Context, model: Model, sampler: str, schedule: str, steps: int, denoise: float) -> Tensor:
-    """The sigmas of a run."""
-    from latentloom.nodes.diffusion.schedules import sigmas_for
-
-    facts = ctx.facts("sampler", sampler)
-    return sigmas_for(
-        ctx.lookup("schedule", schedule), steps, table_of(model), denoise, facts.get("discard_penultimate", False)
-    )
 
 
 def sample_latent(
@@ -69,15 +39,16 @@ def sample_latent(
 
     `observe` is called once per step, with scaled tensors.
     """
-    from latentloom.nodes.diffusion.guidance import composite
-    from latentloom.nodes.diffusion.noise import step_noise
+    from latentloom.nodes.diffusion.guidance import restored
     from latentloom.nodes.diffusion.prediction import initial_latent
 
     if len(plan.sigmas) < 2:
         return latent
     check_channels(model, latent)
     check_conditioning(model, latent, positive, negative)
-    noise = _first_noise(latent, plan)
+    warn_of_steps(ctx, model, plan.steps, plan.cfg)
+    options, noise = sampler_options(ctx, plan), starting_noise(latent, plan)
+    positive, negative = shared_areas(positive, negative)
     scale, table = model.info["scaling_factor"], table_of(model)
     if plan.sigmas[0] > 0.9 * table[-1]:  # from noise alone
         warn_of_size(ctx, model, latent)
@@ -86,47 +57,22 @@ def sample_latent(
         controls.loaded(unet, nets)
         device = unet.device
         start, noise = (latent.tensor() * scale).to(device), noise.to(device)
-        steering = _steering(unet, model, positive, negative, latent, plan.cfg, controls, hooks)
+        kept = noise if latent.noise_mask is None else kept_noise(ctx, latent, plan, noise)
+        steering = _steering((unet, *nets), model, positive, negative, latent, plan, controls, hooks)
         for patch in sampling_patches(ctx, model):
             ctx.lookup("patch", patch.kind)(steering, patch)
         mask = _mask(latent, device)
         batch = latent.shape[0]
         most = (None, batch, batch if steering.joint else 1)[ctx.economy]
-        denoised = _denoised(steering, plan, mask, start, noise, most)
+        denoised = _denoised(steering, mask, start, kept, most)
         x = initial_latent(noise, start, plan.sigmas[0], table[-1])
-        kind = ctx.facts("sampler", plan.sampler).get("noise", "none")
-        steps = step_noise(kind, latent.shape, plan.seed, plan.noise_rule, plan.sigmas, device=device)
+        steps = noise_of_steps(ctx, latent, plan, float(table[-1].float()), device)
         report = _report(ctx, model, len(plan.sigmas) - 1, observe)
-        x = ctx.lookup("sampler", plan.sampler)(denoised, x, plan.sigmas, steps, report)
+        x = ctx.lookup("sampler", plan.sampler)(denoised, x, plan.sigmas, steps, report, **options)
     found = x.cpu() / scale
     if mask is not None:
-        last = mask if steering.repaint is None else (mask > 0).to(mask)
-        found = composite(found, last.cpu(), latent.tensor())
+        found = restored(found, mask.cpu(), latent.tensor())
     return Latent(found, latent.noise_mask, downscale=latent.downscale)
-
-
-def _first_noise(latent: Latent, plan: Plan) -> Tensor:
-    """The noise that a run starts from, on the CPU."""
-    import torch
-
-    from latentloom.nodes.diffusion.noise import first_noise
-
-    if not plan.add_noise:
-        return torch.zeros(latent.shape)
-    if plan.noise is None:
-        return first_noise(latent.shape, plan.seed, plan.noise_rule)
-    check_noise(latent, plan.noise)
-    return plan.noise.tensor().expand(latent.shape)
-
-
-def check_noise(latent: Latent, noise: Latent) -> None:
-    """Raise BadValueError for noise that does not fit a latent; noise of one item is for each of a batch."""
-    if noise.shape[1:] != latent.shape[1:] or noise.shape[0] not in (1, latent.shape[0]):
-        raise BadValueError(
-            "the noise has another size than the latent",
-            expected=str(list(latent.shape)),
-            got=str(list(noise.shape)),
-        )
 
 
 def check_channels(model: Model, latent: Latent) -> None:
@@ -140,12 +86,12 @@ def check_channels(model: Model, latent: Latent) -> None:
 
 
 def _steering(
-    unet: Any,
+    networks: Sequence[Any],
     model: Model,
     positive: Conditioning,
     negative: Conditioning,
     latent: Latent,
-    cfg: float,
+    plan: Plan,
     controls: Controls,
     hooks: ExitStack,
 ) -> Steering:
@@ -154,13 +100,26 @@ def _steering(
     from latentloom.nodes.diffusion.guidance import classifier_free
     from latentloom.nodes.diffusion.prediction import prediction
 
+    unet, table = networks[0], table_of(model)
     entries = EntryMaker(model, latent, unet.device, unet.dtype, controls)
-    predict = prediction(_network(unet, controls), model.info["prediction"], table_of(model))
+    predict = Innermost(prediction(_network(unet, controls), model.info["prediction"], table))
     branches = {
-        name: Branch(entries(found), predict) for name, found in (("positive", positive), ("negative", negative))
+        "positive": Branch(entries(positive, AESTHETIC), predict),
+        "negative": Branch(entries(negative, AESTHETIC_NEGATIVE), predict),
     }
     return Steering(
-        unet, predict, branches, classifier_free(cfg), cfg, entries, hooks, latent.downscale, latent.shape[2:]
+        module=unet,
+        networks=networks,
+        inner=predict,
+        branches=branches,
+        rule=classifier_free(plan.cfg),
+        cfg=plan.cfg,
+        entries=entries,
+        hooks=hooks,
+        downscale=latent.downscale,
+        cells=latent.shape[2:],
+        table=table,
+        timeline=plan.timeline(),
     )
 
 
@@ -189,15 +148,11 @@ def _network(unet: Any, controls: Controls) -> Network:
     return network
 
 
-def _denoised(
-    steering: Steering, plan: Plan, mask: Tensor | None, start: Tensor, noise: Tensor, most: int | None
-) -> Denoised:
+def _denoised(steering: Steering, mask: Tensor | None, start: Tensor, noise: Tensor, most: int | None) -> Denoised:
     from latentloom.nodes.diffusion.guidance import masked, steered
-    from latentloom.nodes.diffusion.timeline import Timeline
 
-    timeline = Timeline(plan.sigmas.tolist(), plan.first, plan.total)
-    denoised = steered(steering.branches, steering.rule, timeline, most)
-    repaint = steering.repaint
+    timeline, repaint = steering.timeline, steering.repaint
+    denoised = steered(steering.branches, steering.whole_rule(), timeline, most)
     if mask is None:
         return denoised
     if repaint is None:
@@ -207,12 +162,9 @@ def _denoised(
 
 def _mask(latent: Latent, device: Any) -> Tensor | None:
     """The noise mask at the latent's size, [B, 1, h, w]."""
-    import torch
-
     if latent.noise_mask is None:
         return None
-    mask = latent.noise_mask.tensor()[:, None]
-    return torch.nn.functional.interpolate(mask, latent.shape[2:], mode="area").to(device)
+    return cells_of(latent.noise_mask.tensor(), latent.shape[2:]).to(device)
 
 
 def _report(ctx: Context, model: Model, total: int, observe: Report | None) -> Report:

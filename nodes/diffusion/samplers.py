@@ -5,16 +5,18 @@ from typing import Any
 from latentloom.engine.types.registry import Registration
 
 _CODE = "latentloom.nodes.diffusion"
-_GAUSSIAN: dict[str, Any] = {"noise": "gaussian"}
-_BROWNIAN: dict[str, Any] = {"noise": "brownian"}
+_FRESH: dict[str, Any] = {"noise": "gaussian", "options": ("s_noise",)}
+_GAUSSIAN: dict[str, Any] = {"noise": "gaussian", "options": ("eta", "s_noise")}
+_BROWNIAN: dict[str, Any] = {"noise": "brownian", "options": ("eta", "s_noise")}
+_CHURN: dict[str, Any] = {"options": ("churn", "s_noise")}
 _TWICE: dict[str, Any] = {"evaluations": 2}
 _DISCARD: dict[str, Any] = {"discard_penultimate": True}
 
 SAMPLERS: tuple[tuple[str, str, dict[str, Any]], ...] = (
-    ("euler", "euler", {}),
+    ("euler", "euler", _CHURN),
     ("euler_ancestral", "euler", _GAUSSIAN),
-    ("heun", "heun", _TWICE),
-    ("dpm_2", "heun", _TWICE | _DISCARD),
+    ("heun", "heun", _TWICE | _CHURN),
+    ("dpm_2", "heun", _TWICE | _DISCARD | _CHURN),
     ("dpm_2_ancestral", "heun", _GAUSSIAN | _TWICE | _DISCARD),
     ("dpmpp_2s_ancestral", "dpmpp", _GAUSSIAN | _TWICE),
     ("dpmpp_2m", "dpmpp", {}),
@@ -23,12 +25,12 @@ SAMPLERS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("dpmpp_3m_sde", "dpmpp_sde", _BROWNIAN),
     ("lms", "multistep", {}),
     ("pndm", "multistep", {}),
-    ("ddim", "ddpm", {}),
-    ("ddpm", "ddpm", _GAUSSIAN),
+    ("ddim", "ddpm", {"kept_seed": 1}),
+    ("ddpm", "ddpm", _FRESH),
     ("uni_pc", "uni_pc", _DISCARD),
     ("uni_pc_bh2", "uni_pc", _DISCARD),
     ("deis", "multistep", {}),
-    ("lcm", "ddpm", _GAUSSIAN),
+    ("lcm", "ddpm", _FRESH),
 )
 """Name, module and facts, in the order in which an interface shows them."""
 

@@ -3,36 +3,107 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
+
+from latentloom.engine.types.values import Patch
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-@contextlib.contextmanager
-def circular(module: Any, *, horizontal: bool, vertical: bool) -> Iterator[None]:
-    """Let a network's convolutions read on at the opposite edge instead of zeros, for the time of a with-block."""
-    from torch import nn
+@dataclass(frozen=True, slots=True)
+class Axes:
+    """Along which axes a picture goes round."""
 
-    layers = [
-        part for part in module.modules() if isinstance(part, nn.Conv2d) and part.padding not in ("valid", (0, 0))
-    ]
+    horizontal: bool = False
+    vertical: bool = False
+
+    def __or__(self, other: Axes) -> Axes:
+        return Axes(self.horizontal or other.horizontal, self.vertical or other.vertical)
+
+    def __bool__(self) -> bool:
+        return self.horizontal or self.vertical
+
+    def within(self, part: Sequence[int], whole: Sequence[int]) -> Axes:
+        """Those along which a part (height, width) has all of a picture: its other edges are not the picture's."""
+        return Axes(self.horizontal and part[1] == whole[1], self.vertical and part[0] == whole[0])
+
+
+def axes_of(patches: Iterable[Patch]) -> Axes:
+    """The axes that the patches "seamless" of a model or a VAE name together."""
+    found = Axes()
+    for patch in patches:
+        if patch.kind == "seamless":
+            found |= Axes(**patch.parameters)
+    return found
+
+
+EDGES = Axes()  # none: a picture that ends at its edges
+
+
+class Ring:
+    """Along which axes the convolutions of networks go round at the moment; none at first."""
+
+    def __init__(self) -> None:
+        self.axes = EDGES
+
+    @contextlib.contextmanager
+    def on(self, axes: Axes) -> Iterator[None]:
+        """Go round for the time of a with-block."""
+        before, self.axes = self.axes, axes
+        try:
+            yield
+        finally:
+            self.axes = before
+
+    def convolve(self, layer: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """A padded convolution; what lies beyond an edge is the opposite edge or zeros."""
+        from torch.nn import Conv2d, functional
+
+        if not self.axes:
+            return Conv2d._conv_forward(layer, x, weight, bias)
+        high, wide = layer.padding
+        x = functional.pad(x, (wide, wide, 0, 0), mode="circular" if self.axes.horizontal else "constant")
+        x = functional.pad(x, (0, 0, high, high), mode="circular" if self.axes.vertical else "constant")
+        return functional.conv2d(x, weight, bias, layer.stride, 0, layer.dilation, layer.groups)
+
+    def halve(self, layer: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """The convolution of a VAE's encoder that halves the size: it comes with a row and a column of zeros."""
+        from torch.nn import Conv2d
+
+        if self.axes:
+            x = x.clone()
+        if self.axes.horizontal:
+            x[..., -1] = x[..., 0]
+        if self.axes.vertical:
+            x[..., -1, :] = x[..., 0, :]
+        return Conv2d._conv_forward(layer, x, weight, bias)
+
+
+@contextlib.contextmanager
+def circular(networks: Iterable[Any]) -> Iterator[Ring]:
+    """Let the convolutions of networks follow a ring, for the time of a with-block."""
+    ring = Ring()
+    layers = [pair for network in networks for pair in _layers(network)]
     try:
-        for layer in layers:
-            layer._conv_forward = partial(_convolved, layer, horizontal, vertical)
-        yield
+        for layer, name in layers:
+            layer._conv_forward = partial(getattr(ring, name), layer)
+        yield ring
     finally:
-        for layer in layers:
+        for layer, _ in layers:
             layer.__dict__.pop("_conv_forward", None)
 
 
-def _convolved(layer: Any, horizontal: bool, vertical: bool, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """A convolution whose padding is circular on the chosen axes."""
-    from torch.nn import functional
+def _layers(network: Any) -> Iterator[tuple[Any, str]]:
+    """The convolutions that look beyond an edge, with the method of the ring that stands in for each."""
+    from diffusers.models.downsampling import Downsample2D
+    from torch import nn
 
-    high, wide = layer.padding
-    x = functional.pad(x, (wide, wide, 0, 0), mode="circular" if horizontal else "constant")
-    x = functional.pad(x, (0, 0, high, high), mode="circular" if vertical else "constant")
-    return functional.conv2d(x, weight, bias, layer.stride, 0, layer.dilation, layer.groups)
+    for part in network.modules():
+        if isinstance(part, nn.Conv2d) and part.padding not in ("valid", (0, 0)):
+            yield part, "convolve"
+        elif isinstance(part, Downsample2D) and part.use_conv and part.padding == 0:
+            yield part.conv, "halve"

@@ -9,12 +9,14 @@ import torch
 from torch.nn.functional import conv2d, interpolate, pad
 
 from latentloom.engine.errors import BadValueError
+from latentloom.nodes.diffusion.seamless import EDGES, Axes
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from latentloom.nodes.diffusion.guidance import Call, Rule
     from latentloom.nodes.diffusion.prediction import Condition, Predict
+    from latentloom.nodes.diffusion.timeline import Moment
 
 KERNEL = 9  # cells of the blur
 LAYER = "mid_block.attentions.0.transformer_blocks.0.attn1"
@@ -27,11 +29,11 @@ class Watch:
         self.seen: Tensor | None = None  # [B, places]
         self._predict, self._on = predict, False
 
-    def __call__(self, x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+    def __call__(self, x: Tensor, moment: Moment, condition: Condition) -> Tensor:
         """The prediction that is watched."""
         self._on = True
         try:
-            return self._predict(x, sigma, condition)
+            return self._predict(x, moment, condition)
         finally:
             self._on = False
 
@@ -44,7 +46,7 @@ class Watch:
                     part.unflatten(2, (layer.heads, -1)).transpose(1, 2)
                     for part in (layer.to_q(hidden), layer.to_k(hidden))
                 )
-                maps = (q @ k.transpose(-1, -2) * layer.scale).float().softmax(dim=-1)
+                maps = ((q * layer.scale).float() @ k.float().transpose(-1, -2)).softmax(dim=-1)
                 self.seen = maps.mean(dim=1).sum(dim=1)
             found: Tensor = before(layer, hidden, *arguments, **more)
             return found
@@ -52,16 +54,17 @@ class Watch:
         return process
 
 
-def self_attentive(rule: Rule, watch: Watch, branch: str, scale: float, sigma: float) -> Rule:
+def self_attentive(rule: Rule, watch: Watch, branch: str, scale: float, sigma: float, axes: Axes = EDGES) -> Rule:
     """The rule of the paper, algorithm 2, for predictions of x0: `branch` is the one that is watched and blurred."""
 
     def follow(call: Call) -> Tensor:
-        x0 = rule(call)
         (plain,) = call.ask(branch)
-        assert watch.seen is not None
-        mask = (watch.seen[: len(plain)] > 1).to(plain)  # looked at more than a place is on the average
+        seen = watch.seen  # now, because rules may ask again for another x
+        assert seen is not None
+        x0 = rule(call)
+        mask = (seen[: len(plain)] > 1).to(plain)  # looked at more than a place is on the average
         noise = call.x - plain
-        x = torch.lerp(plain, blurred(plain, sigma), _spread(mask, plain)) + noise
+        x = torch.lerp(plain, blurred(plain, sigma, axes), _spread(mask, plain)) + noise
         (worse,) = call.at(x).ask(branch)
         return x0 - scale * (noise - (x - worse))
 
@@ -82,12 +85,14 @@ def _spread(mask: Tensor, like: Tensor) -> Tensor:
     return interpolate(mask.unflatten(1, (1, height, width)), like.shape[2:])
 
 
-def blurred(x: Tensor, sigma: float) -> Tensor:
-    """[B, C, h, w] under a Gaussian of 9x9 cells."""
+def blurred(x: Tensor, sigma: float, axes: Axes = EDGES) -> Tensor:
+    """[B, C, h, w] under a Gaussian of 9x9 cells, mirrored at its edges but for those that go round."""
     place = torch.arange(KERNEL, dtype=torch.float32, device=x.device) - KERNEL // 2
     line = torch.exp(-((place / sigma) ** 2) / 2)
     line = (line / line.sum()).to(x.dtype)
     kernel = (line[:, None] * line[None, :]).expand(x.shape[1], 1, -1, -1)
     edge = KERNEL // 2
-    wide = pad(x, (edge,) * 4, mode="reflect" if min(x.shape[2:]) > edge else "replicate")
+    mirror = "reflect" if min(x.shape[2:]) > edge else "replicate"
+    wide = pad(x, (edge, edge, 0, 0), mode="circular" if axes.horizontal and x.shape[3] >= edge else mirror)
+    wide = pad(wide, (0, 0, edge, edge), mode="circular" if axes.vertical and x.shape[2] >= edge else mirror)
     return conv2d(wide, kernel, groups=x.shape[1])

@@ -23,11 +23,18 @@ class Moment:
 class Timeline:
     """The steps of a run, told from sigmas: a call between two of them belongs to the step that began above it."""
 
-    def __init__(self, sigmas: Sequence[float], first: int = 0, total: int | None = None) -> None:
-        """`sigmas` descend; `first` and `total` place a run that is a part of a longer one."""
+    def __init__(
+        self,
+        sigmas: Sequence[float],
+        first: int = 0,
+        total: int | None = None,
+        ends: tuple[float, float] | None = None,
+    ) -> None:
+        """`sigmas` descend; `first`, `total` and `ends` place a run that is a part of a longer one in it."""
         self._negated = [-sigma for sigma in sigmas]
         self._first = first
         self._total = max(1, len(sigmas) - 1) if total is None else total
+        self.ends = ends or ((sigmas[0], sigmas[-1]) if sigmas else (0.0, 0.0))
 
     def at(self, sigma: float) -> Moment:
         """The moment of a call."""

@@ -5,12 +5,11 @@ Pictures are [B, H, W, C] in 0..1, latents [B, 4, h, w], unscaled.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from latentloom.engine import Context, Image, Latent, Vae
 from latentloom.engine.errors import BadValueError
-from latentloom.nodes.diffusion.seamless import circular
+from latentloom.nodes.diffusion.seamless import axes_of, circular
 from latentloom.nodes.diffusion.vae_tiles import encode_tiles
 
 if TYPE_CHECKING:
@@ -28,15 +27,15 @@ def encode(ctx: Context, vae: Vae, image: Image, seed: int | None = None) -> Lat
     check_sides(image, step)
     tile = TILES[ctx.economy]
     mean, std = encode_tiles(ctx, vae, image, tile, tile // 8) if tile else _encoded(ctx, vae, image)
-    from latentloom.nodes.diffusion.noise import first_noise
+    from latentloom.nodes.diffusion.noise import posterior_noise
 
-    samples = mean.clone() if seed is None else mean + std * first_noise(tuple(mean.shape), seed)
+    samples = mean.clone() if seed is None else mean + std * posterior_noise(tuple(mean.shape), seed)
     return Latent(samples, downscale=step)
 
 
 def _encoded(ctx: Context, vae: Vae, image: Image) -> tuple[Tensor, Tensor]:
     pixels = image.tensor()[..., :3].movedim(-1, 1) * 2 - 1
-    with ctx.load(vae) as (model,):
+    with ctx.load(vae) as (model,), circular([model]) as ring, ring.on(axes_of(vae.patches)):
         found = model.encode(pixels.to(model.device, model.dtype)).latent_dist
         return found.mean.float().cpu(), found.std.float().cpu()
 
@@ -55,9 +54,6 @@ def check_sides(image: Image, step: int) -> None:
 
 def decode(ctx: Context, vae: Vae, latent: Latent) -> Image:
     """The pictures of latents."""
-    with ctx.load(vae) as (model,), ExitStack() as hooks:
-        for patch in vae.patches:
-            if patch.kind == "seamless":
-                hooks.enter_context(circular(model, **patch.parameters))
+    with ctx.load(vae) as (model,), circular([model]) as ring, ring.on(axes_of(vae.patches)):
         pixels = model.decode(latent.tensor().to(model.device, model.dtype)).sample
     return Image((pixels.float().cpu() / 2 + 0.5).clamp(0, 1).movedim(1, -1))

@@ -5,11 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from latentloom.engine import Context, Image, Latent, Vae
+from latentloom.engine.errors import BadValueError
+from latentloom.nodes.diffusion.seamless import axes_of, circular
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from latentloom.nodes.diffusion.tiling import Tile
+
+
+def check_overlap(tile: int, overlap: int) -> None:
+    """Raise BadValueError for tiles that overlap by more than half."""
+    if overlap > tile // 2:
+        raise BadValueError("the tiles overlap too far", expected=f"at most {tile // 2}, half a tile", got=str(overlap))
 
 
 def decode_tiles(ctx: Context, vae: Vae, latent: Latent, tile: int, overlap: int) -> Image:
@@ -18,18 +26,19 @@ def decode_tiles(ctx: Context, vae: Vae, latent: Latent, tile: int, overlap: int
 
     from latentloom.nodes.diffusion.tiling import tiled, tiles
 
-    step = latent.downscale
-    total, done = len(tiles(*latent.shape[2:], tile // step, overlap // step)) * latent.shape[0], 0
-    with ctx.load(vae) as (model,):
+    step, axes, whole = latent.downscale, axes_of(vae.patches), latent.shape[2:]
+    total, done = len(tiles(*whole, tile // step, overlap // step, axes)) * latent.shape[0], 0
+    with ctx.load(vae) as (model,), circular([model]) as ring:
 
         def decoded(x: Tensor, _: Tile) -> Tensor:
             nonlocal done
             done += 1
             ctx.progress(done, total)
-            found: Tensor = model.decode(x.to(model.device, model.dtype)).sample.float().cpu()
+            with ring.on(axes.within(x.shape[2:], whole)):
+                found: Tensor = model.decode(x.to(model.device, model.dtype)).sample.float().cpu()
             return found
 
-        items = [tiled(decoded, one[None], tile // step, overlap // step, step) for one in latent.tensor()]
+        items = [tiled(decoded, one[None], tile // step, overlap // step, step, axes) for one in latent.tensor()]
     return Image((torch.cat(items) / 2 + 0.5).clamp(0, 1).movedim(1, -1))
 
 
@@ -39,20 +48,20 @@ def encode_tiles(ctx: Context, vae: Vae, image: Image, tile: int, overlap: int) 
 
     from latentloom.nodes.diffusion.tiling import tiled
 
-    step = vae.info["downscale"]
-    with ctx.load(vae) as (model,):
+    step, axes = vae.info["downscale"], axes_of(vae.patches)
+    with ctx.load(vae) as (model,), circular([model]) as ring:
 
         def encoded(_: Tensor, place: Tile) -> Tensor:
             ctx.check()
-            top, left, height, width = (side * step for side in place)
-            part = pixels[..., top : top + height, left : left + width]
-            found = model.encode(part.to(model.device, model.dtype)).latent_dist
+            part = place.scaled(step).of(pixels)
+            with ring.on(axes.within(part.shape[2:], pixels.shape[2:])):
+                found = model.encode(part.to(model.device, model.dtype)).latent_dist
             return torch.cat([found.mean, found.std], dim=1).float().cpu()
 
         items = []
         for one in image.tensor():
             pixels = one[None, ..., :3].movedim(-1, 1) * 2 - 1
             cells = torch.empty(1, 1, *(side // step for side in pixels.shape[2:]))
-            items.append(tiled(encoded, cells, tile // step, overlap // step))
+            items.append(tiled(encoded, cells, tile // step, overlap // step, axes=axes))
     mean, std = torch.cat(items).chunk(2, dim=1)
     return mean, std

@@ -1,4 +1,4 @@
-"""Blend modes as the W3C's "Compositing and Blending Level 1" defines them."""
+"""Laying pictures over each other, as the W3C's "Compositing and Blending Level 1" (2024) defines it."""
 
 from typing import TYPE_CHECKING, Literal
 
@@ -12,19 +12,34 @@ if TYPE_CHECKING:
 Mode = Literal["normal", "multiply", "screen", "overlay", "difference"]
 
 
-def blend(a: "Floats", b: "Floats", amount: float, mode: Mode) -> "Floats":
-    """b over a, mixed into a by amount. [B, H, W, C]; a picture without alpha counts as opaque."""
-    t = np.float32(amount)
+def blend(a: "Floats", b: "Floats", amount: "float | Floats", mode: Mode = "normal") -> "Floats":
+    """The source b over the backdrop a, [B, H, W, C]: blended (section 10), then composited source-over (9.1.4).
+
+    `amount`, a number or [B, H, W, 1] in 0..1, is b's opacity: it scales b's alpha. A picture without alpha counts as
+    opaque. The result has a's channels, and is a bit for bit where nothing lies over it.
+    """
+    opacity = np.asarray(amount, np.float32)
+    colour_a, alpha_a = parts(a)
+    colour_b, alpha_b = parts(b)
     if a.shape[3] == b.shape[3] == 3:
-        return np.clip(a + (_mixed(a, b, mode) - a) * t, 0, 1)
-    colour_a, alpha_a = _parts(a)
-    colour_b, alpha_b = _parts(b)
-    colour_b = (1 - alpha_a) * colour_b + alpha_a * _mixed(colour_a, colour_b, mode)
-    alpha = alpha_a * (1 - t) + alpha_b * t
-    return unpremultiplied(colour_a * alpha_a * (1 - t) + colour_b * alpha_b * t, alpha)
+        mixed = np.clip(a + (_mixed(a, b, mode) - a) * opacity, 0, 1)
+        return np.where(opacity > 0, mixed, a)
+    source = (1 - alpha_a) * colour_b + alpha_a * _mixed(colour_a, colour_b, mode)
+    shown = alpha_b * opacity
+    alpha = shown + alpha_a * (1 - shown)
+    found = unpremultiplied(source * shown + colour_a * alpha_a * (1 - shown), np.clip(alpha, 0, 1))
+    return np.where(shown > 0, found[..., : a.shape[3]], a)
 
 
-def _parts(pixels: "Floats") -> "tuple[Floats, Floats]":
+def flattened(pixels: "Floats", background: float) -> "Floats":
+    """[B, H, W, 3] pixels over a grey background: what is seen of a picture that may be transparent."""
+    if pixels.shape[3] == 3:
+        return pixels
+    return np.clip(background + (pixels[..., :3] - background) * pixels[..., 3:], 0, 1, dtype=np.float32)
+
+
+def parts(pixels: "Floats") -> "tuple[Floats, Floats]":
+    """Colour [B, H, W, 3] and alpha [B, H, W, 1]."""
     alpha = pixels[..., 3:] if pixels.shape[3] == 4 else np.ones((*pixels.shape[:3], 1), np.float32)
     return pixels[..., :3], alpha
 

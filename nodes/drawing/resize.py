@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
+from latentloom.engine.errors import BadValueError
 from latentloom.nodes.drawing.limits import check_size
 
 if TYPE_CHECKING:
@@ -39,11 +40,37 @@ def resize(pixels: "Floats", size: Size, method: Method, region: Region | None =
     check_size(*size, batch=pixels.shape[0])
     if region is None and size == (pixels.shape[2], pixels.shape[1]):
         return pixels
-    if pixels.shape[3] == 3 or method == "nearest":
+    if pixels.shape[3] != 4 or method == "nearest":
         return _filtered(pixels, size, method, region)
-    alpha = pixels[..., 3:]
-    found = _filtered(np.concatenate([pixels[..., :3] * alpha, alpha], axis=3), size, method, region)
+    found = _filtered(premultiplied(pixels), size, method, region)
     return unpremultiplied(found[..., :3], found[..., 3:])
+
+
+def resize_mask(mask: "Floats", size: Size, method: Method = "bilinear") -> "Floats":
+    """A mask [B, H, W] at another size. Only "nearest" keeps its edges hard; other filters become "bilinear", which
+    never rings: what was 0 all around stays 0.
+    """
+    return resize(mask[..., None], size, mask_method(method))[..., 0]
+
+
+def check_mask_batch(pixels: "Floats", mask: "Floats") -> None:
+    """Raise BadValueError for a mask whose items do not go with those of the pictures."""
+    if mask.shape[0] not in (1, pixels.shape[0]):
+        raise BadValueError(
+            "the mask has another number of items than the picture",
+            expected=f"1 or {pixels.shape[0]}",
+            got=str(mask.shape[0]),
+        )
+
+
+def mask_method(method: Method) -> Method:
+    """The filter for a mask that goes with a picture: see `resize_mask`."""
+    return "nearest" if method == "nearest" else "bilinear"
+
+
+def premultiplied(pixels: "Floats") -> "Floats":
+    """[..., 4] pixels with their colour multiplied with their alpha."""
+    return np.concatenate([pixels[..., :3] * pixels[..., 3:], pixels[..., 3:]], axis=-1)
 
 
 def unpremultiplied(colour: "Floats", alpha: "Floats") -> "Floats":
@@ -82,6 +109,33 @@ def fitted(pixels: "Floats", box: Size, method: Method, fit: Fit, multiple: int)
     if fit == "fit":
         return resize(pixels, rounded(width * scale, height * scale, multiple), method)
     return _padded(resize(pixels, rounded(width * scale, height * scale, 1), method), box)
+
+
+def scaled(
+    pixels: "Floats", width: int, height: int, factor: float, method: Method, fit: Fit, multiple: int
+) -> "Floats":
+    """[B, H, W, C] pixels at a width and height; a side of 0 follows from the other one, or both from the factor.
+
+    Raises BadValueError for a size and a factor together.
+    """
+    if (width or height) and factor != 1:
+        raise BadValueError("a size and a factor exclude each other", got=f"{width}x{height} and factor {factor:g}")
+    if width and height:
+        return fitted(pixels, rounded(width, height, multiple), method, fit, multiple)
+    old_height, old_width = pixels.shape[1:3]
+    scale = width / old_width if width else height / old_height if height else factor
+    return resize(pixels, rounded(old_width * scale, old_height * scale, multiple), method)
+
+
+def cropped(pixels: "Floats", x: int, y: int, width: int, height: int) -> "Floats":
+    """A rectangle of [B, H, W, ...] pixels. Raises BadValueError for one that does not lie inside."""
+    if x + width > pixels.shape[2] or y + height > pixels.shape[1]:
+        raise BadValueError(
+            "the rectangle lies outside of the picture",
+            expected=f"inside {pixels.shape[2]}x{pixels.shape[1]}",
+            got=f"{width}x{height} at {x},{y}",
+        )
+    return pixels[:, y : y + height, x : x + width]
 
 
 def _centred(width: int, height: int, wide: float, high: float) -> Region:

@@ -1,13 +1,15 @@
 """What a weights file says of itself: names, shapes and metadata, told by content and not by suffix."""
 
+import itertools
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from latentloom.engine.errors import FileError
 
-MAX_HEADER = 100 * 2**20  # what safetensors itself allows
+MAX_HEADER = 16 * 2**20  # that of the largest files for Stable Diffusion has 2 MiB
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -27,21 +29,32 @@ class Header:
 
 def read_header(path: Path) -> Header:
     """The header of a safetensors file. Raises FileError for anything else, and for a file that ends early."""
-    with path.open("rb") as file:
-        start, size = file.read(8), path.stat().st_size
-        _refuse_pickle(path, start)
-        length = int.from_bytes(start, "little")
-        if len(start) < 8 or length > min(MAX_HEADER, size - 8):
-            raise _foreign(path)
-        try:
-            found = json.loads(file.read(length))
-            metadata = {str(key): str(value) for key, value in found.pop("__metadata__", {}).items()}
-            shapes = {name: tuple(tensor["shape"]) for name, tensor in found.items()}
-            ends = [tensor["data_offsets"][1] for tensor in found.values()]
-        except (ValueError, TypeError, KeyError, AttributeError, IndexError):
-            raise _foreign(path) from None
-    _check_end(path, size, 8 + length + max(ends, default=0))
-    return Header(path, shapes, metadata, max(ends, default=0))
+    try:
+        with path.open("rb") as file:
+            start, size = file.read(8), path.stat().st_size
+            _refuse_pickle(path, start)
+            length = int.from_bytes(start, "little")
+            if len(start) < 8 or length > min(MAX_HEADER, size - 8):
+                raise _foreign(path)
+            text = file.read(length)
+    except OSError as error:
+        raise FileError(f"'{path.name}' cannot be read", got=error.strerror or str(error)) from None
+    try:
+        found = json.loads(text)
+        metadata = {str(key): str(value) for key, value in found.pop("__metadata__", {}).items()}
+        shapes = {name: tuple(map(_size, tensor["shape"])) for name, tensor in found.items()}
+        end = max((_size(tensor["data_offsets"][1]) for tensor in found.values()), default=0)
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError):
+        raise _foreign(path) from None
+    _check_end(path, size, 8 + length + end)
+    return Header(path, shapes, metadata, end)
+
+
+def _size(number: Any) -> int:
+    """A length as it stands in a header. Raises TypeError for anything else."""
+    if type(number) is not int or number < 0:
+        raise TypeError
+    return number
 
 
 def _refuse_pickle(path: Path, start: bytes) -> None:
@@ -72,7 +85,7 @@ def _check_end(path: Path, size: int, needed: int) -> None:
 
 def counted(names: Iterable[str], pattern: str) -> int:
     """How many numbers n from 0 on have a name that begins with the pattern's text, "{}" standing for n."""
-    known, n = tuple(names), 0
-    while any(name.startswith(pattern.format(n)) for name in known):
-        n += 1
-    return n
+    before, _, after = pattern.partition("{}")
+    rests = (name.removeprefix(before).partition(after) for name in names if name.startswith(before))
+    numbers = {number for number, found, _ in rests if found}
+    return next(n for n in itertools.count() if str(n) not in numbers)

@@ -26,12 +26,16 @@ class Weights:
     """The tensors of safetensors files, by name, mapped into memory and never read as a whole."""
 
     def __init__(self, *paths: Path) -> None:
-        from safetensors import safe_open
+        """Raises FileError for a file that safetensors refuses."""
+        from safetensors import SafetensorError, safe_open
 
         self.paths = paths
         self._files = {}
         for path in paths:
-            file = safe_open(path, framework="pt")
+            try:
+                file = safe_open(path, framework="pt")
+            except SafetensorError as error:
+                raise FileError(f"'{path.name}' is a damaged safetensors file", got=str(error)) from None
             self._files |= dict.fromkeys(file.keys(), file)
 
     def __contains__(self, name: str) -> bool:

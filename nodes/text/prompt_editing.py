@@ -1,39 +1,47 @@
 """Prompt editing: prompts that change while a picture is made, in AUTOMATIC1111's grammar.
 
 `[a:b:0.4]` is a for the first 40 % of the steps, then b; `[a::0.4]` ends a, `[b:0.4]` begins b; a whole number is a
-step. `[a|b|c]` changes at each step. Anything else in square brackets is left for `prompt.parse`.
+step. `[a|b|c]` changes at each step. Anything else in square brackets is left for `prompt_weights.parse`. How many
+steps there are is known where the conditioning is sampled, so a text says when it is read as `prompt_times.Times`.
 """
 
 import math
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from latentloom.engine.errors import BadValueError
-from latentloom.nodes.text.prompt_weights import MAX_DEPTH
+from latentloom.nodes.text.prompt_times import ALWAYS, Times
+from latentloom.nodes.text.prompt_weights import MAX_DEPTH, NUMBER
 
 MAX_VARIANTS = 64
 _TOKEN = re.compile(r"\\.|[()\[\]:|]|[^\\()\[\]:|]+|\\", re.DOTALL)
-_WHEN = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s*")
+_WHEN = re.compile(rf"\s*({NUMBER})\s*")
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A text and the steps at which it is the prompt: start <= step / steps < end, and step % period == turn."""
+    """A text, or a text for each of several encoders, and when it is the prompt."""
 
-    text: str
-    start: float = 0.0
-    end: float = 1.0
-    turn: int = 0
-    period: int = 1
+    texts: tuple[str, ...]
+    times: Times = ALWAYS
+
+    @property
+    def text(self) -> str:
+        """The first encoder's text."""
+        return self.texts[0]
 
 
 @dataclass(frozen=True, slots=True)
 class _Switch:
     before: "_Sequence"
     after: "_Sequence"
-    when: float
+    share: float | None  # of the steps, or
+    step: int  # a step
+
+    def passed(self, times: Times) -> bool:
+        return self.step <= times.first if self.share is None else self.share <= times.start
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,54 +52,63 @@ class _Turn:
 _Sequence = tuple["str | _Switch | _Turn", ...]
 
 
-def variants(text: str, steps: int) -> tuple[Variant, ...]:
+def variants(*texts: str) -> tuple[Variant, ...]:
     """What a prompt is at which steps, in order of time; one variant if it never changes.
 
-    Raises BadValueError for brackets nested deeper than 100, and for more than 64 changes.
+    Several texts, for as many encoders, change together. Raises BadValueError for brackets nested deeper than 100, and
+    for more than 64 changes.
     """
-    sequence = _parsed(text, steps)
-    period = math.lcm(*(len(part.options) for part in _parts(sequence) if isinstance(part, _Turn)))
-    points = {part.when for part in _parts(sequence) if isinstance(part, _Switch)}
-    times = sorted({0.0, 1.0, *(when for when in points if 0 < when < 1)})
-    if (len(times) - 1) * period > MAX_VARIANTS:
+    sequences = [_parsed(text) for text in texts]
+    parts = [part for sequence in sequences for part in _parts(sequence)]
+    period = math.lcm(*(len(part.options) for part in parts if isinstance(part, _Turn)))
+    switches = [part for part in parts if isinstance(part, _Switch)]
+    shares = sorted({0.0, *(one.share for one in switches if one.share is not None and one.share < 1)})
+    steps = sorted({0, *(one.step for one in switches if one.share is None)})
+    if len(shares) * len(steps) * period > MAX_VARIANTS:
         raise BadValueError("the prompt changes too often", expected=f"at most {MAX_VARIANTS} texts", got="more")
     found: list[Variant] = []
-    for start, end in pairwise(times):
-        found += _between(sequence, start, end, period)
-    return tuple(_merged(found))
+    for first, last in pairwise([*steps, None]):
+        row = [
+            one
+            for start, end in pairwise([*shares, None])
+            for one in _between(sequences, Times(start or 0.0, end, first or 0, last), period)
+        ]
+        found += _merged(row, ("start", "end"))
+    return tuple(_merged(found, ("first", "last")))
 
 
-def _between(sequence: _Sequence, start: float, end: float, period: int) -> list[Variant]:
-    texts = [_resolved(sequence, start, turn) for turn in range(period)]
-    if len(set(texts)) == 1:
-        return [Variant(texts[0], start, end)]
-    return [Variant(text, start, end, turn, period) for turn, text in enumerate(texts)]
+def _between(sequences: "Sequence[_Sequence]", times: Times, period: int) -> list[Variant]:
+    turns = [tuple(_resolved(sequence, times, turn) for sequence in sequences) for turn in range(period)]
+    if len(set(turns)) == 1:
+        return [Variant(turns[0], times)]
+    return [Variant(texts, replace(times, turn=turn, period=period)) for turn, texts in enumerate(turns)]
 
 
-def _merged(found: list[Variant]) -> Iterator[Variant]:
-    """Steady variants of one text, one after the other, as one."""
-    last: Variant | None = None
+def _merged(found: list[Variant], ends: tuple[str, str]) -> list[Variant]:
+    """Variants of one text, one after the other along one kind of time, as one."""
+    kept: list[Variant] = []
     for variant in found:
-        if last and last.period == variant.period == 1 and last.text == variant.text:
-            last = Variant(last.text, last.start, variant.end)
-            continue
-        if last:
-            yield last
-        last = variant
-    if last:
-        yield last
+        begin, end = ends
+        last = kept[-1] if kept else None
+        at = {end: getattr(variant.times, end)}
+        joined = last and replace(variant.times, **{begin: getattr(last.times, begin)}) == replace(last.times, **at)
+        if last and joined and last.texts == variant.texts:
+            kept[-1] = Variant(last.texts, replace(last.times, **at))
+        else:
+            kept.append(variant)
+    return kept
 
 
-def _resolved(sequence: _Sequence, time: float, turn: int) -> str:
+def _resolved(sequence: _Sequence, times: Times, turn: int) -> str:
     texts = []
     for part in sequence:
         match part:
             case str():
                 texts.append(part)
             case _Switch():
-                texts.append(_resolved(part.after if time >= part.when else part.before, time, turn))
+                texts.append(_resolved(part.after if part.passed(times) else part.before, times, turn))
             case _Turn():
-                texts.append(_resolved(part.options[turn % len(part.options)], time, turn))
+                texts.append(_resolved(part.options[turn % len(part.options)], times, turn))
     return "".join(texts)
 
 
@@ -123,28 +140,27 @@ class _Frame:
             found += [separator, *part]
         return [*found, closing]
 
-    def closed(self, steps: int) -> list["str | _Switch | _Turn"]:
+    def closed(self) -> list["str | _Switch | _Turn"]:
         """What a pair of square brackets means."""
         parts, kinds = [tuple(part) for part in self.parts], set(self.separators)
         if kinds == {"|"}:
             return [_Turn(tuple(parts))]
-        when = _when(parts[-1], steps) if kinds == {":"} and len(parts) <= 3 else None
+        when = _when(parts[-1]) if kinds == {":"} and len(parts) <= 3 else None
         if when is None:
             return self.literal("]")
-        return [_Switch(parts[0] if len(parts) == 3 else (), parts[-2], when)]
+        return [_Switch(parts[0] if len(parts) == 3 else (), parts[-2], *when)]
 
 
-def _when(part: _Sequence, steps: int) -> float | None:
-    """The share of the steps that a number means, or None for anything else."""
+def _when(part: _Sequence) -> tuple[float | None, int] | None:
+    """A share of the steps or a step, as the fields of `_Switch`; None for what is no number."""
     text = "".join(item if isinstance(item, str) else "?" for item in part)
     match = _WHEN.fullmatch(text)
     if match is None:
         return None
-    value = float(match[1])
-    return min(1.0, value / steps if "." not in match[1] else value)
+    return (float(match[1]), 0) if "." in match[1] else (None, int(match[1]))
 
 
-def _parsed(text: str, steps: int) -> _Sequence:
+def _parsed(text: str) -> _Sequence:
     frames = [_Frame("")]
     for token in _TOKEN.findall(text):
         if token in ("(", "["):
@@ -158,7 +174,7 @@ def _parsed(text: str, steps: int) -> _Sequence:
         elif token == "]" and any(frame.bracket == "[" for frame in frames):
             while frames[-1].bracket != "[":
                 _keep(frames, frames[-1].literal(""))
-            _keep(frames, frames[-1].closed(steps))
+            _keep(frames, frames[-1].closed())
         elif token in (":", "|") and frames[-1].bracket == "[":
             frames[-1].split(token)
         else:

@@ -7,6 +7,7 @@ begins a new section; a backslash makes a bracket plain; a bracket that never cl
 
 import re
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Literal
 
 from latentloom.engine.errors import BadValueError
@@ -16,10 +17,11 @@ Grammar = Literal["a1111", "comfyui", "plain"]
 STEP = 1.1
 MAX_DEPTH = 100
 MAX_WEIGHT = 1000.0
-_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)"
+NUMBER = r"(?:\d++(?:\.\d*+)?|\.\d++)"  # without a sign; each digit can be read in one way only
+_NUMBER = rf"[+-]?{NUMBER}"
 _TOKEN = re.compile(rf"\\.|\\|[()\[\]]|:\s*({_NUMBER})\s*\)|[^\\()\[\]:]+|:", re.DOTALL)
 _BREAK = re.compile(r"\bBREAK\b")
-_EXPLICIT = re.compile(rf"(.*):\s*({_NUMBER})\s*", re.DOTALL)
+_EXPLICIT = re.compile(rf"\s*({_NUMBER})\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +50,13 @@ def parse(text: str, grammar: Grammar = "a1111") -> tuple[Section, ...]:
 
 def _joined(spans: list[Span]) -> Section:
     """Spans with neighbours of the same weight in one."""
-    found: list[Span] = []
-    for span in spans:
-        if abs(span.weight) > MAX_WEIGHT:
-            raise BadValueError(
-                "a word of the prompt has too large a weight",
-                expected=f"at most {MAX_WEIGHT:g}",
-                got=f"{span.weight:g}",
-            )
-        if found and found[-1].weight == span.weight:
-            found[-1] = Span(found[-1].text + span.text, span.weight)
-        elif span.text:
-            found.append(span)
-    return tuple(found)
+    most = max((abs(span.weight) for span in spans), default=0.0)
+    if most > MAX_WEIGHT:
+        raise BadValueError(
+            "a word of the prompt has too large a weight", expected=f"at most {MAX_WEIGHT:g}", got=f"{most:g}"
+        )
+    groups = groupby((span for span in spans if span.text), key=lambda span: span.weight)
+    return tuple(Span("".join(span.text for span in group), weight) for weight, group in groups)
 
 
 class _Ranges:
@@ -86,8 +82,8 @@ class _Ranges:
         """Whether there was a bracket to close."""
         if not self._open[bracket]:
             return False
-        for index in range(self._open[bracket].pop(), len(self._weights)):
-            self._weights[index] *= factor
+        start = self._open[bracket].pop()
+        self._weights[start:] = [weight * factor for weight in self._weights[start:]]
         return True
 
     def sections(self) -> list[list[Span]]:
@@ -160,10 +156,11 @@ def _weighed(tree: "_Tree", weight: float) -> list[Span]:
 def _bracketed(tree: "_Tree", around: float) -> list[Span]:
     """A closed bracket: the number at its end counts alone, without one it is 1.1 times what is around it."""
     last = tree[-1] if tree else None
-    match = _EXPLICIT.fullmatch(last) if isinstance(last, str) else None
-    if match is None or not (match[1] or len(tree) > 1):
+    text, colon, number = last.rpartition(":") if isinstance(last, str) else ("", "", "")
+    match = _EXPLICIT.fullmatch(number) if colon else None
+    if match is None or not (text or len(tree) > 1):
         return _weighed(tree, around * STEP)
-    return _weighed([*tree[:-1], match[1]], float(match[2]))
+    return _weighed([*tree[:-1], text], float(match[1]))
 
 
 def _check_depth(depth: int) -> None:

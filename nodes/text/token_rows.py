@@ -5,9 +5,8 @@ from typing import Any
 
 from latentloom.nodes.drawing.sheet import GREY
 from latentloom.nodes.drawing.table import Row
-from latentloom.nodes.text.prompt_editing import Variant
 from latentloom.nodes.text.prompt_weights import Grammar, Section
-from latentloom.nodes.text.token_table import Read, read_prompt
+from latentloom.nodes.text.token_table import Part, Read, read_prompt
 
 UNKNOWN = "#c62828"
 MAX_ROWS = 400
@@ -28,7 +27,7 @@ def token_rows(
     last = None
     for part in parts:
         if changes and part.variant != last:
-            rows.append(Row(("", "", _when(part.variant), *[""] * (1 + weighed)), GREY))
+            rows.append(Row(("", "", _when(part, steps), *[""] * (1 + weighed)), GREY))
         last = part.variant
         rows.append(_special(tokenizer, tokenizer.bos_token_id, weighed=weighed))
         rows += [_row(token, weighed=weighed) for token in part.tokens]
@@ -40,9 +39,9 @@ def token_rows(
     return heading, rows, note
 
 
-def _when(variant: Variant) -> str:
-    share = f"{variant.start:.0%} to {variant.end:.0%} of the steps"
-    return share if variant.period == 1 else f"{share}, step {variant.turn + 1} of every {variant.period}"
+def _when(part: Part, steps: int) -> str:
+    share, times = f"steps {part.begin + 1} to {part.end} of {steps}", part.variant.times
+    return share if times.period == 1 else f"{share}, text {times.turn + 1} of {times.period} in turn"
 
 
 def _note(count: int, parts: int, tokenizer: Any) -> str:

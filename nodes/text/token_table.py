@@ -26,9 +26,11 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What the encoder reads at once, without start, end and padding; `variant` says at which steps."""
+    """What the encoder reads at once, without start, end and padding; from step `begin`, up to `end`."""
 
     variant: Variant
+    begin: int
+    end: int
     tokens: tuple[Read, ...]
 
 
@@ -40,11 +42,14 @@ def read_prompt(
     embeddings: Callable[[Sequence[Section]], Sequence[Section]] = tuple,
 ) -> Iterator[Part]:
     """The parts of a prompt in order, at least one. Raises BadValueError for one that is too long or too deep."""
-    for variant in variants(text, steps) if grammar == "a1111" else (Variant(text),):
+    for variant in variants(text) if grammar == "a1111" else (Variant((text,)),):
+        begin, end = variant.times.span(steps)
+        if begin >= end:
+            continue
         sections = embeddings(parse(variant.text, grammar))
         tokens = (token for section in sections for token in _read(tokenizer, section))
         for chunk in chunks(sections, tokenizer, grammar):
-            yield Part(variant, tuple(next(tokens) for _ in chunk))
+            yield Part(variant, begin, end, tuple(next(tokens) for _ in chunk))
 
 
 def _read(tokenizer: Any, section: Section) -> Iterator[Read]:
@@ -72,14 +77,14 @@ def reader(tokenizer: Any) -> Callable[[str, Grammar, int], dict[str, Any]]:
     """What `ModelKind.reader` gives: a function of text, grammar and steps that tells the parts as JSON."""
 
     def read(text: str, grammar: Grammar, steps: int) -> dict[str, Any]:
-        parts = [_record(part) for part in read_prompt(tokenizer, text, grammar, steps)]
+        parts = [_record(part, steps) for part in read_prompt(tokenizer, text, grammar, steps)]
         return {"length": tokenizer.model_max_length, "parts": parts}
 
     return read
 
 
-def _record(part: Part) -> dict[str, Any]:
-    variant = part.variant
+def _record(part: Part, steps: int) -> dict[str, Any]:
+    times = part.variant.times
     tokens = [{"id": t.id, "text": t.text, "weight": round(t.weight, 4), "known": t.known} for t in part.tokens]
-    when = {name: getattr(variant, name) for name in ("start", "end", "turn", "period")}
+    when = {"start": part.begin / steps, "end": part.end / steps, "turn": times.turn, "period": times.period}
     return {**when, "count": len(tokens) + 2, "tokens": tokens}

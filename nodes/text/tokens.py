@@ -111,7 +111,8 @@ def _cut_at_words(section: Section, tokenizer: Any, room: int) -> Iterator[Chunk
                 yield tuple(line)
                 line = []
             line += tokens
-            while len(line) > room:
-                yield tuple(line[:room])
-                line = line[room:]
+            last = (len(line) - 1) // room * room if line else 0
+            for start in range(0, last, room):
+                yield tuple(line[start : start + room])
+            line = line[last:]
     yield tuple(line)

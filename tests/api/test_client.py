@@ -1,15 +1,18 @@
 """Clients against a real server, one that goes away too."""
 
 import asyncio
+import contextlib
 import re
 import threading
 from pathlib import Path
 
+import aiohttp
 import pytest
-from serving import Server, flow, use
+from aiohttp import web
+from serving import PATIENCE, Server, flow, use
 
 from latentloom.api import AsyncClient, Client
-from latentloom.api.client import ServerError, UnreachableError
+from latentloom.api.client import AddressError, DamagedError, ServerError, UnreachableError
 
 
 @pytest.fixture(scope="module")
@@ -77,27 +80,203 @@ def test_nobody_answers():
 
 
 def test_a_stream_survives_the_servers_death(tmp_path):
-    server = Server(tmp_path / "home", "--port", "18431")
-    restarted = threading.Event()
+    server, restarted = Server(tmp_path / "home"), tmp_path / "restarted"
 
     def restart():
         server.kill()
-        server.start()
-        restarted.set()
+        server.start(port=server.port)
+        restarted.touch()
 
     async def go():
         async with AsyncClient(server.address) as client:
-            job = await client.submit(flow("s", s=use("Steps", steps=60)))
+            job = await client.submit(flow("s", s=use("Steps", until=str(restarted))))
             events = []
             async for event in client.stream(job.id):
-                if event["event"] == "node_started" and not restarted.is_set():
+                if event["event"] == "node_started" and not restarted.exists():
                     await asyncio.to_thread(restart)
                 events.append(event)
             return events, server.events(job.id)
 
     try:
-        seen, stored = asyncio.run(asyncio.wait_for(go(), 90))
+        seen, stored = asyncio.run(asyncio.wait_for(go(), PATIENCE))
         assert seen == stored
         assert [event["event"] for event in seen].count("job_requeued") == 1
     finally:
         server.kill()
+
+
+# Servers that misbehave
+
+
+@contextlib.contextmanager
+def answering(handle):
+    """An address in this process whose every request is answered by `handle(request)`, and what it was asked."""
+    loop, asked, ready = asyncio.new_event_loop(), [], threading.Event()
+
+    async def hear(request):
+        asked.append((request.method, request.path, request.headers.get("Idempotency-Key")))
+        return await handle(request, len(asked))
+
+    async def begin():
+        runner = web.ServerRunner(web.Server(hear), shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        return runner
+
+    runner = loop.run_until_complete(begin())
+
+    def run():
+        ready.set()
+        loop.run_forever()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    ready.wait()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}", asked
+    finally:
+        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+async def silent(request, n):
+    await asyncio.sleep(1000)
+
+
+@pytest.mark.timeout(120)
+def test_a_client_works_without_a_block(server):
+    client = Client(server.address)
+    job = client.submit(flow("p.image", p=use("Picture")))
+    assert client.wait(job.id).state == "done"
+    client.close()
+    assert client.job(job.id).id == job.id  # it opens again
+    client.close()
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("call", [lambda c: c.job("x"), lambda c: c.wait("x"), lambda c: c.cancel("x")])
+def test_patience_holds_for_a_server_that_takes_and_says_nothing(call):
+    with (
+        answering(silent) as (address, _),
+        Client(address, patience=1) as client,
+        pytest.raises(UnreachableError, match="no server answers"),
+    ):
+        call(client)
+
+
+@pytest.mark.parametrize("address", ["ftp://localhost", "http://", "http://[::1", "http://localhost:0", ""])
+def test_what_is_no_address_is_told_at_once(address):
+    with pytest.raises(AddressError, match="that is no address of a server"):
+        Client(address)
+
+
+def test_an_address_needs_no_scheme(server):
+    with Client(server.address.removeprefix("http://")) as client:
+        assert client.request("GET", "system")["paused"] is False
+
+
+@pytest.mark.timeout(120)
+def test_what_is_no_server_of_this_kind_is_told():
+    async def page(request, n):
+        return web.Response(text="<html>sign in</html>", content_type="text/html")
+
+    with (
+        answering(page) as (address, _),
+        Client(address, patience=1) as client,
+        pytest.raises(ServerError, match="is no Latentloom server"),
+    ):
+        client.job("x")
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    ("status", "headers"), [(502, {}), (503, {"Retry-After": "0"}), (504, {}), (429, {"Retry-After": "0"})]
+)
+def test_a_refusal_that_may_not_last_is_tried_again_under_one_key(status, headers):
+    async def later(request, n):
+        if n == 1:
+            return web.Response(status=status, text="<html>", headers=headers)
+        if n == 2:
+            request.transport.close()  # the answer is lost
+        return web.json_response({"done": n})
+
+    with answering(later) as (address, asked), Client(address) as client:
+        assert client.request("POST", "jobs/x/retry") == {"done": 3}
+    assert len({key for _, _, key in asked}) == 1
+    assert None not in {key for _, _, key in asked}
+
+
+@pytest.mark.timeout(120)
+def test_a_stream_goes_on_by_polls_where_websockets_are_refused(server):
+    async def proxy(request, n):
+        if "socket" in request.path:
+            return web.Response(status=400, text="no upgrade here")
+        async with (
+            aiohttp.ClientSession() as session,
+            session.request(request.method, server.address + request.path_qs) as response,
+        ):
+            return web.json_response(await response.json(), status=response.status)
+
+    with Client(server.address) as client:
+        job = client.submit(flow("s", s=use("Steps", steps=3)))
+    with answering(proxy) as (address, _), Client(address) as client:
+        assert [event["event"] for event in client.stream(job.id)][-1] == "job_done"
+
+
+@pytest.mark.timeout(120)
+def test_a_stream_behind_the_end_of_a_job_ends(server):
+    with Client(server.address) as client:
+        job = client.wait(client.submit(flow("p.image", p=use("Picture"))).id)
+        last = [event["number"] for event in client.stream(job.id)][-1]
+        assert list(client.stream(job.id, after=last)) == []
+
+
+@pytest.mark.timeout(120)
+def test_a_stream_begins_again_where_the_server_does_not_have_that_place(server):
+    with Client(server.address) as client:
+        job = client.wait(client.submit(flow("p.image", p=use("Picture"))).id)
+        whole = list(client.stream(job.id))
+        assert list(client.stream(job.id, after=9_000_000_000_000_000)) == whole
+
+
+@pytest.mark.timeout(120)
+def test_a_stream_that_is_left_in_the_middle_holds_nothing(server):
+    with Client(server.address) as client:
+        job = client.submit(flow("s", s=use("Steps", steps=3000)))
+        for _ in client.stream(job.id):
+            break
+        client.cancel(job.id)
+        assert client.wait(job.id).state == "cancelled"
+
+
+@pytest.mark.timeout(120)
+def test_a_download_is_the_file_that_was_saved_or_a_fault(server, tmp_path):
+    with Client(server.address) as client:
+        job = client.wait(client.submit(flow("", s=use("SavePicture", level=0.77))).id)
+
+    async def other(request, n):
+        if "content" in request.path:
+            return web.Response(body=b"something else")
+        return web.Response(text=job.model_dump_json(), content_type="application/json")
+
+    with (
+        answering(other) as (address, _),
+        Client(address) as client,
+        pytest.raises(DamagedError, match="what arrived is not the file that was saved"),
+    ):
+        client.download(job, tmp_path / "files")
+    assert list((tmp_path / "files").iterdir()) == []
+
+
+def test_inputs_may_have_any_name():
+    async def take(request, n):
+        seen.append(await request.json())
+        return web.Response(status=400, text="{}")
+
+    seen = []
+    with answering(take) as (address, _), Client(address) as client, pytest.raises(ServerError):
+        client.submit(flow(""), inputs={"tags": 1, "outputs": 2}, seed=3, webhook="http://x/")
+    assert seen[0]["inputs"] == {"tags": 1, "outputs": 2, "seed": 3}
+    assert (seen[0]["tags"], seen[0]["webhook"]) == ([], "http://x/")

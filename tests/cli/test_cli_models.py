@@ -8,6 +8,7 @@ import threading
 import pytest
 import torch
 from safetensors.torch import save_file
+from serving import PATIENCE, until
 
 from latentloom.cli.fetch import AddressError, check_address
 from latentloom.cli.settings_edit import with_list
@@ -104,13 +105,10 @@ def test_a_download_that_goes_wrong_leaves_nothing(loom, home, services, address
 
 def test_ctrl_c_leaves_nothing_of_a_download(loom_process, home, services):
     process = loom_process("models", "get", f"{services}/stuck.safetensors", "--sha256", SHA)
-    for _ in range(600):
-        if files(home):
-            break
-        threading.Event().wait(0.05)
+    until(lambda: files(home))
     assert [name[:9] for name in files(home)] == [".partial-"]
     process.send_signal(signal.SIGINT)
-    assert (process.wait(timeout=60), files(home)) == (130, [])
+    assert (process.wait(timeout=PATIENCE), files(home)) == (130, [])
 
 
 def test_a_server_that_is_not_there(loom, home, services):
@@ -277,3 +275,17 @@ def test_the_list_says_what_a_file_holds_and_what_is_wrong_with_it(loom, home):
     assert "SD 1.x checkpoint" in out
     assert "'half.safetensors' ends early" in out
     assert "'old.safetensors' is a pickle" in out
+
+
+@pytest.mark.parametrize("header", ['{"a":{"dtype":"F32","shape":[1],"data_offsets":"xy"}}', "[" * 100_000])
+def test_a_broken_file_is_a_line_of_the_list(loom, home, header):
+    folder = home / "models" / "checkpoints"
+    folder.mkdir(parents=True)
+    (folder / "broken.safetensors").write_bytes(len(header).to_bytes(8, "little") + header.encode())
+    write_checkpoint(folder / "good.safetensors", "sd1_tiny")
+
+    code, out, err = loom("models")
+
+    assert (code, err) == (0, "")
+    assert "'broken.safetensors' is no safetensors file" in out
+    assert "good.safetensors" in out

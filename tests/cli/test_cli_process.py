@@ -3,15 +3,17 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
+from serving import PATIENCE
 
 HEAVY = ("torch", "pydantic", "numpy", "networkx", "PIL", "rich.progress", "latentloom.engine", "latentloom.api")
 
 
 @pytest.fixture
 def slow(workflow):
-    nodes = {"slow": ("toy/Steps", {"steps": 600, "pause": 0.05})}
+    nodes = {"slow": ("toy/Steps", {"steps": 100_000, "pause": 0.05})}
     return workflow(nodes, outputs=[("o", "slow", "value")], name="slow")
 
 
@@ -64,14 +66,14 @@ print([name for name in ("torch", "rich.console", "PIL") if name in sys.modules]
 def test_stdout_is_one_json_object_whatever_happens(loom_process, workflow, type, flags, code, status):
     path = workflow({"n": (f"toy/{type}", {})}, outputs=[("o", "n", "value")])
     process = loom_process("run", path, "--json", *flags)
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=PATIENCE)
     assert (process.returncode, json.loads(out)["status"]) == (code, status)
 
 
 def test_ctrl_c_cancels_and_keeps_the_json_whole(loom_process, slow):
     process = loom_process("run", slow, "--json")
     interrupted(process)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE)
     found = json.loads(out)
     assert (process.returncode, found["status"], found["problems"][0]["code"]) == (130, "cancelled", "cancelled")
     assert err == "\ncancelling, again to kill\n"
@@ -80,7 +82,7 @@ def test_ctrl_c_cancels_and_keeps_the_json_whole(loom_process, slow):
 def test_ctrl_c_is_told_in_words(loom_process, slow):
     process = loom_process("run", slow)
     interrupted(process)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out.splitlines()[-1].partition(" in ")[0]) == (130, "cancelled")
     assert "cancelling, again to kill\n" in err
 
@@ -91,8 +93,18 @@ def test_a_second_ctrl_c_kills_a_node_that_does_not_listen(loom_process, stuck):
     assert process.stderr.readline() == "\n"
     assert process.stderr.readline() == "cancelling, again to kill\n"
     process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=60)
-    assert (process.returncode, out) == (130, "")
+    out, _ = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, out) == (-signal.SIGINT, "")  # a shell calls that 130
+
+
+def test_ctrl_c_ends_a_run_whose_code_keeps_the_interpreter_to_itself(loom_process, workflow):
+    process = loom_process("run", workflow({"hold": ("toy/Hold", {})}, outputs=[("o", "hold", "value")]), "--json")
+    interrupted(process)
+    while process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+    process.communicate()
+    assert process.returncode == -signal.SIGINT
 
 
 def interrupted(process):
@@ -107,19 +119,19 @@ def test_two_runs_at_once_share_one_cache(loom_process, workflow, tmp_path):
     nodes["save"] = ("toy/Save", {"image": {"node": "paint", "output": "image"}})
     path = workflow(nodes, outputs=[(f"o{n}", f"n{n}", "value") for n in range(20)])
     both = [loom_process("run", path, "--json", "--out", tmp_path / "out") for _ in range(2)]
-    found = [json.loads(process.communicate(timeout=120)[0]) for process in both]
+    found = [json.loads(process.communicate(timeout=PATIENCE)[0]) for process in both]
     assert [item["status"] for item in found] == ["done", "done"]
     assert found[0]["outputs"] == found[1]["outputs"]
     assert sorted(item.name for item in (tmp_path / "out").iterdir()) == ["toy-00001.png", "toy-00002.png"]
     again = loom_process("run", path, "--json", "--out", tmp_path / "out")
-    nodes = json.loads(again.communicate(timeout=60)[0])["nodes"]
+    nodes = json.loads(again.communicate(timeout=PATIENCE)[0])["nodes"]
     assert {node["status"] for id, node in nodes.items() if id != "save"} == {"cached"}
 
 
 def test_a_reader_that_leaves_early_is_no_traceback(loom_process, home):
     process = loom_process("nodes")
     process.stdout.close()
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=PATIENCE)
     assert "Traceback" not in err
 
 

@@ -1,4 +1,8 @@
+import sqlite3
+
 import pytest
+
+from latentloom.engine.jobs.database import sqlite_faults
 
 TEXT = {"say": ("toy/Text", {"text": "hello"}), "more": ("toy/Join", {"names": [{"node": "say", "output": "value"}]})}
 
@@ -97,7 +101,7 @@ def test_plugins_are_listed_with_their_faults(loom, torn):
     code, out, err = loom("plugins")
     found = {line.split()[0]: " ".join(line.split()) for line in out.splitlines()[1:]}
     assert (code, err) == (0, "")
-    assert found["toy"].startswith("toy toy-nodes 1.0 loaded 10 ")
+    assert found["toy"].startswith("toy toy-nodes 1.0 loaded 11 ")
     assert found["torn"].startswith("torn torn-nodes 2.0 failed 0 ")
     assert found["torn"].endswith("No module named 'a_module_that_nobody_has' a_module_that_nobody_has")
 
@@ -129,7 +133,30 @@ def test_doctor_finds_a_sound_installation(loom, home):
         "output",
         "cache",
         "plugins",
+        "libraries",
     }
+
+
+@pytest.mark.parametrize(
+    ("version", "faulty"),
+    [
+        ((3, 6, 23), False), ((3, 7, 0), True), ((3, 40, 1), True), ((3, 44, 5), True), ((3, 44, 6), False),
+        ((3, 45, 0), True), ((3, 50, 6), True), ((3, 50, 7), False), ((3, 51, 2), True), ((3, 51, 3), False),
+        ((3, 52, 0), False), ((4, 0, 0), False),
+    ],
+)  # fmt: skip
+def test_a_sqlite_with_the_wal_reset_bug_is_known(version, faulty):
+    found = sqlite_faults(version)
+
+    assert len(found) == faulty
+    assert all(f"SQLite {'.'.join(map(str, version))} has the WAL-reset bug" in fault for fault in found)
+
+
+def test_doctor_tells_of_sqlite(loom, home):
+    _, out, _ = loom("doctor")
+
+    wanted = [f"note    SQLite: {fault}" for fault in sqlite_faults()] or [f"ok      SQLite: {sqlite3.sqlite_version}"]
+    assert [line for line in out.splitlines() if "SQLite:" in line] == wanted
 
 
 def test_doctor_names_a_plugin_that_failed_and_what_to_install(loom, torn):

@@ -37,13 +37,13 @@ def typed(value: Any) -> Any:
     return (type(value).__name__, repr(value))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(VALUES, VALUES)
 def test_equal_bytes_mean_equal_values(one: Any, two: Any) -> None:
     assert (canonical(one) == canonical(two)) == (typed(one) == typed(two))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.lists(ATOMS, max_size=4), st.integers(0, 4))
 def test_where_a_list_ends_matters(items: list[Any], place: int) -> None:
     left, right = items[:place], items[place:]
@@ -126,7 +126,7 @@ def test_kinds_differ() -> None:
     assert array_digest("A", None, []) != array_digest("B", None, [])
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(st.sampled_from("ab"), VALUES, VALUES), min_size=2, max_size=2))
 def test_step_keys_differ_when_any_field_does(parts: list[Any]) -> None:
     one, two = (Fields(Base.of({"type": t}), {"x": value}, {"m": more}) for t, value, more in parts)

@@ -92,3 +92,36 @@ def plain(tmp_path: Path) -> Iterator[Session]:
     """A session in an empty home, for nodes that need no model."""
     with Session(load_settings({}, {"LATENTLOOM_HOME": str(tmp_path)})) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def random_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a random checkpoint of each family, and an IP-Adapter and a ControlNet for SD 1.x."""
+    import torch
+
+    from latentloom.training.random_checkpoint import (
+        write_checkpoint,
+        write_clip_vision,
+        write_controlnet,
+        write_ip_adapter,
+    )
+
+    root = tmp_path_factory.mktemp("random") / "models"
+    for name in ("checkpoints", "controlnet", "ipadapter", "clip_vision"):
+        (root / name).mkdir(parents=True)
+    for recipe in ("sd1_tiny", "sd1_instruct_tiny", "sdxl_tiny", "refiner_tiny"):
+        write_checkpoint(root / "checkpoints" / f"{recipe}.safetensors", recipe, dtype=torch.float32)
+    write_controlnet(root / "controlnet" / "tiny.safetensors", "sd1_tiny")
+    write_clip_vision(root / "clip_vision" / "tiny.safetensors")
+    write_ip_adapter(root / "ipadapter" / "tiny.safetensors", "sd1_tiny", 48)
+    return root
+
+
+@pytest.fixture
+def families(tmp_path: Path, random_models: Path) -> Iterator[Session]:
+    """A session in an empty home, in fp32 on the CPU, with the random checkpoints of all families."""
+    folders = {"models": [random_models], "input": tmp_path}
+    with Session(
+        load_settings({**folders, "device": "cpu", "dtype": "fp32"}, {"LATENTLOOM_HOME": str(tmp_path)})
+    ) as made:
+        yield made

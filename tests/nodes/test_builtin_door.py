@@ -9,7 +9,7 @@ from latentloom.engine.types.registry import Distribution, Registration
 from latentloom.engine.types.values import VALUE_TYPES
 from latentloom.nodes import register
 
-WITHOUT_MODELS = ("image", "grid", "mask", "preprocessors", "primitives")
+WITHOUT_MODELS = ("image", "image_grid", "mask", "preprocessors", "primitives")
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,8 @@ def test_the_nodes_without_a_model_are_there(registered):
     assert sorted(found) == [
         *("BlurImage", "Boolean", "CannyEdges", "Choice", "Float", "If", "ImageBlend", "ImageCrop", "ImageGrid"),
         *("ImageScale", "Integer", "InvertImage", "InvertMask", "JoinText", "Lineart", "LoadImage", "LoadMask"),
-        *("MaskFromAlpha", "PreviewImage", "SaveImage", "SeedNumber", "Text", "TileImage"),
+        *("MaskCombine", "MaskFeather", "MaskFromAlpha", "MaskGrow", "PreviewImage", "SaveImage", "SeedNumber", "Text"),
+        "TileImage",
     ]
 
 

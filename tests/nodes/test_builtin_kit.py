@@ -1,5 +1,7 @@
 """The built-in nodes keep to what the test kit asks of anyone's."""
 
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +12,20 @@ from latentloom.api import Session
 from latentloom.engine import Array, ClipVision, Cond, Conditioning, ControlNet, Image
 from latentloom.plugins.testing import Bench, bounds, cancel, docs, mutation, process, purity
 
-LOAD = {
-    "format": "latentloom/1",
-    "nodes": {"load": {"type": "LoadCheckpoint", "inputs": {"checkpoint": "tiny"}}},
-    "outputs": [{"name": name, "from": {"node": "load", "output": name}} for name in ("model", "clip", "vae")],
-}
+
+def loading(checkpoint: str) -> dict[str, Any]:
+    return {
+        "format": "latentloom/1",
+        "nodes": {"load": {"type": "LoadCheckpoint", "inputs": {"checkpoint": checkpoint}}},
+        "outputs": [{"name": name, "from": {"node": "load", "output": name}} for name in ("model", "clip", "vae")],
+    }
+
+
+SDXL = "sdxl_tiny.safetensors"
 BY_NAME = {
     "LoadCLIP": {"second": None},
     "ImageCrop": {"width": 4, "height": 4},
+    "MaskCrop": {"width": 4, "height": 4},
     "MaskFromAlpha": {"image": Image(np.full((1, 4, 4, 4), 0.5))},
     "InpaintStitch": {"region": {"x": 0, "y": 0, "width": 4, "height": 4}},
     "SampleCustom": {"sigmas": [2.0, 1.0, 0.0]},
@@ -34,9 +42,10 @@ SOURCES = {
 
 
 @pytest.fixture
-def bench(session: Session, tiny_models: Path, tmp_path: Path) -> Bench:
+def bench(session: Session, families: Session, tiny_models: Path, random_models: Path, tmp_path: Path) -> Bench:
     """The built-in nodes with small inputs, and the tiny checkpoint for those that take a model."""
-    loaded = session.run(LOAD).outputs
+    loaded = session.run(loading("tiny")).outputs
+    sdxl = families.run(loading(SDXL), outputs=["clip"]).outputs["clip"]
     by_kind = {value.kind: value for value in loaded.values()}
     by_kind["CONDITIONING"] = Conditioning([Cond(Array(np.zeros((1, 77, 32))))])
     by_kind["MODEL_FILE"] = session.engine.catalog.identify("models/checkpoints", "tiny")
@@ -53,6 +62,7 @@ def bench(session: Session, tiny_models: Path, tmp_path: Path) -> Bench:
             },
             **{port.name: 2 for port in node.spec.inputs if port.name == "steps"},
             **BY_NAME.get(node.spec.type, {}),
+            **({"clip": sdxl} if node.spec.type == "CLIPEncodeSDXL" else {}),
             **{
                 port.name: by_port[port.name]
                 for port in node.spec.inputs
@@ -61,12 +71,12 @@ def bench(session: Session, tiny_models: Path, tmp_path: Path) -> Bench:
         }
         for node in session.engine.registry.nodes.values()
     }
-    return _bench(samples, tmp_path / "bench", tiny_models)
+    return _bench(samples, tmp_path / "bench", tiny_models, random_models / "checkpoints" / SDXL)
 
 
-def _bench(samples: dict[str, dict[str, Any]], folder: Path, models: Path) -> Bench:
-    folder.mkdir()
-    (folder / "models").symlink_to(models, target_is_directory=True)
+def _bench(samples: dict[str, dict[str, Any]], folder: Path, models: Path, more: Path) -> Bench:
+    shutil.copytree(models, folder / "models", copy_function=os.link)
+    os.link(more, folder / "models" / "checkpoints" / more.name)
     return Bench("builtin", samples, folder)
 
 

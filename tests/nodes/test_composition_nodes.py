@@ -116,11 +116,12 @@ def model(**info: Any) -> Model:
     return Model("none", [], {"scaling_factor": 0.5, **info})
 
 
-def made(conditioning: Conditioning, **info: Any) -> Any:
+def made(conditioning: Conditioning, dtype: Any = None, **info: Any) -> Any:
     import torch
 
     check_conditioning(model(**info), LATENT, conditioning)
-    (entry,) = EntryMaker(model(**info), LATENT, "cpu", torch.float32, Controls(model(**info), ()))(conditioning)
+    dtype = dtype or torch.float32
+    (entry,) = EntryMaker(model(**info), LATENT, "cpu", dtype, Controls(model(**info), ()))(conditioning)
     return entry
 
 
@@ -150,6 +151,15 @@ def test_a_conditioning_of_another_family_is_refused_with_the_name_of_the_model(
         "the conditioning has not the pooled output that the model needs (expected 1280 numbers, for 'this model', "
         "got 5)\n  hint: read the prompt with the CLIP of the same checkpoint"
     )
+
+
+def test_sdxl_is_told_sizes_exactly_whatever_its_dtype() -> None:
+    import torch
+
+    sized = conditioning_size(A, 1337, 2049, 1001, 3, 1152, 896)
+    condition = made(sized, torch.bfloat16, time_ids=6).condition
+    assert condition["time_ids"].tolist() == [[2049, 1337, 3, 1001, 896, 1152]]
+    assert (condition["time_ids"].dtype, condition["text_embeds"].dtype) == (torch.float32, torch.bfloat16)
 
 
 def test_sdxl_is_told_sizes_in_its_order() -> None:

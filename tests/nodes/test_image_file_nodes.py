@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from drawings import batch_node, edge, names, noise, put, workflow
 from PIL import Image as Pil
+from profiles import DISPLAY_P3, rgb_profile
 
 from latentloom.api import Session, load_workflow
 from latentloom.engine.errors import NodeError
-from latentloom.engine.events import FileSaved, NodePreview
+from latentloom.engine.events import FileSaved, NodePreview, NodeWarning
 from latentloom.engine.failpoints import POINTS
+from latentloom.engine.files.encoding import SUFFIXES
 from latentloom.engine.files.pictures import (
     RECORD_CHUNK,
     WORKFLOW_CHUNK,
@@ -22,6 +24,7 @@ from latentloom.engine.files.pictures import (
     encode_png,
     read_making,
     read_picture,
+    read_pixels,
 )
 from latentloom.engine.settings import load_settings
 from latentloom.engine.types.registry import Distribution, Registration
@@ -226,6 +229,33 @@ def test_a_saved_picture_holds_the_pixels_and_the_making(plain):
     text, record = read_making(run.files[0])
     assert json.loads(text)["nodes"]["save"]["inputs"]["name"] == "{name}-{counter}"
     assert (record["format"], record["node"], record["item"]) == ("latentloom-record/1", "save", 0)
+
+
+@pytest.mark.parametrize("format", SUFFIXES)
+def test_a_picture_of_every_format_runs_again(format, plain):
+    put(plain, "cat.png", noise(1, 32, 32))
+    document = saving()
+    document["nodes"]["save"]["inputs"] |= {"format": format, "quality": 95}
+    (path,) = plain.run(document).files
+    assert path.name == f"test-00001{SUFFIXES[format]}"
+    text, record = read_making(path)
+    assert json.loads(text)["nodes"]["save"]["inputs"]["format"] == format
+    assert (record["node"], record["item"]) == ("save", 0)
+    again = plain.run(load_workflow(path)).files[0]
+    assert again.name == f"test-00002{SUFFIXES[format]}"
+    assert np.array_equal(read_pixels(again).pixels, read_pixels(path).pixels)
+
+
+def test_a_profile_is_applied_and_one_that_is_broken_is_told(plain):
+    path = put(plain, "cat.png")
+    picture = Pil.new("RGB", (4, 4), (200, 110, 60))
+    nodes = {"load": ("LoadImage", {"image": "cat.png"})}
+    for profile, colour, warned in ((rgb_profile(DISPLAY_P3, 2.2), 215, []), (b"broken", 200, ["colour_profile"])):
+        picture.save(path, icc_profile=profile)
+        events = []
+        run = plain.run(workflow(nodes, image=edge("load")), on_event=events.append)
+        assert run["image"].numpy()[0, 0, 0, 0] * 255 == pytest.approx(colour, abs=1)
+        assert [event.code for event in events if isinstance(event, NodeWarning)] == warned
 
 
 def test_a_saved_picture_runs_again(plain):

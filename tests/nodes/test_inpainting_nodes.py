@@ -11,10 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latentloom.api import Session
-from latentloom.engine import Image, Mask
+from latentloom.engine import Image, Latent, Mask
 from latentloom.engine.errors import BadValueError, NodeError
 from latentloom.engine.settings import load_settings
+from latentloom.nodes.diffusion.latent_mask import cells_of
 from latentloom.nodes.inpaint import inpaint_crop, inpaint_stitch, outpaint_pad
+from latentloom.nodes.inpaint_fill import inpaint_fill
+from latentloom.nodes.latents import set_latent_mask
 from latentloom.nodes.mask import mask_combine, mask_feather, mask_grow
 from latentloom.nodes.mask_draw import mask_rectangle
 
@@ -154,6 +157,164 @@ def test_what_is_cut_lies_in_the_picture_around_the_mask_and_goes_back_where_it_
 def test_a_part_of_the_wanted_shape_is_cut_without_distortion() -> None:
     _, _, region = inpaint_crop(picture(), box(), 32, 32, 4)
     assert (region["width"], region["height"]) == (32, 32)
+
+
+@settings(deadline=None)
+@given(
+    size=st.tuples(st.integers(20, 300), st.integers(20, 300)),
+    target=st.tuples(st.sampled_from([64, 128, 256]), st.sampled_from([64, 128, 256])),
+    context=st.integers(0, 40),
+    corner=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+    extent=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+)
+def test_the_part_has_the_shape_of_its_target_and_goes_back_in_place(
+    size: Any, target: Any, context: int, corner: Any, extent: Any
+) -> None:
+    height, width = size
+    x, y = int(corner[0] * (width - 16)), int(corner[1] * (height - 16))
+    wide, high = 16 + int(extent[0] * (width - x - 16)), 16 + int(extent[1] * (height - y - 16))
+    mask = box(height, width, x, y, wide, high)
+    ramp = np.stack(np.broadcast_arrays(*np.ogrid[0 : 1 : height * 1j, 0 : 1 : width * 1j], 0.5), -1)
+    image = Image(ramp[None].astype(np.float32))
+    part, _, region = inpaint_crop(image, mask, *target, context)
+    across = region["width"] + region.get("left", 0) + region.get("right", 0)
+    down = region["height"] + region.get("top", 0) + region.get("bottom", 0)
+    assert abs(across - down * target[0] / target[1]) <= max(1, target[0] / target[1])
+    back = inpaint_stitch(image, part, mask, region).numpy()
+    assert np.abs(back - image.numpy()).max() < 0.02  # where it was: a ramp would show a shift
+
+
+@pytest.mark.parametrize("soft", ["picture", "latent"])
+def test_a_soft_mask_counts_once_from_crop_to_stitch(soft: Any) -> None:
+    levels = np.linspace(0, 1, 64, dtype=np.float32)[None, None].repeat(64, 1)
+    image, mask = Image(np.zeros((1, 64, 64, 3), np.float32)), Mask(levels)
+    part, cut, region = inpaint_crop(image, mask, 64, 64, 0, soft)
+    painted = Image(part.numpy() + (1 - part.numpy()) * cut.numpy()[..., None])  # as a sampler does, with white
+    assert np.allclose(inpaint_stitch(image, painted, mask, region).numpy()[..., 0], levels, atol=0.02)
+
+
+def test_a_part_that_was_mixed_by_a_soft_mask_is_not_mixed_again() -> None:
+    black, grey = (Image(np.full((1, 16, 16, 3), level, np.float32)) for level in (0, 0.5))
+    half, whole = Mask(np.full((1, 16, 16), 0.5, np.float32)), {"x": 0, "y": 0, "width": 16, "height": 16}
+    assert inpaint_stitch(black, grey, half, whole).numpy() == pytest.approx(0.5)
+
+
+def test_paint_in_a_transparent_hole_is_seen_and_the_rest_keeps_its_alpha() -> None:
+    pixels = np.full((1, 48, 64, 4), 0.25, np.float32)
+    pixels[0, 8:24, 16:40, 3] = 0
+    region = inpaint_crop(Image(pixels), box(), 32, 32).region
+    made = inpaint_stitch(Image(pixels), Image(np.full((1, 32, 32, 3), 0.9, np.float32)), box(), region).numpy()
+    assert np.allclose(made[0, 8:24, 16:40], [0.9, 0.9, 0.9, 1])
+    outside = box().numpy()[0] == 0
+    assert np.array_equal(made[0][outside], pixels[0][outside])
+
+
+def test_half_a_paint_in_a_hole_is_half_opaque_in_its_own_colour() -> None:
+    hole = Image(np.float32([[[[1, 0, 0, 0]]]]).repeat(16, 1).repeat(16, 2))
+    half, region = Mask(np.full((1, 16, 16), 0.5)), {"x": 0, "y": 0, "width": 16, "height": 16, "soft": "picture"}
+    made = inpaint_stitch(hole, Image(np.full((1, 16, 16, 3), 0.25, np.float32)), half, region).numpy()
+    assert np.allclose(made, [0.25, 0.25, 0.25, 0.5])
+
+
+# Filling
+
+
+def with_a_hole() -> tuple[np.ndarray, Mask]:
+    """Red above, blue below, and green where the mask is."""
+    pixels = np.zeros((2, 40, 40, 3), np.float32)
+    pixels[:, :20, :, 0] = pixels[:, 20:, :, 2] = 1
+    mask = box(40, 40, 10, 10, 20, 20)
+    pixels[:, 10:30, 10:30] = [0, 1, 0]
+    return pixels, mask
+
+
+@pytest.mark.parametrize("fill", ["neighbours", "blur", "colour", "noise"])
+def test_filling_changes_what_is_masked_and_nothing_else(fill: Any) -> None:
+    pixels, mask = with_a_hole()
+    made = inpaint_fill(Image(pixels), mask, fill, "#ff8000", seed=3).numpy()
+    inside = mask.numpy()[0] > 0
+    assert np.array_equal(made[:, ~inside], pixels[:, ~inside])
+    assert np.abs(made - pixels)[:, inside].max() > 0.2
+    if fill == "colour":
+        assert np.allclose(made[:, inside], np.float32([255, 128, 0]) / 255)
+
+
+def test_neighbours_lead_their_colours_inwards() -> None:
+    pixels, mask = with_a_hole()
+    made = inpaint_fill(Image(pixels), mask).numpy()[0]
+    assert made[..., 1].max() == pytest.approx(0, abs=1e-6)  # nothing of what was under the mask
+    assert made[11, 12:28, 0].min() > 0.8
+    assert made[28, 12:28, 2].min() > 0.8
+    blank = inpaint_fill(Image(pixels), Mask(np.ones((1, 40, 40)))).numpy()
+    assert np.allclose(blank, 0.5)
+
+
+def test_noise_has_the_colours_of_the_picture_and_each_item_its_own() -> None:
+    pixels, mask = with_a_hole()
+    one, two = inpaint_fill(Image(pixels), mask, "noise", seed=5).numpy()[:, 10:30, 10:30]
+    again = inpaint_fill(Image(pixels[:1]), mask, "noise", seed=6).numpy()[0, 10:30, 10:30]
+    assert np.array_equal(two, again)
+    assert not np.array_equal(one, two)
+    assert one[..., 1].max() == 0
+    assert one[..., 0].std() > 0.2
+
+
+def test_filling_a_transparent_hole_makes_it_opaque_without_its_hidden_colour() -> None:
+    pixels, mask = with_a_hole()
+    alpha = 1 - mask.numpy()[..., None].repeat(2, 0)
+    hidden = Image(np.concatenate([pixels, alpha], axis=3))
+    for fill in ("neighbours", "blur", "noise"):
+        made = inpaint_fill(hidden, mask, fill, sigma=3.0).numpy()  # type: ignore[arg-type]
+        assert made[..., 3].min() == 1
+        assert made[..., 1].max() < 1e-5
+
+
+def test_a_soft_mask_fades_the_fill_once() -> None:
+    half = Mask(np.full((1, 8, 8), 0.5))
+    made = inpaint_fill(Image(np.zeros((1, 8, 8, 3))), half, "colour", "#ffffff").numpy()
+    assert np.allclose(made, 0.5)
+    assert refused(inpaint_fill, Image(np.zeros((1, 8, 8, 3))), half, "colour", "reddish") == (
+        "this is no colour (expected #rrggbb, got reddish)"
+    )
+
+
+def test_padding_with_grey_is_opaque_and_a_mask_goes_along() -> None:
+    clear = Image(np.zeros((1, 8, 8, 4), np.float32))
+    image, mask = outpaint_pad(clear, right=8, feather=0, fill="grey", mask=box(8, 8, 0, 0, 2, 8))
+    assert np.allclose(image.numpy()[0, 0, 8:], [0.5, 0.5, 0.5, 1])
+    assert np.array_equal(image.numpy()[:, :, :8], clear.numpy())
+    assert mask.numpy()[0, 0].tolist() == [1, 1, 0, 0, 0, 0, 0, 0] + [1] * 8
+
+
+# The mask in a latent's cells
+
+
+@pytest.mark.parametrize("rule", ["area", "cover", "bilinear", "nearest"])
+def test_each_rule_makes_the_cells_that_it_promises(rule: Any) -> None:
+    import torch
+    from torch.nn.functional import interpolate
+
+    mask = box(64, 64, 5, 13, 40, 38)
+    found = set_latent_mask(Latent(np.zeros((1, 4, 8, 8), np.float32)), mask, rule).noise_mask
+    assert found is not None
+    assert found.shape == (1, 64, 64)
+    cells = cells_of(found.tensor(), (8, 8))[0, 0]
+    wide = mask.numpy()[0].reshape(8, 8, 8, 8)
+    expected = {
+        "area": wide.mean((1, 3)),
+        "cover": wide.max((1, 3)),
+        "bilinear": interpolate(mask.tensor()[None], (8, 8), mode="bilinear")[0, 0].numpy(),  # ComfyUI's reshape_mask
+        "nearest": interpolate(mask.tensor()[None], (8, 8))[0, 0].numpy(),  # diffusers' prepare_mask_latents
+    }
+    assert torch.equal(cells, torch.from_numpy(expected[rule]))
+
+
+@pytest.mark.parametrize("rule", ["area", "cover", "bilinear", "nearest"])
+def test_all_rules_agree_on_masks_that_are_even_in_each_cell(rule: Any) -> None:
+    levels = np.random.default_rng(1).random((2, 4, 6), np.float32).repeat(8, 1).repeat(8, 2)
+    found = set_latent_mask(Latent(np.zeros((2, 4, 4, 6), np.float32)), Mask(levels), rule).noise_mask
+    assert found is not None
+    assert np.allclose(found.numpy(), levels, atol=1e-6)
 
 
 # Models with more channels

@@ -2,6 +2,9 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from latentloom.engine import Image
 from latentloom.nodes.preprocessors import blur_image, canny_edges, invert_image, lineart, tile_image
@@ -69,3 +72,30 @@ def test_invert_is_its_own_inverse_and_leaves_transparency() -> None:
     assert np.array_equal(invert_image(invert_image(picture)).numpy(), picture.numpy())
     assert np.array_equal(invert_image(picture).numpy()[..., 3], picture.numpy()[..., 3])
     assert invert_image(picture).numpy()[0, 0, 0, 0] == 1
+
+
+def test_what_a_transparent_pixel_hides_is_seen_nowhere() -> None:
+    pixels = np.zeros((1, 32, 32, 4), np.float32)
+    pixels[:, :, :16] = [0, 1, 0, 1]  # opaque green beside hidden red
+    pixels[:, :, 16:] = [1, 0, 0, 0]
+    white = pixels.copy()
+    white[:, :, 16:] = [1, 1, 1, 0]
+    for made in (blur_image(Image(pixels), 3.0), tile_image(Image(pixels), 8)):
+        assert made.numpy()[..., 0].max() == pytest.approx(0, abs=1e-6)
+        assert made.numpy()[..., 1][made.numpy()[..., 3] > 0.01].min() == pytest.approx(1, abs=1e-5)
+        assert 0.1 < made.numpy()[0, 16, 15, 3] < 1
+    for edges in (canny_edges, lineart):
+        assert np.array_equal(edges(Image(pixels)).numpy(), edges(Image(white)).numpy())
+        assert edges(Image(pixels)).numpy()[0, 16].max() > 0  # the object's edge is one
+
+
+@settings(max_examples=30, deadline=None)
+@given(alpha=arrays(np.float32, (1, 8, 8, 1), elements=st.floats(0, 1, width=32)), sigma=st.floats(0.3, 4))
+def test_blur_is_linear_in_premultiplied_colour(alpha: np.ndarray, sigma: float) -> None:
+    from scipy.ndimage import gaussian_filter
+
+    colour = np.random.default_rng(0).random((1, 8, 8, 3), np.float32)
+    made = blur_image(Image(np.concatenate([colour, alpha], axis=3)), sigma).numpy()
+    expected = gaussian_filter(np.concatenate([colour * alpha, alpha], axis=3), (0, sigma, sigma, 0), mode="nearest")
+    assert np.allclose(made[..., 3:], expected[..., 3:].clip(0, 1), atol=1e-5)
+    assert np.allclose(made[..., :3] * made[..., 3:], expected[..., :3], atol=1e-5)

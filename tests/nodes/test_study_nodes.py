@@ -262,11 +262,11 @@ def test_weights_and_times_are_shown_where_there_are_any(session: Session) -> No
     text = run(session, "TokenTable", {"clip": CLIP, "text": "[red:(blue:1.5):0.25]"}, "text")[0]
     assert [line.split()[1:] for line in text.splitlines()[:-1]] == [
         ["token", "text", "weight", "known"],
-        ["to", "25%", "of", "the", "steps"],
+        ["1", "to", "6", "of", "20"],
         ["<|startoftext|>"],
         ["red</w>", "red", "1", "yes"],
         ["<|endoftext|>"],
-        ["to", "100%", "of", "the", "steps"],
+        ["7", "to", "20", "of", "20"],
         ["<|startoftext|>"],
         ["blue</w>", "blue", "1.5", "yes"],
         ["<|endoftext|>"],

@@ -14,7 +14,7 @@ from latentloom.engine.events import NodeProgress
 from latentloom.engine.files.pictures import encode_png
 from latentloom.engine.settings import load_settings
 from latentloom.nodes.diffusion.noise import first_noise
-from latentloom.nodes.diffusion.seamless import circular
+from latentloom.nodes.diffusion.seamless import Axes, circular
 from latentloom.nodes.families.stable_diffusion.diffusers_folder import DiffusersFolder
 
 
@@ -150,7 +150,7 @@ def test_without_seams_a_shifted_input_gives_the_shifted_output(
         return torch.allclose(call(x.roll(shift, (2, 3))), call(x).roll(moved, (2, 3)), atol=1e-4)
 
     plain = call(x)
-    with circular(module, horizontal=horizontal, vertical=vertical):
+    with circular([module]) as ring, ring.on(Axes(horizontal, vertical)):
         assert [follows((4, 0)), follows((0, 8))] == [vertical, horizontal]
     assert torch.equal(call(x), plain)
 

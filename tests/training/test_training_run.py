@@ -117,6 +117,6 @@ def test_two_processes_agree_on_gradients_and_on_the_leader_s_time(tmp_path: Pat
 def test_the_command_refuses_to_mix_runs(tmp_path: Path) -> None:
     (tmp_path / "vae.pt").touch()
     command = [sys.executable, "-m", "latentloom.training", "--out", str(tmp_path)]
-    refused = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    refused = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert refused.returncode == 2
     assert refused.stdout == f"{tmp_path} holds a run already: give --resume to go on with it, or another --out\n"

@@ -5,7 +5,7 @@ from serving import Server
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """A server that the tests of a module share."""
-    made = Server(tmp_path_factory.mktemp("serve") / "home", LATENTLOOM_CANCEL_SECONDS="1")
+    made = Server(tmp_path_factory.mktemp("serve") / "home", LATENTLOOM_CANCEL_SECONDS="60")
     yield made.until_ready()
     assert made.stop() == 0, made.log()
 

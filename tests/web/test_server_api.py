@@ -7,9 +7,10 @@ import time
 
 import aiohttp
 import pytest
-from serving import flow, use
+from serving import PATIENCE, flow, until, use
 
 from latentloom.api import workflow_names
+from latentloom.engine.jobs.database import sqlite_faults
 from latentloom.web.app import route_table
 from latentloom.web.metrics import Metrics
 from latentloom.web.openapi import document, plain_path
@@ -25,7 +26,8 @@ def test_the_document_and_the_routes_are_the_same(server):
 
     described = {(method.upper(), path) for path, methods in made["paths"].items() for method in methods}
     assert described == {(route.method, plain_path(route.path)) for route in TABLE}
-    assert made == document(TABLE)
+    cookie = made["components"]["securitySchemes"]["cookie"]["name"]
+    assert made == document(TABLE, cookie)
 
 
 def test_the_document_is_whole():
@@ -105,7 +107,8 @@ def test_the_server_tells_of_itself(server):
 
     assert [worker["name"] for worker in system["workers"]] == ["cpu", "helper-1"]
     assert {record["plugin"] for record in server.get("plugins")["plugins"]} == {"builtin", "plant"}
-    assert server.get("/healthz")["status"] == "ok"
+    health = server.get("/healthz")
+    assert (health["status"], health["warnings"]) == ("ok", list(sqlite_faults()))
     figures = server.get("/metrics").decode()
     assert 'latentloom_jobs{state="queued"} 0.0' in figures
     assert 'latentloom_memory_bytes{process="server"}' in figures
@@ -120,9 +123,8 @@ def test_the_figures_tell_of_queue_times_cache_models_and_memory(server):
     order = {"workflow_name": "txt2img", "inputs": {"prompt": "a red star", "steps": 1, "seed": 3}}
     for _ in range(2):
         assert server.wait(server.order(order))["state"] == "done"
-    until = time.monotonic() + 30
-    while (found := figures(server)).get("latentloom_cache_hits_total", 0) < 4 and time.monotonic() < until:
-        time.sleep(0.5)  # workers tell every five seconds
+    until(lambda: figures(server).get("latentloom_cache_hits_total", 0) >= 4)  # workers tell every five seconds
+    found = figures(server)
 
     assert found['latentloom_jobs{state="done"}'] >= 2
     assert found["latentloom_job_wait_seconds_count"] >= 2
@@ -152,9 +154,14 @@ def test_counts_go_on_when_a_worker_is_replaced():
 
 
 def test_models_have_their_hash_once_it_is_known(server):
-    model = server.request("POST", "models/hash", {"source": "models/checkpoints", "name": "shapes"})[1]
+    asked = {"source": "models/checkpoints", "name": "shapes"}
+    status, begun, headers = server.request("POST", "models/hash", asked)
+    assert (status, begun["kind"], begun["about"]) == (202, "hash_model", asked)
+    while (found := server.request("GET", headers["Location"])[1])["state"] == "running":
+        time.sleep(0.05)
+    model = found["result"]
 
-    assert len(model["sha256"]) == 64
+    assert (found["state"], len(model["sha256"])) == ("done", 64)
     assert server.get("models")["models"][0]["bytes"] == model["bytes"]
 
 
@@ -228,7 +235,7 @@ def test_workflows_have_versions_that_nobody_overwrites(server):
     second = server.request("PUT", "workflows/mine", body, If_Match='"1"')
     late = server.request("PUT", "workflows/mine", body, If_Match='"1"')
 
-    assert (first[0], first[2]["ETag"], again[0], second[1]["version"], late[0]) == (200, '"1"', 412, 2, 412)
+    assert (first[0], first[2]["ETag"], again[0], second[1]["version"], late[0]) == (201, '"1"', 412, 2, 412)
     assert late[1]["code"] == "version_conflict"
     assert [item["version"] for item in server.get("workflows/mine/versions")["workflows"]] == [2, 1]
     assert server.get("workflows/mine?version=1")["version"] == 1
@@ -243,7 +250,7 @@ def test_shipped_workflows_are_there_and_may_be_changed(server):
     assert listed.items() >= dict.fromkeys(workflow_names(), 0).items()
 
     mine = server.get("workflows/txt2img")["workflow"] | {"name": "changed"}
-    assert server.request("PUT", "workflows/txt2img", {"workflow": mine}, If_None_Match="*")[0] == 200
+    assert server.request("PUT", "workflows/txt2img", {"workflow": mine}, If_None_Match="*")[0] == 201
     assert server.get("workflows/txt2img")["workflow"]["name"] == "changed"
     assert server.get("workflows/txt2img?version=0")["workflow"]["name"] != "changed"
     server.request("DELETE", "workflows/txt2img", If_Match="*")
@@ -258,11 +265,13 @@ def test_a_workflow_has_an_honest_name(server, name):
 
 
 def test_drafts_need_not_be_valid(server):
-    assert server.request("PUT", "drafts/tab-1", {"workflow": {"half": "done"}})[1]["revision"] == 1
-    assert server.request("PUT", "drafts/tab-1", {"workflow": {"half": "more"}})[1]["revision"] == 2
+    assert server.request("PUT", "drafts/tab-1", {"workflow": {"half": "done"}}, If_None_Match="*")[1]["revision"] == 1
+    assert server.request("PUT", "drafts/tab-1", {"workflow": {"half": "more"}}, If_Match="*")[1]["revision"] == 2
     assert server.get("drafts/tab-1")["workflow"] == {"half": "more"}
     assert [(draft["id"], draft["name"]) for draft in server.get("drafts")["drafts"]] == [("tab-1", "")]
-    assert server.request("DELETE", "drafts/tab-1")[0] == 200
+    assert server.request("DELETE", "drafts/tab-1")[1]["code"] == "version_needed"
+    assert server.request("DELETE", "drafts/tab-1", If_Match='"1"')[1]["code"] == "version_conflict"
+    assert server.request("DELETE", "drafts/tab-1", If_Match="*")[0] == 200
     assert server.request("GET", "drafts/tab-1")[0] == 404
 
 
@@ -275,7 +284,7 @@ def test_two_windows_do_not_undo_each_others_draft(server):
     assert (status, answer["code"]) == (412, "version_conflict")
     assert answer["problems"][0]["got"] == "revision 2"
     assert server.get("drafts/shared")["workflow"] == body["workflow"]
-    assert server.request("DELETE", "drafts/shared")[0] == 200
+    assert server.request("DELETE", "drafts/shared", If_Match="*")[0] == 200
 
 
 # Outputs
@@ -318,7 +327,7 @@ def test_a_dropped_picture_or_document_gives_its_workflow(server):
 # Events
 
 
-def follow(server, until, **query):
+def follow(server, last, **query):
     """Text pages, live records and previews that a socket gives until an event of that name."""
 
     async def go():
@@ -333,11 +342,11 @@ def follow(server, until, **query):
                     page = json.loads(message.data)
                     events += page.get("events", [])
                     live += [page["live"]] if "live" in page else []
-                    if events and events[-1]["event"] == until:
+                    if events and events[-1]["event"] == last:
                         break
         return events, live, previews
 
-    return asyncio.run(asyncio.wait_for(go(), 60))
+    return asyncio.run(asyncio.wait_for(go(), PATIENCE))
 
 
 def test_both_transports_tell_the_same_to_whoever_comes_when(server):
@@ -370,7 +379,7 @@ def test_previews_are_unnumbered_pictures(server):
                         break
         return found
 
-    previews = asyncio.run(asyncio.wait_for(go(), 60))
+    previews = asyncio.run(asyncio.wait_for(go(), PATIENCE))
 
     assert previews
     size = int.from_bytes(previews[0][:4], "big")

@@ -5,14 +5,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-from serving import PLANT, Server, flow, use
+from serving import PATIENCE, PLANT, Server, flow, until, use
 
 CARD = Path(__file__).parent / "card"
-LOOM = [sys.executable, "-c", "import sys; from latentloom.cli.main import main; sys.exit(main())"]
+LOOM = "import sys; from latentloom.cli.main import main; sys.exit(main())"
 
 
 class Runs:
@@ -22,7 +21,7 @@ class Runs:
         self.home, self.folder = folder / "home", folder
         self.journal = folder / "journal"
 
-    def start(self, tag: str, *flags: str, card: bool = True, **options) -> subprocess.Popen:
+    def start(self, tag: str, *flags: str, card: bool = True, prelude: str = "", **options) -> subprocess.Popen:
         document = flow("c", c=use("Compute", journal=str(self.journal), tag=tag, **options), s=use("Save", text="@c"))
         path = self.folder / f"{tag}.json"
         path.write_text(json.dumps(document))
@@ -32,7 +31,7 @@ class Runs:
             "PYTHONPATH": f"{PLANT}:{CARD}" if card else str(PLANT),
         }
         return subprocess.Popen(
-            [*LOOM, "run", str(path), "--json", *flags],
+            [sys.executable, "-c", prelude + LOOM, "run", str(path), "--json", *flags],
             env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )  # fmt: skip
@@ -41,10 +40,7 @@ class Runs:
         return self.journal.read_text().splitlines() if self.journal.exists() else []
 
     def until(self, line: str) -> None:
-        end = time.monotonic() + 60
-        while line not in self.lines():
-            assert time.monotonic() < end, self.lines()
-            time.sleep(0.02)
+        until(lambda: line in self.lines(), self.lines)
 
 
 @pytest.fixture
@@ -71,7 +67,7 @@ def card_server(shared, runs):
 
 
 def ended(process):
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE)
     return process.returncode, json.loads(out), err
 
 
@@ -98,11 +94,33 @@ def test_a_handed_over_job_that_fails_or_is_cancelled_ends_as_a_run_does(card_se
     code, found, _ = ended(bad)
     assert (code, found["status"], found["problems"][0]["code"]) == (3, "failed", "node_failed")
 
-    long = runs.start("c", steps=2000)
+    long = runs.start("c", steps=100_000)
     runs.until("c begins")
     long.send_signal(signal.SIGINT)
     code, found, _ = ended(long)
     assert (code, found["status"], found["problems"][0]["code"]) == (130, "cancelled", "cancelled")
+    assert card_server.get("jobs")["jobs"][0]["state"] == "cancelled"
+
+
+SUBMIT = """
+import signal
+from latentloom.api.client import Client
+submit = Client.submit
+
+def interrupted(*args, **flags):
+    found = submit(*args, **flags)
+    signal.raise_signal(signal.SIGINT)
+    return found
+
+Client.submit = interrupted
+"""
+
+
+def test_a_ctrl_c_while_the_job_is_handed_over_cancels_it(card_server, runs):
+    code, found, err = ended(runs.start("q", prelude=SUBMIT, steps=100_000))
+
+    assert (code, found["status"], found["problems"][0]["code"]) == (130, "cancelled", "cancelled")
+    assert err.endswith("\ncancelling, again to kill\n")
     assert card_server.get("jobs")["jobs"][0]["state"] == "cancelled"
 
 
@@ -129,7 +147,7 @@ WAITING = "another process has cuda:0: waiting until it is free\n"
 
 
 def test_runs_take_turns(runs):
-    first = runs.start("g", steps=2000)
+    first = runs.start("g", steps=100_000)
     runs.until("g begins")
     second, third = runs.start("h"), runs.start("i")
     assert [process.stderr.readline() for process in (second, third)] == [WAITING, WAITING]
@@ -144,7 +162,7 @@ def test_runs_take_turns(runs):
 
 
 def test_a_server_that_starts_beside_a_run_waits_for_its_end(runs, own_server):
-    first = runs.start("k", steps=2000)
+    first = runs.start("k", steps=100_000)
     runs.until("k begins")
     server = own_server(PYTHONPATH=f"{PLANT}:{CARD}")
     job = server.submit("c", c=use("Compute", journal=str(runs.journal), tag="l"))
@@ -171,7 +189,7 @@ def test_a_run_sends_the_token_of_its_settings(runs, own_server, monkeypatch):
 
 
 def test_a_run_that_was_killed_leaves_the_device_free(runs):
-    first = runs.start("m", steps=2000)
+    first = runs.start("m", steps=100_000)
     runs.until("m begins")
     first.kill()
     first.communicate()

@@ -2,6 +2,7 @@
 
 import ast
 import asyncio
+import base64
 import contextlib
 import importlib
 import inspect
@@ -10,7 +11,6 @@ import os
 import signal
 import sqlite3
 import textwrap
-import time
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from types import CoroutineType, coroutine
@@ -18,10 +18,11 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from serving import PLANT, flow, use
+from serving import PATIENCE, PLANT, flow, use
 
 from latentloom.engine.settings import Settings
-from latentloom.web.background import kept
+from latentloom.web.background import begun, kept
+from latentloom.web.child_process import ChildProcess
 from latentloom.web.dispatcher import Dispatcher
 from latentloom.web.intake import Order
 from latentloom.web.routes.system import health
@@ -30,16 +31,20 @@ from latentloom.web.webhooks import WebhookSender
 from latentloom.web.worker_process import AnswerError, WorkerProcess
 
 Place = tuple[str, int]
-TASKS = ("dispatch", "helper-1", "output", "webhooks", "retention")
+SECRET = "whsec_" + base64.b64encode(bytes(32)).decode()
+TASKS = ("watch", "dispatch", "helper-1", "webhooks", "retention")
 WORK = (
     kept,
-    Dispatcher._dispatch, Dispatcher._take_back, Dispatcher._hand_to, Dispatcher._hear, Dispatcher._ledger,
-    Dispatcher._finished, Dispatcher._gone, Dispatcher._surely,
-    WorkerProcess.live, WorkerProcess._one_life, WorkerProcess._spawn, WorkerProcess._listen,
-    WorkerProcess._keep_tail, WorkerProcess._ended,
+    Dispatcher._watch, Dispatcher._dispatch, Dispatcher._take_back, Dispatcher._hand_to, Dispatcher._hear,
+    Dispatcher._ledger, Dispatcher._finished, Dispatcher._gone, Dispatcher._surely,
+    WorkerProcess.live, WorkerProcess._one_life, WorkerProcess._born, WorkerProcess._lived,
+    WorkerProcess._read, WorkerProcess._take_in, ChildProcess.start, ChildProcess.end,
     WebhookSender.work, WebhookSender._tell,
     Services._prune_for_ever, Services.prune,
 )  # fmt: skip
+
+
+WATCHED = [work.__code__ for work in (kept, WebhookSender._tell, WorkerProcess._read, WorkerProcess._take_in)]
 
 
 class Wrecked(BaseException):
@@ -84,7 +89,7 @@ class Saboteur:
 
     def task(self, loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], **named: Any) -> asyncio.Task[Any]:
         """A task factory: the server's duties are watched, all else is left alone."""
-        background = isinstance(coro, CoroutineType) and coro.cr_code in (kept.__code__, WebhookSender._tell.__code__)
+        background = isinstance(coro, CoroutineType) and coro.cr_code in WATCHED
         return asyncio.Task(self._shell(coro) if background else coro, loop=loop, **named)
 
     async def _shell(self, coro: Coroutine[Any, Any, Any]) -> Any:
@@ -137,7 +142,7 @@ class Case:
 
     async def ended(self, id: str) -> str:
         """How a job ended."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             while (state := (await self.services.store.read(lambda t: t.queue.job(id))).state) not in (
                 "done",
                 "failed",
@@ -161,8 +166,8 @@ class Case:
 
     async def worker(self, state: str) -> int:
         """Wait until the worker is in a state; its process."""
-        seat = self.services.dispatcher.seats[0]
-        async with asyncio.timeout(60):
+        seat = self.services.dispatcher.workers[0]
+        async with asyncio.timeout(PATIENCE):
             while seat.state != state:
                 await asyncio.sleep(0.02)
         return seat.pid
@@ -185,12 +190,13 @@ def run_case(tmp_path, monkeypatch):
         "dispatcher.TICK_SECONDS": 0.2,
         "webhooks.PAUSE": 0.2,
         "services.PRUNE_SECONDS": 0.2,
+        "services.OFTEN": 1000,
     }.items():
         monkeypatch.setattr(f"latentloom.web.{name}", value)
     home = tmp_path / "home"
     settings = Settings(
         data=home, output=home / "output", input=home / "input", cache=home / "cache", models=(),
-        cpu_workers=1, warm_up=False, webhook_hosts=("127.0.0.1",),
+        cpu_workers=1, warm_up=False, webhook_hosts=("127.0.0.1",), webhook_secret=SECRET,
     )  # fmt: skip
 
     def run(act: Callable[[Case], Coroutine[Any, Any, None]]) -> None:
@@ -201,7 +207,7 @@ def run_case(tmp_path, monkeypatch):
             case = Case(home, services, saboteur, "")
 
             async def hear(request: web.Request) -> web.Response:
-                id = (await request.json())["id"]
+                id = (await request.json())["data"]["id"]
                 case.told.append(id)
                 return web.Response(status=500 if case.told.count(id) == 1 else 200)
 
@@ -216,10 +222,9 @@ def run_case(tmp_path, monkeypatch):
                 await case.worker("idle")
                 await act(case)
             finally:
-                begin = time.monotonic()
-                await services.stop()
-                await runner.cleanup()
-                assert time.monotonic() - begin < 15
+                async with asyncio.timeout(PATIENCE):
+                    await services.stop()
+                    await runner.cleanup()
             assert {task for task in asyncio.all_tasks() if task.get_name() in TASKS} == set()
 
         asyncio.run(go())
@@ -230,6 +235,8 @@ def run_case(tmp_path, monkeypatch):
 async def wreck(case: Case, place: tuple[str, range], fault: Callable[[], BaseException], tag: str) -> str:
     """Strike one place while a job runs, or else when a worker dies over one; the job."""
     case.saboteur.aim(place, fault)
+    if place == first_wait(kept):  # before the work, once
+        begun({"more": nothing}, print)
     id = await case.job(tag, loose=place == last_wait(Dispatcher._take_back))
     assert await case.ended(id) == "done", place
     assert case.files(tag) == 1, place
@@ -237,19 +244,36 @@ async def wreck(case: Case, place: tuple[str, range], fault: Callable[[], BaseEx
     if not await case.struck(0.5):
         id = await case.job(f"{tag}-slow", 0.5)
         os.kill(await case.worker("busy"), signal.SIGKILL)
-        assert await case.struck(10), (place, "was not reached")
+        assert await case.struck(PATIENCE), (place, "was not reached")
         assert await case.ended(id) == "done", place
     return id
+
+
+def line_of(place: tuple[str, range]) -> str:
+    return Path(place[0]).read_text().splitlines()[place[1].start - 1]
+
+
+async def nothing() -> None:
+    pass
+
+
+def first_wait(function: Callable[..., Any]) -> tuple[str, range]:
+    return min(waits(function), key=lambda place: place[1].start)
 
 
 def last_wait(function: Callable[..., Any]) -> tuple[str, range]:
     return max(waits(function), key=lambda place: place[1].start)
 
 
+FULL_DISK = last_wait(Dispatcher._surely)
+HANGING = tuple(sorted(waits(ChildProcess.end), key=lambda place: place[1].start)[:2])  # before and after it is killed
+FORBIDDEN = first_wait(WebhookSender._tell)
 RARE = (
-    last_wait(Dispatcher._surely),
-    last_wait(WorkerProcess._ended),
-)  # a full disk, a worker that hangs: tests of their own
+    FULL_DISK,
+    *HANGING,
+    FORBIDDEN,
+    *[place for place in waits(WorkerProcess._read) if len(place[1]) == 1 and "acquire" in line_of(place)],
+)  # a full disk, a worker that hangs, a call that is allowed no more: tests of their own; a backlog
 
 
 @pytest.mark.parametrize("turn", [0, pytest.param(1, marks=pytest.mark.full), pytest.param(2, marks=pytest.mark.full)])
@@ -259,7 +283,7 @@ def test_a_fault_wherever_the_server_waits_costs_no_job(run_case, turn):
         for number, place in enumerate(place for function in WORK for place in waits(function) if place not in RARE):
             ids.append(await wreck(case, place, FAULTS[(number + turn) % 3], f"w{number}"))
         assert await case.ended(await case.job("last")) == "done"
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while min(map(case.told.count, ids)) < 2:  # the first time it was refused
                 await asyncio.sleep(0.05)
         assert all(case.services.checks().values())
@@ -272,24 +296,40 @@ def test_a_fault_while_the_end_of_a_job_waits_for_a_full_disk_costs_nothing(run_
     async def act(case: Case) -> None:
         id = await case.job("full", 0.5, saves=False)
         await case.worker("busy")
-        case.saboteur.aim(RARE[0], Wrecked)
+        case.saboteur.aim(FULL_DISK, Wrecked)
         monkeypatch.setenv("LATENTLOOM_FAILPOINT", "queue.written:enospc")
-        assert await case.struck(20)
+        assert await case.struck(PATIENCE)
         monkeypatch.delenv("LATENTLOOM_FAILPOINT")
         assert await case.ended(id) == "done"
 
     run_case(act)
 
 
-def test_a_fault_while_a_worker_that_hangs_is_ended_costs_nothing(run_case):
+@pytest.mark.parametrize("place", HANGING)
+def test_a_fault_while_a_worker_that_hangs_is_ended_costs_nothing(run_case, place):
     async def act(case: Case) -> None:
         id = await case.job("hangs", 0.5)
         os.kill(await case.worker("busy"), signal.SIGSTOP)
-        case.saboteur.aim(RARE[1], Wrecked)
-        case.services.dispatcher.seats[0]._writer.close()
-        assert await case.struck(20)
+        case.saboteur.aim(place, Wrecked)
+        case.services.dispatcher.workers[0]._writer.close()
+        assert await case.struck(PATIENCE)
         assert await case.ended(id) == "done"
         assert case.files("hangs") == 1
+
+    run_case(act)
+
+
+def test_a_fault_while_a_call_that_is_allowed_no_more_is_dropped_costs_nothing(run_case, monkeypatch):
+    async def act(case: Case) -> None:
+        case.saboteur.aim(FORBIDDEN, Wrecked)
+        id = await case.job("dropped", 0.5, saves=False)
+        monkeypatch.setattr(case.services.webhooks, "_hosts", frozenset())
+        assert await case.ended(id) == "done"
+        assert await case.struck(PATIENCE)
+        async with asyncio.timeout(PATIENCE):
+            while await case.services.store.read(lambda t: t.webhooks.due()):
+                await asyncio.sleep(0.05)
+        assert case.told == []
 
     run_case(act)
 
@@ -299,7 +339,7 @@ def test_health_tells_when_no_job_is_handed_out_any_more(run_case, monkeypatch):
 
     async def told(case: Case, status: int) -> bool:
         """Whether the worker loop is alive, once health answers with a status."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while (answer := await health(case.services, None)).status != status:
                 await asyncio.sleep(0.05)
         return json.loads(answer.text)["checks"]["claiming"]

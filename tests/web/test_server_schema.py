@@ -2,10 +2,10 @@
 
 import contextlib
 
-import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, settings
 from schemathesis.specs.openapi import checks
+from serving import PATIENCE
 
 from latentloom.web.app import route_table
 from latentloom.web.openapi import document
@@ -19,19 +19,17 @@ ELSEWHERE = [
 ]
 
 
-@pytest.mark.timeout(300)
 @schema.parametrize()
 @settings(
     max_examples=EXAMPLES,
     derandomize=True,
-    deadline=None,
     database=None,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
 def test_answers_are_those_of_the_document(server, case):
     hurry(case.query or {})
-    case.call_and_validate(base_url=server.address, allow_redirects=False, timeout=30, excluded_checks=ELSEWHERE)
+    case.call_and_validate(base_url=server.address, allow_redirects=False, timeout=PATIENCE, excluded_checks=ELSEWHERE)
 
 
 def hurry(query) -> None:

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 import zlib
@@ -17,6 +18,7 @@ from latentloom.web.openapi import plain_path
 
 SECRET = "a-long-enough-secret"
 ROUTES = [(route.method, plain_path(route.path), route.public) for route in route_table()]
+HEALTH = ("/healthz", "/livez", "/readyz")
 BROWSER = {"Sec_Fetch_Site": "same-origin"}
 
 
@@ -43,8 +45,8 @@ def path_of(template: str) -> str:
 def test_every_route_is_closed_without_a_token(locked, method, path, public):
     status, body, headers = locked.request(method, path_of(path))
 
-    if path in ("/healthz", "/api/v1/login"):
-        assert (public, status in (200, 415)) == (True, True)
+    if path in (*HEALTH, "/api/v1/login"):
+        assert (public, status in (200, 415, 503)) == (True, True)
     else:
         assert (status, body["code"], headers["WWW-Authenticate"]) == (401, "unauthorized", "Bearer")
 
@@ -52,8 +54,8 @@ def test_every_route_is_closed_without_a_token(locked, method, path, public):
 def test_what_is_public_is_a_short_list():
     assert {(method, path) for method, path, public in ROUTES if public} == {
         ("GET", "/"),
-        ("GET", "/healthz"),
         ("POST", "/api/v1/login"),
+        *((method, path) for method in ("GET", "HEAD") for path in HEALTH),
     }
 
 
@@ -372,7 +374,7 @@ def test_a_malformed_query_is_too(server, query):
 @pytest.mark.parametrize("query", ["outputs?before=", "events?after=", "workflows/txt2img?version="])
 def test_a_number_beyond_the_databases_is_too(server, query):
     assert server.request("GET", query + str(2**63))[0] == 400
-    assert server.request("GET", query + str(2**63 - 1))[0] in (200, 404)
+    assert server.request("GET", query + str(2**63 - 1))[0] in (200, 404, 410)
 
 
 def test_a_cycle_and_a_self_link_are_problems(server):
@@ -389,3 +391,113 @@ def test_errors_have_one_shape(server):
         assert body.keys() == {"code", "message", "problems"}
         assert json.dumps(body["problems"])
         assert headers["Content-Type"].startswith("application/json")
+
+
+# Headers that are none
+
+
+BROKEN = [
+    "http://[::1",
+    "http://[",
+    "\x80\xff",
+    "a" * 8000,
+    "",
+    "]",
+    "::",
+    "%",
+    '"',
+    "bytes=9-1",
+    "bytes=-",
+    "W/",
+    "=;=;",
+]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Origin", "Host", "Cookie", "Range", "If-Match", "If-None-Match", "If-Range", "If-Modified-Since", "Referer",
+     "Authorization", "Content-Type", "Sec-Fetch-Site", "Sec-Fetch-Mode", "Upgrade", "Accept", "X-Forwarded-For",
+     "Forwarded", "Accept-Encoding", "Sec-WebSocket-Key", "Sec-WebSocket-Version", "Sec-WebSocket-Protocol"],
+)  # fmt: skip
+def test_a_malformed_header_is_the_clients_fault(server, locked, name):
+    for value in BROKEN:
+        for made, path in ((server, "system"), (server, "/"), (locked, "system"), (server, "events/socket")):
+            status, body, _ = made.request("GET", path, **{name: value})
+            assert status < 500, (value, path, body)
+        shake = {"Upgrade": "websocket", "Connection": "Upgrade", name: value}
+        status, body, _ = server.request("GET", "events/socket", **shake)
+        assert status < 500, (value, body)
+        status, body, _ = server.request("PUT", "drafts/broken", {"workflow": {}}, **{name: value})
+        assert status < 500, (value, body)
+
+
+def test_a_malformed_origin_is_a_foreign_one(server):
+    status, body, _ = server.request("GET", "system", Origin="http://[::1")
+
+    assert (status, body["code"], body["problems"][0]["got"]) == (403, "forbidden", "Origin: http://[::1")
+
+
+def test_health_may_be_asked_for_its_head(server, locked):
+    for made in (server, locked):
+        assert made.request("HEAD", "/healthz")[:2] == (200, b"")
+
+
+@pytest.mark.parametrize("states", ["x,,,", "done,", ",", "", "DONE", "done,x"])
+def test_a_state_that_there_is_not_is_refused(server, states):
+    status, body, _ = server.request("GET", f"jobs?state={states}")
+
+    assert (status, body["code"], body["message"]) == (400, "bad_request", "there is no such state")
+    assert server.request("GET", "jobs?state=done,failed")[0] == 200
+
+
+def test_a_folder_that_was_removed_under_way_is_made_again(own_server):
+    server = own_server().until_ready()
+    for folder in ("data/uploads", "data/thumbnails", "input"):
+        shutil.rmtree(server.home / folder)
+
+    assert server.request("POST", "files", png(), Content_Type="image/png")[0] == 201
+    job = server.wait(server.submit(p=use("SavePicture")))
+    sha256 = server.get(f"jobs/{job['id']}")["files"][0]["sha256"]
+    assert server.request("GET", f"outputs/{sha256}/thumbnail")[0] == 200
+    assert server.request("POST", "import", b"PLANT", Content_Type="application/octet-stream")[0] == 200
+
+
+def test_a_folder_that_cannot_be_made_is_told(own_server):
+    server = own_server().until_ready()
+    shutil.rmtree(server.home / "data" / "uploads")
+    (server.home / "data" / "uploads").write_text("a file")
+
+    status, body, _ = server.request("POST", "files", png(), Content_Type="image/png")
+
+    told = "a file of the server cannot be used: File exists"
+    assert (status, body["code"], body["message"]) == (507, "storage_failed", told)
+
+
+# Size
+
+
+def test_a_flood_of_unknown_keys_is_told_in_short(server):
+    flood = {f"k{n}": 1 for n in range(300_000)}
+    bodies = [flow(p=use("Picture")) | flood, flow(p=use("Picture", **flood))]
+
+    for body in ({"workflow": bodies[0]}, {"workflow": bodies[1]}, {"workflow": flow(), **flood}):
+        for path in ("validate", "jobs"):
+            status, answer, _ = server.request("POST", path, body)
+            assert status in (200, 400, 422)
+            assert len(answer["problems"]) == 200
+            assert answer["problems"][-1]["code"] == "more_problems"
+            assert len(json.dumps(answer)) < 200_000
+
+
+def test_names_have_an_end(server):
+    long = "x" * 3_000_000
+    status, answer, _ = server.request(
+        "POST", "jobs", {"workflow": {**flow("p.image", p=use("Picture")), "name": long}}
+    )
+    assert (status, answer["problems"][0]["message"]) == (413, "the workflow's name is too long")
+
+    status, answer, _ = server.request("POST", "jobs", {"workflow": flow("p.image", p=use("Picture")), "tags": [long]})
+    assert (status, answer["problems"][0]["input"]) == (400, "tags.0")
+
+    assert server.request("PUT", "drafts/long", {"workflow": {"name": long}}, If_Match="*")[1]["name"] == "x" * 200
+    assert {draft["name"] for draft in server.get("drafts")["drafts"]} >= {"x" * 200}

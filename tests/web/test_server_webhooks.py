@@ -1,15 +1,23 @@
-"""Addresses that are told of finished jobs."""
+"""Addresses that are told of finished jobs: who may be, with which signature, and for how long."""
 
+import base64
 import hashlib
 import hmac
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
-from serving import flow, use
+from serving import PATIENCE, flow, use
 
-SECRET = "a-long-enough-secret"
+from latentloom.engine.errors import SettingsError
+from latentloom.engine.settings import load_settings
+from latentloom.web.webhooks import Permission
+
+KEY = bytes(range(32))
+SECRET = f"whsec_{base64.b64encode(KEY).decode()}"
+TOKEN = "a-long-enough-secret"
 
 
 @pytest.fixture
@@ -19,8 +27,7 @@ def listener():
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            told.append((body, self.headers["X-Latentloom-Signature"]))
+            told.append((self.rfile.read(int(self.headers["Content-Length"])), self.headers))
             self.send_response({1: 500, 2: 302}.get(len(told), 204))
             if len(told) == 2:
                 self.send_header("Location", "/elsewhere")
@@ -40,17 +47,53 @@ def listener():
 
 def test_a_finished_job_is_told_until_it_is_heard(own_server, listener):
     address, told, done = listener
-    server = own_server(LATENTLOOM_WEBHOOK_HOSTS="127.0.0.1", LATENTLOOM_TOKENS=f"ann:{SECRET}")
-    order = {"workflow": flow("p.image", p=use("Picture")), "webhook": address}
-    while (found := server.request("POST", "jobs", order, Authorization=f"Bearer {SECRET}"))[0] == 503:
-        pass
+    server = own_server(LATENTLOOM_WEBHOOK_HOSTS="127.0.0.1", LATENTLOOM_WEBHOOK_SECRET=SECRET).until_ready()
+    id = server.order({"workflow": flow("p.image", p=use("Picture")), "webhook": address})
 
-    assert found[0] == 201, found
-    assert done.wait(60), server.log()
-    for body, signature in told:
-        assert json.loads(body)["id"] == found[1]["id"]
-        assert json.loads(body)["state"] == "done"
-        assert signature == "sha256=" + hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
+    assert done.wait(PATIENCE), server.log()
+    for body, headers in told:
+        message = json.loads(body)
+        assert (message["type"], message["data"]["id"], message["data"]["state"]) == ("job.done", id, "done")
+        signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+        expected = base64.b64encode(hmac.digest(KEY, signed, hashlib.sha256)).decode()
+        assert headers["webhook-signature"] == f"v1,{expected}"
+    assert {headers["webhook-id"] for _, headers in told} == {f"job_{id}"}
+
+
+def test_an_address_that_the_settings_no_longer_name_is_not_told(own_server, listener):
+    address, told, _ = listener
+    server = own_server(LATENTLOOM_WEBHOOK_HOSTS="127.0.0.1", LATENTLOOM_WEBHOOK_SECRET=SECRET).until_ready()
+    server.request("PATCH", "queue", {"paused": True})
+    id = server.order({"workflow": flow("p.image", p=use("Picture")), "webhook": address})
+    server.stop()
+    server._environment.pop("LATENTLOOM_WEBHOOK_HOSTS")
+    server.start()
+    server.request("POST", f"jobs/{id}/cancel")
+
+    while f"an address may not be told any more job={id}" not in server.log():
+        threading.Event().wait(0.05)
+    assert told == []
+
+
+def test_without_a_secret_nobody_is_told(own_server, listener):
+    server = own_server(LATENTLOOM_WEBHOOK_HOSTS="127.0.0.1").until_ready()
+    order = {"workflow": flow("p.image", p=use("Picture")), "webhook": listener[0]}
+
+    status, body, _ = server.request("POST", "jobs", order)
+
+    assert (status, body["code"]) == (422, "webhook_refused")
+    assert "webhook_secret" in body["problems"][0]["hint"]
+
+
+def test_a_worker_does_not_know_the_secret(own_server):
+    server = own_server(LATENTLOOM_WEBHOOK_SECRET=SECRET, LATENTLOOM_TOKENS=f"ann:{TOKEN}")
+    while not (workers := server.request("GET", "system", Authorization=f"Bearer {TOKEN}")[1]["workers"])[0]["pid"]:
+        pass
+    for worker in workers:
+        environment = Path(f"/proc/{worker['pid']}/environ").read_text().split("\0")
+        names = {line.partition("=")[0] for line in environment}
+        assert "LATENTLOOM_HOME" in names
+        assert not {"LATENTLOOM_WEBHOOK_SECRET", "LATENTLOOM_TOKENS"} & names
 
 
 @pytest.mark.parametrize(
@@ -72,3 +115,17 @@ def test_only_hosts_that_the_settings_name_are_told(server, address):
     status, body, _ = server.request("POST", "jobs", order)
 
     assert (status, body["code"]) == (422, "webhook_refused")
+
+
+@pytest.mark.parametrize("named", ["Example.org", "example.ORG.", " example.org"])
+@pytest.mark.parametrize("address", ["http://example.org/x", "https://EXAMPLE.org:8443/x", "http://example.org./"])
+def test_a_host_is_the_same_in_any_letters(named, address):
+    permission = Permission(load_settings({"webhook_hosts": (named,), "webhook_secret": SECRET}, {}))
+    assert permission.checked(address) == address
+
+
+@pytest.mark.parametrize("secret", ["", "whsec_", "whsec_c2hvcnQ=", "a plain text of enough letters", "whsec_!!!!"])
+def test_a_secret_that_is_none_is_refused(secret):
+    with pytest.raises(SettingsError, match="'webhook_secret' cannot be used") as caught:
+        Permission(load_settings({"webhook_secret": secret}, {}))
+    assert not secret.removeprefix("whsec_") or secret not in str(caught.value)

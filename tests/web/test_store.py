@@ -1,13 +1,18 @@
 """Many who write at once, and a disk that is full."""
 
 import asyncio
+import contextlib
+import errno
 import json
+import sqlite3
+from pathlib import Path
 
 import pytest
 from queues import new_job
 
+from latentloom.engine.jobs.attempts import Limits
 from latentloom.engine.jobs.faults import StorageError, UnknownJob
-from latentloom.engine.jobs.queue import Limits
+from latentloom.web import queue_writer
 from latentloom.web.queue_writer import Store
 
 
@@ -49,7 +54,7 @@ def test_a_fault_takes_back_its_own_write_and_no_other(tmp_path):
             store.write(lambda t: t.queue.submit(new_job("b"))),
             return_exceptions=True,
         )
-        waiting = await store.read(lambda t: [job.id for job in t.queue.waiting()])
+        waiting = await store.read(lambda t: t.queue.waiting())
         return found[1], waiting, [stored.job for stored in published]
 
     fault, waiting, published = run(tmp_path, act)
@@ -66,9 +71,60 @@ def test_a_full_disk_is_told_and_forgotten_once_there_is_room(tmp_path, monkeypa
             await store.write(lambda t: t.queue.submit(new_job("b")), durable=True)
         monkeypatch.delenv("LATENTLOOM_FAILPOINT")
         await store.write(lambda t: t.queue.submit(new_job("c")), durable=True)
-        return await store.read(lambda t: [job.id for job in t.queue.waiting()]), [stored.job for stored in published]
+        return await store.read(lambda t: t.queue.waiting()), [stored.job for stored in published]
 
     assert run(tmp_path, act) == (["a", "c"], ["a", "c"])
+
+
+FAULTS = {
+    "read-only": OSError(errno.EROFS, "Read-only file system"),
+    "read-only database": sqlite3.OperationalError("attempt to write a readonly database"),
+    "memory": MemoryError("out of memory"),
+    "exit": SystemExit(3),
+    "interrupt": KeyboardInterrupt(),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("where", ["act", "transaction", "reserve", "rollback"])
+def test_whatever_is_raised_in_the_writers_thread_it_goes_on(tmp_path, monkeypatch, where, fault):
+    """A read-only disk refuses the removal of the reserve too; once it can be written to, so can the queue."""
+
+    def broken(*_, **__):
+        raise FAULTS[fault]
+
+    @contextlib.contextmanager
+    def stuck(connection, *, durable):
+        connection.execute("BEGIN IMMEDIATE")  # and no way back
+        broken()
+        yield
+
+    async def act(store, published):
+        await store.write(lambda t: t.queue.submit(new_job("a")))
+        with monkeypatch.context() as patched:
+            if where == "act":
+                with pytest.raises((StorageError, type(FAULTS[fault]))):
+                    await store.write(broken)
+            else:
+                patched.setattr(queue_writer, "transaction", stuck if where == "rollback" else broken)
+                if where == "reserve":
+                    patched.setattr(Path, "unlink", broken)
+                with pytest.raises(StorageError, match="the queue cannot be written to"):
+                    await store.write(lambda t: t.queue.submit(new_job("b")))
+                assert store.alive is False
+        await store.write(lambda t: t.queue.submit(new_job("c")))
+        return store.alive, await store.read(lambda t: t.queue.waiting()), [stored.job for stored in published]
+
+    assert run(tmp_path, act) == (True, ["a", "c"], ["a", "c"])
+
+
+def test_a_queue_that_cannot_be_read_is_told_as_such(tmp_path):
+    async def act(store, published):
+        with pytest.raises(StorageError, match="the queue cannot be read: no such table: absent"):
+            await store.read(lambda t: t.connection.execute("SELECT * FROM absent"))
+        return await store.read(lambda t: t.queue.waiting())
+
+    assert run(tmp_path, act) == []
 
 
 def test_a_clock_that_jumps_changes_no_order(tmp_path):

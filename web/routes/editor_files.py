@@ -8,10 +8,10 @@ from pydantic import Field
 
 from latentloom.web.http_errors import NotFound, Unauthorized
 from latentloom.web.routes.files import FOR_EVER
-from latentloom.web.routing import API, Call, Query, Route
+from latentloom.web.routing import API, OF_A_FILE, Call, Query, Route
 from latentloom.web.services import Services
 
-DIST = Path(__file__).parent / "dist"
+DIST = Path(__file__).parents[1] / "dist"
 MISSING = f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>Latentloom</title>
 <h1>The web editor is not in this installation</h1>
 <p>The server works; its API is described at <a href="{API}/docs">{API}/docs</a>. To get the editor, install
@@ -38,11 +38,11 @@ async def home(services: Services, call: Call) -> web.StreamResponse:
 
 
 def _let_in(services: Services, call: Call) -> web.Response:
-    owner = services.access.redeem(call.query.code)
+    owner = services.access.cookies.redeem(call.query.code)
     if owner is None:
         raise Unauthorized("that one-time address has been used, or is too old", hint="restart the server")
     response = web.Response(status=303, headers={"Location": "/", "Cache-Control": "no-store"})
-    services.access.give_cookie(response, owner, secure=call.request.secure)
+    services.access.cookies.give(response, owner, secure=services.access.is_secure(call.request))
     return response
 
 
@@ -56,6 +56,15 @@ async def show_asset(_: Services, call: Call) -> web.StreamResponse:
 
 
 ROUTES = (
-    Route(method="GET", path="/", handler=home, query=CodeQuery, public=True, media="text/html"),
-    Route(method="GET", path=r"/assets/{asset:[\w-]+\.[\w.-]+}", handler=show_asset, media="*/*"),
+    Route(
+        method="GET",
+        path="/",
+        handler=home,
+        query=CodeQuery,
+        public=True,
+        media="text/html",
+        also=(206, 303, 304),
+        refuses=(401, 412, 416),
+    ),
+    Route(method="GET", path=r"/assets/{asset:[\w-]+\.[\w.-]+}", handler=show_asset, media="*/*", **OF_A_FILE),
 )

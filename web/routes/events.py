@@ -7,14 +7,27 @@ from aiohttp import WSMsgType, web
 from pydantic import Field
 
 from latentloom.api import wire
+from latentloom.engine.errors import brief
 from latentloom.engine.jobs.history import Stored
-from latentloom.web.event_hub import Reader
+from latentloom.web.event_hub import EventHub, Reader
+from latentloom.web.http_errors import RequestError
 from latentloom.web.routing import API, MOST, Call, Query, Route
 from latentloom.web.services import Services
 
 HEARTBEAT_SECONDS = 20.0
 CLOSE_SECONDS = 2.0
+RESET_CODE = 4410  # of a socket that is closed because of its place; HTTP's 410
 SEND_SECONDS = 30.0  # a client that takes nothing for so long is let go
+
+
+class StreamReset(RequestError):
+    """A number that this stream of events has not given, or that is another stream's."""
+
+    code = "stream_reset"
+    status = 410
+
+
+_STREAM = Field(None, max_length=64, description="The `stream` that the number is from; another one is refused.")
 
 
 class SocketQuery(Query):
@@ -24,6 +37,7 @@ class SocketQuery(Query):
         None, ge=0, le=MOST, description="Events after that number. Default: from now, or all of a job."
     )
     job: str | None = Field(None, max_length=64, description="Only the events of that job.")
+    stream: str | None = _STREAM
     previews: bool = Field(False, description="Pictures of work under way too, as binary messages.")
 
 
@@ -32,49 +46,105 @@ class EventQuery(Query):
 
     after: int = Field(0, ge=0, le=MOST, description="Events after that number.")
     job: str | None = Field(None, max_length=64, description="Only the events of that job.")
+    stream: str | None = _STREAM
     wait: float = Field(0.0, ge=0, le=60, description="Wait so many seconds for the first, if there is none.")
 
 
 async def list_events(services: Services, call: Call) -> web.Response:
     """Read stored events after a number, waiting for the first if asked to."""
-    query = call.query
-    with services.event_hub.reader(query.after, query.job) as reader:
-        found = await services.event_hub.after(services.store, reader)
+    query, hub = call.query, services.event_hub
+    reset = _reset(hub, query.stream, query.after)
+    if reset is not None:
+        raise reset
+    with hub.reader(query.after, query.job) as reader:
+        found = await hub.after(services.store, reader)
+        if not found:
+            await _known(services, query.job)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(query.wait):
-                while not found:
+                while not found and not reader.ended:
                     await reader.wake.wait()
                     reader.wake.clear()
-                    found = await services.event_hub.after(services.store, reader)
-        return web.Response(text=page(found, reader.number), content_type="application/json")
+                    found = await hub.after(services.store, reader)
+        if reader.ended:
+            await _known(services, query.job)
+        return web.Response(text=page(found, reader.number, hub.stream), content_type="application/json")
 
 
-def page(found: list[Stored], next: int) -> str:
+def page(found: list[Stored], next: int, stream: str) -> str:
     """Events as the text of an EventPage."""
-    return f'{{"events":[{",".join(stored.text for stored in found)}],"next":{next}}}'
+    return f'{{"events":[{",".join(stored.text for stored in found)}],"next":{next},"stream":"{stream}"}}'
+
+
+async def _known(services: Services, job: str | None) -> None:
+    """Raise UnknownJob for a job that is not there, or no longer."""
+    if job is not None:
+        await services.store.read(lambda t: t.queue.job(job))
+
+
+def _reset(hub: EventHub, stream: str | None, after: int) -> StreamReset | None:
+    """The refusal of a place that this stream does not have."""
+    if stream is not None and stream != hub.stream:
+        return StreamReset(
+            "that number is from another stream of events",
+            expected=hub.stream,
+            got=brief(stream),
+            hint="read the jobs again, and the events from 0 or from what `system` tells",
+        )
+    if after > hub.last:
+        return StreamReset(
+            "that number has not been given yet",
+            expected=f"at most {hub.last}",
+            got=str(after),
+            hint="read the jobs again, and the events from 0 or from what `system` tells",
+        )
+    return None
 
 
 async def follow_events(services: Services, call: Call) -> web.StreamResponse:
     """Follow events over a WebSocket: text messages are pages of events, or progress of the moment as {"live": ...}.
+
+    A place that the stream does not have is told as {"reset": {"stream": ..., "next": ...}}, and the socket is closed.
 
     Binary messages are previews: four bytes with the length of a JSON head (job, node, step, media), the head, a JPEG.
     Progress of the moment and previews have no number and are not stored; a client that is slow does not get them all.
     """
     query = call.query
     start = query.after if query.after is not None else 0 if query.job else services.event_hub.last
-    socket = web.WebSocketResponse(
-        heartbeat=HEARTBEAT_SECONDS, timeout=CLOSE_SECONDS, max_msg_size=4096, compress=False
-    )
-    await socket.prepare(call.request)
+    await _known(services, query.job)
+    socket = await _opened(call.request)
+    reset = _reset(services.event_hub, query.stream, start)
+    if reset is not None:
+        await _turn_away(socket, services.event_hub, reset)
+        return socket
     reading = asyncio.create_task(_until_closed(socket))
     with services.event_hub.reader(start, query.job, previews=query.previews) as reader:
         services.sockets.add(socket)
         try:
             await _send_all(services, socket, reader, reading)
+            if reader.ended:
+                await socket.close(code=1001, message=b"nothing more comes")
         finally:
             services.sockets.discard(socket)
             reading.cancel()
     return socket
+
+
+async def _opened(request: web.Request) -> web.WebSocketResponse:
+    socket = web.WebSocketResponse(
+        heartbeat=HEARTBEAT_SECONDS, timeout=CLOSE_SECONDS, max_msg_size=4096, compress=False
+    )
+    try:
+        await socket.prepare(request)
+    except UnicodeError:  # aiohttp's own refusal repeats a header that no text can hold
+        raise RequestError("that is no WebSocket handshake", expected="Upgrade: websocket") from None
+    return socket
+
+
+async def _turn_away(socket: web.WebSocketResponse, hub: EventHub, reset: StreamReset) -> None:
+    """Tell where the stream is and close: a browser's page does not see the status of a handshake."""
+    await socket.send_json({"reset": {"stream": hub.stream, "next": hub.last}})
+    await socket.close(code=RESET_CODE, message=reset.problem.message.encode())
 
 
 async def _until_closed(socket: web.WebSocketResponse) -> None:
@@ -87,20 +157,20 @@ async def _send_all(
     services: Services, socket: web.WebSocketResponse, reader: Reader, reading: "asyncio.Task[None]"
 ) -> None:
     with contextlib.suppress(ConnectionError, TimeoutError):
-        while not reading.done():
+        while not reading.done() and not reader.ended:
             reader.wake.clear()
             found = await services.event_hub.after(services.store, reader)
             async with asyncio.timeout(SEND_SECONDS):
-                await _send(socket, found, reader)
+                await _send(socket, found, reader, services.event_hub.stream)
             if not found:
                 woken = asyncio.create_task(reader.wake.wait())
                 await asyncio.wait({woken, reading}, return_when=asyncio.FIRST_COMPLETED)
                 woken.cancel()
 
 
-async def _send(socket: web.WebSocketResponse, found: list[Stored], reader: Reader) -> None:
+async def _send(socket: web.WebSocketResponse, found: list[Stored], reader: Reader, stream: str) -> None:
     if found:
-        await socket.send_str(page(found, reader.number))
+        await socket.send_str(page(found, reader.number, stream))
     for live in reader.take_live():
         if isinstance(live.body, bytes):
             await socket.send_bytes(live.body)
@@ -109,7 +179,14 @@ async def _send(socket: web.WebSocketResponse, found: list[Stored], reader: Read
 
 
 ROUTES = (
-    Route(method="GET", path=f"{API}/events", handler=list_events, query=EventQuery, answer=wire.EventPage),
+    Route(
+        method="GET",
+        path=f"{API}/events",
+        handler=list_events,
+        query=EventQuery,
+        answer=wire.EventPage,
+        refuses=(404, 410),
+    ),
     Route(
         method="GET",
         path=f"{API}/events/socket",
@@ -117,5 +194,6 @@ ROUTES = (
         query=SocketQuery,
         answer=wire.EventPage,
         status=101,
+        refuses=(404,),
     ),
 )

@@ -1,8 +1,10 @@
 """Routes about pictures: those that workflows read, and those that jobs saved."""
 
 import contextlib
+import hashlib
 import re
 import secrets
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from aiohttp import web
@@ -11,16 +13,26 @@ from pydantic import Field
 from latentloom.api import wire
 from latentloom.engine.document.strict_json import parse
 from latentloom.engine.files.catalog import safe_join
+from latentloom.engine.files.partial import partial_path
+from latentloom.engine.jobs.faults import StorageError
 from latentloom.engine.jobs.outputs import Output
-from latentloom.web.http_errors import NotFound, UnsupportedMedia
+from latentloom.web.http_errors import NotFound, RequestError, UnsupportedMedia
 from latentloom.web.intake import suffix_of
-from latentloom.web.routing import API, MOST, Call, Query, Route, limited
-from latentloom.web.services import Services
+from latentloom.web.routing import API, MOST, OF_A_FILE, Call, Query, Reply, Route, parts_of
+from latentloom.web.services import LOW_DISK, Services
 from latentloom.web.wire_jobs import output_answer
 
-INLINE = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp", ".gif": "image/gif"}
-PICTURES = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp", "image/tiff")
+INLINE = {
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".webp": "image/webp",
+    ".gif": "image/gif",
+    ".avif": "image/avif",
+}
+PICTURES = (*INLINE.values(), "image/heic", "image/heif", "image/bmp", "image/tiff")
 IMPORTS = ("application/json", "application/octet-stream", *PICTURES)
+MOST_WORDS = 10
+HEAD_BYTES = 16  # by which a kind of picture is told
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 FOR_EVER = "private, max-age=31536000, immutable"
 
@@ -50,38 +62,55 @@ def file_response(path: Path, *, cache: str = "private, no-cache") -> web.Stream
 
 async def list_files(services: Services, _: Call) -> wire.FileList:
     """List the pictures that workflows may name."""
-    return wire.FileList(files=await services.intake.thread(services.intake.catalog.names, "input"))
+    return wire.FileList(files=await services.disk(services.intake.catalog.names, "input"))
 
 
-async def upload(services: Services, call: Call) -> wire.StoredFile:
+async def upload(services: Services, call: Call) -> Reply:
     """Store a picture under the hash of its content. The body is the file itself, with its media type."""
     if call.request.content_type not in PICTURES:
         raise UnsupportedMedia("the body is of another type", expected=", ".join(PICTURES))
-    data = await limited(call.request, services.settings.upload_bytes)
-    suffix = suffix_of(data)
-    waiting = services.uploads / f"{secrets.token_hex(8)}{suffix}"
-    try:
-        await services.intake.thread(waiting.write_bytes, data)
+    async with _received(services, call) as (waiting, sha256):
+        suffix = suffix_of(await services.disk(_head, waiting))
+        asked = call.asked(sha256)
+        known = await services.store.read(lambda t: call.known(t, asked))
+        if known is not None:
+            return Reply(wire.StoredFile.model_validate_json(known), 201)
         facts = await services.dispatcher.ask("inspect", path=str(waiting))
-    finally:
-        waiting.unlink(missing_ok=True)
-    name = await services.intake.thread(services.intake.catalog.store_bytes, data, suffix)
-    return wire.StoredFile(
-        name=name, sha256=Path(name).stem, bytes=len(data), width=facts["width"], height=facts["height"]
-    )
+        size = waiting.stat().st_size
+        name = await services.disk(services.intake.catalog.store_file, waiting, sha256, suffix)
+    stored = wire.StoredFile(name=name, sha256=sha256, bytes=size, width=facts["width"], height=facts["height"])
+    return Reply(await call.once(services, wire.StoredFile, lambda _: stored, asked), 201)
 
 
 async def take_in(services: Services, call: Call) -> wire.Imported:
     """Read the workflow in a file: a document, a saved picture, or what a plugin can import. Nothing is stored."""
     if call.request.content_type not in IMPORTS:
         raise UnsupportedMedia("the body is of another type", expected=", ".join(IMPORTS))
-    data = await limited(call.request, services.settings.upload_bytes)
-    waiting = services.uploads / secrets.token_hex(8)
-    try:
-        await services.intake.thread(waiting.write_bytes, data)
+    async with _received(services, call) as (waiting, _):
         return wire.Imported(**await services.dispatcher.ask("import", path=str(waiting)))
+
+
+@contextlib.asynccontextmanager
+async def _received(services: Services, call: Call) -> AsyncIterator[tuple[Path, str]]:
+    """A body in a file of its own, for the time of the block, and its sha256. It never lies in memory as a whole."""
+    room = services.disk_free() - LOW_DISK - (call.request.content_length or 0)
+    if room < 0:
+        raise StorageError("the disk has no room for that file", hint="free some space on the server's disk")
+    services.uploads.mkdir(parents=True, exist_ok=True)
+    waiting, digest = services.uploads / secrets.token_hex(8), hashlib.sha256()
+    try:
+        with waiting.open("wb") as file:
+            async for part in parts_of(call.request, services.settings.upload_bytes):
+                digest.update(part)
+                await services.disk(file.write, part)
+        yield waiting, digest.hexdigest()
     finally:
         waiting.unlink(missing_ok=True)
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(HEAD_BYTES)
 
 
 async def show_file(services: Services, call: Call) -> web.StreamResponse:
@@ -109,42 +138,52 @@ async def list_outputs(services: Services, call: Call) -> wire.OutputPage:
     """Search the saved files, the newest first; every condition must hold."""
     conditions = call.query.model_dump()
     text = conditions.pop("q")
-    found = await services.store.read(lambda t: t.outputs.search(text=text, **conditions))
+    words = len((text or "").split())
+    if words > MOST_WORDS:
+        raise RequestError("too many words to search for", expected=f"at most {MOST_WORDS}", got=str(words))
+    found = await services.store.search(lambda t: t.outputs.search(text=text, **conditions))
     next = found[-1].id if len(found) == call.query.limit else None
     return wire.OutputPage(outputs=[output_answer(output) for output in found], next=next)
 
 
-async def _output(services: Services, call: Call) -> Output:
-    sha256 = call.part("sha256")
-    found = None
+async def _outputs(services: Services, call: Call) -> list[Output]:
+    """Every saved file with the content that is asked for, the newest first. Raises NotFound."""
+    sha256, found = call.part("sha256"), list[Output]()
     if _SHA256.match(sha256):
         found = await services.store.read(lambda t: t.outputs.by_hash(sha256))
-    if found is None:
+    if not found:
         raise NotFound("there is no saved file with that sha256")
     return found
 
 
+async def _intact(services: Services, outputs: list[Output]) -> Path:
+    """A file that still is what was saved. Raises NotFound."""
+    path = await services.disk(services.files.intact, outputs)
+    if path is None:
+        raise NotFound("the file was removed or changed after it was saved", got=outputs[0].path)
+    return path
+
+
 async def show_output(services: Services, call: Call) -> wire.OutputFile:
     """Show what is known of a saved file."""
-    return output_answer(await _output(services, call))
+    return output_answer((await _outputs(services, call))[0])
 
 
 async def show_content(services: Services, call: Call) -> web.StreamResponse:
-    """Give a saved file."""
-    output = await _output(services, call)
-    return file_response(safe_join(services.settings.output, output.path), cache=FOR_EVER)
+    """Give a saved file: these very bytes, or nothing."""
+    return file_response(await _intact(services, await _outputs(services, call)), cache=FOR_EVER)
 
 
 async def show_thumbnail(services: Services, call: Call) -> web.StreamResponse:
     """Give a saved picture, small, as WebP."""
-    output = await _output(services, call)
-    if not output.media.startswith("image/"):
+    outputs = await _outputs(services, call)
+    if not outputs[0].media.startswith("image/"):
         raise NotFound("only pictures have thumbnails")
-    small = services.thumbnail(output.sha256)
+    small = services.files.thumbnail(outputs[0].sha256)
     if not small.exists():
-        small.parent.mkdir(exist_ok=True)
-        partial = small.with_name(f".{secrets.token_hex(8)}")
-        path = safe_join(services.settings.output, output.path)
+        path = await _intact(services, outputs)
+        small.parent.mkdir(parents=True, exist_ok=True)
+        partial = partial_path(small.parent)
         await services.dispatcher.ask("thumbnail", path=str(path), to=str(partial))
         partial.replace(small)
     return file_response(small, cache=FOR_EVER)
@@ -152,18 +191,16 @@ async def show_thumbnail(services: Services, call: Call) -> web.StreamResponse:
 
 async def show_making(services: Services, call: Call) -> wire.Making:
     """Give the workflow and the record that a saved picture carries."""
-    output = await _output(services, call)
-    path = safe_join(services.settings.output, output.path)
+    path = await _intact(services, await _outputs(services, call))
     found = await services.dispatcher.ask("making", path=str(path))
     return wire.Making(workflow=parse(found["workflow"]), record=found["record"])
 
 
 async def remove_output(services: Services, call: Call) -> wire.Empty:
-    """Remove a saved file from the disk, with its thumbnail."""
-    sha256 = (await _output(services, call)).sha256
-    gone = await services.store.read(lambda t: t.outputs.all_of_hash(sha256))
+    """Remove every saved file with that content, and its thumbnail; the files stay in `.trash` for a day."""
+    gone = await _outputs(services, call)
     await services.store.write(lambda t: t.outputs.forget([output.id for output in gone]), durable=True)
-    await services.intake.thread(services.remove_files, gone)
+    await services.disk(services.files.remove, gone)
     return wire.Empty()
 
 
@@ -173,11 +210,11 @@ ROUTES = (
     Route(method="GET", path=f"{API}/files", handler=list_files, answer=wire.FileList),
     Route(method="POST", path=f"{API}/files", handler=upload, answer=wire.StoredFile, status=201, takes=PICTURES),
     Route(method="POST", path=f"{API}/import", handler=take_in, answer=wire.Imported, takes=IMPORTS),
-    Route(method="GET", path=f"{API}/files/{{file:.+}}", handler=show_file, media="image/*"),
+    Route(method="GET", path=f"{API}/files/{{file:.+}}", handler=show_file, media="image/*", **OF_A_FILE),
     Route(method="GET", path=f"{API}/outputs", handler=list_outputs, query=OutputQuery, answer=wire.OutputPage),
     Route(method="GET", path=_ONE, handler=show_output, answer=wire.OutputFile),
-    Route(method="GET", path=f"{_ONE}/content", handler=show_content, media="image/*"),
-    Route(method="GET", path=f"{_ONE}/thumbnail", handler=show_thumbnail, media="image/webp"),
+    Route(method="GET", path=f"{_ONE}/content", handler=show_content, media="image/*", **OF_A_FILE),
+    Route(method="GET", path=f"{_ONE}/thumbnail", handler=show_thumbnail, media="image/webp", **OF_A_FILE),
     Route(method="GET", path=f"{_ONE}/making", handler=show_making, answer=wire.Making),
     Route(method="DELETE", path=_ONE, handler=remove_output, answer=wire.Empty),
 )

@@ -1,8 +1,10 @@
 """Routes about what is installed and what a workflow would do: nodes, validation, explanation, models, plugins."""
 
+import contextlib
 import hashlib
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 from pydantic import Field
@@ -10,13 +12,15 @@ from pydantic import Field
 from latentloom.api import wire, wire_nodes
 from latentloom.engine.document.workflow import Edge, NamedInput, Workflow
 from latentloom.engine.document.writing import to_json
-from latentloom.engine.errors import LoomError
+from latentloom.engine.errors import LoomError, Problem
+from latentloom.engine.files.catalog import Catalog, Found
 from latentloom.engine.planning.validate import CHOICE_SOURCES
 from latentloom.engine.types.registry import NodeType, Registry
 from latentloom.engine.types.spec import InputSpec
 from latentloom.web.http_errors import NotFound
+from latentloom.web.operations import Operation
 from latentloom.web.routes.jobs import order_of
-from latentloom.web.routing import API, Call, Query, Route
+from latentloom.web.routing import API, IF_CHANGED, Call, Query, Reply, Route, not_modified, unchanged
 from latentloom.web.services import Services
 
 
@@ -51,11 +55,10 @@ async def list_nodes(services: Services, call: Call) -> web.Response:
     types = [wire_nodes.PortTypeInfo(kind=item.kind, colour=item.colour, help=item.help) for item in registry.types()]
     nodes = [_node_record(item, registry) for item in registry.nodes.values()]
     text = wire_nodes.NodeTypes(nodes=nodes, types=types).model_dump_json()
-    etag = f'"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'
-    headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
-    if call.request.headers.get("If-None-Match") == etag:
-        return web.Response(status=304, headers=headers)
-    return web.Response(text=text, content_type="application/json", headers=headers)
+    etag, cache = hashlib.sha256(text.encode()).hexdigest()[:32], {"Cache-Control": "private, no-cache"}
+    if unchanged(call.request, etag):
+        return not_modified(etag, **cache)
+    return web.Response(text=text, content_type="application/json", headers={"ETag": f'"{etag}"', **cache})
 
 
 async def list_choices(services: Services, call: Call) -> wire_nodes.Choices:
@@ -64,21 +67,22 @@ async def list_choices(services: Services, call: Call) -> wire_nodes.Choices:
     if source in CHOICE_SOURCES:
         return wire_nodes.Choices(choices=list(services.intake.registry.extensions(CHOICE_SOURCES[source])))
     known = source == "input" or source in services.intake.catalog.model_sources()
-    return wire_nodes.Choices(
-        choices=await services.intake.thread(services.intake.catalog.names, source) if known else []
-    )
+    return wire_nodes.Choices(choices=await services.disk(services.intake.catalog.names, source) if known else [])
 
 
 async def validate(services: Services, call: Call) -> wire_nodes.Validation:
     """Name everything that is wrong with a workflow, and tell its own inputs and outputs. Nothing runs."""
     order = await order_of(services, call.body)
-    registry = services.intake.registry
     try:
         workflow, checked = await services.intake.check(order)
         problems = checked.problems
     except LoomError as error:
         problems = list(error.problems)
         workflow = Workflow({})
+    return await services.intake.thread(_validation, workflow, problems, services.intake.registry)
+
+
+def _validation(workflow: Workflow, problems: list[Problem], registry: Registry) -> wire_nodes.Validation:
     return wire_nodes.Validation(
         problems=[wire.Problem(**problem.record()) for problem in problems],
         inputs=[_interface(workflow, named, registry) for named in workflow.inputs],
@@ -109,18 +113,20 @@ async def explain(services: Services, call: Call) -> wire_nodes.Explanation:
 
 async def list_models(services: Services, _: Call) -> wire_nodes.ModelList:
     """List the model files that workflows may name."""
-    return wire_nodes.ModelList(models=await services.intake.thread(_models, services))
+    return wire_nodes.ModelList(models=await services.disk(_models, services))
 
 
 def _models(services: Services) -> list[wire_nodes.ModelFile]:
     catalog = services.intake.catalog
-    return [
-        wire_nodes.ModelFile(
-            source=source, name=found.name, bytes=size_of(found.path), sha256=catalog.known_hash(found)
-        )
-        for source in catalog.model_sources()
-        for found in catalog.files(source)
-    ]
+    return [_model(catalog, source, found) for source in catalog.model_sources() for found in catalog.files(source)]
+
+
+def _model(catalog: Catalog, source: str, found: Found) -> wire_nodes.ModelFile:
+    """A model file; size and hash of one that is gone by now, or cannot be read, are not known."""
+    size, sha256 = 0, None
+    with contextlib.suppress(OSError):
+        size, sha256 = size_of(found.path), catalog.known_hash(found)
+    return wire_nodes.ModelFile(source=source, name=found.name, bytes=size, sha256=sha256)
 
 
 def size_of(path: Path) -> int:
@@ -129,19 +135,38 @@ def size_of(path: Path) -> int:
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
-async def hash_model(services: Services, call: Call) -> wire_nodes.ModelFile:
-    """Compute a model's sha256; the reading of a large file is told as `model_hashing` events."""
+async def hash_model(services: Services, call: Call) -> Reply:
+    """Begin to compute a model's sha256; the operation's result is the model file.
+
+    The reading of a large file is told as `model_hashing` events, the end as `operation_done` or `operation_failed`.
+    """
     source, name = call.body.source, call.body.name
     if source not in services.intake.catalog.model_sources():
         raise NotFound("there is no such folder of models", expected=", ".join(services.intake.catalog.model_sources()))
-    found = await services.intake.thread(services.intake.catalog.find, source, name)
-    sha256 = await services.dispatcher.ask("hash", source=source, name=name)
-    return wire_nodes.ModelFile(source=source, name=name, bytes=size_of(found.path), sha256=sha256)
+    found = await services.disk(services.intake.catalog.find, source, name)
+
+    async def work(id: str) -> dict[str, Any]:
+        sha256 = await services.dispatcher.ask("hash", seconds=None, source=source, name=name, operation=id)
+        size = await services.disk(size_of, found.path)
+        return wire_nodes.ModelFile(source=source, name=name, bytes=size, sha256=sha256).model_dump()
+
+    operation = services.operations.begin("hash_model", {"source": source, "name": name}, work)
+    return Reply(_operation(operation), 202, {"Location": f"{API}/operations/{operation.id}"})
+
+
+async def show_operation(services: Services, call: Call) -> wire.Operation:
+    """Show how far an operation is."""
+    return _operation(services.operations.get(call.part("id")))
+
+
+def _operation(operation: Operation) -> wire.Operation:
+    fields = {name: getattr(operation, name) for name in wire.Operation.model_fields if name != "problems"}
+    return wire.Operation(**fields, problems=[wire.Problem(**problem) for problem in operation.problems])
 
 
 async def tokenize(services: Services, call: Call) -> wire_nodes.Tokens:
     """Tell how a model reads a prompt: parts, tokens and weights. For a prompt that is being typed: nothing runs."""
-    await services.intake.thread(services.intake.catalog.find, call.body.source, call.body.name)
+    await services.disk(services.intake.catalog.find, call.body.source, call.body.name)
     return wire_nodes.Tokens(**await services.dispatcher.ask("tokenize", **call.body.model_dump()))
 
 
@@ -156,13 +181,30 @@ async def list_plugins(services: Services, _: Call) -> wire_nodes.PluginList:
 
 
 ROUTES = (
-    Route(method="GET", path=f"{API}/nodes", handler=list_nodes, answer=wire_nodes.NodeTypes),
+    Route(
+        method="GET",
+        path=f"{API}/nodes",
+        handler=list_nodes,
+        answer=wire_nodes.NodeTypes,
+        also=(304,),
+        reads=(IF_CHANGED,),
+    ),
     Route(method="GET", path=f"{API}/choices", handler=list_choices, query=ChoiceQuery, answer=wire_nodes.Choices),
     Route(
-        method="POST", path=f"{API}/validate", handler=validate, body=wire.WorkflowOrder, answer=wire_nodes.Validation
+        method="POST",
+        path=f"{API}/validate",
+        handler=validate,
+        body=wire.WorkflowOrder,
+        answer=wire_nodes.Validation,
+        refuses=(404,),
     ),
     Route(
-        method="POST", path=f"{API}/explain", handler=explain, body=wire.WorkflowOrder, answer=wire_nodes.Explanation
+        method="POST",
+        path=f"{API}/explain",
+        handler=explain,
+        body=wire.WorkflowOrder,
+        answer=wire_nodes.Explanation,
+        refuses=(404,),
     ),
     Route(method="GET", path=f"{API}/models", handler=list_models, answer=wire_nodes.ModelList),
     Route(
@@ -170,8 +212,18 @@ ROUTES = (
         path=f"{API}/models/hash",
         handler=hash_model,
         body=wire_nodes.ModelName,
-        answer=wire_nodes.ModelFile,
+        answer=wire.Operation,
+        status=202,
+        refuses=(404,),
     ),
-    Route(method="POST", path=f"{API}/tokenize", handler=tokenize, body=wire_nodes.Prompt, answer=wire_nodes.Tokens),
+    Route(method="GET", path=f"{API}/operations/{{id}}", handler=show_operation, answer=wire.Operation),
+    Route(
+        method="POST",
+        path=f"{API}/tokenize",
+        handler=tokenize,
+        body=wire_nodes.Prompt,
+        answer=wire_nodes.Tokens,
+        refuses=(404,),
+    ),
     Route(method="GET", path=f"{API}/plugins", handler=list_plugins, answer=wire_nodes.PluginList),
 )

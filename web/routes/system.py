@@ -6,10 +6,14 @@ from importlib.metadata import version
 from aiohttp import web
 
 from latentloom.api import wire
+from latentloom.engine.jobs.database import sqlite_faults
 from latentloom.web.http_errors import Unauthorized
 from latentloom.web.openapi import document, html
 from latentloom.web.routing import API, TABLE, Call, Route
 from latentloom.web.services import Services
+
+LIVE = ("claiming", "queue")
+"""The checks that a restart of the server may mend."""
 
 
 async def show_system(services: Services, _: Call) -> wire.System:
@@ -27,14 +31,28 @@ async def show_system(services: Services, _: Call) -> wire.System:
         memory=services.memory()["server"],
         disk_free=services.disk_free(),
         event=services.event_hub.last,
+        stream=services.event_hub.stream,
     )
+
+
+async def live(services: Services, _: Call) -> web.Response:
+    """Tell whether this process goes on: 503 if only a restart can help. Needs no token."""
+    return _health({name: good for name, good in services.checks().items() if name in LIVE})
+
+
+async def ready(services: Services, _: Call) -> web.Response:
+    """Tell whether jobs can be sent here now: 200 if they can, 503 if not. Needs no token."""
+    return _health({**services.checks(), "plugins": services.intake.ready})
 
 
 async def health(services: Services, _: Call) -> web.Response:
     """Tell whether the server does its work: 200 if it does, 503 if not. Needs no token."""
-    checks = services.checks()
+    return _health(services.checks())
+
+
+def _health(checks: dict[str, bool]) -> web.Response:
     good = all(checks.values())
-    answer = wire.Health(status="ok" if good else "failing", checks=checks)
+    answer = wire.Health(status="ok" if good else "failing", checks=checks, warnings=list(sqlite_faults()))
     return web.Response(status=200 if good else 503, text=answer.model_dump_json(), content_type="application/json")
 
 
@@ -49,17 +67,24 @@ async def metrics(services: Services, _: Call) -> web.Response:
 
 async def login(services: Services, call: Call) -> web.Response:
     """Exchange a token for a cookie. Needs no token in a header."""
-    owner = services.access.owner_of(call.body.token, call.request.remote or "")
+    owner = services.access.owner_of(call.body.token, services.access.address_of(call.request))
     if owner is None:
         raise Unauthorized("that token is not known")
     response = web.Response(text="{}", content_type="application/json")
-    services.access.give_cookie(response, owner, secure=call.request.secure)
+    services.access.cookies.give(response, owner, secure=services.access.is_secure(call.request))
     return response
 
 
-async def show_openapi(_: Services, call: Call) -> web.Response:
+async def logout(services: Services, call: Call) -> web.Response:
+    """Have this browser forget its cookie."""
+    response = web.Response(text="{}", content_type="application/json")
+    services.access.cookies.take_away(response, secure=services.access.is_secure(call.request))
+    return response
+
+
+async def show_openapi(services: Services, call: Call) -> web.Response:
     """Give the OpenAPI 3.1 document of this API."""
-    return web.json_response(document(call.request.app[TABLE]))
+    return web.json_response(document(call.request.app[TABLE], services.access.cookies.name))
 
 
 async def show_docs(_: Services, call: Call) -> web.Response:
@@ -68,9 +93,22 @@ async def show_docs(_: Services, call: Call) -> web.Response:
 
 
 ROUTES = (
-    Route(method="GET", path="/healthz", handler=health, answer=wire.Health, public=True),
+    *(
+        Route(method=method, path=path, handler=handler, answer=wire.Health, public=True, fails=wire.Health)
+        for path, handler in (("/healthz", health), ("/livez", live), ("/readyz", ready))
+        for method in ("GET", "HEAD")
+    ),
     Route(method="GET", path="/metrics", handler=metrics, media="text/plain"),
-    Route(method="POST", path=f"{API}/login", handler=login, body=wire.Login, answer=wire.Empty, public=True),
+    Route(
+        method="POST",
+        path=f"{API}/login",
+        handler=login,
+        body=wire.Login,
+        answer=wire.Empty,
+        public=True,
+        refuses=(401, 429),
+    ),
+    Route(method="POST", path=f"{API}/logout", handler=logout, answer=wire.Empty),
     Route(method="GET", path=f"{API}/system", handler=show_system, answer=wire.System),
     Route(method="GET", path=f"{API}/openapi.json", handler=show_openapi),
     Route(method="GET", path=f"{API}/docs", handler=show_docs, media="text/html"),

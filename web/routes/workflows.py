@@ -9,13 +9,28 @@ from pydantic import Field
 
 from latentloom.api import wire
 from latentloom.api.workflow_files import workflow_names
+from latentloom.engine.errors import brief
 from latentloom.web.http_errors import RequestError, Unconditional
-from latentloom.web.routing import API, MOST, Call, Query, Route
+from latentloom.web.queue_writer import Tables
+from latentloom.web.routing import (
+    ANY_ETAG,
+    API,
+    IF_CHANGED,
+    IF_MATCH,
+    IF_NONE_MATCH,
+    MOST,
+    Call,
+    Query,
+    Reply,
+    Route,
+    not_modified,
+    unchanged,
+)
 from latentloom.web.services import Services
-from latentloom.web.workflow_store import Draft, Saved, UnknownDocument
+from latentloom.web.workflow_store import Draft, Expected, Saved, UnknownDocument
 
 _NAME = re.compile(r"[\w][\w .()+-]{0,99}\Z")
-_ETAG = re.compile(r'"(\d{1,12})"\Z')
+_NUMBER = re.compile(r"\d{1,12}\Z")
 
 
 class VersionQuery(Query):
@@ -30,7 +45,7 @@ async def document_of(services: Services, name: str, version: int | None = None)
     if version != 0:
         try:
             saved = await services.store.read(lambda t: t.workflow_store.workflow(name, version))
-            return saved.version, json.loads(saved.document)
+            return saved.version, await services.intake.thread(json.loads, saved.document)
         except UnknownDocument:
             if shipped is None or version is not None:
                 raise
@@ -52,17 +67,20 @@ def _info(item: Saved) -> wire.WorkflowInfo:
     return wire.WorkflowInfo(name=item.name, version=item.version, saved=item.saved or None)
 
 
-async def show_workflow(services: Services, call: Call) -> web.Response:
+async def show_workflow(services: Services, call: Call) -> Reply | web.Response:
     """Give a workflow; its ETag is its version."""
-    version, document = await document_of(services, call.part("name"), call.query.version)
-    return _saved(call.part("name"), version, document)
+    name = call.part("name")
+    version, document = await document_of(services, name, call.query.version)
+    if version and unchanged(call.request, str(version)):
+        return not_modified(str(version))
+    return _saved(name, version, document)
 
 
-def _saved(name: str, version: int, document: dict[str, Any], saved: float | None = None) -> web.Response:
+def _saved(
+    name: str, version: int, document: dict[str, Any], saved: float | None = None, *, status: int = 200
+) -> Reply:
     answer = wire.SavedWorkflow(name=name, version=version, saved=saved, workflow=document)
-    return web.Response(
-        text=answer.model_dump_json(), content_type="application/json", headers={"ETag": f'"{version}"'}
-    )
+    return Reply(answer, status, {"ETag": f'"{version}"'})
 
 
 async def list_versions(services: Services, call: Call) -> wire.WorkflowList:
@@ -74,15 +92,21 @@ async def list_versions(services: Services, call: Call) -> wire.WorkflowList:
     return wire.WorkflowList(workflows=[_info(item) for item in found])
 
 
-async def save_workflow(services: Services, call: Call) -> web.Response:
+async def save_workflow(services: Services, call: Call) -> Reply:
     """Save a new version of a workflow: `If-Match: "version"`, `If-Match: *`, or `If-None-Match: *` for a new name."""
     name, expected = call.part("name"), _expected(call)
     if not _NAME.match(name):
         raise RequestError("a workflow cannot have that name", expected="letters, digits, spaces and . _ - + ( )")
     workflow = await services.intake.thread(services.intake.read, call.body.workflow)
     text = await services.intake.thread(services.intake.canonical, workflow)
-    saved = await services.store.write(lambda t: t.workflow_store.save(name, text, expected), durable=True)
-    return _saved(name, saved.version, json.loads(text), saved.saved)
+
+    def save(tables: Tables) -> tuple[Saved, bool]:
+        new = not tables.workflow_store.versions(name)
+        return tables.workflow_store.save(name, text, expected), new
+
+    saved, new = await services.store.write(save, durable=True)
+    document = await services.intake.thread(json.loads, text)
+    return _saved(name, saved.version, document, saved.saved, status=201 if new else 200)
 
 
 async def remove_workflow(services: Services, call: Call) -> wire.Empty:
@@ -92,32 +116,31 @@ async def remove_workflow(services: Services, call: Call) -> wire.Empty:
     return wire.Empty()
 
 
-def _expected(call: Call) -> int | None:
-    """The version that a change is based on; None for whatever is there. Raises Unconditional, RequestError."""
-    match, none = call.request.headers.get("If-Match"), call.request.headers.get("If-None-Match")
-    if none == "*":
-        return 0
+def _expected(call: Call) -> Expected:
+    """The versions that a change may be based on; None for whatever is there. Raises Unconditional, RequestError.
+
+    As in RFC 9110: any ETag of a list will do, and a weak one matches nothing.
+    """
+    match, none = call.request.if_match, call.request.if_none_match
+    if none is not None and [one.value for one in none] == [ANY_ETAG]:
+        return (0,)
     if match is None:
         raise Unconditional(
             "a change must say which version it is based on",
             expected='If-Match: "version", If-Match: * or If-None-Match: *',
         )
-    if match == "*":
+    if any(one.value == ANY_ETAG for one in match):
         return None
-    found = _ETAG.match(match)
-    if found is None:
-        raise RequestError("that is no version", expected='If-Match: "3"', got=match[:40])
-    return int(found[1])
+    if not match or not all(_NUMBER.match(one.value) for one in match):
+        raise RequestError("that is no version", expected='If-Match: "3"', got=brief(call.request.headers["If-Match"]))
+    return tuple(int(one.value) for one in match if not one.is_weak)
 
 
 # Drafts
 
 
 def _draft_info(draft: Draft) -> wire.DraftInfo:
-    name = json.loads(draft.document).get("name")
-    return wire.DraftInfo(
-        id=draft.id, name=name if isinstance(name, str) else "", revision=draft.revision, saved=draft.saved
-    )
+    return wire.DraftInfo(id=draft.id, name=draft.name, revision=draft.revision, saved=draft.saved)
 
 
 async def list_drafts(services: Services, _: Call) -> wire.DraftList:
@@ -127,44 +150,72 @@ async def list_drafts(services: Services, _: Call) -> wire.DraftList:
     )
 
 
-async def show_draft(services: Services, call: Call) -> wire.SavedDraft:
-    """Give a draft."""
+async def show_draft(services: Services, call: Call) -> Reply | web.Response:
+    """Give a draft; its ETag is its revision."""
     id = call.part("draft")
     draft = await services.store.read(lambda t: t.workflow_store.draft(id))
-    return wire.SavedDraft(**_draft_info(draft).model_dump(), workflow=json.loads(draft.document))
+    if unchanged(call.request, str(draft.revision)):
+        return not_modified(str(draft.revision))
+    document = await services.intake.thread(json.loads, draft.document)
+    answer = wire.SavedDraft(**_draft_info(draft).model_dump(), workflow=document)
+    return Reply(answer, 200, {"ETag": f'"{draft.revision}"'})
 
 
-async def keep_draft(services: Services, call: Call) -> wire.DraftInfo:
+async def keep_draft(services: Services, call: Call) -> Reply:
     """Keep a document as an editor has it now, valid or not, in place of the draft of that id.
 
-    `If-Match: "revision"` or `If-None-Match: *` refuses to do so where somebody else has kept another one since.
+    `If-Match: "revision"`, `If-Match: *`, or `If-None-Match: *` for a new one.
     """
-    id, text = call.part("draft"), json.dumps(call.body.workflow, ensure_ascii=False)
-    conditional = {"If-Match", "If-None-Match"} & set(call.request.headers)
-    expected = _expected(call) if conditional else None
-    return _draft_info(
-        await services.store.write(lambda t: t.workflow_store.keep_draft(id, text, expected), durable=True)
-    )
+    id, expected = call.part("draft"), _expected(call)
+    text = await services.intake.thread(lambda: json.dumps(call.body.workflow, ensure_ascii=False))
+    draft = await services.store.write(lambda t: t.workflow_store.keep_draft(id, text, expected), durable=True)
+    status = 201 if draft.revision == 1 else 200
+    return Reply(_draft_info(draft), status, {"ETag": f'"{draft.revision}"'})
 
 
 async def remove_draft(services: Services, call: Call) -> wire.Empty:
-    """Remove a draft."""
-    id = call.part("draft")
-    await services.store.write(lambda t: t.workflow_store.drop_draft(id), durable=True)
+    """Remove a draft, under the same conditions."""
+    id, expected = call.part("draft"), _expected(call)
+    await services.store.write(lambda t: t.workflow_store.drop_draft(id, expected), durable=True)
     return wire.Empty()
 
 
 _ONE = f"{API}/workflows/{{name}}"
 _DRAFT = f"{API}/drafts/{{draft:[A-Za-z0-9_-]{{1,64}}}}"
+_CHANGE: dict[str, Any] = {"reads": (IF_MATCH, IF_NONE_MATCH), "refuses": (412, 428)}
 
 ROUTES = (
     Route(method="GET", path=f"{API}/workflows", handler=list_workflows, answer=wire.WorkflowList),
-    Route(method="GET", path=_ONE, handler=show_workflow, query=VersionQuery, answer=wire.SavedWorkflow),
-    Route(method="PUT", path=_ONE, handler=save_workflow, body=wire.Document, answer=wire.SavedWorkflow),
-    Route(method="DELETE", path=_ONE, handler=remove_workflow, answer=wire.Empty),
+    Route(
+        method="GET",
+        path=_ONE,
+        handler=show_workflow,
+        query=VersionQuery,
+        answer=wire.SavedWorkflow,
+        also=(304,),
+        reads=(IF_CHANGED,),
+    ),
+    Route(
+        method="PUT",
+        path=_ONE,
+        handler=save_workflow,
+        body=wire.Document,
+        answer=wire.SavedWorkflow,
+        also=(201,),
+        **_CHANGE,
+    ),
+    Route(method="DELETE", path=_ONE, handler=remove_workflow, answer=wire.Empty, **_CHANGE),
     Route(method="GET", path=f"{_ONE}/versions", handler=list_versions, answer=wire.WorkflowList),
     Route(method="GET", path=f"{API}/drafts", handler=list_drafts, answer=wire.DraftList),
-    Route(method="GET", path=_DRAFT, handler=show_draft, answer=wire.SavedDraft),
-    Route(method="PUT", path=_DRAFT, handler=keep_draft, body=wire.Document, answer=wire.DraftInfo),
-    Route(method="DELETE", path=_DRAFT, handler=remove_draft, answer=wire.Empty),
+    Route(method="GET", path=_DRAFT, handler=show_draft, answer=wire.SavedDraft, also=(304,), reads=(IF_CHANGED,)),
+    Route(
+        method="PUT",
+        path=_DRAFT,
+        handler=keep_draft,
+        body=wire.Document,
+        answer=wire.DraftInfo,
+        also=(201,),
+        **_CHANGE,
+    ),
+    Route(method="DELETE", path=_DRAFT, handler=remove_draft, answer=wire.Empty, **_CHANGE),
 )

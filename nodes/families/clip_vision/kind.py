@@ -98,11 +98,15 @@ def vision_config(header: Header, said: Mapping[str, Any]) -> dict[str, Any] | N
 
 
 def pixel_values(image: Image, side: int) -> Tensor:
-    """Pictures as CLIP takes them, [B, 3, side, side]: the shorter side resized, the middle cut out, normalised."""
+    """Pictures as CLIP takes them, [B, 3, side, side]: the shorter side resized, the middle cut out, normalised.
+
+    What is transparent is seen on white.
+    """
     import torch
 
+    from latentloom.nodes.drawing.blend import flattened
     from latentloom.nodes.drawing.resize import Size, fitted
 
-    pixels = fitted(image.numpy()[..., :3], Size(side, side), "bicubic", "fill", 1)
+    pixels = fitted(flattened(image.numpy(), 1), Size(side, side), "bicubic", "fill", 1)
     normalised = (pixels - np.float32(MEAN)) / np.float32(DEVIATION)
     return torch.from_numpy(normalised).movedim(-1, 1)

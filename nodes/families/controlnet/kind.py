@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from latentloom.engine.errors import FileError
-from latentloom.nodes.families.header import Header, read_header
+from latentloom.nodes.families.header import Header, Shapes, read_header
 from latentloom.nodes.families.module_loading import Piece, Weights, assemble
 from latentloom.nodes.families.stable_diffusion import unet_keys
 from latentloom.nodes.families.stable_diffusion.configs import UNetShape, controlnet_config, hint_widths, unet_shape
 from latentloom.nodes.families.stable_diffusion.facts import TITLES
 
 PREFIXES = ("control_model.", "")
+CLASSES = ("ControlNetModel", "ControlNetUnionModel", "ControlNetModel_Union")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class ControlPart:
     original: bool  # whether in the original's layout
     shape: UNetShape
     hints: tuple[int, ...]
+    union: Mapping[str, int] | None = None  # further arguments of a union ControlNet
 
 
 class ControlNetKind:
@@ -38,11 +40,14 @@ class ControlNetKind:
         if part is None:
             return None
         facts = {"family": part.shape.family, "context": part.shape.context, "pooled": part.shape.pooled}
-        return {"controlnet": facts, "about": f"{TITLES[part.shape.family]} ControlNet"}
+        if part.union:
+            facts["union"] = part.union["num_control_type"]
+        about = f"{TITLES[part.shape.family]} {'union ' if part.union else ''}ControlNet"
+        return {"controlnet": facts, "about": about}
 
     def load(self, paths: Sequence[Path], info: Mapping[str, Any]) -> Any:
-        """A diffusers ControlNetModel."""
-        from diffusers import ControlNetModel
+        """A diffusers ControlNetModel or ControlNetUnionModel."""
+        from diffusers import ControlNetModel, ControlNetUnionModel
 
         file = _weights_file(paths[0])
         part = find_controlnet(read_header(file)) if file else None
@@ -55,10 +60,11 @@ class ControlNetKind:
             return {name: Piece(found.prefix + source) for name, source in sources.items()}
 
         config = _folder_config(paths[0])
-        arguments = controlnet_config(part.shape, part.hints)
+        arguments = {**controlnet_config(part.shape, part.hints), **(part.union or {})}
+        model = ControlNetUnionModel if part.union else ControlNetModel
 
         def build() -> Any:
-            return ControlNetModel.from_config(config) if config else ControlNetModel(**arguments)
+            return model.from_config(config) if config and not part.union else model(**arguments)
 
         return assemble(build, pieces, Weights(file), "ControlNet")
 
@@ -78,7 +84,7 @@ def _folder_config(path: Path) -> Any:
         found = json.loads((path / "config.json").read_text(encoding="utf-8")) if path.is_dir() else {}
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) and found.get("_class_name") == "ControlNetModel" else {}
+    return found if isinstance(found, dict) and found.get("_class_name") in CLASSES else {}
 
 
 def find_controlnet(header: Header) -> ControlPart | None:
@@ -92,5 +98,19 @@ def find_controlnet(header: Header) -> ControlPart | None:
         known = {names[name]: size for name, size in shapes.items() if name in names}
         shape = unet_shape(known)
         if shape is not None:
-            return ControlPart(prefix, original, shape, hint_widths(known))
+            return ControlPart(prefix, original, shape, hint_widths(known), _union(shapes))
     return None
+
+
+def _union(shapes: Shapes) -> Mapping[str, int] | None:
+    """Arguments of diffusers' ControlNetUnionModel; None for a plain ControlNet."""
+    if "task_embedding" not in shapes:
+        return None
+    types, width = shapes["task_embedding"]
+    layers = {name.split(".")[1] for name in shapes if name.startswith("transformer_layes.")}
+    return {
+        "num_control_type": types,
+        "num_trans_channel": width,
+        "num_trans_layer": len(layers),
+        "num_proj_channel": shapes["spatial_ch_projs.weight"][0],
+    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from latentloom.engine import Patch
 from latentloom.engine.errors import FileError
 from latentloom.nodes.families.lora.deltas import changed
 from latentloom.nodes.families.lora.key_names import Network, Target, changes
+from latentloom.nodes.families.merge import section_of
 from latentloom.nodes.families.module_loading import Weights
 from latentloom.nodes.families.stable_diffusion.unet_keys import original_names
 from latentloom.nodes.text.encoder import Encoder, TextEncoder
@@ -19,27 +20,49 @@ from latentloom.nodes.text.encoder import Encoder, TextEncoder
 if TYPE_CHECKING:
     from torch import Tensor
 
-Changes = Mapping[Target, Mapping[str, str]]
+
+@dataclass(frozen=True, slots=True)
+class _Lora:
+    """A LoRA file that is put on a model."""
+
+    name: str
+    weights: Weights
+    changes: Mapping[Target, Mapping[str, str]]
+    strength: float
+    sections: Mapping[str, float]  # further factors, by third of a UNet
+
+    def at(self, layer: str) -> float:
+        """The strength for a layer, named as the network names it."""
+        return self.strength * self.sections.get(section_of(f"{layer}.") or "", 1.0)
+
+    def networks(self) -> set[Network]:
+        """The networks that it changes."""
+        return {target.network for target in self.changes}
 
 
-def apply_lora(module: Any, patch: Patch, paths: Sequence[Path]) -> Any:
+_Change = tuple[_Lora, Mapping[str, str]]  # the tensor of each factor in a file
+
+
+def apply_loras(module: Any, patches: Sequence[Patch], paths: Sequence[Sequence[Path]]) -> Any:
     """A copy of the module that shares every weight but the changed ones; the module itself stays as it is.
 
-    Layers that the module does not have are passed over. Raises FileError when it has none of them, or when one of them
-    has another shape.
+    The changes of all files add up in float32 and are rounded once. Layers that the module does not have are passed
+    over. Raises FileError when it has none of those of a file, or when one of them has another shape.
     """
-    weights = Weights(paths[0])
-    found, strength = changes(weights.keys()), patch.parameters["strength"]
-    name = patch.files[0].name
+    loras = [_opened(patch, files[0]) for patch, files in zip(patches, paths, strict=True)]
     if not isinstance(module, TextEncoder):
-        return _patched(module, "unet", weights, found, strength, name)
+        return _patched(module, "unet", loras)
     networks = _networks(module)
-    if not any(target.network in networks.values() for target in found):
-        raise _no_match(name, "text encoder")
-    encoders = [
-        _encoder(encoder, networks[encoder.name], weights, found, strength, name) for encoder in module.encoders
-    ]
-    return TextEncoder(tuple(encoders))
+    for lora in loras:
+        if not lora.networks() & set(networks.values()):
+            raise _no_match(lora.name, "text encoder")
+    return TextEncoder(tuple(_encoder(encoder, networks[encoder.name], loras) for encoder in module.encoders))
+
+
+def _opened(patch: Patch, path: Path) -> _Lora:
+    weights = Weights(path)
+    strength, sections = patch.parameters["strength"], patch.parameters.get("sections", {})
+    return _Lora(patch.files[0].name, weights, changes(weights.keys()), strength, sections)
 
 
 def _networks(module: TextEncoder) -> dict[str, Network]:
@@ -48,27 +71,33 @@ def _networks(module: TextEncoder) -> dict[str, Network]:
     return {encoder.name: "te1" if single or encoder.name == "l" else "te2" for encoder in module.encoders}
 
 
-def _encoder(
-    encoder: Encoder, network: Network, weights: Weights, found: Changes, strength: float, name: str
-) -> Encoder:
-    if not any(target.network == network for target in found):
-        return encoder
-    return replace(encoder, model=_patched(encoder.model, network, weights, found, strength, name))
+def _encoder(encoder: Encoder, network: Network, loras: Sequence[_Lora]) -> Encoder:
+    own = [lora for lora in loras if network in lora.networks()]
+    return replace(encoder, model=_patched(encoder.model, network, own)) if own else encoder
 
 
-def _patched(module: Any, network: Network, weights: Weights, found: Changes, strength: float, name: str) -> Any:
+def _patched(module: Any, network: Network, loras: Sequence[_Lora]) -> Any:
     from torch.nn import Parameter
 
-    layers = _layers(module)
-    wanted = [(layers[target.layer], parts) for target, parts in found.items() if _known(target, network, layers)]
-    if not wanted:
-        raise _no_match(name, "UNet" if network == "unet" else "text encoder")
+    wanted = _wanted(network, _layers(module), loras)
     made = _sharing_copy(module)
-    for layer, parts in wanted:
+    for layer, found in wanted.items():
         place = made.get_submodule(layer)
-        for attribute, tensor in _new_weights(place, parts, weights, strength, name, layer):
+        for attribute, tensor in _new_weights(place, layer, found).items():
             setattr(place, attribute, Parameter(tensor, requires_grad=False))
     return made
+
+
+def _wanted(network: Network, layers: Mapping[str, str], loras: Sequence[_Lora]) -> dict[str, list[_Change]]:
+    """The changes of each layer that a network has, file by file. Raises FileError for a file that has none."""
+    wanted: dict[str, list[_Change]] = {}
+    for lora in loras:
+        known = {target: parts for target, parts in lora.changes.items() if _known(target, network, layers)}
+        if not known:
+            raise _no_match(lora.name, "UNet" if network == "unet" else "text encoder")
+        for target, parts in known.items():
+            wanted.setdefault(layers[target.layer], []).append((lora, parts))
+    return wanted
 
 
 def _known(target: Target, network: Network, layers: Mapping[str, str]) -> bool:
@@ -92,37 +121,39 @@ def _sharing_copy(module: Any) -> Any:
     return copy.deepcopy(module, {id(tensor): tensor for tensor in shared})
 
 
-def _new_weights(
-    place: Any, parts: Mapping[str, str], weights: Weights, strength: float, name: str, layer: str
-) -> Iterator[tuple[str, Tensor]]:
+def _new_weights(place: Any, layer: str, found: Sequence[_Change]) -> dict[str, Tensor]:
     """The attributes of a layer that change, with their new values in the old dtype."""
-    factors = {part: weights[tensor].to(place.weight.device) for part, tensor in parts.items()}
-    bias = factors.pop("diff_b", None)
-    if bias is not None and place.bias is not None:
-        yield "bias", (place.bias.float() + strength * bias.float()).to(place.bias.dtype)
-    if factors:
-        yield "weight", _weight(place.weight, factors, strength, name, layer)
+    made: dict[str, Tensor] = {}
+    for lora, parts in found:
+        factors = {part: lora.weights[tensor].to(place.weight.device) for part, tensor in parts.items()}
+        bias = factors.pop("diff_b", None)
+        if bias is not None and place.bias is not None:
+            made["bias"] = made.get("bias", place.bias.float()) + lora.at(layer) * bias.float()
+        if factors:
+            made["weight"] = _weight(made.get("weight", place.weight.float()), factors, lora, layer)
+    return {attribute: tensor.to(getattr(place, attribute).dtype) for attribute, tensor in made.items()}
 
 
-def _weight(weight: Tensor, factors: dict[str, Tensor], strength: float, name: str, layer: str) -> Tensor:
+def _weight(weight: Tensor, factors: dict[str, Tensor], lora: _Lora, layer: str) -> Tensor:
+    """A weight with one file's change, float32."""
     import torch
 
     try:
-        found = changed(weight.float(), factors, strength)
+        found = changed(weight, factors, lora.at(layer))
     except (ValueError, RuntimeError, KeyError) as error:
         raise FileError(
-            f"the LoRA '{name}' does not fit the model: its change of '{layer}' has another shape",
+            f"the LoRA '{lora.name}' does not fit the model: its change of '{layer}' has another shape",
             expected=str(list(weight.shape)),
             got=", ".join(f"{part} {list(factor.shape)}" for part, factor in factors.items()),
             hint="a LoRA fits the family that it was trained on: SD 1.x, SD 2.x or SDXL",
         ) from error
     if not torch.isfinite(found).all():
         raise FileError(
-            f"the LoRA '{name}' holds numbers that are not finite",
+            f"the LoRA '{lora.name}' holds numbers that are not finite",
             expected="finite numbers",
             got=f"NaN or infinity in the change of '{layer}'",
         )
-    return found.to(weight.dtype)
+    return found
 
 
 def _no_match(name: str, part: str) -> FileError:

@@ -8,6 +8,7 @@ from typing import Any
 from latentloom.nodes.families.header import Shapes, counted
 
 HEAD_WIDTH = 64  # of SD 2.x, SDXL and every CLIP; SD 1.x has 8 heads of whatever width
+MOST_LEVELS = 16  # each halves the picture
 TIME_ID_WIDTH = 256  # of the embedding of one number of SDXL's sizes and crops
 
 
@@ -56,6 +57,8 @@ def unet_shape(shapes: Shapes) -> UNetShape | None:
 def _unet_shape(shapes: Shapes) -> UNetShape:
     blocks = counted(shapes, "input_blocks.{}.")
     ends = [n for n in range(1, blocks) if f"input_blocks.{n}.0.op.weight" in shapes]
+    if len(ends) > MOST_LEVELS:
+        raise KeyError("more levels than any UNet has")
     layers = ends[0] - 1
     firsts = [1, *(end + 1 for end in ends)]
     context = next(shape[1] for name, shape in shapes.items() if name.endswith("attn2.to_k.weight"))

@@ -25,7 +25,8 @@ from latentloom.nodes.text.clip_tokenizer import clip_tokenizer
 from latentloom.nodes.text.encoder import TextEncoder
 
 V_DEVIATION = 0.09  # of those biases
-_LAST_NORM = re.compile(r"(output_blocks|up_blocks)\..*\.transformer_blocks\.0\.norm1\.bias$")
+_UP = ("output_blocks.", "up_blocks.")
+_LAST_NORM = ".transformer_blocks.0.norm1.bias"
 
 
 class SingleFile:
@@ -110,7 +111,8 @@ def _guessed(part: UNetPart, header: Header) -> str:
     """
     if part.shape.family != "sd2" or part.shape.channels != 4:
         return "epsilon"
-    biases = [name for name in header.shapes if name.startswith(part.prefix) and _LAST_NORM.search(name)]
+    biases = [name for name in header.shapes if name.startswith(part.prefix) and name.endswith(_LAST_NORM)]
+    biases = [name for name in biases if any(part in name for part in _UP)]
     if not biases:
         return "v"
     last = max(biases, key=lambda name: [int(number) for number in re.findall(r"\d+", name)])

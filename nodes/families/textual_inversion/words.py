@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 SOURCE = "models/embeddings"
 _EXPLICIT = r"embedding:(?P<name>[^\s,()\[\]:]+)"
+MOST_WARNINGS = 20  # of a kind in one prompt
 _PUNCTUATION = ".;!?'\""
 
 
@@ -47,6 +49,7 @@ class Embeddings:
     def __init__(self, files: Mapping[str, ModelFile], grammar: Grammar, encoder: TextEncoder, clip: str) -> None:
         """`clip` is what messages call the text encoder."""
         self.unknown: dict[str, None] = {}  # names that there is no file for, in order
+        self.broken: dict[str, str] = {}  # bare names that stay words, and what is wrong with their files
         self._files = files
         self._grammar = grammar
         self._encoder = encoder
@@ -66,7 +69,8 @@ class Embeddings:
     def __call__(self, sections: Sequence[Section]) -> tuple[Section, ...]:
         """Sections whose names of embeddings are spans of their own; unknown ones are left out.
 
-        Raises FileError for a file that cannot be read, BadValueError for one that does not fit the text encoder.
+        Raises FileError for a file that `embedding:` names and that cannot be read, BadValueError for one that does
+        not fit the text encoder.
         """
         if self._grammar == "plain":
             return tuple(sections)
@@ -84,10 +88,20 @@ class Embeddings:
             file = self._names.get(name.casefold())
             if file is None:
                 self.unknown[name] = None
+            elif match["name"] is None:
+                yield self._of_bare(span, name, file)
             else:
                 yield replace(span, text=name, embedding=self._embedding(file))
         if end < len(span.text):
             yield replace(span, text=span.text[end:])
+
+    def _of_bare(self, span: Span, name: str, file: str) -> Span:
+        """A bare name as an embedding; as the word that it is where the file cannot be read."""
+        try:
+            return replace(span, text=name, embedding=self._embedding(file))
+        except FileError as error:
+            self.broken[name] = error.problem.message
+            return replace(span, text=name)
 
     def _embedding(self, name: str) -> Embedding:
         if name not in self._read:
@@ -148,12 +162,17 @@ def _vectors(path: Path, name: str) -> dict[str, Tensor]:
     return found
 
 
-def warn_unknown(ctx: Any, embeddings: Embeddings) -> None:
-    """Tell of names that there is no file for."""
-    for name in embeddings.unknown:
+def warn_unusable(ctx: Any, embeddings: Embeddings) -> None:
+    """Tell of names that there is no file for, and of files that cannot be read."""
+    for name, message in islice(embeddings.broken.items(), MOST_WARNINGS):
+        ctx.warn("unusable_embedding", f"{message}, so '{name}' is read as a word")
+    for name in islice(embeddings.unknown, MOST_WARNINGS):
         alike = ctx.suggest(SOURCE, name)
         ctx.warn(
             "unknown_embedding",
             f"there is no embedding '{name}' below {SOURCE}, so it is left out of the prompt"
             + (f". Did you mean '{alike}'?" if alike else "; only safetensors files count"),
         )
+    more = max(0, len(embeddings.unknown) - MOST_WARNINGS)
+    if more:
+        ctx.warn("unknown_embedding", f"{more} more names of embeddings that are not there are left out of the prompt")

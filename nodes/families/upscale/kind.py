@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from latentloom.engine.errors import FileError
+from latentloom.engine.models.weights import in_float32
 from latentloom.nodes.families.header import Shapes, counted, read_header
 from latentloom.nodes.families.module_loading import Piece, Weights, assemble
 
+LAYERS_OF_A_BLOCK = 15  # of RRDBNet: three dense blocks of five
 PREFIXES = ("", "params_ema.", "params.")
 _BLOCK = re.compile(r"body\.(\d+)\.rdb(\d)\.conv(\d)\.")
 
@@ -26,6 +28,14 @@ class UpscalerPart:
     scale: int
     names: Mapping[str, str]  # how the network's names begin -> how the file's do
 
+    @property
+    def reach(self) -> int:
+        """How many pixels around one of the picture it looks at: one for each of its layers at that size."""
+        if self.network == "SRVGG":
+            return self.arguments["layers"] + 2
+        layers = 2 + LAYERS_OF_A_BLOCK * self.arguments["blocks"]
+        return layers * self.arguments["folds"] + 2
+
 
 class UpscalerKind:
     """A network that makes pictures larger."""
@@ -35,7 +45,10 @@ class UpscalerKind:
         part = find_upscaler(read_header(path).shapes) if path.is_file() else None
         if part is None:
             return None
-        return {"upscaler": {"scale": part.scale}, "about": f"upscaler x{part.scale} ({part.network})"}
+        return {
+            "upscaler": {"scale": part.scale, "reach": part.reach},
+            "about": f"upscaler x{part.scale} ({part.network})",
+        }
 
     def load(self, paths: Sequence[Path], info: Mapping[str, Any]) -> Any:
         """An RRDBNet or SRVGG."""
@@ -49,7 +62,7 @@ class UpscalerKind:
         def pieces(wanted: list[str]) -> dict[str, Piece]:
             return {name: Piece(_source(name, names)) for name in wanted}
 
-        return assemble(lambda: network(**arguments), pieces, Weights(paths[0]), "upscaler")
+        return in_float32(assemble(lambda: network(**arguments), pieces, Weights(paths[0]), "upscaler"))
 
 
 def _source(name: str, names: Mapping[str, str]) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latentloom.engine.errors import FileError
+from latentloom.engine.models.weights import in_float32
 from latentloom.nodes.families.header import read_header
 from latentloom.nodes.families.module_loading import Weights
 
@@ -57,7 +58,6 @@ def _described(path: Path) -> Any:
 
 
 def _module(found: Any) -> nn.Module:
-    import torch
     from torch import Tensor, nn
 
     class Described(nn.Module):
@@ -69,13 +69,7 @@ def _module(found: Any) -> nn.Module:
 
         def forward(self, x: Tensor) -> Tensor:
             """Pictures [B, 3, H, W] in 0..1 -> [B, 3, scale * H, scale * W]."""
-            able = {torch.float16: found.supports_half, torch.bfloat16: found.supports_bfloat16}
-            if not able.get(x.dtype, True):
-                raise FileError(
-                    f"this {found.architecture.name} cannot compute in {x.dtype}".replace("torch.", ""),
-                    hint="run with --dtype fp32",
-                )
             large: Tensor = found(x)
             return large
 
-    return Described().eval().requires_grad_(False)
+    return in_float32(Described().eval().requires_grad_(False))

@@ -1,7 +1,9 @@
 """Small nodes for the tests of the command line: no model, no picture library."""
 
+import ctypes
 import sys
 import threading
+import time
 from typing import Annotated, Literal
 
 import numpy as np
@@ -32,6 +34,16 @@ def numbers(
 def join(names: list[str], glue: str | None = None, width: int | None = None) -> str:
     """Put texts together."""
     return (glue or "+").join(names).rjust(width or 0)
+
+
+@node("Hold", category="text")
+def hold(seconds: float = 600.0) -> str:
+    """Say so on stderr, then be C code that keeps the interpreter to itself."""
+    print("begun", file=sys.stderr, flush=True)
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        ctypes.PyDLL(None).sleep(int(seconds))
+    return ""
 
 
 @node("Steps", category="text")
@@ -85,4 +97,4 @@ def save(ctx: Context, image: Image) -> None:
 @hookimpl
 def register(registry):
     """Hand the nodes over."""
-    registry.node(text, numbers, join, steps, fail, shout, read, paint, drift, save)
+    registry.node(text, numbers, join, hold, steps, fail, shout, read, paint, drift, save)

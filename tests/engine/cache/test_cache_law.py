@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import toys
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latentloom.api import Session
@@ -93,7 +93,7 @@ def evict(home: Path, choose: random.Random) -> None:
 MEMORY = (0, 700, 2**30)
 
 
-@settings(deadline=None, max_examples=EXAMPLES, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=EXAMPLES)
 @given(documents(), st.lists(st.sampled_from(("edit", "restart", "evict", "forget", "swap")), max_size=5), st.randoms())
 def test_a_run_with_the_cache_gives_what_a_run_without_it_gives(
     document: dict[str, Any], acts: list[str], choose: random.Random

@@ -237,7 +237,7 @@ NODES = st.builds(
 WORKFLOWS = st.builds(Workflow, nodes=st.dictionaries(IDS, NODES, max_size=4), name=TEXTS, layout=JSON, extra=JSON)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(WORKFLOWS)
 def test_reading_what_was_written_gives_the_same(workflow: Workflow) -> None:
     text = write(workflow)
@@ -279,13 +279,13 @@ def read_or_refuse(data: bytes | str) -> None:
         assert all(problem.message for problem in error.problems)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.binary(max_size=60) | st.text(max_size=60))
 def test_the_reader_raises_only_its_own_errors_for_bytes(data: bytes | str) -> None:
     read_or_refuse(data)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(JSON)
 def test_the_reader_raises_only_its_own_errors_for_json(data: Any) -> None:
     read_or_refuse(json.dumps(data))
@@ -302,7 +302,7 @@ GOOD = json.dumps(
 )
 
 
-@settings(deadline=None, max_examples=120)
+@settings(max_examples=120)
 @given(
     st.integers(0, len(GOOD) - 1),
     st.integers(0, 4),
@@ -317,7 +317,7 @@ def _paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [path, *(found for key, item in items for found in _paths(item, (*path, key)))]
 
 
-@settings(deadline=None, max_examples=120)
+@settings(max_examples=120)
 @given(st.sampled_from(_paths(json.loads(GOOD))[1:]), JSON)
 def test_the_reader_raises_only_its_own_errors_for_other_values(path: tuple[Any, ...], other: Any) -> None:
     data = json.loads(GOOD)

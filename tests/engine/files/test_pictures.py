@@ -3,6 +3,8 @@
 import io
 import json
 import struct
+import subprocess
+import sys
 import zlib
 
 import numpy as np
@@ -12,6 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from latentloom.engine.errors import FileError
 from latentloom.engine.files.pictures import (
+    MAX_MEMORY,
     MAX_PIXELS,
     RECORD_CHUNK,
     WORKFLOW_CHUNK,
@@ -96,9 +99,65 @@ def test_a_decompression_bomb_is_refused_before_it_is_unpacked(size, put):
     assert caught.value.problem.expected == f"at most {MAX_PIXELS} pixels"
 
 
-def test_a_picture_just_within_the_limit_is_not_taken_for_a_bomb(put):
-    with pytest.raises(FileError, match="not a picture that can be read"):
+def test_a_picture_that_takes_more_memory_than_it_may_is_refused_before_it_is_unpacked(put):
+    with pytest.raises(FileError) as caught:
         read_picture(put(bomb_png(13_377, 13_377)))
+    problem = caught.value.problem
+    assert problem.message == "the picture is too large to be read"
+    assert problem.expected == f"at most {MAX_MEMORY} bytes of memory"
+    assert problem.got == f"13377 x 13377 pixels, which take {13_377 * 13_377 * 20} bytes"
+
+
+def test_a_picture_just_within_the_limit_is_read_on(put):
+    with pytest.raises(FileError, match="not a picture that can be read"):  # there are no pixels behind the header
+        read_picture(put(bomb_png(10_000, MAX_MEMORY // 20 // 10_000)))
+
+
+MEASURE = """
+import sys
+from pathlib import Path
+import numpy, PIL.ImageOps, PIL.PngImagePlugin, PIL.JpegImagePlugin, PIL.WebPImagePlugin, PIL.TiffImagePlugin
+from latentloom.engine.files.pictures import as_rgb, memory_of, read_picture
+peak = lambda: int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) * 1024
+before = peak()
+picture = read_picture(Path(sys.argv[1]))
+pixels = as_rgb(picture)
+picture.format = sys.argv[2]
+print(peak() - before, memory_of(picture))
+"""
+
+
+@pytest.mark.parametrize(
+    ("format", "mode"),
+    [
+        ("PNG", "RGB"),
+        ("PNG", "RGBA"),
+        ("PNG", "LA"),
+        ("PNG", "I;16"),
+        ("WEBP", "RGBA"),
+        ("TIFF", "F"),
+        ("JPEG", "CMYK"),
+    ],
+)
+def test_reading_takes_no_more_memory_than_was_estimated(format, mode, tmp_path):
+    path, exif = tmp_path / "picture", Pil.Exif()
+    exif[0x0112] = 6  # it is turned, too
+    Pil.new(mode, (2048, 2048)).save(path, format, **({"exif": exif} if format != "TIFF" else {}))
+
+    done = subprocess.run([sys.executable, "-c", MEASURE, path, format], capture_output=True, text=True, check=True)
+
+    taken, estimated = map(int, done.stdout.split())
+    assert 2048 * 2048 * 12 < taken <= estimated + 32 * 2**20
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "La", "RGB", "RGBA", "RGBa", "CMYK", "YCbCr", "HSV"])
+def test_a_picture_is_converted_piece_by_piece_as_it_would_be_as_a_whole(mode):
+    made = picture("RGBA", (30, 200)).convert("LA" if mode == "La" else "RGBA" if mode == "RGBa" else mode)
+    made = made.convert(mode)
+    whole = made.convert({"La": "LA", "RGBa": "RGBA"}.get(mode, mode))
+    wanted = np.asarray(whole.convert("RGBA" if "A" in whole.mode else "RGB"), np.float32) / np.float32(255)
+
+    assert np.array_equal(as_rgb(made), wanted)
 
 
 def test_a_bomb_of_text_is_refused(put):
@@ -191,9 +250,7 @@ def test_a_picture_without_a_workflow_says_so(put):
     with pytest.raises(FileError) as caught:
         making(put)
     assert caught.value.problem.message == "'picture.png' carries no workflow"
-    assert caught.value.problem.hint == (
-        "only PNG files saved by Latentloom do, and not those saved with --no-metadata"
-    )
+    assert caught.value.problem.hint == ("only files saved by Latentloom do, and not those saved with --no-metadata")
 
 
 @pytest.mark.parametrize("record", ["{", "[1]", "7", "[" * 100_000, '"text"'])

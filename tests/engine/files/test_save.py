@@ -7,11 +7,13 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from latentloom.engine.errors import FileError, PathError
 from latentloom.engine.failpoints import POINTS
 from latentloom.engine.files.partial import partial_path, sweep
-from latentloom.engine.files.save import Saver, fill
+from latentloom.engine.files.save import CountedName, Saver, fill
 
 DATA = b"content" * 10_000
 SAVE_POINTS = [point for point in POINTS if point.startswith("save.")]
@@ -204,3 +206,96 @@ def test_without_hard_links_a_claimed_name_is_passed_over(out, monkeypatch):
     out.mkdir()
     (out / "x-00001.png.claim").touch()
     assert saved(out, "x").name == "x-00002.png"
+
+
+# Counters at several places
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("template", ["{counter}" * 22, "{counter}" * 21 + "x", "{counter}" * 46 + "x"])
+def test_many_counters_are_counted_at_once(template, out):
+    made = [saved(out, template).name for _ in range(2)]
+
+    assert made == [template.replace("{counter}", f"{n:05}") + ".png" for n in (1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("template", "there", "wanted"),
+    [
+        ("{counter}{counter}x", "0000900009x", "0001000010x"),
+        ("{counter}-{counter}", "00041-00041", "00042-00042"),
+        ("{counter}-{counter}", "00041-00040", "00001-00001"),
+        ("{counter:3}{counter:1}", "0129", "0011"),
+        ("{counter:3}{counter:1}", "01212", "01313"),
+        ("{counter:1}{counter:3}", "12012", "13013"),
+        ("{counter:1}{counter:1}", "123123", "124124"),
+        ("{counter:1}{counter:1}", "99", "1010"),
+        ("{counter:0}_{counter:0}", "7_7", "8_8"),
+        ("{counter}1", "000051", "000061"),
+        ("1{counter}", "1123456", "1123457"),
+        ("{counter:2}", "007", "01"),
+    ],
+)
+def test_several_counters_go_on_together(template, there, wanted, out):
+    out.mkdir()
+    (out / f"{there}.png").write_bytes(b"mine")
+
+    assert saved(out, template).name == f"{wanted}.png"
+
+
+@given(
+    texts=st.lists(st.text("0123456789x-", max_size=3), min_size=2, max_size=6),
+    widths=st.lists(st.integers(1, 9), min_size=5, max_size=5),
+    counter=st.integers(1, 10**12),
+)
+def test_a_name_tells_the_counter_that_it_was_made_with(texts, widths, counter):
+    template = texts[0] + "".join(f"{{counter:{w}}}{text}" for w, text in zip(widths, texts[1:], strict=False))
+    name = fill(template, {"counter": counter})
+
+    assert CountedName(texts, widths[: len(texts) - 1]).counter_of(name) == counter
+
+
+def listed(monkeypatch):
+    """The folders that are read, in order."""
+    found, was = [], os.listdir
+    monkeypatch.setattr(os, "listdir", lambda path: (found.append(str(path)), was(path))[1])
+    return found
+
+
+def test_a_folder_is_read_once_for_many_pictures(out, monkeypatch):
+    saved(out, "{name}-{counter}")
+    (out / "picture-00900.png").touch()
+    saver, found = Saver(out), listed(monkeypatch)
+    paths = [saver.save(DATA, "{name}-{counter}", ".png", {"name": "picture"}) for _ in range(64)]
+    assert [path.name for path in paths] == [f"picture-{n:05d}.png" for n in range(901, 965)]
+    assert found == [str(out)]
+
+
+def test_names_that_others_take_in_the_meantime_are_passed_over(out, monkeypatch):
+    one, two = Saver(out), Saver(out)
+    for saver in (one, two):
+        saver.save(DATA, "{counter}", ".png", {})
+    found = listed(monkeypatch)
+    for n in range(3, 23):
+        assert (one, two)[n % 2].save(DATA, "{counter}", ".png", {}).name == f"{n:05d}.png"
+    assert found == []
+    for n in range(23, 1000):
+        (out / f"{n:05d}.png").touch()
+    assert one.save(DATA, "{counter}", ".png", {}).name == "01000.png"
+    assert found == [str(out)]
+
+
+def test_a_name_that_was_removed_by_hand_is_not_given_again(out):
+    saver = Saver(out)
+    for _ in range(3):
+        saver.save(DATA, "{counter}", ".png", {}).unlink()
+    assert saver.save(DATA, "{counter}", ".png", {}).name == "00004.png"
+
+
+def test_of_many_names_the_largest_counter_is_found_whatever_lies_beside_them():
+    counted = CountedName(["a-", ".png"], [5])
+    there = [f"a-{n:05d}.png" for n in (7, 12, 99_999)]
+    assert counted.largest(there) == 99_999
+    assert counted.largest([*there, "a-100000.png", "b-500000.png"]) == 100_000
+    assert counted.largest([*there, "a-zzzzz.png", "a-later-and-longer.png", "a-.png"]) == 99_999
+    assert counted.largest(["a-x.png"]) == counted.largest([]) == 0

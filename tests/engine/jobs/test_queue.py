@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -8,13 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from queues import new_job, opened
 
-from latentloom.engine.jobs.database import VERSION, connect, transaction
+from latentloom.engine.jobs.attempts import Limits
+from latentloom.engine.jobs.database import _SCHEMA, VERSION, connect, transaction
 from latentloom.engine.jobs.effects import Effects
 from latentloom.engine.jobs.faults import DatabaseError, EffectUnknown, KeyReused, QueueFull, UnknownJob, WrongState
+from latentloom.engine.jobs.history import EPOCH, RESERVE
 from latentloom.engine.jobs.outputs import Outputs
-from latentloom.engine.jobs.queue import Limits
-from latentloom.engine.jobs.retention import Keep, prune_files, prune_jobs
+from latentloom.engine.jobs.retention import Keep, prune_files, prune_jobs, prune_rest
 from latentloom.engine.jobs.serving import Ownership, Serving, serving_in
+from latentloom.engine.jobs.webhooks import Webhooks
 
 
 @pytest.fixture
@@ -93,7 +96,7 @@ def test_what_is_in_nobodys_hands_is_queued_again(made):
 
     back = queue.take_back({held.token}, "lost")
 
-    assert [(job.id, job.state, job.deaths) for job in back] == [("loose", "queued", 1), ("leaving", "cancelled", 0)]
+    assert [(job.id, job.state, job.deaths) for job in back] == [("loose", "queued", 0), ("leaving", "cancelled", 0)]
     assert [queue.job(name).state for name in ("held", "waiting")] == ["claimed", "queued"]
 
 
@@ -117,8 +120,8 @@ def test_jobs_move_into_gaps_without_end(made):
     for n in range(100):
         queue.move("ac"[n % 2], before="b")
 
-    assert [job.id for job in queue.waiting()] == ["a", "c", "b"]
-    assert queue.move("b", to="front").id == queue.waiting()[0].id
+    assert queue.waiting() == ["a", "c", "b"]
+    assert queue.move("b", to="front").id == queue.waiting()[0]
 
 
 def test_what_is_not_there_or_over_cannot_be_changed(made):
@@ -147,7 +150,7 @@ def test_pages_go_back_in_time(made):
         queue.submit(new_job(str(n), tags=("even",) if n % 2 == 0 else ()))
 
     assert [job.id for job in queue.page(limit=2)] == ["4", "3"]
-    assert [job.id for job in queue.page(limit=2, before="3")] == ["2", "1"]
+    assert [job.id for job in queue.page(limit=2, before=queue.page(limit=2)[-1].seq)] == ["2", "1"]
     assert [job.id for job in queue.page(tag="even")] == ["4", "2", "0"]
 
 
@@ -184,6 +187,55 @@ def test_a_newer_database_is_refused_and_left_alone(tmp_path):
     with pytest.raises(DatabaseError, match="was written by a newer Latentloom"):
         connect(tmp_path / "queue.db")
     assert sqlite3.connect(tmp_path / "queue.db").execute("PRAGMA user_version").fetchone() == (VERSION + 1,)
+
+
+def test_an_old_database_is_brought_up_and_each_path_keeps_its_newest_row(tmp_path):
+    connection = sqlite3.connect(tmp_path / "queue.db")
+    connection.executescript(_SCHEMA)
+    row = "INSERT INTO outputs VALUES (?, ?, 'a.png', ?, 'n', 0, 'w', 'image/png', 1, 1, 1, 0.0, '', '[]', '1', '[]')"
+    connection.executemany(row, [(1, "old", "j1"), (2, "new", "j2")])
+    connection.execute("INSERT INTO events (job, record) VALUES ('j1', '{\"event\":\"job_queued\"}')")
+    connection.execute("PRAGMA user_version = 1")
+    connection.commit()
+    connection.close()
+
+    _, history, connection = opened(tmp_path / "queue.db")
+
+    assert [(output.sha256, output.job) for output in Outputs(connection).search()] == [("new", "j2")]
+    assert [stored.number for stored in history.after(0)] == [1]
+    assert len(history.stream()) == 16
+
+
+def test_two_databases_are_two_streams(tmp_path):
+    one, other = (opened(tmp_path / name)[1].stream() for name in ("a.db", "b.db"))
+    assert one != other
+    assert opened(tmp_path / "a.db")[1].stream() == one
+
+
+def started(path, clock):
+    """The next number that a server would give that starts on a database now."""
+    _, history, connection = opened(path, clock=clock)
+    with transaction(connection, durable=True):
+        history.begin()
+    number = history.append("", {"event": "queue_paused"})
+    connection.close()
+    return number
+
+
+def test_a_number_is_never_given_twice(tmp_path):
+    """After a power failure the newest numbers are gone; a copy that is put back never had them."""
+    path, copy = tmp_path / "queue.db", tmp_path / "copy.db"
+    first = started(path, lambda: 1000.0)
+    shutil.copyfile(path, copy)
+    second = started(path, lambda: 1000.0)
+    now = EPOCH + second + 5  # some seconds later than so many milliseconds
+    third = started(path, lambda: now)
+    path.unlink()
+    shutil.copyfile(copy, path)
+    fourth = started(path, lambda: now + 1)
+
+    assert (first, second) == (1, 1 + RESERVE)
+    assert first < second < third < fourth
 
 
 def test_a_data_folder_has_one_server_and_others_find_it(tmp_path):
@@ -230,7 +282,7 @@ with transaction(connection, durable=True):
     queue, *_ = opened(tmp_path / "queue.db")
 
     assert (done.returncode, done.stdout) == (-9, "answered\n")
-    assert [job.id for job in queue.waiting()] == (["a"] if point == "queue.written" else ["a", "b"])
+    assert queue.waiting() == (["a"] if point == "queue.written" else ["a", "b"])
 
 
 # Effects, outputs, retention
@@ -299,11 +351,34 @@ def test_old_and_many_jobs_go_and_running_ones_stay(made):
     for id in "abc":
         queue.cancel(id)
 
-    assert prune_jobs(connection, Keep(seconds=10, jobs=2), now=1000) == 1
+    assert prune_jobs(connection, Keep(seconds=10, jobs=2), now=1000) == ["a"]
     assert sorted(job.id for job in queue.page()) == ["b", "c", "d"]
-    assert prune_jobs(connection, Keep(seconds=10, jobs=2), now=1011) == 2
+    assert sorted(prune_jobs(connection, Keep(seconds=10, jobs=2), now=1011)) == ["b", "c"]
     rows = connection.execute("SELECT DISTINCT job FROM events").fetchall()
     assert [tuple(row) for row in rows] == [("d",)]
+
+
+def test_a_job_stays_while_somebody_has_yet_to_be_told_of_its_end(made):
+    queue, _, connection = made
+    queue.submit(new_job("a", webhook="http://example.org/"))
+    queue.cancel("a")
+    webhooks = Webhooks(connection, lambda: 1000.0)
+
+    assert prune_jobs(connection, Keep(seconds=0, jobs=1), now=9999) == []
+    assert [call.job.id for call in webhooks.due()] == ["a"]
+    webhooks.told("a")
+    assert prune_jobs(connection, Keep(seconds=0, jobs=1), now=9999) == ["a"]
+
+
+def test_events_of_no_job_go_by_age(made):
+    queue, history, connection = made
+    queue.pause(True)
+    queue.submit(new_job("a"))
+
+    prune_rest(connection, Keep(seconds=10, jobs=2), now=1010)
+    assert events(history) == ["queue_paused", "job_queued"]
+    prune_rest(connection, Keep(seconds=10, jobs=2), now=1011)
+    assert events(history) == ["job_queued"]
 
 
 def test_files_go_by_bytes_only_when_asked(made):

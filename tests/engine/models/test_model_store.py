@@ -16,6 +16,8 @@ from latentloom.engine.errors import PluginError
 from latentloom.engine.models.device import Device, PlainDevice
 from latentloom.engine.models.environment import Environment
 from latentloom.engine.models.store import KEPT, Budgets, ModelStore
+from latentloom.engine.models.working_memory import Need
+from latentloom.engine.types.context import Borrower
 from latentloom.engine.types.registry import Distribution, Registration, Registry
 
 WIDTH, DEPTH = 256, 4
@@ -34,6 +36,7 @@ def store(folder: Path, device: Device | None = None, budgets: Budgets = DEFAULT
     made = Registration(Distribution("stacks", "1.0", "builtin", "code"))
     made.model_kind("stack", stacks.StackKind)
     made.patch("scale", stacks.scale)
+    made.patch("scale_together", stacks.scale_together, together=True)
     made.patch("vandal", stacks.vandal)
     environment = Environment("cpu", "cpu", dtype, ())
     opened = device or PlainDevice("cpu")
@@ -88,6 +91,17 @@ def test_patches_apply_in_their_order_to_one_model(tmp_path: Path) -> None:
     assert torch.equal(one, other)
 
 
+def test_a_kind_that_wants_it_gets_its_patches_that_follow_each_other_at_once(tmp_path: Path) -> None:
+    made = store(tmp_path)
+    two, three = (Patch("scale_together", {"by": by}) for by in (2, 3))
+    (together,) = compute(made, handle(tmp_path, "a.stack", two, three))
+    (apart,) = compute(made, handle(tmp_path, "a.stack", two, scaled(1), three))
+    (five,) = compute(made, handle(tmp_path, "a.stack", scaled(5)))
+    (six,) = compute(made, handle(tmp_path, "a.stack", scaled(6)))
+    assert torch.equal(together, five)
+    assert torch.equal(apart, six)
+
+
 def test_a_patch_that_writes_into_shared_weights_is_named(tmp_path: Path) -> None:
     made = store(tmp_path)
     (plain,) = compute(made, handle(tmp_path))
@@ -134,13 +148,75 @@ def test_any_budget_gives_the_same_bits(tmp_path: Path, dtype: str, share: float
         assert torch.equal(found, whole)
 
 
-def test_after_a_shortage_more_is_left_to_computation(tmp_path: Path) -> None:
+def test_after_a_shortage_more_is_left_to_such_work_alone(tmp_path: Path) -> None:
     made = store(tmp_path, FakeDevice(), Budgets(vram=1_200_000))
+    made.make_room(Borrower("large"))
     assert made.plan([handle(tmp_path)]).streamed == ()
-    made.make_room()
-    assert made.plan([handle(tmp_path)]).streamed != ()
-    (found,) = compute(made, handle(tmp_path))
-    assert torch.equal(found, compute(store(tmp_path), handle(tmp_path))[0])
+    with made.load([handle(tmp_path)], borrower=Borrower("large")) as (module,):
+        assert made.pool.held_bytes <= 900_000
+        assert torch.equal(module(X), compute(store(tmp_path), handle(tmp_path))[0])
+
+
+def test_a_guess_becomes_smaller_each_time_that_all_goes_well(tmp_path: Path) -> None:
+    made = store(tmp_path, budgets=Budgets(ram=2_400_000))
+    for _ in range(3):
+        made.make_room(Borrower("large"))
+    seen = []
+    while (need := made.working.of("large")) is not None:
+        seen.append(need.nbytes)
+        with made.load([handle(tmp_path)], borrower=Borrower("large")):
+            pass
+    assert seen == [2_400_000 >> n for n in range(7)]
+
+
+def test_what_a_computation_took_is_left_to_the_next_of_its_kind(tmp_path: Path) -> None:
+    """Measured, where the device counts: weights make room before memory runs out."""
+    device = FakeDevice(limit=2_000_000)
+    made = store(tmp_path, device, Budgets(vram=2_000_000))
+    compute(made, handle(tmp_path, "b.stack"))
+
+    def work() -> None:
+        with made.load([handle(tmp_path)], borrower=Borrower("large")):
+            device.empty((700_000,), torch.uint8)
+
+    with pytest.raises(torch.OutOfMemoryError), made.load([handle(tmp_path)], borrower=Borrower("large")):
+        first = device.empty((600_000,), torch.uint8)
+        device.empty((600_000,), torch.uint8)
+    del first
+    made.make_room(Borrower("large"))
+    work()
+    assert made.working.of("large") == Need(735_000, measured=True)
+    compute(made, handle(tmp_path, "b.stack"))
+    work()
+
+
+def test_a_loan_inside_a_loan_is_no_working_memory(tmp_path: Path) -> None:
+    device, borrower = FakeDevice(limit=2**30), Borrower("large")
+    made = store(tmp_path, device, Budgets(vram=2**29))
+    outer, inner = (made.load([handle(tmp_path, name)], borrower=borrower) for name in ("a.stack", "b.stack"))
+    with outer, inner:
+        device.empty((1000,), torch.uint8)
+    assert made.working.of("large") == Need(1050, measured=True)
+
+
+def test_without_a_budget_a_share_of_what_is_free_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = DEPTH * (WIDTH * WIDTH + WIDTH) * 4
+    monkeypatch.setattr("latentloom.engine.models.store.default_budget", lambda name: 10 * size)
+    device = FakeDevice(limit=10 * size, others=9 * size - 1)
+    made = store(tmp_path, device)
+    with made.load([handle(tmp_path)]):
+        assert made.pool.held_bytes <= 0.85 * size
+
+
+def test_on_a_processor_patched_weights_and_copies_share_one_budget(tmp_path: Path) -> None:
+    layer = WIDTH * WIDTH
+    budget = 16 * layer  # copies in fp32 take 4 * layer for each of the 4 layers
+    made = store(tmp_path, PlainDevice("cpu"), Budgets(ram=budget))
+    for by in range(2, 12):
+        (found,) = compute(made, handle(tmp_path, "a.stack", scaled(by)))
+        assert made.pool.elsewhere + made.pool.held_bytes <= budget
+        assert torch.equal(found, compute(store(tmp_path), handle(tmp_path, "a.stack", scaled(by)))[0])
+    assert made.pool.elsewhere > 0
 
 
 MEMORY = """

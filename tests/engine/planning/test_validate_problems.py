@@ -297,8 +297,8 @@ def test_a_chain_of_many_nodes_needs_no_recursion(session: Session) -> None:
 def test_many_problems_do_not_cost_a_search_each(session: Session) -> None:
     nodes = {f"n{k}": use("Add", a=f"@m{k}") for k in range(5000)}
     problems = session.validate(flow("n0", **nodes))
-    assert len(problems) == 5000
-    assert [problem.nearest for problem in problems[20:]] == [None] * 4980
+    assert problems[-1].message == "4801 more problems are not listed"
+    assert [problem.nearest for problem in problems[20:]] == [None] * 180
 
 
 def test_a_file_is_found_below_its_folder_only(session: Session) -> None:

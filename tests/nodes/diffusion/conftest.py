@@ -11,6 +11,7 @@ from torch import Tensor
 from latentloom.nodes.diffusion.prediction import prediction
 from latentloom.nodes.diffusion.sampler import Denoised
 from latentloom.nodes.diffusion.schedules import scaled_linear_table
+from latentloom.nodes.diffusion.timeline import Moment
 
 DATA = Path(__file__).parents[2] / "data"
 
@@ -39,4 +40,4 @@ def reference_model(table: Tensor) -> Denoised:
         return 0.9 * x + 0.2 * torch.sin(3 * x + t / 100)
 
     predict = prediction(network, "epsilon", table)
-    return lambda x, sigma: predict(x, sigma, {})
+    return lambda x, sigma: predict(x, Moment(sigma.item()), {})

@@ -8,7 +8,9 @@ from latentloom.nodes.diffusion.entries import Area, Entry
 from latentloom.nodes.diffusion.evaluation import Branch
 from latentloom.nodes.diffusion.guidance import classifier_free, steered
 from latentloom.nodes.diffusion.noise import first_noise
+from latentloom.nodes.diffusion.seamless import Axes
 from latentloom.nodes.diffusion.timeline import Moment, Timeline
+from latentloom.nodes.text.prompt_times import Times
 
 X = first_noise((2, 4, 16, 24), 1)
 SIGMA = torch.tensor(2.0)
@@ -89,8 +91,16 @@ def test_the_network_sees_an_area_alone_and_areas_of_one_size_share_a_forward():
 
 def test_an_area_fades_into_what_is_around_it_but_not_at_the_edge_of_the_picture():
     found, _ = ask([entry(0.0), entry(1.0, area=Area(0, 0, 16, 16), strength=3.0)], NOTHING)
-    ramp = 3 * torch.arange(8, 0, -1) / 8
-    expected = torch.cat([torch.full((8,), 3.0), ramp, torch.zeros(8)])
+    ramp = 3 * torch.arange(4, 0, -1) / 4  # a quarter of the side
+    expected = torch.cat([torch.full((12,), 3.0), ramp, torch.zeros(8)])
+    torch.testing.assert_close(found, (expected / (1 + expected)).expand(16, -1))
+
+
+def test_an_area_of_a_picture_that_goes_round_fades_at_the_picture_s_edge_too():
+    area = Area(0, 0, 16, 16)
+    found, _ = ask([entry(0.0), entry(1.0, area=area, around=Axes(horizontal=True))], NOTHING)
+    ramp = torch.arange(1, 5) / 4
+    expected = torch.cat([ramp, torch.ones(8), ramp.flip(0), torch.zeros(8)])
     torch.testing.assert_close(found, (expected / (1 + expected)).expand(16, -1))
 
 
@@ -148,7 +158,13 @@ def test_shares_that_meet_leave_no_step_out_and_none_twice(total):
 
 def test_turns_alternate():
     found = [
-        ask([entry(1.0, period=2), entry(2.0, turn=1, period=2)], NOTHING, 1.0, RUN, torch.tensor(s))
+        ask(
+            [entry(1.0, times=Times(period=2)), entry(2.0, times=Times(turn=1, period=2))],
+            NOTHING,
+            1.0,
+            RUN,
+            torch.tensor(s),
+        )
         for s in (8.0, 4.0, 2.0)
     ]
-    assert [level[0, 0].item() for level, _ in found] == [1.0, 2.0, 1.0]
+    assert [level[0, 0].item() for level, _ in found] == [1.0, 1.0, 2.0]

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from latentloom.nodes.diffusion.builtin import builtin_samplers
-from latentloom.nodes.diffusion.guidance import composite, guided, masked
+from latentloom.nodes.diffusion.guidance import composite, guided, masked, restored
 from latentloom.nodes.diffusion.noise import first_noise, step_noise
 from latentloom.nodes.diffusion.prediction import prediction
 from latentloom.nodes.diffusion.schedules import builtin_schedules, sigmas_for
@@ -84,10 +84,21 @@ def test_a_masked_run_keeps_the_latent_bit_for_bit(sampler, table):
     denoised = masked(guided(predict, POSITIVE, NEGATIVE, 4.0), MASK, LATENT, NOISE)
     draw = step_noise(sampler.noise, X.shape, 1, "per_item", sigmas)
     x = sampler.sample(denoised, LATENT + NOISE * sigmas[0], sigmas, draw, lambda *_: None)
-    x = composite(x, MASK, LATENT)
+    x = restored(x, MASK, LATENT)
     assert torch.equal(x[OUTSIDE], LATENT[OUTSIDE])
     assert x.isfinite().all()
     assert (x != LATENT)[~OUTSIDE].all()
+
+
+@pytest.mark.parametrize("sampler", builtin_samplers(), ids=lambda sampler: sampler.name)
+def test_a_soft_mask_counts_once_in_a_run(sampler, table):
+    sigmas = sigmas_for(builtin_schedules()["karras"], 6, table, discard_penultimate=sampler.discard_penultimate)
+    mask, paint = torch.linspace(0, 1, 64).reshape(1, 1, 8, 8), torch.full_like(LATENT, 3.0)
+    denoised = masked(lambda x, sigma: paint, mask, LATENT, NOISE)
+    draw = step_noise(sampler.noise, X.shape, 1, "per_item", sigmas)
+    x = sampler.sample(denoised, LATENT + NOISE * sigmas[0], sigmas, draw, lambda *_: None)
+    left = 4 * 2**-10 if sampler.name.startswith("uni_pc") else 1e-4  # UniPC ends at that sigma, and not at 0
+    torch.testing.assert_close(restored(x, mask, LATENT), LATENT + (paint - LATENT) * mask, rtol=0, atol=left)
 
 
 def test_a_mask_of_ones_changes_nothing():
@@ -100,4 +111,6 @@ def test_a_soft_mask_mixes():
 
 
 def test_a_broken_value_outside_the_mask_does_not_leak():
-    assert torch.equal(composite(torch.full_like(X, torch.nan), MASK * 0, LATENT), LATENT)
+    broken = torch.full_like(X, torch.nan)
+    assert torch.equal(composite(broken, MASK * 0, LATENT), LATENT)
+    assert torch.equal(restored(broken, MASK * 0, LATENT), LATENT)

@@ -3,6 +3,7 @@ import torch
 
 from latentloom.nodes.diffusion.noise import first_noise
 from latentloom.nodes.diffusion.prediction import initial_latent, prediction, timestep_of
+from latentloom.nodes.diffusion.timeline import Moment
 
 X0, EPS = first_noise((2, 4, 8, 8), 1), first_noise((2, 4, 8, 8), 100)
 
@@ -13,14 +14,14 @@ def test_a_perfect_network_gives_x0_whatever_it_predicts(kind, sigma, table):
     alpha, beta = (1 + sigma**2) ** -0.5, sigma * (1 + sigma**2) ** -0.5
     outputs = {"epsilon": EPS, "v": alpha * EPS - beta * X0, "sample": X0}
     predict = prediction(lambda x, t: outputs[kind], kind, table)
-    denoised = predict(X0 + sigma * EPS, torch.tensor(sigma), {})
+    denoised = predict(X0 + sigma * EPS, Moment(sigma), {})
     torch.testing.assert_close(denoised, X0, rtol=0, atol=1e-5)
 
 
 def test_the_network_sees_unit_variance_a_timestep_per_item_and_the_condition(table):
     seen = []
     predict = prediction(lambda x, t, **condition: seen.append((x, t, condition)) or x, "sample", table)
-    predict(EPS * 3, torch.tensor(3.0), {"context": X0})
+    predict(EPS * 3, Moment(3.0), {"context": X0})
     x, t, condition = seen[0]
     torch.testing.assert_close(x, EPS * 3 / 10**0.5)
     nearest = (table.log() - torch.tensor(3.0).log()).abs().argmin().item()
@@ -42,7 +43,7 @@ def test_a_sigma_between_two_takes_the_nearer_in_log(table):
 
 def test_a_network_in_another_dtype_is_cast_back(table):
     predict = prediction(lambda x, t: x.bfloat16(), "epsilon", table)
-    assert predict(X0, torch.tensor(1.0), {}).dtype == torch.float32
+    assert predict(X0, Moment(1.0), {}).dtype == torch.float32
 
 
 @pytest.mark.parametrize(

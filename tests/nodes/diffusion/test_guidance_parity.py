@@ -19,6 +19,7 @@ from pipelines import SIDE, ddim, distance, document, expected, latent, pipeline
 from latentloom.api import Session
 from latentloom.engine.settings import load_settings
 from latentloom.nodes.diffusion.attention_control import Alignment, AttentionControl
+from latentloom.nodes.diffusion.timeline import Moment
 from latentloom.nodes.families.stable_diffusion.single_file import SingleFile
 from latentloom.training.random_checkpoint import write_checkpoint
 
@@ -138,7 +139,7 @@ def test_prompt_to_prompt_is_the_papers_edit_of_the_maps(models: Path) -> None:
     alignment = Alignment(mapper, kept, weights)
     x, context = (torch.randn(shape, generator=generator) for shape in ((2, 4, 8, 8), (2, 77, 64)))
     plain, control = unet(x, 500, context).sample, AttentionControl(alignment, 1.0, 1.0)
-    with control.over(unet), control.on():
+    with control.over(unet), control.on(Moment(1.0)):
         found = unet(x, 500, context).sample
     before = dict(unet.attn_processors)
     unet.set_attn_processor({name: Edited(alignment, cross="attn2" in name) for name in before})

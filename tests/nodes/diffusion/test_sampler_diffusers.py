@@ -15,6 +15,7 @@ from latentloom.nodes.diffusion.builtin import builtin_samplers
 from latentloom.nodes.diffusion.noise import first_noise, step_noise
 from latentloom.nodes.diffusion.prediction import initial_latent, prediction
 from latentloom.nodes.diffusion.schedules import builtin_schedules, sigmas_for
+from latentloom.nodes.diffusion.timeline import Moment
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -33,8 +34,12 @@ def ours(sampler, schedule, steps, table):
     noise = first_noise(SHAPE, SEED, "comfyui")
     x = initial_latent(noise, torch.zeros(SHAPE), sigmas[0], table[-1])
     predict = prediction(eps, "epsilon", table)
-    draw = step_noise(sampler.noise, SHAPE, SEED, "comfyui", sigmas)
-    return sampler.sample(lambda x, sigma: predict(x, sigma, {}), x, sigmas, draw, lambda *_: None), x, sigmas
+    draw = step_noise(sampler.noise, SHAPE, SEED, "comfyui_0_3", sigmas)
+
+    def denoised(x, sigma):
+        return predict(x, Moment(sigma.item()), {})
+
+    return sampler.sample(denoised, x, sigmas, draw, lambda *_: None), x, sigmas
 
 
 def theirs(scheduler, steps, x, *, generator):

@@ -38,7 +38,7 @@ def test_a_sampler_ends_where_the_reference_ends(key, reference_latents, referen
         builtin_schedules()[schedule], int(steps), table, discard_penultimate=sampler.discard_penultimate
     )
     x = initial_latent(noise, torch.zeros_like(noise), sigmas[0], table[-1])
-    draw = step_noise(sampler.noise, x.shape, 42, "comfyui", sigmas)
+    draw = step_noise(sampler.noise, x.shape, 42, "comfyui_0_3", sigmas)
     x = sampler.sample(reference_model, x, sigmas, draw, lambda *_: None)
     distance = (x - reference_latents[key]).norm() / reference_latents[key].norm()
     assert distance <= TOLERANCE.get(key, 1e-5)

@@ -39,7 +39,7 @@ def plain(encoder: TextEncoder, text: str) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @given(st.lists(st.tuples(st.sampled_from(WORDS), st.sampled_from(["{}", "({}:1)", "([{}])", "({}:1.0)"])), max_size=5))
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_weight_one_everywhere_is_the_plain_encoding_bit_for_bit(encoder: TextEncoder, words: Any) -> None:
     text, bare = " ".join(form.format(word) for word, form in words), " ".join(word for word, _ in words)
     hidden, pooled = plain(encoder, bare)
@@ -150,12 +150,12 @@ def conditioning(session: Session, on_event: Any = lambda event: None, **inputs:
 
 
 def test_a_prompt_that_changes_has_an_entry_for_each_text_with_its_time(session: Session) -> None:
-    found = conditioning(session, text="a [red:blue:5] [circle|square]", steps=10)
-    assert [entry.extra for entry in found.entries] == [
-        {"start": 0.0, "end": 0.5, "turn": 0, "period": 2},
-        {"start": 0.0, "end": 0.5, "turn": 1, "period": 2},
-        {"start": 0.5, "end": 1.0, "turn": 0, "period": 2},
-        {"start": 0.5, "end": 1.0, "turn": 1, "period": 2},
+    found = conditioning(session, text="a [red:blue:5] [circle|square]")
+    assert [entry.extra["times"] for entry in found.entries] == [
+        {"last": 5, "period": 2},
+        {"last": 5, "turn": 1, "period": 2},
+        {"first": 5, "period": 2},
+        {"first": 5, "turn": 1, "period": 2},
     ]
     (steady,) = conditioning(session, text="a blue square").entries
     assert steady.extra == {}

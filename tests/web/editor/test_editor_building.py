@@ -1,5 +1,6 @@
 """Workflows are built by hand: nodes, edges, and what the editor refuses."""
 
+from editing import box_of
 from playwright.sync_api import expect
 
 
@@ -10,7 +11,7 @@ def test_text_to_image_from_an_empty_canvas(editor):
 
     # The palette knows what an edge fits: two captions from one clip, then the sampler from a model
     editor.drag(editor.output("loadCheckpoint.clip"), (560, 130))
-    expect(page.get_by_role("dialog")).to_contain_text("Nodes that take CLIP")
+    expect(page.get_by_role("dialog")).to_contain_text("Nodes that accept CLIP")
     editor.choose("CLIPEncode")
     editor.field("cLIPEncode", "text").fill("a large red circle on a white background")
     editor.drag(editor.output("loadCheckpoint.clip"), (560, 480))
@@ -20,14 +21,14 @@ def test_text_to_image_from_an_empty_canvas(editor):
     editor.connect("cLIPEncode.conditioning", "kSampler.positive")
     editor.connect("cLIPEncode-2.conditioning", "kSampler.negative")
     editor.drag(editor.input("kSampler.latent"), (300, 600))
-    expect(page.get_by_role("dialog")).to_contain_text("Nodes that give LATENT")
+    expect(page.get_by_role("dialog")).to_contain_text("Nodes that output LATENT")
     editor.choose("EmptyLatent")
     editor.field("kSampler", "steps").fill("6")
 
     editor.drag(editor.output("kSampler.latent"), (1290, 130))
     editor.choose("VAEDecode")
-    editor.press(".")
-    page.wait_for_timeout(400)
+    with editor.moving():
+        editor.press(".")
     editor.connect("loadCheckpoint.vae", "vAEDecode.vae")
     editor.press("Escape")
     editor.drag(editor.output("vAEDecode.image"), (900, 760))
@@ -46,19 +47,17 @@ def test_text_to_image_from_an_empty_canvas(editor):
     }
     expect(page.get_by_text("No problems")).to_be_visible()
     editor.press("Shift+L")
-    page.wait_for_timeout(600)
 
     editor.run()
-    page.get_by_role("progressbar", name="Progress of KSampler").wait_for(timeout=90_000)
+    page.get_by_role("progressbar", name="Progress of KSampler").wait_for()
     editor.node("kSampler").locator("img.node-preview").wait_for()
     editor.picture("running")
-    editor.state("Done", 90)
+    editor.state("Done")
     picture = editor.node("saveImage").locator(".node-files img")
     expect(picture).to_be_visible()
     assert picture.evaluate("async image => { await image.decode(); return image.naturalWidth }") > 0
     expect(editor.node("kSampler").locator(".badge")).to_contain_text(" s")
     editor.press(".")
-    page.wait_for_timeout(400)
     editor.picture("text-to-image")
 
     # A second run with a fixed seed finds everything in the cache but the sink
@@ -66,7 +65,7 @@ def test_text_to_image_from_an_empty_canvas(editor):
     editor.run()
     editor.state("Done")
     editor.run()
-    expect(editor.node("kSampler").get_by_text("cached")).to_be_visible(timeout=30_000)
+    expect(editor.node("kSampler").get_by_text("cached")).to_be_visible()
 
 
 def test_an_edge_that_does_not_fit_is_refused_with_the_reason(editor):
@@ -75,7 +74,7 @@ def test_an_edge_that_does_not_fit_is_refused_with_the_reason(editor):
 
     editor.connect("loadCheckpoint.model", "saveImage.images")
 
-    expect(editor.page.get_by_role("log")).to_contain_text("model gives MODEL, images takes IMAGE")
+    expect(editor.page.get_by_role("log")).to_contain_text("model outputs MODEL, images accepts IMAGE")
     assert editor.edges() == {}
 
 
@@ -86,7 +85,7 @@ def test_a_circle_is_refused(editor):
 
     editor.connect("invertImage-2.image", "invertImage.image")
 
-    expect(editor.page.get_by_role("log")).to_contain_text("That would make a circle")
+    expect(editor.page.get_by_role("log")).to_contain_text("This would create a cycle")
     assert editor.edges() == {"invertImage-2.image": "invertImage.image"}
 
 
@@ -125,10 +124,10 @@ def test_modes_titles_groups_and_notes_are_kept(editor):
     page.get_by_role("textbox", name="Rename").fill("Negative")
     editor.press("Enter")
     editor.press("Control+g")
-    page.get_by_role("textbox", name="Title of the group").fill("Colours")
+    page.get_by_role("textbox", name="Group title").fill("Colours")
     page.locator(".react-flow__pane").click(position={"x": 900, "y": 500})
     editor.press("Shift+N")
-    page.get_by_role("textbox", name="Text of the note").fill("Mind the colours")
+    page.get_by_role("textbox", name="Note text").fill("Mind the colours")
     page.locator(".react-flow__pane").click(position={"x": 900, "y": 700})
 
     document = editor.copied()
@@ -142,8 +141,7 @@ def test_modes_titles_groups_and_notes_are_kept(editor):
 def test_a_group_takes_what_is_in_it_along(editor):
     editor.add("InvertImage", 300, 300)
     editor.press("Control+g")
-    before = editor.node("invertImage").bounding_box()
-    frame = editor.node("group:1").bounding_box()
+    before, frame = box_of(editor.node("invertImage")), box_of(editor.node("group:1"))
 
     start = (frame["x"] + frame["width"] / 2, frame["y"] + frame["height"] - 8)
     editor.page.mouse.move(*start)
@@ -151,11 +149,11 @@ def test_a_group_takes_what_is_in_it_along(editor):
     editor.page.mouse.move(start[0] + 100, start[1] + 60, steps=5)
     editor.page.mouse.up()
 
-    after, moved = editor.node("invertImage").bounding_box(), editor.node("group:1").bounding_box()
+    after, moved = box_of(editor.node("invertImage")), box_of(editor.node("group:1"))
     assert after["x"] - before["x"] > 50
     assert (after["x"] - before["x"], after["y"] - before["y"]) == (moved["x"] - frame["x"], moved["y"] - frame["y"])
     editor.press("Control+z")
-    back = editor.node("invertImage").bounding_box()
+    back = box_of(editor.node("invertImage"))
     assert (back["x"], back["y"]) == (before["x"], before["y"])
 
 
@@ -193,7 +191,7 @@ def test_the_editor_is_accessible(open_editor, server):
         editor = open_editor(server, color_scheme=scheme)
         editor.add("LoadCheckpoint", 300, 200)
         editor.add("KSampler", 800, 200)
-        editor.page.wait_for_timeout(500)
+        expect(editor.node("kSampler")).to_be_visible()
         assert editor.violations() == []
         editor.picture(f"nodes-{scheme}")
         editor.press("?")

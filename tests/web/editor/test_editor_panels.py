@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from playwright.sync_api import expect
-from serving import flow, use
+from serving import flow, until, use
 
 from latentloom.engine.document.workflow import RESERVED_INPUTS
 
@@ -26,7 +26,7 @@ def notice(editor, words):
 
 
 def from_template(editor, title):
-    editor.page.locator(".templates").get_by_role("button", name=title).click()
+    editor.page.locator(".templates .template-cards").get_by_role("button", name=title).click()
 
 
 def answer(editor, title, choice, name=None):
@@ -38,8 +38,11 @@ def answer(editor, title, choice, name=None):
     expect(dialog).to_have_count(0)
 
 
-def saved_steps(server, name):
-    return server.get(f"workflows/{name}")["workflow"]["nodes"]["sample"]["inputs"]["steps"]
+def draft_steps(server):
+    """The steps in every draft that the server has."""
+    answers = [server.request("GET", f"drafts/{draft['id']}") for draft in server.get("drafts")["drafts"]]
+    nodes = [body["workflow"]["nodes"] for status, body, _ in answers if status == 200]  # some are gone by now
+    return {found["sample"]["inputs"]["steps"] for found in nodes if "sample" in found}
 
 
 def waiting(server):
@@ -57,19 +60,19 @@ def test_queue(editor, server):
     queue = panel(editor, "Queue")
     queue.get_by_role("button", name="Pause").click()
     expect(queue.locator(".banner")).to_contain_text("The queue is paused")
-    for name, steps in {"A": 1, "B": 5, "C": 300, "D": 300, "E": 300}.items():
+    for name, steps in {"A": 1, "B": 5, "C": 100_000, "D": 100_000, "E": 100_000}.items():
         server.order({"workflow": {**flow("s", s=use("Steps", steps=steps, after=name)), "name": name}})
     jobs = queue.locator(".job[data-state=queued]")
     expect(jobs.locator(".job-name")).to_have_text(["A", "B", "C", "D", "E"])
 
-    queue.get_by_role("button", name="Earlier: C").click()
+    queue.get_by_role("button", name="Move up: C").click()
     expect(jobs.locator(".job-name")).to_have_text(["A", "C", "B", "D", "E"])
-    queue.get_by_role("button", name="To the front: D").focus()
+    queue.get_by_role("button", name="Move to the front: D").focus()
     editor.press("Enter")
     expect(jobs.locator(".job-name")).to_have_text(["D", "A", "C", "B", "E"])
     jobs.nth(0).drag_to(jobs.nth(2))
     expect(jobs.locator(".job-name")).to_have_text(["A", "C", "D", "B", "E"])
-    queue.get_by_role("button", name="Later: A").focus()
+    queue.get_by_role("button", name="Move down: A").focus()
     editor.press("Alt+ArrowDown")
     expect(jobs.locator(".job-name")).to_have_text(["C", "A", "D", "B", "E"])
     assert waiting(server) == ["C", "A", "D", "B", "E"]
@@ -79,7 +82,7 @@ def test_queue(editor, server):
     server.order({"workflow": {**flow("c", c=use("Curse")), "name": "Cursed"}, "front": True})
     queue.get_by_role("button", name="Resume").click()
     cursed = queue.locator(".job", has_text="Cursed")
-    expect(cursed).to_have_attribute("data-state", "failed", timeout=30_000)
+    expect(cursed).to_have_attribute("data-state", "failed")
     cursed.get_by_text("Details").click()
     expect(cursed.locator("pre")).to_contain_text("ValueError")
     expect(queue.get_by_role("progressbar", name="Progress of C")).to_be_visible()
@@ -88,17 +91,17 @@ def test_queue(editor, server):
     queue.get_by_role("button", name="Pause").click()
     for name in ("C", "D"):
         queue.get_by_role("button", name=f"Cancel: {name}").click()
-    queue.get_by_role("button", name="Cancel all that wait").click()
-    answer(editor, "Cancel the 2 jobs that wait?", "Cancel all that wait")
+    queue.get_by_role("button", name="Cancel all waiting jobs").click()
+    answer(editor, "Cancel the 2 waiting jobs?", "Cancel all waiting jobs")
     expect(jobs).to_have_count(0)
     expect(queue.locator(".job[data-state=cancelled] .job-name")).to_have_text(["E", "D", "C", "B", "A"])
 
     queue.get_by_role("button", name="Retry: B").click()
     expect(jobs.locator(".job-name")).to_have_text(["B"])
-    jobs.get_by_role("button", name="Open its workflow").click()
+    jobs.get_by_role("button", name="Open workflow").click()
     expect(page.locator(".tab[data-active=true]")).to_contain_text("B")
     queue.get_by_role("button", name="Resume").click()
-    expect(queue.locator(".job[data-state=done]", has_text="B")).to_be_visible(timeout=30_000)
+    expect(queue.locator(".job[data-state=done]", has_text="B")).to_be_visible()
     assert editor.violations() == []
 
 
@@ -107,11 +110,11 @@ def test_form_and_results(open_editor, server):
     page = editor.page
     editor.picture("templates")
     assert editor.violations() == []
-    from_template(editor, "Text to picture")
+    from_template(editor, "Text to image")
     form = panel(editor, "Form")
 
     # What the form asks for: one more, another name, another place, one fewer
-    form.get_by_role("button", name="Change the form").click()
+    form.get_by_role("button", name="Edit form").click()
     form.get_by_label("Node", exact=True).select_option("sample")
     form.get_by_role("button", name="noise_rule").click()
     form.get_by_label("Name of noise_rule").fill("two words")
@@ -119,7 +122,7 @@ def test_form_and_results(open_editor, server):
     form.get_by_label("Name of noise_rule").fill("noise")
     editor.press("Enter")
     for name in ("negative", "batch", "checkpoint"):
-        form.get_by_role("button", name=f"Take {name} out of the form").click()
+        form.get_by_role("button", name=f"Remove {name} from the form").click()
     form.get_by_role("button", name="Move noise up").click()
     form.get_by_role("button", name="Done").click()
     names = "prompt seed steps cfg sampler schedule width noise height"
@@ -127,24 +130,25 @@ def test_form_and_results(open_editor, server):
 
     results = panel(editor, "Results")
     pictures = results.locator(".thumbnail")
-    before = pictures.count()
+    before = len(server.get("outputs")["outputs"])
+    expect(pictures).to_have_count(before)
     form.get_by_label("steps").fill("4")
     for n, (prompt, seed) in enumerate((("a large red circle", "11"), ("a small blue square", "12"))):
         form.get_by_label("prompt").fill(f"{prompt} on a white background")
         form.get_by_label("seed", exact=True).fill(seed)
         form.get_by_role("button", name="Run", exact=True).click()
-        expect(pictures).to_have_count(before + n + 1, timeout=60_000)
+        expect(pictures).to_have_count(before + n + 1)
         expect(form.locator(".form-result a img")).to_have_attribute("alt", f"{prompt} on a white background")
     editor.picture("form-and-results")
     assert editor.violations() == []
 
     # Search by prompt and seed
-    results.get_by_label("Words of the prompt").fill("circle red")
+    results.get_by_label("Search prompts").fill("circle red")
     expect(pictures).to_have_count(1)
     results.get_by_role("button", name="Filters").click()
     results.get_by_label("Seed", exact=True).fill("12")
-    expect(results.get_by_text("Nothing fits that search.")).to_be_visible()
-    results.get_by_label("Words of the prompt").fill("")
+    expect(results.get_by_text("No pictures match the search.")).to_be_visible()
+    results.get_by_label("Search prompts").fill("")
     expect(pictures).to_have_count(1)
     results.get_by_label("Seed", exact=True).fill("")
     expect(pictures).to_have_count(before + 2)
@@ -199,7 +203,7 @@ def test_form_and_results(open_editor, server):
 def test_library_and_drafts(open_editor, server):
     editor, other = open_editor(server), open_editor(server)
     page = editor.page
-    from_template(editor, "Text to picture")
+    from_template(editor, "Text to image")
     expect(editor.field("sample", "steps")).to_have_value("20")
     page.reload()
     editor.connected()
@@ -234,11 +238,11 @@ def test_library_and_drafts(open_editor, server):
     library.get_by_role("button", name="Versions").click()
     versions = library.get_by_role("list", name="Versions")
     versions.get_by_text("Version 1").click()
-    expect(versions).to_contain_text("Against the newest: different sample")
+    expect(versions).to_contain_text("Compared with the newest: changed sample")
     editor.picture("library")
     assert editor.violations() == []
     versions.get_by_role("button", name="Restore").click()
-    notice(editor, "Version 1 is back, as version 3")
+    notice(editor, "Version 1 restored as version 3")
     library.get_by_role("button", name="Actions for Stars of mine").click()
     library.get_by_role("button", name="Rename").click()
     answer(editor, 'Rename "Stars of mine"', "Rename", "Mine")
@@ -256,29 +260,26 @@ def test_library_and_drafts(open_editor, server):
 
     # A closed tab leaves its draft behind; one that was opened twice goes on as two
     page.get_by_role("navigation", name="Open workflows").get_by_role("button", name="Close Mine").click()
-    notice(editor, "is kept among the drafts")
+    notice(editor, "was kept as a draft")
     page.locator(".templates").get_by_role("button", name="Mine").click()
     expect(editor.field("sample", "steps")).to_have_value("17")
     again = open_editor(server)
     again.page.locator(".templates").get_by_role("button", name="Mine").click()
     again.field("sample", "steps").fill("18")
-    again.page.wait_for_timeout(1200)
+    until(lambda: 18 in draft_steps(server))
     editor.field("sample", "steps").fill("19")
-    notice(editor, "goes on as a draft of its own")
-    page.wait_for_timeout(1200)
-    drafts = [server.get(f"drafts/{draft['id']}")["workflow"] for draft in server.get("drafts")["drafts"]]
-    steps = {draft["nodes"]["sample"]["inputs"]["steps"] for draft in drafts if "sample" in draft["nodes"]}
-    assert {18, 19} <= steps
+    notice(editor, "are kept as a separate draft")
+    until(lambda: {18, 19} <= draft_steps(server))
 
 
 def test_a_phone_runs_a_template_and_shows_its_picture_by_touch(open_editor, server):
     editor = open_editor(server, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     page = editor.page
-    page.locator(".templates").get_by_role("button", name="Text to picture").tap()
+    page.locator(".templates .template-cards").get_by_role("button", name="Text to image").tap()
     page.get_by_role("navigation", name="Panels").get_by_role("button", name="Form", exact=True).tap()
     form = page.get_by_role("complementary", name="Form", exact=True)
     form.get_by_role("button", name="Run", exact=True).tap()
-    expect(form.get_by_role("img").first).to_be_visible(timeout=60_000)
+    expect(form.get_by_role("img").first).to_be_visible()
     editor.picture("phone-form")
     page.get_by_role("navigation", name="Panels").get_by_role("button", name="Results", exact=True).tap()
     page.get_by_role("complementary", name="Results", exact=True).locator(".thumbnail-picture").first.tap()

@@ -1,12 +1,11 @@
 """Workflows run from the canvas: progress, failures, reloads, and a server that goes away."""
 
 import json
-import time
 
 import pytest
 from editing import Editor
 from playwright.sync_api import expect
-from serving import Server, flow, use
+from serving import flow, use
 
 
 @pytest.fixture
@@ -28,13 +27,18 @@ def _load(editor: Editor, document, folder) -> Editor:
     return editor
 
 
-def slow(journal, steps=60):
+def slow(journal):
+    """A workflow that goes on until `journal.end` is there."""
     return flow(
         "save",
         first=use("Note", journal=str(journal), tag="first", seconds=0.5),
-        steps=use("Steps", steps=steps, pause=0.1, after="@first"),
+        steps=use("Steps", until=f"{journal}.end", pause=0.1, after="@first"),
         save=use("Save", text="made", name="made"),
     ) | {"outputs": [{"name": "n", "from": {"node": "steps", "output": "value"}}]}
+
+
+def end(journal):
+    journal.with_suffix(".end").touch()
 
 
 def test_a_reload_in_mid_run_loses_nothing(loaded, tmp_path):
@@ -43,36 +47,35 @@ def test_a_reload_in_mid_run_loses_nothing(loaded, tmp_path):
     editor.run()
     editor.page.get_by_role("progressbar", name="Progress of Steps").wait_for()
     expect(editor.node("steps").locator("img.node-preview")).to_be_visible()
-    editor.page.wait_for_timeout(900)  # the draft is on its way
 
     editor.page.reload()
     editor.connected()
 
     editor.page.get_by_role("progressbar", name="Progress of Steps").wait_for()
     expect(editor.node("first").locator(".badge")).to_contain_text("s")
+    end(journal)
     editor.state("Done")
     assert journal.read_text() == "first\n"
 
 
-def test_a_server_that_dies_in_mid_run_is_waited_for(open_editor, tmp_path):
-    journal, server = tmp_path / "journal", Server(tmp_path / "home").until_ready()
+def test_a_server_that_dies_in_mid_run_is_waited_for(open_editor, own_server, tmp_path):
+    journal, server = tmp_path / "journal", own_server().until_ready()
     editor = _load(open_editor(server), slow(journal), tmp_path)
     editor.run()
     editor.page.get_by_role("progressbar", name="Progress of Steps").wait_for()
-    port = server.address.rpartition(":")[2]
 
     server.kill()
-    expect(editor.page.get_by_text("The server is away")).to_be_visible()
+    expect(editor.page.get_by_text("Server unreachable")).to_be_visible()
     editor.picture("server-away")
     editor.press("/")
     editor.choose("Integer")
-    revived = Server(tmp_path / "home", "--port", port)
+    server.start(port=server.port)
 
     editor.connected()
-    editor.state("Done", 90)
+    end(journal)
+    editor.state("Done")
     assert journal.read_text() == "first\n"
     expect(editor.node("integer")).to_be_visible()
-    revived.kill()
 
 
 def test_a_failure_is_told_at_its_node(loaded, tmp_path):
@@ -89,8 +92,8 @@ def test_a_failure_is_told_at_its_node(loaded, tmp_path):
 
 
 def test_a_run_is_cancelled_and_runs_are_counted(loaded, tmp_path):
-    editor = loaded(slow(tmp_path / "journal", 400))
-    editor.page.get_by_role("spinbutton", name="How many times").fill("2")
+    editor = loaded(slow(tmp_path / "journal"))
+    editor.page.get_by_role("spinbutton", name="Number of runs").fill("2")
     editor.run()
     editor.page.get_by_role("progressbar", name="Progress of Steps").wait_for()
 
@@ -172,6 +175,7 @@ def test_nodes_go_from_one_workflow_to_another(loaded):
             text,
         )
 
+    expect(editor.node("note-2")).to_be_visible()
     nodes = editor.copied()["nodes"]
     assert nodes.keys() == {"a", "b", "note", "note-2"}
     assert nodes["note-2"]["inputs"]["after"] == {"node": "note", "output": "value"}
@@ -182,9 +186,8 @@ def test_the_first_picture_of_the_editor_comes_offline(open_editor, server):
     asked: list[str] = []
     editor.page.on("request", lambda request: asked.append(request.url))
 
-    editor.page.reload()
+    editor.page.reload(wait_until="networkidle")
     editor.connected()
-    time.sleep(0.5)
 
     assert asked
     assert [url for url in asked if not url.startswith((server.address, server.address.replace("http", "ws")))] == []

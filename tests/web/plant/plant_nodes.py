@@ -25,10 +25,12 @@ def note(journal: str, tag: str, after: str = "", seconds: float = 0.0) -> str:
 
 
 @node("Steps", category="plant")
-def steps(ctx: Context, steps: int = 10, pause: float = 0.05, after: str = "") -> int:
-    """Report steps and listen to cancels."""
-    for step in range(steps):
-        ctx.progress(step + 1, steps, preview=lambda: Image(np.full((1, 8, 8, 3), 0.5, np.float32)))
+def steps(ctx: Context, steps: int = 10, pause: float = 0.05, after: str = "", until: str = "") -> int:
+    """Report steps and listen to cancels; with `until`, at least until that file is there."""
+    step = 0
+    while step < steps or (until and not Path(until).exists()):
+        step += 1
+        ctx.progress(min(step, steps), steps, preview=lambda: Image(np.full((1, 8, 8, 3), 0.5, np.float32)))
         time.sleep(pause)
     return steps
 
@@ -114,14 +116,41 @@ def mail(journal: str, way: str = "die") -> int:
     return 0
 
 
+@node("Exit", category="plant")
+def leave() -> int:
+    """End the process as a program does."""
+    raise SystemExit(3)
+
+
+@node("Long", category="plant")
+def long(characters: int = 10) -> str:
+    """Give a long text."""
+    return "x" * characters
+
+
 def read_plant(data: bytes):
-    """Read a file that begins with PLANT."""
+    """Read a file that begins with PLANT; others have a report that no JSON holds, or raise."""
+    reports = {b"NAN": float("nan"), b"SET": {1}, b"DEEP": _deep()}
+    if data == b"EXIT":
+        raise SystemExit(3)
+    if data == b"STOP":
+        raise KeyboardInterrupt
+    if data in reports:
+        return {"format": "latentloom/1", "nodes": {}}, reports[data]
     if not data.startswith(b"PLANT"):
         return None
     return {"format": "latentloom/1", "nodes": {"p": {"type": "plant/Picture", "version": 1, "inputs": {}}}}, "a leaf"
+
+
+def _deep():
+    found = []
+    for _ in range(100_000):
+        found = [found]
+    return found
 
 
 @hookimpl
 def register(registry):
     registry.importer("plant", read_plant)
     registry.node(note, steps, compute, stubborn, die, greedy, curse, flood, save, save_picture, picture, mail)
+    registry.node(leave, long)

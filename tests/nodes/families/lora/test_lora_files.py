@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from latentloom.engine import FileIdentity, Patch
 from latentloom.engine.errors import FileError
 from latentloom.nodes.families.lora.kind import LoraFile
-from latentloom.nodes.families.lora.patch import apply_lora
+from latentloom.nodes.families.lora.patch import apply_loras
 from latentloom.nodes.families.stable_diffusion.single_file import SingleFile
 from latentloom.training.random_checkpoint import write_checkpoint
 
@@ -43,8 +43,12 @@ def factors(size: int = 128, rank: int = 2) -> tuple[torch.Tensor, torch.Tensor]
 
 
 def applied(module: Any, path: Path, strength: float = 1.0) -> Any:
-    patch = Patch("lora", {"strength": strength}, (FileIdentity(path.name, "0" * 64),))
-    return apply_lora(module, patch, [path])
+    return applied_together(module, [(path, strength)])
+
+
+def applied_together(module: Any, loras: list[tuple[Path, float]]) -> Any:
+    patches = [Patch("lora", {"strength": s}, (FileIdentity(path.name, "0" * 64),)) for path, s in loras]
+    return apply_loras(module, patches, [[path] for path, _ in loras])
 
 
 def written(path: Path, tensors: dict[str, torch.Tensor]) -> Path:
@@ -186,3 +190,26 @@ def test_a_file_is_told_to_be_a_lora(tmp_path: Path) -> None:
 def test_a_checkpoint_is_no_lora(tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "c.safetensors", "sd1_tiny")
     assert LoraFile().recognise(tmp_path / "c.safetensors") is None
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_loras_add_up_in_fp32_and_are_rounded_once(dtype: torch.dtype, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    size = 320
+    net = torch.nn.Module()
+    net.mid_block = torch.nn.Module()
+    net.mid_block.proj_in = torch.nn.Linear(size, size, bias=False, dtype=dtype)
+    base = net.mid_block.proj_in.weight.detach().float()
+    expected, loras = base.clone(), []
+    for n in range(8):
+        down, up = torch.randn(4, size) / size**0.5, torch.randn(size, 4)
+        up *= 0.02 * base.norm() / (up @ down).norm()  # as much as trained ones change
+        expected += 0.5 * (up @ down)
+        names = (f"lora_unet_mid_block_proj_in.lora_{side}.weight" for side in ("down", "up"))
+        loras.append((written(tmp_path / f"{n}.safetensors", dict(zip(names, (down, up), strict=True))), 0.5))
+    found = applied_together(net, loras).mid_block.proj_in.weight
+    assert found.dtype == dtype
+    once = (expected.to(dtype).float() - expected).norm()
+    assert (found.float() - expected).norm() < 1.01 * once
+    there_and_back = [*loras, *((path, -strength) for path, strength in loras)]
+    assert torch.equal(applied_together(net, there_and_back).mid_block.proj_in.weight, net.mid_block.proj_in.weight)

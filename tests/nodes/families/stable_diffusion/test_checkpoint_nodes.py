@@ -17,7 +17,7 @@ from latentloom.engine.errors import BadValueError, NodeError
 from latentloom.engine.settings import load_settings
 from latentloom.engine.types.values import Model
 from latentloom.nodes.diffusion.conditions import check_conditioning
-from latentloom.nodes.diffusion.run import table_of
+from latentloom.nodes.diffusion.plan import table_of
 
 
 @pytest.fixture

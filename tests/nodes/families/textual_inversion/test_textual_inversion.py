@@ -299,6 +299,31 @@ def test_a_file_that_ends_early_is_refused(session: Session, models: Path) -> No
         path.unlink()
 
 
+def test_a_broken_file_costs_no_prompt_that_only_holds_its_name(session: Session, models: Path) -> None:
+    path = models / "embeddings" / "shortish.safetensors"
+    warnings: list[tuple[str, str]] = []
+    path.write_bytes(b"x" * 20)
+    try:
+        session.run(
+            document("a shortish cat"),
+            on_event=lambda event: (
+                warnings.append((event.code, event.message)) if event.name == "node_warning" else None
+            ),
+        )
+    finally:
+        path.unlink()
+    told = "'shortish.safetensors' is no safetensors file, so 'shortish' is read as a word"
+    assert warnings == [("unusable_embedding", told)]
+
+
+def test_a_thousand_names_that_are_not_there_are_told_in_a_few_warnings(session: Session) -> None:
+    warnings: list[Any] = []
+    text = " ".join(f"embedding:none{n}" for n in range(1000))
+    session.run(document(text), on_event=lambda event: warnings.append(event) if event.name == "node_warning" else None)
+    assert [event.code for event in warnings] == ["unknown_embedding"] * 21
+    assert warnings[-1].message == "980 more names of embeddings that are not there are left out of the prompt"
+
+
 def test_a_file_is_told_to_be_an_embedding(models: Path) -> None:
     folder = models / "embeddings"
     assert EmbeddingFile().recognise(folder / "glowing.safetensors") == {

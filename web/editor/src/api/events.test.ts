@@ -23,8 +23,9 @@ const listener: Listener = {
   live: (event) => told.push(event.event),
   preview: ({ node, step }) => told.push([node, step]),
   connection: (up) => told.push(up),
+  reset: () => told.push("reset"),
 };
-const start = (after: number) => follow(after, listener, (url) => (lines.push(new Line(url)), lines.at(-1)) as unknown as WebSocket);
+const start = (event: number) => follow({ event, stream: "s1" }, listener, (url) => (lines.push(new Line(url)), lines.at(-1)) as unknown as WebSocket);
 const page = (...numbers: number[]) => ({ data: JSON.stringify({ events: numbers.map((number) => ({ number })), next: numbers.at(-1) }) });
 
 beforeEach(() => {
@@ -35,7 +36,7 @@ afterEach(() => void vi.useRealTimers());
 
 it("takes up behind the last number when the line breaks", () => {
   start(5);
-  expect(lines[0]!.url.search).toBe("?previews=true&after=5");
+  expect(lines[0]!.url.search).toBe("?previews=true&after=5&stream=s1");
   expect(lines[0]!.url.protocol).toBe("ws:");
 
   lines[0]!.onopen?.();
@@ -43,7 +44,7 @@ it("takes up behind the last number when the line breaks", () => {
   lines[0]!.onclose?.();
   vi.advanceTimersByTime(300);
 
-  expect(lines[1]!.url.search).toBe("?previews=true&after=7");
+  expect(lines[1]!.url.search).toBe("?previews=true&after=7&stream=s1");
   expect(told).toEqual([true, 6, 7, false]);
 });
 
@@ -59,6 +60,16 @@ it("asks less and less often, and soon again after a success", () => {
   lines.at(-1)!.onclose?.();
   vi.advanceTimersByTime(300);
   expect(lines.length).toBe(13);
+});
+
+it("starts over in the stream that the server has", () => {
+  start(5);
+  lines[0]!.onmessage?.({ data: JSON.stringify({ reset: { stream: "s2", next: 3 } }) });
+  lines[0]!.onclose?.();
+  vi.advanceTimersByTime(300);
+
+  expect(lines[1]!.url.search).toBe("?previews=true&after=3&stream=s2");
+  expect(told).toEqual(["reset", false]);
 });
 
 it("ends when it is told to", () => {

@@ -34,21 +34,29 @@ export interface Listener {
   live(event: LiveEvent): void;
   preview(preview: Preview): void;
   connection(up: boolean): void;
+  /** The server does not have that place in its stream: what is known of it has to be read again. */
+  reset(): void;
+}
+
+/** A place in a stream of events: behind a number of that stream. */
+export interface Place {
+  event: number;
+  stream: string;
 }
 
 const FIRST_PAUSE = 300;
 const LONGEST_PAUSE = 5000;
 
-/** Follow all events behind a number; the answer ends it. */
-export function follow(after: number, listener: Listener, open = (url: URL) => new WebSocket(url)): () => void {
-  let next = after;
+/** Follow all events behind a place; the answer ends it. */
+export function follow(from: Place, listener: Listener, open = (url: URL) => new WebSocket(url)): () => void {
+  let { event: next, stream } = from;
   let pause = FIRST_PAUSE;
   let ended = false;
   let socket: WebSocket | undefined;
   let timer: ReturnType<typeof setTimeout> | undefined;
 
   const connect = () => {
-    const url = new URL(`api/v1/events/socket?previews=true&after=${next}`, BASE);
+    const url = new URL(`api/v1/events/socket?previews=true&after=${next}&stream=${stream}`, BASE);
     url.protocol = url.protocol.replace("http", "ws");
     socket = open(url);
     socket.binaryType = "arraybuffer";
@@ -58,8 +66,17 @@ export function follow(after: number, listener: Listener, open = (url: URL) => n
     };
     socket.onmessage = ({ data }: MessageEvent<string | ArrayBuffer>) => {
       if (typeof data !== "string") return listener.preview(previewOf(data));
-      const message = JSON.parse(data) as { live?: LiveEvent; events?: JobEvent[]; next?: number };
+      const message = JSON.parse(data) as {
+        live?: LiveEvent;
+        events?: JobEvent[];
+        next?: number;
+        reset?: { next: number; stream: string };
+      };
       if (message.live) return listener.live(message.live);
+      if (message.reset) {
+        ({ next, stream } = message.reset);
+        return listener.reset();
+      }
       next = message.next ?? next;
       listener.events(message.events ?? []);
     };

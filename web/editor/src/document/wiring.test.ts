@@ -12,7 +12,7 @@ describe("refusals", () => {
     refusal(sample(), SPECS, edge(...from), { node: to[0], input: to[1], index: null }, words);
 
   it("name the kinds that do not meet", () => {
-    expect(why(["load", "mask"], ["save", "images"])).toBe("mask gives MASK, images takes IMAGE");
+    expect(why(["load", "mask"], ["save", "images"])).toBe("mask outputs MASK, images accepts IMAGE");
   });
 
   it("see circles, long ones too", () => {

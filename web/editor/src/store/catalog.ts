@@ -1,6 +1,7 @@
 import { create } from "zustand";
 import type { NodeSpec, PortType } from "../api/client";
 import { api, given, ServerError, Unreachable } from "../api/client";
+import { newest } from "./newest";
 
 /** What is installed on the server. */
 interface CatalogState {
@@ -15,6 +16,7 @@ interface CatalogState {
 }
 
 const RETRY_MS = 1000;
+const reading: Record<string, ReturnType<typeof newest>> = {};
 
 export const useCatalog = create<CatalogState>()((set, get) => ({
   specs: new Map(),
@@ -33,8 +35,10 @@ export const useCatalog = create<CatalogState>()((set, get) => ({
     await Promise.all([...sources].map((source) => get().loadChoices(source)));
   },
   async loadChoices(source) {
-    const { choices } = await given(api.GET("/api/v1/choices", { params: { query: { source } } }));
-    set({ choices: { ...get().choices, [source]: choices } });
+    const read = (reading[source] ??= newest());
+    await read(given(api.GET("/api/v1/choices", { params: { query: { source } } })), ({ choices }) => {
+      set({ choices: { ...get().choices, [source]: choices } });
+    });
   },
 }));
 

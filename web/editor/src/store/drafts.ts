@@ -8,6 +8,7 @@ import { read } from "../document/read";
 import type { Workflow } from "../document/types";
 import { asJson, isBlank, isObject } from "../document/types";
 import { strings } from "../strings";
+import { newest } from "./newest";
 import type { DocumentState } from "./opened";
 import type { Tab } from "./workspace";
 import { newId, useWorkspace } from "./workspace";
@@ -241,11 +242,14 @@ function keptOf({ id, document }: Tab): Kept {
 
 // The drafts that nobody has open here
 
+const listed = newest();
+
 /** Read them. Raises ServerError, Unreachable. */
 export async function loadDrafts(): Promise<void> {
-  const { drafts } = await given(api.GET("/api/v1/drafts"));
-  const open = new Set(useWorkspace.getState().tabs.map(({ id }) => id));
-  useDrafts.setState({ drafts: drafts.filter(({ id }) => !open.has(id)) });
+  await listed(given(api.GET("/api/v1/drafts")), ({ drafts }) => {
+    const open = new Set(useWorkspace.getState().tabs.map(({ id }) => id));
+    useDrafts.setState({ drafts: drafts.filter(({ id }) => !open.has(id)) });
+  });
 }
 
 /** Go on with a draft, in a tab of its own. */
@@ -259,7 +263,7 @@ export async function openDraft(id: string): Promise<void> {
 export const dropDraft = (id: string) => attempt(async () => (await drop(id), await loadDrafts()));
 
 async function drop(id: string): Promise<void> {
-  await given(api.DELETE("/api/v1/drafts/{draft}", { params: { path: { draft: id } } }));
+  await given(api.DELETE("/api/v1/drafts/{draft}", { params: { path: { draft: id } }, headers: { "If-Match": "*" } }));
 }
 
 async function attempt(work: () => Promise<void>): Promise<void> {

@@ -6,6 +6,7 @@ import { api, given, ServerError, told } from "../api/client";
 import { read } from "../document/read";
 import type { Workflow } from "../document/types";
 import { strings } from "../strings";
+import { newest } from "./newest";
 import { ask, sure } from "./question";
 import { openSaved } from "./session";
 import type { Tab } from "./workspace";
@@ -21,9 +22,12 @@ interface LibraryState {
 
 export const useLibrary = create<LibraryState>()(() => ({ own: [], known: false }));
 
+const listed = newest();
+
 export async function loadLibrary(): Promise<void> {
-  const { workflows } = await given(api.GET("/api/v1/workflows"));
-  useLibrary.setState({ own: workflows.filter(({ version }) => version > 0), known: true });
+  await listed(given(api.GET("/api/v1/workflows")), ({ workflows }) => {
+    useLibrary.setState({ own: workflows.filter(({ version }) => version > 0), known: true });
+  });
 }
 
 /** A version of a saved workflow; without a number the newest. Raises ServerError, NotAWorkflow. */

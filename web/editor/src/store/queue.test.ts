@@ -20,7 +20,13 @@ it.each([
 it("what waits stands in the order of the queue, what runs by age, the oldest first", () => {
   const newestFirst = [job("new", "queued"), job("late", "running"), job("old", "queued"), job("early", "cancelling")];
 
-  const { running, waiting } = sorted(newestFirst, ["old", "new"]);
+  const { running, waiting } = sorted(newestFirst, ["old", "new"], []);
   expect(running.map(({ id }) => id)).toEqual(["early", "late"]);
   expect(waiting.map(({ id }) => id)).toEqual(["old", "new"]);
+});
+
+it("shows a job once that ended between two answers", () => {
+  const { running, waiting } = sorted([job("a", "running"), job("b", "queued")], ["b"], [job("a", "failed")]);
+
+  expect([running, waiting.map(({ id }) => id)]).toEqual([[], ["b"]]);
 });

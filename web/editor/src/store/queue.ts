@@ -4,6 +4,7 @@ import { create } from "zustand";
 import type { Job, Schemas } from "../api/client";
 import { api, given, told } from "../api/client";
 import { whenHeard } from "./heard";
+import { newest } from "./newest";
 import { useRuns } from "./runs";
 import { catchUp } from "./session";
 import { useWorkspace } from "./workspace";
@@ -24,21 +25,21 @@ interface QueueState {
 
 export const useQueue = create<QueueState>()(() => ({ paused: false, running: [], waiting: [], ended: [], known: false }));
 
+const read = newest();
+
 /** Read the queue now and after every change. The answer ends it. */
 export function followQueue(): () => void {
-  const read = () => void loadQueue().catch((error) => useWorkspace.getState().notify("error", told(error)));
-  read();
-  return whenHeard(/^(job|queue)_/, read);
+  const load = () => void loadQueue().catch((error) => useWorkspace.getState().notify("error", told(error)));
+  load();
+  return whenHeard(/^(job|queue)_/, load);
 }
 
 /** Read the queue. Raises ServerError, Unreachable. */
 export async function loadQueue(): Promise<void> {
-  const [queue, active, ended] = await Promise.all([
-    given(api.GET("/api/v1/queue")),
-    jobs(ACTIVE, 1000),
-    jobs(ENDED, ENDED_SHOWN),
-  ]);
-  useQueue.setState({ paused: queue.paused, ...sorted(active, queue.waiting), ended, known: true });
+  const asked = Promise.all([given(api.GET("/api/v1/queue")), jobs(ACTIVE, 1000), jobs(ENDED, ENDED_SHOWN)]);
+  await read(asked, ([queue, active, ended]) => {
+    useQueue.setState({ paused: queue.paused, ...sorted(active, queue.waiting, ended), ended, known: true });
+  });
   const { runs } = useRuns.getState();
   for (const { id } of useQueue.getState().running) if (!(id in runs)) await catchUp(id);
 }
@@ -47,8 +48,14 @@ async function jobs(state: string, limit: number): Promise<Job[]> {
   return (await given(api.GET("/api/v1/jobs", { params: { query: { state, limit } } }))).jobs;
 }
 
-/** What runs, the oldest first, and what waits, in its order. */
-export function sorted(active: readonly Job[], order: readonly string[]): Pick<QueueState, "running" | "waiting"> {
+/** What runs, the oldest first, and what waits, in its order; without what had ended when that was read. */
+export function sorted(
+  found: readonly Job[],
+  order: readonly string[],
+  ended: readonly Job[],
+): Pick<QueueState, "running" | "waiting"> {
+  const gone = new Set(ended.map(({ id }) => id));
+  const active = found.filter(({ id }) => !gone.has(id));
   const place = new Map(order.map((id, n) => [id, n]));
   const placeOf = (job: Job) => place.get(job.id) ?? order.length;
   return {

@@ -38,6 +38,16 @@ it("progress of the moment counts, and not after the end", () => {
   expect(withLive({}, live)).toEqual({});
 });
 
+it("what is of the moment and comes late does not set a finished node to work again", () => {
+  const finished = withEvents({}, [...story, event("node_finished", { node: "b", seconds: 2 })]);
+  const live = { event: "node_progress", job: "j", node: "b", step: 3, total: 4 };
+  const preview = { job: "j", node: "b", step: 3, picture: new Blob() };
+
+  expect(withLive(finished, live)).toBe(finished);
+  const { j } = withEvents(withPreview(finished, preview, "blob:1"), [event("job_done")]);
+  expect(j!.nodes.b).toMatchObject({ status: "done", seconds: 2, step: 1, preview: "blob:1" });
+});
+
 it("a finished node keeps its last picture and its seconds", () => {
   const preview = { job: "j", node: "b", step: 2, picture: new Blob() };
   const shown = withPreview(withEvents({}, story), preview, "blob:1");

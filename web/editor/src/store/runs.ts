@@ -59,14 +59,25 @@ export function withEvents(runs: Runs, events: readonly JobEvent[]): Runs {
   return Object.keys(changed).length ? { ...runs, ...changed } : runs;
 }
 
+// What is of the moment travels beside the events and may come after the one that ended its node: that one holds
+
 export function withLive(runs: Runs, event: LiveEvent): Runs {
   const run = runs[event.job];
-  return run && !ended(run) ? { ...runs, [event.job]: after(run, event) } : runs;
+  const late = !run || ended(run) || (event.node !== undefined && nodeEnded(run, event.node));
+  return late ? runs : { ...runs, [event.job]: after(run, event) };
 }
 
 export function withPreview(runs: Runs, { job, node, step }: Preview, url: string): Runs {
   const run = runs[job];
-  return run && !ended(run) ? { ...runs, [job]: withNode(run, node, { status: "running", step, preview: url }) } : runs;
+  if (!run || ended(run)) return runs;
+  const old = run.nodes[node];
+  const shown: NodeRun = old && nodeEnded(run, node) ? { status: old.status, preview: url } : { status: "running", step, preview: url };
+  return { ...runs, [job]: withNode(run, node, shown) };
+}
+
+function nodeEnded(run: Run, node: string): boolean {
+  const status = run.nodes[node]?.status;
+  return status !== undefined && status !== "running";
 }
 
 function after(run: Run, event: LiveEvent & { time?: number }): Run {

@@ -1,6 +1,6 @@
 /** What holds the editor together: the catalogue, the stream of events, validation, and the tabs after a reload. */
 
-import { api, given, told, Unreachable } from "../api/client";
+import { api, given, ServerError, told, Unreachable } from "../api/client";
 import type { JobEvent } from "../api/events";
 import { follow } from "../api/events";
 import { read } from "../document/read";
@@ -8,7 +8,7 @@ import { asJson } from "../document/types";
 import { patiently, useCatalog } from "./catalog";
 import type { DocumentStore } from "./opened";
 import { keepTabs, restoreTabs } from "./drafts";
-import { useHeard } from "./heard";
+import { heardReset, useHeard } from "./heard";
 import { useRuns } from "./runs";
 import { useWorkspace } from "./workspace";
 
@@ -24,34 +24,48 @@ export function startSession(): () => void {
 
 /** The number of the newest event comes first: what happens while the tabs are brought back is then not missed. */
 async function begin(stops: (() => void)[]) {
-  const { event } = await patiently(() => given(api.GET("/api/v1/system")));
+  const place = await patiently(() => given(api.GET("/api/v1/system")));
   await restoreTabs();
   stops.push(keepTabs());
   await useCatalog.getState().load();
-  const jobs = useWorkspace.getState().tabs.flatMap((tab) => tab.document.getState().jobs);
-  await Promise.all(jobs.map(catchUp));
+  await catchUpAll();
   const runs = useRuns.getState();
-  stops.push(follow(event, { ...runs, events: (events) => (runs.events(events), useHeard.setState({ events }), fetchFiles(events)) }));
+  const events = (events: JobEvent[]) => (runs.events(events), useHeard.setState({ events }), fetchFiles(events));
+  const reset = () => (heardReset(), void catchUpAll().catch(ignored));
+  stops.push(follow(place, { ...runs, events, reset }));
+}
+
+const shownJobs = () => useWorkspace.getState().tabs.flatMap((tab) => tab.document.getState().jobs);
+
+/** Bring the open workflows' jobs to where they are now. */
+async function catchUpAll(): Promise<void> {
+  await Promise.all(shownJobs().map(catchUp));
 }
 
 /** Ask for the files of the open workflows' jobs when they have saved some. */
 function fetchFiles(events: readonly JobEvent[]) {
-  const shown = new Set(useWorkspace.getState().tabs.flatMap((tab) => tab.document.getState().jobs));
+  const shown = new Set(shownJobs());
   const told = new Set(events.filter(({ event }) => event === "file_saved" || event === "job_done").map(({ job }) => job));
   for (const job of told) if (shown.has(job)) void useRuns.getState().loadFiles(job).catch(ignored);
 }
 
 const ignored = () => undefined; // the connection's state tells it already
 
-/** Bring a job that runs already to where it is now. */
+/** Bring a job that runs already to where it is now; of one that the server has forgotten, its files are left. */
 export async function catchUp(job: string): Promise<void> {
+  await readEvents(job).catch((error: unknown) => {
+    if (!(error instanceof ServerError && error.status === 404)) throw error;
+  });
+  await useRuns.getState().loadFiles(job);
+}
+
+async function readEvents(job: string): Promise<void> {
   for (let after = 0; ; ) {
     const page = await given(api.GET("/api/v1/events", { params: { query: { job, after } } }));
     useRuns.getState().events(page.events as unknown as JobEvent[]);
-    if (page.events.length === 0) break;
+    if (page.events.length === 0) return;
     after = page.next;
   }
-  await useRuns.getState().loadFiles(job);
 }
 
 /** Ask the server about every open document, a moment after it changed. */

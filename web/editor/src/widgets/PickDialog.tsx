@@ -1,6 +1,7 @@
 import { useEffect, useState } from "react";
 import type { OutputFile } from "../api/client";
 import { api, fileUrl, given, thumbnailUrl, told } from "../api/client";
+import { newest } from "../store/newest";
 import { useStrings } from "../strings";
 import { matching, shortOf } from "./filter";
 import { Modal } from "./Modal";
@@ -63,12 +64,14 @@ interface PlaceProps {
 function Made({ query, onPick, onError }: PlaceProps) {
   const [outputs, setOutputs] = useState<OutputFile[] | null>(null);
   const [next, setNext] = useState<number | null>(null);
+  const [read] = useState(newest);
   const load = async (before?: number) => {
     const asked = { q: query || undefined, before, limit: PAGE };
-    const page = await given(api.GET("/api/v1/outputs", { params: { query: asked } }));
-    const pictures = page.outputs.filter(({ media }) => media.startsWith("image/"));
-    setOutputs((known) => (before === undefined ? pictures : [...(known ?? []), ...pictures]));
-    setNext(page.next);
+    await read(given(api.GET("/api/v1/outputs", { params: { query: asked } })), (page) => {
+      const pictures = page.outputs.filter(({ media }) => media.startsWith("image/"));
+      setOutputs((known) => (before === undefined ? pictures : [...(known ?? []), ...pictures]));
+      setNext(page.next);
+    });
   };
   useEffect(() => {
     const timer = setTimeout(() => load().catch(onError), query ? WAIT_MS : 0);

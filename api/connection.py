@@ -1,0 +1,250 @@
+"""A client's side of HTTP: one server, asked again while it is away, and every refusal told as a LoomError."""
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import ssl
+import uuid
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from latentloom.engine.errors import LoomError, Problem, brief
+from latentloom.engine.files.partial import partial_path
+
+PAUSES = (0.1, 0.3, 1.0, 2.0, 5.0)  # between attempts to reach a server; the last one again and again
+LONG = ("explain", "import", "tokenize", "validate")  # plugin code answers these
+LONG_SECONDS = 600.0
+AGAIN = (502, 503, 504)  # a server, or the proxy before it, that may answer later
+PIECE = 2**20
+
+
+class ServerError(LoomError):
+    """The server refused; `problems` holds what it said, `status` is HTTP's."""
+
+    code = "server_refused"
+
+    def __init__(self, status: int, message: str, problems: Collection[Problem]) -> None:
+        super().__init__(message)
+        self.status = status
+        self._problems = tuple(problems) or (self.problem,)
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """The server's own problems."""
+        return self._problems
+
+
+class UnreachableError(LoomError):
+    """No server answers at that address."""
+
+    code = "server_unreachable"
+
+
+class AddressError(LoomError):
+    """A text that is no address of a server."""
+
+    code = "bad_server_address"
+
+
+class DamagedError(LoomError):
+    """What arrived is not the file that was asked for."""
+
+    code = "download_damaged"
+
+
+class Patience:
+    """How long a server that does not answer is asked again."""
+
+    def __init__(self, seconds: float, unreachable: Callable[[], LoomError], since: float | None = None) -> None:
+        """`since` when, on the loop's clock; None: since the first pause."""
+        self._seconds = seconds
+        self._unreachable = unreachable
+        self._since = since
+        self._pauses: Iterator[float] = iter(PAUSES)
+
+    def renew(self) -> None:
+        """It has answered."""
+        self._since, self._pauses = None, iter(PAUSES)
+
+    async def pause(self, fault: LoomError | None = None, least: float = 0.0) -> None:
+        """Wait before the next attempt. Raises the fault, or UnreachableError, when it was patient enough."""
+        now = asyncio.get_running_loop().time()
+        self._since = now if self._since is None else self._since
+        if now - self._since >= self._seconds:
+            raise fault or self._unreachable()
+        left = self._seconds - (now - self._since)
+        await asyncio.sleep(min(max(next(self._pauses, PAUSES[-1]), least), left))
+
+
+class Connection:
+    """One server."""
+
+    def __init__(
+        self, server: str, token: str | None, patience: float, *, context: ssl.SSLContext | None, proxies: bool
+    ) -> None:
+        """Raises AddressError."""
+        self.server = _address(server)
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._patience = patience
+        self._context = context
+        self._proxies = proxies
+        self._session: aiohttp.ClientSession | None = None
+
+    async def close(self) -> None:
+        """Let go of every connection."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    def patience(self, since: float | None = None) -> Patience:
+        """A new measure of how long the server has been away."""
+        return Patience(self._patience, self.unreachable, since)
+
+    def unreachable(self) -> UnreachableError:
+        """The error for a server that does not answer."""
+        return UnreachableError(f"no server answers at {self.server}", hint="`loom serve` starts one")
+
+    async def json(
+        self, method: str, path: str, data: bytes = b"", media: str = "application/json", key: str | None = None
+    ) -> Any:
+        """The JSON answer of a route below /api/v1. Raises ServerError, UnreachableError."""
+        headers = {"Content-Type": media} if data else {}
+        if method == "POST":  # one key for every attempt: an answer that was lost is not done again
+            headers["Idempotency-Key"] = key or uuid.uuid4().hex
+        return self._parsed(await self._again(path, lambda: self._read(method, path, data, headers)))
+
+    def _parsed(self, content: bytes) -> Any:
+        try:
+            return json.loads(content)
+        except ValueError:
+            raise ServerError(200, f"what answers at {self.server} is no Latentloom server", ()) from None
+
+    async def send_file(self, path: str, file: Path, media: str) -> Any:
+        """The JSON answer to a file, which is read while it is sent. Raises ServerError, UnreachableError."""
+        headers = {"Content-Type": media, "Idempotency-Key": uuid.uuid4().hex}
+
+        async def attempt() -> bytes:
+            with file.open("rb") as data:
+                return await self._read("POST", path, data, headers)
+
+        return self._parsed(await self._again(path, attempt))
+
+    async def fetch(self, path: str, to: Path, sha256: str) -> None:
+        """Write an answer into a file, which appears once it is whole and has that sha256.
+
+        Raises ServerError, UnreachableError, DamagedError.
+        """
+        await asyncio.to_thread(to.parent.mkdir, parents=True, exist_ok=True)
+        partial = partial_path(to.parent)
+        try:
+            found = await self._again(path, lambda: self._write(path, partial))
+            if found != sha256:
+                raise DamagedError("what arrived is not the file that was saved", expected=sha256, got=found)
+            await asyncio.to_thread(partial.replace, to)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    @contextlib.asynccontextmanager
+    async def socket(self, path: str, parameters: Mapping[str, str]) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+        """A WebSocket below /api/v1."""
+        async with self._open().ws_connect(
+            f"{self.server}/api/v1/{path}", params=parameters, heartbeat=20, max_msg_size=64 * 2**20
+        ) as socket:
+            yield socket
+
+    async def _again(self, path: str, attempt: Callable[[], Any]) -> Any:
+        """What an attempt gives, once the server answers. `path` tells a fault of a long route from a silence."""
+        patience = self.patience(asyncio.get_running_loop().time())
+        while True:
+            fault, least = None, 0.0
+            try:
+                return await attempt()
+            except _Later as later:
+                fault, least = later.fault, later.seconds
+            except aiohttp.InvalidURL:
+                raise AddressError("that is no path of a server", got=brief(path)) from None
+            except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError):
+                pass
+            except aiohttp.ClientError as error:
+                raise ServerError(0, f"the answer cannot be read: {error}", ()) from None
+            await patience.pause(fault, least)
+
+    @contextlib.asynccontextmanager
+    async def _answer(
+        self, method: str, path: str, data: Any = None, headers: Mapping[str, str] | None = None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        silence = LONG_SECONDS if path.partition("?")[0] in LONG else max(self._patience, 1.0)
+        wait = 60.0 if "wait=" in path else 0.0  # a long poll says nothing for so long, as it was asked
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=max(self._patience, 1.0), sock_read=silence + wait)
+        async with self._open().request(
+            method, f"{self.server}/api/v1/{path}", data=data or None, headers=headers, timeout=timeout
+        ) as response:
+            if response.status >= 400:
+                _raise(response.status, response.headers.get("Retry-After"), await response.read())
+            yield response
+
+    async def _read(self, method: str, path: str, data: Any, headers: Mapping[str, str]) -> bytes:
+        async with self._answer(method, path, data, headers) as response:
+            return await response.read()
+
+    async def _write(self, path: str, to: Path) -> str:
+        digest = hashlib.sha256()
+        async with self._answer("GET", path) as response:
+            with to.open("wb") as file:
+                async for part in response.content.iter_chunked(PIECE):
+                    digest.update(part)
+                    await asyncio.to_thread(file.write, part)
+        return digest.hexdigest()
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            connector = aiohttp.TCPConnector(ssl=self._context if self._context is not None else True)
+            silence = max(self._patience, 1.0)
+            timeout = aiohttp.ClientTimeout(total=None, sock_connect=silence, sock_read=silence)
+            self._session = aiohttp.ClientSession(
+                headers=self._headers, timeout=timeout, connector=connector, trust_env=self._proxies
+            )
+        return self._session
+
+
+class _Later(Exception):
+    """A refusal that may not last."""
+
+    def __init__(self, fault: ServerError, seconds: float) -> None:
+        super().__init__()
+        self.fault = fault
+        self.seconds = seconds
+
+
+def _raise(status: int, retry_after: str | None, content: bytes) -> None:
+    """Raise what a refusal is: a ServerError, or one that is worth another attempt."""
+    fault = _fault(status, content)
+    seconds = float(retry_after) if retry_after is not None and retry_after.isdigit() else 0.0
+    if status in AGAIN or (status == 429 and retry_after is not None):
+        raise _Later(fault, seconds)
+    raise fault
+
+
+def _fault(status: int, content: bytes) -> ServerError:
+    try:
+        data = json.loads(content)
+        problems = [Problem(**problem) for problem in data["problems"]]
+        return ServerError(status, data["message"], problems)
+    except (ValueError, KeyError, TypeError):
+        return ServerError(status, f"the server answered {status}", ())
+
+
+def _address(server: str) -> str:
+    """An address with its scheme; `localhost:8420` will do. Raises AddressError."""
+    text = server.strip()
+    text = (text if "://" in text else f"http://{text}").rstrip("/")
+    with contextlib.suppress(ValueError):
+        parts = urlsplit(text)
+        if parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0):
+            return text
+    raise AddressError("that is no address of a server", expected="as http://localhost:8420", got=brief(server))

@@ -1,0 +1,39 @@
+"""Files of values that came or went without the ledger: their processes ended before they could tell it."""
+
+import contextlib
+import os
+import sqlite3
+from pathlib import Path
+
+SUFFIX = ".safetensors"
+
+
+def changed_folders(connection: sqlite3.Connection, blobs: Path) -> dict[str, int | None]:
+    """The folders below `blobs` whose files came or went since they were last looked at, with their times now."""
+    known = dict(connection.execute("SELECT name, changed FROM shards"))
+    there: dict[str, int] = {}
+    with contextlib.suppress(FileNotFoundError), os.scandir(blobs) as folders:
+        there = {folder.name: folder.stat().st_mtime_ns for folder in folders if len(folder.name) == 2}
+    return {name: there.get(name) for name in known.keys() | there.keys() if known.get(name) != there.get(name)}
+
+
+def adopt(connection: sqlite3.Connection, blobs: Path, folders: dict[str, int | None]) -> None:
+    """Count the files in folders as they are. What another process is about to enter itself is entered twice, alike."""
+    for name, changed in folders.items():
+        files = {}
+        with contextlib.suppress(FileNotFoundError), os.scandir(blobs / name) as found:
+            files = {item.name.removesuffix(SUFFIX): item.stat() for item in found if _is_value(item.name)}
+        rows = {row[0] for row in connection.execute(_OF_FOLDER, (name, name + "g"))}
+        new = ((digest, stat.st_size, stat.st_mtime) for digest, stat in files.items() if digest not in rows)
+        connection.executemany("INSERT OR IGNORE INTO blobs VALUES (?, ?, ?)", new)
+        connection.executemany("DELETE FROM blobs WHERE digest = ?", ((digest,) for digest in rows - files.keys()))
+        connection.execute("DELETE FROM shards WHERE name = ?", (name,))
+        if changed is not None:
+            connection.execute("INSERT INTO shards VALUES (?, ?)", (name, changed))
+
+
+_OF_FOLDER = "SELECT digest FROM blobs WHERE digest >= ? AND digest < ?"  # digests are hexadecimal: "g" is behind them
+
+
+def _is_value(name: str) -> bool:
+    return name.endswith(SUFFIX) and not name.startswith(".")

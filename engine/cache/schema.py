@@ -1,0 +1,51 @@
+"""The tables of the cache's ledger, with totals that are kept and not summed."""
+
+import sqlite3
+from collections.abc import Iterator
+
+VERSION = 2
+PAGE = 4096  # SQLite's default
+TABLES = ("results", "fields", "blobs")
+
+
+def row_bytes(text: str) -> int:
+    """What a text takes on the disk, never less (measured): key, indexes, and the pages that long rows have alone."""
+    nbytes = len(text.encode()) + 300
+    return nbytes if nbytes < PAGE // 4 else -(-nbytes // PAGE) * PAGE + 200
+
+
+def prepare(connection: sqlite3.Connection) -> None:
+    """Make the tables in a new file. In one of the first form results are made again, and files counted anew."""
+    if _version(connection) == VERSION:
+        return
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        if _version(connection) != VERSION:  # another process may have been faster
+            columns = [row[1] for row in connection.execute("PRAGMA table_info(results)")]
+            for table in TABLES if columns == ["key", "record"] else ():
+                connection.execute(f"DROP TABLE {table}")
+            for statement in _statements():
+                connection.execute(statement)
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _statements() -> Iterator[str]:
+    yield "CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
+    yield "INSERT INTO facts VALUES ('generation', lower(hex(randomblob(16))))"
+    yield "CREATE TABLE shards (name TEXT PRIMARY KEY, changed INTEGER NOT NULL) WITHOUT ROWID"
+    yield "CREATE TABLE totals (name TEXT PRIMARY KEY, count INTEGER NOT NULL, bytes INTEGER NOT NULL) WITHOUT ROWID"
+    for name in TABLES:
+        key, text = ("digest", "") if name == "blobs" else ("key", "record TEXT NOT NULL, ")
+        columns = f"{key} TEXT PRIMARY KEY, {text}bytes INTEGER NOT NULL, used REAL NOT NULL"
+        yield f"CREATE TABLE {name} ({columns}) {'WITHOUT ROWID' if not text else ''}"  # which packs long rows badly
+        yield f"CREATE INDEX {name}_by_use ON {name} (used)"
+        yield f"INSERT INTO totals VALUES ('{name}', 0, 0)"
+        change = f"UPDATE totals SET count = count {{}} 1, bytes = bytes {{}} WHERE name = '{name}'; END"
+        yield f"CREATE TRIGGER {name}_come AFTER INSERT ON {name} BEGIN {change.format('+', '+ new.bytes')}"
+        yield f"CREATE TRIGGER {name}_go AFTER DELETE ON {name} BEGIN {change.format('-', '- old.bytes')}"
+        change = f"UPDATE totals SET bytes = bytes + new.bytes - old.bytes WHERE name = '{name}'; END"
+        yield f"CREATE TRIGGER {name}_change AFTER UPDATE OF bytes ON {name} BEGIN {change}"
+    yield f"PRAGMA user_version = {VERSION}"

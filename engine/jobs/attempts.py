@@ -1,0 +1,186 @@
+"""A job's attempts: who has it, how it ended, when it begins again. Runs inside its caller's transactions."""
+
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from latentloom.engine.errors import Problem, listed
+from latentloom.engine.jobs.faults import StaleAttempt, UnknownJob
+from latentloom.engine.jobs.history import History
+from latentloom.engine.jobs.job import Job, job_of
+from latentloom.engine.jobs.states import ACTIVE, FINAL, State
+
+ORDER = "priority DESC, position, seq"
+ENDED = (
+    "state = ?, finished = ?, result = ?, problems = ?, webhook_due = CASE WHEN webhook IS NULL THEN NULL ELSE 0 END"
+)
+EVENT_PROBLEMS = 10  # of a job that failed; the job itself has all that are told
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How many jobs may wait, and how often a job may be begun."""
+
+    queued: int = 10_000
+    queued_per_owner: int = 5_000
+    deaths: int = 2  # workers that may die over a job while the server lives; the last one fails it
+    ends: int = 20  # ends of the server that a job may live through
+
+
+class Claim(NamedTuple):
+    """A job handed to a worker; `token` fences off every earlier attempt."""
+
+    job: Job
+    token: int
+
+
+class Attempts:
+    """What workers do with the jobs of one server."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        history: History,
+        limits: Limits = Limits(),
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._connection = connection
+        self._history = history
+        self._limits = limits
+        self._clock = clock
+
+    def job(self, id: str) -> Job:
+        """One job. Raises UnknownJob."""
+        row = self._connection.execute("SELECT * FROM jobs WHERE id = ?", (id,)).fetchone()
+        if row is None:
+            raise UnknownJob(f"there is no job '{id[:64]}'")
+        return job_of(row)
+
+    @property
+    def paused(self) -> bool:
+        """Whether no job is handed out."""
+        found = self._connection.execute("SELECT value FROM settings WHERE name = 'paused'").fetchone()
+        return found is not None and found[0] == "1"
+
+    def claim(self, worker: str, *, device: bool) -> Claim | None:
+        """The next job for a worker; None when there is none or the queue is paused.
+
+        One with a device takes jobs that need it first, one without takes none of those.
+        """
+        if self.paused:
+            return None
+        row = (self._next("AND device = 1") or self._next("")) if device else self._next("AND device = 0")
+        if row is None:
+            return None
+        made = self._connection.execute("INSERT INTO attempts (job, worker) VALUES (?, ?)", (row[0], worker))
+        token = int(made.lastrowid or 0)
+        self._connection.execute(
+            "UPDATE jobs SET state = 'claimed', attempt = ?, started = coalesce(started, ?) WHERE id = ?",
+            (token, self._clock(), row[0]),
+        )
+        self._history.append(row[0], {"event": "job_claimed", "worker": worker, "attempt": token})
+        return Claim(self.job(row[0]), token)
+
+    def _next(self, condition: str) -> Any:
+        statement = f"SELECT id FROM jobs WHERE state = 'queued' {condition} ORDER BY {ORDER} LIMIT 1"
+        return self._connection.execute(statement).fetchone()
+
+    def begin(self, id: str, token: int) -> None:
+        """The worker has begun. Raises StaleAttempt."""
+        if self.held(id, token).state == "claimed":
+            self._set(id, "running")
+            self._history.append(id, {"event": "job_running", "attempt": token})
+
+    def held(self, id: str, token: int) -> Job:
+        """The job of an attempt that still counts. Raises StaleAttempt."""
+        job = self.job(id)
+        if job.attempt != token or job.state not in ACTIVE:
+            raise StaleAttempt(
+                "that attempt no longer counts", expected=f"attempt {job.attempt} of a job under way", got=str(token)
+            )
+        return job
+
+    def finish(
+        self,
+        id: str,
+        token: int,
+        state: State,
+        result: Mapping[str, Any],
+        problems: Sequence[Mapping[str, Any]] = (),
+    ) -> Job:
+        """The worker's last report: done, failed or cancelled. Raises StaleAttempt."""
+        self.held(id, token)
+        return self._end_as(id, state, result, problems)
+
+    def release(self, id: str, token: int, why: str, *, counts: bool = True) -> Job:
+        """A worker gave a job up: it died, or (not counted) was asked to stop. The job goes on, if it may.
+
+        Raises StaleAttempt.
+        """
+        job = self.held(id, token)
+        if job.state == "cancelling":
+            return self._end_as(id, "cancelled")
+        deaths = job.deaths + counts
+        self._connection.execute("UPDATE jobs SET deaths = ? WHERE id = ?", (deaths, id))
+        if deaths >= self._limits.deaths:
+            message = f"the worker died {deaths} times over this job; the last time: {why}"
+            return self._end_as(id, "failed", problems=[Problem(code="worker_died", message=message).record()])
+        return self._again(id, why)
+
+    def attempts(self) -> set[int]:
+        """The tokens of all attempts that are under way."""
+        return {row[0] for row in self._under_way()}
+
+    def take_back(self, held: Collection[int], why: str) -> list[Job]:
+        """Queue every attempt under way again that is not among those held, a fault of the server's own; the jobs."""
+        return [self._give_up(id, why) for token, id in self._under_way() if token not in held]
+
+    def _under_way(self) -> list[tuple[int, str]]:
+        marks = ", ".join("?" * len(ACTIVE))
+        statement = f"SELECT attempt, id FROM jobs WHERE state IN ({marks}) ORDER BY attempt"
+        return self._connection.execute(statement, ACTIVE).fetchall()
+
+    def recover(self) -> list[str]:
+        """After a start: what ran when the server ended is queued again, at its old place; the ids of those jobs."""
+        found = [id for _, id in self._under_way()]
+        for id in found:
+            self._give_up(id, "the server ended")
+        return found
+
+    def _give_up(self, id: str, why: str) -> Job:
+        """The server gave a job up: that is no worker's death, and it has a limit of its own."""
+        job = self.job(id)
+        if job.state == "cancelling":
+            return self._end_as(id, "cancelled")
+        self._connection.execute("UPDATE jobs SET ends = ends + 1 WHERE id = ?", (id,))
+        (ends,) = self._connection.execute("SELECT ends FROM jobs WHERE id = ?", (id,)).fetchone()
+        if ends >= self._limits.ends:
+            message = f"the server gave this job up {ends} times; the last time: {why}"
+            return self._end_as(id, "failed", problems=[Problem(code="server_ended", message=message).record()])
+        return self._again(id, why)
+
+    def _again(self, id: str, why: str) -> Job:
+        self._set(id, "queued")
+        self._history.append(id, {"event": "job_requeued", "why": why})
+        return self.job(id)
+
+    def _set(self, id: str, state: State) -> None:
+        self._connection.execute("UPDATE jobs SET state = ? WHERE id = ?", (state, id))
+
+    def _end_as(
+        self,
+        id: str,
+        state: State,
+        result: Mapping[str, Any] | None = None,
+        problems: Sequence[Mapping[str, Any]] = (),
+    ) -> Job:
+        assert state in FINAL
+        kept = (json.dumps(result or {}, ensure_ascii=False), json.dumps(list(problems)))
+        self._connection.execute(f"UPDATE jobs SET {ENDED} WHERE id = ?", (state, self._clock(), *kept, id))
+        told = listed([Problem(**problem) for problem in problems], len(problems), EVENT_PROBLEMS)
+        records = [problem.record() for problem in told]
+        self._history.append(id, {"event": f"job_{state}", **({"problems": records} if records else {})})
+        return self.job(id)

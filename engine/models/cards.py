@@ -1,0 +1,64 @@
+"""The cards that a driver offers this process, asked through its own library: PyTorch is not imported for that.
+
+The driver's order and what CUDA_VISIBLE_DEVICES leaves of it are those of PyTorch, which asks the same library. It is
+there under Windows and WSL2 too, where the system has no files about cards. No context is made.
+"""
+
+import contextlib
+import ctypes
+import sys
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+NAME_BYTES = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A card, in the driver's order."""
+
+    name: str
+    capability: tuple[int, int]
+    """Of its arithmetic: CUDA's compute capability, or the number of an AMD architecture (gfx1100: 11.0)."""
+
+
+@lru_cache(maxsize=2)
+def cards(rocm: bool) -> tuple[Card, ...]:
+    """The cards that PyTorch will see, in its order. A driver reads its environment variables once, too."""
+    prefix, names = ("hip", _hip_names()) if rocm else ("cu", [_cuda_name()])
+    for name in names:
+        with contextlib.suppress(OSError, AttributeError):  # no such library, or one without these functions
+            return tuple(cards_of(ctypes.CDLL(name), prefix))
+    return ()
+
+
+def _cuda_name() -> str:
+    return "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+
+
+def _hip_names() -> list[str]:
+    """ROCm's library: the one that PyTorch brings, then the system's."""
+    spec = find_spec("torch")
+    own = [Path(spec.origin).parent / "lib" / "libamdhip64.so"] if spec is not None and spec.origin else []
+    return [*map(str, own), "libamdhip64.so"]
+
+
+def cards_of(library: Any, prefix: str) -> list[Card]:
+    """The cards that a driver's library tells of; none where it has no card, or does not start."""
+    count = ctypes.c_int()
+    counted = getattr(library, "hipGetDeviceCount" if prefix == "hip" else "cuDeviceGetCount")
+    if getattr(library, f"{prefix}Init")(0) or counted(ctypes.byref(count)):
+        return []
+    return [_card(library, prefix, n) for n in range(count.value)]
+
+
+def _card(library: Any, prefix: str, n: int) -> Card:
+    device, major, minor = ctypes.c_int(n), ctypes.c_int(), ctypes.c_int()
+    name = ctypes.create_string_buffer(NAME_BYTES)
+    getattr(library, f"{prefix}DeviceGet")(ctypes.byref(device), n)
+    getattr(library, f"{prefix}DeviceGetName")(name, NAME_BYTES, device)
+    getattr(library, f"{prefix}DeviceComputeCapability")(ctypes.byref(major), ctypes.byref(minor), device)
+    return Card(name.value.decode("utf-8", "replace").strip(), (major.value, minor.value))

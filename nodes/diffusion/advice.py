@@ -1,0 +1,64 @@
+"""What a model's training asks of a run, told once where the run asks something else."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from latentloom.engine import Context, Model
+
+TO_PURE_NOISE = ("simple", "sgm_uniform", "normal", "beta")
+"""Schedules that suit a model whose training ended in pure noise (Lin et al. 2024, table 2)."""
+
+MOST_STEPS, MOST_CFG = 12, 3.0  # of what a model for few steps is still used with
+
+
+@dataclass(frozen=True, slots=True)
+class FewSteps:
+    """A way of training models for few steps, by what their files are called."""
+
+    title: str
+    name: str  # a pattern of the file's name
+    settings: str
+
+
+FEW_STEPS = (
+    FewSteps("LCM", r"lcm", "4 to 8 steps, cfg 1 to 2, sampler lcm, schedule sgm_uniform"),
+    FewSteps("Lightning", r"lightning", "2 to 8 steps, cfg 1, sampler euler, schedule sgm_uniform"),
+    FewSteps("Turbo", r"turbo", "1 to 4 steps, cfg 1, sampler euler_ancestral, schedule simple"),
+    FewSteps("Hyper-SD", r"hyper[-_ ]?sd", "1 to 8 steps, cfg 1, sampler euler, schedule sgm_uniform"),
+    FewSteps("DMD2", r"dmd2?", "4 steps, cfg 1, sampler lcm, schedule sgm_uniform"),
+)
+
+
+def warn_of_schedule(ctx: Context, model: Model, schedule: str) -> None:
+    """Warn of a schedule that does not suit a model that was trained down to pure noise."""
+    if model.info.get("zero_snr") and schedule not in TO_PURE_NOISE:
+        good = ", ".join(f"'{name}'" for name in TO_PURE_NOISE)
+        ctx.warn(
+            "schedule_for_zero_snr",
+            f"the model was trained down to pure noise (zero terminal SNR), where the schedule '{schedule}' spends its "
+            f"steps badly: take one of {good}",
+        )
+
+
+def warn_of_steps(ctx: Context, model: Model, steps: int, cfg: float) -> None:
+    """Warn of a long or strongly guided run with a model or a LoRA that by its name was made for few steps."""
+    if steps <= MOST_STEPS and cfg <= MOST_CFG:
+        return
+    files = [*model.files, *(file for patch in model.patches if patch.kind == "lora" for file in patch.files)]
+    for name in (file.name for file in files):
+        kind = few_steps(name)
+        if kind is not None:
+            ctx.warn(
+                "few_step_model",
+                f"'{name}' looks by its name like a model for few steps ({kind.title}: {kind.settings}); "
+                f"it runs with {steps} steps and cfg {cfg:g}",
+            )
+
+
+def few_steps(name: str) -> FewSteps | None:
+    """The way in which a file of that name was trained for few steps, or None."""
+    stem = PurePosixPath(name).name.lower()
+    return next((kind for kind in FEW_STEPS if re.search(rf"(?<![a-z]){kind.name}(?![a-z])", stem)), None)

@@ -1,0 +1,134 @@
+"""What a run is asked to do before a model is loaded: its sigmas, its noise and its sampler's options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from latentloom.engine import Context, Latent, Model
+from latentloom.engine.errors import BadValueError
+from latentloom.nodes.diffusion.advice import warn_of_schedule
+from latentloom.nodes.diffusion.timeline import Timeline
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from latentloom.nodes.diffusion.noise import NoiseRule
+    from latentloom.nodes.diffusion.sampler import StepNoise
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the sampling nodes agree on before they sample."""
+
+    sampler: str
+    sigmas: Tensor
+    seed: int
+    noise_rule: NoiseRule
+    cfg: float
+    add_noise: bool = True
+    noise: Latent | None = None  # instead of what the seed draws
+    whole: Tensor | None = None  # the sigmas of the run that this is a part of
+    first: int = 0  # the number of its first step there
+    options: Mapping[str, float] = field(default_factory=dict)  # those of `sampler.OPTIONS`
+
+    def timeline(self) -> Timeline:
+        """Which step of the whole run each sigma belongs to; a sampler that churns calls from above its sigmas."""
+        whole = self._whole.tolist()
+        called = self.sigmas * (1 + self.churn)
+        return Timeline(called.tolist(), self.first, len(whole) - 1, (whole[0], whole[-1]))
+
+    @property
+    def steps(self) -> int:
+        """The steps of the whole run."""
+        return len(self._whole) - 1
+
+    @property
+    def _whole(self) -> Tensor:
+        return self.sigmas if self.whole is None else self.whole
+
+    @property
+    def churn(self) -> float:
+        """The churn of one step (Karras et al. 2022: S_churn / N, at most sqrt(2) - 1)."""
+        from latentloom.nodes.diffusion.sampler import MOST_CHURN
+
+        return min(self.options.get("churn", 0.0) / max(len(self._whole) - 1, 1), MOST_CHURN)
+
+
+def table_of(model: Model) -> Tensor:
+    """The model's sigmas, ascending, one for each timestep that it was trained on."""
+    from latentloom.nodes.diffusion.schedules import scaled_linear_table, zero_snr_table
+
+    start, end, count = model.info["betas"]
+    table = scaled_linear_table(start, end, count)
+    return zero_snr_table(table) if model.info.get("zero_snr") else table
+
+
+def sigmas_of(ctx: Context, model: Model, sampler: str, schedule: str, steps: int, denoise: float) -> Tensor:
+    """The sigmas of a run."""
+    from latentloom.nodes.diffusion.schedules import sigmas_for
+
+    warn_of_schedule(ctx, model, schedule)
+    facts = ctx.facts("sampler", sampler)
+    return sigmas_for(
+        ctx.lookup("schedule", schedule), steps, table_of(model), denoise, facts.get("discard_penultimate", False)
+    )
+
+
+def sampler_options(ctx: Context, plan: Plan) -> dict[str, float]:
+    """What the sampler is told beside the sigmas. Raises BadValueError for an option that it does not take."""
+    from latentloom.nodes.diffusion.sampler import OPTIONS
+
+    said = {name: value for name, value in plan.options.items() if value != OPTIONS[name]}
+    known = ctx.facts("sampler", plan.sampler).get("options", ())
+    for name, value in said.items():
+        if name not in known:
+            raise BadValueError(
+                f"the sampler '{plan.sampler}' takes no {name}",
+                expected=f"{OPTIONS[name]:g}, or a sampler that takes it (docs/samplers.md)",
+                got=f"{value:g}",
+            )
+    return {**said, "churn": plan.churn} if "churn" in said else said
+
+
+def starting_noise(latent: Latent, plan: Plan) -> Tensor:
+    """The noise that a run starts from, on the CPU."""
+    import torch
+
+    from latentloom.nodes.diffusion.noise import first_noise
+
+    if not plan.add_noise:
+        return torch.zeros(latent.shape)
+    if plan.noise is None:
+        return first_noise(latent.shape, plan.seed, plan.noise_rule)
+    check_noise(latent, plan.noise)
+    return plan.noise.tensor().expand(latent.shape)
+
+
+def kept_noise(ctx: Context, latent: Latent, plan: Plan, noise: Tensor) -> Tensor:
+    """The noise on what a mask keeps: the run's first noise, which the second part of a run draws once more."""
+    from latentloom.nodes.diffusion.noise import first_noise
+
+    if plan.noise_rule == "per_item":
+        return noise if plan.add_noise else first_noise(latent.shape, plan.seed).to(noise)
+    more = ctx.facts("sampler", plan.sampler).get("kept_seed", 0)
+    return first_noise(latent.shape, (plan.seed + more) % 2**64, plan.noise_rule).to(noise) if more else noise
+
+
+def noise_of_steps(ctx: Context, latent: Latent, plan: Plan, largest: float, device: Any) -> StepNoise:
+    """The noise that the sampler adds at its steps; `largest` is the model's largest sigma."""
+    from latentloom.nodes.diffusion.noise import step_noise
+
+    kind = "gaussian" if plan.churn else ctx.facts("sampler", plan.sampler).get("noise", "none")
+    return step_noise(kind, latent.shape, plan.seed, plan.noise_rule, plan.sigmas, largest=largest, device=device)
+
+
+def check_noise(latent: Latent, noise: Latent) -> None:
+    """Raise BadValueError for noise that does not fit a latent; noise of one item is for each of a batch."""
+    if noise.shape[1:] != latent.shape[1:] or noise.shape[0] not in (1, latent.shape[0]):
+        raise BadValueError(
+            "the noise has another size than the latent",
+            expected=str(list(latent.shape)),
+            got=str(list(noise.shape)),
+        )

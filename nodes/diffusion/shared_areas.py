@@ -1,0 +1,52 @@
+"""Areas that both conditionings are asked for, so that guidance compares predictions of the same view."""
+
+from dataclasses import replace
+from typing import Any
+
+from latentloom.engine.types.values import Cond, Conditioning
+
+_WHEN = ("area", "strength", "start", "end", "times")  # what an entry says of where, how much and when
+
+
+def shared_areas(positive: Conditioning, negative: Conditioning) -> tuple[Conditioning, Conditioning]:
+    """Both with an entry for each area of the other one that asks for it (ConditioningArea's `crop_other`)."""
+    return _with_areas(positive, negative), _with_areas(negative, positive)
+
+
+def _with_areas(own: Conditioning, other: Conditioning) -> Conditioning:
+    found = list(own.entries)
+    for entry in other.entries:
+        area = entry.extra.get("area", {})
+        if area.get("crop_other") and not any(_same(area, one.extra.get("area")) for one in found):
+            source = _nearest(area, own)
+            found += [] if source is None else [_moved(source, entry)]
+    return Conditioning(found)
+
+
+def _same(a: Any, b: Any) -> bool:
+    return b is not None and all(a[side] == b[side] for side in ("x", "y", "width", "height"))
+
+
+def _nearest(area: Any, own: Conditioning) -> Cond | None:
+    """The entry with the smallest area around this one, else the first without an area."""
+    around = [entry for entry in own.entries if "area" in entry.extra and _covers(entry.extra["area"], area)]
+    if around:
+        return min(around, key=lambda entry: entry.extra["area"]["width"] * entry.extra["area"]["height"])
+    return next((entry for entry in own.entries if "area" not in entry.extra), None)
+
+
+def _covers(outer: Any, inner: Any) -> bool:
+    return all(
+        outer[start] <= inner[start] and inner[start] + inner[side] <= outer[start] + outer[side]
+        for start, side in (("x", "width"), ("y", "height"))
+    )
+
+
+def _moved(source: Cond, entry: Cond) -> Cond:
+    """What one entry says, where, when and as much as another one counts."""
+    extra = {name: value for name, value in source.extra.items() if name not in _WHEN}
+    extra |= {name: entry.extra[name] for name in _WHEN if name in entry.extra}
+    arrays = {name: value for name, value in source.arrays.items() if name != "mask"}
+    return replace(
+        source, extra=extra, arrays={**arrays, **({"mask": entry.arrays["mask"]} if "mask" in entry.arrays else {})}
+    )

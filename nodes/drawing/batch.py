@@ -1,0 +1,25 @@
+"""Items of batches: inputs that several nodes share, and the cut that they make."""
+
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from latentloom.engine.errors import BadValueError
+
+if TYPE_CHECKING:
+    from latentloom.engine.types.values import Floats
+
+First = Annotated[int, Field(ge=0, le=65535, description="The first item that is taken; 0 is the first of all.")]
+Count = Annotated[int, Field(ge=1, le=65536, description="How many are taken.")]
+Times = Annotated[int, Field(ge=1, le=1024, description="How often each item is there.")]
+
+
+def picked(items: "Floats", first: int, count: int) -> "Floats":
+    """Some items of [B, ...]. Raises BadValueError for those that the batch has not."""
+    if first + count > items.shape[0]:
+        raise BadValueError(
+            "the batch has not that many items",
+            expected=f"items within 0..{items.shape[0] - 1}",
+            got=f"{first}..{first + count - 1}",
+        )
+    return items[first : first + count]

@@ -1,0 +1,65 @@
+"""Colours for a part of a picture that is not known."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from latentloom.nodes.drawing.resize import Size, resize
+
+if TYPE_CHECKING:
+    from latentloom.engine.types.values import Floats
+
+GREY = np.float32(0.5)
+MAX_SEED = 2**64
+
+
+def spread_inwards(pixels: "Floats", known: "Floats") -> "Floats":
+    """The colour [H, W, 3] of a picture; what is not known (0 in [H, W]) is filled from around it, or grey if all is.
+
+    Pull and push (Gortler et al. 1996, "The Lumigraph", section 3.4): means of the known on ever coarser grids, then
+    each finer grid takes from the coarser one what it lacks.
+    """
+    levels = [(pixels[..., :3] * known[..., None], known)]
+    while max(levels[-1][1].shape) > 1:
+        levels.append(_halved(*levels[-1]))
+    weighted, weight = levels[-1]
+    colour = weighted + GREY * (1 - weight)[..., None]
+    for weighted, weight in reversed(levels[:-1]):
+        height, width = weight.shape
+        coarse = resize(colour[None], Size(width, height), "bilinear")[0]
+        colour = weighted + coarse * (1 - weight)[..., None]
+    return np.clip(colour, 0, 1)
+
+
+def _halved(weighted: "Floats", weight: "Floats") -> "tuple[Floats, Floats]":
+    """The means of each 2 x 2 known pixels, times a weight that one whole known pixel saturates."""
+    edges = [(0, side % 2) for side in weight.shape]
+    total = _sums(np.pad(weight, edges))
+    mean = _sums(np.pad(weighted, [*edges, (0, 0)])) / np.maximum(total, 1e-6)[..., None]
+    full = np.minimum(total, 1)
+    return mean * full[..., None], full
+
+
+def _sums(values: "Floats") -> "Floats":
+    height, width = values.shape[:2]
+    found: Floats = values.reshape(height // 2, 2, width // 2, 2, *values.shape[2:]).sum((1, 3))
+    return found
+
+
+def noise_like(pixels: "Floats", known: "Floats", seed: int) -> "Floats":
+    """Noise [H, W, 3] with the mean and the deviation of each channel of what is known."""
+    colours, weights = pixels[..., :3].reshape(-1, 3), known.ravel()
+    mean, deviation = np.full(3, GREY), np.full(3, np.float32(0.25))
+    if weights.sum() > 0:
+        mean = np.average(colours, axis=0, weights=weights)
+        deviation = np.sqrt(np.average((colours - mean) ** 2, axis=0, weights=weights))
+    draw = np.random.Generator(np.random.Philox(seed % MAX_SEED)).standard_normal(pixels[..., :3].shape, np.float32)
+    found: Floats = np.clip(mean + deviation * draw, 0, 1).astype(np.float32)
+    return found
+
+
+def hidden_filled(pixels: "Floats") -> "Floats":
+    """The colour [B, H, W, 3] of pictures; what is wholly transparent gets the colours around it."""
+    if pixels.shape[3] == 3:
+        return pixels
+    return np.stack([spread_inwards(item, (item[..., 3] > 0).astype(np.float32)) for item in pixels])

@@ -1,0 +1,49 @@
+"""Nodes that put pictures into one batch and take them out of it."""
+
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from latentloom.engine import Image, node
+from latentloom.engine.errors import BadValueError
+from latentloom.nodes.drawing.batch import Count, First, Times, picked
+from latentloom.nodes.drawing.blend import parts
+
+
+@node("JoinImages", category="image")
+def join_images(
+    images: Annotated[list[Image], Field(description="Pictures of one size, in their order.")],
+) -> Image:
+    """Make one batch of several pictures or batches, for nodes that look at all of a batch, such as IPAdapter.
+
+    Where one has transparency, the others become opaque pictures with it.
+    """
+    if not images:
+        raise BadValueError("there are no pictures to join", expected="at least one")
+    sizes = {image.shape[1:3] for image in images}
+    if len(sizes) > 1:
+        raise BadValueError(
+            "the pictures have different sizes",
+            got=", ".join(f"{width}x{height}" for height, width in sorted(sizes)),
+            hint="put an ImageScale node in front of those that differ",
+        )
+    pixels = [image.numpy() for image in images]
+    if any(item.shape[3] == 4 for item in pixels):
+        pixels = [np.concatenate(parts(item), axis=3) for item in pixels]
+    return Image(np.concatenate(pixels))
+
+
+@node("PickImages", category="image")
+def pick_images(images: Image, first: First = 0, count: Count = 1) -> Image:
+    """Take some pictures out of a batch."""
+    return Image(picked(images.numpy(), first, count))
+
+
+@node("RepeatImage", category="image")
+def repeat_image(image: Image, times: Times = 2) -> Image:
+    """Make a batch that holds the same pictures again and again."""
+    return Image(np.tile(image.numpy(), (times, 1, 1, 1)))
+
+
+NODES = (join_images, pick_images, repeat_image)

@@ -1,0 +1,114 @@
+"""Nodes that put pictures together: one over another by a mask, and the colours of one as those of another."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+from pydantic import Field
+
+from latentloom.engine import Image, Mask, node
+from latentloom.engine.errors import BadValueError
+from latentloom.nodes.drawing.blend import blend
+from latentloom.nodes.drawing.colours import Likeness, matched
+from latentloom.nodes.drawing.limits import MAX_SIDE
+from latentloom.nodes.drawing.resize import Size, resize_mask
+from latentloom.nodes.mask import mask_feather
+
+if TYPE_CHECKING:
+    from latentloom.engine.types.values import Floats
+
+Offset = Annotated[int, Field(ge=-MAX_SIDE, le=MAX_SIDE, description="Where the second picture begins, in pixels.")]
+
+
+@node("ImageComposite", category="image")
+def image_composite(
+    image: Image,
+    over: Image,
+    mask: Annotated[
+        Mask | None, Field(description="Where the second picture lies over the first; without: all.")
+    ] = None,
+    x: Offset = 0,
+    y: Offset = 0,
+    feather: Annotated[
+        int, Field(ge=0, le=1024, description="How far its edge fades inwards; 0 takes a soft mask as it is.")
+    ] = 0,
+    opacity: Annotated[float, Field(ge=0, le=1, description="How much of it is seen.")] = 1.0,
+) -> Image:
+    """Lay a picture over another one by a mask, at some place. What sticks out is cut off.
+
+    Where the mask is 0 the first picture stays as it is, bit for bit. The mask is that of the second picture, whose
+    size it is brought to. A single item goes with each one of a batch (W3C compositing, source-over).
+    """
+    height, width = image.shape[1:3]
+    share = np.ones((1, *over.shape[1:3]), np.float32)
+    if mask is not None:
+        share = resize_mask(mask.numpy(), Size(over.shape[2], over.shape[1]))
+    _check_batches(image, over, share)
+    share = _placed(share[..., None], width, height, x, y)[..., 0]
+    if feather:
+        share = mask_feather(Mask(share), feather, "inside").numpy()
+    return Image(
+        blend(image.numpy(), _placed(over.numpy(), width, height, x, y), share[..., None] * np.float32(opacity))
+    )
+
+
+def _check_batches(image: Image, over: Image, share: "Floats") -> None:
+    lengths = {len(image), len(over), share.shape[0]} - {1}
+    if len(lengths) > 1:
+        raise BadValueError(
+            "the batches have different lengths", got=f"pictures {len(image)} and {len(over)}, masks {share.shape[0]}"
+        )
+
+
+def _placed(pixels: "Floats", width: int, height: int, x: int, y: int) -> "Floats":
+    """[B, H, W, C] on an empty sheet of a size; itself where it fills the sheet."""
+    batch, tall, wide, channels = pixels.shape
+    if (x, y, wide, tall) == (0, 0, width, height):
+        return pixels
+    sheet = np.zeros((batch, height, width, channels), np.float32)
+    left, top, right, bottom = max(0, x), max(0, y), min(width, x + wide), min(height, y + tall)
+    if left < right and top < bottom:
+        sheet[:, top:bottom, left:right] = pixels[:, top - y : bottom - y, left - x : right - x]
+    return sheet
+
+
+@node("MatchColours", category="image")
+def match_colours(
+    image: Image,
+    reference: Image,
+    mask: Annotated[
+        Mask | None, Field(description="What is left out when the colours are compared: what was repainted.")
+    ] = None,
+    likeness: Annotated[
+        Likeness,
+        Field(description="Equal means; also the deviations of each channel; or how the channels go together as well."),
+    ] = "spread",
+    amount: Annotated[float, Field(ge=0, le=1, description="How much of the change; 0 is none.")] = 1.0,
+) -> Image:
+    """Give pictures the colours of another one, for instance those that a VAE or an upscaler has shifted.
+
+    "spread" is Reinhard et al. 2001 on RGB, "covariance" the linear transport of Pitié & Kokaram 2007.
+    The mask is brought to the size of each. Transparency stays, and what is transparent does not count.
+    """
+    left_out = np.zeros((1, 1, 1), np.float32) if mask is None else mask.numpy()
+    _check_batches(image, reference, left_out)
+    ours, theirs = image.numpy(), reference.numpy()
+    made = [
+        matched(
+            item,
+            theirs[n % len(theirs)],
+            *(_kept(left_out[n % len(left_out)], part.shape) for part in (item, theirs[0])),
+            likeness,
+        )
+        for n, item in enumerate(ours)
+    ]
+    changed = ours.copy()
+    changed[..., :3] += (np.stack(made) - ours[..., :3]) * np.float32(amount)
+    return Image(changed.clip(0, 1))
+
+
+def _kept(mask: "Floats", shape: tuple[int, ...]) -> "Floats":
+    """How much each pixel of a picture [H, W, C] counts."""
+    return 1 - resize_mask(mask[None], Size(shape[1], shape[0]))[0]
+
+
+NODES = (image_composite, match_colours)

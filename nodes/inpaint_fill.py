@@ -1,0 +1,68 @@
+"""InpaintFill: what stands under a mask before a model paints there."""
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from latentloom.engine import Image, Mask, Seed, Widget, node
+from latentloom.engine.errors import BadValueError
+from latentloom.nodes.drawing.blend import blend
+from latentloom.nodes.drawing.blur import blurred
+from latentloom.nodes.drawing.infill import noise_like, spread_inwards
+from latentloom.nodes.drawing.resize import Size, check_mask_batch, resize_mask
+
+if TYPE_CHECKING:
+    from latentloom.engine.types.values import Floats
+
+
+@node("InpaintFill", category="inpaint")
+def inpaint_fill(
+    image: Image,
+    mask: Mask,
+    fill: Annotated[
+        Literal["neighbours", "blur", "colour", "noise"],
+        Field(
+            description="The colours around it led inwards, the picture blurred, one colour, or noise in the picture's "
+            "colours."
+        ),
+    ] = "neighbours",
+    colour: Annotated[str, Widget("colour"), Field(max_length=40, description="#rrggbb, for colour.")] = "#808080",
+    sigma: Annotated[float, Field(ge=0, le=1000, description="Pixels (standard deviation), for blur.")] = 16.0,
+    seed: Seed = 0,
+) -> Image:
+    """Fill what a mask covers, so that a model that starts from the picture (denoise below 1) need not start from it.
+
+    A soft mask fades. What was transparent there becomes opaque, and its hidden colour counts nowhere.
+    """
+    pixels = image.numpy()
+    share = resize_mask(mask.numpy(), Size(pixels.shape[2], pixels.shape[1]))
+    check_mask_batch(pixels, share)
+    share = np.broadcast_to(share, pixels.shape[:3])
+    known = (share <= 0) * (pixels[..., 3] if pixels.shape[3] == 4 else np.float32(1))
+    if fill == "colour":
+        made = np.broadcast_to(_rgb(colour), (*pixels.shape[:3], 3))
+    elif fill == "noise":
+        made = np.stack([noise_like(*item, seed + n) for n, item in enumerate(zip(pixels, known, strict=True))])
+    else:
+        made = np.stack([spread_inwards(*item) for item in zip(pixels, known, strict=True)])
+    if fill == "blur":
+        made = _blur_over(made, pixels, sigma)
+    return Image(blend(pixels, made, share[..., None]))
+
+
+def _rgb(colour: str) -> "Floats":
+    from PIL import ImageColor
+
+    try:
+        return np.float32(ImageColor.getrgb(colour)[:3]) / np.float32(255)
+    except ValueError:
+        raise BadValueError("this is no colour", expected="#rrggbb", got=colour) from None
+
+
+def _blur_over(background: "Floats", pixels: "Floats", sigma: float) -> "Floats":
+    """The blurred picture; where it was transparent all around, the background."""
+    return blend(background, blurred(pixels, sigma), 1.0)
+
+
+NODES = (inpaint_fill,)

@@ -1,0 +1,69 @@
+"""Nodes that put latents into one batch and take them out of it."""
+
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from latentloom.engine import Latent, Mask, node
+from latentloom.engine.errors import BadValueError
+from latentloom.nodes.drawing.batch import Count, First, Times, picked
+
+
+@node("JoinLatents", category="latents")
+def join_latents(
+    latents: Annotated[list[Latent], Field(description="Latents of one size, in their order.")],
+) -> Latent:
+    """Make one batch of several latents, so that they are sampled together. A mask of one covers only its own items."""
+    if not latents:
+        raise BadValueError("there are no latents to join", expected="at least one")
+    shapes = {(*latent.shape[1:], latent.downscale) for latent in latents}
+    if len(shapes) > 1:
+        raise BadValueError(
+            "the latents have different sizes", got=", ".join(str(list(shape[:3])) for shape in sorted(shapes))
+        )
+    samples = np.concatenate([latent.numpy() for latent in latents])
+    return Latent(samples, _joined_mask(latents), downscale=latents[0].downscale)
+
+
+def _joined_mask(latents: list[Latent]) -> Mask | None:
+    """The masks of all items, at one size; an item without a mask is repainted whole. None where none has one."""
+    sizes = {latent.noise_mask.shape[1:] for latent in latents if latent.noise_mask is not None}
+    if not sizes:
+        return None
+    if len(sizes) > 1:
+        raise BadValueError("the latents' masks have different sizes", got=", ".join(map(str, sorted(sizes))))
+    (size,) = sizes
+    masks = [
+        np.ones((1, *size), np.float32) if latent.noise_mask is None else latent.noise_mask.numpy()
+        for latent in latents
+    ]
+    return Mask(
+        np.concatenate(
+            [np.broadcast_to(mask, (latent.shape[0], *size)) for mask, latent in zip(masks, latents, strict=True)]
+        )
+    )
+
+
+@node("PickLatents", category="latents")
+def pick_latents(latents: Latent, first: First = 0, count: Count = 1) -> Latent:
+    """Take some items out of a batch of latents, with their masks."""
+    mask = latents.noise_mask
+    if mask is not None and mask.shape[0] > 1:
+        mask = Mask(picked(mask.numpy(), first, count))
+    return Latent(picked(latents.numpy(), first, count), mask, downscale=latents.downscale)
+
+
+@node("RepeatLatent", category="latents")
+def repeat_latent(latent: Latent, times: Times = 2) -> Latent:
+    """Make a batch of the same latent again and again: as many variations of one picture.
+
+    With the noise rule per_item each item has noise of its own.
+    """
+    mask = latent.noise_mask
+    if mask is not None and mask.shape[0] > 1:
+        mask = Mask(np.tile(mask.numpy(), (times, 1, 1)))
+    return Latent(np.tile(latent.numpy(), (times, 1, 1, 1)), mask, downscale=latent.downscale)
+
+
+NODES = (join_latents, pick_latents, repeat_latent)

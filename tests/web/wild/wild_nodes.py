@@ -1,0 +1,63 @@
+"""Nodes that leave children behind, stop by themselves, and do not come up, for tests of a worker's life."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from latentloom.engine import Context, node
+from latentloom.engine.errors import Cancelled
+from latentloom.plugins import hookimpl
+
+HOLD = Path(os.environ.get("LATENTLOOM_HOME", ".")) / "hold-import"
+while HOLD.exists():
+    time.sleep(0.05)
+
+
+def _note(journal: str, text: str) -> None:
+    with Path(journal).open("a", encoding="utf-8") as file:
+        file.write(f"{text}\n")
+
+
+@node("Orphan", category="wild", purity="nondeterministic")
+def orphan(journal: str, way: str = "fork", times: int = 1) -> int:
+    """Leave a child behind that lives for ever, and die, so many times."""
+    if len(Path(journal).read_text(encoding="utf-8").splitlines() if Path(journal).exists() else ()) >= times:
+        return 0
+    if way == "fork":
+        child = os.fork()
+        while child == 0:
+            time.sleep(1000)
+    else:
+        child = subprocess.Popen(["sleep", "100000"]).pid
+    _note(journal, str(child))
+    os.kill(os.getpid(), signal.SIGSEGV)
+    return 0
+
+
+@node("GiveUp", category="wild", purity="nondeterministic")
+def give_up(journal: str) -> int:
+    """Raise what a cancelled run raises."""
+    _note(journal, "gave up")
+    raise Cancelled("no")
+
+
+@node("Occupy", category="wild", purity="nondeterministic")
+def occupy(ctx: Context, until: str) -> int:
+    """Be at work until a file is there; needs no device."""
+    while not Path(until).exists():
+        ctx.progress(0, 1)
+        time.sleep(0.02)
+    return 0
+
+
+@node("OccupyDevice", category="wild", purity="nondeterministic", device=True)
+def occupy_device(ctx: Context, until: str) -> int:
+    """The same on the device."""
+    return occupy(ctx, until)
+
+
+@hookimpl
+def register(registry):
+    registry.node(orphan, give_up, occupy, occupy_device)

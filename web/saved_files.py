@@ -1,0 +1,104 @@
+"""Files that jobs saved, as the server hands them out and removes them: only while they are what was saved."""
+
+import contextlib
+import hashlib
+import itertools
+import logging
+import os
+import re
+import shutil
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterable
+from pathlib import Path
+
+from latentloom.engine.errors import LoomError
+from latentloom.engine.files.catalog import safe_join
+from latentloom.engine.files.hashes import SETTLED_NS
+from latentloom.engine.jobs.outputs import Output
+
+log = logging.getLogger("latentloom.server")
+TRASH = ".trash"
+TRASH_SECONDS = 86400.0
+REMEMBERED = 10_000
+_THROWN = re.compile(r"(\d+)-\d+-.+")  # when, which of that moment, and its name
+
+
+class SavedFiles:
+    """The files below the output folder that the database knows, their small pictures, and the trash.
+
+    A person may remove, replace or change a file at any time; then it is no longer the one that was saved. Such a file
+    is neither shown for the one that was, nor removed in its place.
+    """
+
+    def __init__(self, output: Path, thumbnails: Path) -> None:
+        self._output = output
+        self._thumbnails = thumbnails
+        self._trash = output / TRASH
+        self._known: OrderedDict[tuple[str, tuple[int, ...]], str] = OrderedDict()
+        self._lock = threading.Lock()
+        self._thrown = itertools.count()
+
+    def thumbnail(self, sha256: str) -> Path:
+        """The small picture of a content."""
+        return self._thumbnails / sha256[:2] / f"{sha256}.webp"
+
+    def intact(self, outputs: Iterable[Output]) -> Path | None:
+        """The first file that still has the size and the sha256 that it was saved with. Reads files."""
+        return next((path for output in outputs if (path := self._intact(output)) is not None), None)
+
+    def remove(self, outputs: Iterable[Output]) -> None:
+        """Move files to the trash, where they stay for a day, and remove their small pictures.
+
+        What is no longer the saved file stays where it is: somebody else put it there.
+        """
+        for output in outputs:
+            path = self._intact(output)
+            if path is not None:
+                self._throw_away(path)
+            with contextlib.suppress(OSError):
+                self.thumbnail(output.sha256).unlink(missing_ok=True)
+
+    def empty_trash(self, before: float) -> int:
+        """Remove for good what came into the trash before a time; how many files that were."""
+        with contextlib.suppress(OSError):
+            found = [(path, match) for path in self._trash.iterdir() if (match := _THROWN.fullmatch(path.name))]
+            old = [path for path, match in found if int(match[1]) < before]
+            for path in old:
+                path.unlink(missing_ok=True)
+            return len(old)
+        return 0
+
+    def _throw_away(self, path: Path) -> None:
+        try:
+            self._trash.mkdir(exist_ok=True)
+            shutil.move(path, self._trash / f"{int(time.time())}-{next(self._thrown)}-{path.name}")
+        except OSError as error:
+            log.error("a saved file could not be moved to the trash path=%s: %s", path, error)
+
+    def _intact(self, output: Output) -> Path | None:
+        with contextlib.suppress(LoomError, OSError):
+            path = safe_join(self._output, output.path)
+            facts = path.stat()
+            if facts.st_size == output.bytes and self._sha256(path, facts) == output.sha256:
+                return path
+        return None
+
+    def _sha256(self, path: Path, facts: os.stat_result) -> str:
+        """The file's sha256, remembered for as long as neither its times nor its place on the disk change."""
+        key = (str(path), (facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns))
+        known = self._known.get(key)
+        if known is not None:
+            return known
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if time.time_ns() - max(facts.st_mtime_ns, facts.st_ctime_ns) > SETTLED_NS:
+            self._remember(key, found)
+        return found
+
+    def _remember(self, key: tuple[str, tuple[int, ...]], sha256: str) -> None:
+        with self._lock:
+            self._known[key] = sha256
+            while len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)
