@@ -1,0 +1,130 @@
+"""What a plugin's code uses outside of its own packages: modules and data that lie beside it, in no other distribution.
+
+Nothing is imported. Code is read for its imports and for texts that name a module or a file beside it, because helpers
+may be imported by name and data be opened by name. Only code outside of site-packages is followed: what lies inside
+belongs to a distribution and counts by that distribution's version.
+"""
+
+import ast
+import importlib.util
+import re
+import site
+import sys
+import sysconfig
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+
+from latentloom.engine.keys import digest
+
+MOST_BYTES = 8 * 2**20  # of a data file that is read; a larger one counts by its size and time
+_NAME = re.compile(r"[A-Za-z_]\w*(\.\w+)*\Z")
+_FILE = re.compile(r"[\w][\w. +@-]{0,200}\Z")
+
+
+def files_below(folder: Path) -> Iterator[tuple[str, str]]:
+    """Every file of a package with the digest of its content, without bytecode and hidden files."""
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        hidden = any(part.startswith(".") or part == "__pycache__" for part in name.parts)
+        if not hidden and path.suffix != ".pyc" and path.is_file():
+            yield name.as_posix(), _content(path)
+
+
+def _content(path: Path) -> str:
+    stat = path.stat()
+    if path.suffix != ".py" and stat.st_size > MOST_BYTES:
+        return digest("large", stat.st_size, stat.st_mtime_ns)
+    return digest("file", path.read_bytes())
+
+
+def own_files(names: Iterable[str]) -> Iterator[tuple[str, str, str]]:
+    """(module, path, digest) of what top-level modules use beside themselves, directly or through each other."""
+    known, waiting = set(names), [name for name in names if _outside(name)]
+    while waiting:
+        name = waiting.pop(0)
+        for other, file in sorted(_beside(name)):
+            if file is not None:
+                yield name, other, _content(file)
+            elif other not in known and _outside(other):
+                known.add(other)
+                waiting.append(other)
+                for path, content in _files_of(other):
+                    yield other, path, content
+
+
+def _files_of(name: str) -> Iterator[tuple[str, str]]:
+    folders, origin = _places(name)
+    for folder in folders:
+        yield from files_below(folder)
+    if not folders and origin is not None:
+        yield "", _content(origin)
+
+
+def _beside(name: str) -> set[tuple[str, Path | None]]:
+    """What a module's code names: other top-level modules (with None), and files in its folder or the one above."""
+    folders, origin = _places(name)
+    codes = [path for folder in folders for path in folder.rglob("*.py")] or ([origin] if origin else [])
+    found: set[tuple[str, Path | None]] = set()
+    for code in codes:
+        modules, texts = _named(code)
+        base = folders[0].parent if folders else code.parent
+        found |= {(module, None) for module in modules}
+        found |= {(text.partition(".")[0], None) for text in texts if _NAME.match(text) and _is_module(base, text)}
+        found |= {(text, file) for text in texts if _FILE.match(text) and (file := _data(base, code, text))}
+    return found
+
+
+def _is_module(base: Path, text: str) -> bool:
+    top = text.partition(".")[0]
+    return (base / f"{top}.py").is_file() or (base / top / "__init__.py").is_file()
+
+
+def _data(base: Path, code: Path, text: str) -> Path | None:
+    """A data file that a text names, if it lies beside the code or beside its package."""
+    places = {base / text, code.parent / text}
+    return next((path for path in sorted(places) if path.suffix != ".py" and path.is_file()), None)
+
+
+def _named(code: Path) -> tuple[set[str], set[str]]:
+    """The top-level modules that code imports, and its short texts."""
+    try:
+        tree = ast.parse(code.read_bytes())
+    except (SyntaxError, ValueError, RecursionError):
+        return set(), set()
+    modules, texts = set[str](), set[str]()
+    for item in ast.walk(tree):
+        if isinstance(item, ast.Import):
+            modules |= {alias.name.partition(".")[0] for alias in item.names}
+        elif isinstance(item, ast.ImportFrom) and item.module and not item.level:
+            modules.add(item.module.partition(".")[0])
+        elif isinstance(item, ast.Constant) and isinstance(item.value, str):
+            texts.add(item.value)
+    return modules, texts
+
+
+def _places(name: str) -> tuple[list[Path], Path | None]:
+    """The folders of a top-level package, or the file of a module."""
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError, AttributeError):
+        return [], None
+    if spec is None:
+        return [], None
+    folders = [Path(place) for place in spec.submodule_search_locations or ()]
+    return folders, Path(spec.origin) if spec.has_location and spec.origin else None
+
+
+def _outside(name: str) -> bool:
+    """Whether a top-level module lies outside of the standard library and of site-packages, and is not Latentloom."""
+    if name in sys.stdlib_module_names or name == "latentloom":
+        return False
+    folders, origin = _places(name)
+    place = folders[0] if folders else origin
+    return place is not None and not any(place.is_relative_to(folder) for folder in _installed())
+
+
+@cache
+def _installed() -> tuple[Path, ...]:
+    named = {sysconfig.get_path(key) for key in ("stdlib", "platstdlib", "purelib", "platlib")}
+    return tuple(Path(folder) for folder in sorted({*named, *site.getsitepackages(), site.getusersitepackages()}))
