@@ -1,14 +1,17 @@
 """Sessions: an engine with the installed plugins, and the runs made with it."""
 
+import logging
 import queue
 import threading
 import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from latentloom.api.device_turns import DeviceTurns
 from latentloom.api.workflow_files import load_workflow
 from latentloom.engine.document.workflow import Target, Workflow
 from latentloom.engine.engine import Engine, Job
@@ -27,6 +30,7 @@ from latentloom.plugins.snapshots import Snapshots
 if TYPE_CHECKING:
     from PIL import Image as Pil
 
+log = logging.getLogger("latentloom")
 Source = str | Path | Mapping[str, Any] | Workflow
 
 
@@ -106,8 +110,14 @@ class Session:
         registry: Registry | None = None,
         *,
         metadata: bool = True,
+        has_device: bool = False,
+        on_wait: Callable[[str], None] = log.warning,
     ) -> None:
-        """`registry` replaces the installed plugins; `metadata=False` keeps workflow and record out of pictures."""
+        """`registry` replaces the installed plugins; `metadata=False` keeps workflow and record out of pictures.
+
+        Runs take turns with other processes on an accelerator, unless this process `has_device` already. `on_wait` gets
+        a sentence when a run has to wait for another process.
+        """
         self.settings = settings or load_settings()
         self.plugins: tuple[Record, ...] = ()
         self._streams: weakref.WeakSet[Running] = weakref.WeakSet()
@@ -117,6 +127,7 @@ class Session:
             registry, self.plugins = found.registry, found.records
             self._listeners = Listeners(found.listeners)
         self.engine = Engine(self.settings, registry, metadata=metadata)
+        self._turns = None if has_device else DeviceTurns(self.settings.data, on_wait)
 
     def __enter__(self) -> "Session":
         return self
@@ -155,23 +166,32 @@ class Session:
     ) -> Outcome:
         """Run a prepared job, with pictures of work under way or without; the outcome carries a node's error.
 
-        `resume` and `saver` are those of `Engine.run`.
+        `resume` and `saver` are those of `Engine.run`. Raises DeviceTaken when a server has the accelerator that a
+        node needs, and Cancelled when the run was cancelled while it waited for that.
         """
+        cancelled = cancelled or threading.Event()
 
         def hear(event: Event) -> None:
             listen(event)
             self._listeners(event)
 
-        return self.engine.run(
-            job,
-            listen=hear,
-            cancelled=cancelled,
-            use_cache=cache,
-            previews=previews,
-            out=out,
-            resume=resume,
-            saver=saver,
-        )
+        with self._turn(job, cancelled):
+            return self.engine.run(
+                job,
+                listen=hear,
+                cancelled=cancelled,
+                use_cache=cache,
+                previews=previews,
+                out=out,
+                resume=resume,
+                saver=saver,
+            )
+
+    def _turn(self, job: Job, cancelled: threading.Event) -> AbstractContextManager[None]:
+        """The accelerator, for a job that needs one; the processor is everybody's."""
+        if self._turns is None or not job.checked.needs_device or self.engine.environment.device == "cpu":
+            return nullcontext()
+        return self._turns.of(self.engine.environment.device, cancelled)
 
     def run(
         self,
@@ -235,9 +255,9 @@ def _result(outcome: Outcome, job: Job) -> Result:
     return Result(outcome.outputs, files, outcome.nodes, outcome.seconds, job.workflow)
 
 
-def open_session(*, metadata: bool = True, **settings: Any) -> Session:
+def open_session(*, metadata: bool = True, on_wait: Callable[[str], None] = log.warning, **settings: Any) -> Session:
     """A session with settings by name: open_session(device="cpu", dtype="fp32"). Raises SettingsError."""
-    return Session(load_settings(settings), metadata=metadata)
+    return Session(load_settings(settings), metadata=metadata, on_wait=on_wait)
 
 
 @cache

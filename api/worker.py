@@ -126,7 +126,7 @@ class Worker:
         """Open a session, then run jobs until there is nothing more to come."""
         start = self._started.get()
         settings = Settings.model_validate(start["settings"])
-        with Session(settings) as session, contextlib.suppress(Cancelled):
+        with Session(settings, has_device=True) as session, contextlib.suppress(Cancelled):
             self._figures = session.engine.figures
             models, texts = _warming(session, has_device=start["device"])
             answers = WorkerQueries(session, self._tell)

@@ -15,14 +15,8 @@ from latentloom.cli.progress import Meter, display, follow
 from latentloom.engine.engine import Job
 from latentloom.engine.errors import LoomError, Problem
 from latentloom.engine.execution.outcome import NodeReport, Outcome
-from latentloom.engine.jobs.serving import Serving, serving_in
+from latentloom.engine.jobs.serving import DeviceTaken, Serving, serving_in
 from latentloom.engine.settings import Settings
-
-
-class DeviceTaken(LoomError):
-    """A running server has the device, and what was asked for cannot be handed to it."""
-
-    code = "device_taken"
 
 
 class JobFailed(LoomError):

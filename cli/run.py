@@ -12,7 +12,7 @@ from typing import Any
 from latentloom.api import Session
 from latentloom.api.session import Running
 from latentloom.cli import report
-from latentloom.cli.errors import CANCELLED, FAILED, print_json, say, show
+from latentloom.cli.errors import CANCELLED, FAILED, print_json, show
 from latentloom.cli.handover import hand_over, server_with
 from latentloom.cli.inputs import Asked
 from latentloom.cli.interrupts import Interrupts
@@ -21,7 +21,6 @@ from latentloom.cli.session import opened
 from latentloom.engine.engine import Job
 from latentloom.engine.events import Event, Listener
 from latentloom.engine.execution.outcome import Outcome
-from latentloom.engine.files.lock import device_turn
 
 EXIT = {"done": 0, "failed": FAILED, "cancelled": CANCELLED}
 
@@ -57,18 +56,18 @@ def _run(asked: Asked, options: Options, session: Session, meter: Meter) -> tupl
     job = asked.prepare(session)
     device = session.engine.environment.device
     if device == "cpu" or not job.checked.needs_device:
-        return job, _run_here(job, options, session, meter, Flag())
-    settings, stop = session.settings, Flag()
+        return job, _run_here(job, options, session, meter)
+    settings = session.settings
     serving = server_with(settings, device, options.own)
     if serving is not None:
         outputs = None if asked.outputs is None else list(asked.outputs)
         return job, hand_over(serving, settings, job, outputs, options.out, meter, options.json)
-    wait = lambda: say(f"another process has {device}: waiting until it is free")  # noqa: E731
-    with Interrupts(stop.set), device_turn(settings.data, device, wait, stop):
-        return job, _run_here(job, options, session, meter, stop)
+    return job, _run_here(job, options, session, meter)
 
 
-def _run_here(job: Job, options: Options, session: Session, meter: Meter, stop: Flag) -> Outcome:
+def _run_here(job: Job, options: Options, session: Session, meter: Meter) -> Outcome:
+    stop = Flag()
+
     def body(listen: Listener, _: Flag) -> Outcome:
         def hear(event: Event) -> None:
             meter(event)

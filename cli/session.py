@@ -11,7 +11,7 @@ from latentloom.cli.errors import say
 @contextmanager
 def opened(*, metadata: bool = True, **settings: Any) -> Iterator[Session]:
     """A session with these settings (None = not given), closed at the end. Raises SettingsError."""
-    with open_session(metadata=metadata, **settings) as session:
+    with open_session(metadata=metadata, on_wait=say, **settings) as session:
         for record in session.plugins:
             if record.status == "failed":
                 why = f"the module '{record.missing}' is missing" if record.missing else record.error

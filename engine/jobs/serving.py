@@ -6,11 +6,18 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from latentloom.engine.errors import LoomError
 from latentloom.engine.files.lock import Lock, text_of_holder
 from latentloom.engine.jobs.faults import DatabaseError
 
 NAME = "server.lock"
 LOOKS, LOOK_SECONDS = 5, 0.05  # somebody who asks whether a server is there has the lock for a moment
+
+
+class DeviceTaken(LoomError):
+    """A running server has the device, and what was asked for cannot be handed to it."""
+
+    code = "device_taken"
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,6 +133,46 @@ def test_what_cannot_be_handed_over_is_refused(card_server, runs):
     assert runs.lines() == []
 
 
+SESSION = """
+import json, sys
+from latentloom.api import open_session
+from latentloom.engine.errors import LoomError
+with open_session() as session:
+    try:
+        print(session.run(json.loads(sys.argv[1])).outputs["c"])
+    except LoomError as error:
+        print(error.problem.code, error.problem.message)
+"""
+
+
+def session(runs: Runs, tag: str, **options) -> subprocess.Popen:
+    """A Python session in a process of its own, beside the others of its home."""
+    document = flow("c", c=use("Compute", journal=str(runs.journal), tag=tag, **options))
+    environment = {**os.environ, "LATENTLOOM_HOME": str(runs.home), "PYTHONPATH": f"{PLANT}:{CARD}"}
+    command = [sys.executable, "-c", SESSION, json.dumps(document)]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_session_says_that_a_server_has_the_device(card_server, runs):
+    out, err = session(runs, "s").communicate(timeout=PATIENCE)
+
+    assert (out, err) == (f"device_taken the server at {told(card_server)} has cuda:0\n", "")
+    assert runs.lines() == []
+
+
+def test_sessions_and_runs_take_turns(runs):
+    first = session(runs, "first", steps=40)
+    runs.until("first begins")
+    second, third = session(runs, "second"), runs.start("third")
+    told = "another process has cuda:0: waiting until it is free\n"
+
+    assert first.communicate(timeout=PATIENCE) == ("first\n", "")
+    assert second.communicate(timeout=PATIENCE) == ("second\n", told)
+    assert ended(third)[::2] == (0, told)
+    lines = runs.lines()
+    assert lines[0] == "first begins" and lines[1] == "first ends"
+
+
 def test_a_run_without_an_accelerator_computes_beside_the_server(card_server, runs):
     before = card_server.get("queue")["counts"]
 

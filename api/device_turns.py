@@ -1,0 +1,48 @@
+"""Turns on an accelerator: one process of a data folder at a time has it, for all runs of its session together."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from latentloom.engine.files.lock import device_turn
+from latentloom.engine.jobs.serving import DeviceTaken, serving_in
+
+
+class DeviceTurns:
+    """The turns of one session. A device is held while at least one of its runs needs it."""
+
+    def __init__(self, data: Path, tell: Callable[[str], None]) -> None:
+        """`tell` gets a sentence when another process has to end first."""
+        self._data = data
+        self._tell = tell
+        self._mutex = threading.Lock()
+        self._runs = 0
+        self._held = ExitStack()
+
+    @contextmanager
+    def of(self, device: str, stop: threading.Event) -> Iterator[None]:
+        """Have a device for the time of a with-block, waiting for another process if need be.
+
+        Raises DeviceTaken when a server has it, and Cancelled when `stop` is set before it is free.
+        """
+        with self._mutex:
+            if self._runs == 0:
+                self._held.enter_context(device_turn(self._data, device, lambda: self._wait(device), stop))
+            self._runs += 1
+        try:
+            yield
+        finally:
+            with self._mutex:
+                self._runs -= 1
+                if self._runs == 0:
+                    self._held.pop_all().close()
+
+    def _wait(self, device: str) -> None:
+        serving = serving_in(self._data)
+        if serving is not None and device in serving.devices:
+            raise DeviceTaken(
+                f"the server at {serving.address} has {device}",
+                hint="send it the job (`loom submit`, latentloom.api.Client), stop it, or choose another device",
+            )
+        self._tell(f"another process has {device}: waiting until it is free")
