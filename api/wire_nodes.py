@@ -140,7 +140,7 @@ class Prompt(Body):
 class Token(Answer):
     """A token: its number, the text that it stands for, and how much it counts."""
 
-    id: int
+    id: int | None = Field(description="None for a vector of an embedding.")
     text: str
     weight: float
     known: bool = Field(description="False for a word that the embedded model has no token for.")

@@ -12,6 +12,7 @@ from latentloom.engine.document.reading import from_json
 from latentloom.engine.document.resolve import migrate
 from latentloom.engine.document.writing import to_json
 from latentloom.engine.errors import BadValueError, LoomError
+from latentloom.engine.files.catalog import Found
 from latentloom.engine.files.hashes import Progress
 from latentloom.engine.files.pictures import read_making, read_picture
 
@@ -21,7 +22,8 @@ LANES = {"explain": "plugins", "import": "plugins", "migrate": "plugins", "token
 """Whose answers wait for each other; what is not named here is quick, and waits neither for plugins nor for files."""
 LANE_NAMES = ("quick", "plugins", "long")
 Say = Callable[[dict[str, Any]], None]
-Reader = Callable[[str, str, int], dict[str, Any]]
+Mentioned = Callable[[str, str], Mapping[str, Found]]
+Reader = Callable[[str, str, int, Mentioned], dict[str, Any]]
 
 
 class WorkerQueries:
@@ -89,7 +91,9 @@ class WorkerQueries:
         Path(to).write_bytes(out.getvalue())
 
     def tokenize(self, text: str, source: str, name: str, grammar: str, steps: int) -> dict[str, Any]:
-        """How a model's text encoder reads a prompt. Raises BadValueError for a model without one."""
+        """How a model's text encoder reads a prompt. Raises BadValueError for a model without one, or what its
+        reader raises for the prompt.
+        """
         path = self._session.engine.catalog.find(source, name).path
         key = (path, path.stat().st_mtime_ns)
         if key not in self._readers:
@@ -97,7 +101,11 @@ class WorkerQueries:
         self._readers.move_to_end(key)
         if len(self._readers) > READERS:
             self._readers.popitem(last=False)
-        return self._readers[key](text, grammar, steps)
+        return self._readers[key](text, grammar, steps, self._mentioned)
+
+    def _mentioned(self, source: str, text: str) -> dict[str, Found]:
+        catalog = self._session.engine.catalog
+        return {name: catalog.find(source, name) for name in catalog.mentioned(source, text)}
 
     def _reader(self, path: Path, name: str) -> Reader:
         engine = self._session.engine

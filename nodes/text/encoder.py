@@ -74,3 +74,13 @@ class TextEncoder:
 
         parts = [part for encoder in self.encoders for part in (encoder.model, encoder.projection)]
         object.__setattr__(self, "modules", nn.ModuleList([part for part in parts if isinstance(part, nn.Module)]))
+
+    @property
+    def tokenizer(self) -> Any:
+        """That of the first encoder; all of them split words in the same way."""
+        return self.encoders[0].tokenizer
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """How wide the vector of a token is, by encoder."""
+        return {encoder.name: encoder.model.config.hidden_size for encoder in self.encoders}

@@ -73,17 +73,8 @@ def _strange(tokenizer: Any, text: str) -> list[tuple[int, int]]:
     return [match.span() for match in WORD.finditer(text) if match[0].lower() in unknown]
 
 
-def reader(tokenizer: Any) -> Callable[[str, Grammar, int], dict[str, Any]]:
-    """What `ModelKind.reader` gives: a function of text, grammar and steps that tells the parts as JSON."""
-
-    def read(text: str, grammar: Grammar, steps: int) -> dict[str, Any]:
-        parts = [_record(part, steps) for part in read_prompt(tokenizer, text, grammar, steps)]
-        return {"length": tokenizer.model_max_length, "parts": parts}
-
-    return read
-
-
-def _record(part: Part, steps: int) -> dict[str, Any]:
+def as_json(part: Part, steps: int) -> dict[str, Any]:
+    """What the server tells of a part; its steps as shares of all."""
     times = part.variant.times
     tokens = [{"id": t.id, "text": t.text, "weight": round(t.weight, 4), "known": t.known} for t in part.tokens]
     when = {"start": part.begin / steps, "end": part.end / steps, "turn": times.turn, "period": times.period}

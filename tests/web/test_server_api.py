@@ -187,9 +187,27 @@ def test_tokenize_tells_parts_and_times(server):
     assert [len(part["tokens"]) for part in tokens_of(server, "red BREAK blue")[1]["parts"]] == [1, 1]
     edited = tokens_of(server, "[red:blue:5]", steps=20)[1]["parts"]
     assert [(part["start"], part["end"], part["tokens"][0]["text"]) for part in edited] == [
-        (0.0, 0.25, "red"),
-        (0.25, 1.0, "blue"),
+        (0.0, 0.3, "red"),
+        (0.3, 1.0, "blue"),
     ]
+
+
+def test_tokenize_counts_the_vectors_of_embeddings(server):
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    folder = server.home / "models" / "embeddings"
+    folder.mkdir(parents=True)
+    save_file({"emb_params": np.zeros((3, 128), np.float32)}, folder / "inkwash.safetensors")
+    save_file({"emb_params": np.zeros((2, 768), np.float32)}, folder / "wide.safetensors")
+
+    part = tokens_of(server, "a red inkwash")[1]["parts"][0]
+    assert (part["count"], [token["text"] for token in part["tokens"]]) == (7, ["a", "red", *["inkwash"] * 3])
+    assert {token["id"] for token in part["tokens"][2:]} == {None}
+    long = tokens_of(server, "red " * 28 + "embedding:inkwash")[1]["parts"]
+    assert [part["count"] for part in long] == [30, 5]
+    unfit = tokens_of(server, "red embedding:wide")
+    assert (unfit[0], unfit[1]["problems"][0]["got"]) == (422, "vectors 768 wide for 'l'")
 
 
 @pytest.mark.parametrize(

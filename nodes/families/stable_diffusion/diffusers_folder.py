@@ -55,11 +55,13 @@ class DiffusersFolder:
 
     def reader(self, path: Path, _info: Mapping[str, Any]) -> Any:
         """What tells how a prompt is read: by the first encoder's vocabulary."""
-        from latentloom.nodes.text.token_table import reader
+        from latentloom.nodes.families.textual_inversion.prompt_reader import PromptReader
 
-        folder = next(name for name in TEXT_FOLDERS if (path / name).is_dir())
-        config = _json(path / folder / "config.json")
-        return reader(_tokenizer(path / TEXT_FOLDERS[folder], config) or clip_tokenizer("end"))
+        configs = _text_configs(path)
+        folder, first = next(iter(configs.items()))
+        widths = {_name(name, config): config["hidden_size"] for name, config in configs.items()}
+        tokenizer = _tokenizer(path / TEXT_FOLDERS[folder], first) or clip_tokenizer("end")
+        return PromptReader(tokenizer, widths, path.name)
 
 
 def _json(path: Path) -> Any:

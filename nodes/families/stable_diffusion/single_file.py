@@ -66,11 +66,12 @@ class SingleFile:
             raise FileError(f"'{paths[0].name}' has no {info['component']}")
         return build(part, Weights(paths[0]))
 
-    def reader(self, _path: Path, info: Mapping[str, Any]) -> Any:
+    def reader(self, path: Path, _info: Mapping[str, Any]) -> Any:
         """What tells how a prompt is read, by CLIP's own vocabulary; None for a file without a text encoder."""
-        from latentloom.nodes.text.token_table import reader
+        from latentloom.nodes.families.textual_inversion.prompt_reader import PromptReader
 
-        return reader(clip_tokenizer("end")) if "clip" in info else None
+        widths = {part.name: part.shape.width for part in find_text(read_header(path))}
+        return PromptReader(clip_tokenizer("end"), widths, path.name) if widths else None
 
 
 def _unet_facts(part: UNetPart, vae: VaePart | None, header: Header) -> dict[str, Any]:

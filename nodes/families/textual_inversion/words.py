@@ -11,9 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from latentloom.engine import ModelFile
 from latentloom.engine.errors import BadValueError, FileError
 from latentloom.engine.files.catalog import word
 from latentloom.nodes.families.header import read_header
@@ -23,8 +22,6 @@ from latentloom.nodes.text.prompt_weights import Grammar, Section, Span
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from latentloom.nodes.text.encoder import TextEncoder
 
 SOURCE = "models/embeddings"
 _EXPLICIT = r"embedding:(?P<name>[^\s,()\[\]:]+)"
@@ -43,10 +40,23 @@ class Embedding:
         return len(next(iter(self.vectors.values())))
 
 
+class File(Protocol):
+    """The file of an embedding."""
+
+    path: Any  # text or Path
+
+
+class Vocabulary(Protocol):
+    """What has to be known of a text encoder: how it splits words, and how wide the vectors of each part of it are."""
+
+    tokenizer: Any
+    widths: Mapping[str, int]
+
+
 class Embeddings:
     """The embeddings that prompts of one text encoder may name."""
 
-    def __init__(self, files: Mapping[str, ModelFile], grammar: Grammar, encoder: TextEncoder, clip: str) -> None:
+    def __init__(self, files: Mapping[str, File], grammar: Grammar, encoder: Vocabulary, clip: str) -> None:
         """`clip` is what messages call the text encoder."""
         self.unknown: dict[str, None] = {}  # names that there is no file for, in order
         self.broken: dict[str, str] = {}  # bare names that stay words, and what is wrong with their files
@@ -55,16 +65,30 @@ class Embeddings:
         self._encoder = encoder
         self._clip = clip
         self._names = _forms(files)
-        self._read: dict[str, Embedding] = {}
+        self._known: dict[str, Embedding] = {}
         self._pattern = re.compile("|".join([_EXPLICIT, *self._bare()]), re.IGNORECASE)
 
     def _bare(self) -> list[str]:
         """A pattern for each name that is no word of the tokenizer, the longest first."""
         if self._grammar != "a1111":
             return []
-        tokenizer = self._encoder.encoders[0].tokenizer
         stems = {PurePosixPath(file).stem for file in self._files}
-        return [word(stem) for stem in sorted(stems, key=len, reverse=True) if len(tokenizer.tokenize(stem)) > 1]
+        split = self._encoder.tokenizer.tokenize
+        return [word(stem) for stem in sorted(stems, key=len, reverse=True) if len(split(stem)) > 1]
+
+    def read(self, path: Path, name: str) -> Mapping[str, Any]:
+        """Vectors [n, D] for each encoder, float32. Raises FileError for a file that holds none."""
+        import torch
+
+        tensors, weights = tensors_of(path, name), Weights(path)
+        found = {encoder: torch.atleast_2d(weights[tensor].float()) for encoder, tensor in tensors.items()}
+        if not all(torch.isfinite(vectors).all() for vectors in found.values()):
+            raise FileError(
+                f"the embedding '{name}' holds numbers that are not finite",
+                expected="finite numbers",
+                got="NaN or infinity",
+            )
+        return found
 
     def __call__(self, sections: Sequence[Section]) -> tuple[Section, ...]:
         """Sections whose names of embeddings are spans of their own; unknown ones are left out.
@@ -104,17 +128,16 @@ class Embeddings:
             return replace(span, text=name)
 
     def _embedding(self, name: str) -> Embedding:
-        if name not in self._read:
-            self._read[name] = self._fitted(name, _vectors(Path(self._files[name].path), name))
-        return self._read[name]
+        if name not in self._known:
+            self._known[name] = self._fitted(name, self.read(Path(self._files[name].path), name))
+        return self._known[name]
 
-    def _fitted(self, name: str, vectors: Mapping[str, Tensor]) -> Embedding:
+    def _fitted(self, name: str, vectors: Mapping[str, Any]) -> Embedding:
         """An embedding with vectors of the right width for every encoder."""
-        encoders = self._encoder.encoders
-        wanted = {encoder.name: encoder.model.config.hidden_size for encoder in encoders}
-        if "" in vectors and len(encoders) == 1:
-            vectors = {encoders[0].name: vectors[""]}
-        got = {encoder: tensor.shape[1] for encoder, tensor in vectors.items()}
+        wanted = dict(self._encoder.widths)
+        if "" in vectors and len(wanted) == 1:
+            vectors = dict.fromkeys(wanted, vectors[""])
+        got = {encoder: found.shape[1] for encoder, found in vectors.items()}
         if got != wanted:
             raise BadValueError(
                 f"the embedding '{name}' does not fit the text encoder of '{self._clip}'",
@@ -129,7 +152,7 @@ def _widths(widths: Mapping[str, int]) -> str:
     return " and ".join(f"{width} wide{f' for {name!r}' if name else ''}" for name, width in sorted(widths.items()))
 
 
-def _forms(files: Mapping[str, ModelFile]) -> dict[str, str]:
+def _forms(files: Mapping[str, File]) -> dict[str, str]:
     """What each file may be called: by its whole name or its last part, with or without the suffix."""
     found: dict[str, str] = {}
     for part in ("name", "whole"):
@@ -140,24 +163,14 @@ def _forms(files: Mapping[str, ModelFile]) -> dict[str, str]:
     return found
 
 
-def _vectors(path: Path, name: str) -> dict[str, Tensor]:
-    """[n, D] for each encoder, float32."""
-    import torch
-
-    tensors = find_vectors(read_header(path))
-    if tensors is None:
+def tensors_of(path: Path, name: str) -> dict[str, str]:
+    """The tensor of each encoder in the file of an embedding. Raises FileError for another kind of file."""
+    found = find_vectors(read_header(path))
+    if found is None:
         raise FileError(
             f"'{name}' is no embedding that Latentloom knows",
             expected="vectors in AUTOMATIC1111's or diffusers' layout",
             got="another kind of file",
-        )
-    weights = Weights(path)
-    found = {encoder: torch.atleast_2d(weights[tensor].float()) for encoder, tensor in tensors.items()}
-    if not all(torch.isfinite(vectors).all() for vectors in found.values()):
-        raise FileError(
-            f"the embedding '{name}' holds numbers that are not finite",
-            expected="finite numbers",
-            got="NaN or infinity",
         )
     return found
 

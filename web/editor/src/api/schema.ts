@@ -1558,8 +1558,11 @@ export interface components {
          * @description A token: its number, the text that it stands for, and how much it counts.
          */
         Token: {
-            /** Id */
-            id: number;
+            /**
+             * Id
+             * @description None for a vector of an embedding.
+             */
+            id: number | null;
             /** Text */
             text: string;
             /** Weight */
