@@ -27,7 +27,7 @@ def pictures(session: Session, workflow: str = "txt2img", grammar: str = "a1111"
     values = {"cfg": 3.0, "seed": 10, "steps": STEPS, **inputs}
     settings = {Target("empty", "batch"): BATCH}
     if workflow == "txt2img":
-        settings |= {Target("positive", "grammar"): grammar, Target("positive", "steps"): STEPS}
+        settings |= {Target("positive", "grammar"): grammar}
     held = session.run_job(session.prepare(workflow, values, settings, ["image"]))
     return held.outputs["image"].numpy()
 

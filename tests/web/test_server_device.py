@@ -160,19 +160,6 @@ def test_a_session_says_that_a_server_has_the_device(card_server, runs):
     assert runs.lines() == []
 
 
-def test_sessions_and_runs_take_turns(runs):
-    first = session(runs, "first", steps=40)
-    runs.until("first begins")
-    second, third = session(runs, "second"), runs.start("third")
-    told = "another process has cuda:0: waiting until it is free\n"
-
-    assert first.communicate(timeout=PATIENCE) == ("first\n", "")
-    assert second.communicate(timeout=PATIENCE) == ("second\n", told)
-    assert ended(third)[::2] == (0, told)
-    lines = runs.lines()
-    assert lines[0] == "first begins" and lines[1] == "first ends"
-
-
 def test_a_run_without_an_accelerator_computes_beside_the_server(card_server, runs):
     before = card_server.get("queue")["counts"]
 
@@ -199,6 +186,21 @@ def test_runs_take_turns(runs):
     first.send_signal(signal.SIGINT)
     assert (ended(first)[0], ended(second)[0]) == (130, 0)
     assert runs.lines() == ["g begins", "h begins", "h ends"]
+
+
+def test_sessions_and_runs_take_turns(runs):
+    first = session(runs, "first", steps=100_000)
+    runs.until("first begins")
+    second, third = session(runs, "second"), runs.start("third")
+    assert [process.stderr.readline() for process in (second, third)] == [WAITING, WAITING]
+    assert runs.lines() == ["first begins"]
+
+    first.kill()
+    first.communicate()
+    assert second.communicate(timeout=PATIENCE) == ("second\n", "")
+    assert ended(third)[0] == 0
+    turns = [line.split()[0] for line in runs.lines()[1:]]
+    assert sorted(turns) == ["second", "second", "third", "third"] and turns[0] == turns[1]
 
 
 def test_a_server_that_starts_beside_a_run_waits_for_its_end(runs, own_server):
