@@ -1,7 +1,7 @@
 """Nodes that turn text into conditioning."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -12,6 +12,7 @@ from latentloom.nodes.families.textual_inversion.words import SOURCE, Embeddings
 from latentloom.nodes.text.prompt_editing import Variant, variants
 from latentloom.nodes.text.prompt_times import ALWAYS
 from latentloom.nodes.text.prompt_weights import Grammar, parse
+from latentloom.nodes.text.reader import ReadText
 from latentloom.nodes.text.vocabulary import unknown_words
 
 PromptGrammar = Annotated[
@@ -74,19 +75,32 @@ def clip_encode_sdxl(
 
 def _encoded(ctx: Context, clip: Clip, texts: tuple[str, ...], grammar: Grammar, clip_skip: int) -> Conditioning:
     """An entry for each text that the prompts change to; `texts` is one for all encoders, or one for each."""
-    from latentloom.nodes.text.embedding import embed
-
     found = variants(*texts) if grammar == "a1111" else (Variant(texts),)
-    with ctx.load(clip) as (encoder,):
-        embeddings = Embeddings(ctx.mentioned, grammar, encoder, name_of(clip))
-        _warn(ctx, encoder.encoders[0].tokenizer, _bare(found, grammar, embeddings))
+    with ctx.load(clip) as (reader,):
+        embeddings = Embeddings(ctx.mentioned, grammar, reader, name_of(clip))
+        if reader.encoders:
+            _warn(ctx, reader.encoders[0].tokenizer, _bare(found, grammar, embeddings))
         warn_unusable(ctx, embeddings)
         read = {
-            one.texts: embed(encoder, one.texts if len(texts) > 1 else one.text, grammar, clip_skip, embeddings)
+            one.texts: reader.read(one.texts if len(texts) > 1 else one.text, grammar, clip_skip, embeddings)
             for one in found
         }
-    arrays = {key: (Array(embedding), Array(pooled)) for key, (embedding, pooled) in read.items()}
-    return Conditioning([Cond(arrays[one.texts][0], _times(one), {"pooled": arrays[one.texts][1]}) for one in found])
+    conds = {key: _cond(clip, told) for key, told in read.items()}
+    return Conditioning([replace(conds[one.texts], extra=_times(one)) for one in found])
+
+
+def _cond(clip: Clip, told: ReadText) -> Cond:
+    """An entry of what was read. Raises BadValueError for numbers that are not finite."""
+    if not told.embedding.isfinite().all():
+        raise BadValueError(
+            f"the text encoder '{name_of(clip)}' gave numbers that are not finite",
+            expected="finite numbers",
+            got="NaN or infinity",
+            hint="fp16 is too narrow for some text encoders: try --dtype bf16 or fp32",
+        )
+    more = {"pooled": told.pooled, "prompt_mask": told.mask}
+    arrays = {name: Array(tensor) for name, tensor in more.items() if tensor is not None}
+    return Cond(Array(told.embedding), {}, arrays)
 
 
 def name_of(clip: Clip) -> str:

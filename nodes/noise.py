@@ -7,6 +7,7 @@ from pydantic import Field
 
 from latentloom.engine import Latent, Model, Seed, node
 from latentloom.nodes.diffusion.plan import check_noise
+from latentloom.nodes.diffusion.space import space_of
 
 NoiseRule = Annotated[
     Literal["per_item", "comfyui", "comfyui_cuda", "comfyui_0_3"],
@@ -62,10 +63,12 @@ def add_noise(
 ) -> Latent:
     """Put noise on a latent: to go on from there with a sampler whose sigmas begin at that level, or between two.
 
-    Noise on top of noise adds up by squares: sigma 3 on 4 gives 5.
+    Noise on top of noise adds up by squares: sigma 3 on 4 gives 5. The sigmas of a flow are 0..1, and sigma / (1 -
+    sigma) is what is added.
     """
     check_noise(latent, noise)
-    level = np.float32(sigma / model.info["scaling_factor"])
+    scale = np.asarray(model.info["scaling_factor"]).reshape(-1, 1, 1)
+    level = (space_of(model).level(sigma) / scale).astype(np.float32)
     return Latent(latent.numpy() + noise.numpy() * level, latent.noise_mask, downscale=latent.downscale)
 
 

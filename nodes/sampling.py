@@ -58,7 +58,7 @@ def ksampler(
 
     `noise` stands in for what the seed draws as the first noise.
     """
-    sigmas = sigmas_of(ctx, model, sampler, schedule, steps, denoise)
+    sigmas = sigmas_of(ctx, model, sampler, schedule, steps, denoise, latent)
     plan = Plan(sampler, sigmas, seed, noise_rule, cfg, noise=noise)
     return sample_latent(ctx, model, positive, negative, latent, plan)
 
@@ -92,7 +92,7 @@ def ksampler_advanced(
     Parts with the same seed draw the noise that the whole run would (under per_item). A sampler that remembers earlier
     steps begins anew in each part.
     """
-    sigmas = sigmas_of(ctx, model, sampler, schedule, steps, 1.0)
+    sigmas = sigmas_of(ctx, model, sampler, schedule, steps, 1.0, latent)
     whole = sigmas
     if end_step < len(sigmas) - 1:
         sigmas = sigmas[: end_step + 1].clone()

@@ -8,7 +8,7 @@ from pydantic import Field
 from latentloom.engine import Conditioning, Context, Latent, Model, Seed, node
 from latentloom.engine.errors import BadValueError
 from latentloom.nodes.diffusion.advice import warn_of_schedule
-from latentloom.nodes.diffusion.plan import Plan, table_of
+from latentloom.nodes.diffusion.plan import Plan, schedule_of
 from latentloom.nodes.diffusion.run import sample_latent
 from latentloom.nodes.noise import NoiseRule
 from latentloom.nodes.sampling import (
@@ -38,13 +38,20 @@ class Split(NamedTuple):
 
 @node("Sigmas", category="sampling")
 def sigmas(
-    ctx: Context, model: Model, schedule: ScheduleName = "karras", steps: Steps = 20, denoise: Denoise = 1.0
+    ctx: Context,
+    model: Model,
+    schedule: ScheduleName = "karras",
+    steps: Steps = 20,
+    denoise: Denoise = 1.0,
+    latent: Latent | None = None,
 ) -> list[float]:
-    """Give the noise levels of a schedule for a model, for SampleCustom."""
-    from latentloom.nodes.diffusion.schedules import sigmas_for
+    """Give the noise levels of a schedule for a model, for SampleCustom.
 
+    Those of some models depend on the size of the picture: `latent` says which it is; without one it is that of the
+    training.
+    """
     warn_of_schedule(ctx, model, schedule)
-    found: list[float] = sigmas_for(ctx.lookup("schedule", schedule), steps, table_of(model), denoise).tolist()
+    found: list[float] = schedule_of(ctx, model, schedule, steps, denoise, latent).tolist()
     return found
 
 

@@ -13,6 +13,7 @@ from latentloom.nodes.noise import NoiseRule
 from latentloom.nodes.sampling import ECONOMIES, Cfg, SamplerName, ScheduleName, Steps
 from latentloom.nodes.text.prompt_alignment import Edit, alignment, one_chunk
 from latentloom.nodes.text.prompt_weights import parse
+from latentloom.nodes.text.reader import clip_of
 
 Share = Annotated[float, Field(ge=0, le=1, description="The share of the steps in which the source's counts.")]
 
@@ -57,7 +58,7 @@ def prompt_to_prompt(
         raise BadValueError("the sampler draws noise at its steps", expected="one without, such as euler", got=sampler)
     positive, arrays = _read(ctx, clip, (source, edited), how, latent.shape[0])
     patch = Patch("prompt_to_prompt", {"cross": cross, "self_attention": self_attention}, arrays=arrays)
-    sigmas = sigmas_of(ctx, model, sampler, schedule, steps, 1.0)
+    sigmas = sigmas_of(ctx, model, sampler, schedule, steps, 1.0, latent)
     noise = Latent(first_noise(latent.shape, seed, noise_rule))
     plan = Plan(sampler, sigmas, seed, noise_rule, cfg, noise=_twice(noise))
     patched = Model(model.model_kind, model.files, model.info, (patch, *model.patches))  # others add to its attention
@@ -72,7 +73,7 @@ def _read(
     from latentloom.nodes.text.embedding import embed
 
     with ctx.load(clip) as (encoder,):
-        tokenizer = encoder.encoders[0].tokenizer
+        tokenizer = clip_of(encoder, "PromptToPrompt").tokenizer
         parts = [one_chunk(tokenizer, text, name) for text, name in zip(texts, ("source", "edited"), strict=True)]
         found = [embed(encoder, _bare(text), "plain") for text in texts]
     arrays = tuple(Array(part) for part in alignment(tokenizer, parts[0], parts[1], how))

@@ -10,8 +10,10 @@ from pydantic import Field
 from latentloom.engine import Clip, Conditioning, Context, Image, Latent, Mentions, Model, Seed, Text, node
 from latentloom.engine.errors import BadValueError
 from latentloom.nodes.conditioning import PromptGrammar, name_of
-from latentloom.nodes.diffusion.plan import Plan, sigmas_of, table_of
+from latentloom.nodes.diffusion.latent_scale import scaled, unscaled
+from latentloom.nodes.diffusion.plan import Plan, schedule_of, sigmas_of
 from latentloom.nodes.diffusion.run import check_channels, sample_latent
+from latentloom.nodes.diffusion.space import space_of
 from latentloom.nodes.drawing.limits import check_size
 from latentloom.nodes.drawing.plot import Scale, plot
 from latentloom.nodes.drawing.table import as_text, table
@@ -19,6 +21,7 @@ from latentloom.nodes.families.textual_inversion.words import SOURCE, Embeddings
 from latentloom.nodes.image_grid import image_grid
 from latentloom.nodes.noise import NoiseRule
 from latentloom.nodes.sampling import ECONOMIES, Cfg, Denoise, SamplerName, ScheduleName, Steps
+from latentloom.nodes.text.reader import clip_of
 from latentloom.nodes.text.token_rows import token_rows
 
 if TYPE_CHECKING:
@@ -67,12 +70,13 @@ def forward_noise(
     from latentloom.nodes.diffusion.noise import first_noise
 
     check_channels(model, latent)
-    sigmas, scale = table_of(model), model.info["scaling_factor"]
+    space = space_of(model, latent.shape[2:])
+    sigmas = space.table[len(space.table) // 1000 - 1 :: len(space.table) // 1000]  # one for each timestep
     _check_places("timesteps", timesteps, len(sigmas))
-    epsilon = first_noise(latent.shape, seed)
-    found = [(latent.tensor() * scale + epsilon * s) / (s**2 + 1) ** 0.5 for s in sigmas[timesteps].tolist()]
+    start, epsilon = scaled(latent.tensor(), model.info), first_noise(latent.shape, seed)
+    found = [space.seen(space.noised(start, epsilon, s), s) for s in sigmas[timesteps].tolist()]
     labels = [f"t {t}, sigma {sigmas[t]:.3g}" for t in timesteps for _ in range(latent.shape[0])]
-    return NoisedLatents(Latent(torch.cat(found) / scale, downscale=latent.downscale), labels)
+    return NoisedLatents(Latent(unscaled(torch.cat(found), model.info), downscale=latent.downscale), labels)
 
 
 def _check_places(what: str, places: list[int], count: int) -> None:
@@ -113,11 +117,9 @@ def plot_schedules(
     height: Annotated[int, Field(ge=300, le=1600, description="Pixels.")] = 560,
 ) -> Image:
     """Plot the noise levels (sigmas) that a sampler visits under several schedules of one model."""
-    from latentloom.nodes.diffusion.schedules import sigmas_for
-
     if not schedules:
         raise BadValueError("there are no schedules to plot", expected="at least one", got="none")
-    found = {name: sigmas_for(ctx.lookup("schedule", name), steps, table_of(model)).tolist() for name in schedules}
+    found = {name: schedule_of(ctx, model, name, steps).tolist() for name in schedules}
     title = f"Noise levels of {steps} steps" if steps > 1 else "Noise levels of 1 step"
     return Image(plot(found, (width, height), axis, title=title, x="step", y="sigma"))
 
@@ -145,13 +147,14 @@ def ksampler_steps(
     `noisy` is x / sqrt(sigma^2 + 1), what the model is given; `denoised` is its guided prediction of the picture. Both
     are batches, step after step, unscaled for VAEDecode. `latent` is the result, the same as KSampler's.
     """
-    sigmas = sigmas_of(ctx, model, sampler, schedule, steps, denoise)
+    sigmas = sigmas_of(ctx, model, sampler, schedule, steps, denoise, latent)
+    space = space_of(model, latent.shape[2:], steps)
     _check_places("steps", at, max(0, len(sigmas) - 1))
     seen: dict[int, tuple[Tensor, Tensor]] = {}
 
     def observe(index: int, x: Tensor, denoised: Tensor) -> None:
         if index in at:
-            seen[index] = x.cpu() / (sigmas[index] ** 2 + 1) ** 0.5, denoised.cpu()
+            seen[index] = space.seen(x.cpu(), sigmas[index]), denoised.cpu()
 
     plan = Plan(sampler, sigmas, seed, noise_rule, cfg)
     result = sample_latent(ctx, model, positive, negative, latent, plan, observe)
@@ -163,7 +166,7 @@ def ksampler_steps(
 def _batch(model: Model, latent: Latent, found: list[Tensor]) -> Latent:
     import torch
 
-    return Latent(torch.cat(found) / model.info["scaling_factor"], downscale=latent.downscale)
+    return Latent(unscaled(torch.cat(found), model.info), downscale=latent.downscale)
 
 
 @node("TokenTable", category="study", device=True)
@@ -182,7 +185,8 @@ def token_table(
     """
     with ctx.load(clip) as (encoder,):
         embeddings = Embeddings(ctx.mentioned, grammar, encoder, name_of(clip))
-        heading, rows, note = token_rows(encoder.encoders[0].tokenizer, text, grammar, steps, embeddings)
+        tokenizer = clip_of(encoder, "TokenTable").tokenizer
+        heading, rows, note = token_rows(tokenizer, text, grammar, steps, embeddings)
         warn_unusable(ctx, embeddings)
     return Tokens(Image(table(heading, rows, note)), as_text(heading, rows, note))
 

@@ -32,8 +32,18 @@ FEW_STEPS = (
 )
 
 
+FOR_WIDE_SIGMAS = ("karras", "exponential", "kl_optimal")
+"""Schedules that are made for sigmas which span three orders of magnitude, as a flow's do not."""
+
+
 def warn_of_schedule(ctx: Context, model: Model, schedule: str) -> None:
-    """Warn of a schedule that does not suit a model that was trained down to pure noise."""
+    """Warn of a schedule that does not suit a model: one trained down to pure noise, or one of flow matching."""
+    if model.info.get("prediction") == "flow" and schedule in FOR_WIDE_SIGMAS:
+        ctx.warn(
+            "schedule_for_flow",
+            f"the model was trained by flow matching, where the schedule '{schedule}' spends nearly all of its steps "
+            "on the last traces of noise: take 'simple', 'beta', 'normal' or 'sgm_uniform'",
+        )
     if model.info.get("zero_snr") and schedule not in TO_PURE_NOISE:
         good = ", ".join(f"'{name}'" for name in TO_PURE_NOISE)
         ctx.warn(

@@ -10,6 +10,7 @@ from latentloom.engine.types.values import Cond, Conditioning, Latent, Model
 from latentloom.nodes.diffusion.control_residuals import Controls
 from latentloom.nodes.diffusion.latent_mask import cells_of
 from latentloom.nodes.diffusion.seamless import axes_of
+from latentloom.nodes.families.denoiser import Denoiser, Told
 from latentloom.nodes.text.prompt_times import Times
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from latentloom.nodes.diffusion.entries import Area, Entry
 
 WIDTHS = {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL", 1280: "the SDXL refiner"}  # of text embeddings
-AESTHETIC, AESTHETIC_NEGATIVE = 6.0, 2.5  # what SDXL's refiner is told where nothing is said (diffusers, ComfyUI)
 
 
 def check_conditioning(model: Model, latent: Latent, *conditionings: Conditioning) -> None:
@@ -119,26 +119,27 @@ class EntryMaker:
 
     model: Model
     latent: Latent
+    denoiser: Denoiser
     device: Any
     dtype: Any
     controls: Controls
 
-    def __call__(self, conditioning: Conditioning, aesthetic: float = AESTHETIC) -> tuple[Entry, ...]:
-        """The entries of a conditioning; `aesthetic` is the score of those that name none.
+    def __call__(self, conditioning: Conditioning, *, negative: bool = False) -> tuple[Entry, ...]:
+        """The entries of a conditioning, which may be one that guidance leads away from.
 
         Raises BadValueError for a conditioning that does not fit.
         """
         check_conditioning(self.model, self.latent, conditioning)
-        return tuple(self._entry(found, aesthetic) for found in conditioning.entries)
+        return tuple(self._entry(found, negative=negative) for found in conditioning.entries)
 
-    def _entry(self, found: Cond, aesthetic: float) -> Entry:
+    def _entry(self, found: Cond, *, negative: bool) -> Entry:
         from latentloom.nodes.diffusion.entries import Entry
 
         extra = found.extra
         return Entry(
-            condition=self._condition(found, aesthetic),
+            condition=self._condition(found, negative=negative),
             strength=extra.get("strength", 1.0),
-            mask=cells_of(found.arrays["mask"].tensor(), self.latent.shape[2:]) if "mask" in found.arrays else None,
+            mask=self._cells(found.arrays["mask"].tensor()) if "mask" in found.arrays else None,
             area=_area(extra["area"], self.latent) if "area" in extra else None,
             start=extra.get("start", 0.0),
             end=extra.get("end", 1.0),
@@ -146,17 +147,12 @@ class EntryMaker:
             around=axes_of(self.model.patches),
         )
 
-    def _condition(self, found: Cond, aesthetic: float) -> dict[str, Tensor]:
-        """What the network is told: its context, SDXL's additions, further channels."""
-        import torch
-
-        made = {"context": self._on_device(found.embedding.tensor())}
-        if self.model.info.get("time_ids"):
-            made["text_embeds"] = self._on_device(found.arrays["pooled"].tensor())
-            made["time_ids"] = torch.tensor([self._time_ids(found, aesthetic)], dtype=torch.float32, device=self.device)
-        if self.model.info.get("in_channels", self.latent.shape[1]) != self.latent.shape[1]:
-            made["concat"] = self._on_device(self._concat(found))
-        return {**made, **self._controls(found, made["context"])}
+    def _condition(self, found: Cond, *, negative: bool) -> dict[str, Tensor]:
+        """What the network is told, and the controls of the entry."""
+        latent = self.latent
+        told = Told(self.model.info, latent.shape, latent.downscale, self._put, self._cells, negative)
+        made = self.denoiser.tells(found, told)
+        return {**made, **self._controls(found, next(iter(made.values())))}
 
     def _controls(self, found: Cond, like: Tensor) -> dict[str, Tensor]:
         """Pictures and masks of ControlNets, in pixels; of an entry with an area, that part of them."""
@@ -170,26 +166,8 @@ class EntryMaker:
         pixels = Area(area.top * step, area.left * step, area.height * step, area.width * step)
         return {name: pixels.of(value) for name, value in maps.items()}
 
-    def _time_ids(self, found: Cond, aesthetic: float) -> list[float]:
-        """SDXL's size, crop and target (Podell et al. 2023, section 2.2); the refiner's size, crop and score."""
-        height, width = (side * self.latent.downscale for side in self.latent.shape[2:])
-        size = found.extra.get("size", [height, width])
-        crop, target = found.extra.get("crop", [0, 0]), found.extra.get("target", [height, width])
-        if self.model.info["time_ids"] == 5:
-            return [*size, *crop, found.extra.get("aesthetic", aesthetic)]
-        return [*size, *crop, *target]
+    def _cells(self, mask: Tensor) -> Tensor:
+        return cells_of(mask, self.latent.shape[2:])
 
-    def _concat(self, found: Cond) -> Tensor:
-        """An inpainting model's mask and scaled picture, or an InstructPix2Pix's picture, which is not scaled."""
-        import torch
-
-        picture = found.arrays["concat"].tensor()
-        if "concat_mask" not in found.arrays:
-            return picture
-        mask = (cells_of(found.arrays["concat_mask"].tensor(), self.latent.shape[2:]) > 0.5).float()
-        batch = max(mask.shape[0], picture.shape[0])
-        parts = (mask, picture * self.model.info["scaling_factor"])
-        return torch.cat([part.expand(batch, -1, -1, -1) for part in parts], dim=1)
-
-    def _on_device(self, value: Tensor) -> Tensor:
+    def _put(self, value: Tensor) -> Tensor:
         return value.to(self.device, self.dtype)

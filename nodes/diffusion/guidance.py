@@ -77,17 +77,22 @@ def guided(predict: Predict, positive: Condition, negative: Condition, cfg: floa
     return steered(branches, classifier_free(cfg), Timeline([]))
 
 
-def masked(denoised: Denoised, mask: Tensor | Callable[[Tensor], Tensor], latent: Tensor, noise: Tensor) -> Denoised:
+def masked(
+    denoised: Denoised,
+    mask: Tensor | Callable[[Tensor], Tensor],
+    latent: Tensor,
+    noised: Callable[[float], Tensor],
+) -> Denoised:
     """Inpainting in the manner of RePaint (Lugmayr et al. 2022) without resampling: 1 in `mask` = repaint, 0 = keep.
 
-    Before each call what is kept becomes latent + noise * sigma, with the run's first noise; in the answer it is the
-    clean latent. `mask` broadcasts against x and may be soft, or is a function of sigma that gives one. A sampler's
+    Before each call what is kept becomes `noised(sigma)`, the latent with the run's first noise; in the answer it is
+    the clean latent. `mask` broadcasts against x and may be soft, or is a function of sigma that gives one. A sampler's
     last step may mix the two, so the run ends with `restored(x, mask, latent)`.
     """
 
     def kept(x: Tensor, sigma: Tensor) -> Tensor:
         now = mask(sigma) if callable(mask) else mask
-        x = composite(x, now, latent + noise * sigma.item())
+        x = composite(x, now, noised(sigma.item()))
         return composite(denoised(x, sigma), now, latent)
 
     return kept

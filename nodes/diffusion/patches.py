@@ -27,14 +27,16 @@ _PATCHES = (
     "perpendicular_negative",
     "guidance_interval",
     "differential_diffusion",
+    "instruct_guidance",
+    "tiled_diffusion",
+)
+_UNET_PATCHES = (  # those that look for layers of a UNet
     "freeu",
     "perturbed_attention",
     "self_attention_guidance",
-    "instruct_guidance",
     "prompt_to_prompt",
     "ip_adapter",
     "seamless",
-    "tiled_diffusion",
 )
 
 WITHOUT_PICTURE = ("negative", "empty", "pictureless")  # branches that guidance leads away from
@@ -44,13 +46,15 @@ def register_patches(registry: Registration) -> None:
     """Hand the patches to the registry by reference."""
     for name in _PATCHES:
         registry.patch(name, f"{__name__}:{name}", stage=SAMPLING)
+    for name in _UNET_PATCHES:
+        registry.patch(name, f"{__name__}:{name}", stage=SAMPLING, unet=True)
 
 
 def cfg_rescale(steering: Steering, patch: Patch) -> None:
     """Keep the contrast of the unguided prediction: {"amount"}."""
     from latentloom.nodes.diffusion.rules import rescaled
 
-    steering.wrap_rule(lambda rule: rescaled(rule, patch.parameters["amount"]))
+    steering.wrap_rule(lambda rule: rescaled(rule, patch.parameters["amount"], steering.space))
 
 
 def perpendicular_negative(steering: Steering, patch: Patch) -> None:
@@ -89,16 +93,8 @@ def _steps_left(moment: Moment) -> float:
 
 def _time_left(steering: Steering) -> Callable[[Moment], float]:
     """The share of a run's timesteps that are left: 1 at its first sigma, 0 at its last or at the model's least."""
-    import torch
-
-    from latentloom.nodes.diffusion.prediction import timestep_of
-
-    log_sigmas, (high, low) = steering.table.log().float(), steering.timeline.ends
-
-    def time(sigma: float) -> float:
-        return float(timestep_of(torch.tensor(sigma), log_sigmas))
-
-    first, last = time(high), time(max(low, float(steering.table[0])))
+    time, (high, low) = steering.space.time, steering.timeline.ends
+    first, last = time(high), time(max(low, float(steering.space.table[0])))
     return lambda moment: (time(moment.sigma) - last) / max(first - last, 1.0)
 
 

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 from latentloom.engine import Context, Latent, Model
 from latentloom.engine.errors import BadValueError
 from latentloom.nodes.diffusion.advice import warn_of_schedule
+from latentloom.nodes.diffusion.space import Space, finished, space_of
 from latentloom.nodes.diffusion.timeline import Timeline
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from latentloom.nodes.diffusion.coordinates import Coordinates
     from latentloom.nodes.diffusion.noise import NoiseRule
     from latentloom.nodes.diffusion.sampler import StepNoise
 
@@ -33,10 +35,10 @@ class Plan:
     first: int = 0  # the number of its first step there
     options: Mapping[str, float] = field(default_factory=dict)  # those of `sampler.OPTIONS`
 
-    def timeline(self) -> Timeline:
+    def timeline(self, space: Space) -> Timeline:
         """Which step of the whole run each sigma belongs to; a sampler that churns calls from above its sigmas."""
         whole = self._whole.tolist()
-        called = self.sigmas * (1 + self.churn)
+        called = space.raised(self.sigmas, self.churn)
         return Timeline(called.tolist(), self.first, len(whole) - 1, (whole[0], whole[-1]))
 
     @property
@@ -56,24 +58,30 @@ class Plan:
         return min(self.options.get("churn", 0.0) / max(len(self._whole) - 1, 1), MOST_CHURN)
 
 
-def table_of(model: Model) -> Tensor:
-    """The model's sigmas, ascending, one for each timestep that it was trained on."""
-    from latentloom.nodes.diffusion.schedules import scaled_linear_table, zero_snr_table
-
-    start, end, count = model.info["betas"]
-    table = scaled_linear_table(start, end, count)
-    return zero_snr_table(table) if model.info.get("zero_snr") else table
-
-
-def sigmas_of(ctx: Context, model: Model, sampler: str, schedule: str, steps: int, denoise: float) -> Tensor:
-    """The sigmas of a run."""
-    from latentloom.nodes.diffusion.schedules import sigmas_for
-
+def sigmas_of(
+    ctx: Context, model: Model, sampler: str, schedule: str, steps: int, denoise: float, latent: Latent | None = None
+) -> Tensor:
+    """The sigmas of a run over a latent; without one, over the size that the model was trained on."""
     warn_of_schedule(ctx, model, schedule)
     facts = ctx.facts("sampler", sampler)
-    return sigmas_for(
-        ctx.lookup("schedule", schedule), steps, table_of(model), denoise, facts.get("discard_penultimate", False)
-    )
+    return schedule_of(ctx, model, schedule, steps, denoise, latent, facts.get("discard_penultimate", False))
+
+
+def schedule_of(
+    ctx: Context,
+    model: Model,
+    schedule: str,
+    steps: int,
+    denoise: float = 1.0,
+    latent: Latent | None = None,
+    discard_penultimate: bool = False,
+) -> Tensor:
+    """The sigmas of a schedule for a model; see `schedules.sigmas_for`."""
+    from latentloom.nodes.diffusion.schedules import sigmas_for
+
+    table = space_of(model, None if latent is None else latent.shape[2:], steps).table
+    sigmas = sigmas_for(ctx.lookup("schedule", schedule), steps, table, denoise, discard_penultimate)
+    return finished(model.info, sigmas)
 
 
 def sampler_options(ctx: Context, plan: Plan) -> dict[str, float]:
@@ -116,12 +124,18 @@ def kept_noise(ctx: Context, latent: Latent, plan: Plan, noise: Tensor) -> Tenso
     return first_noise(latent.shape, (plan.seed + more) % 2**64, plan.noise_rule).to(noise) if more else noise
 
 
-def noise_of_steps(ctx: Context, latent: Latent, plan: Plan, largest: float, device: Any) -> StepNoise:
-    """The noise that the sampler adds at its steps; `largest` is the model's largest sigma."""
+def stochastic(ctx: Context, plan: Plan) -> bool:
+    """Whether the run's sampler adds noise at its steps."""
+    return bool(plan.churn) or ctx.facts("sampler", plan.sampler).get("noise", "none") != "none"
+
+
+def noise_of_steps(ctx: Context, latent: Latent, plan: Plan, coordinates: Coordinates, device: Any) -> StepNoise:
+    """The noise that the sampler adds at its steps."""
     from latentloom.nodes.diffusion.noise import step_noise
 
     kind = "gaussian" if plan.churn else ctx.facts("sampler", plan.sampler).get("noise", "none")
-    return step_noise(kind, latent.shape, plan.seed, plan.noise_rule, plan.sigmas, largest=largest, device=device)
+    sigmas, largest = coordinates.sigmas, coordinates.largest
+    return step_noise(kind, latent.shape, plan.seed, plan.noise_rule, sigmas, largest=largest, device=device)
 
 
 def check_noise(latent: Latent, noise: Latent) -> None:

@@ -23,9 +23,12 @@ Predict = Callable[[Tensor, Moment, Condition], Tensor]
 
 
 class Network(Protocol):
-    """A network's forward pass: x [B, ...] scaled, timestep int64 [B], conditions by name -> [B, ...]."""
+    """A network's forward pass: x [B, ...] scaled, time [B], conditions by name -> [B, ...].
 
-    def __call__(self, x: Tensor, timestep: Tensor, /, **condition: Tensor) -> Tensor: ...  # noqa: D102
+    The time is an int64 timestep, or a flow's sigma.
+    """
+
+    def __call__(self, x: Tensor, time: Tensor, /, **condition: Tensor) -> Tensor: ...  # noqa: D102
 
 
 def timestep_of(sigma: Tensor, log_sigmas: Tensor) -> Tensor:
@@ -71,7 +74,8 @@ def fitted(conditions: Sequence[Condition]) -> list[Condition] | None:
     """Conditions whose tensors have the same shapes but for the batch, or None if they cannot be brought to that.
 
     Embeddings "context" [B, T, D] of unlike length are repeated up to a common one, no more than twice the longest:
-    attention over repeated tokens gives the same answer.
+    attention over repeated tokens gives the same answer. A "prompt" [B, T, D] with its "prompt_mask" [B, T] is padded:
+    a transformer tells places apart.
     """
     names = conditions[0].keys()
     if any(condition.keys() != names for condition in conditions):
@@ -82,6 +86,9 @@ def fitted(conditions: Sequence[Condition]) -> list[Condition] | None:
         if common > 2 * max(lengths):
             return None
         conditions = [_lengthened(condition, common) for condition in conditions]
+    if "prompt_mask" in names:
+        longest = max(condition["prompt_mask"].shape[1] for condition in conditions)
+        conditions = [_padded(condition, longest) for condition in conditions]
     if any(len({condition[name].shape[1:] for condition in conditions}) > 1 for name in names):
         return None
     return list(conditions)
@@ -93,6 +100,14 @@ def _lengthened(condition: Condition, length: int) -> Condition:
         return condition
     times = length // context.shape[1]
     return {**condition, "context": torch.cat([context] * times, dim=1)}
+
+
+def _padded(condition: Condition, length: int) -> Condition:
+    from torch.nn.functional import pad
+
+    prompt, mask = condition["prompt"], condition["prompt_mask"]
+    more = length - mask.shape[1]
+    return {**condition, "prompt": pad(prompt, (0, 0, 0, more)), "prompt_mask": pad(mask, (0, more))}
 
 
 def stacked(conditions: Sequence[Condition], batch: int) -> Condition | None:

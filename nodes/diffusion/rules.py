@@ -3,9 +3,10 @@
 from torch import Tensor
 
 from latentloom.nodes.diffusion.guidance import Call, Rule
+from latentloom.nodes.diffusion.space import Space
 
 
-def rescaled(rule: Rule, amount: float) -> Rule:
+def rescaled(rule: Rule, amount: float, space: Space) -> Rule:
     """Lin et al. (2024), section 3.4: give the guided v the standard deviation of the conditional one, by `amount`.
 
     v is found from x0, so it does not matter what the network predicts. Statistics are those of each item.
@@ -14,22 +15,11 @@ def rescaled(rule: Rule, amount: float) -> Rule:
     def follow(call: Call) -> Tensor:
         x0 = rule(call)
         (positive,) = call.ask("positive")
-        guided, plain = _velocity(call, x0), _velocity(call, positive)
+        guided, plain = (space.velocity(call.x, found, call.moment.sigma) for found in (x0, positive))
         factor = _deviation(plain) / _deviation(guided).clamp(min=1e-12)
-        return _from_velocity(call, guided * (amount * factor + (1 - amount)))
+        return space.from_velocity(call.x, guided * (amount * factor + (1 - amount)), call.moment.sigma)
 
     return follow
-
-
-def _velocity(call: Call, x0: Tensor) -> Tensor:
-    """Salimans & Ho (2022): v = (x / (sigma^2 + 1) - x0) * sqrt(sigma^2 + 1) / sigma."""
-    s = call.moment.sigma
-    return (call.x / (s**2 + 1) - x0) * ((s**2 + 1) ** 0.5 / s)
-
-
-def _from_velocity(call: Call, v: Tensor) -> Tensor:
-    s = call.moment.sigma
-    return call.x / (s**2 + 1) - v * (s / (s**2 + 1) ** 0.5)
 
 
 def _deviation(v: Tensor) -> Tensor:

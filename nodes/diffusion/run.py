@@ -9,15 +9,26 @@ from typing import TYPE_CHECKING, Any
 from latentloom.engine import Conditioning, Context, Image, Latent, Model
 from latentloom.engine.errors import BadValueError
 from latentloom.nodes.diffusion.advice import warn_of_steps
-from latentloom.nodes.diffusion.conditions import AESTHETIC, AESTHETIC_NEGATIVE, EntryMaker, check_conditioning
+from latentloom.nodes.diffusion.conditions import EntryMaker, check_conditioning
 from latentloom.nodes.diffusion.control_residuals import Controls
 from latentloom.nodes.diffusion.latent_mask import cells_of
-from latentloom.nodes.diffusion.plan import Plan, kept_noise, noise_of_steps, sampler_options, starting_noise, table_of
+from latentloom.nodes.diffusion.latent_scale import scaled, unscaled
+from latentloom.nodes.diffusion.plan import (
+    Plan,
+    kept_noise,
+    noise_of_steps,
+    sampler_options,
+    starting_noise,
+    stochastic,
+)
 from latentloom.nodes.diffusion.shared_areas import shared_areas
+from latentloom.nodes.diffusion.space import Space, space_of
 from latentloom.nodes.diffusion.steering import Innermost, Steering, sampling_patches
 from latentloom.nodes.diffusion.vae import decode
 from latentloom.nodes.drawing.limits import warn_of_size
+from latentloom.nodes.families.denoiser import Denoiser
 from latentloom.nodes.families.stable_diffusion.facts import vae_beside
+from latentloom.nodes.families.stable_diffusion.unet import UNET
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,7 +51,6 @@ def sample_latent(
     `observe` is called once per step, with scaled tensors.
     """
     from latentloom.nodes.diffusion.guidance import restored
-    from latentloom.nodes.diffusion.prediction import initial_latent
 
     if len(plan.sigmas) < 2:
         return latent
@@ -49,30 +59,52 @@ def sample_latent(
     warn_of_steps(ctx, model, plan.steps, plan.cfg)
     options, noise = sampler_options(ctx, plan), starting_noise(latent, plan)
     positive, negative = shared_areas(positive, negative)
-    scale, table = model.info["scaling_factor"], table_of(model)
-    if plan.sigmas[0] > 0.9 * table[-1]:  # from noise alone
+    space = space_of(model, latent.shape[2:], plan.steps)
+    first, last = float(plan.sigmas[0]), float(plan.sigmas[-1])
+    if first > 0.9 * space.table[-1]:  # from noise alone
         warn_of_size(ctx, model, latent)
-    controls = Controls(model, (positive, negative))
-    with ctx.load(model, *controls.handles) as (unet, *nets), ExitStack() as hooks:
-        controls.loaded(unet, nets)
-        device = unet.device
-        start, noise = (latent.tensor() * scale).to(device), noise.to(device)
+    denoiser, controls = denoiser_of(ctx, model), Controls(model, (positive, negative))
+    with ctx.load(model, *controls.handles) as (net, *nets), ExitStack() as hooks:
+        controls.loaded(net, nets)
+        device = net.device
+        start, noise = scaled(latent.tensor(), model.info).to(device), noise.to(device)
         kept = noise if latent.noise_mask is None else kept_noise(ctx, latent, plan, noise)
-        steering = _steering((unet, *nets), model, positive, negative, latent, plan, controls, hooks)
-        for patch in sampling_patches(ctx, model):
-            ctx.lookup("patch", patch.kind)(steering, patch)
+        entries = EntryMaker(model, latent, denoiser, device, net.dtype, controls)
+        steering = _steering((net, *nets), entries, positive, negative, space, plan, hooks)
+        apply_patches(ctx, model, steering, denoiser)
         mask = _mask(latent, device)
         batch = latent.shape[0]
         most = (None, batch, batch if steering.joint else 1)[ctx.economy]
         denoised = _denoised(steering, mask, start, kept, most)
-        x = initial_latent(noise, start, plan.sigmas[0], table[-1])
-        steps = noise_of_steps(ctx, latent, plan, float(table[-1].float()), device)
-        report = _report(ctx, model, len(plan.sigmas) - 1, observe)
-        x = ctx.lookup("sampler", plan.sampler)(denoised, x, plan.sigmas, steps, report, **options)
-    found = x.cpu() / scale
+        way = space.coordinates(plan.sigmas, stochastic=stochastic(ctx, plan))
+        steps = noise_of_steps(ctx, latent, plan, way, device)
+        report = way.report(_report(ctx, model, len(plan.sigmas) - 1, observe))
+        x = way.enter(space.start(start, noise, first))
+        x = ctx.lookup("sampler", plan.sampler)(way.denoised(denoised), x, way.sigmas, steps, report, **options)
+        x = space.left(way.leave(x), last)
+    found = unscaled(x.cpu(), model.info)
     if mask is not None:
         found = restored(found, mask.cpu(), latent.tensor())
     return Latent(found, latent.noise_mask, downscale=latent.downscale)
+
+
+def denoiser_of(ctx: Context, model: Model) -> Denoiser:
+    """How a model's network is told and called: as its kind says, else as a UNet of diffusers."""
+    found: Denoiser = getattr(ctx.lookup("model_kind", model.model_kind), "denoiser", UNET)
+    return found
+
+
+def apply_patches(ctx: Context, model: Model, steering: Steering, denoiser: Denoiser) -> None:
+    """Let the patches of a model change a run. Raises BadValueError for one for UNets where the network is another."""
+    for patch in sampling_patches(ctx, model):
+        if ctx.facts("patch", patch.kind).get("unet") and not denoiser.unet:
+            raise BadValueError(
+                f"'{patch.kind}' changes the inside of a UNet, which this model has not",
+                expected="a model of SD 1.x, SD 2.x or SDXL",
+                got=model.info.get("family", model.model_kind),
+                hint="take its node out of the chain of the model",
+            )
+        ctx.lookup("patch", patch.kind)(steering, patch)
 
 
 def check_channels(model: Model, latent: Latent) -> None:
@@ -87,28 +119,25 @@ def check_channels(model: Model, latent: Latent) -> None:
 
 def _steering(
     networks: Sequence[Any],
-    model: Model,
+    entries: EntryMaker,
     positive: Conditioning,
     negative: Conditioning,
-    latent: Latent,
+    space: Space,
     plan: Plan,
-    controls: Controls,
     hooks: ExitStack,
 ) -> Steering:
     """Plain classifier-free guidance, for the patches to change."""
     from latentloom.nodes.diffusion.evaluation import Branch
     from latentloom.nodes.diffusion.guidance import classifier_free
-    from latentloom.nodes.diffusion.prediction import prediction
 
-    unet, table = networks[0], table_of(model)
-    entries = EntryMaker(model, latent, unet.device, unet.dtype, controls)
-    predict = Innermost(prediction(_network(unet, controls), model.info["prediction"], table))
+    latent = entries.latent
+    predict = Innermost(space.prediction(_network(networks[0], entries)))
     branches = {
-        "positive": Branch(entries(positive, AESTHETIC), predict),
-        "negative": Branch(entries(negative, AESTHETIC_NEGATIVE), predict),
+        "positive": Branch(entries(positive), predict),
+        "negative": Branch(entries(negative, negative=True), predict),
     }
     return Steering(
-        module=unet,
+        module=networks[0],
         networks=networks,
         inner=predict,
         branches=branches,
@@ -118,32 +147,17 @@ def _steering(
         hooks=hooks,
         downscale=latent.downscale,
         cells=latent.shape[2:],
-        table=table,
-        timeline=plan.timeline(),
+        space=space,
+        timeline=plan.timeline(space),
     )
 
 
-def _network(unet: Any, controls: Controls) -> Network:
+def _network(net: Any, entries: EntryMaker) -> Network:
     """The one place where the network is called, with all that an entry tells it."""
-    import torch
+    dtype, call, residuals = net.dtype, entries.denoiser.call, entries.controls.residuals  # dtype: through all weights
 
-    dtype = unet.dtype  # diffusers looks through all weights for it
-
-    def network(x: Tensor, timestep: Tensor, /, **condition: Tensor) -> Tensor:
-        x = x.to(dtype)
-        added = {name: condition[name] for name in ("text_embeds", "time_ids") if name in condition}
-        residuals = controls.residuals(x, timestep, condition["context"], condition, added_cond_kwargs=added or None)
-        if "concat" in condition:
-            x = torch.cat([x, condition["concat"]], dim=1)
-        output: Tensor = unet(
-            x,
-            timestep,
-            encoder_hidden_states=condition["context"],
-            added_cond_kwargs=added or None,
-            return_dict=False,
-            **residuals,
-        )[0]
-        return output
+    def network(x: Tensor, time: Tensor, /, **condition: Tensor) -> Tensor:
+        return call(net, x.to(dtype), time, condition, residuals)
 
     return network
 
@@ -151,13 +165,17 @@ def _network(unet: Any, controls: Controls) -> Network:
 def _denoised(steering: Steering, mask: Tensor | None, start: Tensor, noise: Tensor, most: int | None) -> Denoised:
     from latentloom.nodes.diffusion.guidance import masked, steered
 
-    timeline, repaint = steering.timeline, steering.repaint
+    timeline, repaint, space = steering.timeline, steering.repaint, steering.space
     denoised = steered(steering.branches, steering.whole_rule(), timeline, most)
     if mask is None:
         return denoised
+
+    def noised(sigma: float) -> Tensor:
+        return space.noised(start, noise, sigma)
+
     if repaint is None:
-        return masked(denoised, mask, start, noise)
-    return masked(denoised, lambda sigma: repaint(mask, timeline.at(sigma.item())), start, noise)
+        return masked(denoised, mask, start, noised)
+    return masked(denoised, lambda sigma: repaint(mask, timeline.at(sigma.item())), start, noised)
 
 
 def _mask(latent: Latent, device: Any) -> Tensor | None:
@@ -168,9 +186,14 @@ def _mask(latent: Latent, device: Any) -> Tensor | None:
 
 
 def _report(ctx: Context, model: Model, total: int, observe: Report | None) -> Report:
-    """Progress, with what the model sees of the first picture where its VAE is small enough to decode that."""
+    """Progress, with what the model sees of the first picture where its VAE is small enough to decode that.
+
+    Raises BadValueError at a step whose prediction is not finite: what comes of it is a black picture.
+    """
 
     def report(index: int, x: Tensor, denoised: Tensor) -> None:
+        if not denoised.isfinite().all():
+            raise _not_finite(f"step {index + 1} of {total}")
         if observe is not None:
             observe(index, x, denoised)
         ctx.progress(index + 1, total, (lambda: _preview(ctx, model, denoised)) if model.info["preview"] else None)
@@ -178,6 +201,15 @@ def _report(ctx: Context, model: Model, total: int, observe: Report | None) -> R
     return report
 
 
+def _not_finite(where: str) -> BadValueError:
+    return BadValueError(
+        f"the model's prediction holds numbers that are not finite, at {where}",
+        expected="finite numbers",
+        got="NaN or infinity",
+        hint="fp16 is too narrow for some models: try --dtype bf16 or fp32",
+    )
+
+
 def _preview(ctx: Context, model: Model, denoised: Tensor) -> Image:
-    latent = Latent(denoised[:1] / model.info["scaling_factor"], downscale=model.info["downscale"])
+    latent = Latent(unscaled(denoised[:1], model.info), downscale=model.info["downscale"])
     return decode(ctx, vae_beside(model.model_kind, model.files, model.info), latent)

@@ -1,9 +1,9 @@
 """Schedules: the sigmas at which a sampler visits the model, descending and ending with 0.
 
 Every schedule has one signature, `schedule(steps, table)`; `table` holds the model's sigmas in ascending order, one per
-training timestep. The result is float32. Where it rounds is part of the rule, because a Brownian tree tells apart
-sigmas that differ in the last digit: sigmas are float32, but their logarithms are those of the float64 table (with a
-float32 table `normal` and `sgm_uniform` may differ by 1e-7).
+training timestep; those of a flow end at 1. The result is float32. Where it rounds is part of the rule, because a
+Brownian tree tells apart sigmas that differ in the last digit: sigmas are float32, but their logarithms are those of
+the float64 table (with a float32 table `normal` and `sgm_uniform` may differ by 1e-7).
 """
 
 import math
@@ -57,14 +57,32 @@ def _at_timesteps(t: Tensor, table: Tensor) -> Tensor:
     return ((1 - w) * log_sigmas[low] + w * log_sigmas[high]).exp()
 
 
+def _evenly(count: int, table: Tensor) -> Tensor:
+    """`count` sigmas at even distances in time, from the last of the training to the first.
+
+    The times of a flow end at its smallest sigma and are shifted as the table is, which is itself shifted: so do
+    diffusers and ComfyUI.
+    """
+    if not is_flow(table):
+        return _at_timesteps(torch.linspace(len(table) - 1, 0, count), table)
+    times = torch.linspace(1, float(table[0]), count, dtype=torch.float64)
+    shift = float(table[0] / (1 - table[0])) * (len(table) - 1)
+    return shift * times / (1 + (shift - 1) * times)
+
+
+def is_flow(table: Tensor) -> bool:
+    """Whether sigmas are those of a flow, which end at 1: noise alone."""
+    return float(table[-1]) == 1
+
+
 def normal(steps: int, table: Tensor) -> Tensor:
     """Timesteps evenly spaced from the last to the first ("linspace" in Lin et al. 2024, table 2)."""
-    return _ending_with_zero(_at_timesteps(torch.linspace(len(table) - 1, 0, steps), table))
+    return _ending_with_zero(_evenly(steps, table))
 
 
 def sgm_uniform(steps: int, table: Tensor) -> Tensor:
     """Timesteps evenly spaced from the last one, the first one left out (Stability AI's generative-models)."""
-    return _ending_with_zero(_at_timesteps(torch.linspace(len(table) - 1, 0, steps + 1)[:-1], table))
+    return _ending_with_zero(_evenly(steps + 1, table)[:-1])
 
 
 def simple(steps: int, table: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from latentloom.nodes.diffusion.evaluation import Branch
     from latentloom.nodes.diffusion.guidance import Rule
     from latentloom.nodes.diffusion.prediction import Condition, Predict
+    from latentloom.nodes.diffusion.space import Space
     from latentloom.nodes.diffusion.timeline import Moment, Timeline
 
 SAMPLING = "sampling"
@@ -50,7 +51,7 @@ class Steering:
     `module` is the loaded UNet, `networks` has the ControlNets besides; `hooks` undoes after the run what was done to
     them. `branches` holds "positive", "negative" and what a rule asks for besides. `entries` makes entries of a further
     conditioning. `repaint` makes the noise mask of a moment out of the run's. `cells` is the latent's height and width,
-    `table` the model's sigmas. `seamless` says where the picture goes round, `joint` that something looks at all of a
+    `space` the model's. `seamless` says where the picture goes round, `joint` that something looks at all of a
     batch, so that its items must go through the network together.
     """
 
@@ -64,7 +65,7 @@ class Steering:
     hooks: ExitStack
     downscale: int
     cells: tuple[int, int]
-    table: Tensor
+    space: Space
     timeline: Timeline
     seamless: Axes = EDGES
     repaint: Callable[[Tensor, Moment], Tensor] | None = None

@@ -10,7 +10,7 @@ from latentloom.engine import Patch
 from latentloom.engine.errors import FileError
 from latentloom.nodes.families.stable_diffusion.diffusers_folder import DiffusersFolder
 from latentloom.nodes.families.stable_diffusion.single_file import SingleFile
-from latentloom.nodes.text.encoder import TextEncoder
+from latentloom.nodes.text.clip_reader import TextEncoder
 
 if TYPE_CHECKING:
     from torch import Tensor

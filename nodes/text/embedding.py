@@ -14,11 +14,12 @@ LEAST_MEAN = 0.02  # of the mean magnitude; that of CLIP ViT-L is above 0.1
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from latentloom.nodes.text.encoder import Encoder, TextEncoder
+    from latentloom.nodes.text.encoder import Encoder
+    from latentloom.nodes.text.reader import TextReader
 
 
 def embed(
-    text_encoder: TextEncoder,
+    text_encoder: TextReader,
     text: str | Sequence[str],
     grammar: Grammar,
     clip_skip: int = 1,

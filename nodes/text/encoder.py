@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -57,30 +57,3 @@ class Encoder:
         finally:
             if hook is not None:
                 hook.remove()
-
-
-@dataclass(frozen=True)
-class TextEncoder:
-    """The encoders of a checkpoint: "l" for SD 1.x, "h" for SD 2.x, "g" for the SDXL refiner, "l" and "g" for SDXL.
-
-    Their hidden states are concatenated along the last dimension; the pooled output is that of the last encoder.
-    """
-
-    encoders: tuple[Encoder, ...]
-    modules: Any = field(init=False)  # everything with weights, for whoever counts or moves them
-
-    def __post_init__(self) -> None:
-        from torch import nn
-
-        parts = [part for encoder in self.encoders for part in (encoder.model, encoder.projection)]
-        object.__setattr__(self, "modules", nn.ModuleList([part for part in parts if isinstance(part, nn.Module)]))
-
-    @property
-    def tokenizer(self) -> Any:
-        """That of the first encoder; all of them split words in the same way."""
-        return self.encoders[0].tokenizer
-
-    @property
-    def widths(self) -> dict[str, int]:
-        """How wide the vector of a token is, by encoder."""
-        return {encoder.name: encoder.model.config.hidden_size for encoder in self.encoders}

@@ -20,6 +20,7 @@ from latentloom.nodes.conditioning_combine import (
 )
 from latentloom.nodes.diffusion.conditions import EntryMaker, check_conditioning
 from latentloom.nodes.diffusion.control_residuals import Controls
+from latentloom.nodes.families.stable_diffusion.unet import UNET
 
 
 def cond(level: float, length: int = 4, width: int = 3, **extra: Any) -> Conditioning:
@@ -121,7 +122,7 @@ def made(conditioning: Conditioning, dtype: Any = None, **info: Any) -> Any:
 
     check_conditioning(model(**info), LATENT, conditioning)
     dtype = dtype or torch.float32
-    (entry,) = EntryMaker(model(**info), LATENT, "cpu", dtype, Controls(model(**info), ()))(conditioning)
+    (entry,) = EntryMaker(model(**info), LATENT, UNET, "cpu", dtype, Controls(model(**info), ()))(conditioning)
     return entry
 
 

@@ -15,7 +15,8 @@ from latentloom.nodes.families.lora.key_names import Network, Target, changes
 from latentloom.nodes.families.merge import section_of
 from latentloom.nodes.families.module_loading import Weights
 from latentloom.nodes.families.stable_diffusion.unet_keys import original_names
-from latentloom.nodes.text.encoder import Encoder, TextEncoder
+from latentloom.nodes.text.clip_reader import TextEncoder
+from latentloom.nodes.text.encoder import Encoder
 
 if TYPE_CHECKING:
     from torch import Tensor

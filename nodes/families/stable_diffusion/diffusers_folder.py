@@ -20,8 +20,10 @@ from latentloom.nodes.families.stable_diffusion.building import (
 from latentloom.nodes.families.stable_diffusion.configs import UNetShape
 from latentloom.nodes.families.stable_diffusion.facts import FAMILIES, SMALL_BYTES, about, clip_facts, unet_facts
 from latentloom.nodes.families.stable_diffusion.parts import NAMES, find_text
+from latentloom.nodes.families.stable_diffusion.unet import UNET
+from latentloom.nodes.text.clip_reader import TextEncoder
 from latentloom.nodes.text.clip_tokenizer import SIZE, clip_tokenizer
-from latentloom.nodes.text.encoder import Encoder, TextEncoder
+from latentloom.nodes.text.encoder import Encoder
 
 TEXT_FOLDERS = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}
 
@@ -30,6 +32,7 @@ class DiffusersFolder:
     """Stable Diffusion as a folder: unet/, vae/, text_encoder/, tokenizer/, scheduler/ and model_index.json."""
 
     text_modules, model_modules = TEXT_MODULES, MODEL_MODULES
+    denoiser = UNET
 
     def recognise(self, path: Path) -> Mapping[str, Any] | None:
         """Facts by component, from the folder's configurations; None for what is no such folder.

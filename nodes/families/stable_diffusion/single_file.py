@@ -21,8 +21,9 @@ from latentloom.nodes.families.stable_diffusion.building import (
 from latentloom.nodes.families.stable_diffusion.configs import native_size
 from latentloom.nodes.families.stable_diffusion.facts import FAMILIES, SMALL_BYTES, about, clip_facts, unet_facts
 from latentloom.nodes.families.stable_diffusion.parts import UNetPart, VaePart, find_text, find_unet, find_vae
+from latentloom.nodes.families.stable_diffusion.unet import UNET
+from latentloom.nodes.text.clip_reader import TextEncoder
 from latentloom.nodes.text.clip_tokenizer import clip_tokenizer
-from latentloom.nodes.text.encoder import TextEncoder
 
 V_DEVIATION = 0.09  # of those biases
 _UP = ("output_blocks.", "up_blocks.")
@@ -33,6 +34,7 @@ class SingleFile:
     """Stable Diffusion 1.x, 2.x or SDXL as one safetensors file, in the original or in diffusers' layout."""
 
     text_modules, model_modules = TEXT_MODULES, MODEL_MODULES
+    denoiser = UNET
 
     def recognise(self, path: Path) -> Mapping[str, Any] | None:
         """Facts by component ("unet", "vae", "clip"), from names, shapes and metadata; None for another file.

@@ -61,7 +61,7 @@ class Embeddings:
         self.unknown: dict[str, None] = {}  # names that there is no file for, in order
         self.broken: dict[str, str] = {}  # bare names that stay words, and what is wrong with their files
         self._files = files
-        self._grammar = grammar
+        self._grammar = grammar if encoder.widths else "plain"  # other encoders than CLIP read none
         self._encoder = encoder
         self._clip = clip
         self._names = _forms(files)

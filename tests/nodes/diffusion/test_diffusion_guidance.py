@@ -67,9 +67,13 @@ LATENT, NOISE = first_noise((2, 4, 8, 8), 50), first_noise((2, 4, 8, 8), 60)
 OUTSIDE = (MASK == 0).expand_as(LATENT)
 
 
+def noised(sigma):
+    return LATENT + NOISE * sigma
+
+
 def test_what_is_kept_goes_in_as_noised_latent_and_comes_out_clean():
     seen = []
-    denoised = masked(lambda x, sigma: seen.append(x) or x * 0.5, MASK, LATENT, NOISE)
+    denoised = masked(lambda x, sigma: seen.append(x) or x * 0.5, MASK, LATENT, noised)
     out = denoised(X, SIGMA)
     assert torch.equal(seen[0][OUTSIDE], (LATENT + NOISE * 2)[OUTSIDE])
     assert torch.equal(seen[0][~OUTSIDE], X[~OUTSIDE])
@@ -81,7 +85,7 @@ def test_what_is_kept_goes_in_as_noised_latent_and_comes_out_clean():
 def test_a_masked_run_keeps_the_latent_bit_for_bit(sampler, table):
     sigmas = sigmas_for(builtin_schedules()["karras"], 6, table, discard_penultimate=sampler.discard_penultimate)
     predict = prediction(lambda x, t, context: x * 0.9, "epsilon", table)
-    denoised = masked(guided(predict, POSITIVE, NEGATIVE, 4.0), MASK, LATENT, NOISE)
+    denoised = masked(guided(predict, POSITIVE, NEGATIVE, 4.0), MASK, LATENT, noised)
     draw = step_noise(sampler.noise, X.shape, 1, "per_item", sigmas)
     x = sampler.sample(denoised, LATENT + NOISE * sigmas[0], sigmas, draw, lambda *_: None)
     x = restored(x, MASK, LATENT)
@@ -94,7 +98,7 @@ def test_a_masked_run_keeps_the_latent_bit_for_bit(sampler, table):
 def test_a_soft_mask_counts_once_in_a_run(sampler, table):
     sigmas = sigmas_for(builtin_schedules()["karras"], 6, table, discard_penultimate=sampler.discard_penultimate)
     mask, paint = torch.linspace(0, 1, 64).reshape(1, 1, 8, 8), torch.full_like(LATENT, 3.0)
-    denoised = masked(lambda x, sigma: paint, mask, LATENT, NOISE)
+    denoised = masked(lambda x, sigma: paint, mask, LATENT, noised)
     draw = step_noise(sampler.noise, X.shape, 1, "per_item", sigmas)
     x = sampler.sample(denoised, LATENT + NOISE * sigmas[0], sigmas, draw, lambda *_: None)
     left = 4 * 2**-10 if sampler.name.startswith("uni_pc") else 1e-4  # UniPC ends at that sigma, and not at 0
@@ -103,7 +107,7 @@ def test_a_soft_mask_counts_once_in_a_run(sampler, table):
 
 def test_a_mask_of_ones_changes_nothing():
     plain = X * 0.5
-    assert torch.equal(masked(lambda x, sigma: x * 0.5, torch.ones_like(MASK), LATENT, NOISE)(X, SIGMA), plain)
+    assert torch.equal(masked(lambda x, sigma: x * 0.5, torch.ones_like(MASK), LATENT, noised)(X, SIGMA), plain)
 
 
 def test_a_soft_mask_mixes():

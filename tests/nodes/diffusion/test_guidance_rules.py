@@ -8,8 +8,11 @@ from latentloom.nodes.diffusion.evaluation import Branch
 from latentloom.nodes.diffusion.guidance import classifier_free, steered
 from latentloom.nodes.diffusion.noise import first_noise
 from latentloom.nodes.diffusion.rules import instructed, perpendicular, perturbed, rescaled, within
+from latentloom.nodes.diffusion.schedules import scaled_linear_table
 from latentloom.nodes.diffusion.timeline import Timeline
+from latentloom.nodes.diffusion.variance_exploding import VarianceExploding
 
+SPACE = VarianceExploding(scaled_linear_table(), "epsilon")
 X = first_noise((2, 4, 8, 8), 1) * 2
 NAMES = ("positive", "negative", "empty", "perturbed", "pictureless")
 ANSWERS = {name: first_noise(X.shape, 10 + n) for n, name in enumerate(NAMES)}
@@ -37,7 +40,7 @@ def plain(cfg):
 
 
 def test_full_rescale_gives_v_the_deviation_of_the_positive():
-    found, asked = follow(rescaled(classifier_free(7.0), 1.0))
+    found, asked = follow(rescaled(classifier_free(7.0), 1.0, SPACE))
     v, wanted, old = ((X / 5 - x0) for x0 in (found, ANSWERS["positive"], plain(7.0)))
     torch.testing.assert_close(v.std(DIMS), wanted.std(DIMS))
     torch.testing.assert_close(v / v.std(DIMS, keepdim=True), old / old.std(DIMS, keepdim=True))
@@ -45,7 +48,7 @@ def test_full_rescale_gives_v_the_deviation_of_the_positive():
 
 
 def test_no_rescale_changes_nothing_and_half_lies_between():
-    none, half, full = (follow(rescaled(classifier_free(7.0), amount))[0] for amount in (0.0, 0.5, 1.0))
+    none, half, full = (follow(rescaled(classifier_free(7.0), amount, SPACE))[0] for amount in (0.0, 0.5, 1.0))
     torch.testing.assert_close(none, plain(7.0))
     torch.testing.assert_close(half, (none + full) / 2)
 

@@ -137,6 +137,6 @@ def test_no_step_waits_for_the_device(sampler, table):
     x, mask = torch.empty(SHAPE, device="meta"), torch.empty(1, 1, 8, 8, device="meta")
     context = {"context": torch.empty(1, 7, 3, device="meta")}
     predict = prediction(lambda x, t, context: x * t.reshape(-1, 1, 1, 1), "v", table)
-    denoised = masked(guided(predict, context, context, 7.0), mask, x, x)
+    denoised = masked(guided(predict, context, context, 7.0), mask, x, lambda sigma: x + x * sigma)
     noise = step_noise(sampler.noise, SHAPE, 1, "per_item", sigmas, device="meta")
     assert sampler.sample(denoised, x, sigmas, noise, silent).shape == SHAPE

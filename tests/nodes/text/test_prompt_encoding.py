@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from latentloom.api import Session
 from latentloom.engine.errors import BadValueError, NodeError, WorkflowError
 from latentloom.nodes.families.stable_diffusion.diffusers_folder import DiffusersFolder
+from latentloom.nodes.text.clip_reader import TextEncoder
 from latentloom.nodes.text.embedding import embed
-from latentloom.nodes.text.encoder import Encoder, TextEncoder
+from latentloom.nodes.text.encoder import Encoder
 from latentloom.nodes.text.prompt_weights import parse
 from latentloom.nodes.text.tokens import chunks
 

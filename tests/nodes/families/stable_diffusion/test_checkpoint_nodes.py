@@ -17,7 +17,7 @@ from latentloom.engine.errors import BadValueError, NodeError
 from latentloom.engine.settings import load_settings
 from latentloom.engine.types.values import Model
 from latentloom.nodes.diffusion.conditions import check_conditioning
-from latentloom.nodes.diffusion.plan import table_of
+from latentloom.nodes.diffusion.variance_exploding import table_of
 
 
 @pytest.fixture
@@ -207,8 +207,8 @@ def test_two_text_encoders_that_are_no_pair_are_refused(session: Session, models
 
 
 def test_zero_terminal_snr_gives_the_sigmas_of_diffusers() -> None:
-    model = Model("single_file", [], {"betas": [0.00085, 0.012, 1000], "zero_snr": True})
+    facts = {"betas": [0.00085, 0.012, 1000], "zero_snr": True}
     known = EulerDiscreteScheduler(
         beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", rescale_betas_zero_snr=True
     ).alphas_cumprod
-    assert torch.allclose(table_of(model).float(), ((1 - known) / known).sqrt(), rtol=1e-4)
+    assert torch.allclose(table_of(facts).float(), ((1 - known) / known).sqrt(), rtol=1e-4)

@@ -17,8 +17,8 @@ from latentloom.engine.settings import load_settings
 from latentloom.nodes.families.stable_diffusion.single_file import SingleFile
 from latentloom.nodes.families.textual_inversion.kind import EmbeddingFile
 from latentloom.nodes.families.textual_inversion.words import Embeddings
+from latentloom.nodes.text.clip_reader import TextEncoder
 from latentloom.nodes.text.embedding import embed
-from latentloom.nodes.text.encoder import TextEncoder
 from latentloom.nodes.text.prompt_weights import parse
 from latentloom.nodes.text.tokens import chunks
 from latentloom.training.random_checkpoint import write_checkpoint

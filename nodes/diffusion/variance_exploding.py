@@ -1,0 +1,81 @@
+"""The space of Stable Diffusion: x = x0 + sigma n, for networks that see the variance-preserving x_t."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from latentloom.nodes.diffusion.coordinates import Coordinates
+from latentloom.nodes.diffusion.prediction import (
+    Network,
+    Predict,
+    PredictionKind,
+    initial_latent,
+    prediction,
+    timestep_of,
+)
+from latentloom.nodes.diffusion.schedules import scaled_linear_table, zero_snr_table
+
+
+def table_of(info: Mapping[str, Any]) -> Tensor:
+    """The sigmas of a model with these facts, ascending, one for each timestep that it was trained on."""
+    start, end, count = info["betas"]
+    table = scaled_linear_table(start, end, count)
+    return zero_snr_table(table) if info.get("zero_snr") else table
+
+
+class VarianceExploding:
+    """x = x0 + sigma n; see `Space`."""
+
+    def __init__(self, table: Tensor, kind: PredictionKind) -> None:
+        """`kind` is what the network predicts."""
+        self.table = table
+        self._kind = kind
+        self._log_sigmas = table.log().float()
+
+    def start(self, latent: Tensor, noise: Tensor, sigma: float) -> Tensor:
+        """Noise of a level on the latent; see `initial_latent`."""
+        return initial_latent(noise, latent, sigma, self.table[-1])
+
+    def noised(self, latent: Tensor, noise: Tensor, sigma: float) -> Tensor:
+        """latent + sigma * noise."""
+        return latent + noise * sigma
+
+    def left(self, x: Tensor, sigma: float) -> Tensor:  # noqa: ARG002
+        """x as it is."""
+        return x
+
+    def level(self, sigma: float) -> float:
+        """Sigma itself."""
+        return sigma
+
+    def seen(self, x: Tensor, sigma: Tensor | float) -> Tensor:
+        """The variance-preserving x / sqrt(sigma^2 + 1)."""
+        return x / (sigma**2 + 1) ** 0.5
+
+    def time(self, sigma: float) -> float:
+        """The nearest timestep of the training."""
+        return float(timestep_of(torch.tensor(sigma), self._log_sigmas))
+
+    def raised(self, sigmas: Tensor, churn: float) -> Tensor:
+        """Sigmas times 1 + churn."""
+        return sigmas * (1 + churn)
+
+    def prediction(self, network: Network) -> Predict:
+        """The network as a prediction of x0, told integer timesteps."""
+        return prediction(network, self._kind, self.table)
+
+    def velocity(self, x: Tensor, x0: Tensor, sigma: float) -> Tensor:
+        """Salimans & Ho (2022): v = (x / (sigma^2 + 1) - x0) * sqrt(sigma^2 + 1) / sigma."""
+        return (x / (sigma**2 + 1) - x0) * ((sigma**2 + 1) ** 0.5 / sigma)
+
+    def from_velocity(self, x: Tensor, v: Tensor, sigma: float) -> Tensor:
+        """The other way."""
+        return x / (sigma**2 + 1) - v * (sigma / (sigma**2 + 1) ** 0.5)
+
+    def coordinates(self, sigmas: Tensor, *, stochastic: bool) -> Coordinates:  # noqa: ARG002
+        """Its own: samplers are written for this space."""
+        return Coordinates(sigmas, float(self.table[-1].float()))
