@@ -15,7 +15,7 @@ from pathlib import Path
 
 from latentloom.engine.errors import LoomError
 from latentloom.engine.files.catalog import safe_join
-from latentloom.engine.files.hashes import SETTLED_NS
+from latentloom.engine.files.stamps import SETTLED_NS
 from latentloom.engine.jobs.outputs import Output
 
 log = logging.getLogger("latentloom.server")

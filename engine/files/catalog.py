@@ -81,6 +81,7 @@ class Catalog:
         self._models = tuple(models)
         self._hashes = hashes
         self._packaged = tuple(packaged)
+        self._places: dict[str, Path] = {}  # where a content was found last
 
     def names(self, source: str) -> list[str]:
         """The names below a source: "input" or "models/<folder>"."""
@@ -94,13 +95,26 @@ class Catalog:
         likely = {name: stem for name, stem in stems.items() if stem.casefold() in folded}  # an expression costs more
         return [name for name, stem in likely.items() if re.search(word(stem), text, re.IGNORECASE)]
 
-    def find(self, source: str, name: str, *, alike: bool = True) -> Found:
+    def check(self, source: str, name: str, *, alike: bool = True) -> None:
+        """Raise what `find` would raise, as far as that is known without reading a file: one of the files that were
+        never hashed may have the hash that is looked for.
+        """
+        match = _HASH.match(name)
+        if not match:
+            self.find(source, name, alike=alike)
+            return
+        files = self.files(source)
+        known = self._hashes.known([found.path for found in files])
+        if len(known) == len(files) and match["hash"] not in known.values():
+            raise self._not_that(source, match["name"], match["hash"], files)
+
+    def find(self, source: str, name: str, *, alike: bool = True, report: Progress | None = None) -> Found:
         """The file that a document's text names. Raises PathError or MissingFileError, with `alike` with the most
-        alike name, for which every file is looked at.
+        alike name, for which every file is looked at. `report` sees the hashing of files that a hash may mean.
         """
         match = _HASH.match(name)
         if match:
-            return self._find_hash(source, match["name"], match["hash"])
+            return self._find_hash(source, match["name"], match["hash"], report)
         for root in self._roots(source):
             path = safe_join(root, name, links=source != "input")
             if path.is_file() or any((path / name).is_file() for name in MODEL_FOLDER):
@@ -109,24 +123,43 @@ class Catalog:
 
     def identify(self, source: str, name: str, report: Progress | None = None) -> InputFile | ModelFile:
         """The file with its sha256; `report` sees the first hashing of a large file."""
-        found = self.find(source, name)
+        found = self.find(source, name, report=report)
         cls = InputFile if source == "input" else ModelFile
         try:
-            return cls(found.name, str(found.path), self._hashes.sha256(found.path, report))
+            sha256 = self._hashes.sha256(found.path, report)
         except OSError as error:
             raise FileError(f"'{brief(name)[1:-1]}' cannot be read", got=error.strerror or str(error)) from None
+        self._places[sha256] = found.path
+        return cls(found.name, str(found.path), sha256)
 
     def known_hash(self, found: Found) -> str | None:
         """The sha256 of a file that was hashed before, or None; nothing large is read."""
-        return self._hashes.sha256(found.path) if self._hashes.knows(found.path) else None
+        return self._hashes.memoised(found.path)
 
     def path_of(self, sha256: str) -> Path:
         """Where a model with that content is now. Raises MissingFileError."""
+        place = self._places.get(sha256)
+        if place is not None and self._has(place, sha256):
+            return place
         paths = [found.path for source in self.model_sources() for found in self.files(source)]
-        for path in sorted(paths, key=lambda path: not self._hashes.knows(path)):
-            if self._hashes.sha256(path) == sha256:
+        for path in self._likely(paths, sha256):
+            if self._has(path, sha256):
+                self._places[sha256] = path
                 return path
         raise MissingFileError(f"no model file has the sha256 {sha256}")
+
+    def _has(self, path: Path, sha256: str, report: Progress | None = None) -> bool:
+        try:
+            return self._hashes.sha256(path, report) == sha256
+        except OSError:  # gone or locked by now
+            return False
+
+    def _likely(self, paths: Iterable[Path], sha256: str) -> list[Path]:
+        """Paths that may have a content: those that are known to have it first, then those that nobody hashed yet."""
+        paths = list(paths)
+        known = self._hashes.known(paths)
+        there = [path for path in paths if known.get(path) == sha256]
+        return there + [path for path in paths if path not in known]
 
     def store(self, path: Path) -> str:
         """Copy a file into the input folder under its hash; the name that a document may use. Raises a LoomError."""
@@ -199,12 +232,16 @@ class Catalog:
                 found.append(self.find(source, name))
         return found
 
-    def _find_hash(self, source: str, name: str, sha256: str) -> Found:
+    def _find_hash(self, source: str, name: str, sha256: str, report: Progress | None) -> Found:
         files = sorted(self.files(source), key=lambda found: found.name != name)
-        for found in files:
-            if self._hashes.sha256(found.path) == sha256:
-                return found
-        raise MissingFileError(
+        by_path = {found.path: found for found in reversed(files)}
+        for path in self._likely(dict.fromkeys(found.path for found in files), sha256):
+            if self._has(path, sha256, report):
+                return by_path[path]
+        raise self._not_that(source, name, sha256, files)
+
+    def _not_that(self, source: str, name: str, sha256: str, files: Iterable[Found]) -> MissingFileError:
+        return MissingFileError(
             f"no file below {source} has the sha256 of '{name}'",
             expected=f"sha256 {sha256}",
             got="a file of that name with other content" if any(f.name == name for f in files) else "no such file",

@@ -1,15 +1,17 @@
-"""sha256 of files, memoised by (path, size, mtime, inode), so that a large model is read once."""
+"""sha256 of files, memoised by path and stamp, so that a large model is read once."""
 
 import contextlib
 import hashlib
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from latentloom.engine.files.stamps import SETTLED_NS, Stamp, files_of, settled_stamp
+
 CHUNK = 8 * 2**20
-SETTLED_NS = 2 * 10**9  # file times may be as coarse as two seconds
 Progress = Callable[[int, int], None]  # bytes read, bytes in all
+Memo = Callable[[Path], tuple[str, str] | None]  # the stamp and the sha256 of a path, as it was
 
 
 class Hashes:
@@ -17,29 +19,53 @@ class Hashes:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._seen: dict[tuple[Path, Stamp], int] = {}  # when an unsettled stamp was first seen here
 
     def sha256(self, path: Path, report: Progress | None = None) -> str:
         """The file's sha256, or a folder's: that of its files' names and hashes."""
         if path.is_dir():
-            files = sorted(item for item in path.rglob("*") if item.is_file() and not item.name.startswith("."))
-            lines = [f"{self.sha256(item, report)}  {item.relative_to(path).as_posix()}\n" for item in files]
-            return hashlib.sha256("".join(lines).encode()).hexdigest()
-        stamp = _stamp(path)
-        known = self._query("SELECT sha256 FROM hashes WHERE path = ? AND stamp = ?", str(path), stamp)
-        if known:
-            return str(known[0][0])
+            return _of_folder(path, {item: self.sha256(item, report) for item in files_of(path)})
+        found = _held(Stamp.of(path.stat()), self._memo(path))
+        if found is not None:
+            return found
+        stamp = settled_stamp(path)
+        settled = self._settled(path, stamp)
         found = _read(path, report)
-        if _stamp(path) != stamp or time.time_ns() - path.stat().st_mtime_ns < SETTLED_NS:
-            return found  # it may be written again without its time changing
-        self._query("INSERT OR REPLACE INTO hashes (path, stamp, sha256) VALUES (?, ?, ?)", str(path), stamp, found)
+        if settled and Stamp.of(path.stat()) == stamp:
+            self._query(
+                "INSERT OR REPLACE INTO hashes (path, stamp, sha256) VALUES (?, ?, ?)", str(path), stamp.text, found
+            )
         return found
 
-    def knows(self, path: Path) -> bool:
-        """Whether the hash of a file, or of a file in a folder, is memoised: asking for it is cheap."""
-        one = next((item for item in path.rglob("*.safetensors")), path) if path.is_dir() else path
-        return bool(self._query("SELECT sha256 FROM hashes WHERE path = ? AND stamp = ?", str(one), _stamp(one)))
+    def known(self, paths: Iterable[Path]) -> dict[Path, str]:
+        """The sha256 of those files and folders that were hashed before. Nothing is read but the memo, once."""
+        rows = {path: (stamp, sha256) for path, stamp, sha256 in self._query("SELECT path, stamp, sha256 FROM hashes")}
+        answers = {path: _known(path, lambda item: rows.get(str(item))) for path in paths}
+        return {path: sha256 for path, sha256 in answers.items() if sha256 is not None}
 
-    def _query(self, statement: str, *values: str) -> list[tuple[str]]:
+    def memoised(self, path: Path) -> str | None:
+        """The sha256 of a file or folder if it was hashed before; nothing large is read."""
+        return _known(path, self._memo)
+
+    def knows(self, path: Path) -> bool:
+        """Whether the hash of a file, or of every file in a folder, is memoised: asking for it is cheap."""
+        return self.memoised(path) is not None
+
+    def _settled(self, path: Path, stamp: Stamp) -> bool:
+        """Whether what is read now is what the stamp stands for: by its time or, where the file's clock is ahead of
+        ours, because the stamp is the one that was seen a while ago.
+        """
+        if stamp.settled:
+            self._seen.pop((path, stamp), None)
+            return True
+        now = time.monotonic_ns()
+        return now - self._seen.setdefault((path, stamp), now) >= SETTLED_NS
+
+    def _memo(self, path: Path) -> tuple[str, str] | None:
+        rows = self._query("SELECT path, stamp, sha256 FROM hashes WHERE path = ?", str(path))
+        return (rows[0][1], rows[0][2]) if rows else None
+
+    def _query(self, statement: str, *values: str) -> list[tuple[str, str, str]]:
         try:
             return self._run(statement, values)
         except (OSError, sqlite3.OperationalError):
@@ -49,7 +75,7 @@ class Hashes:
                 self._path.unlink(missing_ok=True)
         return []
 
-    def _run(self, statement: str, values: tuple[str, ...]) -> list[tuple[str]]:
+    def _run(self, statement: str, values: tuple[str, ...]) -> list[tuple[str, str, str]]:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(self._path, timeout=10)
         try:
@@ -63,9 +89,25 @@ class Hashes:
             connection.close()
 
 
-def _stamp(path: Path) -> str:
-    facts = path.stat()
-    return f"{facts.st_size}:{facts.st_mtime_ns}:{facts.st_ino}"
+def _held(stamp: Stamp, memo: tuple[str, str] | None) -> str | None:
+    return memo[1] if memo is not None and memo[0] == stamp.text else None
+
+
+def _known(path: Path, memo: Memo) -> str | None:
+    """The sha256 of a file or folder as far as a memo knows it."""
+    try:
+        if not path.is_dir():
+            return _held(Stamp.of(path.stat()), memo(path))
+        found = {item: _known(item, memo) for item in files_of(path)}
+    except OSError:  # gone by now
+        return None
+    known = {item: sha256 for item, sha256 in found.items() if sha256 is not None}
+    return _of_folder(path, known) if len(known) == len(found) else None
+
+
+def _of_folder(folder: Path, hashes: dict[Path, str]) -> str:
+    lines = [f"{sha256}  {item.relative_to(folder).as_posix()}\n" for item, sha256 in hashes.items()]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _read(path: Path, report: Progress | None) -> str:

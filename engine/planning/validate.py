@@ -20,7 +20,7 @@ CONVERTIBLE = {("INT", "FLOAT"), ("STRING", "CHOICE"), ("CHOICE", "STRING")}
 class Files(Protocol):
     """The part of a catalog that validation needs."""
 
-    def find(self, source: str, name: str, *, alike: bool) -> Any:
+    def check(self, source: str, name: str, *, alike: bool) -> None:
         """Raises a LoomError when the name stands for no file; with `alike` it tells the most alike name."""
 
 
@@ -218,7 +218,7 @@ class _Validator:
         try:
             value = coerce(port, value, self._choices_of(port))
             if port.kind in FILE_KINDS:
-                self.files.find(port.source or "input", value, alike=self.problems.suggesting)
+                self.files.check(port.source or "input", value, alike=self.problems.suggesting)
         except LiteralError as error:
             self.problems.add(error.at(id, port.name))
         except LoomError as error:
