@@ -54,6 +54,8 @@ def register(registry: Registration) -> None:
     register_patches(registry)
     registry.model_kind("diffusers", "latentloom.nodes.families.stable_diffusion.diffusers_folder:DiffusersFolder")
     registry.model_kind("single_file", "latentloom.nodes.families.stable_diffusion.single_file:SingleFile")
+    registry.model_kind("z_image", "latentloom.nodes.families.z_image:ZImage")
+    registry.model_kind("text_encoder", "latentloom.nodes.families.text_encoder:TextEncoderFile")
     registry.model_kind("controlnet", "latentloom.nodes.families.controlnet.kind:ControlNetKind")
     registry.model_kind("t2i_adapter", "latentloom.nodes.families.controlnet.t2i_adapter:T2IAdapterKind")
     registry.model_kind("ip_adapter", "latentloom.nodes.families.ip_adapter.kind:IPAdapterKind")

@@ -1,6 +1,7 @@
 """Nodes that name models. Nothing is loaded here: a handle is the file's identity and what is known of it."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
@@ -36,9 +37,10 @@ def load_checkpoint(
     prediction: Prediction = "auto",
     zero_snr: ZeroSnr = "auto",
 ) -> Checkpoint:
-    """A Stable Diffusion checkpoint: the UNet that denoises, the CLIP that reads text, the VAE that makes pixels.
+    """A checkpoint: the network that denoises, the CLIP that reads text, the VAE that makes pixels.
 
-    SD 1.x, SD 2.x, SDXL and its refiner, as one safetensors file or as a folder in diffusers' layout. `shapes` ships
+    SD 1.x, SD 2.x, SDXL and its refiner, as one safetensors file or as a folder in diffusers' layout; Z-Image as a
+    folder. `shapes` ships
     with Latentloom. `loom models add DIR` adds a folder of your own.
     """
     kind, facts = _recognised(ctx, checkpoint)
@@ -48,8 +50,9 @@ def load_checkpoint(
             f"'{checkpoint.name}' is no whole checkpoint: it has no {' and no '.join(missing)}",
             expected=", ".join(PARTS.values()),
             got=", ".join(title for part, title in PARTS.items() if part in facts),
-            hint="LoadUNet, LoadCLIP and LoadVAE take the parts from files of their own",
+            hint=f"LoadUNet, LoadCLIP and LoadVAE take the parts from files of their own{_wanted(facts)}",
         )
+    _check_tokenizer(checkpoint, facts["clip"])
     files = [checkpoint.identity]
     _warn_guess(ctx, checkpoint, facts["unet"], prediction)
     return Checkpoint(
@@ -62,11 +65,11 @@ def load_checkpoint(
 @node("LoadUNet", category="loaders")
 def load_unet(
     ctx: Context,
-    unet: Annotated[ModelFile, Source("models/unet"), Field(description="A UNet below models/unet.")],
+    unet: Annotated[ModelFile, Source("models/unet"), Field(description="A network that denoises below models/unet.")],
     prediction: Prediction = "auto",
     zero_snr: ZeroSnr = "auto",
 ) -> Model:
-    """A UNet from a file of its own, or out of a checkpoint file."""
+    """The network that denoises, a UNet or Z-Image's, from a file of its own or out of a checkpoint file."""
     kind, facts = _with(ctx, unet, "unet")
     _warn_guess(ctx, unet, facts["unet"], prediction)
     return Model(kind, [unet.identity], {**_sampled(_part(facts, "unet"), prediction, zero_snr), "preview": False})
@@ -79,10 +82,21 @@ def load_clip(
     second: Annotated[
         ModelFile | None, Source("models/clip"), Field(description="The other text encoder of SDXL, in either order.")
     ] = None,
+    model: Model | None = None,
 ) -> Clip:
-    """A text encoder from a file of its own; two files for SDXL, ViT-L and ViT-bigG in either order."""
+    """A text encoder from a file of its own; two files for SDXL, ViT-L and ViT-bigG in either order.
+
+    Families of models read one encoder in different ways. `model` says for which it is, and whether they fit is told
+    before anything is loaded.
+    """
     files = [text_encoder] if second is None else [text_encoder, second]
     found = [_with(ctx, file, "clip") for file in files]
+    family = found[0][1]["clip"].get("read_as") if model is None else model.model_kind
+    if family is not None and hasattr(ctx.lookup("model_kind", family), "clip_facts"):
+        return _clip_of(ctx, family, files, model)
+    foreign = [file.name for file, (_, facts) in zip(files, found, strict=True) if "read_as" in facts["clip"]]
+    if foreign:
+        raise BadValueError(f"'{foreign[0]}' is no text encoder of this model", expected="a CLIP", got="another kind")
     clips = sorted((facts["clip"] for _, facts in found), key=lambda clip: "lhg".index(clip["encoders"][0]))
     names = [name for clip in clips for name in clip["encoders"]]
     if second is not None and names != ["l", "g"]:
@@ -94,6 +108,37 @@ def load_clip(
     joined = clip_facts(names, [clip["width"] for clip in clips], clips[-1]["pooled"])
     kind, facts = found[0]
     return Clip(kind, [file.identity for file in files], _part({**facts, "clip": joined}, "clip"))
+
+
+def _clip_of(ctx: Context, family: str, files: list[ModelFile], model: Model | None) -> Clip:
+    """Text encoders as a family reads them. Raises BadValueError where they do not fit the model."""
+    facts = ctx.lookup("model_kind", family)().clip_facts([Path(file.path) for file in files])
+    if model is not None and facts["width"] != model.info["context"]:
+        raise BadValueError(
+            f"the text encoder '{files[0].name}' does not fit '{model.files[0].name}'",
+            expected=f"{model.info['reads']} ({model.info['context']} wide)",
+            got=f"one {facts['width']} wide",
+        )
+    _check_tokenizer(files[0], facts)
+    return Clip(family, [file.identity for file in files], {"component": "clip", **facts})
+
+
+def _check_tokenizer(file: ModelFile, facts: Mapping[str, Any]) -> None:
+    if facts.get("tokenizer") == "":
+        raise FileError(
+            f"'{file.name}' has no tokenizer",
+            expected="tokenizer.json, or vocab.json, merges.txt and tokenizer_config.json, in the folder of the file, "
+            "in a folder 'tokenizer' or 'qwen25_tokenizer' beside it, or in the ComfyUI that it lies in",
+            got="none of them",
+        )
+
+
+def _wanted(facts: Mapping[str, Any]) -> str:
+    """Which parts a transformer wants, for a hint."""
+    info = facts.get("unet", {})
+    if "reads" not in info:
+        return ""
+    return f": {info['reads']} below models/clip (ComfyUI: text_encoders) and {info['vae']} below models/vae"
 
 
 @node("LoadVAE", category="loaders")
@@ -110,7 +155,7 @@ def _recognised(ctx: Context, file: ModelFile) -> tuple[str, Mapping[str, Any]]:
     if found is None:
         raise FileError(
             f"'{file.name}' is no model that Latentloom knows",
-            expected="SD 1.x, SD 2.x or SDXL as a safetensors file or as a folder in diffusers' layout",
+            expected="SD 1.x, SD 2.x, SDXL or Z-Image as a safetensors file or as a folder in diffusers' layout",
             got="a file or folder of another kind",
         )
     return found
@@ -131,7 +176,13 @@ def _part(facts: Mapping[str, Any], part: str) -> dict[str, Any]:
 
 
 def _sampled(info: dict[str, Any], prediction: str, zero_snr: str) -> dict[str, Any]:
-    """A UNet's facts with what the person says of its training."""
+    """A UNet's facts with what the person says of its training. Raises BadValueError for a flow, which is told."""
+    if info["prediction"] == "flow" and (prediction, zero_snr) != ("auto", "auto"):
+        raise BadValueError(
+            "the model was trained by flow matching: what it predicts is no choice",
+            expected="prediction and zero_snr on 'auto'",
+            got=f"'{prediction}' and '{zero_snr}'",
+        )
     said = {} if prediction == "auto" else {"prediction": prediction}
     known = {name: value for name, value in info.items() if name != "guessed"}
     return {**known, **said, **({} if zero_snr == "auto" else {"zero_snr": zero_snr == "yes"})}

@@ -35,7 +35,9 @@ def _check_embedding(model: Model, entry: Cond) -> None:
     if width is not None and entry.embedding.shape[2] != width:
         raise BadValueError(
             f"the conditioning does not fit '{model.files[0].name if model.files else 'this model'}'",
-            expected=f"a text encoder {_of(width)}",
+            expected=f"{model.info['reads']} ({width} wide)"
+            if "reads" in model.info
+            else f"a text encoder {_of(width)}",
             got=f"one {_of(entry.embedding.shape[2])}",
             hint="read the prompt with the CLIP of the same checkpoint",
         )

@@ -54,6 +54,7 @@ def sample_latent(
 
     if len(plan.sigmas) < 2:
         return latent
+    latent = _widened(model, latent)
     check_channels(model, latent)
     check_conditioning(model, latent, positive, negative)
     warn_of_steps(ctx, model, plan.steps, plan.cfg)
@@ -88,9 +89,19 @@ def sample_latent(
     return Latent(found, latent.noise_mask, downscale=latent.downscale)
 
 
+def _widened(model: Model, latent: Latent) -> Latent:
+    """An empty latent with the model's number of channels: emptiness has no channels of its own."""
+    import torch
+
+    batch, channels, *cells = latent.shape
+    if channels == model.info["channels"] or latent.numpy().any():
+        return latent
+    return Latent(torch.zeros(batch, model.info["channels"], *cells), latent.noise_mask, downscale=latent.downscale)
+
+
 def denoiser_of(ctx: Context, model: Model) -> Denoiser:
     """How a model's network is told and called: as its kind says, else as a UNet of diffusers."""
-    found: Denoiser = getattr(ctx.lookup("model_kind", model.model_kind), "denoiser", UNET)
+    found: Denoiser = getattr(ctx.lookup("model_kind", model.model_kind)(), "denoiser", UNET)
     return found
 
 

@@ -20,6 +20,7 @@ class Piece:
     source: str
     third: int | None = None  # which third of its rows
     transposed: bool = False
+    rows: tuple[int, int] | None = None  # from the first on, up to the second
 
 
 class Weights:
@@ -48,11 +49,17 @@ class Weights:
         """The names of all tensors."""
         return list(self._files)
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of a tensor, without reading it."""
+        return tuple(self._files[name].get_slice(name).get_shape())
+
     def take(self, piece: Piece) -> Tensor:
         """The tensor that a piece means."""
         tensor = self[piece.source]
         if piece.third is not None:
             tensor = tensor.chunk(3)[piece.third]
+        if piece.rows is not None:
+            tensor = tensor[slice(*piece.rows)]
         return tensor.T if piece.transposed else tensor
 
 
@@ -67,9 +74,7 @@ def assemble(
     Weights stay where they are, in the file. Raises FileError for weights that are missing, have another shape or are
     not finite; `part` names the module in it.
     """
-    import torch
-
-    with torch.device("meta"):
+    with _unfilled():
         module = build()
     shapes = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     wanted = pieces(list(shapes))
@@ -78,6 +83,21 @@ def assemble(
     state = {name: _placed(where, weights, wanted[name], shape) for name, shape in shapes.items()}
     module.load_state_dict(state, assign=True)
     return module.eval().requires_grad_(False)
+
+
+def _unfilled() -> Any:
+    """A context in which memory that waits for weights is none, while what a module computes for itself (positions,
+    frequencies) is real: no file holds it.
+    """
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    class Unfilled(TorchFunctionMode):
+        def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            more = {"device": "meta"} if function is torch.empty else {}
+            return function(*args, **{**(kwargs or {}), **more})
+
+    return Unfilled()
 
 
 def _check_present(where: str, shapes: Mapping[str, Any], wanted: Mapping[str, Piece], weights: Weights) -> None:

@@ -15,6 +15,7 @@ from latentloom.nodes.families.lora.key_names import Network, Target, changes
 from latentloom.nodes.families.merge import section_of
 from latentloom.nodes.families.module_loading import Weights
 from latentloom.nodes.families.stable_diffusion.unet_keys import original_names
+from latentloom.nodes.text.chat import ChatReader
 from latentloom.nodes.text.clip_reader import TextEncoder
 from latentloom.nodes.text.encoder import Encoder
 
@@ -51,13 +52,36 @@ def apply_loras(module: Any, patches: Sequence[Patch], paths: Sequence[Sequence[
     over. Raises FileError when it has none of those of a file, or when one of them has another shape.
     """
     loras = [_opened(patch, files[0]) for patch, files in zip(patches, paths, strict=True)]
+    if isinstance(module, ChatReader):
+        raise _no_match(loras[0].name, "text encoder")
     if not isinstance(module, TextEncoder):
+        _check_whole(module, loras)
         return _patched(module, "unet", loras)
     networks = _networks(module)
     for lora in loras:
         if not lora.networks() & set(networks.values()):
             raise _no_match(lora.name, "text encoder")
     return TextEncoder(tuple(_encoder(encoder, networks[encoder.name], loras) for encoder in module.encoders))
+
+
+def _check_whole(module: Any, loras: Sequence[_Lora]) -> None:
+    """Raise FileError for a LoRA of which a transformer has some layers only: half a LoRA is another one.
+
+    In UNets a few layers are passed over, as other programs do.
+    """
+    if type(module).__name__.startswith("UNet"):
+        return
+    layers = _layers(module)
+    for lora in loras:
+        own = [target for target in lora.changes if target.network == "unet"]
+        known = sum(target.layer in layers for target in own)
+        if 0 < known < len(own):
+            missing = next(target.layer for target in own if target.layer not in layers)
+            raise FileError(
+                f"the LoRA '{lora.name}' changes layers that this model has not under these names",
+                expected=f"all of its {len(own)} layers",
+                got=f"{known}; the first that is not there is '{missing}'",
+            )
 
 
 def _opened(patch: Patch, path: Path) -> _Lora:

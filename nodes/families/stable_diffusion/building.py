@@ -71,7 +71,6 @@ def build_encoder(part: TextPart, family: str, weights: Weights, config: Any = N
 
     config = config or CLIPTextConfig(**text_config(part.shape, "quick_gelu" if part.name == "l" else "gelu"))
     model = assemble(lambda: CLIPTextModel(config), pieces, weights, f"text encoder '{part.name}'")
-    _number_positions(model)
     return Encoder(
         part.name,
         model,
@@ -86,14 +85,6 @@ def _layer(part: TextPart, family: str) -> int:
     """The layer that is read. diffusers stores the text encoder of SD 2.x without its last layer, which is not."""
     shortened = part.name == "h" and part.layout == "diffusers" and part.shape.layers != 24
     return -1 if family == "sd1" or shortened else -2
-
-
-def _number_positions(model: Any) -> None:
-    """Give the model the one buffer that no file holds."""
-    import torch
-
-    length = model.config.max_position_embeddings
-    model.embeddings.position_ids = torch.arange(length)[None]
 
 
 def _projection(part: TextPart, weights: Weights) -> Any:

@@ -135,6 +135,7 @@ class VaeShape:
     channels: int  # of a latent
     widths: tuple[int, ...]
     layers: int
+    quant: bool = True  # whether 1x1 convolutions stand between encoder, latent and decoder
 
     @property
     def downscale(self) -> int:
@@ -147,9 +148,10 @@ def vae_shape(shapes: Shapes) -> VaeShape | None:
     levels = counted(shapes, "encoder.down.{}.")
     try:
         return VaeShape(
-            channels=shapes["post_quant_conv.weight"][1],
+            channels=shapes["decoder.conv_in.weight"][1],
             widths=tuple(shapes[f"encoder.down.{level}.block.0.conv1.weight"][0] for level in range(levels)),
             layers=counted(shapes, "encoder.down.0.block.{}."),
+            quant="post_quant_conv.weight" in shapes,
         )
     except KeyError:
         return None
@@ -162,6 +164,8 @@ def vae_config(found: VaeShape) -> dict[str, Any]:
         "block_out_channels": found.widths,
         "layers_per_block": found.layers,
         "latent_channels": found.channels,
+        "use_quant_conv": found.quant,
+        "use_post_quant_conv": found.quant,
         "down_block_types": ("DownEncoderBlock2D",) * levels,
         "up_block_types": ("UpDecoderBlock2D",) * levels,
     }

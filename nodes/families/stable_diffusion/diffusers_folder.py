@@ -41,9 +41,9 @@ class DiffusersFolder:
         """
         if not (path / "model_index.json").is_file():
             return None
-        if "unet" not in _json(path / "model_index.json"):
+        if "unet" not in folder_json(path / "model_index.json"):
             return None
-        unet, vae = _json(path / "unet/config.json"), _json(path / "vae/config.json")
+        unet, vae = folder_json(path / "unet/config.json"), folder_json(path / "vae/config.json")
         downscale = 2 ** (len(vae["block_out_channels"]) - 1)
         found = {
             "unet": _unet_facts(path, unet, vae, downscale),
@@ -67,7 +67,8 @@ class DiffusersFolder:
         return PromptReader(tokenizer, widths, path.name)
 
 
-def _json(path: Path) -> Any:
+def folder_json(path: Path) -> Any:
+    """A configuration of a folder. Raises FileError."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -75,7 +76,7 @@ def _json(path: Path) -> Any:
 
 
 def _unet_facts(path: Path, unet: Any, vae: Any, downscale: int) -> dict[str, Any]:
-    schedule = _json(path / "scheduler/scheduler_config.json")
+    schedule = folder_json(path / "scheduler/scheduler_config.json")
     said = schedule["prediction_type"]
     return unet_facts(
         _unet_shape(unet),
@@ -108,7 +109,7 @@ def _unet_shape(config: Any) -> UNetShape:
 
 def _text_configs(path: Path) -> dict[str, Any]:
     """The configuration of each text encoder by its folder."""
-    return {name: _json(path / name / "config.json") for name in TEXT_FOLDERS if (path / name).is_dir()}
+    return {name: folder_json(path / name / "config.json") for name in TEXT_FOLDERS if (path / name).is_dir()}
 
 
 def _name(folder: str, config: Any) -> Any:
@@ -127,7 +128,7 @@ def _clip_facts(path: Path) -> Mapping[str, Any]:
     return clip_facts(names, [config["hidden_size"] for config in found.values()], pooled)
 
 
-def _weights(folder: Path) -> Weights:
+def folder_weights(folder: Path) -> Weights:
     """The safetensors weights of a part: the plain file, else a variant of it, or all of its shards."""
     files = sorted(folder.glob("*.safetensors"), key=lambda file: (len(file.name), file.name))
     if not files:
@@ -156,7 +157,7 @@ def _vae(path: Path) -> Any:
 
 
 def _diffusers(cls: Any, folder: Path) -> Any:
-    config, weights = _json(folder / "config.json"), _weights(folder)
+    config, weights = folder_json(folder / "config.json"), folder_weights(folder)
 
     def pieces(names: list[str]) -> dict[str, Piece]:
         return diffusers_pieces(names, weights)
@@ -174,7 +175,7 @@ def _clip(path: Path) -> TextEncoder:
 def _encoder(path: Path, folder: str, name: Any, family: str) -> Encoder:
     from transformers import CLIPTextConfig
 
-    weights, config = _weights(path / folder), _json(path / folder / "config.json")
+    weights, config = folder_weights(path / folder), folder_json(path / folder / "config.json")
     found = find_text(read_header(weights.paths[0]))
     if not found:
         raise FileError(f"'{path.name}/{folder}' holds no CLIP text model")

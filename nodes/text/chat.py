@@ -1,0 +1,82 @@
+"""A text reader that puts a prompt into the template of a chat model, and reads some of its hidden layers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from latentloom.engine.errors import BadValueError
+from latentloom.nodes.text.prompt_weights import Grammar
+from latentloom.nodes.text.reader import ReadText, Words
+
+if TYPE_CHECKING:
+    from latentloom.nodes.text.encoder import Encoder
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """How a family asks its chat model: the prompt stands for "{}" in the template.
+
+    `layers` count as transformers' `hidden_states` do; several stand side by side. A text of more than `length` tokens,
+    the template included, is refused.
+    """
+
+    template: str
+    layers: tuple[int, ...]
+    length: int = 512
+
+
+@dataclass(frozen=True)
+class ChatReader:
+    """A chat model's text tower with its tokenizer; see `TextReader`. Brackets of a prompt are read as they stand."""
+
+    model: Any  # a decoder of transformers, without its head
+    tokenizer: Any
+    chat: Chat
+    modules: Any = field(init=False)
+    encoders: tuple[Encoder, ...] = ()
+    widths: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "modules", self.model)
+
+    def read(
+        self,
+        text: str | Sequence[str],
+        grammar: Grammar,  # noqa: ARG002
+        clip_skip: int = 1,
+        embeddings: Words = tuple,  # noqa: ARG002
+    ) -> ReadText:
+        """The hidden states [1, T, D] of all of the template's tokens, and a mask of ones.
+
+        Raises BadValueError for a text that is too long, for several texts, and for a clip_skip: the layers are those
+        of the training.
+        """
+        import torch
+
+        ids = self._ids(_only(text, clip_skip))
+        states = self.model(input_ids=ids.to(self.model.device), output_hidden_states=True, use_cache=False)
+        found = torch.cat([states.hidden_states[layer] for layer in self.chat.layers], dim=2)
+        return ReadText(found.float().cpu(), mask=torch.ones(ids.shape))
+
+    def _ids(self, text: str) -> Any:
+        import torch
+
+        ids = self.tokenizer.encode(self.chat.template.replace("{}", text), add_special_tokens=False).ids
+        if len(ids) > self.chat.length:
+            raise BadValueError(
+                "the prompt is too long", expected=f"at most {self.chat.length} tokens", got=f"{len(ids)}"
+            )
+        return torch.tensor([ids])
+
+
+def _only(text: str | Sequence[str], clip_skip: int) -> str:
+    if clip_skip != 1:
+        raise BadValueError(
+            "clip_skip counts the layers of a CLIP, and this text encoder is none", expected="1", got=str(clip_skip)
+        )
+    texts = [text] if isinstance(text, str) else list(text)
+    if len(texts) != 1:
+        raise BadValueError("this text encoder reads one prompt", expected="1", got=str(len(texts)))
+    return texts[0]

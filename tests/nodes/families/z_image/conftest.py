@@ -1,0 +1,139 @@
+"""A Z-Image of true names and tiny size, as split files and as a folder, with diffusers' own pipeline."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, ZImagePipeline, ZImageTransformer2DModel
+from safetensors.torch import save_file
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3Model
+
+from latentloom.api import Session
+from latentloom.engine.settings import load_settings
+from latentloom.nodes.families.stable_diffusion import vae_keys
+
+WIDTH = 48  # of the text encoder
+TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+RENAMED = (  # of diffusers' names to the authors'
+    ("all_final_layer.2-1.", "final_layer."),
+    ("all_x_embedder.2-1.", "x_embedder."),
+    (".attention.to_out.0.", ".attention.out."),
+    (".attention.norm_k.", ".attention.k_norm."),
+    (".attention.norm_q.", ".attention.q_norm."),
+)
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
+    made.train_from_iterator(["a red fox in a wood", "blurry and grey"] * 20, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=made, pad_token="<|endoftext|>", eos_token="<|im_end|>", chat_template=TEMPLATE
+    )
+
+
+def randomised(module: Any) -> Any:
+    for parameter in module.parameters():
+        torch.nn.init.normal_(parameter, std=0.15)
+    return module.eval()
+
+
+@pytest.fixture(scope="session")
+def pipe() -> ZImagePipeline:
+    torch.manual_seed(0)
+    transformer = ZImageTransformer2DModel(
+        in_channels=16,
+        dim=64,
+        n_layers=2,
+        n_refiner_layers=1,
+        n_heads=4,
+        n_kv_heads=4,
+        cap_feat_dim=WIDTH,
+        axes_dims=[4, 6, 6],
+        axes_lens=[1536, 512, 512],
+    )
+    levels = 4
+    vae = AutoencoderKL(
+        block_out_channels=(32,) * levels,
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
+        latent_channels=16,
+        scaling_factor=0.3611,
+        shift_factor=0.1159,
+        use_quant_conv=False,
+        use_post_quant_conv=False,
+    )
+    config = Qwen3Config(
+        vocab_size=300,
+        hidden_size=WIDTH,
+        intermediate_size=96,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+        rope_parameters={"rope_type": "default", "rope_theta": 1_000_000.0},
+    )
+    made = ZImagePipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=vae.eval(),
+        text_encoder=randomised(Qwen3Model(config)),
+        tokenizer=tokenizer(),
+        transformer=randomised(transformer),
+    )
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+def original(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A transformer's weights by the authors' names, with q, k and v in one."""
+    found = {}
+    for name, tensor in state.items():
+        for ours, theirs in RENAMED:
+            name = name.replace(ours, theirs)
+        if ".attention.to_q." in name:
+            parts = (state[name.replace("to_q", part)] for part in ("to_q", "to_k", "to_v"))
+            found[name.replace("to_q", "qkv")] = torch.cat(list(parts))
+        elif ".attention.to_k." not in name and ".attention.to_v." not in name:
+            found[name] = tensor.contiguous()
+    return found
+
+
+def prefixed(prefix: str, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {prefix + name: tensor.contiguous() for name, tensor in state.items()}
+
+
+@pytest.fixture(scope="session")
+def z_models(pipe: ZImagePipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """ComfyUI's folders with split files, and the folder of the pipeline among the checkpoints."""
+    root = tmp_path_factory.mktemp("z") / "models"
+    for name in ("diffusion_models", "text_encoders", "vae", "checkpoints"):
+        (root / name).mkdir(parents=True)
+    save_file(original(pipe.transformer.state_dict()), root / "diffusion_models" / "z.safetensors")
+    save_file(prefixed("model.", pipe.text_encoder.state_dict()), root / "text_encoders" / "qwen.safetensors")
+    pipe.tokenizer.save_pretrained(root / "text_encoders" / "tokenizer")
+    state = pipe.vae.state_dict()
+    names = vae_keys.original_names(state)
+    save_file({names[name]: tensor.contiguous() for name, tensor in state.items()}, root / "vae" / "ae.safetensors")
+    pipe.save_pretrained(root / "checkpoints" / "z")
+    return root
+
+
+@pytest.fixture
+def session(tmp_path: Path, z_models: Path) -> Iterator[Session]:
+    folders = {"models": [z_models], "input": tmp_path}
+    with Session(
+        load_settings({**folders, "device": "cpu", "dtype": "fp32"}, {"LATENTLOOM_HOME": str(tmp_path)})
+    ) as made:
+        yield made
