@@ -78,7 +78,9 @@ class Flow:
         self.table = table
 
     def start(self, latent: Tensor, noise: Tensor, sigma: float) -> Tensor:
-        """The mix of noise and latent."""
+        """The mix of noise and latent; at sigma 1 a latent that has noise already counts as `level` has it there."""
+        if not noise.any():
+            return latent * (1 - min(sigma, MOST_NOISE))
         return self.noised(latent, noise, sigma)
 
     def noised(self, latent: Tensor, noise: Tensor, sigma: float) -> Tensor:

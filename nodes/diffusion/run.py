@@ -84,6 +84,8 @@ def sample_latent(
         x = ctx.lookup("sampler", plan.sampler)(way.denoised(denoised), x, way.sigmas, steps, report, **options)
         x = space.left(way.leave(x), last)
     found = unscaled(x.cpu(), model.info)
+    if not found.isfinite().all():
+        raise _not_finite(f"step {len(plan.sigmas) - 1} of {len(plan.sigmas) - 1}")
     if mask is not None:
         found = restored(found, mask.cpu(), latent.tensor())
     return Latent(found, latent.noise_mask, downscale=latent.downscale)
@@ -199,12 +201,16 @@ def _mask(latent: Latent, device: Any) -> Tensor | None:
 def _report(ctx: Context, model: Model, total: int, observe: Report | None) -> Report:
     """Progress, with what the model sees of the first picture where its VAE is small enough to decode that.
 
-    Raises BadValueError at a step whose prediction is not finite: what comes of it is a black picture.
+    Raises BadValueError after a step whose prediction is not finite: what comes of it is a black picture. It is looked
+    at a step later, because to ask at once would empty an accelerator's queue at each step.
     """
+    finite: Tensor | None = None
 
     def report(index: int, x: Tensor, denoised: Tensor) -> None:
-        if not denoised.isfinite().all():
-            raise _not_finite(f"step {index + 1} of {total}")
+        nonlocal finite
+        if finite is not None and not finite:
+            raise _not_finite(f"step {index} of {total}")
+        finite = denoised.isfinite().all()
         if observe is not None:
             observe(index, x, denoised)
         ctx.progress(index + 1, total, (lambda: _preview(ctx, model, denoised)) if model.info["preview"] else None)

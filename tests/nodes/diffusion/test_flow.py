@@ -151,6 +151,12 @@ def test_the_noise_left_at_pure_noise_is_finite():
     assert space.left(torch.ones(1), 1.0).isfinite().all()
 
 
+def test_noise_that_was_added_at_pure_noise_is_what_a_run_starts_from():
+    space, noise = Flow(flow_table(STATIC, (8, 8), 8)), first_noise((1, 1, 4, 4), 3)
+    latent = torch.ones(1, 1, 4, 4) + space.level(1.0) * noise
+    assert torch.allclose(space.start(latent, torch.zeros_like(noise), 1.0), noise, atol=1e-3)
+
+
 @pytest.mark.parametrize("sampler", builtin_samplers(), ids=lambda sampler: sampler.name)
 def test_a_masked_run_keeps_the_latent_bit_for_bit_on_a_flow(sampler):
     space = Flow(flow_table(STATIC, (8, 8), 6))
