@@ -190,6 +190,12 @@ class FileError(LoomError):
     code = "bad_file"
 
 
+class ChangedFileError(NodeError):
+    """A file was written over or replaced while a run read it, so that nothing made from it may be kept."""
+
+    code = "changed_file"
+
+
 class OutOfMemoryError(NodeError):
     """A device has less memory than a node needs, whatever is dropped and fetched again."""
 

@@ -5,12 +5,13 @@ import sys
 import threading
 import time
 from asyncio import CancelledError
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Iterable
 from contextlib import AbstractContextManager
 from typing import Any
 
 from latentloom.engine.errors import (
     Cancelled,
+    ChangedFileError,
     LoomError,
     MutationError,
     NodeError,
@@ -21,6 +22,7 @@ from latentloom.engine.errors import (
 from latentloom.engine.execution.isolation import Lending, sealed
 from latentloom.engine.execution.outputs import Returned, described, outputs_of
 from latentloom.engine.execution.process_state import ProcessState
+from latentloom.engine.files.model_files import InputFile, ModelFile
 from latentloom.engine.models.device import is_out_of_memory
 from latentloom.engine.planning.validate import Step, choices_of
 from latentloom.engine.types.context import Context
@@ -45,6 +47,8 @@ class Call:
         self._step = step
         self._registry = registry
         self._values = {port.name: self._argument(port, values[port.name]) for port in step.spec.inputs}
+        self.files = _files([*self._values.values(), *context.mentioned.values()])
+        """The files that the node may read by itself."""
         self._lending = Lending(registry)
         self._state = state
         self._modules = len(sys.modules)
@@ -200,9 +204,14 @@ def node_error(step: Step, error: LoomError) -> LoomError:
     if isinstance(error, WorkflowError) or (isinstance(error, NodeError) and error.problem.node is not None):
         return error
     facts = {name: text for name, text in error.problem.record().items() if name not in ("code", "message", "node")}
-    if isinstance(error, OutOfMemoryError):
+    if isinstance(error, OutOfMemoryError | ChangedFileError):
         return type(error)(f"{step.spec.type}: {error.problem.message}", **{**facts, "node": step.id})
     return NodeError(f"{step.spec.type}: {error.problem.message}", **{**facts, "node": step.id})
+
+
+def _files(values: Iterable[Any]) -> list[InputFile | ModelFile]:
+    items = (item for value in values for item in (value if type(value) is list else [value]))
+    return [item for item in items if isinstance(item, InputFile | ModelFile)]
 
 
 class _WithoutGrad:

@@ -339,6 +339,7 @@ class _Run:
         before = peak_bytes()
         try:
             returned = self.returned(call, result)
+            self.tools.files.compare(call.files)
             if isinstance(returned, Expansion):
                 self.expand(step, returned, key, call.seconds)
                 return

@@ -12,7 +12,9 @@ from typing import NamedTuple
 from latentloom.engine.errors import FileError, MissingFileError, PathError, brief, nearest
 from latentloom.engine.files.hashes import Hashes, Progress
 from latentloom.engine.files.model_files import InputFile, ModelFile
+from latentloom.engine.files.opened import changed
 from latentloom.engine.files.partial import partial_path, sweep
+from latentloom.engine.files.stamps import same_writing, stamp
 
 SUFFIXES = (".safetensors",)
 MODEL_FOLDER = frozenset({"model_index.json", "config.json"})  # a folder with one of these is one model
@@ -126,11 +128,27 @@ class Catalog:
         found = self.find(source, name, report=report)
         cls = InputFile if source == "input" else ModelFile
         try:
+            before = stamp(found.path)
             sha256 = self._hashes.sha256(found.path, report)
         except OSError as error:
             raise FileError(f"'{brief(name)[1:-1]}' cannot be read", got=error.strerror or str(error)) from None
         self._places[sha256] = found.path
-        return cls(found.name, str(found.path), sha256)
+        return cls(found.name, str(found.path), sha256, before)
+
+    def compare(self, files: Iterable[InputFile | ModelFile]) -> None:
+        """Raise ChangedFileError if an identified file is not what it was."""
+        for file in files:
+            if not self._unchanged(file):
+                raise changed(file.name)
+
+    def _unchanged(self, file: InputFile | ModelFile) -> bool:
+        """Where only rights or further names changed, the content is compared."""
+        path = Path(file.path)
+        try:
+            now = stamp(path)
+        except OSError:
+            return False
+        return now == file.stamp or (same_writing(now, file.stamp) and self._has(path, file.sha256))
 
     def known_hash(self, found: Found) -> str | None:
         """The sha256 of a file that was hashed before, or None; nothing large is read."""

@@ -1,6 +1,6 @@
 """Files as workflows name them and as keys know them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,8 @@ class InputFile:
     name: str
     path: str
     sha256: str
+    stamp: str = field(default="", compare=False)
+    """What the file system told of it before it was hashed (see `engine.files.stamps`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,8 @@ class ModelFile:
     name: str
     path: str
     sha256: str
+    stamp: str = field(default="", compare=False)
+    """What the file system told of it before it was hashed (see `engine.files.stamps`)."""
 
     @property
     def identity(self) -> FileIdentity:

@@ -57,6 +57,14 @@ def stamp(path: Path) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
+def same_writing(one: str, other: str) -> bool:
+    """Whether two stamps of a file differ in nothing but `ctime`. Those of folders tell no such thing."""
+    if ":" not in one or ":" not in other:
+        return one == other
+    (*a, _, a_inode), (*b, _, b_inode) = one.split(":"), other.split(":")
+    return (a, a_inode) == (b, b_inode)
+
+
 def files_of(folder: Path) -> list[Path]:
     """The files of a model folder, in order. Hidden ones, and those in hidden folders, are no part of the model."""
     visible = (item for item in folder.rglob("*") if not _hidden(item.relative_to(folder)))

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from latentloom.engine.errors import PluginError
+from latentloom.engine.files.opened import Opened
 from latentloom.engine.keys import array_digest
 from latentloom.engine.models.device import VRAM_SHARE, Device, default_budget, open_device
 from latentloom.engine.models.environment import Environment
+from latentloom.engine.models.opened_files import OpenedFiles
 from latentloom.engine.models.placement import Placement
 from latentloom.engine.models.pool import DevicePool
 from latentloom.engine.models.reservations import Loan, Turns
@@ -104,7 +106,7 @@ class ModelStore:
         """`path_of` finds a file by sha256; `device` opens one by its name."""
         self._registry = registry
         self._environment = environment
-        self._path_of = path_of
+        self._opened = OpenedFiles(path_of)
         self._budgets = budgets
         self._open = device
         self._turns = Turns()
@@ -212,6 +214,8 @@ class ModelStore:
                 del self._accounts[borrower]
                 note = self.working.good if account.good else self.working.seen
                 note(borrower.work, account.peak)
+            if good:
+                self._opened.check(models)
 
     def _spare(self, borrower: Borrower) -> int:
         """Bytes of the pool's room to leave to a borrower's computation."""
@@ -237,9 +241,12 @@ class ModelStore:
     def _model(self, handle: Handle) -> HostModel:
         handle = self._without_sampling_patches(handle)
         name = _identity(handle)
+        if name in self._loaded and not self._opened.intact(self._loaded[name].model):
+            self.pool.forget(self._loaded.pop(name).model)
         if name not in self._loaded:
             base = self._base(handle)
             model = self._patched(base, handle)
+            self._opened.check([model])
             self._loaded[name] = _Loaded(model, model.own_bytes(base))
         self._loaded.move_to_end(name)
         return self._loaded[name].model
@@ -254,37 +261,45 @@ class ModelStore:
         """The model without its patches. It is never placed itself: others are made over its weights."""
         bare = type(handle)(handle.model_kind, handle.files, handle.info)
         name = _identity(bare)
+        if name in self._bases and not self._opened.intact(self._bases[name]):
+            del self._bases[name]
         if name not in self._bases:
             kind: ModelKind = self._registry.extension("model_kind", handle.model_kind).load()()
-            content = kind.load([self._path_of(file.sha256) for file in handle.files], handle.info)
+            files = self._opened.open(handle.files)
+            content = kind.load([file.path for file in files], handle.info)
             self.loads += 1
-            self._bases[name] = HostModel(content, handle.files[0].name if handle.files else handle.model_kind)
+            name_of = handle.files[0].name if handle.files else handle.model_kind
+            self._bases[name] = HostModel(content, name_of, files)
         self._bases.move_to_end(name)
         return self._bases[name]
 
     def _patched(self, base: HostModel, handle: Handle) -> HostModel:
-        content = base.clone().content
+        content, files = base.clone().content, list(base.files)
         stamps = [slot.host._version for slot in base.slots()]
         for kind, patches in itertools.groupby(handle.patches, key=lambda patch: patch.kind):
-            content = self._applied(content, kind, list(patches))
+            content = self._applied(content, kind, list(patches), files)
             if stamps != [slot.host._version for slot in base.slots()]:
                 self._bases.clear()  # its weights are no longer those of the file
                 raise PluginError(
                     f"the patch '{kind}' wrote into the model's weights",
                     hint="make a new tensor: other models share the old one",
                 )
-        return HostModel(content, base.name)
+        return HostModel(content, base.name, tuple(files))
 
-    def _applied(self, content: Any, kind: str, patches: Sequence[Patch]) -> Any:
-        """A model with patches of one kind that follow each other: at once where the kind wants that."""
+    def _applied(self, content: Any, kind: str, patches: Sequence[Patch], files: list[Opened]) -> Any:
+        """A model with patches of one kind that follow each other: at once where the kind wants that. Adds to `files`
+        what they read.
+        """
         extension = self._registry.extension("patch", kind)
-        paths = [[self._path_of(file.sha256) for file in patch.files] for patch in patches]
+        opened = [self._opened.open(patch.files) for patch in patches]
+        files += itertools.chain.from_iterable(opened)
+        paths = [[file.path for file in group] for group in opened]
         if extension.info.get("together"):
             apply_all: ApplyPatches = extension.load()
             return apply_all(content, patches, paths)
         apply: ApplyPatch = extension.load()
-        for patch, files in zip(patches, paths, strict=True):
-            content = apply(content, patch, files)
+        for patch, own in zip(patches, paths, strict=True):
+            content = apply(content, patch, own)
         return content
 
     def _thin(self, keep: Sequence[HostModel]) -> None:

@@ -1,6 +1,6 @@
 """The one validator: a workflow against the registered NodeSpecs, with every problem at once."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Protocol
@@ -22,6 +22,9 @@ class Files(Protocol):
 
     def check(self, source: str, name: str, *, alike: bool) -> None:
         """Raises a LoomError when the name stands for no file; with `alike` it tells the most alike name."""
+
+    def compare(self, files: Iterable[Any]) -> None:
+        """Raises ChangedFileError when one of these identified files is not what it was."""
 
 
 @dataclass(slots=True)

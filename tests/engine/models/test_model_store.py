@@ -1,5 +1,6 @@
 """Models in the host's memory: what is shared, what is copied, what is forgotten, and how much memory that takes."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import torch
 from devices import FakeDevice
 
 from latentloom.engine import FileIdentity, Model, Patch
-from latentloom.engine.errors import PluginError
+from latentloom.engine.errors import ChangedFileError, PluginError
 from latentloom.engine.models.device import Device, PlainDevice
 from latentloom.engine.models.environment import Environment
 from latentloom.engine.models.store import KEPT, Budgets, ModelStore
@@ -267,3 +268,57 @@ def test_weights_take_no_more_memory_than_the_budget(tmp_path: Path, share: floa
     arguments = [str(Path(stacks.__file__).parent), str(tmp_path), str(share), stored]
     done = subprocess.run([sys.executable, "-c", MEMORY, *arguments], capture_output=True, text=True, check=True)
     assert float(done.stdout) <= most
+
+
+# Files that change under loaded models
+
+
+def overwrite(path: Path, seed: int = 7) -> None:
+    """Write other weights of the same size into a file, as `cp` does."""
+    other = stacks.write_stack(path.with_suffix(".other"), WIDTH, DEPTH).read_bytes()
+    header = 8 + int.from_bytes(other[:8], "little")
+    path.write_bytes(other[:header] + bytes([seed]) * (len(other) - header))
+
+
+@pytest.mark.parametrize("patches", [(), (scaled(2.0),)])
+def test_a_file_that_is_written_over_while_its_model_is_lent_is_an_error(tmp_path: Path, patches: Any) -> None:
+    made, model = store(tmp_path), handle(tmp_path, "a.stack", *patches)
+    with pytest.raises(ChangedFileError, match=r"'a\.stack' was written over") as caught, made.load([model]):
+        overwrite(tmp_path / "a.stack")
+    assert caught.value.problem.code == "changed_file"
+    assert "replace models by rename" in str(caught.value.problem.hint)
+
+
+def test_a_model_whose_file_was_written_over_between_two_loans_is_read_again(tmp_path: Path) -> None:
+    made, model = store(tmp_path), handle(tmp_path)
+    before = compute(made, model)
+    overwrite(tmp_path / "a.stack", 0)
+    assert not torch.equal(compute(made, model)[0], before[0])
+    assert stacks.LOADED == ["a.stack"] * 2
+
+
+def test_a_patch_whose_file_is_written_over_while_it_is_used_is_an_error(tmp_path: Path) -> None:
+    made = store(tmp_path)
+    (tmp_path / "lora").write_bytes(b"one")
+    model = handle(tmp_path, "a.stack", Patch("scale", {"by": 2.0}, (FileIdentity("lora", "lora"),)))
+    with pytest.raises(ChangedFileError, match="'lora' was written over"), made.load([model]):
+        (tmp_path / "lora").write_bytes(b"other")
+
+
+def test_a_file_that_is_replaced_by_rename_disturbs_no_one(tmp_path: Path) -> None:
+    made, model = store(tmp_path), handle(tmp_path)
+    before = compute(made, model)
+    with made.load([model]) as (module,):
+        (tmp_path / "b.stack").write_bytes(b"another model")
+        (tmp_path / "b.stack").replace(tmp_path / "a.stack")
+        during = module(X.to(module[0].weight.dtype))
+    assert torch.equal(during, before[0])
+    assert torch.equal(compute(made, model)[0], before[0])
+
+
+def test_rights_and_further_names_of_a_file_disturb_no_one(tmp_path: Path) -> None:
+    made, model = store(tmp_path), handle(tmp_path)
+    with made.load([model]):
+        (tmp_path / "a.stack").chmod(0o600)
+        os.link(tmp_path / "a.stack", tmp_path / "backup.stack")
+    assert stacks.LOADED == ["a.stack"]
