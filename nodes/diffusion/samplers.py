@@ -31,6 +31,11 @@ SAMPLERS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("uni_pc_bh2", "uni_pc", _DISCARD),
     ("deis", "multistep", {}),
     ("lcm", "ddpm", _FRESH),
+    ("res_multistep", "res_multistep", {}),
+    ("res_multistep_ancestral", "res_multistep", _GAUSSIAN),
+    ("gradient_estimation", "gradient_estimation", {}),
+    ("er_sde", "er_sde", _FRESH),
+    ("ipndm", "ipndm", {}),
 )
 """Name, module and facts, in the order in which an interface shows them."""
 

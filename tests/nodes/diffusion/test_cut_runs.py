@@ -18,6 +18,7 @@ STEPS = 12
 SAMPLERS = {sampler.name: sampler for sampler in builtin_samplers()}
 FORGETFUL = (  # they look at earlier steps, and begin anew in each part
     *("dpmpp_2m", "dpmpp_2m_sde", "dpmpp_3m_sde", "lms", "pndm", "uni_pc", "uni_pc_bh2", "deis"),
+    *("res_multistep", "res_multistep_ancestral", "gradient_estimation", "er_sde", "ipndm"),
 )
 NOISY = [name for name, sampler in SAMPLERS.items() if sampler.noise != "none"]
 

@@ -24,6 +24,9 @@ ORDERS = {
     "uni_pc_bh2": (1.8, 3.2),
     "deis": (2.1, 3.2),
     "lms": (2.3, 4.2),
+    "res_multistep": (1.9, 2.2),
+    "gradient_estimation": (0.9, 1.1),
+    "ipndm": (1.9, 2.2),
 }
 
 
