@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from latentloom.api.session import Session
-from latentloom.api.workflow_files import load_workflow
+from latentloom.api.workflow_files import import_workflow
 from latentloom.engine.document.reading import from_json
 from latentloom.engine.document.resolve import migrate
 from latentloom.engine.document.writing import to_json
-from latentloom.engine.errors import BadValueError, LoomError
+from latentloom.engine.errors import BadValueError
 from latentloom.engine.files.catalog import Found
 from latentloom.engine.files.hashes import Progress
 from latentloom.engine.files.pictures import read_making, read_picture
@@ -71,15 +71,8 @@ class WorkerQueries:
 
     def take_in(self, path: str) -> dict[str, Any]:
         """The workflow in a file: our own document, a picture that carries one, or what a plugin's importer reads."""
-        try:
-            return {"workflow": to_json(load_workflow(Path(path))), "report": None}
-        except LoomError:
-            data = Path(path).read_bytes()
-            for extension in self._session.engine.registry.extensions("importer").values():
-                found = extension.load()(data)
-                if found is not None:
-                    return {"workflow": to_json(from_json(found[0])), "report": found[1]}
-            raise
+        found = import_workflow(Path(path), self._session.engine.registry)
+        return {"workflow": to_json(found.workflow), "report": found.report}
 
     def thumbnail(self, path: str, to: str) -> None:
         """Write a small WebP of a picture."""

@@ -1,15 +1,16 @@
-"""Workflows by name, by file, or out of a picture."""
+"""Workflows by name, by file, out of a picture, or by an importer from another program's file."""
 
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from latentloom.engine.document.reading import from_json, read
 from latentloom.engine.document.strict_json import Limits
 from latentloom.engine.document.workflow import Workflow
-from latentloom.engine.errors import MissingFileError, nearest
+from latentloom.engine.errors import LoomError, MissingFileError, nearest
 from latentloom.engine.files.pictures import picture_suffix, read_making
+from latentloom.engine.types.registry import Registry
 
 
 def workflow_names() -> list[str]:
@@ -35,10 +36,40 @@ def load_workflow(source: str | Path | Mapping[str, Any] | Workflow) -> Workflow
     return _from_file(Path(source))
 
 
+class Imported(NamedTuple):
+    """A workflow, and what the importer that made it has to tell; None for files of our own."""
+
+    workflow: Workflow
+    report: Any
+
+
+def import_workflow(source: str | Path, registry: Registry) -> Imported:
+    """A workflow by shipped name or from a file, which may be another program's if a plugin reads it.
+
+    Raises what load_workflow raises for a file that no importer knows.
+    """
+    try:
+        return Imported(load_workflow(source), None)
+    except MissingFileError:
+        raise
+    except LoomError:
+        data = _bytes_of(Path(source))
+        for extension in registry.extensions("importer").values():
+            found = extension.load()(data)
+            if found is not None:
+                return Imported(from_json(found[0]), found[1])
+        raise
+
+
 def _from_file(path: Path) -> Workflow:
+    data = _bytes_of(path)
+    return read(read_making(path)[0] if picture_suffix(data) else data)
+
+
+def _bytes_of(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            data = file.read(Limits().size + 1)
+            return file.read(Limits().size + 1)
     except (OSError, ValueError) as error:
         raise MissingFileError(
             f"there is no workflow '{path}'",
@@ -46,4 +77,3 @@ def _from_file(path: Path) -> Workflow:
             got=getattr(error, "strerror", None) or str(error),
             nearest=nearest(str(path), workflow_names()),
         ) from None
-    return read(read_making(path)[0] if picture_suffix(data) else data)

@@ -320,6 +320,17 @@ def verify(picture: Annotated[Path, typer.Argument(metavar="PICTURE", help="A PN
     return verify(picture)
 
 
+@app.command("import")
+def import_file(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A JSON file, picture or safetensors file of ComfyUI.")],
+    out: Annotated[Path | None, typer.Option("-o", "--out", metavar="FILE", help="Write the workflow here.")] = None,
+) -> int:
+    """Turn another program's workflow into one of ours, and tell what was changed or lost."""
+    from latentloom.cli.imported import import_file
+
+    return import_file(file, out)
+
+
 @app.command()
 def doctor() -> int:
     """Check this installation, and tell how to mend what is broken."""

@@ -2,7 +2,7 @@
 
 import json
 
-from latentloom.api import load_workflow
+from latentloom.api.workflow_files import import_workflow
 from latentloom.cli.input_values import bounds, metavar
 from latentloom.cli.inputs import port_of
 from latentloom.cli.session import opened
@@ -14,9 +14,9 @@ from latentloom.engine.types.spec import InputSpec
 
 def describe(name: str) -> tuple[str, list[tuple[str, str]]]:
     """A title, and per named input its flag and what may stand there. Raises LoomError for no workflow."""
-    workflow = load_workflow(name)
     with opened() as session:
         registry = session.engine.registry
+        workflow = import_workflow(name, registry).workflow
         rows = [_row(workflow, registry, named) for named in workflow.inputs]
     return f"Inputs of {workflow.name or name}", rows
 

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from latentloom.api import Session, load_workflow
+from latentloom.api import Session
 from latentloom.cli.flags import Given
+from latentloom.cli.imported import opened_workflow
 from latentloom.cli.input_values import value_of
 from latentloom.engine.document.workflow import RESERVED_INPUTS, NamedInput, Target, Workflow
 from latentloom.engine.engine import Job
@@ -28,8 +29,8 @@ class Asked:
 
     def prepare(self, session: Session) -> Job:
         """A job that can run. Raises LoomError with every problem at once."""
-        workflow = load_workflow(self.name)
         registry = session.engine.registry
+        workflow = opened_workflow(self.name, registry)
         inputs = bind(workflow, registry, self.given)
         values = assign(workflow, registry, self.assigned)
         return session.engine.prepare(workflow, inputs, values, self.outputs)

@@ -6,8 +6,8 @@ from typing import Any
 
 from latentloom.api.client import Client
 from latentloom.api.wire import Job
-from latentloom.api.workflow_files import load_workflow
 from latentloom.cli.errors import CANCELLED, FAILED, plain, print_json, show
+from latentloom.cli.imported import opened_workflow
 from latentloom.cli.inputs import Asked, assign, bind, port_of
 from latentloom.cli.progress import Meter, display, follow
 from latentloom.cli.session import opened
@@ -36,9 +36,9 @@ def submit(
 
 def _order(asked: Asked) -> tuple[Workflow, dict[str, Any]]:
     """The workflow and its named inputs; a picture that is a file here is to be uploaded."""
-    workflow = load_workflow(asked.name)
     with opened() as session:
         registry = session.engine.registry
+        workflow = opened_workflow(asked.name, registry)
     inputs = bind(workflow, registry, asked.given)
     for named in workflow.inputs:
         port, value = port_of(workflow, registry, named), inputs.get(named.name)

@@ -20,7 +20,7 @@ from latentloom.plugins.code import distribution_code, tree_code
 from latentloom.plugins.hooks import GROUP, Hooks
 from latentloom.plugins.snapshots import Snapshots
 
-BUILTIN = "latentloom"
+BUILTIN = "latentloom"  # the distribution; its entry point "builtin" brings the nodes, the others are plugins that ship
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,10 @@ def discover(
 
 
 def _builtin(point: EntryPoint) -> bool:
+    return _ships(point) and point.name == "builtin"
+
+
+def _ships(point: EntryPoint) -> bool:
     return point.dist is not None and point.dist.name == BUILTIN
 
 
@@ -113,14 +117,17 @@ def _failure(point: EntryPoint, error: BaseException, seconds: float) -> Record:
 def _distribution(point: EntryPoint) -> Distribution:
     if point.dist is None:
         raise PluginError(f"the entry point '{point.name}' belongs to no distribution")
-    builtin = _builtin(point)
-    code = tree_code(_builtin_folders()) if builtin else distribution_code(point.dist)
-    return Distribution(point.dist.name, point.dist.version, point.name, code, builtin)
+    code = tree_code(_folders(*_shipped_modules(point))) if _ships(point) else distribution_code(point.dist)
+    return Distribution(point.dist.name, point.dist.version, point.name, code, _builtin(point))
 
 
-def _builtin_folders() -> list[Path]:
+def _shipped_modules(point: EntryPoint) -> tuple[str, ...]:
     """Built-in nodes depend on engine and nodes; training and the command line void no cache."""
-    specs = [importlib.util.find_spec(f"{BUILTIN}.{name}") for name in ("engine", "nodes")]
+    return (f"{BUILTIN}.engine", f"{BUILTIN}.nodes") if _builtin(point) else (point.module,)
+
+
+def _folders(*modules: str) -> list[Path]:
+    specs = [importlib.util.find_spec(name) for name in modules]
     return [Path(place) for spec in specs if spec for place in spec.submodule_search_locations or ()]
 
 

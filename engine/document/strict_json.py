@@ -20,17 +20,20 @@ class Limits(NamedTuple):
     digits: int = 400
 
 
-def parse(data: bytes | str, limits: Limits = Limits()) -> Any:  # noqa: B008
-    """JSON without its traps: no NaN, duplicate keys, lone surrogates, endless digits, size or depth bombs."""
+def parse(data: bytes | str, limits: Limits = Limits(), not_finite: Callable[[str], Any] | None = None) -> Any:  # noqa: B008
+    """JSON without its traps: no NaN, duplicate keys, lone surrogates, endless digits, size or depth bombs.
+
+    `not_finite` gives what stands for NaN and its like in the files of programs that write them.
+    """
     text = _decoded(data, limits)
     _check_depth(text, limits.depth)
     try:
         found = json.loads(
             text,
             object_pairs_hook=_unique,
-            parse_constant=_no_constant,
+            parse_constant=not_finite or _no_constant,
             parse_int=_int_within(limits.digits),
-            parse_float=_finite,
+            parse_float=_finite_or(not_finite or _no_constant),
         )
     except json.JSONDecodeError as error:
         raise _refused("not_json", f"not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
@@ -81,11 +84,12 @@ def _no_constant(text: str) -> Any:
     raise _refused("not_finite", f"{text} is not a number that a workflow can hold", hint="use a finite number")
 
 
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        _no_constant(shown(text))
-    return number
+def _finite_or(other: Callable[[str], Any]) -> Callable[[str], Any]:
+    def parse_float(text: str) -> Any:
+        number = float(text)
+        return number if math.isfinite(number) else other(shown(text))
+
+    return parse_float
 
 
 def _int_within(digits: int) -> Callable[[str], int]:

@@ -146,6 +146,8 @@ class _Validator:
         hint = f"it comes from the plugin '{plugin}', which is not installed" if slash else None
         if slash and plugin in self.registry.distributions:
             hint = None
+        if type(node.extra) is dict and type(node.extra.get("placeholder")) is str:
+            hint = f"not runnable: {node.extra['placeholder']}"
         self.problem(
             "unknown_node_type",
             f"there is no node type '{node.type}'",

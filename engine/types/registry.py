@@ -169,7 +169,10 @@ class Registration:
         self._extension("patch", name, apply, info)
 
     def importer(self, name: str, function: Callable[..., Any] | str, **info: Any) -> None:
-        """Register a reader of foreign workflow files: function(bytes) -> (document, report) or None."""
+        """Register a reader of foreign workflow files: function(bytes) -> (document, report) or None.
+
+        The report is JSON with "source", a text, and "lines", texts that say what was changed or lost.
+        """
         self._extension("importer", name, function, info)
 
     def models(self, source: str, package: str, folder: str) -> None:
@@ -262,7 +265,8 @@ class Registry:
         self._types |= {item.kind: item for item in registration.types}
         self.folders += registration.folders
         self._extensions |= {(item.kind, item.name): item for item in registration.extensions}
-        self.foreign |= bool(registration.extensions) and not registration.distribution.builtin
+        runs = any(item.kind != "importer" for item in registration.extensions)
+        self.foreign |= runs and not registration.distribution.builtin
 
     def _taken(self) -> dict[tuple[str, str], Any]:
         return {

@@ -106,7 +106,7 @@ def test_the_server_tells_of_itself(server):
     system = server.get("system")
 
     assert [worker["name"] for worker in system["workers"]] == ["cpu", "helper-1"]
-    assert {record["plugin"] for record in server.get("plugins")["plugins"]} == {"builtin", "plant"}
+    assert {record["plugin"] for record in server.get("plugins")["plugins"]} == {"builtin", "comfyui", "plant"}
     health = server.get("/healthz")
     assert (health["status"], health["warnings"]) == ("ok", list(sqlite_faults()))
     figures = server.get("/metrics").decode()

@@ -1,0 +1,71 @@
+"""The files that carry a graph: JSON, pictures (PNG, WebP and others with EXIF), safetensors."""
+
+import io
+import struct
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from latentloom.engine.document.strict_json import Limits, parse
+from latentloom.engine.errors import LoomError
+from latentloom.engine.files.pictures import MAX_PIXELS, formats, picture_suffix
+
+DEPTH = 40  # levels of a document: placeholders put it into some of their own
+MAX_HEADER = 2**26  # bytes of a safetensors header
+NAMES = ("prompt", "workflow")
+
+
+def graphs_in(data: bytes) -> dict[str, Any]:
+    """What a file holds, parsed: the graph under "prompt", the editor's form of it under "workflow", or neither.
+
+    Numbers that are not finite are None. Raises WorkflowError for JSON that cannot be read.
+    """
+    if picture_suffix(data):
+        return {name: parsed(text) for name, text in _texts(data) if name in NAMES}
+    if data[8:9] == b"{":
+        return {name: parsed(text) for name, text in _safetensors(data) if name in NAMES}
+    if not data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
+        return {}
+    found = parsed(data)
+    both = type(found) is dict and any(type(found.get(name)) is dict for name in NAMES)
+    return {name: found[name] for name in NAMES if name in found} if both else {"file": found}
+
+
+def parsed(text: bytes | str) -> Any:
+    """JSON as ComfyUI writes it."""
+    return parse(text, Limits()._replace(depth=DEPTH), lambda _: None)
+
+
+def _texts(data: bytes) -> Iterator[tuple[str, str]]:
+    """The named texts of a picture: PNG's chunks, or EXIF's tags that begin with a name and a colon."""
+    from PIL import Image as Pil
+
+    try:
+        with warnings.catch_warnings(), Pil.open(io.BytesIO(data), formats=formats()) as picture:
+            warnings.simplefilter("ignore")
+            if picture.width * picture.height > MAX_PIXELS:
+                return
+            if picture.format == "PNG":
+                picture.load()  # chunks may stand behind the pixels
+            texts: Mapping[Any, Any] = picture.info
+            tags = dict(picture.getexif())
+    except Exception:  # Pillow's decoders raise many kinds; what is no picture carries nothing
+        return
+    yield from ((name, text) for name, text in texts.items() if type(name) is str and isinstance(text, str))
+    for tag in tags.values():
+        name, colon, text = str(tag).partition(":")
+        if colon:
+            yield name.lower(), text.rstrip("\0")
+
+
+def _safetensors(data: bytes) -> Iterator[tuple[str, str]]:
+    (length,) = struct.unpack("<Q", data[:8])
+    if length > min(MAX_HEADER, len(data) - 8):
+        return
+    try:
+        header = parse(data[8 : 8 + length])
+    except LoomError:
+        return
+    known = header.get("__metadata__") if type(header) is dict else None
+    if type(known) is dict:
+        yield from ((name, text) for name, text in known.items() if isinstance(text, str))

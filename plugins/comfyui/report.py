@@ -1,0 +1,27 @@
+"""What an import has to tell: one line for each thing that was changed, approximated or lost."""
+
+from typing import Any
+
+from latentloom.engine.errors import brief
+
+MAX_LINES = 1_000
+
+
+class Report:
+    """Collects the lines; beyond the first thousand it counts."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._more = 0
+
+    def tell(self, node: str, what: str, message: str) -> None:
+        """Add a line. `what` is "changed", "approximated", "lost" or "placeholder"; `node` may be empty."""
+        if len(self._lines) == MAX_LINES:
+            self._more += 1
+        else:
+            self._lines.append(f"node '{brief(node)[1:-1]}': {what}: {message}" if node else f"{what}: {message}")
+
+    def record(self) -> dict[str, Any]:
+        """The report as JSON."""
+        more = [f"{self._more} more lines are left out"] if self._more else []
+        return {"source": "ComfyUI, API format", "lines": [*self._lines, *more]}
