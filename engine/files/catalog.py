@@ -110,9 +110,14 @@ class Catalog:
     def identify(self, source: str, name: str, report: Progress | None = None) -> InputFile | ModelFile:
         """The file with its sha256; `report` sees the first hashing of a large file."""
         found = self.find(source, name)
-        cls = InputFile if source == "input" else ModelFile
         try:
-            return cls(found.name, str(found.path), self._hashes.sha256(found.path, report))
+            sha256 = self._hashes.sha256(found.path, report)
+            if source == "input":
+                return InputFile(found.name, str(found.path), sha256)
+            beside = found.path.with_suffix(".yaml")
+            return ModelFile(
+                found.name, str(found.path), sha256, self._hashes.sha256(beside) if beside.is_file() else ""
+            )
         except OSError as error:
             raise FileError(f"'{brief(name)[1:-1]}' cannot be read", got=error.strerror or str(error)) from None
 

@@ -27,6 +27,8 @@ class ModelFile:
     name: str
     path: str
     sha256: str
+    beside: str = ""
+    """The sha256 of a configuration beside the file, NAME.yaml, which loaders read; "" without one."""
 
     @property
     def identity(self) -> FileIdentity:

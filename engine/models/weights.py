@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from latentloom.engine.models.load_warnings import LoadWarning
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
@@ -97,6 +99,8 @@ class HostModel:
     content: Any
     """What nodes get: a module, or an object whose attributes are modules."""
     name: str = "model"
+    warnings: tuple[LoadWarning, ...] = ()
+    """What is to be told of it, whenever it is used."""
     layers: tuple[Layer, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -109,7 +113,7 @@ class HostModel:
     def clone(self) -> HostModel:
         """A model of modules of its own over the same weights."""
         shared: dict[int, Any] = {id(slot.host): slot.host for slot in self.slots()}
-        return HostModel(copy.deepcopy(self.content, shared), self.name)
+        return HostModel(copy.deepcopy(self.content, shared), self.name, self.warnings)
 
     def own_bytes(self, base: HostModel) -> int:
         """Bytes of weights that `base` does not have."""
