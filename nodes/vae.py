@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from latentloom.engine import Context, Image, Latent, Seed, Vae, node
-from latentloom.nodes.diffusion.vae import TILES, check_sides, decode, encode
+from latentloom.nodes.diffusion.vae import TILES, check_encodes, check_sides, decode, encode
 from latentloom.nodes.diffusion.vae_tiles import check_overlap, decode_tiles, encode_tiles
 from latentloom.nodes.drawing.limits import check_size
 
@@ -64,6 +64,7 @@ def vae_encode_tiled(ctx: Context, vae: Vae, image: Image, tile: TileSide = 512,
     """
     check_overlap(tile, overlap)
     step = vae.info["downscale"]
+    check_encodes(vae)
     check_sides(image, step)
     mean, _ = encode_tiles(ctx, vae, image, tile, overlap)
     return Latent(mean.clone(), downscale=step)

@@ -126,14 +126,17 @@ class Catalog:
     def identify(self, source: str, name: str, report: Progress | None = None) -> InputFile | ModelFile:
         """The file with its sha256; `report` sees the first hashing of a large file."""
         found = self.find(source, name, report=report)
-        cls = InputFile if source == "input" else ModelFile
+        beside = found.path.with_suffix(".yaml")
         try:
             before = stamp(found.path)
             sha256 = self._hashes.sha256(found.path, report)
+            more = self._hashes.sha256(beside) if source != "input" and beside.is_file() else ""
         except OSError as error:
             raise FileError(f"'{brief(name)[1:-1]}' cannot be read", got=error.strerror or str(error)) from None
         self._places[sha256] = found.path
-        return cls(found.name, str(found.path), sha256, before)
+        if source == "input":
+            return InputFile(found.name, str(found.path), sha256, before)
+        return ModelFile(found.name, str(found.path), sha256, before, more)
 
     def compare(self, files: Iterable[InputFile | ModelFile]) -> None:
         """Raise ChangedFileError if an identified file is not what it was."""

@@ -31,6 +31,8 @@ class ModelFile:
     sha256: str
     stamp: str = field(default="", compare=False)
     """What the file system told of it before it was hashed (see `engine.files.stamps`)."""
+    beside: str = ""
+    """The sha256 of a configuration beside the file, NAME.yaml, which loaders read; "" without one."""
 
     @property
     def identity(self) -> FileIdentity:

@@ -16,6 +16,7 @@ from latentloom.engine.files.opened import Opened
 from latentloom.engine.keys import array_digest
 from latentloom.engine.models.device import VRAM_SHARE, Device, default_budget, open_device
 from latentloom.engine.models.environment import Environment
+from latentloom.engine.models.load_warnings import gathered_warnings
 from latentloom.engine.models.opened_files import OpenedFiles
 from latentloom.engine.models.placement import Placement
 from latentloom.engine.models.pool import DevicePool
@@ -200,7 +201,9 @@ class ModelStore:
             self.pool.take(models, working, self._spare(borrower))
             self.pool.measure()  # what getting ready took is no working memory
             self._accounts.setdefault(borrower, _Account()).loans.append(loan)
-            return tuple(model.content for model in models)
+        for warning in [warning for model in models for warning in model.warnings]:
+            borrower.warn_once(*warning)
+        return tuple(model.content for model in models)
 
     def _end(self, loan: Loan, borrower: Borrower, models: list[HostModel], *, good: bool) -> None:
         with self._lock:
@@ -266,25 +269,29 @@ class ModelStore:
         if name not in self._bases:
             kind: ModelKind = self._registry.extension("model_kind", handle.model_kind).load()()
             files = self._opened.open(handle.files)
-            content = kind.load([file.path for file in files], handle.info)
+            with gathered_warnings() as warnings:
+                content = kind.load([file.path for file in files], handle.info)
             self.loads += 1
-            name_of = handle.files[0].name if handle.files else handle.model_kind
-            self._bases[name] = HostModel(content, name_of, files)
+            called = handle.files[0].name if handle.files else handle.model_kind
+            self._bases[name] = HostModel(content, called, files, tuple(warnings))
         self._bases.move_to_end(name)
         return self._bases[name]
 
     def _patched(self, base: HostModel, handle: Handle) -> HostModel:
         content, files = base.clone().content, list(base.files)
         stamps = [slot.host._version for slot in base.slots()]
+        warnings = list(base.warnings)
         for kind, patches in itertools.groupby(handle.patches, key=lambda patch: patch.kind):
-            content = self._applied(content, kind, list(patches), files)
+            with gathered_warnings() as told:
+                content = self._applied(content, kind, list(patches), files)
+            warnings += told
             if stamps != [slot.host._version for slot in base.slots()]:
                 self._bases.clear()  # its weights are no longer those of the file
                 raise PluginError(
                     f"the patch '{kind}' wrote into the model's weights",
                     hint="make a new tensor: other models share the old one",
                 )
-        return HostModel(content, base.name, tuple(files))
+        return HostModel(content, base.name, tuple(files), tuple(warnings))
 
     def _applied(self, content: Any, kind: str, patches: Sequence[Patch], files: list[Opened]) -> Any:
         """A model with patches of one kind that follow each other: at once where the kind wants that. Adds to `files`

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from latentloom.engine.files.opened import Opened
+from latentloom.engine.models.load_warnings import LoadWarning
 
 if TYPE_CHECKING:
     import torch
@@ -101,6 +102,8 @@ class HostModel:
     name: str = "model"
     files: tuple[Opened, ...] = ()
     """The files that weights may be mapped from, or were made from."""
+    warnings: tuple[LoadWarning, ...] = ()
+    """What is to be told of it, whenever it is used."""
     layers: tuple[Layer, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -113,7 +116,7 @@ class HostModel:
     def clone(self) -> HostModel:
         """A model of modules of its own over the same weights."""
         shared: dict[int, Any] = {id(slot.host): slot.host for slot in self.slots()}
-        return HostModel(copy.deepcopy(self.content, shared), self.name, self.files)
+        return HostModel(copy.deepcopy(self.content, shared), self.name, self.files, self.warnings)
 
     def own_bytes(self, base: HostModel) -> int:
         """Bytes of weights that `base` does not have."""

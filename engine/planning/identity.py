@@ -60,7 +60,8 @@ class Identity:
     def _item(self, port: InputSpec, value: Any) -> Item:
         if port.kind in FILE_KINDS and value is not None:
             file = self._identify(port.source or "input", value)
-            return Item(port.kind, literal_digest(port.kind, file.sha256), file)
+            content = f"{file.sha256} {file.beside}" if getattr(file, "beside", "") else file.sha256
+            return Item(port.kind, literal_digest(port.kind, content), file)
         return literal_item(port.kind, value)
 
     def fields(self, step: Step, inputs: Inputs, named: Mentions, more: Mapping[str, Any] | None = None) -> Fields:

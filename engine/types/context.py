@@ -23,6 +23,15 @@ class Borrower:
     cancelled: threading.Event = field(default_factory=threading.Event)
     asked: bool = False
     """Whether it ever asked for models."""
+    warn: Callable[[str, str], None] = lambda _code, _message: None
+    told: set[tuple[str, str]] = field(default_factory=set)
+    """What was told of models; the borrowers of a run share it."""
+
+    def warn_once(self, code: str, message: str) -> None:
+        """Tell something of a model that is lent, unless the run told it before."""
+        if (code, message) not in self.told:
+            self.told.add((code, message))
+            self.warn(code, message)
 
     def check(self) -> None:
         """Raise Cancelled if the run was cancelled."""
@@ -96,7 +105,7 @@ class Context:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.node = node
-        self.borrower = Borrower(work, asynchronous, cancelled)
+        self.borrower = Borrower(work, asynchronous, cancelled, warn=self.warn)
         self.economy = economy
         """How much memory to spare, 0..economies of the node type: more each time that the node ran out of it."""
         self.mentioned: Mapping[str, Any] = mentioned or {}  # ModelFiles that its texts may mean, by name

@@ -7,7 +7,7 @@ the float64 table (with a float32 table `normal` and `sgm_uniform` may differ by
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -18,11 +18,28 @@ Schedule = Callable[[int, Tensor], Tensor]
 
 
 def scaled_linear_table(beta_start: float = 0.00085, beta_end: float = 0.012, n: int = 1000) -> Tensor:
-    """Sigmas of a model trained on betas whose square roots are evenly spaced (Rombach et al. 2022, Stable Diffusion).
+    """Sigmas of a model trained on betas whose square roots are evenly spaced (Rombach et al. 2022)."""
+    return beta_table(betas_of(beta_start, beta_end, n, "scaled_linear"))
 
-    sigma_t = sqrt((1 - alpha_bar_t) / alpha_bar_t), alpha_bar_t = prod(1 - beta); float64.
+
+def betas_of(start: float, end: float, n: int, schedule: str, trained: Sequence[float] | None = None) -> Tensor:
+    """The betas of a training, float64 [n]: those given outright, or evenly spaced ones ("linear"), those whose square
+    roots are ("scaled_linear"), or those of a squared cosine (Nichol & Dhariwal 2021, "squaredcos_cap_v2").
     """
-    betas = torch.linspace(beta_start**0.5, beta_end**0.5, n, dtype=torch.float64) ** 2
+    if trained:
+        return torch.tensor(trained, dtype=torch.float64)
+    if schedule == "scaled_linear":
+        return torch.linspace(start**0.5, end**0.5, n, dtype=torch.float64) ** 2
+    if schedule == "linear":
+        return torch.linspace(start, end, n, dtype=torch.float64)
+    alpha_bar = torch.cos((torch.arange(n + 1, dtype=torch.float64) / n + 0.008) / 1.008 * math.pi / 2) ** 2
+    return (1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=0.999)
+
+
+def beta_table(betas: Tensor) -> Tensor:
+    """Sigmas of a model trained on betas, float64: sigma_t = sqrt((1 - alpha_bar_t) / alpha_bar_t), where alpha_bar_t =
+    prod(1 - beta).
+    """
     alpha_bar = torch.cumprod(1 - betas, dim=0)
     return ((1 - alpha_bar) / alpha_bar).sqrt()
 

@@ -24,6 +24,7 @@ def encode(ctx: Context, vae: Vae, image: Image, seed: int | None = None) -> Lat
     not fit.
     """
     step = vae.info["downscale"]
+    check_encodes(vae)
     check_sides(image, step)
     tile = TILES[ctx.economy]
     mean, std = encode_tiles(ctx, vae, image, tile, tile // 8) if tile else _encoded(ctx, vae, image)
@@ -38,6 +39,17 @@ def _encoded(ctx: Context, vae: Vae, image: Image) -> tuple[Tensor, Tensor]:
     with ctx.load(vae) as (model,), circular([model]) as ring, ring.on(axes_of(vae.patches)):
         found = model.encode(pixels.to(model.device, model.dtype)).latent_dist
         return found.mean.float().cpu(), found.std.float().cpu()
+
+
+def check_encodes(vae: Vae) -> None:
+    """Raise BadValueError for a VAE that is a decoder alone."""
+    if not vae.info.get("encodes", True):
+        raise BadValueError(
+            f"'{vae.files[0].name}' holds a decoder only, which turns no pictures into latents",
+            expected="a VAE with encoder and decoder",
+            got="a decoder",
+            hint="LoadVAE takes a whole VAE from another file",
+        )
 
 
 def check_sides(image: Image, step: int) -> None:

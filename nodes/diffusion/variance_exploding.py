@@ -17,13 +17,12 @@ from latentloom.nodes.diffusion.prediction import (
     prediction,
     timestep_of,
 )
-from latentloom.nodes.diffusion.schedules import scaled_linear_table, zero_snr_table
+from latentloom.nodes.diffusion.schedules import beta_table, betas_of, zero_snr_table
 
 
 def table_of(info: Mapping[str, Any]) -> Tensor:
     """The sigmas of a model with these facts, ascending, one for each timestep that it was trained on."""
-    start, end, count = info["betas"]
-    table = scaled_linear_table(start, end, count)
+    table = beta_table(betas_of(*info["betas"], info.get("beta_schedule", "scaled_linear"), info.get("trained_betas")))
     return zero_snr_table(table) if info.get("zero_snr") else table
 
 

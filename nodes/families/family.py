@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from latentloom.engine.errors import FileError
 from latentloom.nodes.families.conversion import converted_pieces
 from latentloom.nodes.families.denoiser import Denoiser, Residuals, Told
+from latentloom.nodes.families.folder import folder_weights, read_json
 from latentloom.nodes.families.header import Shapes, read_header
 from latentloom.nodes.families.module_loading import Piece, Weights, assemble
-from latentloom.nodes.families.stable_diffusion.diffusers_folder import folder_json, folder_weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -81,7 +81,7 @@ class Family:
             return None if found is None else self._recognised(self.config(found[1]), self.title)
         if not (path / "transformer" / "config.json").is_file():
             return None
-        config = folder_json(path / "transformer" / "config.json")
+        config = read_json(path / "transformer" / "config.json")
         if config.get("_class_name") != self.module.partition(":")[2]:
             return None
         return {**self._recognised(config, f"{self.title} (folder)"), **self._parts(path)}
@@ -92,7 +92,7 @@ class Family:
 
     def _parts(self, path: Path) -> dict[str, Any]:
         """The text encoder and the VAE of a folder."""
-        vae = folder_json(path / "vae" / "config.json")
+        vae = read_json(path / "vae" / "config.json")
         downscale = 2 ** (len(vae["block_out_channels"]) - 1)
         return {
             "clip": self.clip_facts([path / "text_encoder"]),
@@ -162,5 +162,5 @@ class Family:
 
 
 def _from_folder(cls: Any, folder: Path) -> Any:
-    config, weights = folder_json(folder / "config.json"), folder_weights(folder)
+    config, weights = read_json(folder / "config.json"), folder_weights(folder)
     return assemble(lambda: cls.from_config(config), lambda names: {n: Piece(n) for n in names}, weights, folder.name)

@@ -21,6 +21,7 @@ class Header:
     shapes: Shapes
     metadata: Mapping[str, str]
     nbytes: int  # of the tensors
+    dtypes: Mapping[str, str]  # by name, as safetensors calls them: "F16", "BF16", "F8_E4M3", ...
 
     def below(self, prefix: str) -> dict[str, tuple[int, ...]]:
         """Shapes of the tensors whose names begin with a prefix, which is cut off."""
@@ -43,11 +44,12 @@ def read_header(path: Path) -> Header:
         found = json.loads(text)
         metadata = {str(key): str(value) for key, value in found.pop("__metadata__", {}).items()}
         shapes = {name: tuple(map(_size, tensor["shape"])) for name, tensor in found.items()}
+        dtypes = {name: str(tensor["dtype"]) for name, tensor in found.items()}
         end = max((_size(tensor["data_offsets"][1]) for tensor in found.values()), default=0)
     except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError):
         raise _foreign(path) from None
     _check_end(path, size, 8 + length + end)
-    return Header(path, shapes, metadata, end)
+    return Header(path, shapes, metadata, end, dtypes)
 
 
 def _size(number: Any) -> int:

@@ -31,6 +31,7 @@ class Weights:
         from safetensors import SafetensorError, safe_open
 
         self.paths = paths
+        self.taken: set[str] = set()
         self._files = {}
         for path in paths:
             try:
@@ -55,6 +56,7 @@ class Weights:
 
     def take(self, piece: Piece) -> Tensor:
         """The tensor that a piece means."""
+        self.taken.add(piece.source)
         tensor = self[piece.source]
         if piece.third is not None:
             tensor = tensor.chunk(3)[piece.third]
@@ -112,13 +114,10 @@ def _check_present(where: str, shapes: Mapping[str, Any], wanted: Mapping[str, P
 
 
 def _placed(where: str, weights: Weights, piece: Piece, shape: tuple[int, ...]) -> Tensor:
-    import torch
-
     tensor = weights.take(piece)
     if tuple(tensor.shape) != shape:
         tensor = _reshaped(where, tensor, piece, shape)
-    low, high = torch.aminmax(tensor)
-    if not (torch.isfinite(low) and torch.isfinite(high)):
+    if not _finite(tensor):
         raise FileError(
             f"{where} holds numbers that are not finite",
             expected="finite weights",
@@ -126,6 +125,18 @@ def _placed(where: str, weights: Weights, piece: Piece, shape: tuple[int, ...]) 
             hint="the file is damaged",
         )
     return tensor
+
+
+def _finite(tensor: Tensor) -> bool:
+    """Whether no number is NaN or infinite; those of one byte are told by their bits (Micikevicius et al. 2022)."""
+    import torch
+
+    first_bad = {torch.float8_e4m3fn: 0x7F, torch.float8_e5m2: 0x7C}.get(tensor.dtype)
+    if first_bad is not None:
+        parts = tensor.view(torch.uint8).flatten().split(2**22)
+        return all(int((part & 0x7F).max()) < first_bad for part in parts)
+    low, high = torch.aminmax(tensor)
+    return bool(torch.isfinite(low) and torch.isfinite(high))
 
 
 def _reshaped(where: str, tensor: Tensor, piece: Piece, shape: tuple[int, ...]) -> Tensor:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from latentloom.engine.errors import FileError
+from latentloom.nodes.families.folder import folder_weights
 from latentloom.nodes.families.header import Shapes, counted, read_header
 from latentloom.nodes.families.module_loading import Piece, Weights, assemble
-from latentloom.nodes.families.stable_diffusion.diffusers_folder import folder_weights
 from latentloom.nodes.text.tokenizer_files import find_tokenizer, load_tokenizer, tokenizer_digest
 
 PREFIXES = ("model.", "model.language_model.", "language_model.model.", "")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from latentloom.engine.errors import FileError
 from latentloom.nodes.families.family import Family
+from latentloom.nodes.families.folder import read_json
 from latentloom.nodes.families.header import Shapes, counted, read_header
-from latentloom.nodes.families.stable_diffusion.diffusers_folder import folder_json
 from latentloom.nodes.families.text_encoder import find_qwen, load_qwen, tokenizer_of
 from latentloom.nodes.text.chat import Chat, ChatReader
 
@@ -69,7 +69,7 @@ class ZImage(Family):
         """Of a Qwen3, as one file or a folder."""
         path = paths[0]
         if path.is_dir():
-            width = folder_json(path / "config.json")["hidden_size"]
+            width = read_json(path / "config.json")["hidden_size"]
         else:
             part = find_qwen(read_header(path).shapes)
             if part is None or len(paths) > 1:

@@ -13,6 +13,7 @@ import numpy as np
 from latentloom.engine.errors import FileError
 from latentloom.nodes.families.header import Header, counted, read_header
 from latentloom.nodes.families.module_loading import Piece, Weights, assemble
+from latentloom.nodes.families.unused import warn_unused
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,7 +54,9 @@ class ClipVisionKind:
         def build() -> Any:
             return CLIPVisionModelWithProjection(CLIPVisionConfig(**config))
 
-        model = assemble(build, pieces, Weights(file), "picture encoder")
+        weights = Weights(file)
+        model = assemble(build, pieces, weights, "picture encoder")
+        warn_unused(weights)
         places = model.vision_model.embeddings
         places.position_ids = torch.arange(places.position_embedding.weight.shape[0])[None]  # what no file holds
         return model

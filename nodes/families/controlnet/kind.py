@@ -14,6 +14,7 @@ from latentloom.nodes.families.module_loading import Piece, Weights, assemble
 from latentloom.nodes.families.stable_diffusion import unet_keys
 from latentloom.nodes.families.stable_diffusion.configs import UNetShape, controlnet_config, hint_widths, unet_shape
 from latentloom.nodes.families.stable_diffusion.facts import TITLES
+from latentloom.nodes.families.unused import warn_unused
 
 PREFIXES = ("control_model.", "")
 CLASSES = ("ControlNetModel", "ControlNetUnionModel", "ControlNetModel_Union")
@@ -66,7 +67,10 @@ class ControlNetKind:
         def build() -> Any:
             return model.from_config(config) if config and not part.union else model(**arguments)
 
-        return assemble(build, pieces, Weights(file), "ControlNet")
+        weights = Weights(file)
+        made = assemble(build, pieces, weights, "ControlNet")
+        warn_unused(weights)
+        return made
 
 
 def _weights_file(path: Path) -> Path | None:

@@ -16,6 +16,7 @@ from latentloom.engine.errors import FileError
 from latentloom.nodes.families.header import Header, Shapes, counted, read_header
 from latentloom.nodes.families.module_loading import Piece, Weights, assemble
 from latentloom.nodes.families.stable_diffusion.facts import TITLES
+from latentloom.nodes.families.unused import warn_unused
 
 PREFIXES = ("adapter.", "")
 ORIGINAL_LAYERS = 2  # resnets per level in TencentARC's full adapters, which count them through
@@ -74,7 +75,10 @@ class T2IAdapterKind:
         def pieces(names: list[str]) -> dict[str, Piece]:
             return {name: Piece(source(name)) for name in names}
 
-        return assemble(lambda: T2IAdapter(**arguments), pieces, Weights(file), "T2I-Adapter")
+        weights = Weights(file)
+        made = assemble(lambda: T2IAdapter(**arguments), pieces, weights, "T2I-Adapter")
+        warn_unused(weights)
+        return made
 
 
 def _weights_file(path: Path) -> Path | None:

@@ -10,6 +10,7 @@ from typing import Any
 from latentloom.engine.errors import FileError
 from latentloom.nodes.families.header import Header, counted, read_header
 from latentloom.nodes.families.module_loading import Piece, Weights, assemble
+from latentloom.nodes.families.unused import warn_unused
 
 WIDTHS = {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL"}  # of text embeddings
 TOKENS = 4  # of the plain adapter
@@ -49,7 +50,10 @@ class IPAdapterKind:
         def pieces(names: list[str]) -> dict[str, Piece]:
             return {name: Piece(name) for name in names}
 
-        return assemble(lambda: _net(found, header), pieces, Weights(paths[0]), "IP-Adapter")
+        weights = Weights(paths[0])
+        made = assemble(lambda: _net(found, header), pieces, weights, "IP-Adapter")
+        warn_unused(weights)
+        return made
 
 
 def find_ip_adapter(header: Header) -> AdapterPart | None:

@@ -6,20 +6,24 @@ import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from latentloom.engine import Patch
 from latentloom.engine.errors import FileError
+from latentloom.nodes.families.header import read_header
+from latentloom.nodes.families.lora.adapter_config import AdapterConfig, adapter_configs, alpha_of
 from latentloom.nodes.families.lora.deltas import changed
 from latentloom.nodes.families.lora.key_names import Network, Target, changes
 from latentloom.nodes.families.merge import section_of
 from latentloom.nodes.families.module_loading import Weights
 from latentloom.nodes.families.stable_diffusion.unet_keys import original_names
+from latentloom.nodes.families.unused import harmless, warn_left
 from latentloom.nodes.text.chat import ChatReader
 from latentloom.nodes.text.clip_reader import TextEncoder
 from latentloom.nodes.text.encoder import Encoder
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 
@@ -32,6 +36,7 @@ class _Lora:
     changes: Mapping[Target, Mapping[str, str]]
     strength: float
     sections: Mapping[str, float]  # further factors, by third of a UNet
+    configs: Mapping[Network, AdapterConfig]
 
     def at(self, layer: str) -> float:
         """The strength for a layer, named as the network names it."""
@@ -41,8 +46,23 @@ class _Lora:
         """The networks that it changes."""
         return {target.network for target in self.changes}
 
+    def factors(self, target: Target, parts: Mapping[str, str]) -> dict[str, Tensor]:
+        """The tensors of a target's change, with the alpha that the header says where no tensor does."""
+        import torch
 
-_Change = tuple[_Lora, Mapping[str, str]]  # the tensor of each factor in a file
+        found = {part: self.weights[name] for part, name in parts.items()}
+        if "down" in found and "alpha" not in found:
+            alpha = alpha_of(self.configs, target, found["down"].shape[0])
+            found |= {} if alpha is None else {"alpha": torch.tensor(alpha)}
+        return found
+
+
+class _Change(NamedTuple):
+    """A file's change of one layer: the tensor of each factor."""
+
+    lora: _Lora
+    target: Target
+    parts: Mapping[str, str]
 
 
 def apply_loras(module: Any, patches: Sequence[Patch], paths: Sequence[Sequence[Path]]) -> Any:
@@ -87,7 +107,9 @@ def _check_whole(module: Any, loras: Sequence[_Lora]) -> None:
 def _opened(patch: Patch, path: Path) -> _Lora:
     weights = Weights(path)
     strength, sections = patch.parameters["strength"], patch.parameters.get("sections", {})
-    return _Lora(patch.files[0].name, weights, changes(weights.keys()), strength, sections)
+    name = patch.files[0].name
+    configs = adapter_configs(read_header(path).metadata, name)
+    return _Lora(name, weights, changes(weights.keys()), strength, sections, configs)
 
 
 def _networks(module: TextEncoder) -> dict[str, Network]:
@@ -121,8 +143,19 @@ def _wanted(network: Network, layers: Mapping[str, str], loras: Sequence[_Lora])
         if not known:
             raise _no_match(lora.name, "UNet" if network == "unet" else "text encoder")
         for target, parts in known.items():
-            wanted.setdefault(layers[target.layer], []).append((lora, parts))
+            wanted.setdefault(layers[target.layer], []).append(_Change(lora, target, parts))
+        _warn_left(lora, network, known)
     return wanted
+
+
+def _warn_left(lora: _Lora, network: Network, known: Mapping[Target, Mapping[str, str]]) -> None:
+    """Tell which of a file's tensors change nothing: those for layers that the network lacks, and those of no LoRA."""
+    names = lora.weights.keys()
+    ours = {name for target, parts in lora.changes.items() if target.network == network for name in parts.values()}
+    used = {name for parts in known.values() for name in parts.values()}
+    parsed = {name for parts in lora.changes.values() for name in parts.values()}
+    warn_left(lora.name, sorted(ours - used), names, "tensors")
+    warn_left(lora.name, [name for name in names if name not in parsed and not harmless(name)], names, "tensors")
 
 
 def _known(target: Target, network: Network, layers: Mapping[str, str]) -> bool:
@@ -149,14 +182,21 @@ def _sharing_copy(module: Any) -> Any:
 def _new_weights(place: Any, layer: str, found: Sequence[_Change]) -> dict[str, Tensor]:
     """The attributes of a layer that change, with their new values in the old dtype."""
     made: dict[str, Tensor] = {}
-    for lora, parts in found:
-        factors = {part: lora.weights[tensor].to(place.weight.device) for part, tensor in parts.items()}
+    for lora, target, parts in found:
+        factors = {part: tensor.to(place.weight.device) for part, tensor in lora.factors(target, parts).items()}
         bias = factors.pop("diff_b", None)
         if bias is not None and place.bias is not None:
             made["bias"] = made.get("bias", place.bias.float()) + lora.at(layer) * bias.float()
         if factors:
             made["weight"] = _weight(made.get("weight", place.weight.float()), factors, lora, layer)
-    return {attribute: tensor.to(getattr(place, attribute).dtype) for attribute, tensor in made.items()}
+    return {attribute: tensor.to(_rounded(getattr(place, attribute).dtype)) for attribute, tensor in made.items()}
+
+
+def _rounded(dtype: torch.dtype) -> torch.dtype:
+    """The type that a changed weight of that type gets: one byte per number is too coarse for small changes."""
+    import torch
+
+    return torch.float16 if dtype.itemsize == 1 else dtype
 
 
 def _weight(weight: Tensor, factors: dict[str, Tensor], lora: _Lora, layer: str) -> Tensor:

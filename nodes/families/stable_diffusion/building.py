@@ -35,11 +35,18 @@ def build_unet(part: UNetPart, weights: Weights) -> Any:
 
 
 def build_vae(part: VaePart, weights: Weights) -> Any:
-    """A diffusers AutoencoderKL."""
+    """A diffusers AutoencoderKL; without its encoder, where the file has none."""
     from diffusers import AutoencoderKL
 
     config = vae_config(part.shape)
-    return assemble(lambda: AutoencoderKL(**config), lambda names: vae_pieces(part, names, weights), weights, "vae")
+
+    def build() -> Any:
+        made = AutoencoderKL(**config)
+        if not part.shape.encodes:
+            del made.encoder, made.quant_conv
+        return made
+
+    return assemble(build, lambda names: vae_pieces(part, names, weights), weights, "vae")
 
 
 def vae_pieces(part: VaePart, names: list[str], weights: Weights) -> dict[str, Piece]:

@@ -136,6 +136,7 @@ class VaeShape:
     widths: tuple[int, ...]
     layers: int
     quant: bool = True  # whether 1x1 convolutions stand between encoder, latent and decoder
+    encodes: bool = True  # whether there is an encoder beside the decoder
 
     @property
     def downscale(self) -> int:
@@ -144,17 +145,19 @@ class VaeShape:
 
 
 def vae_shape(shapes: Shapes) -> VaeShape | None:
-    """What the weights of an AutoencoderKL tell, or None for another network."""
-    levels = counted(shapes, "encoder.down.{}.")
+    """What the weights of an AutoencoderKL, or of its decoder, tell; None for another network.
+
+    The decoder says it all: it has a layer more per level than the encoder.
+    """
+    levels = counted(shapes, "decoder.up.{}.")
+    layers = counted(shapes, "decoder.up.0.block.{}.") - 1
     try:
-        return VaeShape(
-            channels=shapes["decoder.conv_in.weight"][1],
-            widths=tuple(shapes[f"encoder.down.{level}.block.0.conv1.weight"][0] for level in range(levels)),
-            layers=counted(shapes, "encoder.down.0.block.{}."),
-            quant="post_quant_conv.weight" in shapes,
-        )
-    except KeyError:
+        channels = shapes["decoder.conv_in.weight"][1]
+        widths = tuple(shapes[f"decoder.up.{level}.block.0.conv1.weight"][0] for level in range(levels))
+    except (KeyError, IndexError):
         return None
+    quant, encodes = "post_quant_conv.weight" in shapes, "encoder.conv_in.weight" in shapes
+    return VaeShape(channels, widths, layers, quant, encodes) if 0 < levels <= MOST_LEVELS and layers > 0 else None
 
 
 def vae_config(found: VaeShape) -> dict[str, Any]:

@@ -2,34 +2,55 @@
 
 from __future__ import annotations
 
-import json
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from latentloom.engine.errors import FileError
-from latentloom.nodes.families.header import read_header
-from latentloom.nodes.families.module_loading import Piece, Weights, assemble
+from latentloom.nodes.families.folder import folder_header, folder_weights, read_json, said_class
+from latentloom.nodes.families.module_loading import Piece, assemble
 from latentloom.nodes.families.stable_diffusion.building import (
     MODEL_MODULES,
     TEXT_MODULES,
     build_encoder,
     diffusers_pieces,
 )
-from latentloom.nodes.families.stable_diffusion.configs import UNetShape
-from latentloom.nodes.families.stable_diffusion.facts import FAMILIES, SMALL_BYTES, about, clip_facts, unet_facts
+from latentloom.nodes.families.stable_diffusion.configs import UNetShape, native_size
+from latentloom.nodes.families.stable_diffusion.facts import (
+    FAMILIES,
+    PARTS,
+    SMALL_BYTES,
+    about,
+    clip_facts,
+    unet_facts,
+    vae_facts,
+)
+from latentloom.nodes.families.stable_diffusion.noise_facts import scheduler_facts
 from latentloom.nodes.families.stable_diffusion.parts import NAMES, find_text
 from latentloom.nodes.families.stable_diffusion.unet import UNET
+from latentloom.nodes.families.unused import warn_left, warn_unused
 from latentloom.nodes.text.clip_reader import TextEncoder
 from latentloom.nodes.text.clip_tokenizer import SIZE, clip_tokenizer
 from latentloom.nodes.text.encoder import Encoder
 
 TEXT_FOLDERS = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}
+CLASSES = {  # of folders that hold one part, and the part
+    "UNet2DConditionModel": "unet",
+    "AutoencoderKL": "vae",
+    "CLIPTextModel": "clip",
+    "CLIPTextModelWithProjection": "clip",
+}
+WIDTHS, SCALING_FACTOR, HIDDEN, PROJECTION = (320, 640, 1280, 1280), 0.18215, 512, 512  # what the libraries take for
+# what a configuration leaves out: UNet2DConditionModel, AutoencoderKL, CLIPTextConfig
 
 
 class DiffusersFolder:
-    """Stable Diffusion as a folder: unet/, vae/, text_encoder/, tokenizer/, scheduler/ and model_index.json."""
+    """Stable Diffusion as a folder: unet/, vae/, text_encoder/, tokenizer/, scheduler/ and model_index.json.
+
+    A folder with the files of one of them is that part.
+    """
 
     text_modules, model_modules = TEXT_MODULES, MODEL_MODULES
     denoiser = UNET
@@ -39,130 +60,168 @@ class DiffusersFolder:
 
         Raises FileError for a folder whose parts are not all there.
         """
-        if not (path / "model_index.json").is_file():
+        present = _present(path)
+        if not present:
             return None
-        if "unet" not in folder_json(path / "model_index.json"):
-            return None
-        unet, vae = folder_json(path / "unet/config.json"), folder_json(path / "vae/config.json")
-        downscale = 2 ** (len(vae["block_out_channels"]) - 1)
-        found = {
-            "unet": _unet_facts(path, unet, vae, downscale),
-            "vae": {"downscale": downscale, "channels": vae["latent_channels"]},
-            "clip": _clip_facts(path),
-        }
+        facts = {"unet": _unet_facts, "vae": _vae_facts, "clip": _clip_facts}
+        found = {part: facts[part](path) for part in PARTS if part in present}
         return {**found, "about": f"{about(found)} (folder)"}
 
     def load(self, paths: Sequence[Path], info: Mapping[str, Any]) -> Any:
         """The part of the folder that info["component"] names: "unet", "vae" or "clip"."""
+        if info["component"] not in _present(paths[0]):
+            raise FileError(f"'{paths[0].name}' has no {PARTS[info['component']]}")
         return _LOADERS[info["component"]](paths[0])
 
     def reader(self, path: Path, _info: Mapping[str, Any]) -> Any:
-        """What tells how a prompt is read: by the first encoder's vocabulary."""
+        """What tells how a prompt is read, by the first encoder's vocabulary; None without a text encoder."""
         from latentloom.nodes.families.textual_inversion.prompt_reader import PromptReader
 
+        if "clip" not in _present(path):
+            return None
         configs = _text_configs(path)
         folder, first = next(iter(configs.items()))
-        widths = {_name(name, config): config["hidden_size"] for name, config in configs.items()}
-        tokenizer = _tokenizer(path / TEXT_FOLDERS[folder], first) or clip_tokenizer("end")
-        return PromptReader(tokenizer, widths, path.name)
+        widths = {_name(name, config): config.get("hidden_size", HIDDEN) for name, config in configs.items()}
+        return PromptReader(_tokenizer(path, folder, first) or clip_tokenizer("end"), widths, path.name)
 
 
-def folder_json(path: Path) -> Any:
-    """A configuration of a folder. Raises FileError."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise FileError(f"'{path.parent.name}/{path.name}' of the model cannot be read: {error}") from None
+def _present(path: Path) -> set[str]:
+    """The parts that a folder holds. Raises FileError for a model's folder in which one of them is missing."""
+    if not (path / "model_index.json").is_file():
+        part = CLASSES.get(said_class(path))
+        return {part} if part else set()
+    index = read_json(path / "model_index.json")
+    if not isinstance(index, dict) or "unet" not in index:
+        return set()
+    said = {name for name, value in index.items() if value not in ([None, None], None)}
+    texts = {"clip"} if said & TEXT_FOLDERS.keys() else set()
+    if not texts and "text_encoder" not in index:
+        raise FileError(f"'{path.name}' has no text encoder", expected=" or ".join(TEXT_FOLDERS))
+    return said & {"unet", "vae"} | texts
 
 
-def _unet_facts(path: Path, unet: Any, vae: Any, downscale: int) -> dict[str, Any]:
-    schedule = folder_json(path / "scheduler/scheduler_config.json")
-    said = schedule["prediction_type"]
-    return unet_facts(
-        _unet_shape(unet),
-        {"v_prediction": "v"}.get(said, said),
-        zero_snr=schedule.get("rescale_betas_zero_snr") or False,
-        size=unet["sample_size"],
-        preview=sum(file.stat().st_size for file in (path / "vae").glob("*.safetensors")) < SMALL_BYTES,
+def _place(path: Path, part: str) -> Path:
+    """Where a part's files are: below the folder of a whole model, or in the folder of a part."""
+    return path / part if (path / "model_index.json").is_file() else path
+
+
+def _unet_facts(path: Path) -> dict[str, Any]:
+    unet = read_json(_place(path, "unet") / "config.json")
+    vae = _vae_config(path)
+    scheduler = path / "scheduler/scheduler_config.json"
+    noise = scheduler_facts(read_json(scheduler), path.name) if scheduler.is_file() else {}
+    shape, downscale = _unet_shape(unet), _downscale(vae)
+    preview = _place(path, "vae") != path and 0 < _nbytes(path / "vae") < SMALL_BYTES
+    prediction = noise.pop("prediction", "epsilon")
+    facts = unet_facts(
+        shape,
+        prediction,
+        zero_snr=noise.pop("zero_snr", False),
+        size=_side(unet.get("sample_size")) or native_size(shape, prediction),
+        preview=preview,
         downscale=downscale,
-        scaling_factor=vae["scaling_factor"],
-        betas=(schedule["beta_start"], schedule["beta_end"], schedule["num_train_timesteps"]),
+        scaling_factor=vae.get("scaling_factor", SCALING_FACTOR) if vae else None,
     )
+    return {**facts, **noise}
+
+
+def _vae_config(path: Path) -> Any:
+    """The configuration of a folder's VAE; nothing for a folder without one."""
+    place = _place(path, "vae") / "config.json"
+    found = read_json(place) if place.is_file() else {}
+    return found if found.get("_class_name", "AutoencoderKL") == "AutoencoderKL" else {}
+
+
+def _nbytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+
+
+def _downscale(vae: Any) -> int:
+    """Pixels per cell of a VAE of that configuration; 8 without one."""
+    return 2 ** (len(vae.get("block_out_channels", (64,))) - 1) if vae else 8
+
+
+def _side(size: Any) -> int:
+    """A trained size in cells; the longer side of two."""
+    return max(size) if isinstance(size, list) else size or 0
 
 
 def _unet_shape(config: Any) -> UNetShape:
     """A UNet's shape as its configuration tells it."""
-    attending = ["CrossAttn" in kind for kind in config["down_block_types"]]
+    kinds = config.get("down_block_types", ["CrossAttnDownBlock2D"] * 3 + ["DownBlock2D"])
+    attending = ["CrossAttn" in kind for kind in kinds]
     added = config.get("addition_embed_type") == "text_time"
+    context = config.get("cross_attention_dim", 1280)
     return UNetShape(
-        channels=config["in_channels"],
-        out=config["out_channels"],
-        widths=tuple(config["block_out_channels"]),
-        layers=config["layers_per_block"],
+        channels=config.get("in_channels", 4),
+        out=config.get("out_channels", 4),
+        widths=tuple(config.get("block_out_channels", WIDTHS)),
+        layers=config.get("layers_per_block", 2),
         depths=tuple(map(int, attending)),
         middle=1,
-        context=config["cross_attention_dim"],
+        context=context[0] if isinstance(context, list) else context,
         linear=bool(config.get("use_linear_projection")),
         vector=config["projection_class_embeddings_input_dim"] if added else 0,
     )
 
 
+def _vae_facts(path: Path) -> dict[str, Any]:
+    config = _vae_config(path)
+    return vae_facts(_downscale(config), config.get("latent_channels", 4))
+
+
 def _text_configs(path: Path) -> dict[str, Any]:
-    """The configuration of each text encoder by its folder."""
-    return {name: folder_json(path / name / "config.json") for name in TEXT_FOLDERS if (path / name).is_dir()}
+    """The configuration of each text encoder by its folder; "" for a folder that is one."""
+    if not (path / "model_index.json").is_file():
+        return {"": read_json(path / "config.json")}
+    return {name: read_json(path / name / "config.json") for name in TEXT_FOLDERS if (path / name).is_dir()}
 
 
 def _name(folder: str, config: Any) -> Any:
     """ "l", "h" or "g": by the width of the real ones, else by where it is and how it computes."""
-    small = "g" if folder == "text_encoder_2" else "l" if config.get("hidden_act") == "quick_gelu" else "h"
-    return NAMES.get(config["hidden_size"], small)
+    second = folder == "text_encoder_2" or (not folder and "CLIPTextModelWithProjection" in config["architectures"])
+    small = "g" if second else "l" if config.get("hidden_act", "quick_gelu") == "quick_gelu" else "h"
+    return NAMES.get(config.get("hidden_size", HIDDEN), small)
 
 
-def _clip_facts(path: Path) -> Mapping[str, Any]:
+def _clip_facts(path: Path) -> dict[str, Any]:
     found = _text_configs(path)
     if not found:
         raise FileError(f"'{path.name}' has no text encoder", expected=" or ".join(TEXT_FOLDERS))
     names = [_name(folder, config) for folder, config in found.items()]
-    last = list(found.values())[-1]
-    pooled = last["projection_dim"] if names[-1] == "g" else last["hidden_size"]
-    return clip_facts(names, [config["hidden_size"] for config in found.values()], pooled)
-
-
-def folder_weights(folder: Path) -> Weights:
-    """The safetensors weights of a part: the plain file, else a variant of it, or all of its shards."""
-    files = sorted(folder.glob("*.safetensors"), key=lambda file: (len(file.name), file.name))
-    if not files:
-        raise FileError(f"'{folder.parent.name}/{folder.name}' has no safetensors weights", got=_contents(folder))
-    shards = [file for file in files if "-of-" in file.name]
-    chosen = shards if len(shards) == len(files) else [file for file in files if file not in shards][:1]
-    for file in chosen:
-        read_header(file)
-    return Weights(*chosen)
-
-
-def _contents(folder: Path) -> str:
-    return ", ".join(sorted(file.name for file in folder.glob("*"))) or "an empty folder"
+    last, widths = list(found.values())[-1], [config.get("hidden_size", HIDDEN) for config in found.values()]
+    pooled = last.get("projection_dim", PROJECTION) if names[-1] == "g" else widths[-1]
+    return dict(clip_facts(names, widths, pooled))
 
 
 def _unet(path: Path) -> Any:
     from diffusers import UNet2DConditionModel
 
-    return _diffusers(UNet2DConditionModel, path / "unet")
+    return _diffusers(UNet2DConditionModel, _place(path, "unet"), "unet")
 
 
 def _vae(path: Path) -> Any:
     from diffusers import AutoencoderKL
 
-    return _diffusers(AutoencoderKL, path / "vae")
+    return _diffusers(AutoencoderKL, _place(path, "vae"), "vae")
 
 
-def _diffusers(cls: Any, folder: Path) -> Any:
-    config, weights = folder_json(folder / "config.json"), folder_weights(folder)
+def _diffusers(cls: Any, folder: Path, part: str) -> Any:
+    config, weights = read_json(folder / "config.json"), folder_weights(folder)
+    known = inspect.signature(cls.__init__).parameters
+    warn_left(
+        f"{folder.name}/config.json",
+        [key for key in config if key not in known and not key.startswith("_")],
+        config,
+        "keys",
+    )
 
     def pieces(names: list[str]) -> dict[str, Piece]:
         return diffusers_pieces(names, weights)
 
-    return assemble(lambda: cls.from_config(config), pieces, weights, folder.name)
+    made = assemble(lambda: cls.from_config(config), pieces, weights, part)
+    warn_unused(weights)
+    return made
 
 
 def _clip(path: Path) -> TextEncoder:
@@ -175,20 +234,25 @@ def _clip(path: Path) -> TextEncoder:
 def _encoder(path: Path, folder: str, name: Any, family: str) -> Encoder:
     from transformers import CLIPTextConfig
 
-    weights, config = folder_weights(path / folder), folder_json(path / folder / "config.json")
-    found = find_text(read_header(weights.paths[0]))
+    place = path / folder
+    weights, config = folder_weights(place), read_json(place / "config.json")
+    found = find_text(folder_header(place))
     if not found:
         raise FileError(f"'{path.name}/{folder}' holds no CLIP text model")
-    tokenizer = _tokenizer(path / TEXT_FOLDERS[folder], config)
     part = replace(found[0], name=name)
-    return build_encoder(part, family, weights, CLIPTextConfig.from_dict(config), tokenizer)
+    tokenizer = _tokenizer(path, folder, config)
+    made = build_encoder(part, family, weights, CLIPTextConfig.from_dict(config), tokenizer)
+    warn_unused(weights)
+    return made
 
 
-def _tokenizer(folder: Path, config: Any) -> Any:
+def _tokenizer(path: Path, folder: str, config: Any) -> Any:
     """The folder's tokenizer; none where it is CLIP's own, which is taken from the vocabulary that ships."""
     from transformers import CLIPTokenizer
 
-    return None if config["vocab_size"] == SIZE else CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    if config.get("vocab_size", SIZE) == SIZE:
+        return None
+    return CLIPTokenizer.from_pretrained(path / TEXT_FOLDERS.get(folder, "."), local_files_only=True)
 
 
 _LOADERS = {"unet": _unet, "vae": _vae, "clip": _clip}

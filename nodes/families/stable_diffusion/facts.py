@@ -42,6 +42,11 @@ def unet_facts(
     }
 
 
+def vae_facts(downscale: int, channels: int, *, encodes: bool = True) -> dict[str, Any]:
+    """What is known of a VAE; a decoder alone does not encode."""
+    return {"downscale": downscale, "channels": channels, **({} if encodes else {"encodes": False})}
+
+
 def about(facts: Mapping[str, Any]) -> str:
     """What a file with these facts is, in a few words."""
     family = facts.get("unet", facts.get("clip", {})).get("family", "")

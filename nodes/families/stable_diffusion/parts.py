@@ -79,7 +79,7 @@ def find_vae(header: Header) -> VaePart | None:
         shapes = header.below(prefix)
         if shape := vae_shape(shapes):
             return VaePart(prefix, "original", shape)
-        if "encoder.down_blocks.0.resnets.0.conv1.weight" in shapes:
+        if "decoder.up_blocks.0.resnets.0.conv1.weight" in shapes:
             names = vae_keys.original_names(shapes)
             if shape := vae_shape({names[name]: size for name, size in shapes.items()}):
                 return VaePart(prefix, "diffusers", shape)

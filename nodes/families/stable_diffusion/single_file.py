@@ -19,9 +19,18 @@ from latentloom.nodes.families.stable_diffusion.building import (
     build_vae,
 )
 from latentloom.nodes.families.stable_diffusion.configs import native_size
-from latentloom.nodes.families.stable_diffusion.facts import FAMILIES, SMALL_BYTES, about, clip_facts, unet_facts
+from latentloom.nodes.families.stable_diffusion.facts import (
+    FAMILIES,
+    SMALL_BYTES,
+    about,
+    clip_facts,
+    unet_facts,
+    vae_facts,
+)
+from latentloom.nodes.families.stable_diffusion.noise_facts import yaml_beside
 from latentloom.nodes.families.stable_diffusion.parts import UNetPart, VaePart, find_text, find_unet, find_vae
 from latentloom.nodes.families.stable_diffusion.unet import UNET
+from latentloom.nodes.families.unused import warn_unused
 from latentloom.nodes.text.clip_reader import TextEncoder
 from latentloom.nodes.text.clip_tokenizer import clip_tokenizer
 
@@ -49,7 +58,7 @@ class SingleFile:
         if unet is not None:
             found["unet"] = _unet_facts(unet, vae, header)
         if vae is not None:
-            found["vae"] = {"downscale": vae.shape.downscale, "channels": vae.shape.channels}
+            found["vae"] = vae_facts(vae.shape.downscale, vae.shape.channels, encodes=vae.shape.encodes)
         if text:
             last = text[-1].shape
             found["clip"] = clip_facts(
@@ -66,7 +75,10 @@ class SingleFile:
         part: Any = find(headers[0])
         if part is None:
             raise FileError(f"'{paths[0].name}' has no {info['component']}")
-        return build(part, Weights(paths[0]))
+        weights = Weights(paths[0])
+        made = build(part, weights)
+        warn_unused(weights, part.prefix, _prefixes(headers[0]))
+        return made
 
     def reader(self, path: Path, _info: Mapping[str, Any]) -> Any:
         """What tells how a prompt is read, by CLIP's own vocabulary; None for a file without a text encoder."""
@@ -77,7 +89,8 @@ class SingleFile:
 
 
 def _unet_facts(part: UNetPart, vae: VaePart | None, header: Header) -> dict[str, Any]:
-    said = _said(header)
+    beside = yaml_beside(header.path)
+    said = _said(header) or beside.get("prediction")
     prediction = said or _guessed(part, header)
     facts = unet_facts(
         part.shape,
@@ -86,6 +99,7 @@ def _unet_facts(part: UNetPart, vae: VaePart | None, header: Header) -> dict[str
         size=native_size(part.shape, prediction),
         preview=vae is not None and _numbers(header, vae.prefix) * 2 < SMALL_BYTES,
     )
+    facts |= {name: value for name, value in beside.items() if name != "prediction"}
     return facts if said or part.shape.family != "sd2" else {**facts, "guessed": True}
 
 
@@ -126,8 +140,17 @@ def _zero_snr(header: Header) -> bool:
     return header.metadata.get("ss_zero_terminal_snr", "").lower() == "true" or "ztsnr" in header.shapes
 
 
+def _prefixes(header: Header) -> list[str]:
+    """How the names of each part of a file begin; parts of it that nobody asked for are no loss."""
+    parts = [find_unet(header), find_vae(header), *find_text(header)]
+    return [part.prefix for part in parts if part is not None]
+
+
 def _text_encoder(headers: Sequence[Header]) -> TextEncoder:
     found = [(part, Weights(header.path)) for header in headers for part in find_text(header)]
     found.sort(key=lambda pair: "lhg".index(pair[0].name))
     family = FAMILIES.get("".join(part.name for part, _ in found), "sdxl")
-    return TextEncoder(tuple(build_encoder(part, family, weights) for part, weights in found))
+    made = TextEncoder(tuple(build_encoder(part, family, weights) for part, weights in found))
+    for part, weights in found:
+        warn_unused(weights, part.prefix, _prefixes(read_header(weights.paths[0])))
+    return made

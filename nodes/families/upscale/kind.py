@@ -13,6 +13,7 @@ from latentloom.engine.errors import FileError
 from latentloom.engine.models.weights import in_float32
 from latentloom.nodes.families.header import Shapes, counted, read_header
 from latentloom.nodes.families.module_loading import Piece, Weights, assemble
+from latentloom.nodes.families.unused import warn_unused
 
 LAYERS_OF_A_BLOCK = 15  # of RRDBNet: three dense blocks of five
 PREFIXES = ("", "params_ema.", "params.")
@@ -62,7 +63,10 @@ class UpscalerKind:
         def pieces(wanted: list[str]) -> dict[str, Piece]:
             return {name: Piece(_source(name, names)) for name in wanted}
 
-        return in_float32(assemble(lambda: network(**arguments), pieces, Weights(paths[0]), "upscaler"))
+        weights = Weights(paths[0])
+        made = assemble(lambda: network(**arguments), pieces, weights, "upscaler")
+        warn_unused(weights)
+        return in_float32(made)
 
 
 def _source(name: str, names: Mapping[str, str]) -> str:

@@ -1,0 +1,65 @@
+"""What a LoRA's header says of its strength: the configuration of adapters that diffusers writes beside the factors.
+
+PEFT scales by alpha / r, with rank-stabilised LoRA (Kalajdzievski 2023) by alpha / sqrt(r).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import sqrt
+from typing import Any
+
+from latentloom.engine.errors import FileError
+from latentloom.nodes.families.lora.key_names import Network, Target
+
+KEY = "lora_adapter_metadata"  # of a safetensors header; its keys are PART.NAME
+_PARTS: Mapping[str, Network] = {"unet": "unet", "text_encoder": "te1", "text_encoder_2": "te2"}
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterConfig:
+    """A network's adapter: the alpha of its layers."""
+
+    alpha: float | None = None
+    patterns: Mapping[str, float] = field(default_factory=dict)  # by how a layer's name ends, "_" for "."
+    stabilised: bool = False
+
+    def of(self, layer: str, rank: int) -> float | None:
+        """The alpha for a layer as kohya's files count, whose scale is alpha / rank; None where nothing is said."""
+        found = [value for end, value in self.patterns.items() if layer == end or layer.endswith(f"_{end}")]
+        alpha = found[0] if found else self.alpha
+        return None if alpha is None else alpha * (sqrt(rank) if self.stabilised else 1.0)
+
+
+NOTHING = AdapterConfig()
+
+
+def adapter_configs(metadata: Mapping[str, str], name: str) -> dict[Network, AdapterConfig]:
+    """The adapters that a header describes, by network. Raises FileError for a description that cannot be read."""
+    if KEY not in metadata:
+        return {}
+    try:
+        said = json.loads(metadata[KEY])
+        return {network: _config(said, part) for part, network in _PARTS.items()}
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise FileError(
+            f"the LoRA '{name}' describes itself in a way that cannot be read", got=f"{KEY}: {error}"
+        ) from None
+
+
+def _config(said: Mapping[str, Any], part: str) -> AdapterConfig:
+    own = {key.removeprefix(f"{part}."): value for key, value in said.items() if key.startswith(f"{part}.")}
+    alpha = own.get("lora_alpha")
+    patterns = {_flat(layer): float(value) for layer, value in (own.get("alpha_pattern") or {}).items()}
+    return AdapterConfig(None if alpha is None else float(alpha), patterns, bool(own.get("use_rslora")))
+
+
+def _flat(layer: str) -> str:
+    return layer.lstrip("^").replace(".", "_").removeprefix("text_model_")
+
+
+def alpha_of(configs: Mapping[Network, AdapterConfig], target: Target, rank: int) -> float | None:
+    """The alpha that a header says for a target; None where it says nothing."""
+    return configs.get(target.network, NOTHING).of(target.layer, rank)
