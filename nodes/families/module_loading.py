@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+SCALES = (".scale_weight", ".weight_scale", ".weight_scale_2", ".comfy_quant", ".weight.absmax", ".SCB")
+"""What stands beside a packed weight: scaled fp8 and int8 of ComfyUI, nvfp4, and bitsandbytes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Piece:
     """Where a weight of a module comes from: a tensor of a file, or a part or another form of it."""
@@ -82,6 +86,7 @@ def assemble(
     wanted = pieces(list(shapes))
     where = f"the {part} of '{weights.paths[0].name}'"
     _check_present(where, shapes, wanted, weights)
+    _check_packed(where, wanted, weights)
     state = {name: _placed(where, weights, wanted[name], shape) for name, shape in shapes.items()}
     module.load_state_dict(state, assign=True)
     return module.eval().requires_grad_(False)
@@ -113,8 +118,26 @@ def _check_present(where: str, shapes: Mapping[str, Any], wanted: Mapping[str, P
         )
 
 
+def _check_packed(where: str, wanted: Mapping[str, Piece], weights: Weights) -> None:
+    """Raise FileError for weights that count only together with scales, as quantised files have them."""
+    sources = {piece.source.removesuffix(".weight") for piece in wanted.values() if piece.source.endswith(".weight")}
+    scales = [name for source in sources for end in SCALES if (name := source + end) in weights]
+    if scales:
+        raise FileError(
+            f"{where} is packed, with scales that Latentloom does not read",
+            expected="bf16, fp16, fp32, or fp8 without scales",
+            got=f"{len(scales)} tensors of scales, e.g. '{min(scales)}'",
+        )
+
+
 def _placed(where: str, weights: Weights, piece: Piece, shape: tuple[int, ...]) -> Tensor:
     tensor = weights.take(piece)
+    if piece.source.endswith(".weight") and not tensor.is_floating_point():
+        raise FileError(
+            f"{where} has weights that are no floating-point numbers",
+            expected="bf16, fp16, fp32, or fp8 without scales",
+            got=f"{str(tensor.dtype).removeprefix('torch.')} in '{piece.source}'",
+        )
     if tuple(tensor.shape) != shape:
         tensor = _reshaped(where, tensor, piece, shape)
     if not _finite(tensor):
