@@ -28,7 +28,7 @@ def _checkpoint(use: Use) -> Result:
     use.ignore("config_name")
     file = _file(use, "ckpt_name")
     if file.lower().endswith((".ckpt", ".pt", ".pth", ".bin")):
-        use.tell("changed", f"'{file}' holds pickled code, which is never run here: convert it to safetensors")
+        use.note("changed", f"'{file}' holds pickled code, which is never run here: convert it to safetensors")
     return Made("LoadCheckpoint", 1, {"checkpoint": file}, ("model", "clip", "vae"))
 
 
@@ -51,7 +51,7 @@ def _loader(type: str, input: str, theirs: str, output: str) -> Rule:
 
 def _unet(use: Use) -> Result:
     if use.value("weight_dtype", str) != "default":
-        use.tell("changed", "the weights stay in the type that the settings say")
+        use.note("changed", "the weights stay in the type that the settings say")
     return Made("LoadUNet", 1, {"unet": _file(use, "unet_name")}, ("model",))
 
 
@@ -85,7 +85,7 @@ def _reroute(use: Use) -> Result:
 
 def _save_latent(use: Use) -> Result:
     use.ignore("filename_prefix")
-    use.tell("changed", "the latent is an output of the workflow, not a file")
+    use.note("changed", "the latent is an output of the workflow, not a file")
     return Named("latent", use.link("samples"))
 
 
@@ -99,7 +99,7 @@ def _sampling(use: Use) -> dict[str, Any]:
 
 def _sampler(use: Use, name: Any) -> Any:
     if type(name) is str and name.endswith("_gpu"):
-        use.tell("approximated", f"'{name}' draws its noise on the GPU; noise_rule comfyui_cuda comes nearest to it")
+        use.note("approximated", f"'{name}' draws its noise on the GPU; noise_rule comfyui_cuda comes nearest to it")
         return name.removesuffix("_gpu")
     return name
 
@@ -144,7 +144,7 @@ def _resize(use: Use) -> str:
     if method not in RESIZE:
         raise Unmappable(f"the method '{method}' does not exist here")
     if method in ("bilinear", "bicubic"):
-        use.tell("approximated", f"{method} averages when it shrinks a picture, which it does not in ComfyUI")
+        use.note("approximated", f"{method} averages when it shrinks a picture, which it does not in ComfyUI")
     return RESIZE[method]
 
 
@@ -165,7 +165,7 @@ def _average(use: Use) -> Result:
 
 
 def _times(use: Use) -> Result:
-    use.tell("approximated", "start and end are shares of the model's time in ComfyUI, and of the steps here")
+    use.note("approximated", "start and end are shares of the model's time in ComfyUI, and of the steps here")
     inputs = use.take(conditioning="conditioning", start="start", end="end")
     return Made("ConditioningTimes", 1, inputs, ("conditioning",))
 
@@ -197,7 +197,7 @@ def _picture(use: Use) -> str:
     name = _file(use, "image")
     bare = name.removesuffix(" [input]")
     if bare.endswith(("[output]", "[temp]")):
-        use.tell("changed", f"'{bare}' lies in another folder of ComfyUI: put the picture into the input folder")
+        use.note("changed", f"'{bare}' lies in another folder of ComfyUI: put the picture into the input folder")
         bare = bare.rpartition(" [")[0]
     return bare
 
@@ -205,13 +205,13 @@ def _picture(use: Use) -> str:
 def _save_image(use: Use) -> Result:
     prefix = str(use.value("filename_prefix", str))
     if "%" in prefix or "{" in prefix:
-        use.tell("changed", f"the name '{prefix}' has parts that are not filled in here")
+        use.note("changed", f"the name '{prefix}' has parts that are not filled in here")
     clean = "".join("_" if sign in '%{}:\\*?"<>|' else sign for sign in prefix).strip("/. ") or "picture"
     return Made("SaveImage", 1, {**use.take(images="images"), "name": f"{clean}_{{counter}}"}, ("images",))
 
 
 def _outpaint(use: Use) -> Result:
-    use.tell("approximated", "the mask's soft edge has another curve")
+    use.note("approximated", "the mask's soft edge has another curve")
     inputs = use.take(image="image", left="left", top="top", right="right", bottom="bottom", feather="feathering")
     return Made("OutpaintPad", 1, {**inputs, "fill": "grey"}, ("image", "mask"))
 
@@ -227,7 +227,7 @@ def _inpaint(use: Use) -> Result:
 
 def _controlnet(use: Use) -> Result:
     if "vae" in use.node.inputs:
-        use.tell("lost", "'vae' is not needed by the ControlNets that run here")
+        use.note("lost", "'vae' is not needed by the ControlNets that run here")
         use.ignore("vae")
     inputs = use.take(
         positive="positive", negative="negative", controlnet="control_net", image="image", strength="strength",

@@ -53,9 +53,9 @@ def _node(id: str, raw: Mapping[str, Any], graph: Mapping[str, Any], report: Rep
     for name, value in raw.get("inputs", {}).items():
         link = _link(value)
         if link is not None and link.node not in graph:
-            report.tell(id, "lost", f"'{name}' comes from the node '{link.node}', which is not in the file")
+            report.note(id, "lost", f"'{name}' comes from the node '{link.node}', which is not in the file")
         elif value is None:
-            report.tell(id, "lost", f"'{name}' has no value, or a number that is not finite")
+            report.note(id, "lost", f"'{name}' has no value, or a number that is not finite")
         else:
             inputs[name] = link or _plain(value)
     meta = raw.get("_meta")

@@ -68,7 +68,7 @@ class _Importer:
             found = rule(use)
         except Unmappable as error:
             self._placeholders[node.id] = str(error)
-            self._report.tell(node.id, "placeholder", f"{error}; its data is kept")
+            self._report.note(node.id, "placeholder", f"{error}; its data is kept")
             return None
         use.end()
         return found
@@ -84,7 +84,7 @@ class _Importer:
         source = self._graph[id]
         if source.title and source.title != source.type:
             if len(source.title) > TITLE:
-                self._report.tell(id, "changed", f"its title is cut to {TITLE} characters")
+                self._report.note(id, "changed", f"its title is cut to {TITLE} characters")
             node["title"] = source.title[:TITLE]
         return node
 
@@ -118,7 +118,7 @@ class _Importer:
             return {"node": self._ids[link.node], "output": result.outputs[link.slot]}
         if link.node in self._placeholders:
             return {"node": self._ids[link.node], "output": f"output-{link.slot}"}
-        self._report.tell(id, "lost", f"the link from output {link.slot} of the node '{link.node}' leads nowhere")
+        self._report.note(id, "lost", f"the link from output {link.slot} of the node '{link.node}' leads nowhere")
         return None
 
 

@@ -14,7 +14,7 @@ class Report:
         self._lines: list[str] = []
         self._more = 0
 
-    def tell(self, node: str, what: str, message: str) -> None:
+    def note(self, node: str, what: str, message: str) -> None:
         """Add a line. `what` is "changed", "approximated", "lost" or "placeholder"; `node` may be empty."""
         if len(self._lines) == MAX_LINES:
             self._more += 1

@@ -59,7 +59,7 @@ class Use:
             if theirs in self.node.inputs:
                 found[ours] = self.node.inputs[theirs]
             else:
-                self.tell("changed", f"'{theirs}' is not given; the default of '{ours}' counts")
+                self.note("changed", f"'{theirs}' is not given; the default of '{ours}' counts")
         return found
 
     def value(self, name: str, kind: type | tuple[type, ...]) -> Any:
@@ -96,13 +96,13 @@ class Use:
         """Inputs that have no meaning here, and whose loss changes nothing."""
         self._taken |= set(names)
 
-    def tell(self, what: str, message: str) -> None:
+    def note(self, what: str, message: str) -> None:
         """Add a line to the report."""
-        self.report.tell(self.node.id, what, message)
+        self.report.note(self.node.id, what, message)
 
     def end(self) -> None:
         """Tell what no rule took."""
         for name in self.node.inputs.keys() - self._taken:
             value = self.node.inputs[name]
             text = f"the link from '{value.node}'" if type(value) is Link else brief(value)
-            self.tell("lost", f"'{name}' ({text}) has no counterpart")
+            self.note("lost", f"'{name}' ({text}) has no counterpart")

@@ -41,7 +41,7 @@ def test_every_flag_is_documented(words, flag):
 def test_every_documented_flag_exists():
     known = {flag for command in commands().values() for flag in flags(command)} | {"--help"}
     examples = {"--prompt", "--seed", "--steps", "--tiled", "--no-tiled", "--flag"}
-    assert set(re.findall(r"--[a-z][a-z0-9-]*", DOC)) - examples == known
+    assert set(re.findall(r"--[a-z][a-z0-9-]*|(?<=`)-[a-z](?=`)", DOC)) - examples == known
 
 
 def test_the_names_that_no_input_may_have_are_the_flags_of_run():
