@@ -1,11 +1,12 @@
 """What a family of transformers is: how its files are told apart, built, told and called, and what suits it.
 
 A family is one class in one short file. It is a model kind and the denoiser of its networks at once; its base does
-what all families share. docs/plugins.md shows how one is added from outside.
+what all families share.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 PREFIXES = ("", "model.diffusion_model.", "diffusion_model.")
 
 
-class Family:
+class Family(ABC):
     """A family of flow-matching transformers. What it leaves open is said by a class below it."""
 
     unet = False
@@ -43,29 +44,29 @@ class Family:
     patch: ClassVar[int] = 2
     """Cells of a latent that a token takes, along each axis."""
 
+    @abstractmethod
     def matches(self, shapes: Shapes) -> bool:
         """Whether tensors are those of a network of this family, as its authors name them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def config(self, shapes: Shapes) -> dict[str, Any]:
         """Arguments of the network's class."""
-        raise NotImplementedError
 
+    @abstractmethod
     def facts(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """What sampling needs to know; docs/models.md explains each. `shift` is a rule of `flow.flow_table`."""
-        raise NotImplementedError
+        """What sampling needs to know. `shift` is a rule of `flow.flow_table`."""
 
+    @abstractmethod
     def convert(self, tensors: dict[str, Any]) -> Mapping[str, Any]:
         """Tensors by the names of the network's class, of those by the authors' names."""
-        raise NotImplementedError
 
+    @abstractmethod
     def reader(self, paths: Sequence[Path]) -> Any:
         """The text reader over the files or folders of its text encoders; see `TextReader`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def answer(self, module: Any, x: Tensor, sigma: Tensor, condition: Mapping[str, Tensor]) -> Tensor:
         """The velocity n - x0 at x [B, C, h, w], whose sides are multiples of `patch`; sigma is float32 [B]."""
-        raise NotImplementedError
 
     # What all families share
 
@@ -99,9 +100,9 @@ class Family:
             "vae": {"downscale": downscale, "channels": vae["latent_channels"]},
         }
 
+    @abstractmethod
     def clip_facts(self, paths: Sequence[Path]) -> dict[str, Any]:
         """What is known of text encoders without loading them. Raises FileError for those of another family."""
-        raise NotImplementedError
 
     def load(self, paths: Sequence[Path], info: Mapping[str, Any]) -> Any:
         """The part that info["component"] names: "unet", "clip" or "vae"."""
