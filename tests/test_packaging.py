@@ -79,7 +79,7 @@ def test_the_entry_points(wheel):
     points.read_string(wheel.read("latentloom-0.1.0.dist-info/entry_points.txt").decode())
 
     assert dict(points["console_scripts"]) == {"loom": "latentloom.cli.main:main"}
-    assert dict(points["latentloom"]) == {"builtin": "latentloom.nodes"}
+    assert dict(points["latentloom"]) == {"builtin": "latentloom.nodes", "comfyui": "latentloom.plugins.comfyui"}
 
 
 def test_the_wheel_names_its_licence_and_python(wheel, names):
