@@ -2,14 +2,15 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NoReturn
 
 from latentloom.engine.cache.cache import Item, Result
-from latentloom.engine.document.workflow import Edge, edges_in
+from latentloom.engine.document.workflow import edges_in
 from latentloom.engine.errors import Cancelled, LoomError, OutOfMemoryError
 from latentloom.engine.events import Listener, RunFinished, RunStarted
+from latentloom.engine.execution.absent_outputs import lacks_outputs, missed_output
 from latentloom.engine.execution.call import Call
 from latentloom.engine.execution.inbox import Inbox
 from latentloom.engine.execution.isolation import Lending, trusted
@@ -24,10 +25,9 @@ from latentloom.engine.execution.run_events import RunEvents
 from latentloom.engine.execution.run_values import RunValues, durable
 from latentloom.engine.execution.tools import Tools
 from latentloom.engine.models.host_memory import peak_bytes
-from latentloom.engine.planning.identity import Inputs, Mentions, check_present, literal_item
+from latentloom.engine.planning.identity import Inputs, Mentions, literal_item
 from latentloom.engine.planning.subgraph import Expansions, graft
 from latentloom.engine.planning.validate import Checked, Step
-from latentloom.engine.types.absent import ABSENT
 from latentloom.engine.types.context import Borrower, Context, RunServices
 from latentloom.engine.types.expansion import Expansion
 
@@ -146,24 +146,15 @@ class _Run:
         """Fail where a planned step, or the caller, reads an output that turned out to be absent, before others run."""
         while self.absent:
             id = self.absent.pop()
-            for step, port, edge in self.readers(id):
-                try:
-                    check_present(self.results[id].outputs[edge.output], step.id, port)
-                except LoomError as error:
-                    self.fail(step, error)
-
-    def readers(self, id: str) -> Iterator[tuple[Step, str | None, Edge]]:
-        """The steps that certainly read a step's outputs, and the step itself for outputs of the workflow."""
-        for step in [step for step in self.steps.values() if step.id in self.ready]:
-            for port in step.spec.inputs:
-                edges = () if port.lazy else edges_in(step.edges.get(port.name))
-                yield from ((step, port.name, edge) for edge in edges if edge.node == id)
-        yield from ((self.steps[id], None, edge) for edge in self.checked.outputs.values() if edge.node == id)
+            planned = (step for step in self.steps.values() if step.id in self.ready)
+            missed = missed_output(id, self.results[id], planned, self.checked.outputs.values())
+            if missed is not None:
+                self.fail(self.steps[missed[0]], missed[1])
 
     def finish(self, id: str, result: Result, key: str | None) -> None:
         self.leads.land(key)
         self.results[id] = result
-        if any(item.kind == ABSENT for item in result.items()):
+        if lacks_outputs(result):
             self.absent.append(id)
         self.forced.discard(id)
         self.remaking.discard(id)
