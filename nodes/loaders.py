@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
 
-from latentloom.engine import Clip, Context, Model, ModelFile, Source, Vae, node
+from latentloom.engine import Absent, Clip, Context, Model, ModelFile, Source, Vae, node
 from latentloom.engine.errors import BadValueError, FileError
 from latentloom.nodes.families.family import Family, reading_facts
 from latentloom.nodes.families.stable_diffusion.facts import PARTS, clip_facts
@@ -26,11 +26,11 @@ ZeroSnr = Annotated[
 
 
 class Checkpoint(NamedTuple):
-    """The three parts of a checkpoint."""
+    """The three parts of a checkpoint, as far as it has them."""
 
-    model: Model
-    clip: Clip
-    vae: Vae
+    model: Model | Absent
+    clip: Clip | Absent
+    vae: Vae | Absent
 
 
 @node("LoadCheckpoint", category="loaders")
@@ -48,22 +48,17 @@ def load_checkpoint(
     Z-Image as a folder. `shapes` ships with Latentloom. `loom models add DIR` adds a folder of your own.
     """
     kind, facts = _recognised(ctx, checkpoint)
-    missing = [title for part, title in PARTS.items() if part not in facts]
-    if missing:
-        raise FileError(
-            f"'{checkpoint.name}' is no whole checkpoint: it has no {' and no '.join(missing)}",
-            expected=", ".join(PARTS.values()),
-            got=", ".join(title for part, title in PARTS.items() if part in facts),
-            hint=f"LoadUNet, LoadCLIP and LoadVAE take the parts from files of their own{_wanted(facts)}",
-        )
-    _check_tokenizer(ctx, [checkpoint], facts["clip"])
     files = [checkpoint.identity]
-    _warn_guess(ctx, checkpoint, facts["unet"], prediction)
-    return Checkpoint(
-        Model(kind, files, _sampled(_part(facts, "unet"), prediction, zero_snr)),
-        Clip(kind, files, _part(facts, "clip")),
-        Vae(kind, files, _part(facts, "vae")),
-    )
+    made: dict[str, Any] = {part: _absent(checkpoint, part, facts) for part in PARTS}
+    if "unet" in facts:
+        _warn_guess(ctx, checkpoint, facts["unet"], prediction)
+        made["unet"] = Model(kind, files, _sampled(_part(facts, "unet"), prediction, zero_snr))
+    if "clip" in facts:
+        missing = _missing_tokenizer(ctx, [checkpoint], facts["clip"])
+        made["clip"] = Clip(kind, files, _part(facts, "clip")) if missing is None else _unreadable(missing)
+    if "vae" in facts:
+        made["vae"] = Vae(kind, files, _part(facts, "vae"))
+    return Checkpoint(made["unet"], made["clip"], made["vae"])
 
 
 @node("LoadUNet", category="loaders")
@@ -140,7 +135,9 @@ def _clip_of(ctx: Context, family: str, files: list[ModelFile], model: Model | N
     if model is not None:
         _check_widths(files, facts, model)
         facts = {**facts, **reading_facts(model.info)}
-    _check_tokenizer(ctx, files, facts)
+    missing = _missing_tokenizer(ctx, files, facts)
+    if missing is not None:
+        raise missing
     return Clip(family, [file.identity for file in files], {"component": "clip", **facts})
 
 
@@ -155,19 +152,24 @@ def _check_widths(files: list[ModelFile], facts: Mapping[str, Any], model: Model
             )
 
 
-def _check_tokenizer(ctx: Context, files: Sequence[ModelFile], facts: Mapping[str, Any]) -> None:
-    """Raise FileError for text encoders of which one needs a tokenizer and has none on the disk."""
-    if facts.get("tokenizer") == "":
-        family: Family = ctx.lookup("model_kind", facts["family"])()
-        raise family.missing_tokenizer([Path(file.path) for file in files])
+def _missing_tokenizer(ctx: Context, files: Sequence[ModelFile], facts: Mapping[str, Any]) -> FileError | None:
+    """That one of some text encoders needs a tokenizer and has none on the disk; None where all have theirs."""
+    if facts.get("tokenizer") != "":
+        return None
+    family: Family = ctx.lookup("model_kind", facts["family"])()
+    return family.missing_tokenizer([Path(file.path) for file in files])
 
 
-def _wanted(facts: Mapping[str, Any]) -> str:
-    """Which parts a transformer wants, for a hint."""
-    info = facts.get("unet", {})
-    if "reads" not in info:
-        return ""
-    return f": {info['reads']} below models/clip (ComfyUI: text_encoders) and {info['vae']} below models/vae"
+def _unreadable(missing: FileError) -> Absent:
+    return Absent(missing.problem.message, f"put it there: {missing.problem.expected}")
+
+
+def _absent(file: ModelFile, part: str, facts: Mapping[str, Any]) -> Absent:
+    """A part that a checkpoint has not, and which node takes it from elsewhere."""
+    loader, folder, wanted = _ELSEWHERE[part]
+    named = facts.get("unet", {}).get(wanted)
+    what = f", {named}," if named else ""
+    return Absent(f"'{file.name}' has no {PARTS[part]}", f"{loader} takes one{what} from a file below {folder}")
 
 
 @node("LoadVAE", category="loaders")
@@ -239,5 +241,11 @@ def _warn_guess(ctx: Context, file: ModelFile, facts: Mapping[str, Any], predict
             f"If its pictures are noise or flat, set the loader's `prediction` to '{other}'",
         )
 
+
+_ELSEWHERE = {  # a part: its loader, its folder, and the fact of a network that names what it was trained with
+    "unet": ("LoadUNet", "models/unet (ComfyUI: diffusion_models)", ""),
+    "clip": ("LoadCLIP", "models/clip (ComfyUI: text_encoders)", "reads"),
+    "vae": ("LoadVAE", "models/vae", "vae"),
+}
 
 NODES = (load_checkpoint, load_unet, load_clip, load_vae)

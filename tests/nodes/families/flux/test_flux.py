@@ -315,9 +315,22 @@ def test_a_single_file_says_which_parts_it_lacks_and_where_they_go(session: Sess
     place.symlink_to(flux_models / "diffusion_models" / "dev.safetensors")
     found = problem(session, document(place.name))
     place.unlink()
-    assert "no text encoder and no VAE" in found.message
-    assert "CLIP-L and T5-XXL below models/clip (ComfyUI: text_encoders)" in found.hint
-    assert "ae.safetensors" in found.hint
+    assert found.message == "'alone.safetensors' has no text encoder"
+    place = "from a file below models/clip (ComfyUI: text_encoders)"
+    assert found.hint == f"LoadCLIP takes one, CLIP-L and T5-XXL, {place}"
+
+
+def test_a_checkpoint_without_a_tokenizer_still_gives_its_other_parts(session: Session, flux_models: Path) -> None:
+    tokenizer = flux_models / "checkpoints" / "t5_tokenizer"
+    tokenizer.rename(flux_models / "away")
+    try:
+        decoded = session.run(document("whole.safetensors", output="encode"))["out"]
+        found = problem(session, document("whole.safetensors"))
+    finally:
+        (flux_models / "away").rename(tokenizer)
+    assert decoded.shape == (1, 16, 16, 16)
+    assert found.message == "'whole.safetensors' has no tokenizer"
+    assert "'t5_tokenizer'" in found.hint
 
 
 def test_the_vae_of_another_model_is_refused_before_sampling(session: Session, flux_models: Path) -> None:
