@@ -32,7 +32,7 @@ FEW_STEPS = (
 )
 
 
-FOR_WIDE_SIGMAS = ("karras", "exponential", "kl_optimal")
+FOR_WIDE_SIGMAS = ("karras", "exponential", "kl_optimal", "laplace")
 """Schedules that are made for sigmas which span three orders of magnitude, as a flow's do not."""
 
 
