@@ -14,6 +14,7 @@ from latentloom.nodes.text.prompt_times import ALWAYS
 from latentloom.nodes.text.prompt_weights import Grammar, parse
 from latentloom.nodes.text.reader import ReadText
 from latentloom.nodes.text.vocabulary import unknown_words
+from latentloom.nodes.text.webui_syntax import unread_syntax
 
 PromptGrammar = Annotated[
     Literal["a1111", "comfyui", "plain"],
@@ -75,6 +76,8 @@ def clip_encode_sdxl(
 
 def _encoded(ctx: Context, clip: Clip, texts: tuple[str, ...], grammar: Grammar, clip_skip: int) -> Conditioning:
     """An entry for each text that the prompts change to; `texts` is one for all encoders, or one for each."""
+    for message in unread_syntax("\n".join(texts), grammar):
+        ctx.warn("unread_syntax", message)
     found = variants(*texts) if grammar == "a1111" else (Variant(texts),)
     with ctx.load(clip) as (reader,):
         embeddings = Embeddings(ctx.mentioned, grammar, reader, name_of(clip))

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
 
-from latentloom.engine import Clip, Context, Model, ModelFile, Source, Vae, node
+from latentloom.engine import Absent, Clip, Context, Model, ModelFile, Source, Vae, node
 from latentloom.engine.errors import BadValueError, FileError
 from latentloom.nodes.families.stable_diffusion.facts import PARTS, clip_facts
 
@@ -21,11 +21,11 @@ ZeroSnr = Annotated[
 
 
 class Checkpoint(NamedTuple):
-    """The three parts of a checkpoint."""
+    """The three parts of a checkpoint, as far as it has them."""
 
-    model: Model
-    clip: Clip
-    vae: Vae
+    model: Model | Absent
+    clip: Clip | Absent
+    vae: Vae | Absent
 
 
 @node("LoadCheckpoint", category="loaders")
@@ -44,22 +44,18 @@ def load_checkpoint(
     with Latentloom. `loom models add DIR` adds a folder of your own.
     """
     kind, facts = _recognised(ctx, checkpoint)
-    missing = [title for part, title in PARTS.items() if part not in facts]
-    if missing:
-        raise FileError(
-            f"'{checkpoint.name}' is no whole checkpoint: it has no {' and no '.join(missing)}",
-            expected=", ".join(PARTS.values()),
-            got=", ".join(title for part, title in PARTS.items() if part in facts),
-            hint=f"LoadUNet, LoadCLIP and LoadVAE take the parts from files of their own{_wanted(facts)}",
-        )
-    _check_tokenizer(checkpoint, facts["clip"])
     files = [checkpoint.identity]
-    _warn_guess(ctx, checkpoint, facts["unet"], prediction)
-    return Checkpoint(
-        Model(kind, files, _sampled(_part(facts, "unet"), prediction, zero_snr)),
-        Clip(kind, files, _part(facts, "clip")),
-        Vae(kind, files, _part(facts, "vae")),
-    )
+    model = clip = vae = None
+    if "unet" in facts:
+        _warn_guess(ctx, checkpoint, facts["unet"], prediction)
+        model = Model(kind, files, _sampled(_part(facts, "unet"), prediction, zero_snr))
+    if "clip" in facts:
+        _check_tokenizer(checkpoint, facts["clip"])
+        clip = Clip(kind, files, _part(facts, "clip"))
+    if "vae" in facts:
+        vae = Vae(kind, files, _part(facts, "vae"))
+    absent = {part: _absent(checkpoint, part, facts) for part in PARTS}
+    return Checkpoint(model or absent["unet"], clip or absent["clip"], vae or absent["vae"])
 
 
 @node("LoadUNet", category="loaders")
@@ -133,12 +129,12 @@ def _check_tokenizer(file: ModelFile, facts: Mapping[str, Any]) -> None:
         )
 
 
-def _wanted(facts: Mapping[str, Any]) -> str:
-    """Which parts a transformer wants, for a hint."""
-    info = facts.get("unet", {})
-    if "reads" not in info:
-        return ""
-    return f": {info['reads']} below models/clip (ComfyUI: text_encoders) and {info['vae']} below models/vae"
+def _absent(file: ModelFile, part: str, facts: Mapping[str, Any]) -> Absent:
+    """A part that a checkpoint has not, and which node takes it from elsewhere."""
+    loader, folder, wanted = _ELSEWHERE[part]
+    named = facts.get("unet", {}).get(wanted)
+    what = f", {named}," if named else ""
+    return Absent(f"'{file.name}' has no {PARTS[part]}", f"{loader} takes one{what} from a file below {folder}")
 
 
 @node("LoadVAE", category="loaders")
@@ -198,5 +194,11 @@ def _warn_guess(ctx: Context, file: ModelFile, facts: Mapping[str, Any], predict
             f"If its pictures are noise or flat, set the loader's `prediction` to '{other}'",
         )
 
+
+_ELSEWHERE = {  # a part: its loader, its folder, and the fact of a network that names what it was trained with
+    "unet": ("LoadUNet", "models/unet (ComfyUI: diffusion_models)", ""),
+    "clip": ("LoadCLIP", "models/clip (ComfyUI: text_encoders)", "reads"),
+    "vae": ("LoadVAE", "models/vae", "vae"),
+}
 
 NODES = (load_checkpoint, load_unet, load_clip, load_vae)
