@@ -47,9 +47,9 @@ def read_header(path: Path) -> Header:
 def _read(path: Path, size: int, _stamp: tuple[int, ...]) -> Header:
     with path.open("rb") as file:
         start = file.read(8)
-        _refuse_pickle(path, start)
         length = int.from_bytes(start, "little")
         if len(start) < 8 or length > min(MAX_HEADER, size - 8):
+            _refuse_pickle(path, start)  # only now: a length may begin with the bytes that a pickle begins with
             raise _foreign(path)
         return _parsed(path, size, file.read(length), file)
 
