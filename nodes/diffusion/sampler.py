@@ -55,7 +55,7 @@ class Sampler:
     `noise` is the kind of step noise that it draws; `discard_penultimate` belongs to its sigmas (see
     `schedules.sigmas_for`); `options` are those of `OPTIONS` that it takes; `kept_seed` is what the comfyui rules add
     to the seed for the noise on what a mask keeps; `evaluations` counts model calls per step, for progress and the time
-    left (exact but for the first or the last step, where a sampler may take one more or less).
+    left (exact but for the first or the last step, where a sampler may take one more, or fewer).
     """
 
     name: str
