@@ -22,7 +22,9 @@ from latentloom.engine.errors import (
 from latentloom.engine.execution.isolation import Lending, sealed
 from latentloom.engine.execution.outputs import Returned, described, outputs_of
 from latentloom.engine.execution.process_state import ProcessState
+from latentloom.engine.files.bus_errors import bus_errors
 from latentloom.engine.files.model_files import InputFile, ModelFile
+from latentloom.engine.files.opened import cut_short
 from latentloom.engine.models.device import is_out_of_memory
 from latentloom.engine.planning.validate import Step, choices_of
 from latentloom.engine.types.context import Context
@@ -53,6 +55,7 @@ class Call:
         self._state = state
         self._modules = len(sys.modules)
         self._changed: list[str] = []
+        self._bus_errors = bus_errors().count
         self.disturbed = False
         """Whether something else changed the process while trusted code ran, so that its result may be wrong."""
         self.context = context
@@ -128,6 +131,7 @@ class Call:
                 returned = result()
         finally:
             self._settle()
+            self._check_reads()
         with faults(self._step, "'s input"):
             written = self._lending.written()
         if written:
@@ -140,6 +144,13 @@ class Call:
         if self.context.stopped:
             raise Cancelled("the run was cancelled", node=self._step.id)  # whatever it returned is not finished
         return returned
+
+    def _check_reads(self) -> None:
+        """Raise ChangedFileError if zeros were read where a file had been cut short; whatever else was raised follows
+        from them.
+        """
+        if self._bus_errors != bus_errors().count and not isinstance(sys.exception(), ChangedFileError):
+            raise cut_short(self._step.spec.type)
 
     def _settle(self) -> None:
         """Put back what changed for the whole process while the body ran, and tell.

@@ -10,6 +10,7 @@ from latentloom.engine.cache.cache import Item, Result
 from latentloom.engine.document.workflow import edges_in
 from latentloom.engine.errors import Cancelled, LoomError, OutOfMemoryError
 from latentloom.engine.events import Listener, RunFinished, RunStarted
+from latentloom.engine.execution.absent_outputs import AbsentOutputs
 from latentloom.engine.execution.call import Call
 from latentloom.engine.execution.inbox import Inbox
 from latentloom.engine.execution.isolation import Lending, trusted
@@ -18,7 +19,7 @@ from latentloom.engine.execution.loop import Loop
 from latentloom.engine.execution.memory_retry import attempt, attempt_async, work_of
 from latentloom.engine.execution.options import Options
 from latentloom.engine.execution.outcome import Outcome, let_go
-from latentloom.engine.execution.questions import beyond, wanted_inputs
+from latentloom.engine.execution.questions import answered, beyond, wanted_inputs
 from latentloom.engine.execution.ready_queue import ReadyQueue
 from latentloom.engine.execution.run_events import RunEvents
 from latentloom.engine.execution.run_values import RunValues, durable
@@ -73,6 +74,7 @@ class _Run:
         self.asked: dict[str, frozenset[str]] = {}
         self.forced: set[str] = set()  # steps whose bytes are gone and must be made again
         self.remaking: set[str] = set()  # these, and expanded ones around them, until they have results again
+        self.absent = AbsentOutputs(self.steps, self.ready, checked.outputs)
         self.expanded = Expansions()
         self.run_events = RunEvents(listen, cancelled)
         self.inbox = Inbox()
@@ -135,12 +137,17 @@ class _Run:
             if self.cancelled.is_set():
                 raise Cancelled("the run was cancelled")
             self.inbox.clear(block=not self.ready.ready)
+            if missed := self.absent.missed():
+                self.fail(*missed)
             if self.ready.ready:
                 self.process(self.ready.take())
+        if missed := self.absent.missed():
+            self.fail(*missed)
 
     def finish(self, id: str, result: Result, key: str | None) -> None:
         self.leads.land(key)
         self.results[id] = result
+        self.absent.note(id, result)
         self.forced.discard(id)
         self.remaking.discard(id)
         self.live.hold(id, result)
@@ -241,11 +248,9 @@ class _Run:
         """The lazy inputs that a step asks for, from the cache if the question was put before; None: not yet known."""
         inputs = self.tools.identity.inputs(step, self.results, frozenset())
         key = self.tools.identity.fields(step, inputs, {}, {"question": "needs"}).key()
-        known = self.tools.cache.result(key) if self.use_cache else None
-        if known is not None and type(known.outputs["names"]) is Item:
-            return frozenset(known.outputs["names"].literal)
-        if not self.gather(step, inputs):
-            return None
+        known = answered(self.tools.cache, key) if self.use_cache else None
+        if known is not None or not self.gather(step, inputs):
+            return known
         names = wanted_inputs(step, self.live.arguments(step, inputs), self.tools.registry)
         if self.use_cache:
             self.tools.cache.put_result(key, Result({"names": literal_item("JSON", sorted(names))}))
@@ -291,16 +296,14 @@ class _Run:
         while gone := {
             edge.node
             for edge in self.checked.outputs.values()
-            if not all(self.live.at_hand(item) for item in _items(self.results[edge.node].outputs[edge.output]))
+            if not all(map(self.live.at_hand, self.results[edge.node].items(edge.output)))
         }:
             for id in gone:
                 self.again(id)
             self.drain()
+        found = {name: self.results[edge.node].outputs[edge.output] for name, edge in self.checked.outputs.items()}
         lending = Lending(self.tools.registry)  # the caller may write into what it gets
-        return {
-            name: lending.private(name, self.live.output(self.results[edge.node].outputs[edge.output]))
-            for name, edge in self.checked.outputs.items()
-        }
+        return {name: lending.private(name, self.live.output(value)) for name, value in found.items()}
 
     # Running a body
 
@@ -322,8 +325,8 @@ class _Run:
             asynchronous=step.spec.asynchronous,
         )
         make_room = partial(self.services.make_room, context.borrower)
-        registry = self.tools.registry
-        call = Call(step, values, context, registry, self.tools.state, trusted=trusted(step, registry))
+        safe = trusted(step, self.tools.registry)
+        call = Call(step, values, context, self.tools.registry, self.tools.state, trusted=safe)
         if not step.spec.asynchronous:
             self.done(step, key, call, lambda: attempt(call, make_room))
             return
@@ -394,7 +397,3 @@ class _Run:
         for id in sources:
             self.need(id)
         self.wait(step.id, sources)
-
-
-def _items(found: Any) -> tuple[Item, ...]:
-    return (found,) if type(found) is Item else tuple(found)

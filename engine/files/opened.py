@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from latentloom.engine.errors import ChangedFileError
+from latentloom.engine.files.bus_errors import bus_errors
 from latentloom.engine.files.stamps import Stamp, files_of
 
 WEIGHTS = ".safetensors"
@@ -29,6 +30,7 @@ class Opened:
         """Raises OSError."""
         self.path = path
         self.sha256 = sha256
+        self._bus_errors = bus_errors().count
         self._files = _open([item for item in files_of(path) if item.suffix == WEIGHTS] if path.is_dir() else [path])
         self._states = [_state(file) for file in self._files]
         self._end = weakref.finalize(self, _close, self._files)
@@ -37,6 +39,11 @@ class Opened:
     def written(self) -> bool:
         """Whether somebody wrote into a file: its size or its time of writing is another."""
         return any(_text(was) != _text(_state(file)) for file, was in zip(self._files, self._states, strict=True))
+
+    @property
+    def suspect(self) -> bool:
+        """Whether something that was read from a mapped file since may be zeros instead, of this one or another."""
+        return self._bus_errors != bus_errors().count
 
     @property
     def touched(self) -> bool:
@@ -62,6 +69,17 @@ def changed(name: str) -> ChangedFileError:
         expected="a file that stays as it is during a run",
         got="another content, size or time",
         hint="nothing of this run's step was kept; replace models by rename: write the new file beside the old one, "
+        "then `mv` it over",
+    )
+
+
+def cut_short(type: str) -> ChangedFileError:
+    """What a person is told when a mapped file, nobody knows which, became shorter while a node ran."""
+    return ChangedFileError(
+        f"a file was cut short while {type} read it",
+        expected="a file that stays as it is during a run",
+        got="a read beyond its end",
+        hint="nothing of this run's step was kept; replace files by rename: write the new file beside the old one, "
         "then `mv` it over",
     )
 

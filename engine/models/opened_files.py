@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from latentloom.engine.errors import FileError, LoomError
+from latentloom.engine.files.bus_errors import bus_errors
 from latentloom.engine.files.model_files import FileIdentity
 from latentloom.engine.files.opened import Opened, changed
 from latentloom.engine.models.weights import HostModel
@@ -18,6 +19,7 @@ class OpenedFiles:
 
     def open(self, files: Iterable[FileIdentity]) -> tuple[Opened, ...]:
         """The files with those contents. Raises a LoomError."""
+        bus_errors().guard()
         return tuple(self._open(file) for file in files)
 
     def _open(self, file: FileIdentity) -> Opened:
@@ -30,8 +32,8 @@ class OpenedFiles:
         return opened
 
     def intact(self, model: HostModel) -> bool:
-        """Whether nobody wrote into the files of a model since they were opened."""
-        return all(self._is_intact(file) for file in model.files)
+        """Whether nobody wrote into the files of a model since they were opened, and all that was read is theirs."""
+        return all(self._is_intact(file) and not file.suspect for file in model.files)
 
     def check(self, models: Iterable[HostModel]) -> None:
         """Raise ChangedFileError if somebody wrote into a file of one of these models."""

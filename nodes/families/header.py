@@ -33,9 +33,9 @@ def read_header(path: Path) -> Header:
     try:
         with path.open("rb") as file:
             start, size = file.read(8), path.stat().st_size
-            _refuse_pickle(path, start)
             length = int.from_bytes(start, "little")
             if len(start) < 8 or length > min(MAX_HEADER, size - 8):
+                _refuse_pickle(path, start)  # only now: a length may begin with the bytes that a pickle begins with
                 raise _foreign(path)
             text = file.read(length)
     except OSError as error:

@@ -23,7 +23,7 @@ def loading(checkpoint: str) -> dict[str, Any]:
 
 SDXL = "sdxl_tiny.safetensors"
 BY_NAME = {
-    "LoadCLIP": {"second": None},
+    "LoadCLIP": {"second": None, "third": None},
     "ImageCrop": {"width": 4, "height": 4},
     "LatentCrop": {"width": 8, "height": 8},
     "SetShift": {"model": Model("z_image", [], {"prediction": "flow", "shift": {"shift": 3.0}})},
