@@ -1,9 +1,9 @@
-"""SA-Solver, stochastic Adams methods (Xue et al. 2023, "SA-Solver: Stochastic Adams Solver for Fast Sampling of Diffusion
-Models", algorithm 1 and appendix).
+"""SA-Solver, stochastic Adams methods (Xue et al. 2023, "SA-Solver: Stochastic Adams Solver for Fast Sampling of
+Diffusion Models", algorithm 1 and appendix).
 
-The predictor goes through the last three predictions of x0, the corrector through four, each as a polynomial in lambda =
--log(sigma) that is integrated exactly against the linear part of an SDE of noise level tau. tau is eta in the middle
-of the process and 0 outside of it, where noise harms.
+The predictor goes through the last three predictions of x0, the corrector through four, each as a polynomial in
+lambda = -log(sigma) that is integrated exactly against the linear part of an SDE of noise level tau. tau is eta in the
+middle of the process and 0 outside of it, where noise harms.
 """
 
 from collections.abc import Sequence

@@ -121,6 +121,9 @@ RULES: dict[str, Rule] = {
     "ConditioningSetAreaStrength": _strength,
     "ConditioningSetMask": _mask,
     "ConditioningSetTimestepRange": _times,
+    "FluxGuidance": renamed(
+        "EmbeddedGuidance", 1, "conditioning", conditioning="conditioning", guidance="guidance"
+    ),
     "InpaintModelConditioning": _inpaint,
     "InstructPixToPixConditioning": renamed(
         "InstructConditioning", 1, "positive negative latent",

@@ -1,5 +1,6 @@
 """ComfyUI's core classes that load models and change them."""
 
+import math
 from typing import Any
 
 from latentloom.plugins.comfyui.graph import Link
@@ -7,6 +8,7 @@ from latentloom.plugins.comfyui.rules import Inner, Made, Passed, Result, Rule, 
 
 PREDICTIONS = {"eps": "epsilon", "v_prediction": "v", "x0": "sample", "lcm": "lcm"}
 READ_HERE = ("stable_diffusion", "lumina2")  # what CLIPLoader calls the families that run here
+READ_BY_TWO = ("sdxl", "flux")  # what DualCLIPLoader calls them
 UNION_KINDS = {
     "openpose": "openpose", "depth": "depth", "hed/pidi/scribble/ted": "soft_edge",
     "canny/lineart/anime_lineart/mlsd": "lines", "normal": "normal", "segment": "segmentation", "tile": "tile",
@@ -52,8 +54,8 @@ def _unet(use: Use) -> Result:
 
 
 def _dual_clip(use: Use) -> Result:
-    if use.value("type", str) != "sdxl":
-        raise Unmappable("only SDXL has two text encoders among the models that run here")
+    if use.value("type", str) not in READ_BY_TWO:
+        raise Unmappable("these text encoders are for models that do not run here")
     files = {"text_encoder": use.file("clip_name1"), "second": use.file("clip_name2")}
     use.ignore("device")
     return Made("LoadCLIP", 1, files, ("clip",))
@@ -77,6 +79,31 @@ def _prediction(use: Use) -> Result:
 def _shift(use: Use) -> Result:
     use.ignore("sampling")
     return Made("SetShift", 1, use.take(model="model", shift="shift"), ("model",))
+
+
+def _shift_by_size(use: Use) -> Result:
+    """The shift of Flux.1, whose logarithm is a line in the number of tokens."""
+    low, high = use.number("base_shift"), use.number("max_shift")
+    tokens = use.whole("width") * use.whole("height") / 256
+    if max(abs(low), abs(high)) > 4:
+        raise Unmappable("a shift's logarithm is not above 4 here")
+    shift = math.exp(low + (tokens - 256) * (high - low) / (4096 - 256))
+    return Made("SetShift", 1, {**use.take(model="model"), "shift": shift}, ("model",))
+
+
+def _deep_shrink(use: Use) -> Result:
+    if not use.value("downscale_after_skip", bool, True):
+        raise Unmappable("features shrink behind the skip here")
+    down, up = (use.value(f"{way}_method", str, "bicubic") for way in ("downscale", "upscale"))
+    if down not in SHRINK or down != up:
+        raise Unmappable(f"features do not shrink by '{down}' and grow by '{up}' here")
+    inputs = use.take(
+        model="model", depth="block_number", factor="downscale_factor", start="start_percent", end="end_percent"
+    )
+    return Made("DeepShrink", 1, {**inputs, "by": "time", "method": SHRINK[down]}, ("model",))
+
+
+SHRINK = {"bicubic": "bicubic", "bilinear": "bilinear", "area": "area", "nearest-exact": "nearest"}
 
 
 def _differential(use: Use) -> Result:
@@ -225,6 +252,8 @@ RULES: dict[str, Rule] = {
     "ModelSamplingDiscrete": _prediction,
     "ModelSamplingAuraFlow": _shift,
     "ModelSamplingSD3": _shift,
+    "ModelSamplingFlux": _shift_by_size,
+    "PatchModelAddDownscale": _deep_shrink,
     "ModelMergeSimple": _merge,
     "ModelMergeBlocks": _merge_blocks,
     "ModelMergeAdd": _merge_add,
