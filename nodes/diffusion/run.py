@@ -88,6 +88,8 @@ def sample_latent(
         sample = ctx.lookup("sampler", plan.sampler)
         x = sample(way.denoised(denoised), x, way.sigmas, steps, report, **options, **more)
         x = space.left(way.leave(x), last)
+        if mask is not None and steering.repaint is not None:
+            mask = steering.repaint(mask, steering.timeline.at(float(plan.sigmas[-2])))  # what the last step kept
     found = unscaled(x.cpu(), model.info)
     if not found.isfinite().all():
         raise _not_finite(f"step {len(plan.sigmas) - 1} of {len(plan.sigmas) - 1}")
