@@ -44,8 +44,8 @@ def load_checkpoint(
 ) -> Checkpoint:
     """A checkpoint: the network that denoises, the CLIP that reads text, the VAE that makes pixels.
 
-    SD 1.x, SD 2.x, SDXL and its refiner, and Flux.1, as one safetensors file or as a folder in diffusers' layout;
-    Z-Image as a folder. `shapes` ships with Latentloom. `loom models add DIR` adds a folder of your own.
+    Stable Diffusion 1.x to 3.5 and Flux.1, as one safetensors file or as a folder in diffusers' layout; Z-Image as a
+    folder. `shapes` ships with Latentloom. `loom models add DIR` adds a folder of your own.
     """
     kind, facts = _recognised(ctx, checkpoint)
     files = [checkpoint.identity]
@@ -142,9 +142,10 @@ def _clip_of(ctx: Context, family: str, files: list[ModelFile], model: Model | N
 
 
 def _check_widths(files: list[ModelFile], facts: Mapping[str, Any], model: Model) -> None:
+    """Raise BadValueError for text encoders of other widths than a model reads; 0 stands for one that is not there."""
     names = " and ".join(f"'{file.name}'" for file in files)
     for name, fact, where in (("width", "context", "wide"), ("pooled", "pooled", "wide where it is pooled")):
-        if facts[name] != model.info.get(fact, 0):
+        if facts[name] not in (0, model.info.get(fact, 0)):
             raise BadValueError(
                 f"the text encoder {names} does not fit '{model.files[0].name}'",
                 expected=f"{model.info['reads']} ({model.info.get(fact, 0)} {where})",
@@ -198,7 +199,7 @@ def _recognised(ctx: Context, file: ModelFile) -> tuple[str, Mapping[str, Any]]:
     if found is None:
         raise FileError(
             f"'{file.name}' is no model that Latentloom knows",
-            expected="SD 1.x, SD 2.x, SDXL, Flux.1 or Z-Image, as a safetensors file or a folder in diffusers' layout",
+            expected="Stable Diffusion, Flux.1 or Z-Image, as a safetensors file or a folder in diffusers' layout",
             got="a file or folder of another kind",
         )
     return found

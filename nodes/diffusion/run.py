@@ -129,6 +129,14 @@ def check_channels(model: Model, latent: Latent) -> None:
             expected=f"{model.info['channels']} channels",
             got=f"{latent.shape[1]} channels",
         )
+    largest = model.info.get("largest", max(latent.shape[2:]))
+    if max(latent.shape[2:]) > largest:
+        raise BadValueError(
+            "the picture is larger than the model can place",
+            expected=f"sides of at most {largest * latent.downscale} pixels",
+            got=f"{latent.shape[3] * latent.downscale}x{latent.shape[2] * latent.downscale}",
+            hint="sample a smaller picture and enlarge it",
+        )
 
 
 def _steering(

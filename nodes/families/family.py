@@ -81,9 +81,9 @@ class Family(ABC):
     def answer(self, module: Any, x: Tensor, sigma: Tensor, condition: Mapping[str, Tensor]) -> Tensor:
         """The velocity n - x0 at x [B, C, h, w], whose sides are multiples of `patch`; sigma is float32 [B]."""
 
-    def built(self, module: Any) -> Any:
-        """The network, which has no weights yet, as files by the authors' names fill it."""
-        return module
+    def build(self, config: Mapping[str, Any]) -> Any:
+        """The network, which has no weights yet, for files by the authors' names."""
+        return self._class()(**config)
 
     # What all families share
 
@@ -179,10 +179,8 @@ class Family(ABC):
         return self._network(paths[0])
 
     def _network(self, path: Path) -> Any:
-        package, _, name = self.module.partition(":")
-        cls = getattr(import_module(package), name)
         if path.is_dir():
-            return _from_folder(cls, path / "transformer")
+            return _from_folder(self._class(), path / "transformer")
         header = read_header(path)
         found = self._prefix(header.shapes)
         if found is None:
@@ -193,9 +191,13 @@ class Family(ABC):
         def pieces(names: list[str]) -> dict[str, Piece]:  # noqa: ARG001
             return converted_pieces(lambda tensors: self.convert(tensors), shapes, prefix)
 
-        made = assemble(lambda: self.built(cls(**config)), pieces, weights, self.title)
+        made = assemble(lambda: self.build(config), pieces, weights, self.title)
         warn_unused(weights, prefix, prefixes(header))
         return made
+
+    def _class(self) -> Any:
+        package, _, name = self.module.partition(":")
+        return getattr(import_module(package), name)
 
     def _prefix(self, shapes: Shapes) -> tuple[str, Shapes] | None:
         """Where the network is in a file, and its tensors by their names there."""
@@ -236,8 +238,9 @@ class Family(ABC):
 
 
 def reading_facts(info: Mapping[str, Any]) -> dict[str, Any]:
-    """What the facts of a model say of how its text encoders read."""
-    return {name: info[name] for name in ("text_length",) if name in info}
+    """What the facts of a model say of how its text encoders read, and of what they give."""
+    length = {"text_length": info["text_length"]} if "text_length" in info else {}
+    return {"width": info["context"], "pooled": info.get("pooled", 0), **length}
 
 
 def scheduler_shift(path: Path, patch: int) -> dict[str, Any]:

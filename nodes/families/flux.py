@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from latentloom.nodes.families.family import Family
-from latentloom.nodes.families.flux_keys import converted
 from latentloom.nodes.families.header import Shapes, counted
+from latentloom.nodes.families.key_tables import FLUX, FLUX_PARTS, converted
 from latentloom.nodes.families.t5 import TOKENIZER
 from latentloom.nodes.families.tokens import packed, places, unpacked
 from latentloom.nodes.text.clip_reader import TextEncoder
@@ -68,15 +68,15 @@ class Flux(Family):
         }
 
     def convert(self, tensors: dict[str, Any]) -> Mapping[str, Any]:
-        """By the table of `flux_keys`."""
-        return converted(tensors, len(tensors["img_in.weight"]))
+        """By a table of names."""
+        return converted(tensors, len(tensors["img_in.weight"]), FLUX, FLUX_PARTS)
 
-    def built(self, module: Any) -> Any:
+    def build(self, config: Mapping[str, Any]) -> Any:
         """The authors' last norm has its shift before its scale."""
-        from latentloom.nodes.families.last_norm import ShiftFirst
+        from latentloom.nodes.families.last_norm import shift_first
 
-        width = module.inner_dim
-        module.norm_out = ShiftFirst(width, width, elementwise_affine=False, eps=1e-6)
+        module = super().build(config)
+        module.norm_out = shift_first(module.inner_dim)
         return module
 
     def clip_facts(self, paths: Sequence[Path]) -> dict[str, Any]:

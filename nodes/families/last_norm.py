@@ -19,3 +19,8 @@ class ShiftFirst(AdaLayerNormContinuous):  # type: ignore[misc]
         shift, scale = torch.chunk(self.linear(self.silu(conditioning_embedding).to(x.dtype)), 2, dim=1)
         found: Tensor = self.norm(x) * (1 + scale)[:, None, :] + shift[:, None, :]
         return found
+
+
+def shift_first(width: int) -> ShiftFirst:
+    """Such a norm of a stream, with the conditioning of the same width."""
+    return ShiftFirst(width, width, elementwise_affine=False, eps=1e-6)

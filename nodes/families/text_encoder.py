@@ -14,6 +14,8 @@ from latentloom.nodes.families.t5 import find_t5
 READERS: Mapping[frozenset[str], str] = {
     frozenset({"qwen3"}): "z_image",
     frozenset({"l", "t5"}): "flux",
+    frozenset({"l", "g", "t5"}): "sd3",
+    frozenset({"g", "t5"}): "sd3",
 }
 """Which family reads text encoders of these names, where no model says so; `texts_in` has the names."""
 

@@ -36,6 +36,11 @@ class FoundText:
         return self.part.shape.width if isinstance(self.part, TextPart) else self.part.width
 
     @property
+    def pooled(self) -> int:
+        """The numbers of its pooled output; 0 for one that has none."""
+        return (self.part.shape.projection or self.part.shape.width) if isinstance(self.part, TextPart) else 0
+
+    @property
     def title(self) -> str:
         """What people call it."""
         return TITLES[self.part.name] if isinstance(self.part, TextPart) else self.part.title

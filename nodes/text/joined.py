@@ -81,3 +81,50 @@ class FluxReader(JoinedReader):
         _, pooled = embed(self.clips, text, grammar)
         hidden: Tensor = self.t5.encode(sections, grammar)[0]
         return ReadText(hidden, pooled)
+
+
+@dataclass(frozen=True)
+class SD3Reader(JoinedReader):
+    """The hidden states of CLIP's ViT-L and ViT-bigG side by side, and behind them those of T5 (Esser et al. 2024).
+
+    Each of the three may be missing: zeros stand in its place.
+    """
+
+    width: int = 4096  # of a token
+    pooled: int = 2048  # numbers of both pooled outputs
+    length: int = 256  # tokens of T5
+
+    @property
+    def tokenizer(self) -> Any:
+        """That of the first CLIP, or of T5."""
+        return self.encoders[0].tokenizer if self.encoders else self.t5 and self.t5.tokenizer
+
+    def _join(self, text: str, sections: Sequence[Section], grammar: Grammar, clip_skip: int) -> ReadText:
+        import torch
+
+        hidden, pooled = self._clips(text, grammar, clip_skip)
+        behind = torch.zeros(1, self.length, self.width) if self.t5 is None else self.t5.encode(sections, grammar)[0]
+        return ReadText(torch.cat([hidden, behind], dim=1), pooled)
+
+    def _clips(self, text: str, grammar: Grammar, clip_skip: int) -> tuple[Tensor, Tensor]:
+        """Hidden states [1, T, width] and pooled output of the CLIPs; those of ViT-bigG come last."""
+        import torch
+        from torch.nn.functional import pad
+
+        if not self.encoders:
+            return torch.zeros(1, 77, self.width), torch.zeros(1, self.pooled)
+        found = {e.name: embed(TextEncoder((e,)), text, grammar, clip_skip) for e in self.encoders}
+        missing = self.pooled - sum(pooled.shape[1] for _, pooled in found.values())
+        first = missing if "l" not in found else 0  # zeros in front
+        hidden = pad(_beside([states for states, _ in found.values()]), (first, 0))
+        pooled = pad(torch.cat([pooled for _, pooled in found.values()], dim=1), (first, missing - first))
+        return pad(hidden, (0, self.width - hidden.shape[2])), pooled
+
+
+def _beside(parts: Sequence[Tensor]) -> Tensor:
+    """Hidden states side by side; a shorter text goes on with zeros."""
+    import torch
+    from torch.nn.functional import pad
+
+    longest = max(part.shape[1] for part in parts)
+    return torch.cat([pad(part, (0, 0, 0, longest - part.shape[1])) for part in parts], dim=2)
