@@ -16,7 +16,7 @@ from latentloom.engine.files.opened import changed
 from latentloom.engine.files.partial import partial_path, sweep
 from latentloom.engine.files.stamps import same_writing, stamp
 
-SUFFIXES = (".safetensors",)
+SUFFIXES = (".safetensors", ".gguf")
 MODEL_FOLDER = frozenset({"model_index.json", "config.json"})  # a folder with one of these is one model
 MAX_NAME, MAX_PART = 1000, 255
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".heic", ".heif", ".bmp", ".gif", ".tif", ".tiff")
