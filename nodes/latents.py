@@ -8,6 +8,7 @@ from pydantic import Field
 from latentloom.engine import Latent, Mask, node
 from latentloom.engine.errors import BadValueError
 from latentloom.nodes.diffusion.latent_mask import CellRule, even_in_cells
+from latentloom.nodes.drawing.limits import check_size
 
 Pixels = Annotated[int, Field(ge=8, le=16384, multiple_of=8, description="Pixels of the decoded picture.")]
 Method = Annotated[
@@ -22,6 +23,7 @@ def empty_latent(
     batch: Annotated[int, Field(ge=1, le=1024, description="How many pictures are made at once.")] = 1,
 ) -> Latent:
     """An empty latent for pictures of width x height pixels, the start of text to image."""
+    check_size(width, height, batch)
     return Latent(np.zeros((batch, 4, height // 8, width // 8), np.float32))
 
 
@@ -30,6 +32,7 @@ def latent_upscale(latent: Latent, width: Pixels = 1024, height: Pixels = 1024, 
     """Resize a latent to width x height pixels, for a second pass at a larger size."""
     import torch
 
+    check_size(width, height, latent.shape[0])
     size = (height // latent.downscale, width // latent.downscale)
     smooth, mode = method in ("bilinear", "bicubic"), {"nearest": "nearest-exact"}.get(method, method)  # no half shift
     samples = torch.nn.functional.interpolate(
