@@ -208,7 +208,7 @@ def _recognised(ctx: Context, file: ModelFile) -> tuple[str, Mapping[str, Any]]:
     if found is None:
         raise FileError(
             f"'{file.name}' is no model that Latentloom knows",
-            expected="Stable Diffusion, Flux.1, Qwen-Image or Z-Image, as a safetensors file or a folder in diffusers' layout",
+            expected="Stable Diffusion, Flux.1, Qwen-Image or Z-Image, as a safetensors file or a diffusers folder",
             got="a file or folder of another kind",
         )
     return found

@@ -19,7 +19,6 @@ from transformers import (
 from latentloom.nodes.families.stable_diffusion import vae_keys
 from latentloom.nodes.text.clip_tokenizer import SIZE
 
-
 TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
