@@ -175,7 +175,7 @@ def _installed(settings: Settings) -> Iterator[Finding]:
         yield Finding("ok", "plugins", f"{count} node types from {len(good)} plugins")
         yield from _guarded("libraries", lambda: _libraries(needed_modules(session.engine.registry, models=True)))
         catalog = session.engine.catalog
-        found = sum(len(catalog.names(source)) for source in catalog.model_sources())
+        found = sum(len(catalog.own_names(source)) for source in catalog.model_sources())
         hint = None if found else "`loom models get URL --sha256 HEX` downloads one"
         yield Finding("ok" if found else "note", "models", f"{found} found", hint)
 

@@ -34,7 +34,8 @@ def explain_memory(asked: Asked, settings: Mapping[str, Any]) -> int:
         environment = session.engine.environment
     print_lines([f"{environment.device}, {environment.dtype}, models may take {size_text(pool.budget)}"])
     print_table(
-        ("node", "type", "models", "stays", "fetched", "buffers", "in place"), [_memory_row(need) for need in needs]
+        ("node", "type", "models", "stays", "fetched", "buffers", "in place", "packed"),
+        [_memory_row(need) for need in needs],
     )
     return 0
 
@@ -42,7 +43,8 @@ def explain_memory(asked: Asked, settings: Mapping[str, Any]) -> int:
 def _memory_row(need: MemoryNeed) -> tuple[str, ...]:
     models = ", ".join(need.models)
     if need.placement is None:
-        return (need.node, need.type, models, need.why, "", "", "")
+        return (need.node, need.type, models, need.why, "", "", "", "")
     found = need.placement
-    sizes = (found.resident_bytes, found.streamed_bytes, 2 * found.buffer_bytes, found.in_place_bytes)
-    return (need.node, need.type, models, *map(size_text, sizes))
+    sizes = (found.resident_bytes, found.streamed_bytes, found.buffers, found.in_place_bytes)
+    packed = f"{size_text(found.packed_bytes)} of {size_text(found.unpacked_bytes)}" if found.packed_bytes else ""
+    return (need.node, need.type, models, *map(size_text, sizes), packed)

@@ -2,6 +2,7 @@
 
 from latentloom.engine.errors import LoomError, Problem
 from latentloom.engine.files.model_files import FileIdentity, InputFile, ModelFile
+from latentloom.engine.types.absent import Absent
 from latentloom.engine.types.arrays import Array
 from latentloom.engine.types.context import Context
 from latentloom.engine.types.expansion import Expansion
@@ -23,6 +24,7 @@ from latentloom.engine.types.values import (
 )
 
 __all__ = [
+    "Absent",
     "Array",
     "Clip",
     "ClipVision",

@@ -14,6 +14,7 @@ from latentloom.nodes.text.prompt_times import ALWAYS
 from latentloom.nodes.text.prompt_weights import Grammar, parse
 from latentloom.nodes.text.reader import ReadText
 from latentloom.nodes.text.vocabulary import unknown_words
+from latentloom.nodes.text.webui_syntax import unread_syntax
 
 PromptGrammar = Annotated[
     Literal["a1111", "comfyui", "plain"],
@@ -73,8 +74,26 @@ def clip_encode_sdxl(
     return _encoded(ctx, clip, (text_l, text_g), grammar, clip_skip)
 
 
+@node("EmbeddedGuidance", category="conditioning")
+def embedded_guidance(
+    conditioning: Conditioning,
+    guidance: Annotated[
+        float, Field(ge=0, le=100, description="How closely the picture follows the prompt; 3.5 is usual.")
+    ] = 3.5,
+) -> Conditioning:
+    """Tell a model that was distilled from a guided one, such as Flux.1 dev, how strongly it was guided.
+
+    It takes the place of the sampler's cfg, which stays 1, and costs no time. Without this node such a model is told
+    3.5. A model that is told no guidance, such as Flux.1 schnell, warns of it.
+    """
+    entries = [replace(one, extra={**one.extra, "guidance": guidance}) for one in conditioning.entries]
+    return Conditioning(entries)
+
+
 def _encoded(ctx: Context, clip: Clip, texts: tuple[str, ...], grammar: Grammar, clip_skip: int) -> Conditioning:
     """An entry for each text that the prompts change to; `texts` is one for all encoders, or one for each."""
+    for message in unread_syntax("\n".join(texts), grammar):
+        ctx.warn("unread_syntax", message)
     found = variants(*texts) if grammar == "a1111" else (Variant(texts),)
     with ctx.load(clip) as (reader,):
         embeddings = Embeddings(ctx.mentioned, grammar, reader, name_of(clip))
@@ -132,4 +151,4 @@ def _warn(ctx: Context, tokenizer: Any, text: str) -> None:
         )
 
 
-NODES = (clip_encode, clip_encode_sdxl)
+NODES = (clip_encode, clip_encode_sdxl, embedded_guidance)

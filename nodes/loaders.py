@@ -1,14 +1,19 @@
 """Nodes that name models. Nothing is loaded here: a handle is the file's identity and what is known of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
 
-from latentloom.engine import Clip, Context, Model, ModelFile, Source, Vae, node
+from latentloom.engine import Absent, Clip, Context, Model, ModelFile, Source, Vae, node
 from latentloom.engine.errors import BadValueError, FileError
+from latentloom.nodes.families.family import Family, reading_facts
 from latentloom.nodes.families.stable_diffusion.facts import PARTS, clip_facts
+from latentloom.nodes.families.text_encoder import family_of
+
+CLIPS = "lhg"
+"""The text encoders of Stable Diffusion, in the order in which their answers stand side by side."""
 
 Prediction = Annotated[
     Literal["auto", "epsilon", "v", "sample"],
@@ -21,11 +26,11 @@ ZeroSnr = Annotated[
 
 
 class Checkpoint(NamedTuple):
-    """The three parts of a checkpoint."""
+    """The three parts of a checkpoint, as far as it has them."""
 
-    model: Model
-    clip: Clip
-    vae: Vae
+    model: Model | Absent
+    clip: Clip | Absent
+    vae: Vae | Absent
 
 
 @node("LoadCheckpoint", category="loaders")
@@ -39,27 +44,21 @@ def load_checkpoint(
 ) -> Checkpoint:
     """A checkpoint: the network that denoises, the CLIP that reads text, the VAE that makes pixels.
 
-    SD 1.x, SD 2.x, SDXL and its refiner, as one safetensors file or as a folder in diffusers' layout; Z-Image as a
-    folder. `shapes` ships
-    with Latentloom. `loom models add DIR` adds a folder of your own.
+    Stable Diffusion 1.x to 3.5 and Flux.1, as one safetensors file or as a folder in diffusers' layout; Z-Image as a
+    folder. `shapes` ships with Latentloom. `loom models add DIR` adds a folder of your own.
     """
     kind, facts = _recognised(ctx, checkpoint)
-    missing = [title for part, title in PARTS.items() if part not in facts]
-    if missing:
-        raise FileError(
-            f"'{checkpoint.name}' is no whole checkpoint: it has no {' and no '.join(missing)}",
-            expected=", ".join(PARTS.values()),
-            got=", ".join(title for part, title in PARTS.items() if part in facts),
-            hint=f"LoadUNet, LoadCLIP and LoadVAE take the parts from files of their own{_wanted(facts)}",
-        )
-    _check_tokenizer(checkpoint, facts["clip"])
     files = [checkpoint.identity]
-    _warn_guess(ctx, checkpoint, facts["unet"], prediction)
-    return Checkpoint(
-        Model(kind, files, _sampled(_part(facts, "unet"), prediction, zero_snr)),
-        Clip(kind, files, _part(facts, "clip")),
-        Vae(kind, files, _part(facts, "vae")),
-    )
+    made: dict[str, Any] = {part: _absent(checkpoint, part, facts) for part in PARTS}
+    if "unet" in facts:
+        _warn_guess(ctx, checkpoint, facts["unet"], prediction)
+        made["unet"] = Model(kind, files, _sampled(_part(facts, "unet"), prediction, zero_snr))
+    if "clip" in facts:
+        missing = _missing_tokenizer(ctx, [checkpoint], facts["clip"])
+        made["clip"] = Clip(kind, files, _part(facts, "clip")) if missing is None else _unreadable(missing)
+    if "vae" in facts:
+        made["vae"] = Vae(kind, files, _part(facts, "vae"))
+    return Checkpoint(made["unet"], made["clip"], made["vae"])
 
 
 @node("LoadUNet", category="loaders")
@@ -69,39 +68,59 @@ def load_unet(
     prediction: Prediction = "auto",
     zero_snr: ZeroSnr = "auto",
 ) -> Model:
-    """The network that denoises, a UNet or Z-Image's, from a file of its own or out of a checkpoint file."""
+    """The network that denoises, a UNet or a transformer, from a file of its own or out of a checkpoint file."""
     kind, facts = _with(ctx, unet, "unet")
     _warn_guess(ctx, unet, facts["unet"], prediction)
     return Model(kind, [unet.identity], {**_sampled(_part(facts, "unet"), prediction, zero_snr), "preview": False})
+
+
+Second = Annotated[ModelFile | None, Source("models/clip"), Field(description="A second text encoder, in any order.")]
+Third = Annotated[ModelFile | None, Source("models/clip"), Field(description="A third one, as SD 3 has.")]
 
 
 @node("LoadCLIP", category="loaders")
 def load_clip(
     ctx: Context,
     text_encoder: Annotated[ModelFile, Source("models/clip"), Field(description="A text encoder below models/clip.")],
-    second: Annotated[
-        ModelFile | None, Source("models/clip"), Field(description="The other text encoder of SDXL, in either order.")
-    ] = None,
+    second: Second = None,
     model: Model | None = None,
+    third: Third = None,
 ) -> Clip:
-    """A text encoder from a file of its own; two files for SDXL, ViT-L and ViT-bigG in either order.
+    """Text encoders from files of their own, told by content, in any order: two for SDXL and Flux.1, three for SD 3.
 
     Families of models read one encoder in different ways. `model` says for which it is, and whether they fit is told
     before anything is loaded.
     """
-    files = [text_encoder] if second is None else [text_encoder, second]
+    files = [file for file in (text_encoder, second, third) if file is not None]
     found = [_with(ctx, file, "clip") for file in files]
-    family = found[0][1]["clip"].get("read_as") if model is None else model.model_kind
+    names = [name for _, facts in found for name in facts["clip"]["encoders"]]
+    family = family_of(names) if model is None else model.model_kind
     if family is not None and hasattr(ctx.lookup("model_kind", family), "clip_facts"):
         return _clip_of(ctx, family, files, model)
-    foreign = [file.name for file, (_, facts) in zip(files, found, strict=True) if "read_as" in facts["clip"]]
-    if foreign:
-        raise BadValueError(f"'{foreign[0]}' is no text encoder of this model", expected="a CLIP", got="another kind")
-    clips = sorted((facts["clip"] for _, facts in found), key=lambda clip: "lhg".index(clip["encoders"][0]))
+    if any(name not in CLIPS for name in names):
+        raise _unread(files, names, model)
+    return _clips(files, found)
+
+
+def _unread(files: list[ModelFile], names: list[str], model: Model | None) -> BadValueError:
+    """That text encoders are not those of a model, or that no model says how they are read."""
+    titles, got = (" and ".join(f"'{name}'" for name in found) for found in ([file.name for file in files], names))
+    if model is not None:
+        return BadValueError(f"{titles}: no text encoder of this model", expected="a CLIP", got=got)
+    return BadValueError(
+        f"{titles}: families of models read such text encoders in different ways",
+        expected="LoadCLIP's `model`, connected to the model that the prompts are for",
+        got=got,
+    )
+
+
+def _clips(files: list[ModelFile], found: list[tuple[str, Mapping[str, Any]]]) -> Clip:
+    """The text encoders of Stable Diffusion 1, 2 and XL."""
+    clips = sorted((facts["clip"] for _, facts in found), key=lambda clip: CLIPS.index(clip["encoders"][0]))
     names = [name for clip in clips for name in clip["encoders"]]
-    if second is not None and names != ["l", "g"]:
+    if len(files) > 1 and names != ["l", "g"]:
         raise BadValueError(
-            f"'{text_encoder.name}' and '{second.name}' are no pair of text encoders",
+            " and ".join(f"'{file.name}'" for file in files) + " are no pair of text encoders",
             expected="'l' and 'g', as SDXL has them",
             got=" and ".join(f"'{name}'" for name in names),
         )
@@ -113,41 +132,66 @@ def load_clip(
 def _clip_of(ctx: Context, family: str, files: list[ModelFile], model: Model | None) -> Clip:
     """Text encoders as a family reads them. Raises BadValueError where they do not fit the model."""
     facts = ctx.lookup("model_kind", family)().clip_facts([Path(file.path) for file in files])
-    if model is not None and facts["width"] != model.info["context"]:
-        raise BadValueError(
-            f"the text encoder '{files[0].name}' does not fit '{model.files[0].name}'",
-            expected=f"{model.info['reads']} ({model.info['context']} wide)",
-            got=f"one {facts['width']} wide",
-        )
-    _check_tokenizer(files[0], facts)
+    if model is not None:
+        _check_widths(files, facts, model)
+        facts = {**facts, **reading_facts(model.info)}
+    missing = _missing_tokenizer(ctx, files, facts)
+    if missing is not None:
+        raise missing
     return Clip(family, [file.identity for file in files], {"component": "clip", **facts})
 
 
-def _check_tokenizer(file: ModelFile, facts: Mapping[str, Any]) -> None:
-    if facts.get("tokenizer") == "":
-        raise FileError(
-            f"'{file.name}' has no tokenizer",
-            expected="tokenizer.json, or vocab.json, merges.txt and tokenizer_config.json, in the folder of the file, "
-            "in a folder 'tokenizer' or 'qwen25_tokenizer' beside it, or in the ComfyUI that it lies in",
-            got="none of them",
-        )
+def _check_widths(files: list[ModelFile], facts: Mapping[str, Any], model: Model) -> None:
+    """Raise BadValueError for text encoders of other widths than a model reads; 0 stands for one that is not there."""
+    names = " and ".join(f"'{file.name}'" for file in files)
+    for name, fact, where in (("width", "context", "wide"), ("pooled", "pooled", "wide where it is pooled")):
+        if facts[name] not in (0, model.info.get(fact, 0)):
+            raise BadValueError(
+                f"the text encoder {names} does not fit '{model.files[0].name}'",
+                expected=f"{model.info['reads']} ({model.info.get(fact, 0)} {where})",
+                got=f"one {facts[name]} {where}",
+            )
 
 
-def _wanted(facts: Mapping[str, Any]) -> str:
-    """Which parts a transformer wants, for a hint."""
-    info = facts.get("unet", {})
-    if "reads" not in info:
-        return ""
-    return f": {info['reads']} below models/clip (ComfyUI: text_encoders) and {info['vae']} below models/vae"
+def _missing_tokenizer(ctx: Context, files: Sequence[ModelFile], facts: Mapping[str, Any]) -> FileError | None:
+    """That one of some text encoders needs a tokenizer and has none on the disk; None where all have theirs."""
+    if facts.get("tokenizer") != "":
+        return None
+    family: Family = ctx.lookup("model_kind", facts["family"])()
+    return family.missing_tokenizer([Path(file.path) for file in files])
+
+
+def _unreadable(missing: FileError) -> Absent:
+    return Absent(missing.problem.message, f"put it there: {missing.problem.expected}")
+
+
+def _absent(file: ModelFile, part: str, facts: Mapping[str, Any]) -> Absent:
+    """A part that a checkpoint has not, and which node takes it from elsewhere."""
+    loader, folder, wanted = _ELSEWHERE[part]
+    named = facts.get("unet", {}).get(wanted)
+    what = f", {named}," if named else ""
+    return Absent(f"'{file.name}' has no {PARTS[part]}", f"{loader} takes one{what} from a file below {folder}")
 
 
 @node("LoadVAE", category="loaders")
 def load_vae(
-    ctx: Context, vae: Annotated[ModelFile, Source("models/vae"), Field(description="A VAE below models/vae.")]
+    ctx: Context,
+    vae: Annotated[ModelFile, Source("models/vae"), Field(description="A VAE below models/vae.")],
+    model: Annotated[Model | None, Field(description="Whose latents it decodes; what does not fit is refused.")] = None,
 ) -> Vae:
-    """A VAE from a file of its own, or out of a checkpoint file."""
+    """A VAE from a file of its own, or out of a checkpoint file.
+
+    With `model`, one whose latents have another number of channels is refused before anything is sampled.
+    """
     kind, facts = _with(ctx, vae, "vae")
-    return Vae(kind, [vae.identity], _part(facts, "vae"))
+    found = Vae(kind, [vae.identity], _part(facts, "vae"))
+    if model is not None and found.info["channels"] != model.info["channels"]:
+        raise BadValueError(
+            f"the VAE '{vae.name}' does not fit '{model.files[0].name}'",
+            expected=f"{model.info.get('vae', 'a VAE')} ({model.info['channels']} channels)",
+            got=f"{found.info['channels']} channels",
+        )
+    return found
 
 
 def _recognised(ctx: Context, file: ModelFile) -> tuple[str, Mapping[str, Any]]:
@@ -155,7 +199,7 @@ def _recognised(ctx: Context, file: ModelFile) -> tuple[str, Mapping[str, Any]]:
     if found is None:
         raise FileError(
             f"'{file.name}' is no model that Latentloom knows",
-            expected="SD 1.x, SD 2.x, SDXL or Z-Image as a safetensors file or as a folder in diffusers' layout",
+            expected="Stable Diffusion, Flux.1 or Z-Image, as a safetensors file or a folder in diffusers' layout",
             got="a file or folder of another kind",
         )
     return found
@@ -197,5 +241,11 @@ def _warn_guess(ctx: Context, file: ModelFile, facts: Mapping[str, Any], predict
             f"If its pictures are noise or flat, set the loader's `prediction` to '{other}'",
         )
 
+
+_ELSEWHERE = {  # a part: its loader, its folder, and the fact of a network that names what it was trained with
+    "unet": ("LoadUNet", "models/unet (ComfyUI: diffusion_models)", ""),
+    "clip": ("LoadCLIP", "models/clip (ComfyUI: text_encoders)", "reads"),
+    "vae": ("LoadVAE", "models/vae", "vae"),
+}
 
 NODES = (load_checkpoint, load_unet, load_clip, load_vae)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from latentloom.engine import Context, Image, Latent, Seed, Vae, node
-from latentloom.nodes.diffusion.vae import TILES, check_encodes, check_sides, decode, encode
+from latentloom.nodes.diffusion.vae import TILES, check_decodes, check_encodes, check_sides, decode, encode
 from latentloom.nodes.diffusion.vae_tiles import check_overlap, decode_tiles, encode_tiles
 from latentloom.nodes.drawing.limits import check_size
 
@@ -51,6 +51,7 @@ def vae_decode_tiled(ctx: Context, vae: Vae, latent: Latent, tile: TileSide = 51
     (docs/large-pictures.md has figures). A latent that fits into one tile is decoded just as VAEDecode does.
     """
     check_overlap(tile, overlap)
+    check_decodes(vae, latent)
     step = latent.downscale
     check_size(latent.shape[3] * step, latent.shape[2] * step, latent.shape[0])
     return decode_tiles(ctx, vae, latent, tile, overlap)

@@ -15,16 +15,17 @@ class OrderError(AssertionError):
 class _Memory:
     state: str = "stale"  # free -> copying -> ready -> read, and free again when copies wait for the reading
     event: int = -1
+    fetched: bool = False  # whether anything was copied into it from staging
 
 
 @dataclass
 class FakeDevice:
     """Counts bytes by storage, refuses what is over `limit`, and checks what a card would not forgive.
 
-    Copies into a buffer of bytes are as if they ran later: computation that does not wait for them, and copies that do
-    not wait for the computation that reads what they overwrite, raise OrderError. New memory may still be read by
-    earlier computation, as an allocator's is. `failures` are the numbers of the allocations that fail in any case;
-    `others` the bytes that other programs hold.
+    Copies from staging into a buffer of bytes are as if they ran later: computation that does not wait for them, and
+    copies that do not wait for the computation that reads what they overwrite, raise OrderError. New memory may still
+    be read by earlier computation, as an allocator's is. `failures` are the numbers of the allocations that fail in
+    any case; `others` the bytes that other programs hold.
     """
 
     limit: int = 2**62
@@ -66,10 +67,10 @@ class FakeDevice:
         self.copies += 1
         self.copied_bytes += target.nbytes
         memory = self._memory(target)
-        if memory is not None:
+        if memory is not None and staging is not None:
             if memory.state in ("stale", "ready", "read"):
                 raise OrderError(f"a buffer is overwritten that is {memory.state}")
-            memory.state = "copying"
+            memory.state, memory.fetched = "copying", True
         target.copy_(source)
 
     def _memory(self, tensor: Tensor) -> _Memory | None:
@@ -105,7 +106,7 @@ class FakeDevice:
     def check_reading(self, tensor: Tensor) -> None:
         """Called by a test's layer when it computes with a weight."""
         memory = self._memory(tensor)
-        if memory is None:
+        if memory is None or not memory.fetched:  # what computation itself wrote is there when it goes on
             return
         if memory.state not in ("ready", "read"):
             raise OrderError(f"a weight is read that is {memory.state}")

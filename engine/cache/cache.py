@@ -49,10 +49,10 @@ class Result:
     """What must still hold for the result to be used again."""
     expansion: Mapping[str, Any] | None = None
 
-    def items(self) -> list[Item]:
-        """Every item of every output."""
+    def items(self, output: str | None = None) -> list[Item]:
+        """Every item of one output, or of all."""
         found: list[Item] = []
-        for value in self.outputs.values():
+        for value in self.outputs.values() if output is None else (self.outputs[output],):
             if isinstance(value, Item):
                 found.append(value)
             else:

@@ -16,7 +16,7 @@ from latentloom.engine.failpoints import failpoint
 from latentloom.engine.files.partial import partial_path, sweep
 from latentloom.engine.keys import Fields, digest, literal_digest
 from latentloom.engine.types.port_types import PortType
-from latentloom.engine.types.spec import LITERAL_KINDS
+from latentloom.engine.types.spec import INLINE_KINDS
 
 COSTLY_SECONDS = 0.25  # work that a crash may cost: results wait for a commit until they took this long together
 FREE_FLOOR = 256 * 2**20  # bytes that the cache leaves free on its disk
@@ -257,6 +257,6 @@ def _result_from(record: Mapping[str, Any]) -> Result:
 
 def _item(value: Iterable[Any]) -> Item:
     kind, digest, literal = value
-    if kind in LITERAL_KINDS and literal_digest(kind, literal) != digest:
+    if kind in INLINE_KINDS and literal_digest(kind, literal) != digest:
         raise ValueError("a literal that is not what its digest says")
     return Item(kind, digest, literal)

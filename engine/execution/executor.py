@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, NoReturn
 
-from latentloom.engine.cache.cache import Item, Result
+from latentloom.engine.cache.cache import Result
 from latentloom.engine.document.workflow import edges_in
 from latentloom.engine.errors import Cancelled, LoomError, OutOfMemoryError
 from latentloom.engine.events import Listener, RunFinished, RunStarted
@@ -20,7 +20,7 @@ from latentloom.engine.execution.memory_retry import attempt, attempt_async, wor
 from latentloom.engine.execution.options import Options
 from latentloom.engine.execution.outcome import Outcome, let_go
 from latentloom.engine.execution.plan import Plan
-from latentloom.engine.execution.questions import beyond, wanted_inputs
+from latentloom.engine.execution.questions import answered, beyond, wanted_inputs
 from latentloom.engine.execution.run_events import RunEvents
 from latentloom.engine.execution.run_values import durable
 from latentloom.engine.execution.tools import Tools
@@ -112,8 +112,12 @@ class _Run:
             if self.cancelled.is_set():
                 raise Cancelled("the run was cancelled")
             self.inbox.clear(block=not self.plan.ready)
+            if missed := self.plan.absent.missed():
+                self.fail(*missed)
             if self.plan.ready:
                 self.process(self.plan.take())
+        if missed := self.plan.absent.missed():
+            self.fail(*missed)
 
     def finish(self, id: str, result: Result, key: str | None) -> None:
         self.leads.land(key)
@@ -195,11 +199,9 @@ class _Run:
         """The lazy inputs that a step asks for, from the cache if the question was put before; None: not yet known."""
         inputs = self.tools.identity.inputs(step, self.plan.results, frozenset())
         key = self.tools.identity.fields(step, inputs, {}, {"question": "needs"}).key()
-        known = self.tools.cache.result(key) if self.use_cache else None
-        if known is not None and type(known.outputs["names"]) is Item:
-            return frozenset(known.outputs["names"].literal)
-        if not self.plan.gather(step, inputs):
-            return None
+        known = answered(self.tools.cache, key) if self.use_cache else None
+        if known is not None or not self.plan.gather(step, inputs):
+            return known
         names = wanted_inputs(step, self.plan.values.arguments(step, inputs), self.tools.registry)
         if self.use_cache:
             self.tools.cache.put_result(key, Result({"names": literal_item("JSON", sorted(names))}))

@@ -1,9 +1,11 @@
 """What a node returned: checked against its spec, and brought to the kinds of its outputs."""
 
+from dataclasses import asdict
 from typing import Any
 
 from latentloom.engine.errors import NodeError, brief
 from latentloom.engine.planning.validate import Step
+from latentloom.engine.types.absent import ABSENT, Absent
 from latentloom.engine.types.expansion import Expansion
 from latentloom.engine.types.literals import LiteralError, coerce, kind_of_literal
 from latentloom.engine.types.registry import Registry
@@ -34,6 +36,8 @@ def _output(step: Step, port: OutputSpec, value: Any, registry: Registry) -> Ret
 
 
 def _one(step: Step, port: OutputSpec, value: Any, registry: Registry) -> tuple[str, Any]:
+    if isinstance(value, Absent):
+        return ABSENT, asdict(value)
     kind = _kind_of(value, registry) if port.kind == ANY else port.kind
     if kind not in LITERAL_KINDS:
         port_type = registry.type_of(kind)

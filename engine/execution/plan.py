@@ -5,6 +5,7 @@ from typing import Any
 
 from latentloom.engine.cache.cache import Cache, Item, Result
 from latentloom.engine.document.workflow import edges_in
+from latentloom.engine.execution.absent_outputs import AbsentOutputs
 from latentloom.engine.execution.ready_queue import ReadyQueue
 from latentloom.engine.execution.run_values import RunValues
 from latentloom.engine.planning.identity import Inputs
@@ -23,6 +24,7 @@ class Plan:
         self.expanded = Expansions()
         self._wanted = frozenset(checked.wanted)
         self._ready = ReadyQueue(checked.graph.order())
+        self.absent = AbsentOutputs(self.steps, self._ready, checked.outputs)
         self._forced: set[str] = set()  # steps whose bytes are gone and must be made again
         self._remaking: set[str] = set()  # these, and expanded ones around them, until they have results again
 
@@ -77,6 +79,7 @@ class Plan:
     def finish(self, id: str, result: Result) -> None:
         """A step has its result."""
         self.results[id] = result
+        self.absent.note(id, result)
         self._forced.discard(id)
         self._remaking.discard(id)
         self.values.hold(id, result)
@@ -128,7 +131,7 @@ class Plan:
         gone = {
             edge.node
             for edge in outputs.values()
-            if not all(self.values.at_hand(item) for item in _items(self.results[edge.node].outputs[edge.output]))
+            if not all(map(self.values.at_hand, self.results[edge.node].items(edge.output)))
         }
         for id in gone:
             self._again(id)
@@ -153,7 +156,3 @@ class Plan:
             else:
                 self._forced.add(id)
                 self.need(id)
-
-
-def _items(found: Any) -> tuple[Item, ...]:
-    return (found,) if type(found) is Item else tuple(found)

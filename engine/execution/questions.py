@@ -4,13 +4,20 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from latentloom.engine.cache.cache import Item
+from latentloom.engine.cache.cache import Cache, Item
 from latentloom.engine.errors import NodeError
 from latentloom.engine.execution.call import faults
 from latentloom.engine.execution.isolation import Lending
 from latentloom.engine.keys import digest
 from latentloom.engine.planning.validate import Step
 from latentloom.engine.types.registry import Registry
+
+
+def answered(cache: Cache, key: str) -> frozenset[str] | None:
+    """The lazy inputs that a step wanted when it was asked before; None if it was not."""
+    known = cache.result(key)
+    names = known.outputs["names"] if known is not None else None
+    return frozenset(names.literal) if type(names) is Item else None
 
 
 def wanted_inputs(step: Step, values: Mapping[str, Any], registry: Registry) -> frozenset[str]:

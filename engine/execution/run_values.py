@@ -11,7 +11,7 @@ from latentloom.engine.keys import literal_digest
 from latentloom.engine.planning.validate import Step
 from latentloom.engine.types.literals import plain
 from latentloom.engine.types.registry import Registry
-from latentloom.engine.types.spec import FILE_KINDS, LITERAL_KINDS
+from latentloom.engine.types.spec import FILE_KINDS, INLINE_KINDS
 
 Items = dict[str, Item | tuple[Item, ...]]
 
@@ -34,7 +34,7 @@ class RunValues:
     def hold(self, id: str, result: Result) -> None:
         """A step has a result; its values stay until it is released."""
         for item in result.items():
-            if item.kind not in LITERAL_KINDS:
+            if item.kind not in INLINE_KINDS:
                 self._holders.setdefault(item.digest, set()).add(id)
 
     def read(self, source: str) -> bool:
@@ -45,7 +45,7 @@ class RunValues:
     def release(self, id: str, result: Result) -> None:
         """Let go of a step's values, unless another step's outputs hold them too."""
         for item in result.items():
-            if item.kind not in LITERAL_KINDS:
+            if item.kind not in INLINE_KINDS:
                 holders = self._holders.get(item.digest, set())
                 holders.discard(id)
                 if not holders:
@@ -53,7 +53,7 @@ class RunValues:
 
     def at_hand(self, item: Item) -> bool:
         """Whether an item's value can be had without running anything."""
-        if item.kind in LITERAL_KINDS or item.kind in FILE_KINDS or item.digest in self._values:
+        if item.kind in INLINE_KINDS or item.kind in FILE_KINDS or item.digest in self._values:
             return True
         port_type = self._registry.type_of(item.kind)
         value = None if port_type is None else self._cache.value(item, port_type)
@@ -86,7 +86,7 @@ class RunValues:
             }
 
     def _item(self, kind: str, value: Any, store: bool) -> Item:
-        if kind in LITERAL_KINDS:
+        if kind in INLINE_KINDS:
             return Item(kind, literal_digest(kind, value), value)
         port_type = self._registry.type_of(kind)
         assert port_type is not None

@@ -32,6 +32,11 @@ FOLDERS = {  # what a source is called by others: ComfyUI first, then AUTOMATIC1
     "embeddings": ("embeddings",),
     "upscale_models": ("upscale_models", "ESRGAN", "RealESRGAN"),
 }
+WHOLE = {  # parts that are found inside whole checkpoints, too
+    "models/unet": "models/checkpoints",
+    "models/clip": "models/checkpoints",
+    "models/vae": "models/checkpoints",
+}
 _SOURCE_OF = {folder: source for source, folders in FOLDERS.items() for folder in folders}
 _HASH = re.compile(r"(?P<name>.*)@sha256:(?P<hash>[0-9a-f]{64})\Z", re.DOTALL)
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -86,10 +91,16 @@ class Catalog:
         self._places: dict[str, Path] = {}  # where a content was found last
 
     def names(self, source: str) -> list[str]:
-        """The names below a source: "input" or "models/<folder>"."""
+        """What may be named of a source, "input" or "models/<folder>": its own files first, then whole checkpoints."""
+        own = self.own_names(source)
+        more = self.own_names(WHOLE[source]) if source in WHOLE else []
+        return list(dict.fromkeys([*own, *more]))
+
+    def own_names(self, source: str) -> list[str]:
+        """The names of the files below a source's own folders."""
         suffixes = PICTURES if source == "input" else SUFFIXES
         links = source != "input"
-        return sorted({name for root in self._roots(source) for name in _listed(root, suffixes, links=links)})
+        return sorted({name for root in self._own_roots(source) for name in _listed(root, suffixes, links=links)})
 
     def mentioned(self, source: str, text: str) -> list[str]:
         """The names below a source that a text may mean: their last part, without the suffix, is a word in it."""
@@ -105,7 +116,7 @@ class Catalog:
         if not match:
             self.find(source, name, alike=alike)
             return
-        files = self.files(source)
+        files = self._found(source, self.names(source))
         known = self._hashes.known([found.path for found in files])
         if len(known) == len(files) and match["hash"] not in known.values():
             raise self._not_that(source, match["name"], match["hash"], files)
@@ -231,6 +242,9 @@ class Catalog:
         )
 
     def _roots(self, source: str) -> list[Path]:
+        return self._own_roots(source) + (self._own_roots(WHOLE[source]) if source in WHOLE else [])
+
+    def _own_roots(self, source: str) -> list[Path]:
         if source == "input":
             return [self._input]
         name = source.removeprefix("models/")
@@ -246,15 +260,18 @@ class Catalog:
         return sorted({f"models/{folder}" for folder in folders} | {source for source, _ in self._packaged})
 
     def files(self, source: str) -> list[Found]:
-        """Every file below a source that its name leads to; one that is gone by now is left out."""
+        """Every file below a source's own folders that its name leads to; one that is gone by now is left out."""
+        return self._found(source, self.own_names(source))
+
+    def _found(self, source: str, names: Iterable[str]) -> list[Found]:
         found = []
-        for name in self.names(source):
+        for name in names:
             with contextlib.suppress(PathError, MissingFileError):
                 found.append(self.find(source, name))
         return found
 
     def _find_hash(self, source: str, name: str, sha256: str, report: Progress | None) -> Found:
-        files = sorted(self.files(source), key=lambda found: found.name != name)
+        files = sorted(self._found(source, self.names(source)), key=lambda found: found.name != name)
         by_path = {found.path: found for found in reversed(files)}
         for path in self._likely(dict.fromkeys(found.path for found in files), sha256):
             if self._has(path, sha256, report):

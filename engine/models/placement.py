@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
 
 from latentloom.engine.errors import BudgetError
 
@@ -24,28 +24,58 @@ class Placement:
     """Of weights that serve where they are in the host's memory: pages of their file."""
     buffer_bytes: int = 0
     """Of one of the two buffers."""
+    packed_bytes: int = 0
+    """Of packed weights, wherever they are."""
+    unpacked_bytes: int = 0
+    """What these would take if they were decoded all at once."""
+    decode_bytes: int = 0
+    """Of the memory that one layer at a time is decoded into."""
+
+    @property
+    def buffers(self) -> int:
+        """Bytes of all that layers are fetched or decoded through."""
+        return 2 * self.buffer_bytes + self.decode_bytes
 
     @property
     def nbytes(self) -> int:
         """Bytes on the device."""
-        return self.resident_bytes + 2 * self.buffer_bytes
+        return self.resident_bytes + self.buffers
 
 
-def place(layers: Sequence[Layer], room: int, bytes_of: Callable[[Slot], int], spare: int = 0) -> Placement:
-    """The placement of layers in `room` bytes; `bytes_of` a slot is 0 where its host tensor serves as it is.
+class Sizes(Protocol):
+    """What weights take on a device."""
+
+    def kept(self, slot: Slot, /) -> int:
+        """Bytes of a weight as it is kept: 0 where its host tensor serves as it is."""
+
+    def decoded(self, slot: Slot, /) -> int:
+        """Bytes of a packed weight while its layer is called; 0 for a plain one."""
+
+
+def place(layers: Sequence[Layer], room: int, bytes_of: Sizes, spare: int = 0) -> Placement:
+    """The placement of layers in `room` bytes.
 
     All of them stay if they fit. Otherwise the layers that run first stay, as many as there is room for beside the
     buffers, and the others are fetched. `spare` bytes of the room stay free as far as the smallest placement lets them.
-    Raises BudgetError where not even that fits.
+    Packed weights stay, or are fetched, as they are; one layer at a time is decoded. Raises BudgetError where not even
+    that fits.
     """
-    sizes = _sizes(layers, bytes_of)
-    total = sum(sizes.values())
-    in_place = sum(slot.host.nbytes for layer in layers for slot in layer.slots if not bytes_of(slot))
+    sizes = _sizes(layers, bytes_of.kept)
+    packed = [slot for layer in layers for slot in layer.slots if slot.packed is not None]
+    decode = max((sum(map(bytes_of.decoded, layer.slots)) for layer in layers), default=0)
+    always = Placement(
+        (),
+        in_place_bytes=sum(slot.host_bytes for layer in layers for slot in layer.slots if not bytes_of.kept(slot)),
+        packed_bytes=sum(slot.host_bytes for slot in packed),
+        unpacked_bytes=sum(map(bytes_of.decoded, packed)),
+        decode_bytes=decode,
+    )
+    total = decode + sum(sizes.values())
     fetched = [layer for layer in layers if layer.streams and sizes[layer]]
     buffer = max((sizes[layer] for layer in fetched), default=0)
     smallest = 2 * buffer + total - sum(sizes[layer] for layer in fetched)
     if total <= room - spare or total <= min(room, smallest):
-        return Placement(tuple(layers), resident_bytes=total, in_place_bytes=in_place)
+        return replace(always, resident=tuple(layers), resident_bytes=total - decode)
     if room < smallest:
         raise BudgetError(
             "the model does not fit into the memory that it may take",
@@ -63,13 +93,13 @@ def place(layers: Sequence[Layer], room: int, bytes_of: Callable[[Slot], int], s
         else:
             streamed.append(layer)
     resident = tuple(layer for layer in layers if layer in stay)
-    return Placement(
-        resident,
-        tuple(streamed),
-        sum(sizes[layer] for layer in resident),
-        sum(sizes[layer] for layer in streamed),
-        in_place,
-        max(sizes[layer] for layer in streamed),
+    return replace(
+        always,
+        resident=resident,
+        streamed=tuple(streamed),
+        resident_bytes=sum(sizes[layer] for layer in resident),
+        streamed_bytes=sum(sizes[layer] for layer in streamed),
+        buffer_bytes=max(sizes[layer] for layer in streamed),
     )
 
 

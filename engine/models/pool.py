@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import contextlib
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from latentloom.engine.errors import BudgetError, OutOfMemoryError
 from latentloom.engine.models.device import Device, channels_last, is_out_of_memory
 from latentloom.engine.models.placement import Placement, place
-from latentloom.engine.models.streaming import LayerStream
-from latentloom.engine.models.weights import HostModel, Key, Slot
+from latentloom.engine.models.streaming import CalledLayers, DecodedLayers, DecodeMemory, LayerStream
+from latentloom.engine.models.weights import HostModel, Key, Layer, Slot
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from latentloom.engine.models.weights import Stored
 
 BEYOND = 2**62  # more bytes than any device has
 
 
 @dataclass(slots=True)
 class _Copy:
-    """A weight on the device; models over the same host tensor share it."""
+    """A weight on the device, plain or packed; models over the same host tensor share it."""
 
-    tensor: Tensor
+    stored: Stored
     nbytes: int
     users: set[int] = field(default_factory=set)
 
@@ -38,12 +38,17 @@ class _Known:
 
 
 @dataclass(frozen=True, slots=True)
-class _Fetched:
-    """Models whose layers share two buffers."""
+class _Called:
+    """Models whose layers are fetched or decoded when they are called, through memory that they share."""
 
-    stream: LayerStream
+    layers: tuple[CalledLayers, ...]
     nbytes: int
     models: tuple[HostModel, ...]
+
+    def close(self) -> None:
+        """Leave the layers with their host tensors."""
+        for part in self.layers:
+            part.close()
 
 
 class DevicePool:
@@ -62,13 +67,13 @@ class DevicePool:
         """Bytes of the budget that others took: on a processor, weights that patches made."""
         self._copies: dict[Key, _Copy] = {}
         self._known: OrderedDict[int, _Known] = OrderedDict()
-        self._streams: list[_Fetched] = []
+        self._called: list[_Called] = []
         self.evictions = 0  # models that were dropped to make room
 
     @property
     def held_bytes(self) -> int:
         """Bytes of weights and buffers on the device."""
-        return sum(item.nbytes for item in list(self._copies.values())) + sum(f.nbytes for f in list(self._streams))
+        return sum(item.nbytes for item in list(self._copies.values())) + sum(f.nbytes for f in list(self._called))
 
     @property
     def available(self) -> int | None:
@@ -108,26 +113,26 @@ class DevicePool:
         """Models that were taken are no longer in use. In any order: buffers stay while one of their models is."""
         for model in models:
             self._known[id(model)].pins -= 1
-        for item in list(self._streams):
+        for item in list(self._called):
             if not any(self._known[id(model)].pins for model in item.models):
-                self._streams.remove(item)
-                item.stream.close()
+                self._called.remove(item)
+                item.close()
 
     def plan(self, models: Sequence[HostModel], working: int = 0, spare: int = 0) -> Placement:
         """Where the layers of models would be, if they were used now. Raises BudgetError or OutOfMemoryError."""
         layers = [layer for model in models for layer in model.layers]
         taken = self._taken(models) + working
         try:
-            return place(layers, self.room - taken, self._bytes, spare)
+            return place(layers, self.room - taken, self, spare)
         except BudgetError as error:
-            need = place(layers, BEYOND, self._bytes, spare=BEYOND).nbytes
+            need = place(layers, BEYOND, self, spare=BEYOND).nbytes
             if self.budget - self.elsewhere - taken < need:
                 raise
             raise self._exhausted(need) from error
 
     def whole(self, models: Sequence[HostModel]) -> int:
         """Bytes that models take on the device with all their layers."""
-        return place([layer for model in models for layer in model.layers], BEYOND, self._bytes).nbytes
+        return place([layer for model in models for layer in model.layers], BEYOND, self).nbytes
 
     def forget(self, model: HostModel) -> bool:
         """Drop a model from the device; False for one that is in use, which stays."""
@@ -162,17 +167,23 @@ class DevicePool:
 
     # Room
 
-    def _bytes(self, slot: Slot) -> int:
-        """Bytes that a weight takes on the device: none where its host tensor serves as it is."""
-        serves = self._device.host and slot.host.dtype == slot.dtype(self._dtype)
+    def kept(self, slot: Slot) -> int:
+        """Bytes that a weight takes on the device: none where its host tensor serves as it is; see `Sizes`."""
+        if slot.packed is not None:
+            return 0 if self._device.host else slot.packed.nbytes
+        serves = self._device.host and slot.host.dtype == slot.dtype(self._dtype) and not hasattr(slot.host, "packed")
         return 0 if serves else slot.nbytes(self._dtype)
+
+    def decoded(self, slot: Slot) -> int:
+        """Bytes of a packed weight in the computing type; see `Sizes`."""
+        return 0 if slot.packed is None else slot.nbytes(self._dtype)
 
     def _taken(self, models: Sequence[HostModel]) -> int:
         """Bytes of others that are in use, which cannot make room for models."""
         mine = {id(model) for model in models}
         pinned = {name for name, known in self._known.items() if known.pins and name not in mine}
         copies = sum(item.nbytes for item in self._copies.values() if item.users & pinned)
-        return copies + sum(item.nbytes for item in self._streams)
+        return copies + sum(item.nbytes for item in self._called)
 
     def _ready(self, models: Sequence[HostModel], working: int, spare: int) -> None:
         """Place models; where memory runs out although the ledger says otherwise, once more with all else gone."""
@@ -205,9 +216,9 @@ class DevicePool:
 
     def _make_room(self, models: Sequence[HostModel], placement: Placement, room: int) -> None:
         """Drop copies that the placement does not want, then models that were used longest ago."""
-        wanted = {slot.key: self._bytes(slot) for layer in placement.resident for slot in layer.slots}
+        wanted = {slot.key: self.kept(slot) for layer in placement.resident for slot in layer.slots}
         missing = sum(nbytes for key, nbytes in wanted.items() if key not in self._copies)
-        limit = room - missing - 2 * placement.buffer_bytes
+        limit = room - missing - placement.buffers
         for known in [known for known in self._known.values() if not known.pins]:
             if self.held_bytes <= limit:
                 return
@@ -241,24 +252,47 @@ class DevicePool:
 
     def _put(self, models: Sequence[HostModel], placement: Placement) -> None:
         owners = {layer: model for model in models for layer in model.layers}
+        packed: dict[Layer, list[Stored]] = {}
         for layer in placement.resident:
-            layer.put([self._tensor(owners[layer], slot) for slot in layer.slots])
-        if placement.streamed:
-            for layer in placement.streamed:
-                for slot in layer.slots:
-                    self._drop(owners[layer], slot)
-            stream = LayerStream(self._device, self._dtype, placement.streamed, placement.buffer_bytes)
-            self._streams.append(_Fetched(stream, 2 * placement.buffer_bytes, tuple(models)))
+            stored = [self._stored(owners[layer], slot) for slot in layer.slots]
+            if layer.packed:
+                packed[layer] = stored
+            else:
+                layer.put(stored)
+        for layer in placement.streamed:
+            for slot in layer.slots:
+                self._drop(owners[layer], slot)
+        if placement.buffers:
+            self._called.append(_Called(self._calls(placement, packed), placement.buffers, tuple(models)))
 
-    def _tensor(self, model: HostModel, slot: Slot) -> Tensor:
-        """A weight as the device computes with it; copied unless it is there."""
-        if not self._bytes(slot):
-            return slot.host
+    def _calls(self, placement: Placement, packed: Mapping[Layer, list[Stored]]) -> tuple[CalledLayers, ...]:
+        """Hooks on the layers that are fetched or decoded when they are called, once all their memory is there."""
+        device, dtype = self._device, self._dtype
+        memory = DecodeMemory(device, dtype, placement.decode_bytes)
+        made = list[CalledLayers]()
+        if placement.streamed:
+            made.append(LayerStream(device, dtype, placement.streamed, placement.buffer_bytes, self.kept, memory))
+        if packed:
+            made.append(DecodedLayers(device, dtype, packed, memory))
+        return tuple(made)
+
+    def _stored(self, model: HostModel, slot: Slot) -> Stored:
+        """A weight as the device keeps it; copied unless it is there."""
+        if not self.kept(slot):
+            return slot.host if slot.packed is None else slot.packed.parts
         item = self._copies.get(slot.key)
         if item is None:
-            stored = self._device.empty(slot.stored_shape(self._channels_last), slot.dtype(self._dtype))
-            tensor = slot.seen(stored, self._channels_last)
-            self._device.copy(tensor, slot.host)
-            item = self._copies[slot.key] = _Copy(tensor, slot.nbytes(self._dtype))
+            item = self._copies[slot.key] = _Copy(self._copy(slot), self.kept(slot))
         item.users.add(id(model))
-        return item.tensor
+        return item.stored
+
+    def _copy(self, slot: Slot) -> Stored:
+        if slot.packed is not None:
+            targets = tuple(self._device.empty(tuple(part.shape), part.dtype) for part in slot.packed.parts)
+            for target, part in zip(targets, slot.packed.parts, strict=True):
+                self._device.copy(target, part)
+            return targets
+        stored = self._device.empty(slot.stored_shape(self._channels_last), slot.dtype(self._dtype))
+        tensor = slot.seen(stored, self._channels_last)
+        self._device.copy(tensor, slot.host)
+        return tensor

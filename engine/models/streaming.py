@@ -1,17 +1,96 @@
-"""Layers that are fetched when they are called: two buffers in turn, the next layer's copy beside this one's work."""
+"""Layers that have their weights only while they are called: fetched through two buffers in turn, or decoded."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from latentloom.engine.models.device import Device, channels_last
-from latentloom.engine.models.weights import Layer
+from latentloom.engine.models.weights import Layer, Slot
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from latentloom.engine.models.weights import Stored
+
+
+class DecodeMemory:
+    """Memory on a device that packed weights are decoded into, of one layer at a time.
+
+    The computation of a layer follows its decoding, and the next decoding follows that, in the order of one stream.
+    """
+
+    def __init__(self, device: Device, dtype: Any, nbytes: int) -> None:
+        """Raises what `is_out_of_memory` knows."""
+        import torch
+
+        self._dtype, self._channels_last = dtype, channels_last(device, dtype)
+        self._memory = device.empty((nbytes,), torch.uint8) if nbytes else torch.empty(0, dtype=torch.uint8)
+
+    def tensors(self, layer: Layer, stored: Sequence[Stored]) -> list[Tensor]:
+        """A layer's weights as they compute, each from where it is kept."""
+        made, start = list[Any](), 0
+        for slot, kept in zip(layer.slots, stored, strict=True):
+            if slot.packed is None:
+                made.append(kept)
+                continue
+            end = start + slot.nbytes(self._dtype)
+            made.append(slot.view(self._memory[start:end], self._dtype, self._channels_last))
+            slot.packed.decode(made[-1], kept)
+            start = end
+        return made
+
+
+class CalledLayers(ABC):
+    """Layers that get their weights when they are called and lose them afterwards."""
+
+    def __init__(self, device: Device, dtype: Any, layers: Sequence[Layer]) -> None:
+        self._device, self._dtype = device, dtype
+        self._holes = {layer: self._hole(layer) for layer in layers}
+        self._hooks: list[Any] = []
+        for layer in layers:
+            self._hooks.append(layer.module.register_forward_pre_hook(partial(self._enter, layer)))
+            self._hooks.append(layer.module.register_forward_hook(partial(self._leave, layer), always_call=True))
+            layer.put(self._holes[layer])
+
+    def close(self) -> None:
+        """Leave the layers with their host tensors."""
+        for hook in self._hooks:
+            hook.remove()
+        for layer in self._holes:
+            layer.put([slot.host for slot in layer.slots])
+        self._hooks = []
+
+    @abstractmethod
+    def _enter(self, layer: Layer, *_: Any) -> None:
+        """A layer is called."""
+
+    def _leave(self, layer: Layer, *_: Any) -> None:
+        layer.put(self._holes[layer])
+
+    def _hole(self, layer: Layer) -> list[Tensor]:
+        """NaN in the shape of a layer's weights, for while they are not there: who reads them uncalled shall notice."""
+        import torch
+
+        nan = torch.full((1,), torch.nan, dtype=self._dtype, device=self._device.name)
+        return [nan.to(slot.dtype(self._dtype)).expand(slot.host.shape) for slot in layer.slots]
+
+
+class DecodedLayers(CalledLayers):
+    """Packed layers that stay on a device and are decoded when they are called."""
+
+    def __init__(
+        self, device: Device, dtype: Any, layers: Mapping[Layer, Sequence[Stored]], memory: DecodeMemory
+    ) -> None:
+        """`layers`: where the weights of each are kept."""
+        self._stored, self._memory = layers, memory
+        super().__init__(device, dtype, list(layers))
+
+    def _enter(self, layer: Layer, *_: Any) -> None:
+        layer.put(self._memory.tensors(layer, self._stored[layer]))
 
 
 @dataclass(slots=True)
@@ -23,45 +102,48 @@ class _Buffer:
     computed: Any = None
 
 
-class LayerStream:
-    """Two buffers on a device and the layers that share them.
+class LayerStream(CalledLayers):
+    """Two buffers on a device and the layers that share them: the next layer's copy beside this one's work.
 
     A buffer is written to again only after the computation that read it (see `Device.copies_wait`). Which layer comes
-    next is learnt from the first pass; a wrong guess costs a copy, never a wrong weight.
+    next is learnt from the first pass; a wrong guess costs a copy, never a wrong weight. Packed layers are fetched as
+    they are, and decoded from their buffer.
     """
 
-    def __init__(self, device: Device, dtype: Any, layers: Sequence[Layer], nbytes: int) -> None:
-        """`nbytes`: of one buffer. Raises what `is_out_of_memory` knows."""
+    def __init__(
+        self,
+        device: Device,
+        dtype: Any,
+        layers: Sequence[Layer],
+        nbytes: int,
+        kept: Callable[[Slot], int],
+        memory: DecodeMemory,
+    ) -> None:
+        """`nbytes`: of one buffer; `kept`: of a weight in it, 0 where the host tensor serves. Raises what
+        `is_out_of_memory` knows.
+        """
         import torch
 
-        self._device, self._dtype = device, dtype
+        self._kept, self._memory = kept, memory
         self._channels_last = channels_last(device, dtype)
         self._buffers = [_Buffer(device.empty((nbytes,), torch.uint8), device.staging(nbytes)) for _ in range(2)]
         device.copies_wait(device.computed())  # an allocator hands out memory that earlier computation still reads
         self._next: dict[Layer, Layer] = {}
         self._before: Layer | None = None
-        self._holes = {layer: self._hole(layer) for layer in layers}
-        self._hooks: list[Any] = []
-        for layer in layers:
-            self._hooks.append(layer.module.register_forward_pre_hook(partial(self._enter, layer)))
-            self._hooks.append(layer.module.register_forward_hook(partial(self._leave, layer), always_call=True))
-            layer.put(self._holes[layer])
+        super().__init__(device, dtype, layers)
 
     def close(self) -> None:
         """Leave the layers with their host tensors, and let go of the buffers once nothing is copied into them."""
-        for hook in self._hooks:
-            hook.remove()
-        for layer in self._holes:
-            layer.put([slot.host for slot in layer.slots])
+        super().close()
         for buffer in self._buffers:
             if buffer.copied is not None:
                 self._device.host_waits(buffer.copied)
-        self._hooks, self._buffers = [], []
+        self._buffers = []
 
     def _enter(self, layer: Layer, *_: Any) -> None:
         buffer = next((item for item in self._buffers if item.layer is layer), None) or self._fetch(layer)
         self._device.computation_waits(buffer.copied)
-        layer.put(self._views(buffer.memory, layer))
+        layer.put(self._memory.tensors(layer, self._stored(buffer.memory, layer)))
         if self._before is not None:
             self._next[self._before] = layer
         self._before = layer
@@ -73,7 +155,7 @@ class LayerStream:
         for buffer in self._buffers:
             if buffer.layer is layer:
                 buffer.computed = self._device.computed()
-        layer.put(self._holes[layer])
+        super()._leave(layer)
 
     def _fetch(self, layer: Layer, beside: _Buffer | None = None) -> _Buffer:
         """Start to copy a layer into the buffer whose layer ran longest ago."""
@@ -84,30 +166,45 @@ class LayerStream:
         if buffer.staging is not None and buffer.copied is not None:
             self._device.host_waits(buffer.copied)
         buffer.layer, buffer.computed = layer, None
-        staging = [None] * len(layer.slots) if buffer.staging is None else self._parts(buffer.staging, layer)
-        views = self._views(buffer.memory, layer)
-        for slot, view, part in zip(layer.slots, views, staging, strict=True):
-            self._device.copy(view, slot.host, part)
+        start = 0
+        for slot in layer.slots:
+            if self._kept(slot):
+                self._copy(slot, buffer, start)
+            start += self._kept(slot)
         buffer.copied = self._device.copied()
         return buffer
 
-    def _parts(self, memory: Tensor, layer: Layer) -> list[Tensor]:
-        """The bytes of each of a layer's weights in a buffer."""
-        sizes = [slot.nbytes(self._dtype) for slot in layer.slots]
-        return list(memory[: sum(sizes)].split(sizes))
+    def _copy(self, slot: Slot, buffer: _Buffer, start: int) -> None:
+        sources = (slot.host,) if slot.packed is None else slot.packed.parts
+        ends = _ends(start, (self._kept(slot),) if slot.packed is None else slot.packed.sizes)
+        for source, target, end in zip(sources, self._views(slot, buffer.memory, start), ends, strict=True):
+            staging = None if buffer.staging is None else buffer.staging[start:end]
+            self._device.copy(target, source, staging)
+            start = end
 
-    def _views(self, memory: Tensor, layer: Layer) -> list[Tensor]:
-        views = []
-        for slot, part in zip(layer.slots, self._parts(memory, layer), strict=True):
-            dtype = slot.dtype(self._dtype)
-            numbers = part[: slot.host.numel() * dtype.itemsize].view(dtype)
-            stored = numbers.view(slot.stored_shape(self._channels_last))
-            views.append(slot.seen(stored, self._channels_last))
-        return views
+    def _stored(self, memory: Tensor, layer: Layer) -> list[Stored]:
+        """A layer's weights in a buffer, or where they serve as they are."""
+        found, start = list[Any](), 0
+        for slot in layer.slots:
+            views = self._views(slot, memory, start)
+            found.append(views[0] if slot.packed is None else views)
+            start += self._kept(slot)
+        return found
 
-    def _hole(self, layer: Layer) -> list[Tensor]:
-        """NaN in the shape of a layer's weights, for while they are not there: who reads them uncalled shall notice."""
-        import torch
+    def _views(self, slot: Slot, memory: Tensor, start: int) -> tuple[Tensor, ...]:
+        """The weight, or the parts of a packed one, in a buffer from some byte on."""
+        if not self._kept(slot):
+            return (slot.host,) if slot.packed is None else slot.packed.parts
+        if slot.packed is None:
+            return (slot.view(memory[start:], self._dtype, self._channels_last),)
+        starts = [start, *_ends(start, slot.packed.sizes)]
+        return tuple(_as(part, memory[first:]) for part, first in zip(slot.packed.parts, starts, strict=False))
 
-        nan = torch.full((1,), torch.nan, dtype=self._dtype, device=self._device.name)
-        return [nan.to(slot.dtype(self._dtype)).expand(slot.host.shape) for slot in layer.slots]
+
+def _ends(start: int, sizes: Sequence[int]) -> list[int]:
+    return [start + sum(sizes[: n + 1]) for n in range(len(sizes))]
+
+
+def _as(part: Tensor, memory: Tensor) -> Tensor:
+    """Some bytes in the type and shape of a part."""
+    return memory[: part.nbytes].view(part.dtype).view(part.shape)

@@ -5,20 +5,23 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from latentloom.engine.files.opened import Opened
 from latentloom.engine.models.load_warnings import LoadWarning
+from latentloom.engine.models.packed import Packed, aligned
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
     from torch.nn import Module
 
+    Stored = Tensor | tuple[Tensor, ...]
+    """A weight where it is kept: plain, or the parts of a packed one."""
+
 SMALL_BYTES = 64 * 1024  # layers below this are not worth fetching again and again
-ALIGNMENT = 64
-Key = tuple[int, Any]  # of a slot: its host tensor, and the type of its own that it computes in
+Key = tuple[int, Any]  # of a slot: its host tensor, and the type of its own that it computes in, or "packed"
 
 
 def in_float32(model: Module) -> Module:
@@ -40,11 +43,13 @@ class Slot:
     host: Tensor
     fixed: torch.dtype | None = None
     """The type that the weight computes in, whatever the others do: its module's `computes_in`, which patches set."""
+    packed: Packed | None = None
+    """The bytes that it is kept as on the device, where it is decoded at each call."""
 
     @property
     def key(self) -> Key:
         """What tells copies apart: two models may share a host tensor and compute with it in different types."""
-        return id(self.host), self.fixed
+        return id(self.host), self.fixed if self.packed is None else "packed"
 
     def put(self, tensor: Tensor) -> None:
         """Let the module compute with a tensor in this place."""
@@ -68,10 +73,20 @@ class Slot:
         """A copy in the weight's own shape; no data moves."""
         return stored.permute(0, 3, 1, 2) if channels_last and stored.ndim == 4 else stored
 
+    def view(self, memory: Tensor, compute: torch.dtype, channels_last: bool) -> Tensor:
+        """Some bytes as the weight in the computing type."""
+        dtype = self.dtype(compute)
+        numbers = memory[: self.host.numel() * dtype.itemsize].view(dtype)
+        return self.seen(numbers.view(self.stored_shape(channels_last)), channels_last)
+
     def nbytes(self, compute: torch.dtype) -> int:
         """Bytes of a copy in the computing type, aligned."""
-        nbytes: int = self.host.numel() * self.dtype(compute).itemsize
-        return -(-nbytes // ALIGNMENT) * ALIGNMENT
+        return aligned(self.host.numel() * self.dtype(compute).itemsize)
+
+    @property
+    def host_bytes(self) -> int:
+        """Bytes of the host's memory, or of pages of a file, that the weight takes."""
+        return self.host.nbytes if self.packed is None else self.packed.nbytes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,6 +101,11 @@ class Layer:
     def module(self) -> Module:
         """The module that the weights belong to."""
         return self.slots[0].module
+
+    @property
+    def packed(self) -> bool:
+        """Whether weights of it are decoded at each call."""
+        return any(slot.packed is not None for slot in self.slots)
 
     def put(self, tensors: Sequence[Tensor]) -> None:
         """Let the module compute with these, one for each slot."""
@@ -135,14 +155,20 @@ def modules_of(content: Any) -> list[Module]:
 def _layers(content: Any) -> Iterator[Layer]:
     from torch import nn
 
-    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.Embedding)
+    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.Embedding)
     modules = dict.fromkeys(module for part in modules_of(content) for module in part.modules())
     found = {module: slots for module in modules if (slots := tuple(_slots(module)))}
     uses = Counter(id(slot.host) for slots in found.values() for slot in slots)
     for module, slots in found.items():
         # exactly these kinds: a subclass may be read from outside, as in nn.MultiheadAttention
         alone = type(module) in kinds and all(uses[id(slot.host)] == 1 for slot in slots)
-        yield Layer(slots, alone and sum(slot.host.nbytes for slot in slots) >= SMALL_BYTES)
+        streams = alone and sum(slot.host.nbytes for slot in slots) >= SMALL_BYTES
+        yield Layer(tuple(_kept_packed(slot) for slot in slots) if streams else slots, streams)
+
+
+def _kept_packed(slot: Slot) -> Slot:
+    """A slot of a module that is whole while it is called only, so that a packed weight may stay packed meanwhile."""
+    return replace(slot, packed=getattr(slot.host, "packed", None))
 
 
 def _slots(module: Module) -> Iterator[Slot]:

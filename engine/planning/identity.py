@@ -5,8 +5,10 @@ from typing import Any
 
 from latentloom.engine.cache.cache import Item, Result
 from latentloom.engine.document.workflow import Edge
+from latentloom.engine.errors import NodeError
 from latentloom.engine.keys import Base, Fields, literal_digest
 from latentloom.engine.planning.validate import CHOICE_SOURCES, Step
+from latentloom.engine.types.absent import ABSENT
 from latentloom.engine.types.literals import kind_of_literal
 from latentloom.engine.types.registry import Registry
 from latentloom.engine.types.spec import ANY, FILE_KINDS, InputSpec, NodeSpec
@@ -41,13 +43,17 @@ class Identity:
         self._bases: dict[tuple[Any, ...], Base] = {}
 
     def inputs(self, step: Step, results: Mapping[str, Result], asked: frozenset[str]) -> Inputs:
-        """The item of each input, in the order of the spec. Lazy inputs that were not asked for are left out."""
+        """The item of each input, in the order of the spec. Lazy inputs that were not asked for are left out.
+
+        Raises NodeError where an input comes from an output that is absent.
+        """
         found: Inputs = {}
         for port in step.spec.inputs:
             if port.lazy and port.name not in asked:
                 continue
             if port.name in step.edges:
                 found[port.name] = _from_edges(port, step.edges[port.name], results)
+                check_present(found[port.name], step.id, port.name)
             else:
                 found[port.name] = self._literal(port, step.literals[port.name])
         return found
@@ -133,6 +139,13 @@ def _from_edges(port: InputSpec, value: Any, results: Mapping[str, Result]) -> A
         results[item.node].outputs[item.output] if type(item) is Edge else literal_item(port.kind, item)
         for item in value
     ]
+
+
+def check_present(found: Any, node: str, input: str | None = None) -> None:
+    """Raise NodeError if an output's Item, or one of its items, stands for an output that is absent."""
+    for item in [found] if type(found) is Item else found:
+        if item.kind == ABSENT:
+            raise NodeError(item.literal["message"], node=node, input=input, hint=item.literal["hint"])
 
 
 def _digests(value: Any) -> Any:

@@ -124,7 +124,8 @@ class _Validator:
     def _step(self, id: str, node: Node, skipped: Collection[str]) -> Step | None:
         found = self.types[id]
         if found is None:
-            self._unknown_type(id, node)
+            if id not in skipped:
+                self._unknown_type(id, node)
             return None
         if id in skipped or node.mode == "bypass" or not self._version(id, node, found.spec):
             return None

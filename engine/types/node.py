@@ -13,6 +13,7 @@ from pydantic_core import PydanticUndefined
 
 from latentloom.engine.errors import SpecError
 from latentloom.engine.files.model_files import InputFile, ModelFile
+from latentloom.engine.types.absent import Absent
 from latentloom.engine.types.context import Context
 from latentloom.engine.types.literals import LiteralError, coerce
 from latentloom.engine.types.spec import ANY, MAX_SEED, PURITIES, InputSpec, NodeSpec, OutputSpec, Purity
@@ -279,6 +280,9 @@ def _outputs(where: str, annotation: Any) -> tuple[tuple[OutputSpec, ...], bool]
 
 
 def _output(where: str, name: str | None, annotation: Any) -> OutputSpec:
+    if get_origin(annotation) in (Union, types.UnionType):
+        arms = [arm for arm in get_args(annotation) if arm is not Absent]
+        annotation = arms[0] if len(arms) == 1 else annotation
     fields = _annotation(f"{where}, output", annotation)
     kind, many = fields["kind"], fields.get("is_list", False)
     plain = "value" if kind in ("INT", "FLOAT", "STRING", "BOOLEAN", "CHOICE", "JSON", ANY) else kind.lower()

@@ -4,11 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
+from latentloom.engine.types.absent import ABSENT
+
 Purity = Literal["pure", "external", "nondeterministic", "sink"]
 PURITIES: tuple[Purity, ...] = ("pure", "external", "nondeterministic", "sink")
 
 LITERAL_KINDS = ("INT", "FLOAT", "STRING", "BOOLEAN", "CHOICE", "JSON")
 FILE_KINDS = ("FILE", "MODEL_FILE")
+INLINE_KINDS = (*LITERAL_KINDS, ABSENT)
+"""Kinds whose values stand in results themselves, not beside them."""
 ANY = "ANY"
 MAX_SEED = 2**64 - 1
 

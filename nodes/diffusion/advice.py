@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from latentloom.engine import Context, Model
+from latentloom.engine import Conditioning, Context, Model
 
 TO_PURE_NOISE = ("simple", "sgm_uniform", "normal", "beta")
 """Schedules that suit a model whose training ended in pure noise (Lin et al. 2024, table 2)."""
@@ -32,7 +32,7 @@ FEW_STEPS = (
 )
 
 
-FOR_WIDE_SIGMAS = ("karras", "exponential", "kl_optimal")
+FOR_WIDE_SIGMAS = ("karras", "exponential", "kl_optimal", "laplace")
 """Schedules that are made for sigmas which span three orders of magnitude, as a flow's do not."""
 
 
@@ -50,6 +50,18 @@ def warn_of_schedule(ctx: Context, model: Model, schedule: str) -> None:
             "schedule_for_zero_snr",
             f"the model was trained down to pure noise (zero terminal SNR), where the schedule '{schedule}' spends its "
             f"steps badly: take one of {good}",
+        )
+
+
+def warn_of_guidance(ctx: Context, model: Model, *conditionings: Conditioning) -> None:
+    """Warn of a guidance that a model is not told, because it was not distilled from a guided one."""
+    if "guidance" not in model.info and any(
+        "guidance" in one.extra for found in conditionings for one in found.entries
+    ):
+        ctx.warn(
+            "guidance_not_told",
+            f"'{model.files[0].name if model.files else 'this model'}' is told no guidance, so that EmbeddedGuidance "
+            "changes nothing: the sampler's cfg guides it",
         )
 
 

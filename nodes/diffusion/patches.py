@@ -37,6 +37,7 @@ _UNET_PATCHES = (  # those that look for layers of a UNet
     "prompt_to_prompt",
     "ip_adapter",
     "seamless",
+    "deep_shrink",
 )
 
 WITHOUT_PICTURE = ("negative", "empty", "pictureless")  # branches that guidance leads away from
@@ -259,6 +260,22 @@ def seamless(steering: Steering, patch: Patch) -> None:
             return predict(x, moment, condition)
 
     steering.inner.wrap(lambda predict: partial(go_round, predict))
+
+
+def deep_shrink(steering: Steering, patch: Patch) -> None:
+    """Deep Shrink: {"depth", "factor", "method"}, and {"start", "end", "by"} as shares of the steps or of the time."""
+    from latentloom.nodes.diffusion.deep_shrink import DeepShrink
+
+    told = patch.parameters
+    left = _time_left(steering) if told["by"] == "time" else _steps_left
+    control = DeepShrink(told["depth"], told["factor"], told["method"])
+    steering.hooks.enter_context(control.over(steering.module))
+
+    def look(predict: Predict, x: Tensor, moment: Moment, condition: Condition) -> Tensor:
+        control.active = told["start"] <= 1 - left(moment) < told["end"]
+        return predict(x, moment, condition)
+
+    steering.inner.wrap(lambda predict: partial(look, predict))
 
 
 def tiled_diffusion(steering: Steering, patch: Patch) -> None:

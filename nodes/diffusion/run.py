@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from latentloom.engine import Conditioning, Context, Image, Latent, Model
 from latentloom.engine.errors import BadValueError
-from latentloom.nodes.diffusion.advice import warn_of_steps
+from latentloom.nodes.diffusion.advice import warn_of_guidance, warn_of_steps
 from latentloom.nodes.diffusion.conditions import EntryMaker, check_conditioning
 from latentloom.nodes.diffusion.control_residuals import Controls
 from latentloom.nodes.diffusion.latent_mask import cells_of
@@ -58,6 +58,7 @@ def sample_latent(
     check_channels(model, latent)
     check_conditioning(model, latent, positive, negative)
     warn_of_steps(ctx, model, plan.steps, plan.cfg)
+    warn_of_guidance(ctx, model, positive, negative)
     options, noise = sampler_options(ctx, plan), starting_noise(latent, plan)
     positive, negative = shared_areas(positive, negative)
     space = space_of(model, latent.shape[2:], plan.steps)
@@ -127,6 +128,14 @@ def check_channels(model: Model, latent: Latent) -> None:
             "the latent does not fit the model",
             expected=f"{model.info['channels']} channels",
             got=f"{latent.shape[1]} channels",
+        )
+    largest = model.info.get("largest", max(latent.shape[2:]))
+    if max(latent.shape[2:]) > largest:
+        raise BadValueError(
+            "the picture is larger than the model can place",
+            expected=f"sides of at most {largest * latent.downscale} pixels",
+            got=f"{latent.shape[3] * latent.downscale}x{latent.shape[2] * latent.downscale}",
+            hint="sample a smaller picture and enlarge it",
         )
 
 

@@ -49,6 +49,10 @@ SCHEDULES = (
     "beta",
     "linear_quadratic",
     "kl_optimal",
+    "ays_sd1",
+    "ays_sdxl",
+    "laplace",
+    "sd_turbo",
 )
 
 

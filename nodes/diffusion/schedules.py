@@ -14,6 +14,8 @@ import torch
 from scipy.special import betaincinv
 from torch import Tensor
 
+from latentloom.engine.errors import BadValueError
+
 Schedule = Callable[[int, Tensor], Tensor]
 
 
@@ -165,6 +167,55 @@ def kl_optimal(steps: int, table: Tensor) -> Tensor:
     return _ending_with_zero((w * math.atan(sigma_min) + (1 - w) * math.atan(sigma_max)).double().tan())
 
 
+AYS_SD1 = (14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152, 0.029)
+AYS_SDXL = (14.615, 6.315, 3.771, 2.181, 1.342, 0.862, 0.555, 0.380, 0.234, 0.113, 0.029)
+"""The sigmas of 10 steps that Sabour et al. (2024) found for SD 1.5 and SDXL."""
+
+
+def ays_sd1(steps: int, table: Tensor) -> Tensor:
+    """Align Your Steps for SD 1.x (Sabour et al. 2024), log-linear between its sigmas for other numbers of steps."""
+    return _aligned(AYS_SD1, steps, table)
+
+
+def ays_sdxl(steps: int, table: Tensor) -> Tensor:
+    """Align Your Steps for SDXL (Sabour et al. 2024), log-linear between its sigmas for other numbers of steps."""
+    return _aligned(AYS_SDXL, steps, table)
+
+
+def _aligned(sigmas: Sequence[float], steps: int, table: Tensor) -> Tensor:
+    if is_flow(table):
+        raise BadValueError(
+            "the schedule is a list of sigmas for Stable Diffusion",
+            expected="SD 1.x, SD 2.x or SDXL",
+            got="a model of flow matching",
+            hint="take 'simple' or 'beta'",
+        )
+    places = np.linspace(0, len(sigmas) - 1, steps + 1)
+    found = np.exp(np.interp(places, np.arange(len(sigmas)), np.log(sigmas)))
+    return _ending_with_zero(torch.from_numpy(found[:-1]))
+
+
+def laplace(steps: int, table: Tensor, mu: float = 0.0, beta: float = 0.5) -> Tensor:
+    """Quantiles of a Laplace distribution of the log SNR / 2, within the table (Hang & Gu 2024).
+
+    Sigmas beyond the table's ends are its ends, so many steps give fewer.
+    """
+    sigma_min, sigma_max = _bounds(table)
+    places = torch.linspace(0, 1, steps, dtype=torch.float64)
+    distance = -torch.log(1 - 2 * (0.5 - places).abs() + 1e-5)
+    sigmas = (mu + beta * torch.sign(0.5 - places) * distance).exp().clamp(sigma_min, sigma_max)
+    return _ending_with_zero(sigmas.float().unique_consecutive())
+
+
+def sd_turbo(steps: int, table: Tensor) -> Tensor:
+    """The timesteps that SD Turbo and SDXL Turbo were distilled at (Sauer et al. 2023): the first of ten even ones.
+
+    Ten steps at most.
+    """
+    tenth = len(table) // 10
+    return _ending_with_zero(table[[len(table) - 1 - tenth * i for i in range(min(steps, 10))]])
+
+
 def builtin_schedules() -> dict[str, Schedule]:
     """All schedules by name, in the order in which an interface shows them."""
     return {
@@ -177,6 +228,10 @@ def builtin_schedules() -> dict[str, Schedule]:
         "beta": beta,
         "linear_quadratic": linear_quadratic,
         "kl_optimal": kl_optimal,
+        "ays_sd1": ays_sd1,
+        "ays_sdxl": ays_sdxl,
+        "laplace": laplace,
+        "sd_turbo": sd_turbo,
     }
 
 

@@ -64,8 +64,21 @@ def check_sides(image: Image, step: int) -> None:
         )
 
 
+def check_decodes(vae: Vae, latent: Latent) -> None:
+    """Raise BadValueError for latents of another number of channels than a VAE's."""
+    channels = vae.info.get("channels", latent.shape[1])
+    if latent.shape[1] != channels:
+        raise BadValueError(
+            f"the VAE '{vae.files[0].name}' does not fit the latent",
+            expected=f"{channels} channels",
+            got=f"{latent.shape[1]} channels",
+            hint="take the VAE of the model that the latent was sampled with",
+        )
+
+
 def decode(ctx: Context, vae: Vae, latent: Latent) -> Image:
-    """The pictures of latents."""
+    """The pictures of latents. Raises BadValueError for those of another VAE."""
+    check_decodes(vae, latent)
     with ctx.load(vae) as (model,), circular([model]) as ring, ring.on(axes_of(vae.patches)):
         pixels = model.decode(latent.tensor().to(model.device, model.dtype)).sample
     return Image((pixels.float().cpu() / 2 + 0.5).clamp(0, 1).movedim(1, -1))

@@ -6,6 +6,7 @@ what all families share.
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -16,8 +17,14 @@ from latentloom.engine.errors import FileError
 from latentloom.nodes.families.conversion import converted_pieces
 from latentloom.nodes.families.denoiser import Denoiser, Residuals, Told
 from latentloom.nodes.families.folder import folder_weights, read_json
-from latentloom.nodes.families.header import Shapes, read_header
+from latentloom.nodes.families.header import Header, Shapes, read_header
 from latentloom.nodes.families.module_loading import Piece, Weights, assemble
+from latentloom.nodes.families.stable_diffusion.building import build_vae
+from latentloom.nodes.families.stable_diffusion.facts import vae_facts
+from latentloom.nodes.families.stable_diffusion.parts import find_vae
+from latentloom.nodes.families.text_parts import TITLES, FoundText, prefixes, texts_in
+from latentloom.nodes.families.unused import warn_unused
+from latentloom.nodes.text.tokenizer_files import TokenizerFiles
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,6 +48,12 @@ class Family(ABC):
     """The text encoder that it was trained with, for messages."""
     vae: ClassVar[str]
     """The VAE that it was trained with, for messages."""
+    texts: ClassVar[Mapping[str, str]]
+    """Its text encoders by their names, see `texts_in`, and the folder of each in diffusers' layout."""
+    needs: ClassVar[tuple[str, ...]]
+    """Those of them that it cannot do without."""
+    tokenizer: ClassVar[tuple[str, TokenizerFiles]]
+    """Which of them needs a tokenizer from the disk, and what that is called."""
     patch: ClassVar[int] = 2
     """Cells of a latent that a token takes, along each axis."""
 
@@ -61,12 +74,16 @@ class Family(ABC):
         """Tensors by the names of the network's class, of those by the authors' names."""
 
     @abstractmethod
-    def reader(self, paths: Sequence[Path]) -> Any:
-        """The text reader over the files or folders of its text encoders; see `TextReader`."""
+    def reader(self, paths: Sequence[Path], info: Mapping[str, Any]) -> Any:
+        """The text reader over the files or folders of its text encoders; see `TextReader`. `info` is the handle's."""
 
     @abstractmethod
     def answer(self, module: Any, x: Tensor, sigma: Tensor, condition: Mapping[str, Tensor]) -> Tensor:
         """The velocity n - x0 at x [B, C, h, w], whose sides are multiples of `patch`; sigma is float32 [B]."""
+
+    def build(self, config: Mapping[str, Any]) -> Any:
+        """The network, which has no weights yet, for files by the authors' names."""
+        return self._class()(**config)
 
     # What all families share
 
@@ -78,58 +95,109 @@ class Family(ABC):
     def recognise(self, path: Path) -> Mapping[str, Any] | None:
         """Facts by component; see `ModelKind`."""
         if path.is_file():
-            found = self._prefix(read_header(path).shapes)
-            return None if found is None else self._recognised(self.config(found[1]), self.title)
+            header = read_header(path)
+            found = self._prefix(header.shapes)
+            if found is None:
+                return None
+            return self._recognised(self.config(found[1]), self.title, self._parts_in(path, header))
         if not (path / "transformer" / "config.json").is_file():
             return None
         config = read_json(path / "transformer" / "config.json")
         if config.get("_class_name") != self.module.partition(":")[2]:
             return None
-        return {**self._recognised(config, f"{self.title} (folder)"), **self._parts(path)}
+        return self._recognised(config, f"{self.title} (folder)", self._parts(path), scheduler_shift(path, self.patch))
 
-    def _recognised(self, config: Mapping[str, Any], about: str) -> dict[str, Any]:
+    def _recognised(
+        self, config: Mapping[str, Any], about: str, parts: Mapping[str, Any], more: Mapping[str, Any] = {}
+    ) -> dict[str, Any]:
         known = {"prediction": "flow", "family": self.name, "preview": False, "reads": self.reads, "vae": self.vae}
-        return {"unet": {**known, **self.facts(config)}, "about": about}
+        unet = {**known, **self.facts(config), **more}
+        if "clip" in parts:
+            parts = {**parts, "clip": {**parts["clip"], **reading_facts(unet)}}
+        return {"unet": unet, **parts, "about": about}
 
     def _parts(self, path: Path) -> dict[str, Any]:
-        """The text encoder and the VAE of a folder."""
+        """The text encoders and the VAE of a folder."""
         vae = read_json(path / "vae" / "config.json")
         downscale = 2 ** (len(vae["block_out_channels"]) - 1)
         return {
-            "clip": self.clip_facts([path / "text_encoder"]),
-            "vae": {"downscale": downscale, "channels": vae["latent_channels"]},
+            "clip": self.clip_facts(self._text_folders(path)),
+            "vae": vae_facts(downscale, vae["latent_channels"]),
         }
+
+    def _parts_in(self, path: Path, header: Header) -> dict[str, Any]:
+        """The text encoders and the VAE that a file holds beside the network; encoders that do not do are none."""
+        vae, found = find_vae(header), dict[str, Any]()
+        with contextlib.suppress(FileError):
+            found["clip"] = self.clip_facts([path])
+        if vae is not None:
+            found["vae"] = vae_facts(vae.shape.downscale, vae.shape.channels, encodes=vae.shape.encodes)
+        return found
+
+    def _text_folders(self, path: Path) -> list[Path]:
+        return [path / name for name in self.texts if (path / name).is_dir()]
 
     @abstractmethod
     def clip_facts(self, paths: Sequence[Path]) -> dict[str, Any]:
         """What is known of text encoders without loading them. Raises FileError for those of another family."""
 
+    def chosen(self, paths: Sequence[Path]) -> dict[str, FoundText]:
+        """Its text encoders among those of files or folders, by name.
+
+        Raises FileError where one is missing that it needs, and for one that it does not read.
+        """
+        found = texts_in(paths, self.texts)
+        foreign = [one for name, one in found.items() if name not in self.texts.values()]
+        if foreign:
+            raise FileError(
+                f"'{foreign[0].path.name}' is no text encoder of {self.title}",
+                expected=self.reads,
+                got=foreign[0].title,
+            )
+        missing = [TITLES[name] for name in self.needs if name not in found]
+        if missing:
+            names = " and ".join(f"'{path.name}'" for path in paths) or "the folder"
+            raise FileError(
+                f"{self.title} needs a text encoder that is not there: {' and '.join(missing)}",
+                expected=self.reads,
+                got=f"{' and '.join(one.title for one in found.values()) or 'no text encoder'} in {names}",
+                hint="put its file below models/clip (ComfyUI: text_encoders) and name it in LoadCLIP beside the other",
+            )
+        return found
+
+    def missing_tokenizer(self, paths: Sequence[Path]) -> FileError:
+        """That the files or folders of its text encoders, or of all of it, have no tokenizer, and where it may be."""
+        name, files = self.tokenizer
+        return files.missing(self.chosen(self._text_folders(paths[0]) or paths)[name].path)
+
     def load(self, paths: Sequence[Path], info: Mapping[str, Any]) -> Any:
         """The part that info["component"] names: "unet", "clip" or "vae"."""
         if info["component"] == "clip":
-            folder = paths[0] / "text_encoder"
-            return self.reader([folder] if folder.is_dir() else paths)
+            return self.reader(self._text_folders(paths[0]) or paths, info)
         if info["component"] == "vae":
-            from diffusers import AutoencoderKL
-
-            return _from_folder(AutoencoderKL, paths[0] / "vae")
+            return _vae(paths[0])
         return self._network(paths[0])
 
     def _network(self, path: Path) -> Any:
-        package, _, name = self.module.partition(":")
-        cls = getattr(import_module(package), name)
         if path.is_dir():
-            return _from_folder(cls, path / "transformer")
-        found = self._prefix(read_header(path).shapes)
+            return _from_folder(self._class(), path / "transformer")
+        header = read_header(path)
+        found = self._prefix(header.shapes)
         if found is None:
             raise FileError(f"'{path.name}' is no {self.title}")
         prefix, shapes = found
-        config = self.config(shapes)
+        config, weights = self.config(shapes), Weights(path)
 
         def pieces(names: list[str]) -> dict[str, Piece]:  # noqa: ARG001
             return converted_pieces(lambda tensors: self.convert(tensors), shapes, prefix)
 
-        return assemble(lambda: cls(**config), pieces, Weights(path), self.title)
+        made = assemble(lambda: self.build(config), pieces, weights, self.title)
+        warn_unused(weights, prefix, prefixes(header))
+        return made
+
+    def _class(self) -> Any:
+        package, _, name = self.module.partition(":")
+        return getattr(import_module(package), name)
 
     def _prefix(self, shapes: Shapes) -> tuple[str, Shapes] | None:
         """Where the network is in a file, and its tensors by their names there."""
@@ -140,10 +208,17 @@ class Family(ABC):
         return None
 
     def tells(self, entry: Cond, told: Told) -> dict[str, Tensor]:
-        """The prompt and its mask; see `Denoiser`."""
+        """The prompt, its mask and its pooled output, and the guidance that some are told; see `Denoiser`."""
+        import torch
+
         made = {"prompt": told.put(entry.embedding.tensor())}
         if "prompt_mask" in entry.arrays:
             made["prompt_mask"] = told.put(entry.arrays["prompt_mask"].tensor())
+        if told.info.get("pooled"):
+            made["pooled"] = told.put(entry.arrays["pooled"].tensor())
+        if "guidance" in told.info:
+            guidance = entry.extra.get("guidance", told.info["guidance"])
+            made["guidance"] = told.put(torch.tensor([[guidance]], dtype=torch.float32))
         return made
 
     def call(
@@ -162,6 +237,40 @@ class Family(ABC):
         return self.answer(module, whole, time, condition)[..., :height, :width]
 
 
+def reading_facts(info: Mapping[str, Any]) -> dict[str, Any]:
+    """What the facts of a model say of how its text encoders read, and of what they give."""
+    length = {"text_length": info["text_length"]} if "text_length" in info else {}
+    return {"width": info["context"], "pooled": info.get("pooled", 0), **length}
+
+
+def scheduler_shift(path: Path, patch: int) -> dict[str, Any]:
+    """The rule of shift that a folder's scheduler says, see `flow.flow_table`; nothing for a folder without one."""
+    place = path / "scheduler" / "scheduler_config.json"
+    said = read_json(place) if place.is_file() else {}
+    terminal = {"terminal": said["shift_terminal"]} if said.get("shift_terminal") else {}
+    if said.get("use_dynamic_shifting"):
+        low = [said.get("base_image_seq_len", 256), said.get("base_shift", 0.5)]
+        high = [said.get("max_image_seq_len", 4096), said.get("max_shift", 1.15)]
+        return {"shift": {"by": "size", "low": low, "high": high, "patch": patch, "count": 10_000, **terminal}}
+    return {"shift": {"shift": said["shift"], **terminal}} if "shift" in said else {}
+
+
+def _vae(path: Path) -> Any:
+    if path.is_dir():
+        from diffusers import AutoencoderKL
+
+        return _from_folder(AutoencoderKL, path / "vae")
+    header, weights = read_header(path), Weights(path)
+    part = find_vae(header)
+    if part is None:
+        raise FileError(f"'{path.name}' has no VAE")
+    made = build_vae(part, weights)
+    warn_unused(weights, part.prefix, prefixes(header))
+    return made
+
+
 def _from_folder(cls: Any, folder: Path) -> Any:
     config, weights = read_json(folder / "config.json"), folder_weights(folder)
-    return assemble(lambda: cls.from_config(config), lambda names: {n: Piece(n) for n in names}, weights, folder.name)
+    made = assemble(lambda: cls.from_config(config), lambda names: {n: Piece(n) for n in names}, weights, folder.name)
+    warn_unused(weights)
+    return made

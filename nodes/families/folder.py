@@ -11,6 +11,7 @@ from typing import Any
 from latentloom.engine.errors import FileError
 from latentloom.nodes.families.header import Header, read_header
 from latentloom.nodes.families.module_loading import Weights
+from latentloom.nodes.families.packing.layout import Layout
 
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d+)-of-(?P<count>\d+)\.safetensors")
 
@@ -81,4 +82,8 @@ def folder_header(folder: Path) -> Header:
     shapes: Mapping[str, tuple[int, ...]] = {name: shape for header in headers for name, shape in header.shapes.items()}
     dtypes = {name: dtype for header in headers for name, dtype in header.dtypes.items()}
     nbytes = sum(header.nbytes for header in headers)
-    return Header(headers[0].path, shapes, headers[0].metadata, nbytes, dtypes)
+    layout = Layout(
+        {name: packing for header in headers for name, packing in header.layout.packings.items()},
+        frozenset().union(*(header.layout.beside for header in headers)),
+    )
+    return Header(headers[0].path, shapes, headers[0].metadata, nbytes, dtypes, layout)

@@ -4,24 +4,28 @@ import itertools
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from latentloom.engine.errors import FileError
+from latentloom.nodes.families.packing.layout import Layout, find_layout
 
 MAX_HEADER = 16 * 2**20  # that of the largest files for Stable Diffusion has 2 MiB
+MAX_NOTE = 2**16  # bytes of JSON beside a packed weight
 Shapes = Mapping[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The names and shapes of a safetensors file's tensors, and its metadata."""
+    """The names and shapes of a file's weights, as they are when they are decoded, and its metadata."""
 
     path: Path
-    shapes: Shapes
+    shapes: Shapes  # of all tensors but those that stand beside packed weights, such as scales
     metadata: Mapping[str, str]
     nbytes: int  # of the tensors
     dtypes: Mapping[str, str]  # by name, as safetensors calls them: "F16", "BF16", "F8_E4M3", ...
+    layout: Layout
 
     def below(self, prefix: str) -> dict[str, tuple[int, ...]]:
         """Shapes of the tensors whose names begin with a prefix, which is cut off."""
@@ -29,27 +33,47 @@ class Header:
 
 
 def read_header(path: Path) -> Header:
-    """The header of a safetensors file. Raises FileError for anything else, and for a file that ends early."""
+    """The header of a safetensors file. Raises FileError for anything else, for a file that ends early, and for weights
+    that are packed in a way that is not read.
+    """
     try:
-        with path.open("rb") as file:
-            start, size = file.read(8), path.stat().st_size
-            _refuse_pickle(path, start)
-            length = int.from_bytes(start, "little")
-            if len(start) < 8 or length > min(MAX_HEADER, size - 8):
-                raise _foreign(path)
-            text = file.read(length)
+        facts = path.stat()
+        return _read(path, facts.st_size, (facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino))
     except OSError as error:
         raise FileError(f"'{path.name}' cannot be read", got=error.strerror or str(error)) from None
+
+
+@lru_cache(maxsize=8)  # every kind of model looks at a file's header in turn
+def _read(path: Path, size: int, _stamp: tuple[int, ...]) -> Header:
+    with path.open("rb") as file:
+        start = file.read(8)
+        length = int.from_bytes(start, "little")
+        if len(start) < 8 or length > min(MAX_HEADER, size - 8):
+            _refuse_pickle(path, start)  # only now: a length may begin with the bytes that a pickle begins with
+            raise _foreign(path)
+        return _parsed(path, size, file.read(length), file)
+
+
+def _parsed(path: Path, size: int, text: bytes, file: BinaryIO) -> Header:
     try:
         found = json.loads(text)
         metadata = {str(key): str(value) for key, value in found.pop("__metadata__", {}).items()}
         shapes = {name: tuple(map(_size, tensor["shape"])) for name, tensor in found.items()}
         dtypes = {name: str(tensor["dtype"]) for name, tensor in found.items()}
-        end = max((_size(tensor["data_offsets"][1]) for tensor in found.values()), default=0)
+        spans = {name: tuple(map(_size, tensor["data_offsets"])) for name, tensor in found.items()}
+        end = max((last for _, last in spans.values()), default=0)
     except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError):
         raise _foreign(path) from None
-    _check_end(path, size, 8 + length + end)
-    return Header(path, shapes, metadata, end, dtypes)
+    _check_end(path, size, 8 + len(text) + end)
+
+    def read(name: str) -> bytes:
+        first, last = spans[name]
+        file.seek(8 + len(text) + first)
+        return file.read(min(last - first, MAX_NOTE))
+
+    layout = find_layout(path.name, shapes, dtypes, metadata, read)
+    weights = {name: shape for name, shape in shapes.items() if name not in layout.beside}
+    return Header(path, weights, metadata, end, dtypes, layout)
 
 
 def _size(number: Any) -> int:

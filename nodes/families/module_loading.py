@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latentloom.engine.errors import FileError
+from latentloom.nodes.families.header import read_header
+from latentloom.nodes.families.packing.layout import READ, Packing, check_scale
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-SCALES = (".scale_weight", ".weight_scale", ".weight_scale_2", ".comfy_quant", ".weight.absmax", ".SCB")
-"""What stands beside a packed weight: scaled fp8 and int8 of ComfyUI, nvfp4, and bitsandbytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,45 +26,76 @@ class Piece:
 
 
 class Weights:
-    """The tensors of safetensors files, by name, mapped into memory and never read as a whole."""
+    """The weights of files, by name, mapped into memory and never read as a whole; packed ones stay packed."""
 
     def __init__(self, *paths: Path) -> None:
-        """Raises FileError for a file that safetensors refuses."""
-        from safetensors import SafetensorError, safe_open
-
+        """Raises FileError for a file that cannot be read, and for weights that are packed in a way that is not."""
         self.paths = paths
         self.taken: set[str] = set()
         self._files = {}
+        self._packings: dict[str, Packing] = {}
         for path in paths:
-            try:
-                file = safe_open(path, framework="pt")
-            except SafetensorError as error:
-                raise FileError(f"'{path.name}' is a damaged safetensors file", got=str(error)) from None
+            header = read_header(path)
+            file = _opened(path)
             self._files |= dict.fromkeys(file.keys(), file)
+            self._packings |= header.layout.packings
+        self._beside = {name for path in paths for name in read_header(path).layout.beside}
 
     def __contains__(self, name: str) -> bool:
-        return name in self._files
+        return name in self._files and name not in self._beside
 
     def __getitem__(self, name: str) -> Tensor:
-        return self._files[name].get_tensor(name)
+        """A tensor; the packed weight of that name, decoded when it is read. Raises FileError for a scale that does not
+        fit.
+        """
+        packing, tensor = self._packings.get(name), self._files[name].get_tensor(name)
+        return tensor if packing is None else self._packed(name, packing, tensor)
+
+    def _packed(self, name: str, packing: Packing, numbers: Tensor) -> Tensor:
+        from latentloom.engine.models.packed import Packed
+        from latentloom.nodes.families.packing.scaled import DTYPES, Scaled
+        from latentloom.nodes.families.packing.weight import PackedWeight
+
+        shape = tuple(numbers.shape)
+        parts = [numbers.view(DTYPES[packing.dtype])]
+        if packing.scale:
+            scale = self._files[packing.scale].get_tensor(packing.scale)
+            check_scale(f"'{self.paths[0].name}'", name, packing, shape, tuple(scale.shape))
+            parts.append(scale.flatten() if scale.numel() > 1 else scale.reshape(()))
+        return PackedWeight(Packed(Scaled(packing.rotated), tuple(parts), shape))
 
     def keys(self) -> list[str]:
-        """The names of all tensors."""
-        return list(self._files)
+        """The names of all weights."""
+        return [name for name in self._files if name not in self._beside]
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of a tensor, without reading it."""
         return tuple(self._files[name].get_slice(name).get_shape())
 
     def take(self, piece: Piece) -> Tensor:
-        """The tensor that a piece means."""
+        """The tensor that a piece means; packed where its source is, but for one that is transposed."""
         self.taken.add(piece.source)
-        tensor = self[piece.source]
+        tensor, rows = self[piece.source], piece.rows
         if piece.third is not None:
-            tensor = tensor.chunk(3)[piece.third]
-        if piece.rows is not None:
-            tensor = tensor[slice(*piece.rows)]
+            third = tensor.shape[0] // 3
+            rows = (piece.third * third, (piece.third + 1) * third)
+        if rows is not None:
+            tensor = _rows(tensor, *rows)
         return tensor.T if piece.transposed else tensor
+
+
+def _opened(path: Path) -> Any:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        return safe_open(path, framework="pt")
+    except SafetensorError as error:
+        raise FileError(f"'{path.name}' is a damaged safetensors file", got=str(error)) from None
+
+
+def _rows(tensor: Tensor, first: int, last: int) -> Tensor:
+    packed = getattr(tensor, "packed", None)
+    return tensor[first:last] if packed is None else type(tensor)(packed.rows(first, last))
 
 
 def assemble(
@@ -86,7 +115,6 @@ def assemble(
     wanted = pieces(list(shapes))
     where = f"the {part} of '{weights.paths[0].name}'"
     _check_present(where, shapes, wanted, weights)
-    _check_packed(where, wanted, weights)
     state = {name: _placed(where, weights, wanted[name], shape) for name, shape in shapes.items()}
     module.load_state_dict(state, assign=True)
     return module.eval().requires_grad_(False)
@@ -118,24 +146,12 @@ def _check_present(where: str, shapes: Mapping[str, Any], wanted: Mapping[str, P
         )
 
 
-def _check_packed(where: str, wanted: Mapping[str, Piece], weights: Weights) -> None:
-    """Raise FileError for weights that count only together with scales, as quantised files have them."""
-    sources = {piece.source.removesuffix(".weight") for piece in wanted.values() if piece.source.endswith(".weight")}
-    scales = [name for source in sources for end in SCALES if (name := source + end) in weights]
-    if scales:
-        raise FileError(
-            f"{where} is packed, with scales that Latentloom does not read",
-            expected="bf16, fp16, fp32, or fp8 without scales",
-            got=f"{len(scales)} tensors of scales, e.g. '{min(scales)}'",
-        )
-
-
 def _placed(where: str, weights: Weights, piece: Piece, shape: tuple[int, ...]) -> Tensor:
     tensor = weights.take(piece)
     if piece.source.endswith(".weight") and not tensor.is_floating_point():
         raise FileError(
             f"{where} has weights that are no floating-point numbers",
-            expected="bf16, fp16, fp32, or fp8 without scales",
+            expected=READ,
             got=f"{str(tensor.dtype).removeprefix('torch.')} in '{piece.source}'",
         )
     if tuple(tensor.shape) != shape:
@@ -144,27 +160,28 @@ def _placed(where: str, weights: Weights, piece: Piece, shape: tuple[int, ...]) 
         raise FileError(
             f"{where} holds numbers that are not finite",
             expected="finite weights",
-            got=f"NaN or infinity in '{piece.source}'",
+            got=f"NaN or infinity in '{piece.source}'{_beside(tensor)}",
             hint="the file is damaged",
         )
     return tensor
 
 
 def _finite(tensor: Tensor) -> bool:
-    """Whether no number is NaN or infinite; those of one byte are told by their bits (Micikevicius et al. 2022)."""
-    import torch
+    """Whether no number, and no scale of a packed weight, is NaN or infinite."""
+    from latentloom.nodes.families.packing.scaled import finite
 
-    first_bad = {torch.float8_e4m3fn: 0x7F, torch.float8_e5m2: 0x7C}.get(tensor.dtype)
-    if first_bad is not None:
-        parts = tensor.view(torch.uint8).flatten().split(2**22)
-        return all(int((part & 0x7F).max()) < first_bad for part in parts)
-    low, high = torch.aminmax(tensor)
-    return bool(torch.isfinite(low) and torch.isfinite(high))
+    packed = getattr(tensor, "packed", None)
+    return finite(tensor) if packed is None else packed.decoder.finite(packed.parts)
+
+
+def _beside(tensor: Tensor) -> str:
+    return " or its scale" if len(tensor.packed.parts if hasattr(tensor, "packed") else ()) > 1 else ""
 
 
 def _reshaped(where: str, tensor: Tensor, piece: Piece, shape: tuple[int, ...]) -> Tensor:
     """A 1x1 convolution as a linear layer and the other way; nothing else changes shape."""
     found = tuple(tensor.shape)
     if sorted((len(found), len(shape))) == [2, 4] and found[:2] == shape[:2] and tensor.numel() == shape[0] * shape[1]:
-        return tensor.reshape(shape)
+        packed = getattr(tensor, "packed", None)
+        return tensor.reshape(shape) if packed is None else type(tensor)(packed.reshaped(shape))
     raise FileError(f"{where} has a weight of another shape, '{piece.source}'", expected=str(shape), got=str(found))

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from latentloom.engine.errors import FileError
 from latentloom.nodes.families.family import Family
-from latentloom.nodes.families.folder import read_json
-from latentloom.nodes.families.header import Shapes, counted, read_header
-from latentloom.nodes.families.text_encoder import find_qwen, load_qwen, tokenizer_of
+from latentloom.nodes.families.header import Shapes, counted
+from latentloom.nodes.families.qwen3 import TOKENIZER
 from latentloom.nodes.text.chat import Chat, ChatReader
 
 if TYPE_CHECKING:
@@ -24,6 +22,8 @@ class ZImage(Family):
 
     name, title, module = "z_image", "Z-Image", "diffusers:ZImageTransformer2DModel"
     reads, vae = "Qwen3-4B", "the VAE of Flux.1 (ae.safetensors)"
+    texts: ClassVar = {"text_encoder": "qwen3"}
+    needs, tokenizer = ("qwen3",), ("qwen3", TOKENIZER)
 
     def matches(self, shapes: Shapes) -> bool:
         """Lumina 2 has the first of these names too, but not the second."""
@@ -66,26 +66,15 @@ class ZImage(Family):
         return found
 
     def clip_facts(self, paths: Sequence[Path]) -> dict[str, Any]:
-        """Of a Qwen3, as one file or a folder."""
-        path = paths[0]
-        if path.is_dir():
-            width = read_json(path / "config.json")["hidden_size"]
-        else:
-            part = find_qwen(read_header(path).shapes)
-            if part is None or len(paths) > 1:
-                raise FileError(f"'{path.name}' is no text encoder of Z-Image", expected=self.reads)
-            width = part.width
-        return {
-            "family": self.name,
-            "encoders": ["qwen3"],
-            "width": width,
-            "pooled": 0,
-            "tokenizer": tokenizer_of(path),
-        }
+        """Of a Qwen3."""
+        qwen = self.chosen(paths)["qwen3"]
+        digest = TOKENIZER.digest(qwen.path)
+        return {"family": self.name, "encoders": ["qwen3"], "width": qwen.width, "pooled": 0, "tokenizer": digest}
 
-    def reader(self, paths: Sequence[Path]) -> ChatReader:
+    def reader(self, paths: Sequence[Path], info: Mapping[str, Any]) -> ChatReader:  # noqa: ARG002
         """Qwen3's layer before the last, for a chat that thinks."""
-        return ChatReader(*load_qwen(paths[0]), CHAT)
+        qwen = self.chosen(paths)["qwen3"]
+        return ChatReader(qwen.module(), TOKENIZER.load(qwen.path), CHAT)
 
     def answer(self, module: Any, x: Tensor, sigma: Tensor, condition: Mapping[str, Tensor]) -> Tensor:
         """The network takes lists, time runs from noise 0 to picture 1, and its velocity leads to the picture."""

@@ -63,11 +63,11 @@ def _part(encoder: Encoder, found: Sequence[Chunk], grammar: Grammar, clip_skip:
         empty, _ = encoder.encode(torch.tensor([ids_of((), tokenizer)]), layer)
         hidden = torch.lerp(empty, hidden, weights)
     else:
-        hidden = _scaled(hidden, weights)
+        hidden = scaled(hidden, weights)
     return hidden.reshape(1, -1, hidden.shape[2]).float().cpu(), pooled[:1].float().cpu()
 
 
-def _scaled(hidden: Tensor, weights: Tensor) -> Tensor:
+def scaled(hidden: Tensor, weights: Tensor) -> Tensor:
     """Each token times its weight, and every chunk with the mean that it had (AUTOMATIC1111's "original" emphasis).
 
     A mean that is small beside the numbers themselves, as a model's may be, says nothing and is left alone: the

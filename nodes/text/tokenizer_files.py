@@ -2,58 +2,103 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from latentloom.engine.errors import FileError
+from latentloom.nodes.text.sentencepiece import unigram
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-FILE = "tokenizer.json"
+FILE, SPIECE = "tokenizer.json", "spiece.model"
 BPE_FILES = ("vocab.json", "merges.txt", "tokenizer_config.json")
+_MODEL = re.compile(rb'"type"\s*:\s*"(BPE|Unigram|WordPiece|WordLevel)"')
 
 
-def find_tokenizer(weights: Path, folders: Sequence[str]) -> Path | None:
-    """The folder of the tokenizer of a file or folder of weights; `folders` are its names.
+@dataclass(frozen=True, slots=True)
+class TokenizerFiles:
+    """What a text encoder's tokenizer is called on the disk: `folders` that it may be in, and its kind.
 
-    It is looked for in the folder of the weights, in one of `folders` beside it, and in ComfyUI's own files where the
-    weights lie below its `models`.
+    The kind tells it apart from that of another encoder in the same folder.
     """
-    return next((place for place in _places(weights, folders) if tokenizer_files(place)), None)
+
+    kind: Literal["BPE", "Unigram"]
+    folders: tuple[str, ...]
+
+    @property
+    def layouts(self) -> tuple[tuple[str, ...], ...]:
+        """The names of the files that make one, each time all of them."""
+        return (FILE,), (BPE_FILES if self.kind == "BPE" else (SPIECE,))
+
+    def find(self, weights: Path) -> Path | None:
+        """The folder of the tokenizer of a file or folder of weights, or None.
+
+        It is looked for in the folder of the weights, in one of `folders` beside it, and in ComfyUI's own files where
+        the weights lie below its `models`.
+        """
+        return next((place for place in self._places(weights) if self.files(place)), None)
+
+    def files(self, folder: Path) -> tuple[Path, ...]:
+        """The files that make a tokenizer of this kind in a folder, or none."""
+        layouts = (tuple(folder / name for name in names) for names in self.layouts)
+        return next((files for files in layouts if all(file.is_file() for file in files) and self._fit(files)), ())
+
+    def digest(self, weights: Path) -> str:
+        """What identifies the tokenizer of weights: a hash of its files; "" where there is none."""
+        folder = self.find(weights)
+        return "" if folder is None else sha256(b"".join(f.read_bytes() for f in self.files(folder))).hexdigest()
+
+    def load(self, weights: Path) -> Tokenizer:
+        """The tokenizer of weights, which neither pads nor cuts. Raises FileError where there is none."""
+        folder = self.find(weights)
+        if folder is None:
+            raise self.missing(weights)
+        try:
+            made = _loaded(self.files(folder))
+        except Exception as error:  # tokenizers raises nothing more exact
+            raise FileError(f"'{folder.name}' holds no tokenizer that can be read", got=str(error)) from None
+        made.no_padding()
+        made.no_truncation()
+        return made
+
+    def missing(self, weights: Path) -> FileError:
+        """That weights have no tokenizer, and where it may be."""
+        files = ", or ".join(" and ".join(names) for names in self.layouts)
+        folders = " or ".join(f"'{name}'" for name in self.folders)
+        return FileError(
+            f"'{weights.name}' has no tokenizer",
+            expected=f"{files}, in the folder of the file, in a folder {folders} beside it, or in the ComfyUI that it "
+            "lies in",
+            got="none of them",
+        )
+
+    def _fit(self, files: Sequence[Path]) -> bool:
+        """Whether files are of this kind; one that does not say is taken, and told when it is read."""
+        if files[0].name != FILE:
+            return True
+        said = _MODEL.search(files[0].read_bytes())
+        return said is None or said[1].decode() == self.kind
+
+    def _places(self, weights: Path) -> Iterator[Path]:
+        here = weights if weights.is_dir() else weights.parent
+        yield from (base / name for base in (here, here.parent) for name in self.folders)
+        yield here
+        for parent in here.parents:
+            if parent.name == "models":
+                yield from (parent.parent / "comfy" / "text_encoders" / name for name in self.folders)
 
 
-def tokenizer_files(folder: Path) -> tuple[Path, ...]:
-    """The files that make a tokenizer in a folder: tokenizer.json, or a BPE's vocabulary, merges and added tokens."""
-    whole, parts = (folder / FILE,), tuple(folder / name for name in BPE_FILES)
-    return next((files for files in (whole, parts) if all(file.is_file() for file in files)), ())
-
-
-def _places(weights: Path, folders: Sequence[str]) -> Iterator[Path]:
-    here = weights if weights.is_dir() else weights.parent
-    yield here
-    yield from (base / name for base in (here, here.parent) for name in folders)
-    for parent in here.parents:
-        if parent.name == "models":
-            yield from (parent.parent / "comfy" / "text_encoders" / name for name in folders)
-
-
-def tokenizer_digest(folder: Path) -> str:
-    """What identifies a tokenizer: a hash of its files."""
-    return sha256(b"".join(file.read_bytes() for file in tokenizer_files(folder))).hexdigest()
-
-
-def load_tokenizer(folder: Path) -> Tokenizer:
-    """The tokenizer of a folder. Raises FileError for files that are none."""
+def _loaded(files: Sequence[Path]) -> Tokenizer:
     from tokenizers import Tokenizer
 
-    files = tokenizer_files(folder)
-    try:
-        return Tokenizer.from_file(str(files[0])) if len(files) == 1 else _byte_level_bpe(*files)
-    except Exception as error:  # tokenizers raises nothing more exact
-        raise FileError(f"'{folder.name}' holds no tokenizer that can be read", got=str(error)) from None
+    if files[0].name == SPIECE:
+        return unigram(files[0].read_bytes())
+    return Tokenizer.from_file(str(files[0])) if len(files) == 1 else _byte_level_bpe(*files)
 
 
 def _byte_level_bpe(vocabulary: Path, merges: Path, config: Path) -> Tokenizer:

@@ -30,7 +30,8 @@ Chunk = tuple[Token, ...]
 def chunks(sections: Sequence[Section], tokenizer: Any, grammar: Grammar) -> list[Chunk]:
     """The chunks that an encoder reads one by one, at least one, without start, end and padding.
 
-    Each section begins a chunk. A long one is cut: after a comma near the end in AUTOMATIC1111's grammar, between words
+    Each section begins a chunk, but an empty one at the end does not. A long one is cut: after a comma near the end in
+    AUTOMATIC1111's grammar, where a comma that would begin the next chunk leaves the full one as it is; between words
     in ComfyUI's. Raises BadValueError for more than 64 chunks.
     """
     room = tokenizer.model_max_length - 2
@@ -38,7 +39,7 @@ def chunks(sections: Sequence[Section], tokenizer: Any, grammar: Grammar) -> lis
     found = list(islice((chunk for s in sections for chunk in cut(s, tokenizer, room)), MAX_CHUNKS + 1))
     if len(found) > MAX_CHUNKS:
         raise BadValueError("the prompt is too long", expected=f"at most {MAX_CHUNKS * room} tokens", got="more")
-    return found
+    return found if found[-1] or len(found) == 1 else found[:-1]
 
 
 def ids_of(chunk: Chunk, tokenizer: Any) -> list[int]:
@@ -78,19 +79,24 @@ def _cut_at_commas(section: Section, tokenizer: Any, room: int) -> Iterator[Chun
     comma = _numbers(tokenizer, ",")
     line: list[Token] = []
     for span in section:
-        if span.embedding is not None:
-            if len(line) + len(span.embedding) > room:  # its vectors stay together
-                yield tuple(line)
-                line = []
-            line += _embedded(span)
-            continue
-        for number in _numbers(tokenizer, span.text):
-            if len(line) == room:
+        for part in _parts(span, tokenizer):
+            if len(line) == room and [part[0].id] != comma:
                 end = _last_comma(line, comma)
                 yield tuple(line[:end])
                 line = line[end:]
-            line.append(Token(number, span.weight))
+            if len(line) + len(part) > room:
+                yield tuple(line)
+                line = []
+            line += part
     yield tuple(line)
+
+
+def _parts(span: Span, tokenizer: Any) -> Iterator[list[Token]]:
+    """What stays together: a token, or all vectors of an embedding."""
+    if span.embedding is not None:
+        yield _embedded(span)
+    else:
+        yield from ([Token(number, span.weight)] for number in _numbers(tokenizer, span.text))
 
 
 def _last_comma(line: list[Token], comma: list[int]) -> int:

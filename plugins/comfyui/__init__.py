@@ -1,6 +1,7 @@
 """Runs what ComfyUI saved: its workflows become ours, with a report of all that was changed or lost.
 
-In: the bytes of a JSON file, a picture or a safetensors file that carries a graph in ComfyUI's API format.
+In: the bytes of a JSON file, a picture or a safetensors file that carries a graph in ComfyUI's API format or in that
+of its editor.
 Out: a workflow document and a report. What has no counterpart stays as a placeholder with all of its data.
 """
 

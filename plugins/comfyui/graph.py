@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from latentloom.engine.document.workflow import Mode
 from latentloom.engine.errors import Problem, WorkflowError, brief
 from latentloom.plugins.comfyui.report import Report
 
@@ -24,6 +25,7 @@ class SourceNode:
     inputs: Mapping[str, Any]  # literals, or Links
     title: str | None
     raw: Mapping[str, Any]
+    mode: Mode = "active"
 
 
 def is_api_format(data: Any) -> bool:

@@ -1,16 +1,17 @@
 """From the bytes of a file of ComfyUI's to a workflow document and a report."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from latentloom.engine.document.workflow import FORMAT
-from latentloom.engine.errors import Problem, WorkflowError
+from latentloom.engine.document.workflow import FORMAT, RESERVED_INPUTS
+from latentloom.engine.errors import brief
 from latentloom.plugins.comfyui.carriers import graphs_in
 from latentloom.plugins.comfyui.core_nodes import FOLDED, RULES
 from latentloom.plugins.comfyui.graph import Link, SourceNode, is_api_format, is_ui_format, read_graph
 from latentloom.plugins.comfyui.report import Report
 from latentloom.plugins.comfyui.rules import Made, Named, Passed, Result, Unmappable, Use
+from latentloom.plugins.comfyui.ui_format import read_ui
 
 TITLE = 200  # characters that a title may have here
 PLAIN = (bool, int, float, str)
@@ -26,37 +27,62 @@ def import_file(data: bytes) -> tuple[dict[str, Any], dict[str, Any]] | None:
     graph = next((found[name] for name in ("prompt", "file") if is_api_format(found.get(name))), None)
     if graph is not None:
         return import_graph(graph)
-    if any(is_ui_format(value) for value in found.values()):
-        message = "the file holds only the form that ComfyUI's editor saves, which cannot be read yet"
-        hint = "export the workflow in the API format, or use a picture that ComfyUI saved"
-        raise WorkflowError([Problem(code="unknown_format", message=message, hint=hint)])
-    return None
+    drawn = next((found[name] for name in ("workflow", "file") if is_ui_format(found.get(name))), None)
+    return None if drawn is None else import_ui(drawn)
 
 
 def import_graph(graph: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The workflow document of a graph in the API format, and the report. Raises WorkflowError."""
-    report = Report()
+    report = Report("ComfyUI, API format")
     return _Importer(read_graph(graph, report), report).document(), report.record()
+
+
+def import_ui(data: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The workflow document of what ComfyUI's editor saved, and the report. Raises WorkflowError."""
+    report = Report("ComfyUI, editor's format")
+    drawn = read_ui(data, {*RULES, *FOLDED}, report)
+    importer = _Importer(drawn.nodes, report)
+    document = importer.document() | {"layout": drawn.layout.record(importer.ids)}
+    form = importer.form(drawn.form)
+    return document | ({"inputs": form} if form else {}), report.record()
 
 
 class _Importer:
     def __init__(self, graph: Mapping[str, SourceNode], report: Report) -> None:
         self._graph = graph
         self._report = report
-        self._ids = _ids(graph)
+        self.ids = _ids(graph)
         self._placeholders: dict[str, str] = {}  # why a node has no counterpart
+        self._names: dict[str, Mapping[str, str]] = {}  # our inputs by theirs
         self._results = {id: self._result(node) for id, node in graph.items() if node.type not in FOLDED}
 
     def document(self) -> dict[str, Any]:
-        nodes = {self._ids[id]: self._node(id, result) for id, result in self._results.items()}
+        nodes = {self.ids[id]: self._node(id, result) for id, result in self._results.items()}
         kept = {id: node for id, node in nodes.items() if node is not None}
         named = [(id, found) for id, found in self._results.items() if isinstance(found, Named)]
         outputs = [
             {"name": found.name if count == 0 else f"{found.name}-{count + 1}", "from": edge}
             for count, (id, found) in enumerate(named)
-            if (edge := self._edge(id, found.source)) is not None
+            if self._runs(id) and (edge := self._edge(id, found.source)) is not None
         ]
         return {"format": FORMAT, "nodes": kept, "outputs": outputs}
+
+    def form(self, shown: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
+        """The named inputs for a form that shows some widgets."""
+        found: dict[str, dict[str, Any]] = {}
+        for id, theirs in shown:
+            ours = self._names.get(id, {}).get(theirs)
+            if ours is None:
+                self._report.note(id, "lost", f"the form shows '{brief(theirs)[1:-1]}', which is no input here")
+                continue
+            name = free_name(_input_name(theirs), found.keys() | {item.replace("-", "_") for item in RESERVED_INPUTS})
+            found[name] = {"name": name, "to": [{"node": self.ids[id], "input": ours}]}
+        return list(found.values())
+
+    def _runs(self, id: str) -> bool:
+        if self._graph[id].mode != "active":
+            self._report.note(id, "lost", "it does not run, and becomes no output of the workflow")
+        return self._graph[id].mode == "active"
 
     def _result(self, node: SourceNode) -> Result | None:
         """What a node becomes; None for a placeholder."""
@@ -71,14 +97,18 @@ class _Importer:
             self._report.note(node.id, "placeholder", f"{error}; its data is kept")
             return None
         use.end()
+        self._names[node.id] = use.names if isinstance(found, Made) else {}
         return found
 
     def _node(self, id: str, result: Result | None) -> dict[str, Any] | None:
+        mode = self._graph[id].mode
         if result is None:
-            return self._titled(id, self._placeholder(self._graph[id]))
-        if not isinstance(result, Made):
+            node, mode = self._placeholder(self._graph[id]), "mute" if mode == "bypass" else mode
+        elif isinstance(result, Made):
+            node = {"type": result.type, "version": result.version, "inputs": self._inputs(id, result)}
+        else:
             return None
-        return self._titled(id, {"type": result.type, "version": result.version, "inputs": self._inputs(id, result)})
+        return self._titled(id, node if mode == "active" else {**node, "mode": mode})
 
     def _titled(self, id: str, node: dict[str, Any]) -> dict[str, Any]:
         source = self._graph[id]
@@ -115,9 +145,9 @@ class _Importer:
             seen.add(link)
             link = result.outputs[link.slot]
         if isinstance(result, Made) and 0 <= link.slot < len(result.outputs):
-            return {"node": self._ids[link.node], "output": result.outputs[link.slot]}
+            return {"node": self.ids[link.node], "output": result.outputs[link.slot]}
         if link.node in self._placeholders:
-            return {"node": self._ids[link.node], "output": f"output-{link.slot}"}
+            return {"node": self.ids[link.node], "output": f"output-{link.slot}"}
         self._report.note(id, "lost", f"the link from output {link.slot} of the node '{link.node}' leads nowhere")
         return None
 
@@ -127,10 +157,20 @@ def _ids(graph: Mapping[str, SourceNode]) -> dict[str, str]:
     found: dict[str, str] = {}
     taken: set[str] = set()
     for id in graph:
-        base = _NO_ID.sub("_", id)[:180] or "node"
-        name, count = base, 2
-        while name in taken:
-            name, count = f"{base}-{count}", count + 1
-        taken.add(name)
-        found[id] = name
+        found[id] = free_name(_NO_ID.sub("_", id)[:180] or "node", taken)
+        taken.add(found[id])
     return found
+
+
+def free_name(base: str, taken: Collection[str]) -> str:
+    """A name that is not taken: itself, or with a number behind it."""
+    name, count = base, 2
+    while name in taken:
+        name, count = f"{base}-{count}", count + 1
+    return name
+
+
+def _input_name(theirs: str) -> str:
+    """What a named input of a workflow may be called."""
+    name = _NO_ID.sub("_", theirs)[:90].replace("-", "_")
+    return name if name[:1].isascii() and name[:1].isalpha() else f"input_{name}"

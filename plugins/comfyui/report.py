@@ -8,9 +8,10 @@ MAX_LINES = 1_000
 
 
 class Report:
-    """Collects the lines; beyond the first thousand it counts."""
+    """Collects the lines about a file of some source; beyond the first thousand it counts."""
 
-    def __init__(self) -> None:
+    def __init__(self, source: str) -> None:
+        self._source = source
         self._lines: list[str] = []
         self._more = 0
 
@@ -24,4 +25,9 @@ class Report:
     def record(self) -> dict[str, Any]:
         """The report as JSON."""
         more = [f"{self._more} more lines are left out"] if self._more else []
-        return {"source": "ComfyUI, API format", "lines": [*self._lines, *more]}
+        return {"source": self._source, "lines": [*self._lines, *more]}
+
+
+def counted(count: int, noun: str) -> str:
+    """A number and what it counts."""
+    return f"{count} {noun}{'s' * (count != 1)}"

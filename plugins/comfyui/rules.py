@@ -49,6 +49,7 @@ class Use:
     node: SourceNode
     graph: Mapping[str, SourceNode]
     report: Report
+    names: dict[str, str] = field(default_factory=dict)  # our inputs by theirs
     _taken: set[str] = field(default_factory=set)
 
     def take(self, **names: str) -> dict[str, Any]:
@@ -56,6 +57,7 @@ class Use:
         found = {}
         for ours, theirs in names.items():
             self._taken.add(theirs)
+            self.names[theirs] = ours
             if theirs in self.node.inputs:
                 found[ours] = self.node.inputs[theirs]
             else:

@@ -23,7 +23,7 @@ def loading(checkpoint: str) -> dict[str, Any]:
 
 SDXL = "sdxl_tiny.safetensors"
 BY_NAME = {
-    "LoadCLIP": {"second": None},
+    "LoadCLIP": {"second": None, "third": None},
     "ImageCrop": {"width": 4, "height": 4},
     "MaskCrop": {"width": 4, "height": 4},
     "MaskFromAlpha": {"image": Image(np.full((1, 4, 4, 4), 0.5))},

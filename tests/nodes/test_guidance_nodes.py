@@ -54,6 +54,25 @@ def sample(session: Session, *patches: tuple[str, dict[str, Any]], **more: Any) 
     return found
 
 
+@pytest.mark.parametrize("by", ["steps", "time"])
+def test_deep_shrink_acts_in_its_share_of_the_run(session: Session, by: str) -> None:
+    def shrunk(start: float, end: float) -> np.ndarray:
+        return sample(session, ("DeepShrink", {"depth": 1, "start": start, "end": end, "by": by}))
+
+    plain, first, last = sample(session), shrunk(0, 0.5), shrunk(0.5, 1)
+    assert np.array_equal(shrunk(0.0, 0.0), plain)
+    assert np.array_equal(sample(session, ("DeepShrink", {"depth": 1, "factor": 1.0, "end": 1.0, "by": by})), plain)
+    found = [plain, first, last, shrunk(0, 1)]
+    assert all(np.abs(a - b).max() > 1e-4 for n, a in enumerate(found) for b in found[:n])
+
+
+def test_deep_shrink_names_the_blocks_that_a_unet_has(session: Session) -> None:
+    nodes = {"shrink": ("DeepShrink", {"model": edge("load", "model"), "depth": 64}), "sample": ("KSampler", inputs("shrink"))}
+    assert message(session, nodes, "sample") == (
+        "node 'sample': KSampler: the UNet has not so many blocks (expected a depth of 1 to 3, got 64)"
+    )
+
+
 def message(session: Session, nodes: dict[str, tuple[str, dict[str, Any]]], node: str, output: str = "latent") -> str:
     with pytest.raises(NodeError) as caught:
         run(session, nodes, node, output)

@@ -27,6 +27,7 @@ GUIDES: dict[str, tuple[str, dict[str, Any]]] = {
     "perturbed": ("PerturbedAttention", {"layers": "all"}),
     "attention": ("SelfAttentionGuidance", {"scale": 2.0}),
     "picture until the middle": ("IPAdapter", {**SEEN, "weight": 2.0, "end": 0.5}),
+    "shrink": ("DeepShrink", {"depth": 2, "end": 1.0}),
     "seamless": ("Seamless", {"vae": edge("load", "vae")}),
     "tiled": ("TiledDiffusion", {"tile": 64, "overlap": 16}),
 }

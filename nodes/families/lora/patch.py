@@ -21,6 +21,7 @@ from latentloom.nodes.families.unused import harmless, warn_left
 from latentloom.nodes.text.chat import ChatReader
 from latentloom.nodes.text.clip_reader import TextEncoder
 from latentloom.nodes.text.encoder import Encoder
+from latentloom.nodes.text.joined import JoinedReader
 
 if TYPE_CHECKING:
     import torch
@@ -74,14 +75,20 @@ def apply_loras(module: Any, patches: Sequence[Patch], paths: Sequence[Sequence[
     loras = [_opened(patch, files[0]) for patch, files in zip(patches, paths, strict=True)]
     if isinstance(module, ChatReader):
         raise _no_match(loras[0].name, "text encoder")
-    if not isinstance(module, TextEncoder):
-        _check_whole(module, loras)
-        return _patched(module, "unet", loras)
-    networks = _networks(module)
+    if isinstance(module, JoinedReader):
+        return module.with_clips(_encoders(module.encoders, loras))
+    if isinstance(module, TextEncoder):
+        return TextEncoder(_encoders(module.encoders, loras))
+    _check_whole(module, loras)
+    return _patched(module, "unet", loras)
+
+
+def _encoders(encoders: Sequence[Encoder], loras: Sequence[_Lora]) -> tuple[Encoder, ...]:
+    networks = _networks(encoders)
     for lora in loras:
         if not lora.networks() & set(networks.values()):
             raise _no_match(lora.name, "text encoder")
-    return TextEncoder(tuple(_encoder(encoder, networks[encoder.name], loras) for encoder in module.encoders))
+    return tuple(_encoder(encoder, networks[encoder.name], loras) for encoder in encoders)
 
 
 def _check_whole(module: Any, loras: Sequence[_Lora]) -> None:
@@ -112,10 +119,10 @@ def _opened(patch: Patch, path: Path) -> _Lora:
     return _Lora(name, weights, changes(weights.keys()), strength, sections, configs)
 
 
-def _networks(module: TextEncoder) -> dict[str, Network]:
+def _networks(encoders: Sequence[Encoder]) -> dict[str, Network]:
     """What a LoRA calls each encoder: a single one is the first, SDXL's bigG the second."""
-    single = len(module.encoders) == 1
-    return {encoder.name: "te1" if single or encoder.name == "l" else "te2" for encoder in module.encoders}
+    single = len(encoders) == 1
+    return {encoder.name: "te1" if single or encoder.name == "l" else "te2" for encoder in encoders}
 
 
 def _encoder(encoder: Encoder, network: Network, loras: Sequence[_Lora]) -> Encoder:

@@ -19,6 +19,8 @@ OPENAI_PREFIXES = (
     "text_model.",
     "clip_l.transformer.text_model.",
     "clip_g.transformer.text_model.",
+    "text_encoders.clip_l.transformer.text_model.",
+    "text_encoders.clip_g.transformer.text_model.",
     "",
 )
 OPEN_CLIP_PREFIXES = (

@@ -236,6 +236,12 @@ def test_a_muted_node_and_what_needs_it_do_not_run(session: Session) -> None:
     assert set(session.run(document).nodes) == {"a"}
 
 
+def test_a_muted_node_need_not_be_installed(session: Session) -> None:
+    document = muted(flow("a", a=use("Add", a=1), b=use("Ad", a="@a.value"), c=use("Add", a="@b.value")), "b")
+    assert texts(session, document) == []
+    assert session.run(document).outputs == {"o0": 2}
+
+
 def test_a_wanted_output_that_needs_a_muted_node_is_a_problem(session: Session) -> None:
     assert texts(session, muted(CHAIN, "b")) == [
         "muted_output: the output 'o1' needs a muted node (got c)\n  hint: unmute it, or ask for other outputs"

@@ -54,6 +54,15 @@ def test_what_is_no_header_is_a_file_error(case: str, tmp_path: Path) -> None:
         read_header(weights(tmp_path / "m.safetensors", HOSTILE[case]))
 
 
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_a_length_that_begins_as_a_pickle_does_is_a_length(protocol: int, tmp_path: Path) -> None:
+    """Such a length is 0x0280, 0x0380, ...: one file in 2,000 has one."""
+    text = json.dumps({"a": tensor(0)})
+    path = weights(tmp_path / "m.safetensors", text.ljust(0x80 + (protocol << 8)))
+    assert path.read_bytes()[:2] == bytes([0x80, protocol])
+    assert read_header(path).shapes == {"a": (0,)}
+
+
 def test_what_cannot_be_opened_is_a_file_error(tmp_path: Path) -> None:
     for path, why in ((tmp_path, "Is a directory"), (tmp_path / "gone", "No such file or directory")):
         with pytest.raises(FileError, match="cannot be read") as caught:

@@ -100,6 +100,33 @@ def test_a_chunk_ends_at_a_comma_among_its_last_twenty_tokens(encoder: TextEncod
     assert lengths(encoder, " ".join(words), "a1111") == expected
 
 
+@pytest.mark.parametrize(
+    ("commas", "expected"),
+    [((30,), [30, 5]), ((20, 30), [30, 5]), ((20, 31), [21, 14]), ((20, 30, 31), [30, 5])],
+)
+def test_a_comma_that_begins_the_next_chunk_leaves_the_full_one(
+    encoder: TextEncoder, commas: tuple[int, ...], expected: list[int]
+) -> None:
+    words = ["," if n in commas else "red" for n in range(35)]
+    assert lengths(encoder, " ".join(words), "a1111") == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", [0]),
+        ("red BREAK", [1]),
+        ("red BREAK ", [1]),
+        ("BREAK", [0]),
+        ("BREAK red", [0, 1]),
+        ("red BREAK BREAK", [1, 0]),
+        ("red BREAK BREAK red", [1, 0, 1]),
+    ],
+)
+def test_break_begins_a_chunk_for_what_follows_it(encoder: TextEncoder, text: str, expected: list[int]) -> None:
+    assert lengths(encoder, text, "a1111") == expected
+
+
 def test_comfyui_cuts_no_word_in_two(encoder: TextEncoder) -> None:
     word = len(encoder.encoders[0].tokenizer.tokenize("cat"))
     assert 1 < word < 8
@@ -190,3 +217,27 @@ def test_only_words_are_named_that_a_small_model_does_not_know(session: Session)
         "unknown_words",
         "the embedded model does not know 'cat', 'dog'",
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "grammar", "told"),
+    [
+        (
+            "a circle <lora:add_detail:0.8> <LyCO:b>",
+            "a1111",
+            ["'<lora:add_detail:0.8>' is read as words (2 such tags in all): LoadLora loads a LoRA"],
+        ),
+        ("a <lora:x:1>", "comfyui", ["'<lora:x:1>' is read as words (1 such tag in all): LoadLora loads a LoRA"]),
+        ("red AND blue AND a", "a1111", ["AND is read as a word (2 in all): ConditioningCombine joins two prompts"]),
+        ("red AND blue", "comfyui", []),
+        ("<lora:a:1> AND", "plain", []),
+        ("a <3 b> SAND ANDROID and <lora>", "a1111", []),
+    ],
+)
+def test_what_automatic1111_applies_and_no_encoder_reads_is_told(
+    session: Session, text: str, grammar: str, told: list[str]
+) -> None:
+    events: list[Any] = []
+    conditioning(session, events.append, text=text, grammar=grammar)
+    found = [event.message for event in events if event.name == "node_warning" and event.code == "unread_syntax"]
+    assert found == told

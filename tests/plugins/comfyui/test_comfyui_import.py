@@ -15,7 +15,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from latentloom.engine.document.reading import from_json
 from latentloom.engine.document.workflow import Edge
-from latentloom.engine.errors import LoomError, WorkflowError
+from latentloom.engine.errors import LoomError
 from latentloom.engine.types.registry import Registry
 from latentloom.plugins.comfyui.core_nodes import RULES
 from latentloom.plugins.comfyui.importing import import_file, import_graph
@@ -233,13 +233,6 @@ def test_what_is_not_finite_counts_as_not_given() -> None:
 @pytest.mark.parametrize("data", [b"", b"{}", b"[]", b"PK", png(), png(workflow="{}"), webp("hello"), b"\0" * 8 + b"{"])
 def test_other_files_are_left_to_others(data: bytes) -> None:
     assert import_file(data) is None
-
-
-def test_the_editor_s_form_alone_is_refused_with_advice() -> None:
-    with pytest.raises(WorkflowError) as caught:
-        import_file(png(workflow='{"nodes": [], "links": []}'))
-    assert caught.value.problems[0].code == "unknown_format"
-    assert "API format" in (caught.value.problems[0].hint or "")
 
 
 JSON = st.recursive(

@@ -41,6 +41,7 @@ def session(tmp_path: Path, models: Path) -> Iterator[Session]:
 LATENT = Latent(np.zeros((1, 4, 8, 8), np.float32))
 LOADERS: dict[str, Any] = {
     "load": {"type": "LoadCheckpoint", "inputs": {"checkpoint": "sd1_tiny.safetensors"}},
+    "less": {"type": "LoadCheckpoint", "inputs": {"checkpoint": "less.safetensors"}},
     "sd2": {"type": "LoadCheckpoint", "inputs": {"checkpoint": "sd2_tiny.safetensors"}},
     "unet": {"type": "LoadUNet", "inputs": {"unet": "u.safetensors"}},
     "clip": {"type": "LoadCLIP", "inputs": {"text_encoder": "l.safetensors"}},
@@ -170,16 +171,61 @@ def test_a_guessed_prediction_is_a_warning_that_names_the_way_out(session: Sessi
     assert warnings(prediction="v") == []
 
 
-def test_a_file_that_lacks_parts_is_no_checkpoint(session: Session, models: Path) -> None:
-    parts(models, "sd1_tiny")
-    (models / "unet" / "u.safetensors").rename(models / "checkpoints" / "u.safetensors")
-    nodes = document()
-    nodes["nodes"]["load"] = {"type": "LoadCheckpoint", "inputs": {"checkpoint": "u.safetensors"}}
-    problem = fault(session, nodes)
-    assert (
-        problem.message == "LoadCheckpoint: 'u.safetensors' is no whole checkpoint: it has no text encoder and no VAE"
-    )
-    assert (problem.node, problem.got) == ("load", "UNet")
+def without(models: Path, prefix: str) -> None:
+    """Write a checkpoint that lacks the tensors below a prefix."""
+    weights = load_file(models / "checkpoints" / "sd1_tiny.safetensors")
+    kept = {name: tensor for name, tensor in weights.items() if not name.startswith(prefix)}
+    save_file(kept, models / "checkpoints" / "less.safetensors")
+
+
+def test_the_parts_that_a_checkpoint_has_work_with_others_in_place_of_what_it_lacks(
+    session: Session, models: Path
+) -> None:
+    without(models, "first_stage_model.")
+    nodes = document("less", "less", "vae")
+    nodes["nodes"]["vae"] = {"type": "LoadVAE", "inputs": {"vae": "sd1_tiny.safetensors"}}
+    found, whole = session.run(nodes), session.run(document())
+    assert np.array_equal(found["image"].numpy(), whole["image"].numpy())
+
+
+@pytest.mark.parametrize(
+    ("prefix", "node", "input", "message", "hint"),
+    [
+        (
+            "first_stage_model.",
+            "decode",
+            "vae",
+            "'less.safetensors' has no VAE",
+            "LoadVAE takes one from a file below models/vae",
+        ),
+        (
+            "cond_stage_model.",
+            "positive",
+            "clip",
+            "'less.safetensors' has no text encoder",
+            "LoadCLIP takes one from a file below models/clip (ComfyUI: text_encoders)",
+        ),
+        (
+            "model.diffusion_model.",
+            "sample",
+            "model",
+            "'less.safetensors' has no UNet",
+            "LoadUNet takes one from a file below models/unet (ComfyUI: diffusion_models)",
+        ),
+    ],
+    ids=["vae", "clip", "unet"],
+)
+def test_a_part_that_a_checkpoint_lacks_is_missed_before_anything_else_runs(
+    session: Session, models: Path, prefix: str, node: str, input: str, message: str, hint: str
+) -> None:
+    without(models, prefix)
+    nodes = document("less", "less", "less")
+    started: list[str] = []
+    with pytest.raises(NodeError) as caught:
+        session.run(nodes, on_event=lambda event: started.append(event.node) if event.name == "node_started" else None)
+    problem = caught.value.problem
+    assert (problem.message, problem.node, problem.input, problem.hint) == (message, node, input, hint)
+    assert set(started) <= {"less", "empty"}
 
 
 def test_a_part_of_another_kind_is_refused(session: Session, models: Path) -> None:

@@ -245,19 +245,6 @@ def test_what_is_not_finite_in_one_byte_is_refused(
 SCALED = f"{UNET}middle_block.0.in_layers.2"
 
 
-@pytest.mark.parametrize("end", [".scale_weight", ".weight_scale", ".comfy_quant", ".SCB"])
-def test_packed_weights_with_scales_are_refused(end: str, checkpoint: Callable[[str], Path], tmp_path: Path) -> None:
-    packed = {name: tensor.to(torch.float8_e4m3fn) for name, tensor in load_file(checkpoint("sd1_tiny")).items()}
-    put(tmp_path / "m.safetensors", packed | {SCALED + end: torch.ones(1)})
-    with pytest.raises(FileError) as caught:
-        SingleFile().load([tmp_path / "m.safetensors"], {"component": "unet"})
-    assert (
-        caught.value.problem.message
-        == "the unet of 'm.safetensors' is packed, with scales that Latentloom does not read"
-    )
-    assert caught.value.problem.got == f"1 tensors of scales, e.g. '{SCALED}{end}'"
-
-
 def test_whole_numbers_as_weights_are_refused(checkpoint: Callable[[str], Path], tmp_path: Path) -> None:
     weights = load_file(checkpoint("sd1_tiny"))
     put(tmp_path / "m.safetensors", weights | {f"{SCALED}.weight": weights[f"{SCALED}.weight"].to(torch.int8)})

@@ -2,18 +2,17 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, ZImagePipeline, ZImageTransformer2DModel
+from diffusers import FlowMatchEulerDiscreteScheduler, ZImagePipeline, ZImageTransformer2DModel
 from safetensors.torch import save_file
+from tiny_transformers import autoencoder, original_vae, prefixed, randomised
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3Model
 
 from latentloom.api import Session
 from latentloom.engine.settings import load_settings
-from latentloom.nodes.families.stable_diffusion import vae_keys
 
 WIDTH = 48  # of the text encoder
 TEMPLATE = (
@@ -44,12 +43,6 @@ def tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def randomised(module: Any) -> Any:
-    for parameter in module.parameters():
-        torch.nn.init.normal_(parameter, std=0.15)
-    return module.eval()
-
-
 @pytest.fixture(scope="session")
 def pipe() -> ZImagePipeline:
     torch.manual_seed(0)
@@ -64,17 +57,6 @@ def pipe() -> ZImagePipeline:
         axes_dims=[4, 6, 6],
         axes_lens=[1536, 512, 512],
     )
-    levels = 4
-    vae = AutoencoderKL(
-        block_out_channels=(32,) * levels,
-        down_block_types=("DownEncoderBlock2D",) * levels,
-        up_block_types=("UpDecoderBlock2D",) * levels,
-        latent_channels=16,
-        scaling_factor=0.3611,
-        shift_factor=0.1159,
-        use_quant_conv=False,
-        use_post_quant_conv=False,
-    )
     config = Qwen3Config(
         vocab_size=300,
         hidden_size=WIDTH,
@@ -87,7 +69,7 @@ def pipe() -> ZImagePipeline:
     )
     made = ZImagePipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
-        vae=vae.eval(),
+        vae=autoencoder(0.3611, 0.1159),
         text_encoder=randomised(Qwen3Model(config)),
         tokenizer=tokenizer(),
         transformer=randomised(transformer),
@@ -110,10 +92,6 @@ def original(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return found
 
 
-def prefixed(prefix: str, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {prefix + name: tensor.contiguous() for name, tensor in state.items()}
-
-
 @pytest.fixture(scope="session")
 def z_models(pipe: ZImagePipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """ComfyUI's folders with split files, and the folder of the pipeline among the checkpoints."""
@@ -123,9 +101,7 @@ def z_models(pipe: ZImagePipeline, tmp_path_factory: pytest.TempPathFactory) -> 
     save_file(original(pipe.transformer.state_dict()), root / "diffusion_models" / "z.safetensors")
     save_file(prefixed("model.", pipe.text_encoder.state_dict()), root / "text_encoders" / "qwen.safetensors")
     pipe.tokenizer.save_pretrained(root / "text_encoders" / "tokenizer")
-    state = pipe.vae.state_dict()
-    names = vae_keys.original_names(state)
-    save_file({names[name]: tensor.contiguous() for name, tensor in state.items()}, root / "vae" / "ae.safetensors")
+    save_file(original_vae(pipe.vae), root / "vae" / "ae.safetensors")
     pipe.save_pretrained(root / "checkpoints" / "z")
     return root
 

@@ -1,0 +1,47 @@
+"""Outputs that a node could not give, and who reads them."""
+
+from collections.abc import Iterator, Mapping
+
+from latentloom.engine.cache.cache import Result
+from latentloom.engine.document.workflow import Edge, edges_in
+from latentloom.engine.errors import NodeError
+from latentloom.engine.execution.ready_queue import ReadyQueue
+from latentloom.engine.planning.identity import check_present
+from latentloom.engine.planning.validate import Step
+from latentloom.engine.types.absent import ABSENT
+
+
+class AbsentOutputs:
+    """The results of one run that lack outputs."""
+
+    def __init__(self, steps: Mapping[str, Step], planned: ReadyQueue, outputs: Mapping[str, Edge]) -> None:
+        self._steps = steps
+        self._planned = planned
+        self._outputs = outputs
+        self._new: list[tuple[str, Result]] = []
+
+    def note(self, id: str, result: Result) -> None:
+        """A step has a result."""
+        if any(item.kind == ABSENT for item in result.items()):
+            self._new.append((id, result))
+
+    def missed(self) -> tuple[Step, NodeError] | None:
+        """The first step that certainly reads an absent output of the results noted since the last call.
+
+        With the error that it ends with. An output of the workflow counts as read by the step that lacks it.
+        """
+        while self._new:
+            id, result = self._new.pop()
+            for reader, port, edge in self._readers(id):
+                try:
+                    check_present(result.outputs[edge.output], reader.id, port)
+                except NodeError as error:
+                    return reader, error
+        return None
+
+    def _readers(self, id: str) -> Iterator[tuple[Step, str | None, Edge]]:
+        for step in [step for step in self._steps.values() if step.id in self._planned]:
+            for port in step.spec.inputs:
+                edges = () if port.lazy else edges_in(step.edges.get(port.name))
+                yield from ((step, port.name, edge) for edge in edges if edge.node == id)
+        yield from ((self._steps[id], None, edge) for edge in self._outputs.values() if edge.node == id)

@@ -1,0 +1,131 @@
+"""Deep Shrink (kohya-ss 2023): a UNet's deeper blocks look at a smaller picture, at the first steps of a large one.
+
+What a model was trained to see decides how it composes. Where the features behind a block are smaller, a picture larger
+than those of the training is composed as one; later steps draw its details at full size.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from latentloom.engine.errors import BadValueError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Method = Literal["bicubic", "bilinear", "area", "nearest"]
+_CONTROLS = ("down_block_additional_residuals", "mid_block_additional_residual")
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where features shrink and grow again."""
+
+    shrinks: Any  # the layer in front of which they shrink
+    grows: Any  # the layer behind which they grow
+    halvings: int  # on the way down from there
+
+
+@dataclass(slots=True)
+class DeepShrink:
+    """Features are divided by `factor` behind the block `depth`, counted as the original code does (1 = the first after
+    the input convolution), while `active` is set. Skips of that block and those before it keep their size.
+    """
+
+    depth: int
+    factor: float
+    method: Method
+    active: bool = field(default=False, init=False)
+    _size: tuple[int, int] = field(default=(0, 0), init=False)
+
+    @contextlib.contextmanager
+    def over(self, unet: Any) -> Iterator[None]:
+        """For the time of a with-block. Raises BadValueError for a depth that the UNet has not."""
+        place = _place(unet, self.depth)
+
+        def shrink(_: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...] | None:
+            if not self.active:
+                return None
+            self._size = tuple(arguments[0].shape[2:])
+            return self._resized(arguments[0], self._smaller(place.halvings)), *arguments[1:]
+
+        def grow(_: Any, __: Any, found: Any) -> Any:
+            if not self.active:
+                return None
+            if isinstance(found, tuple):
+                return self._resized(found[0], self._size), *found[1:]
+            return self._resized(found, self._size)
+
+        def fit(_: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any] | None:
+            return (arguments, self._fitted(named, place.halvings)) if self.active else None
+
+        handles = [
+            unet.register_forward_pre_hook(fit, with_kwargs=True),
+            place.shrinks.register_forward_pre_hook(shrink),
+            place.grows.register_forward_hook(grow),
+        ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _smaller(self, halvings: int) -> tuple[int, int]:
+        """A size that can be halved as often as the blocks below do it, and that grows back the same."""
+        step = 2**halvings
+        height, width = (max(step, round(side / self.factor / step) * step) for side in self._size)
+        return height, width
+
+    def _resized(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        from torch.nn.functional import interpolate
+
+        aligned = {"align_corners": False} if self.method.startswith("bi") else {}
+        return interpolate(x, size, mode=self.method, **aligned)
+
+    def _fitted(self, named: dict[str, Any], halvings: int) -> dict[str, Any]:
+        """What ControlNets add, in the size of what it is added to. Raises BadValueError for a T2I-Adapter."""
+        if named.get("down_intrablock_additional_residuals") is not None:
+            raise BadValueError(
+                "DeepShrink changes the size of what a T2I-Adapter adds to",
+                expected="DeepShrink or a T2I-Adapter",
+                got="both",
+            )
+        if named.get(_CONTROLS[0]) is None:
+            return named
+        downs, middle = (named[name] for name in _CONTROLS)
+        self._size = tuple(downs[self.depth].shape[2:])
+        small = self._smaller(halvings)
+
+        def fitted(x: Tensor) -> Tensor:
+            shorter = self._size[0] // x.shape[2]
+            return self._resized(x, (small[0] // shorter, small[1] // shorter))
+
+        deeper = [fitted(x) for x in downs[self.depth + 1 :]]
+        return {**named, _CONTROLS[0]: (*downs[: self.depth + 1], *deeper), _CONTROLS[1]: fitted(middle)}
+
+
+def _place(unet: Any, depth: int) -> _Place:
+    down = [layer for block in unet.down_blocks for layer in _down_layers(block)]
+    if depth > len(down):
+        raise BadValueError("the UNet has not so many blocks", expected=f"a depth of 1 to {len(down)}", got=str(depth))
+    behind = [first for first, _ in down[depth:]] + [unet.mid_block]
+    up = [unet.mid_block] + [layer for block in unet.up_blocks for layer in _up_layers(block)]
+    halvings = sum(block.downsamplers is not None for block in unet.down_blocks)
+    passed = sum(halves for _, halves in down[:depth])
+    return _Place(behind[0], up[len(down) - depth], halvings - passed)
+
+
+def _down_layers(block: Any) -> Iterator[tuple[Any, bool]]:
+    """The first layer of each of the original's blocks, and whether the block halves its size."""
+    yield from ((layer, False) for layer in block.resnets)
+    yield from ((layer, True) for layer in block.downsamplers or ())
+
+
+def _up_layers(block: Any) -> Iterator[Any]:
+    """The last layer before each skip is read, and the block's last one."""
+    attentions = getattr(block, "attentions", None) or block.resnets
+    yield from attentions[:-1]
+    yield (block.upsamplers or attentions[-1:])[0]

@@ -1,0 +1,118 @@
+"""Names of transformers' weights: from those of their authors to diffusers'.
+
+Authors keep query, key and value in one tensor, and Flux in its single blocks the first layer of the MLP as well.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+FLUX = (
+    (r"time_in\.in_layer", "time_text_embed.timestep_embedder.linear_1"),
+    (r"time_in\.out_layer", "time_text_embed.timestep_embedder.linear_2"),
+    (r"vector_in\.in_layer", "time_text_embed.text_embedder.linear_1"),
+    (r"vector_in\.out_layer", "time_text_embed.text_embedder.linear_2"),
+    (r"guidance_in\.in_layer", "time_text_embed.guidance_embedder.linear_1"),
+    (r"guidance_in\.out_layer", "time_text_embed.guidance_embedder.linear_2"),
+    (r"txt_in", "context_embedder"),
+    (r"img_in", "x_embedder"),
+    (r"final_layer\.linear", "proj_out"),
+    (r"final_layer\.adaLN_modulation\.1", "norm_out.linear"),
+    (r"double_blocks\.(\d+)\.img_mod\.lin", r"transformer_blocks.\1.norm1.linear"),
+    (r"double_blocks\.(\d+)\.txt_mod\.lin", r"transformer_blocks.\1.norm1_context.linear"),
+    (r"double_blocks\.(\d+)\.img_attn\.proj", r"transformer_blocks.\1.attn.to_out.0"),
+    (r"double_blocks\.(\d+)\.txt_attn\.proj", r"transformer_blocks.\1.attn.to_add_out"),
+    (r"double_blocks\.(\d+)\.img_attn\.norm\.query_norm", r"transformer_blocks.\1.attn.norm_q"),
+    (r"double_blocks\.(\d+)\.img_attn\.norm\.key_norm", r"transformer_blocks.\1.attn.norm_k"),
+    (r"double_blocks\.(\d+)\.txt_attn\.norm\.query_norm", r"transformer_blocks.\1.attn.norm_added_q"),
+    (r"double_blocks\.(\d+)\.txt_attn\.norm\.key_norm", r"transformer_blocks.\1.attn.norm_added_k"),
+    (r"double_blocks\.(\d+)\.img_mlp\.0", r"transformer_blocks.\1.ff.net.0.proj"),
+    (r"double_blocks\.(\d+)\.img_mlp\.2", r"transformer_blocks.\1.ff.net.2"),
+    (r"double_blocks\.(\d+)\.txt_mlp\.0", r"transformer_blocks.\1.ff_context.net.0.proj"),
+    (r"double_blocks\.(\d+)\.txt_mlp\.2", r"transformer_blocks.\1.ff_context.net.2"),
+    (r"single_blocks\.(\d+)\.modulation\.lin", r"single_transformer_blocks.\1.norm.linear"),
+    (r"single_blocks\.(\d+)\.norm\.query_norm", r"single_transformer_blocks.\1.attn.norm_q"),
+    (r"single_blocks\.(\d+)\.norm\.key_norm", r"single_transformer_blocks.\1.attn.norm_k"),
+    (r"single_blocks\.(\d+)\.linear2", r"single_transformer_blocks.\1.proj_out"),
+)
+FLUX_PARTS = (  # one tensor of the authors', and what diffusers makes of it
+    (
+        r"double_blocks\.(\d+)\.img_attn\.qkv",
+        [rf"transformer_blocks.\1.attn.{name}" for name in ("to_q", "to_k", "to_v")],
+    ),
+    (
+        r"double_blocks\.(\d+)\.txt_attn\.qkv",
+        [rf"transformer_blocks.\1.attn.{name}" for name in ("add_q_proj", "add_k_proj", "add_v_proj")],
+    ),
+    (
+        r"single_blocks\.(\d+)\.linear1",
+        [rf"single_transformer_blocks.\1.{name}" for name in ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp")],
+    ),
+)
+
+
+_SD3_BLOCK = r"joint_blocks\.(\d+)\."
+SD3 = (
+    (r"x_embedder\.proj", "pos_embed.proj"),
+    (r"t_embedder\.mlp\.0", "time_text_embed.timestep_embedder.linear_1"),
+    (r"t_embedder\.mlp\.2", "time_text_embed.timestep_embedder.linear_2"),
+    (r"y_embedder\.mlp\.0", "time_text_embed.text_embedder.linear_1"),
+    (r"y_embedder\.mlp\.2", "time_text_embed.text_embedder.linear_2"),
+    (r"context_embedder", "context_embedder"),
+    (r"final_layer\.linear", "proj_out"),
+    (r"final_layer\.adaLN_modulation\.1", "norm_out.linear"),
+    (_SD3_BLOCK + r"x_block\.attn\.ln_q", r"transformer_blocks.\1.attn.norm_q"),
+    (_SD3_BLOCK + r"x_block\.attn\.ln_k", r"transformer_blocks.\1.attn.norm_k"),
+    (_SD3_BLOCK + r"x_block\.attn2\.ln_q", r"transformer_blocks.\1.attn2.norm_q"),
+    (_SD3_BLOCK + r"x_block\.attn2\.ln_k", r"transformer_blocks.\1.attn2.norm_k"),
+    (_SD3_BLOCK + r"context_block\.attn\.ln_q", r"transformer_blocks.\1.attn.norm_added_q"),
+    (_SD3_BLOCK + r"context_block\.attn\.ln_k", r"transformer_blocks.\1.attn.norm_added_k"),
+    (_SD3_BLOCK + r"x_block\.(attn2?)\.proj", r"transformer_blocks.\1.\2.to_out.0"),
+    (_SD3_BLOCK + r"context_block\.attn\.proj", r"transformer_blocks.\1.attn.to_add_out"),
+    (_SD3_BLOCK + r"x_block\.adaLN_modulation\.1", r"transformer_blocks.\1.norm1.linear"),
+    (_SD3_BLOCK + r"context_block\.adaLN_modulation\.1", r"transformer_blocks.\1.norm1_context.linear"),
+    (_SD3_BLOCK + r"x_block\.mlp\.fc1", r"transformer_blocks.\1.ff.net.0.proj"),
+    (_SD3_BLOCK + r"x_block\.mlp\.fc2", r"transformer_blocks.\1.ff.net.2"),
+    (_SD3_BLOCK + r"context_block\.mlp\.fc1", r"transformer_blocks.\1.ff_context.net.0.proj"),
+    (_SD3_BLOCK + r"context_block\.mlp\.fc2", r"transformer_blocks.\1.ff_context.net.2"),
+)
+SD3_PARTS = (
+    (
+        _SD3_BLOCK + r"x_block\.(attn2?)\.qkv",
+        [rf"transformer_blocks.\1.\2.{name}" for name in ("to_q", "to_k", "to_v")],
+    ),
+    (
+        _SD3_BLOCK + r"context_block\.attn\.qkv",
+        [rf"transformer_blocks.\1.attn.{name}" for name in ("add_q_proj", "add_k_proj", "add_v_proj")],
+    ),
+)
+
+Names = Sequence[tuple[str, str]]
+"""A pattern of the authors' names of layers, and diffusers' name."""
+Parts = Sequence[tuple[str, Sequence[str]]]
+"""A pattern of the names of layers that are several, and diffusers' names of those in the order of their rows."""
+
+
+def converted(tensors: Mapping[str, Any], width: int, names: Names, parts: Parts) -> dict[str, Any]:
+    """Tensors by diffusers' names; those that no pattern matches are left out.
+
+    Each part of a tensor has `width` rows, and a fourth one the rest.
+    """
+    return {
+        ours: part for name, tensor in tensors.items() for ours, part in _converted(name, tensor, width, names, parts)
+    }
+
+
+def _converted(name: str, tensor: Any, width: int, names: Names, parts: Parts) -> Iterator[tuple[str, Any]]:
+    layer, _, kind = name.rpartition(".")
+    kind = "weight" if kind == "scale" else kind
+    for pattern, ours in names:
+        if match := re.fullmatch(pattern, layer):
+            yield f"{match.expand(ours)}.{kind}", tensor
+    for pattern, several in parts:
+        if match := re.fullmatch(pattern, layer):
+            rows = [width] * 3 + ([len(tensor) - 3 * width] if len(several) == 4 else [])
+            found = zip(several, tensor.split(rows), strict=True)
+            yield from ((f"{match.expand(ours)}.{kind}", part) for ours, part in found)

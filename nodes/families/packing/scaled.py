@@ -1,0 +1,93 @@
+"""fp8 and int8 with scales: the decoders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import log
+
+import torch
+from torch import Tensor
+
+DTYPES = {
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I8": torch.int8,
+    "BF16": torch.bfloat16,
+    "F16": torch.float16,
+    "F32": torch.float32,
+}
+_E4M3_BIAS = 2.0**120  # between the exponents of e4m3 (bias 7) and bfloat16 (bias 127)
+
+
+@dataclass(frozen=True, slots=True)
+class Scaled:
+    """Numbers, mostly of one byte, [rows, ...], perhaps times a scale: [] for all, or [rows] for each row.
+
+    With `rotated`, groups of so many columns were multiplied by a regular Hadamard matrix before they were rounded
+    (ConvRot, comfy-kitchen), which is undone by the same matrix.
+    """
+
+    rotated: int = 0
+
+    def rows(self, parts: Sequence[Tensor], first: int, last: int) -> Tensor:
+        """See `Decoder.rows`. Rotation of whole numbers is exact, so that nothing depends on the order of sums."""
+        numbers = _numbers(parts[0][first:last].flatten(1))
+        if self.rotated:
+            numbers = unrotated(numbers, self.rotated)
+        if len(parts) == 1:
+            return numbers
+        scale = parts[1].float()
+        return numbers.mul_(scale[first:last, None] if scale.ndim else scale)
+
+    def sliced(self, parts: Sequence[Tensor], first: int, last: int) -> tuple[Tensor, ...]:
+        """See `Decoder.sliced`."""
+        scales = [scale[first:last] if scale.ndim else scale for scale in parts[1:]]
+        return (parts[0][first:last], *scales)
+
+    def finite(self, parts: Sequence[Tensor]) -> bool:
+        """Whether no number and no scale is NaN or infinite."""
+        return all(map(finite, parts))
+
+
+def _numbers(packed: Tensor) -> Tensor:
+    """Numbers as float32, in memory of their own.
+
+    e4m3 goes by way of bfloat16's bits: torch's own conversion is ten times slower on a processor.
+    """
+    if packed.dtype is torch.float8_e4m3fn:
+        signed = packed.view(torch.int8).to(torch.int16)
+        bits = signed.bitwise_left_shift_(4).bitwise_and_(-0x8000 | 0x07F0)
+        return bits.view(torch.bfloat16).float().mul_(_E4M3_BIAS)
+    if packed.dtype is torch.float8_e5m2:
+        return packed.view(torch.uint8).to(torch.int16).bitwise_left_shift_(8).view(torch.float16).float()
+    return packed.to(torch.float32, copy=True)
+
+
+def unrotated(numbers: Tensor, group: int) -> Tensor:
+    """Each group of columns of [rows, columns] times the regular Hadamard matrix of its size, a power of 4.
+
+    The matrix is a Kronecker product, so that two small ones do: along the columns within parts, and across the parts.
+    """
+    low = 4 ** (round(log(group, 4)) // 2)
+    parts = (numbers.reshape(-1, low) @ hadamard(low, numbers.device)).view(-1, group // low, low)
+    return torch.matmul(hadamard(group // low, numbers.device), parts).view(numbers.shape)
+
+
+def hadamard(size: int, device: torch.device | None = None) -> Tensor:
+    """The regular Hadamard matrix of a power of 4, over its root: symmetric, and its own inverse."""
+    four = 0.5 - torch.eye(4).flip(1)
+    made = torch.ones(1, 1)
+    for _ in range(round(log(size, 4))):
+        made = torch.kron(made, four)
+    return made.to(device)
+
+
+def finite(numbers: Tensor) -> bool:
+    """Whether no number is NaN or infinite; those of one byte are told by their bits (Micikevicius et al. 2022)."""
+    first_bad = {torch.float8_e4m3fn: 0x7F, torch.float8_e5m2: 0x7C}.get(numbers.dtype)
+    if first_bad is not None:
+        parts = numbers.view(torch.uint8).flatten().split(2**22)
+        return all(int((part & 0x7F).max()) < first_bad for part in parts)
+    low, high = torch.aminmax(numbers)
+    return bool(torch.isfinite(low) and torch.isfinite(high))

@@ -1,0 +1,113 @@
+"""Text encoders in files and folders, told by content: which there are, and each of them loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from latentloom.engine.errors import FileError
+from latentloom.nodes.families.folder import folder_header, folder_weights, read_json, said_class
+from latentloom.nodes.families.header import Header, read_header
+from latentloom.nodes.families.module_loading import Weights
+from latentloom.nodes.families.qwen3 import QwenPart, find_qwen, load_qwen
+from latentloom.nodes.families.stable_diffusion.building import build_encoder
+from latentloom.nodes.families.stable_diffusion.parts import TextPart, find_text, find_vae
+from latentloom.nodes.families.t5 import T5Part, find_t5, load_t5
+from latentloom.nodes.families.unused import warn_unused
+from latentloom.nodes.text.clip_tokenizer import SIZE
+from latentloom.nodes.text.encoder import Encoder
+
+TITLES = {"l": "CLIP-L", "g": "CLIP-G", "h": "CLIP-H", "t5": "T5-XXL", "qwen3": "Qwen3"}
+TRANSFORMERS = ("model.diffusion_model.", "diffusion_model.")
+
+
+@dataclass(frozen=True, slots=True)
+class FoundText:
+    """A text encoder of a file or folder."""
+
+    part: TextPart | T5Part | QwenPart
+    path: Path
+
+    @property
+    def width(self) -> int:
+        """Of its hidden states."""
+        return self.part.shape.width if isinstance(self.part, TextPart) else self.part.width
+
+    @property
+    def pooled(self) -> int:
+        """The numbers of its pooled output; 0 for one that has none."""
+        return (self.part.shape.projection or self.part.shape.width) if isinstance(self.part, TextPart) else 0
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return TITLES[self.part.name] if isinstance(self.part, TextPart) else self.part.title
+
+    def module(self) -> Any:
+        """The network of a T5 or a Qwen3."""
+        others = [prefix for prefix in prefixes(header_of(self.path)) if prefix != self.part.prefix]
+        load: Any = load_t5 if isinstance(self.part, T5Part) else load_qwen
+        return load(self.part, self.path, others)
+
+    def clip(self, rule: str) -> Encoder:
+        """A CLIP as a family of Stable Diffusion reads it; see `build_encoder`."""
+        from transformers import CLIPTextConfig
+
+        assert isinstance(self.part, TextPart)
+        if self.part.shape.vocabulary != SIZE:
+            raise FileError(
+                f"'{self.path.name}' has a vocabulary of its own",
+                expected=f"CLIP's {SIZE} tokens",
+                got=str(self.part.shape.vocabulary),
+            )
+        folder = self.path.is_dir()
+        weights = folder_weights(self.path) if folder else Weights(self.path)
+        config = CLIPTextConfig.from_dict(read_json(self.path / "config.json")) if folder else None
+        made = build_encoder(self.part, rule, weights, config)
+        warn_unused(weights, self.part.prefix, prefixes(header_of(self.path)))
+        return made
+
+
+def header_of(path: Path) -> Header:
+    """The header of a file, or of all files of a folder."""
+    return folder_header(path) if path.is_dir() else read_header(path)
+
+
+def texts_in(paths: Sequence[Path], folders: Mapping[str, str] = {}) -> dict[str, FoundText]:
+    """The text encoders of files and folders by name: "l", "g", "h", "t5", "umt5" or "qwen3".
+
+    `folders` says which CLIP a folder of that name holds. Raises FileError for two of one name.
+    """
+    found: dict[str, FoundText] = {}
+    for one in (FoundText(part, path) for path in paths for part in _parts(path, folders.get(path.name))):
+        if one.part.name in found:
+            names = f"'{found[one.part.name].path.name}' and '{one.path.name}'"
+            raise FileError(f"{names} are the same text encoder", expected="different ones", got=f"{one.title} twice")
+        found[one.part.name] = one
+    return found
+
+
+def _parts(path: Path, name: Any) -> Iterator[TextPart | T5Part | QwenPart]:
+    header = header_of(path)
+    for part in find_text(header):
+        yield _in_folder(part, name, path, header) if path.is_dir() and name else part
+    for other in (find_t5(header.shapes), find_qwen(header.shapes)):
+        if other is not None:
+            yield other
+
+
+def _in_folder(part: TextPart, name: Any, path: Path, header: Header) -> TextPart:
+    """A CLIP by the name of its folder; its pooled output is projected where the folder's class says so."""
+    projects = said_class(path) == "CLIPTextModelWithProjection"
+    projection = header.shapes.get("text_projection.weight", (0,))[0] if projects else 0
+    return replace(part, name=name, shape=replace(part.shape, projection=projection))
+
+
+def prefixes(header: Header) -> list[str]:
+    """How the names of each part of a file begin: its transformer, text encoders and VAE."""
+    vae, t5 = find_vae(header), find_t5(header.shapes)
+    parts = [vae, t5, *find_text(header)]
+    networks = [prefix for prefix in TRANSFORMERS if any(name.startswith(prefix) for name in header.shapes)]
+    return [*networks, *(part.prefix for part in parts if part is not None)]

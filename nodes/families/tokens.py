@@ -1,0 +1,31 @@
+"""Latents as the tokens of a transformer: 2 x 2 cells in one, row by row, and back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def packed(x: Tensor) -> Tensor:
+    """[B, C, h, w] -> [B, h/2 * w/2, C * 4]."""
+    batch, channels, height, width = x.shape
+    cells = x.reshape(batch, channels, height // 2, 2, width // 2, 2)
+    return cells.permute(0, 2, 4, 1, 3, 5).reshape(batch, height // 2 * (width // 2), channels * 4)
+
+
+def unpacked(tokens: Tensor, height: int, width: int) -> Tensor:
+    """[B, h/2 * w/2, C * 4] -> [B, C, h, w]."""
+    batch, _, numbers = tokens.shape
+    cells = tokens.reshape(batch, height // 2, width // 2, numbers // 4, 2, 2)
+    return cells.permute(0, 3, 1, 4, 2, 5).reshape(batch, numbers // 4, height, width)
+
+
+def places(x: Tensor) -> Tensor:
+    """Where the tokens of x [B, C, h, w] are: 0, row, column [h/2 * w/2, 3], float32."""
+    import torch
+
+    rows, columns = (torch.arange(side // 2, dtype=torch.float32, device=x.device) for side in x.shape[2:])
+    grid = torch.meshgrid(rows, columns, indexing="ij")
+    return torch.stack([torch.zeros_like(grid[0]), *grid], dim=2).reshape(-1, 3)

@@ -1,0 +1,187 @@
+"""The parts of what ComfyUI's editor saves: nodes with sockets, and the links between them."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from latentloom.engine.errors import Problem, WorkflowError, brief
+from latentloom.plugins.comfyui.report import Report, counted
+
+LinkId = int | str
+INPUTS, OUTPUTS = "-10", "-20"  # the ids that stand for a subgraph's own inputs and outputs
+MUTED, BYPASSED = 2, 4
+OPTIONAL = 7  # the shape of a socket that may stay empty
+MAX_SOCKETS = 1_000  # of one node
+
+
+class Wire(NamedTuple):
+    """A link: from an output of a node to an input of another one, both by place."""
+
+    node: str
+    slot: int
+    target: str
+    target_slot: int
+
+
+class Socket(NamedTuple):
+    """An input of a node that a link can lead to; `widget` names the value that it replaces."""
+
+    name: str
+    type: str
+    link: LinkId | None
+    widget: str | None
+    optional: bool
+
+
+class Port(NamedTuple):
+    """An input or output of a subgraph."""
+
+    name: str
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A node as it is drawn."""
+
+    id: str
+    type: str
+    mode: int
+    sockets: tuple[Socket, ...]
+    outputs: tuple[str, ...]  # types
+    raw: Mapping[str, Any]
+
+    def socket(self, name: str) -> Socket | None:
+        """The socket of that name."""
+        return next((socket for socket in self.sockets if socket.name == name), None)
+
+    @property
+    def values(self) -> Any:
+        """What its widgets hold: a list, an object, or nothing."""
+        return self.raw.get("widgets_values")
+
+    @property
+    def title(self) -> str | None:
+        """Its title, if it has one."""
+        title = self.raw.get("title")
+        return title if type(title) is str else None
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """A graph: the whole file's, or what is inside a subgraph."""
+
+    parts: Mapping[str, Part]
+    wires: Mapping[LinkId, Wire]
+    inputs: tuple[Port, ...] = ()
+    outputs: tuple[Port, ...] = ()
+    raw: Mapping[str, Any] = field(default_factory=dict)
+    ends: Mapping[int, LinkId] = field(default_factory=dict)  # the links that lead to the subgraph's outputs
+
+
+def refused(message: str, **facts: str) -> WorkflowError:
+    """The error of a file whose form is wrong."""
+    return WorkflowError([Problem(code="bad_document", message=message, **facts)])
+
+
+def objects(value: Any) -> Iterator[dict[str, Any]]:
+    """The objects in what should be a list of them."""
+    return (item for item in value if type(item) is dict) if type(value) is list else iter(())
+
+
+def read_drawing(raw: Mapping[str, Any], report: Report, place: str = "") -> Drawing:
+    """The nodes and links of a graph. `place` says in messages where it is.
+
+    Raises WorkflowError for nodes without an id or a type, and for ids that stand twice.
+    """
+    nodes = raw.get("nodes")
+    parts: dict[str, Part] = {}
+    for node in nodes if type(nodes) is list else []:
+        part = _part(node, place)
+        if part.id in parts:
+            raise refused(f"two nodes{place} have the id '{brief(part.id)[1:-1]}'")
+        parts[part.id] = part
+    wires = _wires(raw, report, place)
+    return Drawing(parts, wires, _ports(raw.get("inputs")), _ports(raw.get("outputs")), raw, ends_of(wires))
+
+
+def ends_of(wires: Mapping[LinkId, Wire]) -> dict[int, LinkId]:
+    """The links that lead to the outputs of a subgraph, by the place of the output."""
+    return {wire.target_slot: id for id, wire in wires.items() if wire.target == OUTPUTS}
+
+
+def _part(node: Any, place: str) -> Part:
+    id = identifier(node.get("id")) if type(node) is dict else None
+    if id is None or type(node.get("type")) is not str:
+        raise refused(f"a node{place} has no id or no type", got=brief(node))
+    mode, outputs = node.get("mode"), node.get("outputs")
+    sockets = tuple(_socket(item) for item in objects(node.get("inputs")))
+    if len(sockets) > MAX_SOCKETS:
+        raise refused(f"the node '{brief(id)[1:-1]}'{place} has more than {MAX_SOCKETS} inputs")
+    types = tuple(_type(item.get("type")) for item in objects(outputs))
+    return Part(id, node["type"], mode if type(mode) is int else 0, sockets, types, node)
+
+
+def identifier(value: Any) -> str | None:
+    """The id of a node, which may be written as a number or as a text."""
+    return str(value) if type(value) in (int, str) else None
+
+
+def _socket(raw: Mapping[str, Any]) -> Socket:
+    link, widget, name = raw.get("link"), raw.get("widget"), raw.get("name")
+    named = widget.get("name") if type(widget) is dict else None
+    return Socket(
+        name if type(name) is str else "",
+        _type(raw.get("type")),
+        link if type(link) in (int, str) else None,
+        named if type(named) is str else None,
+        raw.get("shape") == OPTIONAL,
+    )
+
+
+def _type(value: Any) -> str:
+    return value if type(value) is str else "*"  # an old file may write 0 for any type
+
+
+def _ports(value: Any) -> tuple[Port, ...]:
+    return tuple(Port(str(item.get("name", "")), _type(item.get("type"))) for item in objects(value))
+
+
+def _wires(raw: Mapping[str, Any], report: Report, place: str) -> dict[LinkId, Wire]:
+    found: dict[LinkId, Wire] = {}
+    unread = 0
+    for link in raw["links"] if type(raw.get("links")) is list else []:
+        known = _wire(link)
+        if known is not None:
+            found[known[0]] = known[1]
+        elif link is not None:  # deleted links may leave a null
+            unread += 1
+    if unread:
+        report.note("", "lost", f"{counted(unread, 'link')}{place} that cannot be read")
+    return found
+
+
+def _wire(link: Any) -> tuple[LinkId, Wire] | None:
+    if type(link) is list and len(link) >= 5:
+        id, source, slot, target, target_slot = link[:5]
+    elif type(link) is dict:
+        id, source, slot, target, target_slot = (
+            link.get(name) for name in ("id", "origin_id", "origin_slot", "target_id", "target_slot")
+        )
+    else:
+        return None
+    ends = identifier(source), identifier(target)
+    if None in ends or type(id) not in (int, str) or type(slot) is not int or type(target_slot) is not int:
+        return None
+    return id, Wire(str(ends[0]), slot, str(ends[1]), target_slot)
+
+
+def numbers(value: Any, count: int) -> list[float] | None:
+    """Finite numbers, from a list or from an object with the keys "0", "1", ..."""
+    if type(value) is dict:
+        value = [value.get(str(n)) for n in range(count)]
+    if type(value) is not list or len(value) < count:
+        return None
+    found = [float(item) for item in value[:count] if type(item) in (int, float) and abs(item) < 1e9]
+    return found if len(found) == count and all(map(math.isfinite, found)) else None

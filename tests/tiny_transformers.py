@@ -1,0 +1,107 @@
+"""Parts of models with a transformer: of true names and tiny size, with random weights."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL
+from safetensors.torch import save_file
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    PreTrainedTokenizerFast,
+    T5Config,
+    T5EncoderModel,
+)
+
+from latentloom.nodes.families.stable_diffusion import vae_keys
+from latentloom.nodes.text.clip_tokenizer import SIZE
+
+
+def randomised(module: Any, std: float = 0.15) -> Any:
+    for parameter in module.parameters():
+        torch.nn.init.normal_(parameter, std=std)
+    return module.eval()
+
+
+def prefixed(prefix: str, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {prefix + name: tensor.contiguous() for name, tensor in state.items()}
+
+
+def autoencoder(scaling_factor: float, shift_factor: float) -> AutoencoderKL:
+    """A VAE of 16 channels and 8 pixels a cell, without the convolutions around the latent."""
+    levels = 4
+    return AutoencoderKL(
+        block_out_channels=(32,) * levels,
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
+        latent_channels=16,
+        scaling_factor=scaling_factor,
+        shift_factor=shift_factor,
+        use_quant_conv=False,
+        use_post_quant_conv=False,
+    ).eval()
+
+
+def original_vae(vae: AutoencoderKL) -> dict[str, torch.Tensor]:
+    """Its weights as in ae.safetensors."""
+    state = vae.state_dict()
+    names = vae_keys.original_names(state)
+    return {names[name]: tensor.contiguous() for name, tensor in state.items()}
+
+
+def unigram_tokenizer() -> Tokenizer:
+    """A tokenizer like T5's: a few words, and letters for all others."""
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("\u2581", -2.0)]
+    words = ("\u2581a", "\u2581red", "\u2581fox", "\u2581wood", "lake")
+    pieces += [(word, -3.0 - n / 8) for n, word in enumerate(words)]
+    pieces += [(letter, -5.0 - n / 16) for n, letter in enumerate("abcdefghijklmnopqrstuvwxyz,'.0123456789")]
+    made = Tokenizer(models.Unigram(pieces, unk_id=2))
+    made.normalizer = normalizers.Sequence([normalizers.Replace(Regex(" {2,}"), " "), normalizers.Strip()])
+    made.pre_tokenizer = pre_tokenizers.Metaspace()
+    made.decoder = decoders.Metaspace()
+    made.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return made
+
+
+def t5_tokenizer() -> PreTrainedTokenizerFast:
+    return PreTrainedTokenizerFast(
+        tokenizer_object=unigram_tokenizer(), pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
+    )
+
+
+def t5(width: int) -> T5EncoderModel:
+    config = T5Config(
+        vocab_size=100, d_model=width, d_kv=8, d_ff=64, num_layers=2, num_heads=4, feed_forward_proj="gated-gelu"
+    )
+    return randomised(T5EncoderModel(config))
+
+
+def t5_file(model: T5EncoderModel, prefix: str = "") -> dict[str, torch.Tensor]:
+    """Its weights as in t5xxl_fp16.safetensors, which has the tokens' vectors once."""
+    state = model.state_dict()
+    return prefixed(prefix, {name: tensor for name, tensor in state.items() if name != "encoder.embed_tokens.weight"})
+
+
+def clip(width: int, projection: int = 0, activation: str = "quick_gelu") -> Any:
+    """A CLIP text model with the whole vocabulary, whose pooled output is projected where a width for it is given."""
+    config = CLIPTextConfig(
+        vocab_size=SIZE,
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=3,
+        num_attention_heads=max(1, width // 64),
+        hidden_act=activation,
+        projection_dim=projection or width,
+        bos_token_id=SIZE - 2,
+        eos_token_id=SIZE - 1,
+    )
+    return randomised((CLIPTextModelWithProjection if projection else CLIPTextModel)(config))
+
+
+def write(state: dict[str, torch.Tensor], path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: tensor.contiguous() for name, tensor in state.items()}, path)
+    return path
