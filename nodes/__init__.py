@@ -32,10 +32,30 @@ _TYPES: tuple[tuple[type[Value], str, str], ...] = (
 _MODULES = (
     *("loaders", "lora", "merge", "ip_adapter"),
     *("conditioning", "conditioning_combine", "controlnet", "guidance"),
-    *("latents", "latents_batch", "noise", "sampling", "sampling_custom", "sampling_prompt_to_prompt"),
+    *(
+        "latents",
+        "latents_batch",
+        "latents_composite",
+        "noise",
+        "sampling",
+        "sampling_custom",
+        "sampling_model",
+        "sampling_prompt_to_prompt",
+    ),
     *("vae", "vae_precision"),
     *("inpaint", "inpaint_conditioning", "inpaint_fill", "mask", "mask_draw", "mask_image"),
-    *("image", "image_batch", "image_composite", "image_grid", "preprocessors", "upscale", "primitives", "study"),
+    *(
+        "image",
+        "image_batch",
+        "image_composite",
+        "image_grid",
+        "image_size",
+        "image_alpha",
+        "preprocessors",
+        "upscale",
+        "primitives",
+        "study",
+    ),
 )
 """Where nodes are, in the order in which lists show them."""
 
