@@ -46,6 +46,7 @@ SIZES = {
 }
 NEEDS_FILES = {  # workflows for models that do not ship, and how many files of these they name
     "flux-dev": 4,
+    "qwen-image": 3,
     "sd3": 4,
     "z-image": 3,
 }
