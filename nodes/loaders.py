@@ -223,9 +223,8 @@ def _with(ctx: Context, file: ModelFile, part: str) -> tuple[str, Mapping[str, A
 
 
 def _part(facts: Mapping[str, Any], part: str) -> dict[str, Any]:
-    """A handle's info: what is known of one part, and the code of the plugin that knows it."""
-    code = {"code": facts["code"]} if "code" in facts else {}
-    return {"component": part, **facts[part], **code}
+    """A handle's info: what is known of one part."""
+    return {"component": part, **facts[part]}
 
 
 def _sampled(info: dict[str, Any], prediction: str, zero_snr: str) -> dict[str, Any]:

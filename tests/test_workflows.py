@@ -36,7 +36,7 @@ SIZES = {
     "outpaint": (192, 128),
     "prompt-to-prompt": (280, 144),
     "regions": (128, 128),
-    "sampler-grid": (824, 798),
+    "sampler-grid": (824, 956),
     "schedules": (900, 560),
     "seeds": (128, 128),
     "tokens": (396, 440),
