@@ -33,7 +33,7 @@ def inpaint_conditioning(
         CellRule, Field(description="How the mask's pixels become cells, as in SetLatentMask; diffusers takes nearest.")
     ] = "area",
 ) -> Prepared:
-    """Prepare an inpainting model (9 channels, or Flux Fill): it sees the picture without the masked part, and the mask.
+    """Prepare an inpainting model (9 channels, Flux Fill): it sees the picture without the masked part, and the mask.
 
     The latent is the picture with the mask; other models may be given that latent too. A mask of another size is
     resized to the picture. Sides must be multiples of 8.
