@@ -8,6 +8,7 @@ from pydantic import Field
 from latentloom.engine import Latent, Mask, node
 from latentloom.engine.errors import BadValueError
 from latentloom.nodes.diffusion.latent_mask import CellRule, even_in_cells
+from latentloom.nodes.drawing.limits import check_size
 
 Pixels = Annotated[int, Field(ge=8, le=16384, multiple_of=8, description="Pixels of the decoded picture.")]
 PixelsOr0 = Annotated[
@@ -25,6 +26,7 @@ def empty_latent(
     batch: Annotated[int, Field(ge=1, le=1024, description="How many pictures are made at once.")] = 1,
 ) -> Latent:
     """An empty latent for pictures of width x height pixels, the start of text to image."""
+    check_size(width, height, batch)
     return Latent(np.zeros((batch, 4, height // 8, width // 8), np.float32))
 
 
@@ -45,6 +47,7 @@ def latent_upscale(
     import torch
 
     size = _cells(latent, width, height, factor)
+    check_size(size[1] * latent.downscale, size[0] * latent.downscale, latent.shape[0])
     smooth, mode = method in ("bilinear", "bicubic"), {"nearest": "nearest-exact"}.get(method, method)  # no half shift
     samples = torch.nn.functional.interpolate(
         latent.tensor(), size, mode=mode, **({"align_corners": False} if smooth else {})

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from latentloom.engine.errors import FileError
-from latentloom.nodes.families.packing.layout import Layout, find_layout
+from latentloom.nodes.families.packing.gguf_file import MAGIC, GgufHeader, read_gguf
+from latentloom.nodes.families.packing.gguf_types import BLOCKS
+from latentloom.nodes.families.packing.layout import Layout, Packing, find_layout
 
 MAX_HEADER = 16 * 2**20  # that of the largest files for Stable Diffusion has 2 MiB
 MAX_NOTE = 2**16  # bytes of JSON beside a packed weight
@@ -33,8 +35,9 @@ class Header:
 
 
 def read_header(path: Path) -> Header:
-    """The header of a safetensors file. Raises FileError for anything else, for a file that ends early, and for weights
-    that are packed in a way that is not read.
+    """The header of a safetensors or GGUF file.
+
+    Raises FileError for anything else, for a file that ends early, and for weights packed in a way that is not read.
     """
     try:
         facts = path.stat()
@@ -47,11 +50,32 @@ def read_header(path: Path) -> Header:
 def _read(path: Path, size: int, _stamp: tuple[int, ...]) -> Header:
     with path.open("rb") as file:
         start = file.read(8)
+        if start.startswith(MAGIC):
+            return _gguf(path, read_gguf(path))
         length = int.from_bytes(start, "little")
         if len(start) < 8 or length > min(MAX_HEADER, size - 8):
             _refuse_pickle(path, start)  # only now: a length may begin with the bytes that a pickle begins with
             raise _foreign(path)
         return _parsed(path, size, file.read(length), file)
+
+
+def _gguf(path: Path, found: GgufHeader) -> Header:
+    """A GGUF file's header as that of a safetensors file."""
+    _check_end(path, found.size, found.end)
+    tensors = found.tensors
+    packings = {
+        name: Packing(f"GGUF {tensor.format}", tensor.format)
+        for name, tensor in tensors.items()
+        if tensor.format in BLOCKS
+    }
+    return Header(
+        path,
+        {name: tensor.shape for name, tensor in tensors.items()},
+        found.metadata,
+        sum(tensor.nbytes for tensor in tensors.values()),
+        {name: tensor.format for name, tensor in tensors.items()},
+        Layout(packings, frozenset()),
+    )
 
 
 def _parsed(path: Path, size: int, text: bytes, file: BinaryIO) -> Header:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from latentloom.engine.errors import FileError
 from latentloom.nodes.families.header import read_header
+from latentloom.nodes.families.packing.gguf_file import is_gguf
+from latentloom.nodes.families.packing.gguf_types import BLOCKS
 from latentloom.nodes.families.packing.layout import READ, Packing, check_scale
 
 if TYPE_CHECKING:
@@ -32,45 +34,44 @@ class Weights:
         """Raises FileError for a file that cannot be read, and for weights that are packed in a way that is not."""
         self.paths = paths
         self.taken: set[str] = set()
-        self._files = {}
+        self._tensors: dict[str, Callable[[str], Tensor]] = {}
+        self._shapes: dict[str, tuple[int, ...]] = {}
         self._packings: dict[str, Packing] = {}
         for path in paths:
             header = read_header(path)
-            file = _opened(path)
-            self._files |= dict.fromkeys(file.keys(), file)
+            read = _reader(path)
+            self._tensors |= dict.fromkeys([*header.shapes, *header.layout.beside], read)
+            self._shapes |= header.shapes
             self._packings |= header.layout.packings
-        self._beside = {name for path in paths for name in read_header(path).layout.beside}
 
     def __contains__(self, name: str) -> bool:
-        return name in self._files and name not in self._beside
+        return name in self._shapes
 
     def __getitem__(self, name: str) -> Tensor:
         """A tensor; the packed weight of that name, decoded when it is read. Raises FileError for a scale that does not
         fit.
         """
-        packing, tensor = self._packings.get(name), self._files[name].get_tensor(name)
+        packing, tensor = self._packings.get(name), self._tensors[name](name)
         return tensor if packing is None else self._packed(name, packing, tensor)
 
     def _packed(self, name: str, packing: Packing, numbers: Tensor) -> Tensor:
-        from latentloom.engine.models.packed import Packed
-        from latentloom.nodes.families.packing.scaled import DTYPES, Scaled
-        from latentloom.nodes.families.packing.weight import PackedWeight
+        from latentloom.nodes.families.packing.weight import packed_blocks, packed_numbers
 
-        shape = tuple(numbers.shape)
-        parts = [numbers.view(DTYPES[packing.dtype])]
-        if packing.scale:
-            scale = self._files[packing.scale].get_tensor(packing.scale)
+        shape = self._shapes[name]
+        if packing.dtype in BLOCKS:
+            return packed_blocks(packing, numbers, shape)
+        scale = self._tensors[packing.scale](packing.scale) if packing.scale else None
+        if scale is not None:
             check_scale(f"'{self.paths[0].name}'", name, packing, shape, tuple(scale.shape))
-            parts.append(scale.flatten() if scale.numel() > 1 else scale.reshape(()))
-        return PackedWeight(Packed(Scaled(packing.rotated), tuple(parts), shape))
+        return packed_numbers(packing, numbers, scale)
 
     def keys(self) -> list[str]:
         """The names of all weights."""
-        return [name for name in self._files if name not in self._beside]
+        return list(self._shapes)
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of a tensor, without reading it."""
-        return tuple(self._files[name].get_slice(name).get_shape())
+        return self._shapes[name]
 
     def take(self, piece: Piece) -> Tensor:
         """The tensor that a piece means; packed where its source is, but for one that is transposed."""
@@ -84,13 +85,20 @@ class Weights:
         return tensor.T if piece.transposed else tensor
 
 
-def _opened(path: Path) -> Any:
+def _reader(path: Path) -> Callable[[str], Tensor]:
+    """What gives a file's tensors by name, mapped. Raises FileError."""
     from safetensors import SafetensorError, safe_open
 
+    if is_gguf(path):
+        from latentloom.nodes.families.packing.gguf_tensors import GgufTensors
+
+        return GgufTensors(path)
     try:
-        return safe_open(path, framework="pt")
+        file: Any = safe_open(path, framework="pt")
     except SafetensorError as error:
         raise FileError(f"'{path.name}' is a damaged safetensors file", got=str(error)) from None
+    read: Callable[[str], Tensor] = file.get_tensor
+    return read
 
 
 def _rows(tensor: Tensor, first: int, last: int) -> Tensor:

@@ -9,6 +9,9 @@ from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
 from latentloom.engine.models.packed import Packed
+from latentloom.nodes.families.packing.gguf_blocks import Blocks
+from latentloom.nodes.families.packing.layout import Packing
+from latentloom.nodes.families.packing.scaled import DTYPES, Scaled
 
 LOGICAL = torch.float16
 """The type that a packed weight says it has, for what makes a plain weight of it: patches."""
@@ -54,3 +57,16 @@ class PackedWeight(torch.Tensor):  # type: ignore[misc]
             return weight.packed.decoded(dtype or weight.dtype)
 
         return function(*tree_map_only(cls, plain, args), **tree_map_only(cls, plain, given))
+
+
+def packed_numbers(packing: Packing, numbers: Tensor, scale: Tensor | None) -> PackedWeight:
+    """Numbers with their scale, whose shape was checked."""
+    parts = [numbers.view(DTYPES[packing.dtype])]
+    if scale is not None:
+        parts.append(scale.flatten() if scale.numel() > 1 else scale.reshape(()))
+    return PackedWeight(Packed(Scaled(packing.rotated), tuple(parts), tuple(numbers.shape)))
+
+
+def packed_blocks(packing: Packing, blocks: Tensor, shape: tuple[int, ...]) -> PackedWeight:
+    """The bytes of GGUF's blocks."""
+    return PackedWeight(Packed(Blocks(packing.dtype), (blocks.view(shape[0], -1),), shape))

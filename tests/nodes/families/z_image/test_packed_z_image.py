@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from gguf_files import write_gguf
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -178,6 +179,62 @@ def test_a_packed_text_encoder_reads_as_its_numbers_do(session: Session, z_model
     folder = z_models / "text_encoders"
     packed = pack(folder, "qwen", load_file(folder / "qwen.safetensors"), form)
     assert torch.equal(latent(session, clip=packed), latent(session, clip=packed.replace("packed", "plain")))
+
+
+@pytest.mark.parametrize("format", ["Q8_0", "Q4_0"])
+def test_a_denoiser_in_gguf_samples_as_its_numbers_do(session: Session, z_models: Path, format: str) -> None:
+    """Its q, k and v are rows of one packed matrix."""
+    folder = z_models / "diffusion_models"
+    write_gguf(folder / "z.gguf", load_file(folder / "z.safetensors"), format)
+    put_aligned(folder / "z-plain.safetensors", decoded(folder / "z.gguf"))
+    assert torch.equal(latent(session, "z.gguf"), latent(session, "z-plain.safetensors"))
+
+
+def test_a_text_encoder_in_gguf_has_other_names_and_reads_as_its_numbers_do(session: Session, z_models: Path) -> None:
+    folder = z_models / "text_encoders"
+    state = load_file(folder / "qwen.safetensors")
+    write_gguf(
+        folder / "qwen.gguf", {LLAMA[name.split(".")[-2]](name): tensor for name, tensor in state.items()}, "Q8_0"
+    )
+    put_aligned(folder / "qwen-plain.safetensors", decoded(folder / "qwen.gguf"))
+    assert set(decoded(folder / "qwen.gguf")) == set(state)
+    assert torch.equal(latent(session, clip="qwen.gguf"), latent(session, clip="qwen-plain.safetensors"))
+
+
+def block(part: str) -> Callable[[str], str]:
+    return lambda name: f"blk.{name.split('.')[2]}.{part}.weight"
+
+
+LLAMA: dict[str, Callable[[str], str]] = {
+    "embed_tokens": lambda _: "token_embd.weight",
+    "norm": lambda _: "output_norm.weight",
+    "q_proj": block("attn_q"),
+    "k_proj": block("attn_k"),
+    "v_proj": block("attn_v"),
+    "o_proj": block("attn_output"),
+    "q_norm": block("attn_q_norm"),
+    "k_norm": block("attn_k_norm"),
+    "input_layernorm": block("attn_norm"),
+    "post_attention_layernorm": block("ffn_norm"),
+    "gate_proj": block("ffn_gate"),
+    "up_proj": block("ffn_up"),
+    "down_proj": block("ffn_down"),
+}
+
+
+def test_a_gguf_that_is_cut_off_is_told_by_the_loader(session: Session, z_models: Path) -> None:
+    folder = z_models / "diffusion_models"
+    write_gguf(folder / "z.gguf", load_file(folder / "z.safetensors"), "Q8_0")
+    (folder / "cut.gguf").write_bytes((folder / "z.gguf").read_bytes()[:-999])
+    found = problem(session, document("cut.gguf"))
+    assert (found.message, found.node) == ("LoadUNet: 'cut.gguf' ends early", "unet")
+
+
+def test_an_encoder_in_gguf_in_the_denoisers_place_is_named(session: Session, z_models: Path) -> None:
+    state = load_file(z_models / "text_encoders" / "qwen.safetensors")
+    names = {LLAMA[name.split(".")[-2]](name): tensor for name, tensor in state.items()}
+    write_gguf(z_models / "diffusion_models" / "wrong.gguf", names, "Q8_0", architecture="flux")
+    assert problem(session, document("wrong.gguf")).message == "LoadUNet: 'wrong.gguf' has no UNet"
 
 
 def test_notes_may_be_in_the_metadata(session: Session, z_models: Path) -> None:

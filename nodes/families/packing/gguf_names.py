@@ -1,0 +1,61 @@
+"""The names of text encoders' tensors in GGUF, which llama.cpp gives, as transformers has them.
+
+Files of denoisers keep their authors' names. Which encoder a file holds is told by its tensors: `general.architecture`
+is often that of another program.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+_QWEN = {
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "attn_q_norm": "self_attn.q_norm",
+    "attn_k_norm": "self_attn.k_norm",
+    "attn_norm": "input_layernorm",
+    "ffn_norm": "post_attention_layernorm",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}
+_T5 = {
+    "attn_q": "layer.0.SelfAttention.q",
+    "attn_k": "layer.0.SelfAttention.k",
+    "attn_v": "layer.0.SelfAttention.v",
+    "attn_o": "layer.0.SelfAttention.o",
+    "attn_rel_b": "layer.0.SelfAttention.relative_attention_bias",
+    "attn_norm": "layer.0.layer_norm",
+    "ffn_gate": "layer.1.DenseReluDense.wi_0",
+    "ffn_up": "layer.1.DenseReluDense.wi_1",
+    "ffn_down": "layer.1.DenseReluDense.wo",
+    "ffn_norm": "layer.1.layer_norm",
+}
+_ENDS = {
+    "token_embd": "model.embed_tokens",
+    "output_norm": "model.norm",
+    "output": "lm_head",
+}
+_T5_ENDS = {"token_embd": "shared", "enc.output_norm": "encoder.final_layer_norm"}
+_LAYER = re.compile(r"(?:enc\.)?blk\.(\d+)\.(\w+)\.(\w+)")
+
+
+def model_names(names: Sequence[str]) -> dict[str, str]:
+    """What each tensor of a file is called in the model: itself, but for those of llama.cpp's text encoders."""
+    if "token_embd.weight" not in names:
+        return {name: name for name in names}
+    t5 = any(name.startswith("enc.blk.") for name in names)
+    return {name: _named(name, t5=t5) for name in names}
+
+
+def _named(name: str, *, t5: bool) -> str:
+    match = _LAYER.fullmatch(name)
+    if match:
+        number, part, kind = match.groups()
+        inner = (_T5 if t5 else _QWEN).get(part, part)
+        return f"{'encoder.block' if t5 else 'model.layers'}.{number}.{inner}.{kind}"
+    base, _, kind = name.rpartition(".")
+    return f"{(_T5_ENDS if t5 else _ENDS).get(base, base)}.{kind}"
