@@ -4,22 +4,18 @@ Each stands with and without `/api`. Bodies are JSON whatever their media type s
 """
 
 import contextlib
-import json
 import os
 import platform
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 from pydantic import ConfigDict
 
-from latentloom.engine.document.strict_json import Limits, parse
-from latentloom.engine.errors import FileError, PathError, WorkflowError
-from latentloom.engine.files.catalog import safe_join
-from latentloom.engine.jobs.faults import StorageError, UnknownJob
+from latentloom.engine.errors import WorkflowError
+from latentloom.engine.jobs.faults import UnknownJob
 from latentloom.engine.jobs.job import Job, NewJob
 from latentloom.engine.jobs.states import ACTIVE, FINAL, OPEN
 from latentloom.engine.planning.validate import CHOICE_SOURCES
@@ -36,14 +32,14 @@ from latentloom.web.comfyui_jobs import (
     told,
     whole_jobs,
 )
-from latentloom.web.http_errors import NotFound, RequestError
-from latentloom.web.intake import Order, suffix_of
-from latentloom.web.multipart import Part, parts_in
+from latentloom.web.http_errors import NotFound
+from latentloom.web.intake import Order
 from latentloom.web.queue_writer import Tables
+from latentloom.web.routes.comfyui_answers import answer, read_json
+from latentloom.web.routes.comfyui_files import upload_image, upload_mask, view
 from latentloom.web.routes.comfyui_socket import follow
-from latentloom.web.routes.files import file_response
-from latentloom.web.routing import Call, Handler, Query, Route, limited
-from latentloom.web.services import LOW_DISK, Services
+from latentloom.web.routing import Call, Handler, Query, Route
+from latentloom.web.services import Services
 
 VERSION = "0.3.64"  # the one whose results tests compare with
 FOLDERS = {  # what ComfyUI calls a folder of models, and our source
@@ -71,9 +67,9 @@ def routes() -> tuple[Route, ...]:
         ("GET", "/history", api.list_history),
         ("GET", "/history/{id}", api.show_history),
         ("POST", "/history", api.change_history),
-        ("GET", "/view", api.view),
-        ("POST", "/upload/image", api.upload_image),
-        ("POST", "/upload/mask", api.upload_mask),
+        ("GET", "/view", view),
+        ("POST", "/upload/image", upload_image),
+        ("POST", "/upload/mask", upload_mask),
         ("GET", "/object_info", api.show_classes),
         ("GET", "/object_info/{name}", api.show_class),
         ("GET", "/system_stats", api.show_stats),
@@ -108,13 +104,13 @@ class ComfyApi:
 
     async def post_prompt(self, services: Services, call: Call) -> web.Response:
         """Queue a graph in the API format."""
-        data = await _json(services, call.request)
+        data = await read_json(services, call.request)
         graph, given = data.get("prompt"), data.get("prompt_id")
         if not is_api_format(graph):
-            return _answer(protocol.refusal("no_prompt", "No prompt provided", "No prompt provided"), 400)
+            return answer(protocol.refusal("no_prompt", "No prompt provided", "No prompt provided"), 400)
         id = None if given is None else protocol.job_id(given)
         if given is not None and id is None:
-            return _answer(protocol.refusal("invalid_prompt_id", "prompt_id must be a canonical UUID"), 400)
+            return answer(protocol.refusal("invalid_prompt_id", "prompt_id must be a canonical UUID"), 400)
         targets = data.get("partial_execution_targets")
         wanted = [str(target) for target in targets] if type(targets) is list else None
         prompt = await services.intake.thread(protocol.prompt_of, graph, wanted)
@@ -123,14 +119,14 @@ class ComfyApi:
             new = await self._job(services, prompt, client, call.owner)
         except WorkflowError as error:
             records = [problem.record() for problem in error.problems]
-            return _answer(protocol.refused_problems(prompt, records), 400)
+            return answer(protocol.refused_problems(prompt, records), 400)
         new = new if id is None else replace(new, id=id)
         front = data.get("front") is True or (type(data.get("number")) in (int, float) and data["number"] < 0)
         job = await services.store.write(lambda t: _submitted(t, new, front), durable=True)
         if job is None:
-            return _answer(protocol.refusal("invalid_prompt_id", "there is a job with that prompt_id already"), 400)
+            return answer(protocol.refusal("invalid_prompt_id", "there is a job with that prompt_id already"), 400)
         services.dispatcher.wake()
-        return _answer({"prompt_id": protocol.prompt_id(job.id), "number": job.seq, "node_errors": {}})
+        return answer({"prompt_id": protocol.prompt_id(job.id), "number": job.seq, "node_errors": {}})
 
     async def _job(self, services: Services, prompt: protocol.Prompt, client: str, owner: str) -> NewJob:
         extra = {"client_id": client} if client else {}
@@ -139,7 +135,7 @@ class ComfyApi:
 
     async def show_remaining(self, services: Services, _: Call) -> web.Response:
         """Tell how many jobs wait or run."""
-        return _answer(protocol.status(await remaining(services))["data"]["status"])
+        return answer(protocol.status(await remaining(services))["data"]["status"])
 
     # Queue
 
@@ -156,11 +152,11 @@ class ComfyApi:
                 "queue_pending": [told(job).queued() for job in waiting],
             }
 
-        return _answer(await services.store.read(read))
+        return answer(await services.store.read(read))
 
     async def change_queue(self, services: Services, call: Call) -> web.Response:
         """Cancel the jobs that wait: all of them, or some."""
-        data = await _json(services, call.request)
+        data = await read_json(services, call.request)
         waiting = await services.store.read(lambda t: [job.id for job in light_jobs(t, call.owner, ("queued",))])
         wanted = waiting if data.get("clear") is True else _ids(data.get("delete"))
         await self._cancel(services, [id for id in wanted if id in waiting])
@@ -168,7 +164,7 @@ class ComfyApi:
 
     async def interrupt(self, services: Services, call: Call) -> web.Response:
         """Cancel what runs: all of it, or one job."""
-        data = await _json(services, call.request)
+        data = await read_json(services, call.request)
         running = await services.store.read(lambda t: [job.id for job in light_jobs(t, call.owner, ACTIVE)])
         wanted = _ids([data["prompt_id"]]) if data.get("prompt_id") is not None else running
         await self._cancel(services, [id for id in wanted if id in running])
@@ -191,7 +187,7 @@ class ComfyApi:
             found = [job for job in whole_jobs(tables, call.owner, FINAL, most + skip) if job.id not in self._forgotten]
             return {protocol.prompt_id(job.id): _history(tables, job) for job in reversed(found[skip : skip + most])}
 
-        return _answer(await services.store.read(read))
+        return answer(await services.store.read(read))
 
     async def show_history(self, services: Services, call: Call) -> web.Response:
         """Give an ended job with its files; nothing while it waits or runs."""
@@ -203,11 +199,11 @@ class ComfyApi:
                 return {}
             return {protocol.prompt_id(job.id): _history(tables, job)}
 
-        return _answer(await services.store.read(read))
+        return answer(await services.store.read(read))
 
     async def change_history(self, services: Services, call: Call) -> web.Response:
         """Show jobs in the history no longer; jobs and files stay."""
-        data = await _json(services, call.request)
+        data = await read_json(services, call.request)
         self._forgotten |= set(_ids(data.get("delete")))
         if data.get("clear") is True:
             self._forgotten |= await services.store.read(lambda t: {job.id for job in light_jobs(t, call.owner, FINAL)})
@@ -225,7 +221,7 @@ class ComfyApi:
             more = {"offset": skip, "limit": limit, "total": len(found), "has_more": len(found) > skip + limit}
             return {"jobs": page, "pagination": more}
 
-        return _answer(await services.store.read(read))
+        return answer(await services.store.read(read))
 
     async def show_job(self, services: Services, call: Call) -> web.Response:
         """Show a job."""
@@ -236,54 +232,24 @@ class ComfyApi:
             return None if job is None else {**_listed(tables, job), **_history(tables, job)}
 
         found = await services.store.read(read)
-        return _answer({"error": "Job not found"}, 404) if found is None else _answer(found)
+        return answer({"error": "Job not found"}, 404) if found is None else answer(found)
 
     async def cancel_job(self, services: Services, call: Call) -> web.Response:
         """Cancel a job."""
         id = protocol.job_id(call.part("id"))
         job = await services.store.read(lambda t: one_job(t, id, call.owner))
         if job is None:
-            return _answer({"error": "Job not found"}, 404)
+            return answer({"error": "Job not found"}, 404)
         await self._cancel(services, [job.id] if job.state in OPEN else [])
-        return _answer({"cancelled": job.state in OPEN})
+        return answer({"cancelled": job.state in OPEN})
 
     async def cancel_jobs(self, services: Services, call: Call) -> web.Response:
         """Cancel some jobs."""
-        data = await _json(services, call.request)
+        data = await read_json(services, call.request)
         known = await services.store.read(lambda t: {job.id for job in light_jobs(t, call.owner, OPEN)})
         wanted = [id for id in _ids(data.get("job_ids")) if id in known]
         await self._cancel(services, wanted)
-        return _answer({"cancelled": [protocol.prompt_id(id) for id in wanted]})
-
-    # Files
-
-    async def view(self, services: Services, call: Call) -> web.StreamResponse:
-        """Give a file below the output or the input folder, as it was saved."""
-        query = call.request.query
-        root = services.settings.input if query.get("type") == "input" else services.settings.output
-        try:
-            path = safe_join(root, _below(query.get("subfolder", ""), query.get("filename", "")))
-        except PathError as error:
-            raise RequestError("that file cannot be named", got=error.problem.message) from None
-        return file_response(path)
-
-    async def upload_image(self, services: Services, call: Call) -> web.Response:
-        """Store a picture below the input folder, under its own name or one with a number."""
-        parts = await _upload(services, call.request)
-        with _waiting(services) as picture:
-            await services.disk(picture.write_bytes, parts["image"].content)
-            await services.dispatcher.ask("inspect", path=str(picture))
-        return _answer(await services.disk(_stored, services, parts, parts["image"].content))
-
-    async def upload_mask(self, services: Services, call: Call) -> web.Response:
-        """Store a picture whose transparency becomes that of another one, its original."""
-        parts = await _upload(services, call.request)
-        original = _original(services, parts)
-        with _waiting(services) as mask, _waiting(services) as joined:
-            await services.disk(mask.write_bytes, parts["image"].content)
-            await services.dispatcher.ask("join_alpha", path=str(original), mask=str(mask), to=str(joined))
-            content = await services.disk(joined.read_bytes)
-        return _answer(await services.disk(_stored, services, parts, content))
+        return answer({"cancelled": [protocol.prompt_id(id) for id in wanted]})
 
     # What is installed
 
@@ -295,26 +261,26 @@ class ComfyApi:
         """Describe one class; nothing for one that does not run here."""
         name = call.part("name")
         found = await services.disk(object_info, _choices(services))
-        return _answer({name: found[name]} if name in found else {})
+        return answer({name: found[name]} if name in found else {})
 
     async def _classes(self, services: Services) -> web.Response:
-        return _answer(await services.disk(object_info, _choices(services)))
+        return answer(await services.disk(object_info, _choices(services)))
 
     async def list_embeddings(self, services: Services, _: Call) -> web.Response:
         """List the embeddings by their names without suffixes."""
         names = await services.disk(services.intake.catalog.names, "models/embeddings")
-        return _answer([name.rpartition(".")[0] or name for name in names])
+        return answer([name.rpartition(".")[0] or name for name in names])
 
     async def list_folders(self, _: Services, __: Call) -> web.Response:
         """List the folders of models."""
-        return _answer(sorted(FOLDERS))
+        return answer(sorted(FOLDERS))
 
     async def list_models(self, services: Services, call: Call) -> web.Response:
         """List the models of a folder. Raises NotFound."""
         source = FOLDERS.get(call.part("folder"))
         if source is None:
             raise NotFound("there is no such folder of models", expected=", ".join(sorted(FOLDERS)))
-        return _answer(await services.disk(services.intake.catalog.names, source))
+        return answer(await services.disk(services.intake.catalog.names, source))
 
     async def show_stats(self, services: Services, _: Call) -> web.Response:
         """Tell of the machine and its workers; memory of devices is not measured in this process and is 0."""
@@ -325,19 +291,19 @@ class ComfyApi:
         nothing = dict.fromkeys(("vram_total", "vram_free", "torch_vram_total", "torch_vram_free"), 0)
         named = [worker.name for worker in services.dispatcher.workers if worker.device]
         devices = [{"name": name, "type": name.split(":")[0], "index": n, **nothing} for n, name in enumerate(named)]
-        return _answer({"system": system, "devices": devices})
+        return answer({"system": system, "devices": devices})
 
     async def show_features(self, services: Services, _: Call) -> web.Response:
         """Tell what this server can do beside the plain protocol."""
-        return _answer(features(services))
+        return answer(features(services))
 
     async def list_extensions(self, _: Services, __: Call) -> web.Response:
         """List extensions of ComfyUI's own editor: none."""
-        return _answer([])
+        return answer([])
 
     async def free(self, services: Services, call: Call) -> web.Response:
         """Answer; models leave memory here when others need it."""
-        await _json(services, call.request)
+        await read_json(services, call.request)
         return web.Response()
 
     async def follow(self, services: Services, call: Call) -> web.StreamResponse:
@@ -349,23 +315,6 @@ class ComfyApi:
 def features(services: Services) -> dict[str, Any]:
     """What this server can do beside the plain protocol."""
     return {"supports_preview_metadata": False, "max_upload_size": services.settings.upload_bytes}
-
-
-async def _json(services: Services, request: web.Request) -> dict[str, Any]:
-    """The object in a body of any media type; an empty body is an empty object. Raises RequestError, WorkflowError."""
-    data = await limited(request, services.settings.request_bytes)
-    if not data.strip():
-        return {}
-    limits = Limits(size=services.settings.request_bytes, nodes=services.settings.request_nodes)
-    found = await services.intake.thread(lambda: parse(data, limits, lambda _: None))
-    if type(found) is not dict:
-        raise RequestError("the body is no object")
-    return found
-
-
-def _answer(data: Any, status: int = 200) -> web.Response:
-    text = json.dumps(data, ensure_ascii=False, allow_nan=False)
-    return web.Response(text=text, status=status, content_type="application/json")
 
 
 def _ids(given: Any) -> list[str]:
@@ -409,75 +358,3 @@ def _choices(services: Services) -> Callable[[str], Sequence[str]]:
         return catalog.names(source)
 
     return choices
-
-
-# Uploads
-
-
-def _below(folder: str, name: str) -> str:
-    """A name below a folder, from what clients send of both."""
-    return "/".join(part for part in (*folder.replace("\\", "/").split("/"), name) if part)
-
-
-async def _upload(services: Services, request: web.Request) -> dict[str, Part]:
-    """The parts of an upload, with a picture among them. Raises RequestError, WorkflowError, StorageError."""
-    if services.disk_free() < LOW_DISK + (request.content_length or 0):
-        raise StorageError("the disk has no room for that file", hint="free some space on the server's disk")
-    parts = parts_in(request, await limited(request, services.settings.upload_bytes))
-    if "image" not in parts or not parts["image"].filename:
-        raise RequestError("the upload has no picture", expected="a part named `image` with a file name")
-    suffix_of(parts["image"].content)
-    return parts
-
-
-def _text(parts: Mapping[str, Part], name: str) -> str:
-    return parts[name].content.decode(errors="replace") if name in parts else ""
-
-
-def _stored(services: Services, parts: Mapping[str, Part], content: bytes) -> dict[str, str]:
-    """Put a picture where an upload says. Raises PathError, FileError."""
-    folder = _text(parts, "subfolder")
-    name = parts["image"].filename.replace("\\", "/").rpartition("/")[2]
-    stem, dot, suffix = name.rpartition(".")
-    path, count = safe_join(services.settings.input, _below(folder, name)), 1
-    overwrite = _text(parts, "overwrite").lower() in ("true", "1")
-    while not overwrite and path.exists() and path.read_bytes() != content:
-        name = f"{stem} ({count}).{suffix}" if dot else f"{suffix} ({count})"
-        path, count = safe_join(services.settings.input, _below(folder, name)), count + 1
-    _placed(path, content)
-    return {"name": name, "subfolder": folder, "type": "input"}
-
-
-def _placed(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all. Raises FileError."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.parent / f".{secrets.token_hex(8)}.partial"
-        partial.write_bytes(content)
-        partial.replace(path)
-    except OSError as error:
-        raise FileError("the input folder takes no file", got=error.strerror) from None
-
-
-def _original(services: Services, parts: Mapping[str, Part]) -> Path:
-    """The picture that a mask is for. Raises RequestError, PathError."""
-    try:
-        named = parse(_text(parts, "original_ref"))
-        known = type(named) is dict and type(named.get("filename")) is str
-    except WorkflowError:
-        known = False
-    if not known:
-        raise RequestError("the upload names no original", expected="a part named `original_ref` with a `filename`")
-    root = services.settings.output if named.get("type") == "output" else services.settings.input
-    return safe_join(root, _below(str(named.get("subfolder", "")), named["filename"]))
-
-
-@contextlib.contextmanager
-def _waiting(services: Services) -> Iterator[Path]:
-    """A file that exists for the time of a block."""
-    services.uploads.mkdir(parents=True, exist_ok=True)
-    path = services.uploads / secrets.token_hex(8)
-    try:
-        yield path
-    finally:
-        path.unlink(missing_ok=True)
