@@ -76,6 +76,8 @@ def register(registry: Registration) -> None:
     registry.model_kind("z_image", "latentloom.nodes.families.z_image:ZImage")
     registry.model_kind("flux", "latentloom.nodes.families.flux:Flux")
     registry.model_kind("sd3", "latentloom.nodes.families.sd3:SD3")
+    registry.model_kind("qwen_image", "latentloom.nodes.families.qwen_image:QwenImage")
+    registry.model_kind("wan_vae", "latentloom.nodes.families.wan_vae:WanVae")
     registry.model_kind("single_file", "latentloom.nodes.families.stable_diffusion.single_file:SingleFile")
     registry.model_kind("text_encoder", "latentloom.nodes.families.text_encoder:TextEncoderFile")
     registry.model_kind("controlnet", "latentloom.nodes.families.controlnet.kind:ControlNetKind")

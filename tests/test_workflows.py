@@ -36,7 +36,7 @@ SIZES = {
     "outpaint": (192, 128),
     "prompt-to-prompt": (280, 144),
     "regions": (128, 128),
-    "sampler-grid": (824, 798),
+    "sampler-grid": (824, 956),
     "schedules": (900, 560),
     "seeds": (128, 128),
     "tokens": (396, 440),
@@ -46,6 +46,7 @@ SIZES = {
 }
 NEEDS_FILES = {  # workflows for models that do not ship, and how many files of these they name
     "flux-dev": 4,
+    "qwen-image": 3,
     "sd3": 4,
     "z-image": 3,
 }

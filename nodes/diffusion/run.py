@@ -156,7 +156,7 @@ def _steering(
 ) -> Steering:
     """Plain classifier-free guidance, for the patches to change."""
     from latentloom.nodes.diffusion.evaluation import Branch
-    from latentloom.nodes.diffusion.guidance import classifier_free
+    from latentloom.nodes.diffusion.guidance import classifier_free, norm_keeping
 
     latent = entries.latent
     predict = Innermost(space.prediction(_network(networks[0], entries)))
@@ -169,7 +169,7 @@ def _steering(
         networks=networks,
         inner=predict,
         branches=branches,
-        rule=classifier_free(plan.cfg),
+        rule=(norm_keeping if entries.model.info.get("cfg_rule") == "norm" else classifier_free)(plan.cfg),
         cfg=plan.cfg,
         entries=entries,
         hooks=hooks,
