@@ -36,7 +36,7 @@ def load_lora(
     """Change a model and its text encoder with a LoRA, each with a strength of its own."""
     networks = _networks(ctx, lora)
     on_model = model_strength and "unet" in networks
-    on_clip = clip_strength and networks & {"te1", "te2"}
+    on_clip = clip_strength and networks - {"unet"}
     return WithLora(
         model.patched(_patch(lora, model_strength)) if on_model else model,
         clip.patched(_patch(lora, clip_strength)) if on_clip else clip,
