@@ -74,7 +74,7 @@ def _networks(ctx: Context, lora: ModelFile) -> set[str]:
     if found is None or "lora" not in found[1]:
         raise FileError(
             f"'{lora.name}' is no LoRA that Latentloom knows",
-            expected="a LoRA, LoCon, LoHa, LoKr or DoRA in kohya's or diffusers' layout",
+            expected="a LoRA, LoCon, LoHa, LoKr or DoRA",
             got="another kind of file" if found is None else found[1].get("about", found[0]),
         )
     return set(found[1]["lora"])

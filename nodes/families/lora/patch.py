@@ -1,4 +1,4 @@
-"""The patch kind "lora": a loaded UNet or text encoder with the changes of a LoRA file."""
+"""The patch kind "lora": a loaded denoiser or text encoder with the changes of a LoRA file."""
 
 from __future__ import annotations
 

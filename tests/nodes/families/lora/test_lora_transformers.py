@@ -1,5 +1,6 @@
 """LoRAs on transformers: each layer by every name that files have for it, against weights changed by hand."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from diffusers import (
 )
 from diffusers.loaders import lora_conversion_utils
 from lora_files import applied, applied_together, written
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tiny_transformers import chroma_names, flux_names, randomised, sd3_names, z_image_names
 from torch import Tensor
 
@@ -261,6 +262,16 @@ def test_packed_rows_are_decoded_and_all_other_layers_stay_packed(models: Any, t
             assert torch.allclose(weight.float(), expected.get_parameter(name), atol=2e-3)
         else:
             assert weight is packed.get_parameter(name) or weight.data_ptr() == packed.get_parameter(name).data_ptr()
+
+
+def test_the_alpha_in_a_header_of_diffusers_counts(models: Any, tmp_path: Path) -> None:
+    files, name = models("flux"), "transformer_blocks.0.attn.to_q"
+    lora = {k: v for k, v in factors(64, 64, f"transformer.{name}").items() if not k.endswith("alpha")}
+    said = {"transformer.lora_alpha": 1.0, "transformer.alpha_pattern": {"attn.to_q": ALPHA}, "text_encoder.r": 4}
+    save_file(lora, tmp_path / "l.safetensors", {"lora_adapter_metadata": json.dumps(said)})
+    net = files.loaded()
+    found = applied(net, tmp_path / "l.safetensors", STRENGTH).get_parameter(f"{name}.weight")
+    assert torch.allclose(found, net.get_parameter(f"{name}.weight") + change(lora, f"transformer.{name}"), atol=1e-5)
 
 
 # Files that do not fit
