@@ -145,7 +145,7 @@ def deep_shrink(
     start: Share = 0.0,
     end: Share = 0.35,
     by: Annotated[
-        Literal["steps", "time"], Field(description="What start and end are shares of; ComfyUI counts the model's time.")
+        Literal["steps", "time"], Field(description="What the two are shares of; ComfyUI counts the model's time.")
     ] = "steps",
     method: Annotated[
         Literal["bicubic", "bilinear", "area", "nearest"], Field(description="How features are resized.")

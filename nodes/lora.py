@@ -1,11 +1,13 @@
 """Nodes that put LoRAs on models. Several in a row add up."""
 
+from pathlib import Path
 from typing import Annotated, NamedTuple
 
 from pydantic import Field
 
 from latentloom.engine import Clip, Context, Model, ModelFile, Patch, Source, node
 from latentloom.engine.errors import FileError
+from latentloom.nodes.families.lora.adapter_config import adapter_beside
 
 LoraFile = Annotated[
     ModelFile,
@@ -63,7 +65,8 @@ def load_lora_blocks(
     """Change a model with a LoRA, with a strength for each third of the UNet: the way in, the middle, the way out."""
     sections = {"input": input_strength, "middle": middle_strength, "output": output_strength}
     changed = load_lora_model(ctx, model, lora)
-    return model.patched(Patch("lora", {"strength": 1.0, "sections": sections}, changed.patches[-1].files))
+    patch = changed.patches[-1]
+    return model.patched(Patch("lora", {**patch.parameters, "sections": sections}, patch.files))
 
 
 def _networks(ctx: Context, lora: ModelFile) -> set[str]:
@@ -78,7 +81,8 @@ def _networks(ctx: Context, lora: ModelFile) -> set[str]:
 
 
 def _patch(lora: ModelFile, strength: float) -> Patch:
-    return Patch("lora", {"strength": strength}, (lora.identity,))
+    beside = adapter_beside(Path(lora.path))
+    return Patch("lora", {"strength": strength, **({"adapter": beside} if beside else {})}, (lora.identity,))
 
 
 NODES = (load_lora, load_lora_model, load_lora_blocks)

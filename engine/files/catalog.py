@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from latentloom.engine.errors import FileError, MissingFileError, PathError, brief, nearest
 from latentloom.engine.files.hashes import Hashes, Progress
-from latentloom.engine.files.model_files import InputFile, ModelFile
+from latentloom.engine.files.model_files import InputFile, ModelFile, configuration_of
 from latentloom.engine.files.opened import changed
 from latentloom.engine.files.partial import partial_path, sweep
 from latentloom.engine.files.stamps import same_writing, stamp
@@ -137,7 +137,7 @@ class Catalog:
     def identify(self, source: str, name: str, report: Progress | None = None) -> InputFile | ModelFile:
         """The file with its sha256; `report` sees the first hashing of a large file."""
         found = self.find(source, name, report=report)
-        beside = found.path.with_suffix(".yaml")
+        beside = configuration_of(found.path)
         try:
             before = stamp(found.path)
             sha256 = self._hashes.sha256(found.path, report)

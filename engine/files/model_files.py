@@ -1,6 +1,14 @@
 """Files as workflows name them and as keys know them."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
+
+ADAPTER = "adapter_model.safetensors"  # as PEFT calls every adapter
+
+
+def configuration_of(path: Path) -> Path:
+    """Where the configuration of a model file is, if it has one: NAME.yaml, or for PEFT's adapters a JSON file."""
+    return path.with_name("adapter_config.json") if path.name == ADAPTER else path.with_suffix(".yaml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +40,7 @@ class ModelFile:
     stamp: str = field(default="", compare=False)
     """What the file system told of it before it was hashed (see `engine.files.stamps`)."""
     beside: str = ""
-    """The sha256 of a configuration beside the file, NAME.yaml, which loaders read; "" without one."""
+    """The sha256 of the configuration beside the file (see `configuration_of`), which loaders read; "" without one."""
 
     @property
     def identity(self) -> FileIdentity:

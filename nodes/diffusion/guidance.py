@@ -12,7 +12,7 @@ from torch import Tensor
 from latentloom.nodes.diffusion.entries import Entry
 from latentloom.nodes.diffusion.evaluation import Branch, Evaluation
 from latentloom.nodes.diffusion.prediction import Condition, Predict
-from latentloom.nodes.diffusion.sampler import Denoised
+from latentloom.nodes.diffusion.sampler import Denoised, Unguided
 from latentloom.nodes.diffusion.timeline import Moment, Timeline
 
 
@@ -55,12 +55,25 @@ def classifier_free(cfg: float) -> Rule:
     return rule
 
 
-def steered(branches: Mapping[str, Branch], rule: Rule, timeline: Timeline, most: int | None = None) -> Denoised:
-    """A denoiser that follows a rule, with at `most` so many items in a forward pass."""
+def steered(
+    branches: Mapping[str, Branch],
+    rule: Rule,
+    timeline: Timeline,
+    most: int | None = None,
+    unguided: Unguided | None = None,
+) -> Denoised:
+    """A denoiser that follows a rule, with at `most` so many items in a forward pass.
+
+    `unguided` is told what the negative alone predicts, which costs nothing where the rule asks for it too.
+    """
     evaluation = Evaluation(branches, most)
 
     def denoised(x: Tensor, sigma: Tensor) -> Tensor:
-        return rule(Call(evaluation, x, timeline.at(sigma.item())))
+        call = Call(evaluation, x, timeline.at(sigma.item()))
+        x0 = rule(call)
+        if unguided is not None:
+            unguided.note(call.ask("negative")[0])
+        return x0
 
     return denoised
 

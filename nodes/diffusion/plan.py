@@ -125,8 +125,9 @@ def kept_noise(ctx: Context, latent: Latent, plan: Plan, noise: Tensor) -> Tenso
 
 
 def stochastic(ctx: Context, plan: Plan) -> bool:
-    """Whether the run's sampler adds noise at its steps."""
-    return bool(plan.churn) or ctx.facts("sampler", plan.sampler).get("noise", "none") != "none"
+    """Whether the run's sampler adds noise at its steps, or noise of another prediction than the one it goes to."""
+    facts = ctx.facts("sampler", plan.sampler)
+    return bool(plan.churn) or facts.get("noise", "none") != "none" or bool(facts.get("unguided"))
 
 
 def noise_of_steps(ctx: Context, latent: Latent, plan: Plan, coordinates: Coordinates, device: Any) -> StepNoise:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from latentloom.nodes.diffusion.prediction import Network
-    from latentloom.nodes.diffusion.sampler import Denoised, Report
+    from latentloom.nodes.diffusion.sampler import Denoised, Report, Unguided
 
 
 def sample_latent(
@@ -51,6 +51,7 @@ def sample_latent(
     `observe` is called once per step, with scaled tensors.
     """
     from latentloom.nodes.diffusion.guidance import restored
+    from latentloom.nodes.diffusion.sampler import Unguided
 
     if len(plan.sigmas) < 2:
         return latent
@@ -77,12 +78,15 @@ def sample_latent(
         mask = _mask(latent, device)
         batch = latent.shape[0]
         most = (None, batch, batch if steering.joint else 1)[ctx.economy]
-        denoised = _denoised(steering, mask, start, kept, most)
+        unguided = Unguided() if ctx.facts("sampler", plan.sampler).get("unguided") else None
+        denoised = _denoised(steering, mask, start, kept, most, unguided)
         way = space.coordinates(plan.sigmas, stochastic=stochastic(ctx, plan))
         steps = noise_of_steps(ctx, latent, plan, way, device)
         report = way.report(_report(ctx, model, len(plan.sigmas) - 1, observe))
         x = way.enter(space.start(start, noise, first))
-        x = ctx.lookup("sampler", plan.sampler)(way.denoised(denoised), x, way.sigmas, steps, report, **options)
+        more = {} if unguided is None else {"unguided": unguided}
+        sample = ctx.lookup("sampler", plan.sampler)
+        x = sample(way.denoised(denoised), x, way.sigmas, steps, report, **options, **more)
         x = space.left(way.leave(x), last)
     found = unscaled(x.cpu(), model.info)
     if not found.isfinite().all():
@@ -184,11 +188,13 @@ def _network(net: Any, entries: EntryMaker) -> Network:
     return network
 
 
-def _denoised(steering: Steering, mask: Tensor | None, start: Tensor, noise: Tensor, most: int | None) -> Denoised:
+def _denoised(
+    steering: Steering, mask: Tensor | None, start: Tensor, noise: Tensor, most: int | None, unguided: Unguided | None
+) -> Denoised:
     from latentloom.nodes.diffusion.guidance import masked, steered
 
     timeline, repaint, space = steering.timeline, steering.repaint, steering.space
-    denoised = steered(steering.branches, steering.whole_rule(), timeline, most)
+    denoised = steered(steering.branches, steering.whole_rule(), timeline, most, unguided)
     if mask is None:
         return denoised
 

@@ -3,13 +3,13 @@
 All samplers share one signature, sample(denoised, x, sigmas, noise, report, **options), and one loop order: call the
 denoiser, report, step, add noise. x is [B, ...] in the variance-exploding convention x = x0 + sigma * noise, any
 floating dtype and device; `sigmas` is on the CPU, strictly descending, and usually ends with 0; with fewer than two, x
-is the result. Options are numbers, and a sampler names those that it takes among its facts. Coefficients are Python
-floats, so that the loop never waits for a device.
+is the result. Options are numbers, and a sampler names those that it takes among its facts; one with the fact
+`unguided` also takes an `Unguided`. Coefficients are Python floats, so that the loop never waits for a device.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from torch import Tensor
 
@@ -35,8 +35,24 @@ class Sample(Protocol):
     """A sampler's function."""
 
     def __call__(  # noqa: D102
-        self, denoised: Denoised, x: Tensor, sigmas: Tensor, noise: StepNoise, report: Report, **options: float
+        self, denoised: Denoised, x: Tensor, sigmas: Tensor, noise: StepNoise, report: Report, **options: Any
     ) -> Tensor: ...
+
+
+class Unguided:
+    """What the negative alone predicted at the denoiser's last call, for samplers whose fact `unguided` asks for it."""
+
+    def __init__(self) -> None:
+        self._x0: Tensor | None = None
+
+    def note(self, x0: Tensor) -> None:
+        """The denoiser was called."""
+        self._x0 = x0
+
+    def __call__(self) -> Tensor:
+        """The prediction of x0, shaped like x."""
+        assert self._x0 is not None, "the denoiser was not called"
+        return self._x0
 
 
 def churned(x: Tensor, sigmas: Tensor, i: int, noise: StepNoise, churn: float, s_noise: float) -> tuple[Tensor, Tensor]:
@@ -54,8 +70,9 @@ class Sampler:
 
     `noise` is the kind of step noise that it draws; `discard_penultimate` belongs to its sigmas (see
     `schedules.sigmas_for`); `options` are those of `OPTIONS` that it takes; `kept_seed` is what the comfyui rules add
-    to the seed for the noise on what a mask keeps; `evaluations` counts model calls per step, for progress and the time
-    left (exact but for the first or the last step, where a sampler may take one more or less).
+    to the seed for the noise on what a mask keeps; `unguided` says that it takes an `Unguided`; `evaluations`
+    counts model calls per step, for progress and the time left (exact but for the first or the last step, where a
+    sampler may take one more or less).
     """
 
     name: str
@@ -65,3 +82,4 @@ class Sampler:
     evaluations: int = 1
     options: tuple[str, ...] = ()
     kept_seed: int = 0
+    unguided: bool = False

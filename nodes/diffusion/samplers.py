@@ -15,6 +15,8 @@ _DISCARD: dict[str, Any] = {"discard_penultimate": True}
 SAMPLERS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("euler", "euler", _CHURN),
     ("euler_ancestral", "euler", _GAUSSIAN),
+    ("euler_cfg_pp", "cfg_pp", {"unguided": True}),
+    ("euler_ancestral_cfg_pp", "cfg_pp", _GAUSSIAN | {"unguided": True}),
     ("heun", "heun", _TWICE | _CHURN),
     ("dpm_2", "heun", _TWICE | _DISCARD | _CHURN),
     ("dpm_2_ancestral", "heun", _GAUSSIAN | _TWICE | _DISCARD),

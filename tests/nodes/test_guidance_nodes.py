@@ -67,7 +67,8 @@ def test_deep_shrink_acts_in_its_share_of_the_run(session: Session, by: str) -> 
 
 
 def test_deep_shrink_names_the_blocks_that_a_unet_has(session: Session) -> None:
-    nodes = {"shrink": ("DeepShrink", {"model": edge("load", "model"), "depth": 64}), "sample": ("KSampler", inputs("shrink"))}
+    deep = ("DeepShrink", {"model": edge("load", "model"), "depth": 64})
+    nodes = {"shrink": deep, "sample": ("KSampler", inputs("shrink"))}
     assert message(session, nodes, "sample") == (
         "node 'sample': KSampler: the UNet has not so many blocks (expected a depth of 1 to 3, got 64)"
     )

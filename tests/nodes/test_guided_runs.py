@@ -222,6 +222,18 @@ def test_eta_0_makes_an_ancestral_sampler_euler_and_churn_changes_euler(families
     assert np.isfinite(sampled(churn=100.0)).all()
 
 
+@pytest.mark.parametrize(
+    ("sampler", "plain"), [("euler_cfg_pp", "euler"), ("euler_ancestral_cfg_pp", "euler_ancestral")]
+)
+def test_cfg_pp_adds_the_noise_of_the_negative_alone(families: Session, sampler: str, plain: str) -> None:
+    def sampled(name: str, cfg: float) -> np.ndarray:
+        return run(families, "sd1_tiny", sampler=name, cfg=cfg)
+
+    assert distance(sampled(sampler, 0.0), sampled(plain, 0.0)) < 1e-5  # the negative is all there is
+    assert distance(sampled(sampler, 1.0), sampled(plain, 1.0)) > 0.01  # no negative is needed but for its noise
+    assert distance(sampled(sampler, 1.5), sampled(plain, 1.5)) > 0.01
+
+
 def warnings(session: Session, made: dict[str, Any]) -> list[str]:
     running = session.stream(made)
     found = [event.code for event in running if isinstance(event, NodeWarning)]

@@ -1,4 +1,6 @@
-"""What a LoRA's header says of its strength: the configuration of adapters that diffusers writes beside the factors.
+"""What a LoRA's header, or a file beside it, says of its strength: the configuration of adapters.
+
+diffusers writes it into the header, PEFT beside `adapter_model.safetensors`.
 
 PEFT scales by alpha / r, with rank-stabilised LoRA (Kalajdzievski 2023) by alpha / sqrt(r).
 """
@@ -9,9 +11,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import sqrt
+from pathlib import Path
 from typing import Any
 
 from latentloom.engine.errors import FileError
+from latentloom.engine.files.model_files import ADAPTER, configuration_of
+from latentloom.nodes.families.folder import read_json
 from latentloom.nodes.families.lora.key_names import Network, Target
 
 KEY = "lora_adapter_metadata"  # of a safetensors header; its keys are PART.NAME
@@ -50,7 +55,8 @@ def adapter_configs(metadata: Mapping[str, str], name: str) -> dict[Network, Ada
 
 
 def _config(said: Mapping[str, Any], part: str) -> AdapterConfig:
-    own = {key.removeprefix(f"{part}."): value for key, value in said.items() if key.startswith(f"{part}.")}
+    begin = f"{part}." if part else ""
+    own = {key.removeprefix(begin): value for key, value in said.items() if key.startswith(begin)}
     alpha = own.get("lora_alpha")
     patterns = {_flat(layer): float(value) for layer, value in (own.get("alpha_pattern") or {}).items()}
     return AdapterConfig(None if alpha is None else float(alpha), patterns, bool(own.get("use_rslora")))
@@ -58,6 +64,33 @@ def _config(said: Mapping[str, Any], part: str) -> AdapterConfig:
 
 def _flat(layer: str) -> str:
     return layer.lstrip("^").replace(".", "_").removeprefix("text_model_")
+
+
+def adapter_beside(path: Path) -> dict[str, Any] | None:
+    """What PEFT's file beside an adapter says of its strength, as JSON; None without one.
+
+    Raises FileError for a file that cannot be read.
+    """
+    beside = configuration_of(path)
+    if path.name != ADAPTER or not beside.is_file():
+        return None
+    said = read_json(beside)
+    kept = {name: said[name] for name in ("lora_alpha", "alpha_pattern", "use_rslora") if name in said}
+    _checked(kept, beside.name)
+    return kept
+
+
+def adapter_of(said: Mapping[str, Any]) -> dict[Network, AdapterConfig]:
+    """The adapter that `adapter_beside` found: it is of whatever network the file changes."""
+    config = _config(said, "")
+    return dict.fromkeys(_PARTS.values(), config)
+
+
+def _checked(said: Mapping[str, Any], name: str) -> None:
+    try:
+        _config(said, "")
+    except (ValueError, TypeError, AttributeError) as error:
+        raise FileError(f"'{name}' beside the LoRA describes it in a way that cannot be read", got=str(error)) from None
 
 
 def alpha_of(configs: Mapping[Network, AdapterConfig], target: Target, rank: int) -> float | None:

@@ -36,6 +36,8 @@ _NETWORKS: tuple[tuple[str, Network], ...] = (
     ("text_encoder_2_", "te2"),
     ("text_encoder_", "te1"),
 )
+_BARE_UNET = ("down_blocks_", "mid_block_", "up_blocks_", "conv_in", "conv_out", "time_embedding_", "add_embedding_")
+_BARE_TEXT = "text_model_"  # PEFT's adapters, and diffusers' first ones, are of one network and do not name it
 _PROCESSOR = re.compile(r"\.processor\.(to_[qkv])_lora\.(down|up)\.weight$")  # as diffusers 0.1x wrote it
 _PROCESSOR_OUT = re.compile(r"\.processor\.to_out_lora\.(down|up)\.weight$")
 
@@ -71,4 +73,6 @@ def _target(base: str) -> Target | None:
         if flat.startswith(prefix):
             layer = flat.removeprefix(prefix)
             return Target(network, layer if network == "unet" else layer.removeprefix("text_model_"))
-    return None
+    if flat.startswith(_BARE_UNET):
+        return Target("unet", flat)
+    return Target("te1", flat.removeprefix(_BARE_TEXT)) if flat.startswith(_BARE_TEXT) else None

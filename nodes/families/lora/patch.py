@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from latentloom.engine import Patch
 from latentloom.engine.errors import FileError
 from latentloom.nodes.families.header import read_header
-from latentloom.nodes.families.lora.adapter_config import AdapterConfig, adapter_configs, alpha_of
+from latentloom.nodes.families.lora.adapter_config import AdapterConfig, adapter_configs, adapter_of, alpha_of
 from latentloom.nodes.families.lora.deltas import changed
 from latentloom.nodes.families.lora.key_names import Network, Target, changes
 from latentloom.nodes.families.merge import section_of
@@ -115,7 +115,8 @@ def _opened(patch: Patch, path: Path) -> _Lora:
     weights = Weights(path)
     strength, sections = patch.parameters["strength"], patch.parameters.get("sections", {})
     name = patch.files[0].name
-    configs = adapter_configs(read_header(path).metadata, name)
+    beside = patch.parameters.get("adapter")
+    configs = adapter_configs(read_header(path).metadata, name) if beside is None else adapter_of(beside)
     return _Lora(name, weights, changes(weights.keys()), strength, sections, configs)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from latentloom.engine.errors import FileError
+from latentloom.engine.files.model_files import configuration_of
 
 PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v", "sample": "sample"}
 SCHEDULES = ("scaled_linear", "linear", "squaredcos_cap_v2")
@@ -58,7 +59,7 @@ def yaml_beside(path: Path) -> dict[str, Any]:
 
     Beside those of `scheduler_facts` there may be "scaling_factor". Raises FileError for a file that is no YAML.
     """
-    beside = path.with_suffix(".yaml")
+    beside = configuration_of(path)
     if not beside.is_file():
         return {}
     import yaml

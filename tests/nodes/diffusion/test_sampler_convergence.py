@@ -15,6 +15,7 @@ MU, S = 0.3, 1.0
 # Measured order of convergence; UniPC and DEIS end with lower orders, PNDM starts with Heun and assumes equal steps.
 ORDERS = {
     "euler": (0.9, 1.1),
+    "euler_cfg_pp": (0.9, 1.1),
     "ddim": (0.9, 1.1),
     "heun": (1.9, 2.2),
     "dpm_2": (1.9, 2.2),

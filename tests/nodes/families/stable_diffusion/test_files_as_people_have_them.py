@@ -363,6 +363,47 @@ def test_the_alpha_of_a_loras_header_counts_as_a_tensor_of_it_does(
     assert torch.equal(found["said"], found["tensor"])
 
 
+def adapter(models: Path, down: torch.Tensor, up: torch.Tensor, said: dict[str, Any] | str) -> None:
+    """A UNet's adapter as PEFT saves it."""
+    folder = models / "loras" / "mine"
+    folder.mkdir(exist_ok=True)
+    layer = DIFFUSERS_LORA.replace("unet.", "base_model.model.")
+    put(folder / "adapter_model.safetensors", {f"{layer}.lora_A.weight": down, f"{layer}.lora_B.weight": up})
+    (folder / "adapter_config.json").write_text(said if isinstance(said, str) else json.dumps(said))
+
+
+def test_the_alpha_of_a_file_beside_an_adapter_counts_and_a_change_of_it_too(
+    session: Session, models: Path, checkpoint: Callable[[str], Path]
+) -> None:
+    os.link(checkpoint("sd1_tiny"), models / "checkpoints" / "m.safetensors")
+    down, up = torch.randn(4, 32), torch.randn(32, 4)
+
+    def kohya(alpha: float) -> torch.Tensor:
+        name = f"{alpha:g}"
+        parts = {f"{LORA}.lora_down.weight": down, f"{LORA}.lora_up.weight": up, f"{LORA}.alpha": torch.tensor(alpha)}
+        put(models / "loras" / f"{name}.safetensors", parts)
+        return run(session, document("m.safetensors", lora=lora_node(name)))[0]
+
+    def peft(**said: Any) -> torch.Tensor:
+        adapter(models, down, up, {"peft_type": "LORA", "r": 4, **said})
+        return run(session, document("m.safetensors", lora=lora_node("mine/adapter_model")))[0]
+
+    assert torch.equal(peft(lora_alpha=16), kohya(16))
+    assert torch.equal(peft(lora_alpha=2), kohya(2))
+    assert torch.equal(peft(lora_alpha=8, use_rslora=True), kohya(16))
+    assert torch.equal(peft(lora_alpha=1, alpha_pattern={DIFFUSERS_LORA.removeprefix("unet."): 16}), kohya(16))
+
+
+@pytest.mark.parametrize("said", ["{", '{"lora_alpha": "much"}', '{"alpha_pattern": 3}'])
+def test_a_broken_file_beside_an_adapter_is_one_error_that_names_it(
+    said: str, session: Session, models: Path, checkpoint: Callable[[str], Path]
+) -> None:
+    os.link(checkpoint("sd1_tiny"), models / "checkpoints" / "m.safetensors")
+    adapter(models, torch.randn(4, 32), torch.randn(32, 4), said)
+    with pytest.raises(NodeError, match=r"adapter_config\.json"):
+        run(session, document("m.safetensors", lora=lora_node("mine/adapter_model")))
+
+
 # What is not used
 
 
