@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from latentloom.nodes.families.folder import folder_weights
-from latentloom.nodes.families.header import Shapes, counted
+from latentloom.nodes.families.header import Shapes, below, counted
 from latentloom.nodes.families.module_loading import Piece, Weights, assemble
 from latentloom.nodes.families.unused import warn_unused
 from latentloom.nodes.text.tokenizer_files import TokenizerFiles
@@ -56,7 +56,7 @@ class QwenPart:
 def find_qwen(every: Shapes) -> QwenPart | None:
     """The Qwen3 among the tensors of a file, or None."""
     for prefix in PREFIXES:
-        shapes = {name.removeprefix(prefix): shape for name, shape in every.items() if name.startswith(prefix)}
+        shapes = below(every, prefix)
         if "layers.0.self_attn.q_norm.weight" in shapes and "embed_tokens.weight" in shapes:
             return QwenPart(prefix, shapes)
     return None
