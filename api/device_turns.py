@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from latentloom.engine.files.lock import device_turn
+from latentloom.engine.files.lock import LOOK_SECONDS, device_turn, waited_in_vain
 from latentloom.engine.jobs.serving import DeviceTaken, serving_in
 
 
@@ -26,10 +26,15 @@ class DeviceTurns:
 
         Raises DeviceTaken when a server has it, and Cancelled when `stop` is set before it is free.
         """
-        with self._mutex:
+        while not self._mutex.acquire(timeout=LOOK_SECONDS):  # another run of this session waits for the device
+            if stop.is_set():
+                raise waited_in_vain(device)
+        try:
             if self._runs == 0:
                 self._held.enter_context(device_turn(self._data, device, lambda: self._wait(device), stop))
             self._runs += 1
+        finally:
+            self._mutex.release()
         try:
             yield
         finally:

@@ -18,6 +18,7 @@ from latentloom.engine.document.writing import write
 from latentloom.engine.errors import FileError, LoomError, PathError, WorkflowError, nearest
 from latentloom.engine.events import Event, Listener, NodeProgress, NodeWarning
 from latentloom.engine.execution.executor import Executor
+from latentloom.engine.execution.imports import Imports
 from latentloom.engine.execution.memory_plan import MemoryNeed, memory_plan
 from latentloom.engine.execution.memory_retry import Economies
 from latentloom.engine.execution.options import Options
@@ -36,8 +37,9 @@ from latentloom.engine.files.save import Counters, Saver, Saves
 from latentloom.engine.models.environment import Environment, probe
 from latentloom.engine.models.host_memory import no_collection
 from latentloom.engine.models.store import Budgets, ModelStore
-from latentloom.engine.planning.explain import Explanation, explain
+from latentloom.engine.planning.explain import Explainer, Explanation
 from latentloom.engine.planning.identity import Identity
+from latentloom.engine.planning.uses import Uses
 from latentloom.engine.planning.validate import Checked, validate
 from latentloom.engine.settings import Settings
 from latentloom.engine.types.context import Borrower, Lent
@@ -83,7 +85,10 @@ class Engine:
             self.catalog.mentioned,
             lambda: self.state.deviation,
         )
-        tools = Tools(registry, self.cache, Flights(), self._identity, self.catalog, self.economies, self.state)
+        uses = Uses(registry)
+        known, imports = self._identity, Imports(registry)
+        tools = Tools(registry, self.cache, Flights(), known, uses, self.catalog, self.economies, self.state, imports)
+        self._explainer = Explainer(self._identity, uses, self.cache, registry, self.catalog)
         self._executor = Executor(tools)
 
     @cached_property
@@ -201,7 +206,7 @@ class Engine:
 
     def explain(self, job: Job) -> list[Explanation]:
         """Per step of the plan: a hit, or which part of its key changed."""
-        return explain(job.checked, self._identity, self.cache, job.workflow.name)
+        return self._explainer.explain(job.checked, job.workflow.name)
 
     def memory_plan(self, job: Job) -> list[MemoryNeed]:
         """Per node that computes with models, where their weights would be. Runs the nodes that name models."""
@@ -224,10 +229,9 @@ class Engine:
                 text = f"{type(error).__name__}: {error}"
                 raise FileError(f"'{path.name}' cannot be read as {name}", got=text) from error
             if found is not None:
-                code = {} if extension.distribution.builtin else {"code": extension.distribution.code}
                 if "refused" not in found:
-                    return name, {**found, **code}
-                refused = refused or (name, {**found, **code})
+                    return name, found
+                refused = refused or (name, found)
         return refused
 
     def figures(self) -> dict[str, int]:

@@ -196,6 +196,12 @@ class ChangedFileError(NodeError):
     code = "changed_file"
 
 
+class ChangedCodeError(NodeError):
+    """Code was edited on disk between the moment when it was identified and the one when it was imported."""
+
+    code = "changed_code"
+
+
 class OutOfMemoryError(NodeError):
     """A device has less memory than a node needs, whatever is dropped and fetched again."""
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-SCHEMA = "latentloom/step/1"
+SCHEMA = "latentloom/step/2"
 
 
 class Unhashable(TypeError):

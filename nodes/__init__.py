@@ -32,10 +32,30 @@ _TYPES: tuple[tuple[type[Value], str, str], ...] = (
 _MODULES = (
     *("loaders", "lora", "merge", "ip_adapter"),
     *("conditioning", "conditioning_combine", "controlnet", "guidance"),
-    *("latents", "latents_batch", "noise", "sampling", "sampling_custom", "sampling_prompt_to_prompt"),
+    *(
+        "latents",
+        "latents_batch",
+        "latents_composite",
+        "noise",
+        "sampling",
+        "sampling_custom",
+        "sampling_model",
+        "sampling_prompt_to_prompt",
+    ),
     *("vae", "vae_precision"),
     *("inpaint", "inpaint_conditioning", "inpaint_fill", "mask", "mask_draw", "mask_image"),
-    *("image", "image_batch", "image_composite", "image_grid", "preprocessors", "upscale", "primitives", "study"),
+    *(
+        "image",
+        "image_batch",
+        "image_composite",
+        "image_grid",
+        "image_size",
+        "image_alpha",
+        "preprocessors",
+        "upscale",
+        "primitives",
+        "study",
+    ),
 )
 """Where nodes are, in the order in which lists show them."""
 
@@ -56,6 +76,8 @@ def register(registry: Registration) -> None:
     registry.model_kind("z_image", "latentloom.nodes.families.z_image:ZImage")
     registry.model_kind("flux", "latentloom.nodes.families.flux:Flux")
     registry.model_kind("sd3", "latentloom.nodes.families.sd3:SD3")
+    registry.model_kind("qwen_image", "latentloom.nodes.families.qwen_image:QwenImage")
+    registry.model_kind("wan_vae", "latentloom.nodes.families.wan_vae:WanVae")
     registry.model_kind("single_file", "latentloom.nodes.families.stable_diffusion.single_file:SingleFile")
     registry.model_kind("text_encoder", "latentloom.nodes.families.text_encoder:TextEncoderFile")
     registry.model_kind("controlnet", "latentloom.nodes.families.controlnet.kind:ControlNetKind")

@@ -41,8 +41,7 @@ def load_controlnet(
             got="another kind of file" if found is None else found[1].get("about", found[0]),
         )
     kind, facts = found
-    code = {"code": facts["code"]} if "code" in facts else {}
-    return ControlNet(kind, [controlnet.identity], {"component": "controlnet", **facts["controlnet"], **code})
+    return ControlNet(kind, [controlnet.identity], {"component": "controlnet", **facts["controlnet"]})
 
 
 @node("ApplyControlNet", category="controlnet")

@@ -1,7 +1,7 @@
 """Nodes that read, save, show and change pictures."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -55,6 +55,10 @@ class ShownImages(NamedTuple):
 def load_image(
     ctx: Context,
     image: Annotated[Picture, Field(description="A picture below the input folder; of an animation, the first frame.")],
+    alpha: Annotated[
+        Literal["keep", "drop"],
+        Field(description="Whether the picture stays transparent; without, the colours below show. The mask has it."),
+    ] = "keep",
 ) -> LoadedImage:
     """Read a picture, turned as its EXIF says, with its alpha channel if it has one.
 
@@ -65,7 +69,7 @@ def load_image(
     if fault is not None:
         ctx.warn("colour_profile", f"the colour profile of '{image.name}' is not used: {fault}")
     mask = 1 - pixels[..., 3] if pixels.shape[2] == 4 else np.zeros(pixels.shape[:2], np.float32)
-    return LoadedImage(Image(pixels[None]), Mask(mask[None]))
+    return LoadedImage(Image((pixels if alpha == "keep" else pixels[..., :3])[None]), Mask(mask[None]))
 
 
 @node("SaveImage", category="image", purity="sink")

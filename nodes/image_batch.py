@@ -9,6 +9,7 @@ from latentloom.engine import Image, node
 from latentloom.engine.errors import BadValueError
 from latentloom.nodes.drawing.batch import Count, First, Times, picked
 from latentloom.nodes.drawing.blend import parts
+from latentloom.nodes.drawing.limits import check_size
 
 
 @node("JoinImages", category="image")
@@ -28,6 +29,8 @@ def join_images(
             got=", ".join(f"{width}x{height}" for height, width in sorted(sizes)),
             hint="put an ImageScale node in front of those that differ",
         )
+    ((height, width),) = sizes
+    check_size(width, height, sum(len(image) for image in images))
     pixels = [image.numpy() for image in images]
     if any(item.shape[3] == 4 for item in pixels):
         pixels = [np.concatenate(parts(item), axis=3) for item in pixels]
@@ -43,6 +46,7 @@ def pick_images(images: Image, first: First = 0, count: Count = 1) -> Image:
 @node("RepeatImage", category="image")
 def repeat_image(image: Image, times: Times = 2) -> Image:
     """Make a batch that holds the same pictures again and again."""
+    check_size(image.shape[2], image.shape[1], len(image) * times)
     return Image(np.tile(image.numpy(), (times, 1, 1, 1)))
 
 

@@ -52,6 +52,32 @@ def inpaint_conditioning(
     )
 
 
+@node("InpaintEncode", category="inpaint", device=True)
+def inpaint_encode(
+    ctx: Context,
+    vae: Vae,
+    image: Image,
+    mask: Mask,
+    grow: Annotated[int, Field(ge=0, le=64, description="How wide a square of the mask grows for the sampler.")] = 6,
+    resize: Annotated[CellRule, Field(description="How the mask's pixels become cells, as in SetLatentMask.")] = "area",
+) -> Latent:
+    """Encode a picture whose masked part is grey, for inpainting models and a denoise of 1, with the mask.
+
+    Soft masks become hard at 0.5. The sampler repaints `grow` - 1 pixels more from side to side, half of them at each;
+    an odd one lies on the right and below. Sides must be multiples of 8.
+    """
+    from scipy.ndimage import maximum_filter
+
+    hard = np.rint(resize_mask(mask.numpy(), Size(image.shape[2], image.shape[1])))
+    pixels = image.numpy()[..., :3]
+    check_mask_batch(pixels, hard)
+    latent = encode(ctx, vae, Image(np.where((hard > 0)[..., None], np.float32(GREY), pixels)))
+    told = Mask(maximum_filter(hard, (1, max(1, grow), max(1, grow)), mode="constant"))
+    if resize != "area":
+        told = Mask(even_in_cells(told.tensor(), latent.shape[2:], latent.downscale, resize))
+    return Latent(latent.numpy(), told, downscale=latent.downscale)
+
+
 def _with(conditioning: Conditioning, arrays: dict[str, Array]) -> Conditioning:
     return Conditioning([Cond(e.embedding, e.extra, {**e.arrays, **arrays}) for e in conditioning.entries])
 
@@ -70,4 +96,4 @@ def instruct_conditioning(
     return Prepared(_with(positive, arrays), _with(negative, arrays), empty)
 
 
-NODES = (inpaint_conditioning, instruct_conditioning)
+NODES = (inpaint_conditioning, inpaint_encode, instruct_conditioning)

@@ -6,9 +6,9 @@ import numpy as np
 from pydantic import Field
 
 from latentloom.engine import Image, Mask, Seed, Widget, node
-from latentloom.engine.errors import BadValueError
 from latentloom.nodes.drawing.blend import blend
 from latentloom.nodes.drawing.blur import blurred
+from latentloom.nodes.drawing.colours import colour_of
 from latentloom.nodes.drawing.infill import noise_like, spread_inwards
 from latentloom.nodes.drawing.resize import Size, check_mask_batch, resize_mask
 
@@ -41,7 +41,7 @@ def inpaint_fill(
     share = np.broadcast_to(share, pixels.shape[:3])
     known = (share <= 0) * (pixels[..., 3] if pixels.shape[3] == 4 else np.float32(1))
     if fill == "colour":
-        made = np.broadcast_to(_rgb(colour), (*pixels.shape[:3], 3))
+        made = np.broadcast_to(colour_of(colour), (*pixels.shape[:3], 3))
     elif fill == "noise":
         made = np.stack([noise_like(*item, seed + n) for n, item in enumerate(zip(pixels, known, strict=True))])
     else:
@@ -49,15 +49,6 @@ def inpaint_fill(
     if fill == "blur":
         made = _blur_over(made, pixels, sigma)
     return Image(blend(pixels, made, share[..., None]))
-
-
-def _rgb(colour: str) -> "Floats":
-    from PIL import ImageColor
-
-    try:
-        return np.float32(ImageColor.getrgb(colour)[:3]) / np.float32(255)
-    except ValueError:
-        raise BadValueError("this is no colour", expected="#rrggbb", got=colour) from None
 
 
 def _blur_over(background: "Floats", pixels: "Floats", sigma: float) -> "Floats":

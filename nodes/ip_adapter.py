@@ -70,7 +70,7 @@ def _recognised(ctx: Context, file: ModelFile, part: str, what: str, expected: s
             got="another kind of file" if found is None else found[1].get("about", found[0]),
         )
     kind, facts = found
-    return kind, {**facts[part], **({"code": facts["code"]} if "code" in facts else {})}
+    return kind, dict(facts[part])
 
 
 def _check(model: Model, clip_vision: ClipVision, adapter: ModelFile, facts: dict[str, Any]) -> None:

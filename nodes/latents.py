@@ -8,8 +8,12 @@ from pydantic import Field
 from latentloom.engine import Latent, Mask, node
 from latentloom.engine.errors import BadValueError
 from latentloom.nodes.diffusion.latent_mask import CellRule, even_in_cells
+from latentloom.nodes.drawing.limits import check_size
 
 Pixels = Annotated[int, Field(ge=8, le=16384, multiple_of=8, description="Pixels of the decoded picture.")]
+PixelsOr0 = Annotated[
+    int, Field(ge=0, le=16384, multiple_of=8, description="Pixels of the decoded picture; 0 keeps the shape.")
+]
 Method = Annotated[
     Literal["nearest", "bilinear", "bicubic", "area"], Field(description="How cells between the old ones are filled.")
 ]
@@ -22,20 +26,45 @@ def empty_latent(
     batch: Annotated[int, Field(ge=1, le=1024, description="How many pictures are made at once.")] = 1,
 ) -> Latent:
     """An empty latent for pictures of width x height pixels, the start of text to image."""
+    check_size(width, height, batch)
     return Latent(np.zeros((batch, 4, height // 8, width // 8), np.float32))
 
 
 @node("LatentUpscale", category="latents")
-def latent_upscale(latent: Latent, width: Pixels = 1024, height: Pixels = 1024, method: Method = "bilinear") -> Latent:
-    """Resize a latent to width x height pixels, for a second pass at a larger size."""
+def latent_upscale(
+    latent: Latent,
+    width: PixelsOr0 = 1024,
+    height: PixelsOr0 = 1024,
+    method: Method = "bilinear",
+    factor: Annotated[
+        float, Field(ge=0.01, le=8, description="How many times as large, without width and height.")
+    ] = 1,
+) -> Latent:
+    """Resize a latent to width x height pixels, or by a factor, for a second pass at a larger size.
+
+    A side of 0 follows from the other one; both at 0 leave the size to the factor.
+    """
     import torch
 
-    size = (height // latent.downscale, width // latent.downscale)
+    size = _cells(latent, width, height, factor)
+    check_size(size[1] * latent.downscale, size[0] * latent.downscale, latent.shape[0])
     smooth, mode = method in ("bilinear", "bicubic"), {"nearest": "nearest-exact"}.get(method, method)  # no half shift
     samples = torch.nn.functional.interpolate(
         latent.tensor(), size, mode=mode, **({"align_corners": False} if smooth else {})
     )
     return Latent(samples, latent.noise_mask, downscale=latent.downscale)
+
+
+def _cells(latent: Latent, width: int, height: int, factor: float) -> tuple[int, int]:
+    """Height and width in cells. Raises BadValueError for a size and a factor together."""
+    if (width or height) and factor != 1:
+        raise BadValueError("a size and a factor exclude each other", got=f"{width}x{height} and factor {factor:g}")
+    high, wide = latent.shape[2:]
+    step = latent.downscale
+    if not (width or height):
+        return max(1, round(high * factor)), max(1, round(wide * factor))
+    width, height = width or round(height * wide / high), height or round(width * high / wide)
+    return max(1, height // step), max(1, width // step)
 
 
 @node("LatentBlend", category="latents")

@@ -8,6 +8,7 @@ from pydantic import Field
 from latentloom.engine import Latent, Mask, node
 from latentloom.engine.errors import BadValueError
 from latentloom.nodes.drawing.batch import Count, First, Times, picked
+from latentloom.nodes.drawing.limits import check_latent
 
 
 @node("JoinLatents", category="latents")
@@ -22,6 +23,7 @@ def join_latents(
         raise BadValueError(
             "the latents have different sizes", got=", ".join(str(list(shape[:3])) for shape in sorted(shapes))
         )
+    check_latent(latents[0], sum(latent.shape[0] for latent in latents))
     samples = np.concatenate([latent.numpy() for latent in latents])
     return Latent(samples, _joined_mask(latents), downscale=latents[0].downscale)
 
@@ -60,6 +62,7 @@ def repeat_latent(latent: Latent, times: Times = 2) -> Latent:
 
     With the noise rule per_item each item has noise of its own.
     """
+    check_latent(latent, latent.shape[0] * times)
     mask = latent.noise_mask
     if mask is not None and mask.shape[0] > 1:
         mask = Mask(np.tile(mask.numpy(), (times, 1, 1)))

@@ -16,6 +16,9 @@ from latentloom.nodes.families.text_encoder import family_of
 CLIPS = "lhg"
 """The text encoders of Stable Diffusion, in the order in which their answers stand side by side."""
 
+LATENTS = {"wan": "Qwen-Image and Wan"}
+"""Kinds of latents that their number of channels does not tell apart."""
+
 Prediction = Annotated[
     Literal["auto", "epsilon", "v", "sample"],
     Field(description="What the network was trained to predict; auto = what the file says, else what is usual."),
@@ -45,8 +48,8 @@ def load_checkpoint(
 ) -> Checkpoint:
     """A checkpoint: the network that denoises, the CLIP that reads text, the VAE that makes pixels.
 
-    Stable Diffusion 1.x to 3.5 and Flux.1, as one safetensors file or as a folder in diffusers' layout; Z-Image as a
-    folder. `shapes` ships with Latentloom. `loom models add DIR` adds a folder of your own.
+    Stable Diffusion 1.x to 3.5 and Flux.1, as one safetensors file or as a folder in diffusers' layout; Qwen-Image and
+    Z-Image as a folder. `shapes` ships with Latentloom. `loom models add DIR` adds a folder of your own.
     """
     kind, facts = _recognised(ctx, checkpoint)
     files = [checkpoint.identity]
@@ -182,17 +185,23 @@ def load_vae(
 ) -> Vae:
     """A VAE from a file of its own, or out of a checkpoint file.
 
-    With `model`, one whose latents have another number of channels is refused before anything is sampled.
+    With `model`, one whose latents are of another kind is refused before anything is sampled.
     """
     kind, facts = _with(ctx, vae, "vae")
     found = Vae(kind, [vae.identity], _part(facts, "vae"))
-    if model is not None and found.info["channels"] != model.info["channels"]:
+    if model is not None and _latents(found) != _latents(model):
         raise BadValueError(
             f"the VAE '{vae.name}' does not fit '{model.files[0].name}'",
-            expected=f"{model.info.get('vae', 'a VAE')} ({model.info['channels']} channels)",
-            got=f"{found.info['channels']} channels",
+            expected=f"{model.info.get('vae', 'a VAE')} ({_latents(model)})",
+            got=_latents(found),
         )
     return found
+
+
+def _latents(handle: Model | Vae) -> str:
+    """What latents a model or a VAE works with."""
+    kind = handle.info.get("latents")
+    return f"{handle.info['channels']} channels" + (f" of {LATENTS[kind]}" if kind else "")
 
 
 def _recognised(ctx: Context, file: ModelFile) -> tuple[str, Mapping[str, Any]]:
@@ -200,7 +209,7 @@ def _recognised(ctx: Context, file: ModelFile) -> tuple[str, Mapping[str, Any]]:
     if found is None:
         raise FileError(
             f"'{file.name}' is no model that Latentloom knows",
-            expected="Stable Diffusion, Flux.1 or Z-Image, as a safetensors file or a folder in diffusers' layout",
+            expected="Stable Diffusion, Flux.1, Qwen-Image or Z-Image, as a safetensors file or a diffusers folder",
             got="a file or folder of another kind",
         )
     if "refused" in found[1]:
@@ -217,9 +226,8 @@ def _with(ctx: Context, file: ModelFile, part: str) -> tuple[str, Mapping[str, A
 
 
 def _part(facts: Mapping[str, Any], part: str) -> dict[str, Any]:
-    """A handle's info: what is known of one part, and the code of the plugin that knows it."""
-    code = {"code": facts["code"]} if "code" in facts else {}
-    return {"component": part, **facts[part], **code}
+    """A handle's info: what is known of one part."""
+    return {"component": part, **facts[part]}
 
 
 def _sampled(info: dict[str, Any], prediction: str, zero_snr: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Nodes that make and change masks."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 Channel = Literal["alpha", "red", "green", "blue", "luminance"]
 MAX_REACH = 1024
+Border = Annotated[int, Field(ge=0, le=16384, description="Pixels over which it fades at that side.")]
+Shape = Literal["disc", "square", "diamond"]
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)  # ITU-R BT.709
 
 
@@ -68,21 +71,30 @@ def mask_grow(
     pixels: Annotated[
         int, Field(ge=-MAX_REACH, le=MAX_REACH, description="How far the edges move; below 0 the mask shrinks.")
     ] = 8,
+    shape: Annotated[
+        Shape, Field(description="How far corners grow: round, square, or a diamond, which cuts them off.")
+    ] = "disc",
 ) -> Mask:
     """Grow (or shrink) what is repainted by some pixels in every direction. Beyond the picture nothing is masked."""
     if pixels == 0:
         return mask
-    return Mask(_reached(mask.numpy(), pixels) if pixels > 0 else 1 - _reached(1 - mask.numpy(), -pixels))
+    grown = _reached(mask.numpy(), pixels, shape) if pixels > 0 else 1 - _reached(1 - mask.numpy(), -pixels, shape)
+    return Mask(grown)
 
 
-def _reached(mask: "Floats", pixels: int) -> "Floats":
-    """The largest value within a disc around each pixel: sharp masks by distance, soft ones level by level."""
+def _reached(mask: "Floats", pixels: int, shape: Shape) -> "Floats":
+    """The largest value within a shape around each pixel: sharp masks by distance, soft ones level by level."""
     from scipy import ndimage
 
+    if shape == "square":
+        return ndimage.maximum_filter(mask, (1, 2 * pixels + 1, 2 * pixels + 1), mode="constant")  # type: ignore[no-any-return]
+    distance = ndimage.distance_transform_edt
+    if shape == "diamond":
+        distance = partial(ndimage.distance_transform_cdt, metric="taxicab")
     found = np.zeros_like(mask)
     for item, out in zip(mask, found, strict=True):
         for level in _levels(item):
-            near = ndimage.distance_transform_edt(item < level) <= pixels
+            near = distance(item < level) <= pixels
             out[near] = np.maximum(out[near], level)
     return found
 
@@ -123,6 +135,21 @@ def _ramp(inside: "Floats", pixels: int, shift: float) -> "Floats":
     return found
 
 
+@node("MaskFadeBorders", category="mask")
+def mask_fade_borders(mask: Mask, left: Border = 0, top: Border = 0, right: Border = 0, bottom: Border = 0) -> Mask:
+    """Let a mask fade towards the picture's borders, over some pixels at each; MaskFeather does it at its own edges."""
+    height, width = mask.shape[1:]
+    across = _fading(width, left) * _fading(width, right)[::-1]
+    down = _fading(height, top) * _fading(height, bottom)[::-1]
+    return Mask(mask.numpy() * across * down[:, None])
+
+
+def _fading(length: int, pixels: int) -> "Floats":
+    """1 but for a ramp over the first pixels, which begins at 1 / pixels."""
+    ramp: Floats = np.minimum(1, np.arange(1, length + 1, dtype=np.float32) / max(1, pixels))
+    return ramp
+
+
 @node("MaskCombine", category="mask")
 def mask_combine(
     a: Mask,
@@ -145,4 +172,4 @@ def mask_combine(
     return Mask(np.abs(one - other))
 
 
-NODES = (load_mask, mask_from_alpha, invert_mask, mask_grow, mask_feather, mask_combine)
+NODES = (load_mask, mask_from_alpha, invert_mask, mask_grow, mask_feather, mask_fade_borders, mask_combine)

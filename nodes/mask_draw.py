@@ -31,4 +31,15 @@ def mask_rectangle(
     return Mask(found)
 
 
-NODES = (mask_rectangle,)
+@node("SolidMask", category="mask")
+def solid_mask(
+    width: Side = 512,
+    height: Side = 512,
+    value: Annotated[float, Field(ge=0, le=1, description="1 is repainted, 0 is kept.")] = 1.0,
+) -> Mask:
+    """Make a mask of width x height pixels that is the same everywhere."""
+    check_size(width, height)
+    return Mask(np.full((1, height, width), value, np.float32))
+
+
+NODES = (mask_rectangle, solid_mask)

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from latentloom.engine import Context, Image, Mask, node
+from latentloom.engine import Context, Image, Mask, Widget, node
 from latentloom.nodes.drawing.blend import flattened
+from latentloom.nodes.drawing.colours import colour_of
 from latentloom.nodes.drawing.resize import Size, cropped, mask_method, resize_mask, scaled
 from latentloom.nodes.drawing.size_inputs import (
     Factor,
@@ -51,6 +52,18 @@ def image_to_mask(
 def mask_to_image(mask: Mask) -> Image:
     """Make grey pictures of masks, to save them or to change them as pictures: white is repainted, black is kept."""
     return Image(np.repeat(mask.numpy()[..., None], 3, axis=3))
+
+
+@node("MaskFromColour", category="mask")
+def mask_from_colour(
+    image: Image,
+    colour: Annotated[str, Widget("colour"), Field(max_length=40, description="#rrggbb.")] = "#000000",
+    tolerance: Annotated[int, Field(ge=0, le=255, description="How far each of red, green and blue may be off.")] = 0,
+) -> Mask:
+    """Repaint where a picture has one colour, in 256 steps a channel. Transparency does not count."""
+    wanted = np.round(colour_of(colour) * 255)
+    pixels = np.round(image.numpy()[..., :3] * 255)
+    return Mask((np.abs(pixels - wanted) <= tolerance).all(-1).astype(np.float32))
 
 
 @node("MaskThreshold", category="mask")
@@ -99,4 +112,4 @@ def _tinted(image: Image, mask: Mask) -> "Floats":
     return np.clip(pixels[: len(share)] + (TINT - pixels[: len(share)]) * share, 0, 1)
 
 
-NODES = (image_to_mask, mask_to_image, mask_threshold, mask_scale, mask_crop, preview_mask)
+NODES = (image_to_mask, mask_to_image, mask_from_colour, mask_threshold, mask_scale, mask_crop, preview_mask)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float32]
 
 Sigma = Annotated[float, Field(ge=0, le=100, description="Blur in pixels (standard deviation).")]
+Radius = Annotated[
+    int, Field(ge=0, le=1000, description="Where the blur is cut off, in pixels; 0 stands for four times sigma.")
+]
 Level = Annotated[float, Field(ge=0, le=1, description="Steepness of the picture, 1 = from black to white at once.")]
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
@@ -49,9 +52,24 @@ def lineart(
 
 
 @node("BlurImage", category="preprocessors")
-def blur_image(image: Image, sigma: Sigma = 4.0) -> Image:
+def blur_image(image: Image, sigma: Sigma = 4.0, radius: Radius = 0) -> Image:
     """Blur a picture (Gaussian). What a transparent pixel hides is not seen in the result."""
-    return Image(blurred(image.numpy(), sigma))
+    return Image(blurred(image.numpy(), sigma, radius))
+
+
+@node("SharpenImage", category="preprocessors")
+def sharpen_image(
+    image: Image,
+    sigma: Annotated[
+        float, Field(ge=0.1, le=10, description="Size of the details in pixels (standard deviation).")
+    ] = 1.0,
+    amount: Annotated[float, Field(ge=0, le=50, description="How much stronger they become; 0 changes nothing.")] = 1.0,
+    radius: Radius = 0,
+) -> Image:
+    """Make details stronger: what a blur takes away is added again (unsharp mask). Transparency stays."""
+    pixels = image.numpy().copy()
+    pixels[..., :3] += (pixels[..., :3] - blurred(pixels[..., :3], sigma, radius)) * np.float32(amount)
+    return Image(pixels.clip(0, 1))
 
 
 @node("TileImage", category="preprocessors")
@@ -107,4 +125,4 @@ def _along(steep: Floats, dx: Floats, dy: Floats) -> tuple[Floats, Floats]:
     )
 
 
-NODES = (canny_edges, lineart, blur_image, tile_image, invert_image)
+NODES = (canny_edges, lineart, blur_image, sharpen_image, tile_image, invert_image)

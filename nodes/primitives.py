@@ -32,6 +32,19 @@ def join_text(
     return separator.join(parts)
 
 
+@node("ReplaceText", category="primitives")
+def replace_text(
+    text: Annotated[Text, Field(max_length=MAX_TEXT, description="Where it is looked for.")],
+    find: Annotated[str, Field(min_length=1, max_length=1000, description="What is replaced, wherever it stands.")],
+    replace: Annotated[str, Field(max_length=1000, description="What comes in its place; nothing takes it out.")] = "",
+) -> str:
+    """Replace a part of a text wherever it stands. The result has at most a million characters."""
+    length = len(text) + text.count(find) * (len(replace) - len(find))
+    if length > MAX_TEXT:
+        raise BadValueError("the text is too long", expected=f"at most {MAX_TEXT} characters", got=str(length))
+    return text.replace(find, replace)
+
+
 @node("Integer", category="primitives")
 def integer(
     value: Annotated[
@@ -97,4 +110,4 @@ def if_(
     return then if condition else otherwise
 
 
-NODES = (text, join_text, integer, float_number, seed_number, boolean, choice, if_)
+NODES = (text, join_text, replace_text, integer, float_number, seed_number, boolean, choice, if_)

@@ -24,6 +24,7 @@ from latentloom.nodes.sampling import (
     options,
 )
 
+MOST_SIGMAS = 10_001  # as many as Sigmas gives
 SigmaList = Annotated[
     list[float], Field(ge=0, le=100_000, description="Noise levels, each lower than the one before; the last is left.")
 ]
@@ -91,6 +92,8 @@ def sample_custom(
     """
     import torch
 
+    if len(sigmas) > MOST_SIGMAS:
+        raise BadValueError("there are too many sigmas", expected=f"at most {MOST_SIGMAS}", got=str(len(sigmas)))
     if any(high <= low for high, low in pairwise(sigmas)):
         raise BadValueError("the sigmas do not fall", expected="each lower than the one before", got=_start(sigmas))
     levels = torch.tensor(sigmas, dtype=torch.float32)

@@ -14,7 +14,7 @@ from latentloom.nodes.diffusion.latent_scale import scaled, unscaled
 from latentloom.nodes.diffusion.plan import Plan, schedule_of, sigmas_of
 from latentloom.nodes.diffusion.run import check_channels, sample_latent
 from latentloom.nodes.diffusion.space import space_of
-from latentloom.nodes.drawing.limits import check_size
+from latentloom.nodes.drawing.limits import check_latent, check_size
 from latentloom.nodes.drawing.plot import Scale, plot
 from latentloom.nodes.drawing.table import as_text, table
 from latentloom.nodes.families.textual_inversion.words import SOURCE, Embeddings, warn_unusable
@@ -72,19 +72,20 @@ def forward_noise(
     check_channels(model, latent)
     space = space_of(model, latent.shape[2:])
     sigmas = space.table[len(space.table) // 1000 - 1 :: len(space.table) // 1000]  # one for each timestep
-    _check_places("timesteps", timesteps, len(sigmas))
+    _check_places("timesteps", timesteps, len(sigmas), latent)
     start, epsilon = scaled(latent.tensor(), model.info), first_noise(latent.shape, seed)
     found = [space.seen(space.noised(start, epsilon, s), s) for s in sigmas[timesteps].tolist()]
     labels = [f"t {t}, sigma {sigmas[t]:.3g}" for t in timesteps for _ in range(latent.shape[0])]
     return NoisedLatents(Latent(unscaled(torch.cat(found), model.info), downscale=latent.downscale), labels)
 
 
-def _check_places(what: str, places: list[int], count: int) -> None:
-    """Raise BadValueError unless there are places, all of them below count."""
+def _check_places(what: str, places: list[int], count: int, latent: Latent) -> None:
+    """Raise BadValueError unless there are places, all of them below count, and a latent for each is not too much."""
     if not places:
         raise BadValueError(f"there are no {what} to show", expected="at least one", got="none")
     if max(places) >= count:
         raise BadValueError(f"the {what} end earlier", expected=f"0..{count - 1}", got=str(max(places)))
+    check_latent(latent, latent.shape[0] * len(places))
 
 
 @node("LatentChannels", category="study")
@@ -149,7 +150,7 @@ def ksampler_steps(
     """
     sigmas = sigmas_of(ctx, model, sampler, schedule, steps, denoise, latent)
     space = space_of(model, latent.shape[2:], steps)
-    _check_places("steps", at, max(0, len(sigmas) - 1))
+    _check_places("steps", at, max(0, len(sigmas) - 1), latent)
     seen: dict[int, tuple[Tensor, Tensor]] = {}
 
     def observe(index: int, x: Tensor, denoised: Tensor) -> None:

@@ -46,8 +46,7 @@ def upscale_with_model(
             hint=None if installed() else "`pip install spandrel` lets it read other kinds",
         )
     kind, facts = found
-    code = {"code": facts["code"]} if "code" in facts else {}
-    handle = Model(kind, [upscaler.identity], {"component": "upscaler", **facts["upscaler"], **code})
+    handle = Model(kind, [upscaler.identity], {"component": "upscaler", **facts["upscaler"]})
     pixels = Image(hidden_filled(image.numpy())).tensor()
     with ctx.load(handle) as (network,):
         margin = min(facts["upscaler"].get("reach", MARGIN), MOST_MARGIN)

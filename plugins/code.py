@@ -4,39 +4,49 @@ import importlib.util
 from importlib.metadata import Distribution as Installed
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path, PurePath
+from typing import NamedTuple
 
 from packaging.requirements import InvalidRequirement, Requirement
 
+from latentloom.engine.files.code_files import CodeFiles
 from latentloom.engine.keys import digest
 from latentloom.plugins.hooks import GROUP
-from latentloom.plugins.sources import files_below, own_files
+from latentloom.plugins.sources import Reading, own_files
 
 
-def tree_code(folders: list[Path]) -> str:
+class Code(NamedTuple):
+    """The identity of code, and the files that it was taken from."""
+
+    identity: str
+    files: CodeFiles
+
+
+def tree_code(folders: list[Path]) -> Code:
     """The identity of the Python files below folders: their names and contents."""
-    files = sorted(
-        (path.relative_to(folder).as_posix(), folder.name, path.read_bytes())
-        for folder in folders
-        for path in folder.rglob("*.py")
-    )
-    return digest("tree", [list(file) for file in files])
+    reading = Reading()
+    found = [
+        [name, folder.name, content] for folder in folders for name, content in reading.below(folder, suffix=".py")
+    ]
+    return Code(digest("tree", sorted(found)), reading.files())
 
 
-def distribution_code(installed: Installed) -> str:
+def distribution_code(installed: Installed) -> Code:
     """A plugin's identity: name, version, its files, and the versions of its direct requirements.
 
     Files count by the hashes in RECORD, so that two environments with the same wheel agree. The packages that its entry
     points name count by what is on disk, with their data, and so does what they import from outside of site-packages:
     an editable install, or one without RECORD, changes with every edit.
     """
-    return digest(
+    reading = Reading()
+    identity = digest(
         "distribution",
         installed.name,
         installed.version,
         _recorded(installed),
-        _sources(installed),
+        _sources(installed, reading),
         _requirements(installed),
     )
+    return Code(identity, reading.files())
 
 
 def _recorded(installed: Installed) -> list[list[str]]:
@@ -55,7 +65,7 @@ def _portable(file: PurePath) -> bool:
     )
 
 
-def _sources(installed: Installed) -> list[list[str]]:
+def _sources(installed: Installed, reading: Reading) -> list[list[str]]:
     """What is on disk, by module: all files of the entry points' packages, and what they use from elsewhere."""
     names = sorted({point.module.partition(".")[0] for point in installed.entry_points if point.group == GROUP})
     found: list[list[str]] = []
@@ -63,10 +73,10 @@ def _sources(installed: Installed) -> list[list[str]]:
         spec = importlib.util.find_spec(name)
         folders = [Path(place) for place in spec.submodule_search_locations or ()] if spec else []
         if folders:
-            found += [[name, path, content] for folder in folders for path, content in files_below(folder)]
+            found += [[name, path, content] for folder in folders for path, content in reading.below(folder)]
         elif spec is not None and spec.origin:
-            found.append([name, "", digest("file", Path(spec.origin).read_bytes())])
-    return [*found, *([name, path, content] for name, path, content in own_files(names))]
+            found.append([name, "", reading.content(Path(spec.origin))])
+    return [*found, *([name, path, content] for name, path, content in own_files(names, reading))]
 
 
 def _requirements(installed: Installed) -> list[list[str]]:

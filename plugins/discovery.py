@@ -118,7 +118,7 @@ def _distribution(point: EntryPoint) -> Distribution:
     if point.dist is None:
         raise PluginError(f"the entry point '{point.name}' belongs to no distribution")
     code = tree_code(_folders(*_shipped_modules(point))) if _ships(point) else distribution_code(point.dist)
-    return Distribution(point.dist.name, point.dist.version, point.name, code, _builtin(point))
+    return Distribution(point.dist.name, point.dist.version, point.name, code.identity, _builtin(point), code.files)
 
 
 def _shipped_modules(point: EntryPoint) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ belongs to a distribution and counts by that distribution's version.
 
 import ast
 import importlib.util
+import os
 import re
 import site
 import sys
@@ -15,6 +16,8 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
+from latentloom.engine.files.code_files import CodeFile, CodeFiles, content_digest
+from latentloom.engine.files.stamps import Stamp
 from latentloom.engine.keys import digest
 
 MOST_BYTES = 8 * 2**20  # of a data file that is read; a larger one counts by its size and time
@@ -22,43 +25,62 @@ _NAME = re.compile(r"[A-Za-z_]\w*(\.\w+)*\Z")
 _FILE = re.compile(r"[\w][\w. +@-]{0,200}\Z")
 
 
-def files_below(folder: Path) -> Iterator[tuple[str, str]]:
-    """Every file of a package with the digest of its content, without bytecode and hidden files."""
+class Reading:
+    """The contents of the files that an identity is made of."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, CodeFile] = {}
+        self._folders: list[str] = []
+
+    def files(self) -> CodeFiles:
+        """What was read."""
+        return CodeFiles(self._files, tuple(self._folders))
+
+    def content(self, path: Path) -> str:
+        """The digest of a file's content; of a large one that is no code, of its size and time."""
+        stamp = Stamp.of(path.stat())
+        if path.suffix != ".py" and stamp.size > MOST_BYTES:
+            return digest("large", stamp.size, stamp.mtime_ns)
+        found = content_digest(path)
+        self._files[str(path)] = CodeFile(stamp, found)
+        return found
+
+    def below(self, folder: Path, suffix: str = "") -> Iterator[tuple[str, str]]:
+        """Every file of a package, or those with a suffix, with its digest, without bytecode and hidden files."""
+        self._folders.append(f"{folder}{os.sep}")
+        return ((name, self.content(path)) for name, path in _files_below(folder) if path.name.endswith(suffix))
+
+
+def _files_below(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Every file of a package, without bytecode and hidden files."""
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
         hidden = any(part.startswith(".") or part == "__pycache__" for part in name.parts)
         if not hidden and path.suffix != ".pyc" and path.is_file():
-            yield name.as_posix(), _content(path)
+            yield name.as_posix(), path
 
 
-def _content(path: Path) -> str:
-    stat = path.stat()
-    if path.suffix != ".py" and stat.st_size > MOST_BYTES:
-        return digest("large", stat.st_size, stat.st_mtime_ns)
-    return digest("file", path.read_bytes())
-
-
-def own_files(names: Iterable[str]) -> Iterator[tuple[str, str, str]]:
+def own_files(names: Iterable[str], reading: Reading) -> Iterator[tuple[str, str, str]]:
     """(module, path, digest) of what top-level modules use beside themselves, directly or through each other."""
     known, waiting = set(names), [name for name in names if _outside(name)]
     while waiting:
         name = waiting.pop(0)
         for other, file in sorted(_beside(name)):
             if file is not None:
-                yield name, other, _content(file)
+                yield name, other, reading.content(file)
             elif other not in known and _outside(other):
                 known.add(other)
                 waiting.append(other)
-                for path, content in _files_of(other):
+                for path, content in _files_of(other, reading):
                     yield other, path, content
 
 
-def _files_of(name: str) -> Iterator[tuple[str, str]]:
+def _files_of(name: str, reading: Reading) -> Iterator[tuple[str, str]]:
     folders, origin = _places(name)
     for folder in folders:
-        yield from files_below(folder)
+        yield from reading.below(folder)
     if not folders and origin is not None:
-        yield "", _content(origin)
+        yield "", reading.content(origin)
 
 
 def _beside(name: str) -> set[tuple[str, Path | None]]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from latentloom.engine.document.workflow import Edge
 from latentloom.engine.engine import Engine
 from latentloom.engine.errors import Cancelled, LoomError, nearest
 from latentloom.engine.events import Event, NodeProgress
@@ -19,7 +18,7 @@ from latentloom.engine.keys import digest, literal_digest
 from latentloom.engine.planning.validate import Step
 from latentloom.engine.settings import load_settings
 from latentloom.engine.types.context import Borrower, Context, Lent
-from latentloom.engine.types.expansion import Expansion
+from latentloom.engine.types.expansion import Expansion, Given
 from latentloom.engine.types.registry import NodeType
 from latentloom.engine.types.spec import ANY, FILE_KINDS, LITERAL_KINDS
 from latentloom.plugins.discovery import discover
@@ -212,7 +211,7 @@ class Bench:
         return made
 
     def _context(self, node: NodeType, emit: Callable[[Event], None], cancelled: threading.Event) -> Context:
-        edges = {port.name: Edge("upstream", port.name) for port in node.spec.inputs}
+        edges = {port.name: Given(port.name) for port in node.spec.inputs}
         return Context(
             node="check",
             services=_Services(self.engine),
@@ -227,7 +226,7 @@ class Bench:
         call = Call(step, values, context, self.engine.registry, self.engine.state, trusted=True)
         returned = asyncio.run(call.run_async()) if node.spec.asynchronous else call.run()
         if isinstance(returned, Expansion):
-            return {"expansion": digest(returned.nodes, returned.outputs)}
+            return {"expansion": digest(returned.record())}
         found = outputs_of(step, returned, self.engine.registry)
         return {
             name: [self._digest(*one) for one in value] if isinstance(value, list) else self._digest(*value)

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple, Protocol
 from latentloom.engine.keys import Fields
 from latentloom.engine.types.port_types import PortType
 
-RESULT_COST, ITEM_COST, FIELDS_COST, INPUT_COST = (
+RESULT_COST, ITEM_COST, USE_COST, FIELDS_COST, INPUT_COST = (
     350,
     500,
+    400,
     800,
     200,
 )  # bytes in memory beside the texts inside, measured
@@ -26,13 +27,27 @@ class Item(NamedTuple):
     literal: Any = None
 
 
+class Use(NamedTuple):
+    """Something beside its inputs that a step used, and what that was: the code behind a name, a file's name."""
+
+    kind: str
+    name: str
+    identity: str
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a step gave: an Item, or a tuple of Items for a list, per output. It outlives the values' bytes."""
+    """What a step gave: an Item, or a tuple of Items for a list, per output. It outlives the values' bytes.
+
+    A step that expanded gave the record of its expansion instead.
+    """
 
     outputs: Mapping[str, Item | tuple[Item, ...]]
     seconds: float = 0.0
     peak_bytes: int = 0
+    uses: tuple[Use, ...] = ()
+    """What must still hold for the result to be used again."""
+    expansion: Mapping[str, Any] | None = None
 
     def items(self, output: str | None = None) -> list[Item]:
         """Every item of one output, or of all."""
@@ -198,7 +213,9 @@ class Cache:
 
 
 def _result_bytes(result: Result) -> int:
-    size = RESULT_COST
+    size = RESULT_COST + USE_COST * len(result.uses)
+    if result.expansion is not None:
+        size += _bytes(result.expansion)
     for item in result.items():
         size += ITEM_COST if item.literal is None else ITEM_COST + _bytes(item.literal)
     return size

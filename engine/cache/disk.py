@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from latentloom.engine.cache.cache import Item, Result
+from latentloom.engine.cache.cache import Item, Result, Use
 from latentloom.engine.cache.index import BATCH_BYTES, LOG_BYTES, Entry, Index, Notice
 from latentloom.engine.errors import FileError
 from latentloom.engine.failpoints import failpoint
@@ -241,7 +241,9 @@ def _record_of(result: Result) -> dict[str, Any]:
     outputs = {
         name: value if type(value) is Item else {"list": value} for name, value in result.outputs.items()
     }  # an Item is a tuple, which JSON writes as a list
-    return {"outputs": outputs, "seconds": round(result.seconds, 6), "peak": result.peak_bytes}
+    more = {"uses": result.uses, "expansion": result.expansion}
+    told = {"outputs": outputs, "seconds": round(result.seconds, 6), "peak": result.peak_bytes}
+    return told | {name: value for name, value in more.items() if value}
 
 
 def _result_from(record: Mapping[str, Any]) -> Result:
@@ -249,7 +251,8 @@ def _result_from(record: Mapping[str, Any]) -> Result:
         name: _item(value) if type(value) is list else tuple(_item(item) for item in value["list"])
         for name, value in record["outputs"].items()
     }
-    return Result(outputs, float(record["seconds"]), int(record["peak"]))
+    uses = tuple(Use(*map(str, use)) for use in record.get("uses", ()))
+    return Result(outputs, float(record["seconds"]), int(record["peak"]), uses, record.get("expansion"))
 
 
 def _item(value: Iterable[Any]) -> Item:

@@ -11,6 +11,7 @@ from typing import Any
 
 from latentloom.engine.errors import (
     Cancelled,
+    ChangedCodeError,
     ChangedFileError,
     LoomError,
     MutationError,
@@ -215,7 +216,7 @@ def node_error(step: Step, error: LoomError) -> LoomError:
     if isinstance(error, WorkflowError) or (isinstance(error, NodeError) and error.problem.node is not None):
         return error
     facts = {name: text for name, text in error.problem.record().items() if name not in ("code", "message", "node")}
-    if isinstance(error, OutOfMemoryError | ChangedFileError):
+    if isinstance(error, OutOfMemoryError | ChangedFileError | ChangedCodeError):
         return type(error)(f"{step.spec.type}: {error.problem.message}", **{**facts, "node": step.id})
     return NodeError(f"{step.spec.type}: {error.problem.message}", **{**facts, "node": step.id})
 

@@ -67,11 +67,16 @@ def device_turn(folder: Path, device: str, wait: Callable[[], None], stop: threa
             told = True
             wait()
         if stop.wait(LOOK_SECONDS):
-            raise Cancelled(f"the run was cancelled while it waited for {device}")
+            raise waited_in_vain(device)
     try:
         yield
     finally:
         lock.close()
+
+
+def waited_in_vain(device: str) -> Cancelled:
+    """The cancel of a run that does not have its device yet."""
+    return Cancelled(f"the run was cancelled while it waited for {device}")
 
 
 def _lock(file: int) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,19 +51,26 @@ def settled_stamp(path: Path) -> Stamp:
 
 
 def stamp(path: Path) -> str:
-    """The stamp of a file; of a folder, that of its files. Raises OSError."""
+    """The stamp of a file; of a folder, one of its files' `ctime`s and one of all else. Raises OSError."""
     if not path.is_dir():
         return Stamp.of(path.stat()).text
-    lines = [f"{item.relative_to(path).as_posix()} {Stamp.of(item.stat()).text}\n" for item in files_of(path)]
+    stamps = [(item.relative_to(path).as_posix(), Stamp.of(item.stat())) for item in files_of(path)]
+    written = [f"{name} {found._replace(ctime_ns=0).text}\n" for name, found in stamps]
+    return ":".join(_digest(lines) for lines in (written, [f"{found.ctime_ns}\n" for _, found in stamps]))
+
+
+def _digest(lines: Iterable[str]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def same_writing(one: str, other: str) -> bool:
-    """Whether two stamps of a file differ in nothing but `ctime`. Those of folders tell no such thing."""
-    if ":" not in one or ":" not in other:
-        return one == other
-    (*a, _, a_inode), (*b, _, b_inode) = one.split(":"), other.split(":")
-    return (a, a_inode) == (b, b_inode)
+    """Whether two stamps of a file or folder differ in nothing but `ctime`."""
+    return _without_ctime(one) == _without_ctime(other)
+
+
+def _without_ctime(stamp: str) -> list[str]:
+    size, *more = stamp.split(":")
+    return [size] if len(more) == 1 else [size, *more[:1], *more[2:]]  # of a folder, and of a file
 
 
 def files_of(folder: Path) -> list[Path]:

@@ -1,12 +1,19 @@
-"""Why a step would run: its key's fields against those of the last time."""
+"""Why a step would run: its key's fields, and what it used, against those of the last time."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from latentloom.engine.cache.cache import Cache, Item, Result
+from latentloom.engine.cache.cache import Cache, Item, Result, Use
+from latentloom.engine.errors import LoomError
+from latentloom.engine.keys import Fields
 from latentloom.engine.planning.identity import Identity
-from latentloom.engine.planning.validate import Checked, Step
+from latentloom.engine.planning.subgraph import Expansions, graft
+from latentloom.engine.planning.uses import FILE_NAME, Uses
+from latentloom.engine.planning.validate import Checked, Files, Step
+from latentloom.engine.types.context import RECOGNITION
+from latentloom.engine.types.expansion import Expansion
+from latentloom.engine.types.registry import Registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,39 +26,108 @@ class Explanation:
     reason: str
 
 
-def explain(checked: Checked, identity: Identity, cache: Cache, name: str) -> list[Explanation]:
-    """The plan's steps in order. Nothing runs; below the first miss results are unknown until it has run."""
-    needed = checked.graph.upstream(checked.wanted)
-    results: dict[str, Result] = {}
-    found = []
-    for id in checked.graph.order():
-        if id in needed:
-            found.append(_explain(checked.steps[id], identity, cache, name, results))
-    return found
+@dataclass(frozen=True, slots=True)
+class Explainer:
+    """Explains plans. Nothing runs; below the first miss results are unknown until it has run."""
+
+    identity: Identity
+    uses: Uses
+    cache: Cache
+    registry: Registry
+    files: Files
+
+    def explain(self, checked: Checked, name: str) -> list[Explanation]:
+        """The steps of a workflow of that name in order; those that a step is known to stand for come before it."""
+        needed = checked.graph.upstream(checked.wanted)
+        plan = _Plan(self, name, dict(checked.steps))
+        plan.walk(id for id in checked.graph.order() if id in needed)
+        return plan.found
 
 
-def _explain(step: Step, identity: Identity, cache: Cache, name: str, results: dict[str, Result]) -> Explanation:
-    spec = step.spec
-    waiting = [source for source in step.sources(lazy=False) if source not in results]
-    if spec.purity == "sink":
-        return Explanation(step.id, spec.type, "run", "it saves or sends something, so it always runs")
-    if waiting:
-        return Explanation(step.id, spec.type, "unknown", f"unknown until '{waiting[0]}' ran")
-    asked = _asked(step, identity, cache, results)
-    if asked is None or spec.purity != "pure":
-        return Explanation(step.id, spec.type, "unknown", _impure(spec.purity))
-    late = [s for s in step.sources(lazy=True) if s not in results and _needs(step, s, asked)]
-    if late:
-        return Explanation(step.id, spec.type, "unknown", f"unknown until '{late[0]}' ran")
-    inputs = identity.inputs(step, results, asked)
-    fields = identity.fields(step, inputs, identity.mentions(step, inputs))
-    result = cache.result(fields.key())
-    if result is not None:
-        results[step.id] = result
-        return Explanation(step.id, spec.type, "hit", f"made before in {result.seconds:.3g} s")
-    return Explanation(
-        step.id, spec.type, "run", _changes(fields.record(), cache.fields(f"{name}/{step.id}") if name else None)
-    )
+class _Plan:
+    """The state of one explanation."""
+
+    def __init__(self, parts: Explainer, name: str, steps: dict[str, Step]) -> None:
+        self.parts, self.name, self.steps = parts, name, steps
+        self.results: dict[str, Result] = {}
+        self.expanded = Expansions()
+        self.found: list[Explanation] = []
+
+    def walk(self, ids: Iterable[str]) -> None:
+        for id in ids:
+            self.step(self.steps[id])
+
+    def tell(self, step: Step, status: str, reason: str) -> None:
+        self.found.append(Explanation(step.id, step.spec.type, status, reason))
+
+    def step(self, step: Step) -> None:
+        purity = step.spec.purity
+        waiting = [source for source in step.sources(lazy=False) if source not in self.results]
+        if purity == "sink":
+            self.tell(step, "run", "it saves or sends something, so it always runs")
+        elif waiting:
+            self.tell(step, "unknown", f"unknown until '{waiting[0]}' ran")
+        elif (asked := self.asked(step)) is None or purity != "pure":
+            self.tell(step, "unknown", _impure(purity))
+        elif late := [s for s in step.sources(lazy=True) if s not in self.results and _needs(step, s, asked)]:
+            self.tell(step, "unknown", f"unknown until '{late[0]}' ran")
+        else:
+            self.reachable(step, asked)
+
+    def asked(self, step: Step) -> frozenset[str] | None:
+        """The lazy inputs that a step is known to want."""
+        if not any(port.lazy for port in step.spec.inputs):
+            return frozenset()
+        inputs = self.parts.identity.inputs(step, self.results, frozenset())
+        known = self.parts.cache.result(self.parts.identity.fields(step, inputs, {}, {"question": "needs"}).key())
+        names = known.outputs["names"] if known else None
+        return frozenset(names.literal) if type(names) is Item else None
+
+    def reachable(self, step: Step, asked: frozenset[str]) -> None:
+        """A step whose inputs are known."""
+        inputs = self.parts.identity.inputs(step, self.results, asked)
+        fields = self.parts.identity.fields(step, inputs, self.parts.identity.mentions(step, inputs))
+        result = self.parts.cache.result(fields.key())
+        changed = self.parts.uses.changed(result.uses, inputs) if result is not None else []
+        if result is None or changed:
+            self.tell(step, "run", self.reason(step, fields, changed))
+        elif result.expansion is not None:
+            self.expansion(step, result, result.expansion)
+        else:
+            self.results[step.id] = result
+            self.tell(step, "hit", f"made before in {result.seconds:.3g} s")
+
+    def reason(self, step: Step, fields: Fields, changed: Iterable[Use]) -> str:
+        if found := [_use(use) for use in changed]:
+            return f"changed: {', '.join(found)}"
+        last = self.parts.cache.fields(f"{self.name}/{step.id}") if self.name else None
+        return _changes(fields.record(), last)
+
+    def expansion(self, step: Step, known: Result, record: Mapping[str, Any]) -> None:
+        """A step that is known to stand for others."""
+        try:
+            grafted = graft(step, Expansion.from_record(record), self.parts.registry, self.parts.files, self.steps)
+        except LoomError as error:
+            self.tell(step, "run", f"what it stands for has problems: {error.problems[0].message}")
+            return
+        self.steps |= grafted.steps
+        self.expanded.put(step.id, grafted, known.seconds, known=True)
+        self.walk(order := grafted.order())
+        late = [id for id in order if id not in self.results]
+        if late:
+            self.tell(step, "unknown", f"unknown until '{late[0]}' ran")
+        else:
+            self.tell(step, "hit", "all that it stands for was made before")
+        if not self.expanded.inside(step.id) - self.results.keys():
+            self.results[step.id] = self.expanded.result(step.id, self.results)
+
+
+def _use(use: Use) -> str:
+    if use.kind == FILE_NAME:
+        return f"the name of input '{use.name}'"
+    if use.kind == RECOGNITION:
+        return "the plugins that tell which kind of model a file is"
+    return f"the code of the {use.kind} '{use.name}'"
 
 
 def _impure(purity: str) -> str:
@@ -59,15 +135,6 @@ def _impure(purity: str) -> str:
         "external": "it looks at the outside world when it runs",
         "nondeterministic": "it runs once in every job",
     }.get(purity, "which lazy inputs it wants is known when it runs")
-
-
-def _asked(step: Step, identity: Identity, cache: Cache, results: Mapping[str, Result]) -> frozenset[str] | None:
-    if not any(port.lazy for port in step.spec.inputs):
-        return frozenset()
-    inputs = identity.inputs(step, results, frozenset())
-    known = cache.result(identity.fields(step, inputs, {}, {"question": "needs"}).key())
-    names = known.outputs["names"] if known else None
-    return frozenset(names.literal) if type(names) is Item else None
 
 
 def _needs(step: Step, source: str, asked: frozenset[str]) -> bool:

@@ -1,5 +1,6 @@
 """Grafts a node's expansion onto the graph: validated, with ids `parent/child` and its edges in place."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -7,9 +8,11 @@ from typing import Any, NamedTuple
 from latentloom.engine.cache.cache import Result
 from latentloom.engine.document.reading import from_json
 from latentloom.engine.document.workflow import Edge, NamedOutput, Node, Workflow
+from latentloom.engine.document.writing import to_json
 from latentloom.engine.errors import NodeError, Problem, WorkflowError
+from latentloom.engine.planning.graph import Graph
 from latentloom.engine.planning.validate import Checked, Files, Step, accepts, unresolved, validate
-from latentloom.engine.types.expansion import Expansion
+from latentloom.engine.types.expansion import Expansion, Given
 from latentloom.engine.types.registry import NodeType, Registry
 
 MAX_DEPTH = 16
@@ -22,13 +25,22 @@ class Grafted(NamedTuple):
     steps: dict[str, Step]
     outputs: dict[str, Edge]
     sinks: list[str]
+    graph: Graph
+    record: Mapping[str, Any]
+    """The expansion as JSON, for whoever has the same inputs again."""
+
+    def order(self) -> list[str]:
+        """The new steps that must run, each behind those that it takes values from."""
+        ends = [*(edge.node for edge in self.outputs.values()), *self.sinks]
+        needed = self.graph.upstream([id for id in ends if id in self.steps])
+        return [id for id in self.graph.order() if id in needed]
 
 
 def graft(parent: Step, expansion: Expansion, registry: Registry, files: Files, steps: Mapping[str, Step]) -> Grafted:
     """The steps that stand for a node. Raises NodeError or WorkflowError naming `parent/child`."""
     if parent.id.count("/") >= MAX_DEPTH or len(steps) + len(expansion.nodes) > MAX_STEPS:
         raise NodeError("its expansions never end", node=parent.id, expected=f"at most {MAX_DEPTH} levels")
-    nodes, outputs = _read(parent, expansion)
+    inner, nodes, outputs = _read(parent, expansion)
     _check_outputs(parent, outputs)
     outer = {id: steps[id].type for id in parent.sources(lazy=True)}
     checked = validate(Workflow(nodes, outputs=outputs), registry, files, outer=outer)
@@ -37,13 +49,39 @@ def graft(parent: Step, expansion: Expansion, registry: Registry, files: Files, 
         raise WorkflowError(problems)
     _check_kinds(parent, checked, outer)
     sinks = [id for id, step in checked.steps.items() if step.spec.purity == "sink"]
-    return Grafted(checked.steps, checked.outputs, sinks)
+    return Grafted(checked.steps, checked.outputs, sinks, checked.graph, _record(inner, expansion, registry))
 
 
-def _read(parent: Step, expansion: Expansion) -> tuple[dict[str, Node], tuple[NamedOutput, ...]]:
+def given(step: Step) -> dict[str, Any]:
+    """What `ctx.edge` tells of each wired input of a step."""
+    return {name: _given(name, value) for name, value in step.edges.items()}
+
+
+def _given(name: str, value: Any) -> Any:
+    if type(value) is not list:
+        return Given(name)
+    return [Given(name, n) if type(item) is Edge else item for n, item in enumerate(value)]
+
+
+def _record(inner: Mapping[str, Node], expansion: Expansion, registry: Registry) -> dict[str, Any]:
+    """A copy that whoever made the expansion has no part of."""
+    nodes = to_json(Workflow(inner), lambda type: registry.nodes[type].spec)["nodes"]
+    outputs = {
+        name: edge if type(edge) is Given else {"node": edge["node"], "output": edge["output"]}
+        for name, edge in expansion.outputs.items()
+    }
+    record: dict[str, Any] = json.loads(json.dumps(Expansion(nodes, outputs).record()))
+    return record
+
+
+def _read(parent: Step, expansion: Expansion) -> tuple[dict[str, Node], dict[str, Node], tuple[NamedOutput, ...]]:
+    """The nodes as they stand in the expansion and in the graph, and the outputs."""
     try:
-        outputs = tuple(NamedOutput(name, _edge(parent.id, edge)) for name, edge in expansion.outputs.items())
-        return _nodes(parent, expansion), outputs
+        outputs = tuple(NamedOutput(name, _edge(parent, edge)) for name, edge in expansion.outputs.items())
+        inner = from_json(
+            {"format": "latentloom/1", "nodes": {id: {**data} for id, data in expansion.nodes.items()}}
+        ).nodes
+        return dict(inner), _nodes(parent, inner), outputs
     except WorkflowError as error:
         inside = [replace(p, node=f"{parent.id}/{p.node}" if p.node else parent.id) for p in error.problems]
         raise WorkflowError(inside) from None
@@ -51,49 +89,37 @@ def _read(parent: Step, expansion: Expansion) -> tuple[dict[str, Node], tuple[Na
         raise NodeError(f"its expansion has the wrong form: {type(error).__name__}: {error}", node=parent.id) from error
 
 
-def _nodes(parent: Step, expansion: Expansion) -> dict[str, Node]:
-    """The document's nodes with full ids. Edges of the parent itself (from ctx.edge) are Edge objects already."""
-    plain = {
-        id: {**data, "inputs": {name: _hidden(value) for name, value in data.get("inputs", {}).items()}}
-        for id, data in expansion.nodes.items()
-    }
-    read = from_json({"format": "latentloom/1", "nodes": plain})
+def _nodes(parent: Step, inner: Mapping[str, Node]) -> dict[str, Node]:
+    """The nodes with full ids, and what was given in its place."""
     return {
         f"{parent.id}/{id}": Node(
             node.type,
             node.version,
-            {name: _shown(parent.id, value) for name, value in node.inputs.items()},
+            {name: _shown(parent, value) for name, value in node.inputs.items()},
             mode=node.mode,
         )
-        for id, node in read.nodes.items()
+        for id, node in inner.items()
     }
 
 
-class _Outer(NamedTuple):
-    edge: Edge
-
-
-def _hidden(value: Any) -> Any:
-    """The parent's own edges, of an input or in its list, out of sight of the document reader."""
-    if type(value) is Edge:
-        return _Outer(value)
-    return [_Outer(item) if type(item) is Edge else item for item in value] if type(value) is list else value
-
-
-def _shown(parent: str, value: Any) -> Any:
+def _shown(parent: Step, value: Any) -> Any:
     if type(value) is list:
         return [_placed(parent, item) for item in value]
     return _placed(parent, value)
 
 
-def _placed(parent: str, value: Any) -> Any:
-    if type(value) is _Outer:
-        return value.edge
-    return Edge(f"{parent}/{value.node}", value.output) if type(value) is Edge else value
+def _placed(parent: Step, value: Any) -> Any:
+    if type(value) is Given:
+        found = parent.edges[value.input]
+        return found if value.item is None else found[value.item]
+    return Edge(f"{parent.id}/{value.node}", value.output) if type(value) is Edge else value
 
 
-def _edge(parent: str, edge: Any) -> Edge:
-    return edge if type(edge) is Edge else Edge(f"{parent}/{edge['node']}", edge["output"])
+def _edge(parent: Step, edge: Any) -> Edge:
+    if type(edge) is not Given:
+        return Edge(f"{parent.id}/{edge['node']}", edge["output"])
+    found: Edge = _placed(parent, edge)
+    return found
 
 
 def _check_outputs(parent: Step, outputs: tuple[NamedOutput, ...]) -> None:
@@ -128,11 +154,12 @@ def _unresolved(node: str, name: str) -> Problem:
 
 
 class _Expanded(NamedTuple):
-    """A step that stands for others: where its outputs come from, and what its own body was."""
+    """A step that stands for others: where its outputs come from, and what its own body took."""
 
     outputs: Mapping[str, Edge]
-    key: str | None
     seconds: float
+    known: bool
+    """Whether its body did not run."""
 
 
 class Expansions:
@@ -140,24 +167,23 @@ class Expansions:
 
     def __init__(self) -> None:
         self._expanded: dict[str, _Expanded] = {}
-        self._impure: set[str] = set()  # with something inside that must run every time
 
     def __contains__(self, id: str) -> bool:
         return id in self._expanded
 
-    def put(self, id: str, grafted: Grafted, key: str | None, seconds: float) -> None:
-        """A step was replaced by others; its result is to be kept under a key."""
-        self._expanded[id] = _Expanded(grafted.outputs, key, seconds)
-        if any(child.spec.purity != "pure" for child in grafted.steps.values()):
-            parts = id.split("/")
-            self._impure.update("/".join(parts[:n]) for n in range(1, len(parts) + 1))
+    def put(self, id: str, grafted: Grafted, seconds: float, *, known: bool) -> None:
+        """A step was replaced by others, by its body or because its expansion was `known`."""
+        self._expanded[id] = _Expanded(grafted.outputs, seconds, known)
+
+    def known(self, id: str) -> bool:
+        """Whether the body of a step that stands for others did not run."""
+        return self._expanded[id].known
 
     def inside(self, id: str) -> set[str]:
         """The steps that deliver the outputs of the step that they stand for; none for an ordinary step."""
         return {edge.node for edge in self._expanded[id].outputs.values()} if id in self._expanded else set()
 
-    def result(self, id: str, results: Mapping[str, Result]) -> tuple[Result, str | None]:
-        """A step's result, once those inside have theirs, and its key; None when a hit would hide what must run."""
-        outputs, key, seconds = self._expanded[id]
-        found = {name: results[edge.node].outputs[edge.output] for name, edge in outputs.items()}
-        return Result(found, seconds), None if id in self._impure else key
+    def result(self, id: str, results: Mapping[str, Result]) -> Result:
+        """A step's result, once those inside have theirs."""
+        outputs, seconds, _ = self._expanded[id]
+        return Result({name: results[edge.node].outputs[edge.output] for name, edge in outputs.items()}, seconds)

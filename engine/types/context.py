@@ -11,6 +11,8 @@ from latentloom.engine.errors import Cancelled, OutOfMemoryError
 from latentloom.engine.events import Event, FileSaved, NodePreview, NodeProgress, NodeWarning
 
 PREVIEWS_PER_SECOND = 5
+RECOGNITION = "recognition"
+"""What a node used that asked which kind of model a file is: every kind's code."""
 
 
 @dataclass(slots=True, eq=False)
@@ -115,6 +117,8 @@ class Context:
         self._edges = edges or {}
         self._clock = clock
         self._next_preview = 0.0 if previews else math.inf
+        self.used: set[tuple[str, str]] = set()
+        """Kind and name of what was lent, beside the node's inputs: its result depends on it."""
         self.stopped = False  # whether the node was told to stop: what it returns then is not its result
 
     def check(self) -> None:
@@ -150,18 +154,24 @@ class Context:
         otherwise the engine measures it.
         """
         self.check()
+        for handle in handles:
+            self.used.add(("model_kind", handle.model_kind))
+            self.used.update(("patch", patch.kind) for patch in handle.patches)
         return self._services.load(handles, working, self.borrower)
 
     def lookup(self, kind: str, name: str) -> Any:
         """The code registered as a "sampler", "schedule", "model_kind" or "patch" of that name."""
+        self.used.add((kind, name))
         return self._services.lookup(kind, name)
 
     def facts(self, kind: str, name: str) -> Mapping[str, Any]:
         """What an extension said of itself when it was registered: a sampler's noise, evaluations per step, ..."""
+        self.used.add((kind, name))
         return self._services.facts(kind, name)
 
     def recognise(self, file: Any) -> tuple[str, dict[str, Any]] | None:
         """(model kind, facts) of a ModelFile, told by the registered kinds from its content; None if none knows it."""
+        self.used.add((RECOGNITION, ""))
         return self._services.recognise(file)
 
     def suggest(self, source: str, name: str) -> str | None:
@@ -179,6 +189,8 @@ class Context:
         return path
 
     def edge(self, input: str) -> Any:
-        """The edge (or list of edges) that is wired to an input, for use in an expansion's nodes."""
+        """What is wired to an input, for use in an expansion's nodes and outputs: for a list a list, with the literals
+        that stand in it. Raises KeyError for an input without edges.
+        """
         found = self._edges[input]
         return list(found) if type(found) is list else found

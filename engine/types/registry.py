@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from latentloom.engine.errors import DuplicateError, PluginError, UnknownError, nearest
+from latentloom.engine.files.code_files import CodeFiles
 from latentloom.engine.types.node import Definition, definition
 from latentloom.engine.types.port_types import Codec, PortType, ValueCodec
 from latentloom.engine.types.spec import NodeSpec, spec_from_record
@@ -25,6 +26,8 @@ class Distribution:
     plugin: str
     code: str
     builtin: bool = False
+    files: CodeFiles = field(default=CodeFiles(), compare=False, repr=False)
+    """The files that `code` was taken from."""
 
     def __str__(self) -> str:
         return f"{self.name} {self.version}"

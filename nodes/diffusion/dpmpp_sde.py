@@ -4,6 +4,7 @@ They solve the reverse-time SDE whose noise level is eta: 1 is the diffusion of 
 one Brownian path, so that runs with other step counts stay near each other.
 """
 
+from collections.abc import Callable
 from itertools import pairwise
 from math import exp, expm1, log
 
@@ -51,6 +52,33 @@ def dpmpp_2m_sde(
     s_noise: float = 1.0,
 ) -> Tensor:
     """SDE-DPM-Solver++(2M) with the midpoint rule for the slope of x0 in lambda; a step to 0 gives x0."""
+    return _two_steps(denoised, x, sigmas, noise, report, eta, s_noise, lambda h: -expm1(-h) / 2)
+
+
+def dpmpp_2m_sde_heun(
+    denoised: Denoised,
+    x: Tensor,
+    sigmas: Tensor,
+    noise: StepNoise,
+    report: Report,
+    eta: float = 1.0,
+    s_noise: float = 1.0,
+) -> Tensor:
+    """SDE-DPM-Solver++(2M) with the slope of x0 in lambda integrated exactly, the paper's other choice."""
+    return _two_steps(denoised, x, sigmas, noise, report, eta, s_noise, lambda h: 1 + expm1(-h) / h)
+
+
+def _two_steps(
+    denoised: Denoised,
+    x: Tensor,
+    sigmas: Tensor,
+    noise: StepNoise,
+    report: Report,
+    eta: float,
+    s_noise: float,
+    weight: Callable[[float], float],
+) -> Tensor:
+    """The loop of both; `weight` is that of the change of x0 over a step of (1 + eta) h."""
     old_x0, h_last = None, 0.0
     for i, (sigma, sigma_next) in enumerate(pairwise(sigmas.tolist())):
         x0 = denoised(x, sigmas[i])
@@ -59,8 +87,9 @@ def dpmpp_2m_sde(
             x = x0
         else:
             h = log(sigma / sigma_next)
-            D = x0 if old_x0 is None else x0 + (x0 - old_x0) * (h / (2 * h_last))
-            x = x * exp(-(1 + eta) * h) + D * -expm1(-(1 + eta) * h)
+            x = x * exp(-(1 + eta) * h) + x0 * -expm1(-(1 + eta) * h)
+            if old_x0 is not None:
+                x = x + (x0 - old_x0) * (weight((1 + eta) * h) * h / h_last)
             x = x + noise(sigmas[i], sigmas[i + 1]) * (sigma_next * (-expm1(-2 * eta * h)) ** 0.5 * s_noise)
             h_last = h
         old_x0 = x0

@@ -55,6 +55,35 @@ def classifier_free(cfg: float) -> Rule:
     return rule
 
 
+def norm_keeping(cfg: float) -> Rule:
+    """Classifier-free guidance whose velocity keeps, token by token, the length of the unguided one (Qwen-Image's
+    pipeline in diffusers). A token is 2 x 2 cells of x [B, C, h, w].
+    """
+    free = classifier_free(cfg)
+
+    def rule(call: Call) -> Tensor:
+        if cfg in (0, 1):
+            return free(call)
+        x0, _ = call.ask("positive", "negative")
+        way, guided_way = call.x - x0, call.x - free(call)  # sigma times the velocities
+        return call.x - guided_way * (_lengths(way) / _lengths(guided_way).clamp(min=LEAST_LENGTH))
+
+    return rule
+
+
+LEAST_LENGTH = 1e-12
+
+
+def _lengths(x: Tensor) -> Tensor:
+    """The length of each token's vector, for each of its cells: [B, 1, h, w]."""
+    from torch.nn.functional import avg_pool2d, pad
+
+    height, width = x.shape[2:]
+    squares = pad(x.square().sum(1, keepdim=True), (0, width % 2, 0, height % 2), mode="replicate")
+    lengths = (avg_pool2d(squares, 2) * 4).sqrt()
+    return lengths.repeat_interleave(2, 2).repeat_interleave(2, 3)[..., :height, :width]
+
+
 def steered(
     branches: Mapping[str, Branch],
     rule: Rule,

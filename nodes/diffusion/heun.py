@@ -31,6 +31,27 @@ def heun(
     return x
 
 
+def heunpp2(denoised: Denoised, x: Tensor, sigmas: Tensor, noise: StepNoise, report: Report) -> Tensor:  # noqa: ARG001
+    """Heun++ (Carzit, sd-webui-samplers-scheduler): the slopes at the next two sigmas count by their level of noise.
+
+    The last step is Euler's, the last but one looks one sigma ahead.
+    """
+    for i, (sigma, sigma_next) in enumerate(pairwise(sigmas.tolist())):
+        x0 = denoised(x, sigmas[i])
+        report(i, x, x0)
+        d = (x - x0) / sigma
+        ahead = min(3, len(sigmas) - 1 - i)
+        slopes, x_n = [d], x
+        for n in range(i + 1, i + ahead):
+            x_n = x_n + slopes[-1] * (sigmas[n] - sigmas[n - 1]).item()
+            slopes.append((x_n - denoised(x_n, sigmas[n])) / sigmas[n].item())
+        shares = [sigmas[n].item() / (ahead * sigmas[0].item()) for n in range(i + 1, i + ahead)]
+        for share, slope in zip(shares, slopes[1:], strict=True):
+            d = d + (slope - slopes[0]) * share
+        x = x + d * (sigma_next - sigma)
+    return x
+
+
 def _midpoint(denoised: Denoised, x: Tensor, d: Tensor, sigma: Tensor, sigma_next: float) -> Tensor:
     """The step from sigma to sigma_next > 0 with the slope at their geometric mean."""
     s = sigma.item()

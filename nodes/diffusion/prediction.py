@@ -1,7 +1,8 @@
 """From the raw output of a network to the denoised prediction that samplers integrate.
 
 A network sees x / sqrt(sigma^2 + 1), the variance-preserving x_t, and an integer timestep; it predicts the noise
-epsilon (Ho et al. 2020), v (Salimans & Ho 2022, appendix D) or x0 itself.
+epsilon (Ho et al. 2020), v (Salimans & Ho 2022, appendix D) or x0 itself. A latent consistency model predicts epsilon
+at some of the timesteps, and its x0 is mixed with x_t so that it is x_t at the start (Luo et al. 2023, section 2).
 """
 
 import math
@@ -13,7 +14,9 @@ from torch import Tensor
 
 from latentloom.nodes.diffusion.timeline import Moment
 
-PredictionKind = Literal["epsilon", "v", "sample"]
+PredictionKind = Literal["epsilon", "v", "sample", "lcm"]
+SIGMA_DATA = 0.5  # of the boundary condition of a consistency model
+TIMESTEP_SCALE = 10  # of its timesteps in that condition
 
 # What a network is told besides x and the timestep: tensors by name, each with a leading batch dimension.
 Condition = Mapping[str, Tensor]
@@ -36,8 +39,8 @@ def timestep_of(sigma: Tensor, log_sigmas: Tensor) -> Tensor:
     return (log_sigmas - sigma.log()).abs().argmin()
 
 
-def prediction(network: Network, kind: PredictionKind, table: Tensor) -> Predict:
-    """Adapt a network to Predict; `table` holds the model's sigmas, ascending, on the CPU.
+def prediction(network: Network, kind: PredictionKind, table: Tensor, stride: int = 1) -> Predict:
+    """Adapt a network to Predict; `table` holds the model's sigmas, ascending, on the CPU, of every stride-th timestep.
 
     The network gets x in x's dtype and may answer in its own; the answer is cast to that of x.
     """
@@ -45,9 +48,9 @@ def prediction(network: Network, kind: PredictionKind, table: Tensor) -> Predict
 
     def predict(x: Tensor, moment: Moment, condition: Condition) -> Tensor:
         s = moment.sigma
-        timestep = timestep_of(torch.tensor(s), log_sigmas).to(x.device).expand(x.shape[0])
+        timestep = (timestep_of(torch.tensor(s), log_sigmas) + 1) * stride - 1
         scale = (s**2 + 1) ** -0.5
-        output = network(x * scale, timestep, **condition).to(x.dtype)
+        output = network(x * scale, timestep.to(x.device).expand(x.shape[0]), **condition).to(x.dtype)
         match kind:
             case "epsilon":
                 return x - output * s
@@ -55,6 +58,10 @@ def prediction(network: Network, kind: PredictionKind, table: Tensor) -> Predict
                 return x * scale**2 - output * (s * scale)
             case "sample":
                 return output
+            case "lcm":
+                t = int(timestep) * TIMESTEP_SCALE
+                c_skip = SIGMA_DATA**2 / (t**2 + SIGMA_DATA**2)
+                return (x - output * s) * (t / (t**2 + SIGMA_DATA**2) ** 0.5) + x * c_skip
 
     return predict
 

@@ -88,6 +88,8 @@ def sample_latent(
         sample = ctx.lookup("sampler", plan.sampler)
         x = sample(way.denoised(denoised), x, way.sigmas, steps, report, **options, **more)
         x = space.left(way.leave(x), last)
+        if mask is not None and steering.repaint is not None:
+            mask = steering.repaint(mask, steering.timeline.at(float(plan.sigmas[-2])))  # what the last step kept
     found = unscaled(x.cpu(), model.info)
     if not found.isfinite().all():
         raise _not_finite(f"step {len(plan.sigmas) - 1} of {len(plan.sigmas) - 1}")
@@ -154,7 +156,7 @@ def _steering(
 ) -> Steering:
     """Plain classifier-free guidance, for the patches to change."""
     from latentloom.nodes.diffusion.evaluation import Branch
-    from latentloom.nodes.diffusion.guidance import classifier_free
+    from latentloom.nodes.diffusion.guidance import classifier_free, norm_keeping
 
     latent = entries.latent
     predict = Innermost(space.prediction(_network(networks[0], entries)))
@@ -167,7 +169,7 @@ def _steering(
         networks=networks,
         inner=predict,
         branches=branches,
-        rule=classifier_free(plan.cfg),
+        rule=(norm_keeping if entries.model.info.get("cfg_rule") == "norm" else classifier_free)(plan.cfg),
         cfg=plan.cfg,
         entries=entries,
         hooks=hooks,

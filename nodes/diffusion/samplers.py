@@ -38,6 +38,13 @@ SAMPLERS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("gradient_estimation", "gradient_estimation", {}),
     ("er_sde", "er_sde", _FRESH),
     ("ipndm", "ipndm", {}),
+    ("ipndm_v", "ipndm", {}),
+    ("heunpp2", "heun", {"evaluations": 3}),
+    ("dpmpp_2m_sde_heun", "dpmpp_sde", _BROWNIAN),
+    ("seeds_2", "seeds", _GAUSSIAN | _TWICE),
+    ("seeds_3", "seeds", _GAUSSIAN | {"evaluations": 3}),
+    ("sa_solver", "sa_solver", _GAUSSIAN),
+    ("sa_solver_pece", "sa_solver", _GAUSSIAN | _TWICE),
 )
 """Name, module and facts, in the order in which an interface shows them."""
 

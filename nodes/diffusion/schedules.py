@@ -16,6 +16,7 @@ from torch import Tensor
 
 from latentloom.engine.errors import BadValueError
 
+MOST_STEPS = 1_000_000  # of a schedule of which a run takes the end
 Schedule = Callable[[int, Tensor], Tensor]
 
 
@@ -251,6 +252,12 @@ def sigmas_for(
     if denoise == 0:
         return torch.empty(0)
     whole = denoise > 0.9999
+    if steps / denoise > MOST_STEPS:
+        raise BadValueError(
+            "the schedule is too long: a run takes only its last steps",
+            expected=f"at most {MOST_STEPS} steps, which are the steps of the run divided by denoise",
+            got=f"{steps} / {denoise:g}",
+        )
     total = steps if whole else int(steps / denoise)
     sigmas = schedule(total + 1, table) if discard_penultimate else schedule(total, table)
     if discard_penultimate:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from latentloom.engine.errors import BadValueError
 from latentloom.engine.types.values import Patch
 
 if TYPE_CHECKING:
@@ -47,12 +48,20 @@ EDGES = Axes()  # none: a picture that ends at its edges
 class Ring:
     """Along which axes the convolutions of networks go round at the moment; none at first."""
 
-    def __init__(self) -> None:
-        self.axes = EDGES
+    def __init__(self, *, bends: bool = True) -> None:
+        """`bends` is False for networks whose convolutions it cannot stand in for."""
+        self.axes, self._bends = EDGES, bends
 
     @contextlib.contextmanager
     def on(self, axes: Axes) -> Iterator[None]:
-        """Go round for the time of a with-block."""
+        """Go round for the time of a with-block. Raises BadValueError for networks that cannot."""
+        if axes and not self._bends:
+            raise BadValueError(
+                "Seamless does not reach a VAE for videos, such as that of Qwen-Image",
+                expected="a VAE of Stable Diffusion or Flux.1",
+                got="one with convolutions over time",
+                hint="take Seamless out of the chain of the VAE",
+            )
         before, self.axes = self.axes, axes
         try:
             yield
@@ -86,7 +95,10 @@ class Ring:
 @contextlib.contextmanager
 def circular(networks: Iterable[Any]) -> Iterator[Ring]:
     """Let the convolutions of networks follow a ring, for the time of a with-block."""
-    ring = Ring()
+    from torch.nn import Conv3d
+
+    networks = list(networks)
+    ring = Ring(bends=not any(isinstance(part, Conv3d) for network in networks for part in network.modules()))
     layers = [pair for network in networks for pair in _layers(network)]
     try:
         for layer, name in layers:

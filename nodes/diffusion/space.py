@@ -65,9 +65,9 @@ def space_of(model: Model, cells: tuple[int, ...] | None = None, steps: int = 20
     """
     info = model.info
     if info["prediction"] != "flow":
-        from latentloom.nodes.diffusion.variance_exploding import VarianceExploding, table_of
+        from latentloom.nodes.diffusion.variance_exploding import VarianceExploding, stride_of, table_of
 
-        return VarianceExploding(table_of(info), info["prediction"])
+        return VarianceExploding(table_of(info), info["prediction"], stride_of(info))
     from latentloom.nodes.diffusion.flow import Flow, flow_table
 
     return Flow(flow_table(info["shift"], cells or (info["size"], info["size"]), steps))

@@ -19,19 +19,29 @@ from latentloom.nodes.diffusion.prediction import (
 )
 from latentloom.nodes.diffusion.schedules import beta_table, betas_of, zero_snr_table
 
+LCM_TIMESTEPS = 50  # Luo et al. 2023, section 4.3: every 20th of 1000
+
 
 def table_of(info: Mapping[str, Any]) -> Tensor:
-    """The sigmas of a model with these facts, ascending, one for each timestep that it was trained on."""
+    """The sigmas of a model with these facts, ascending, one for each timestep of its training or distillation."""
     table = beta_table(betas_of(*info["betas"], info.get("beta_schedule", "scaled_linear"), info.get("trained_betas")))
-    return zero_snr_table(table) if info.get("zero_snr") else table
+    table = zero_snr_table(table) if info.get("zero_snr") else table
+    stride = stride_of(info, len(table))
+    return table[stride - 1 :: stride]
+
+
+def stride_of(info: Mapping[str, Any], timesteps: int = 1000) -> int:
+    """From how many timesteps one is taken: a latent consistency model was distilled on 50 of them."""
+    return timesteps // LCM_TIMESTEPS if info["prediction"] == "lcm" else 1
 
 
 class VarianceExploding:
     """x = x0 + sigma n; see `Space`."""
 
-    def __init__(self, table: Tensor, kind: PredictionKind) -> None:
-        """`kind` is what the network predicts."""
+    def __init__(self, table: Tensor, kind: PredictionKind, stride: int = 1) -> None:
+        """`kind` is what the network predicts; `table` holds the sigmas of every stride-th timestep."""
         self.table = table
+        self._stride = stride
         self._kind = kind
         self._log_sigmas = table.log().float()
 
@@ -57,7 +67,7 @@ class VarianceExploding:
 
     def time(self, sigma: float) -> float:
         """The nearest timestep of the training."""
-        return float(timestep_of(torch.tensor(sigma), self._log_sigmas))
+        return float((timestep_of(torch.tensor(sigma), self._log_sigmas) + 1) * self._stride - 1)
 
     def raised(self, sigmas: Tensor, churn: float) -> Tensor:
         """Sigmas times 1 + churn."""
@@ -65,7 +75,7 @@ class VarianceExploding:
 
     def prediction(self, network: Network) -> Predict:
         """The network as a prediction of x0, told integer timesteps."""
-        return prediction(network, self._kind, self.table)
+        return prediction(network, self._kind, self.table, self._stride)
 
     def velocity(self, x: Tensor, x0: Tensor, sigma: float) -> Tensor:
         """Salimans & Ho (2022): v = (x / (sigma^2 + 1) - x0) * sqrt(sigma^2 + 1) / sigma."""

@@ -1,4 +1,4 @@
-"""Colours of one picture made like those of another, by their first two moments."""
+"""Colours by name, and those of one picture made like those of another, by their first two moments."""
 
 from typing import TYPE_CHECKING, Literal
 
@@ -16,6 +16,17 @@ if TYPE_CHECKING:
 Likeness = Literal["mean", "spread", "covariance"]
 SOLID = 1e-8 * np.eye(3)  # keeps the transport between colours of one hue finite
 LEAST = 1e-6  # of a variance, a quarter of a level of 255: less is an even colour, which is moved and not stretched
+
+
+def colour_of(text: str) -> "Floats":
+    """Red, green and blue [3] in 0..1 of a colour such as #ff8000. Raises BadValueError."""
+    from PIL import ImageColor
+
+    try:
+        found: Floats = np.float32(ImageColor.getrgb(text)[:3]) / np.float32(255)
+    except ValueError:
+        raise BadValueError("this is no colour", expected="#rrggbb", got=text) from None
+    return found
 
 
 def matched(

@@ -18,6 +18,16 @@ def check_size(width: int, height: int, batch: int = 1) -> None:
         raise _too_large(width, height, batch, f"at most {MAX_BATCH_PIXELS} pixels a batch")
 
 
+def check_latent(latent: Latent, batch: int) -> None:
+    """Raise BadValueError for so many items of a latent's size that their pictures are larger than this program makes.
+
+    It counts the memory of what is joined, not that of one item: a latent that is there may be of any size.
+    """
+    height, width = (side * latent.downscale for side in latent.shape[2:])
+    if width * height * batch > MAX_BATCH_PIXELS and batch > latent.shape[0]:
+        raise _too_large(width, height, batch, f"at most {MAX_BATCH_PIXELS} pixels a batch")
+
+
 def warn_of_size(ctx: Context, model: Model, latent: Latent) -> None:
     """Warn of a picture with four times the pixels that a model was trained on, or a quarter of them."""
     trained, step = model.info["size"], latent.downscale

@@ -85,6 +85,15 @@ class Family(ABC):
         """The network, which has no weights yet, for files by the authors' names."""
         return self._class()(**config)
 
+    def vae_facts_of(self, folder: Path) -> dict[str, Any]:
+        """Of the VAE in a folder: an AutoencoderKL, where a family says nothing else."""
+        config = read_json(folder / "config.json")
+        return vae_facts(2 ** (len(config["block_out_channels"]) - 1), config["latent_channels"])
+
+    def load_vae(self, path: Path) -> Any:
+        """The VAE of a folder, or of a file that holds one beside the network."""
+        return _vae(path)
+
     # What all families share
 
     @property
@@ -120,12 +129,7 @@ class Family(ABC):
 
     def _parts(self, path: Path) -> dict[str, Any]:
         """The text encoders and the VAE of a folder."""
-        vae = read_json(path / "vae" / "config.json")
-        downscale = 2 ** (len(vae["block_out_channels"]) - 1)
-        return {
-            "clip": self.clip_facts(self._text_folders(path)),
-            "vae": vae_facts(downscale, vae["latent_channels"]),
-        }
+        return {"clip": self.clip_facts(self._text_folders(path)), "vae": self.vae_facts_of(path / "vae")}
 
     def _parts_in(self, path: Path, header: Header) -> dict[str, Any]:
         """The text encoders and the VAE that a file holds beside the network; encoders that do not do are none."""
@@ -177,7 +181,7 @@ class Family(ABC):
         if info["component"] == "clip":
             return self.reader(self._text_folders(paths[0]) or paths, info)
         if info["component"] == "vae":
-            return _vae(paths[0])
+            return self.load_vae(paths[0])
         return self._network(paths[0])
 
     def _network(self, path: Path) -> Any:

@@ -8,11 +8,12 @@ from typing import Any
 
 from latentloom.engine.errors import FileError
 from latentloom.nodes.families.header import read_header, weights_facts
-from latentloom.nodes.families.qwen3 import find_qwen
+from latentloom.nodes.families.qwen import find_qwen
 from latentloom.nodes.families.t5 import find_t5
 
 READERS: Mapping[frozenset[str], str] = {
     frozenset({"qwen3"}): "z_image",
+    frozenset({"qwen2_5_vl"}): "qwen_image",
     frozenset({"l", "t5"}): "flux",
     frozenset({"l", "g", "t5"}): "sd3",
     frozenset({"g", "t5"}): "sd3",
@@ -26,7 +27,7 @@ def family_of(encoders: Collection[str]) -> str | None:
 
 
 class TextEncoderFile:
-    """A T5 or a Qwen3 of any size as a safetensors file."""
+    """A T5, a Qwen3 or a Qwen2.5-VL of any size as a safetensors file."""
 
     model_modules = ("transformers.models.qwen3.modeling_qwen3", "transformers.models.t5.modeling_t5")
 

@@ -11,7 +11,7 @@ from latentloom.engine.errors import FileError
 from latentloom.nodes.families.folder import folder_header, folder_weights, read_json, said_class
 from latentloom.nodes.families.header import Header, read_header
 from latentloom.nodes.families.module_loading import Weights
-from latentloom.nodes.families.qwen3 import QwenPart, find_qwen, load_qwen
+from latentloom.nodes.families.qwen import QwenPart, find_qwen, load_qwen
 from latentloom.nodes.families.stable_diffusion.building import build_encoder
 from latentloom.nodes.families.stable_diffusion.parts import TextPart, find_text, find_vae
 from latentloom.nodes.families.t5 import T5Part, find_t5, load_t5
@@ -19,7 +19,7 @@ from latentloom.nodes.families.unused import warn_unused
 from latentloom.nodes.text.clip_tokenizer import SIZE
 from latentloom.nodes.text.encoder import Encoder
 
-TITLES = {"l": "CLIP-L", "g": "CLIP-G", "h": "CLIP-H", "t5": "T5-XXL", "qwen3": "Qwen3"}
+TITLES = {"l": "CLIP-L", "g": "CLIP-G", "h": "CLIP-H", "t5": "T5-XXL", "qwen3": "Qwen3", "qwen2_5_vl": "Qwen2.5-VL"}
 TRANSFORMERS = ("model.diffusion_model.", "diffusion_model.")
 
 
@@ -46,7 +46,7 @@ class FoundText:
         return TITLES[self.part.name] if isinstance(self.part, TextPart) else self.part.title
 
     def module(self) -> Any:
-        """The network of a T5 or a Qwen3."""
+        """The network of a T5 or a Qwen."""
         others = [prefix for prefix in prefixes(header_of(self.path)) if prefix != self.part.prefix]
         load: Any = load_t5 if isinstance(self.part, T5Part) else load_qwen
         return load(self.part, self.path, others)
@@ -76,7 +76,7 @@ def header_of(path: Path) -> Header:
 
 
 def texts_in(paths: Sequence[Path], folders: Mapping[str, str] = {}) -> dict[str, FoundText]:
-    """The text encoders of files and folders by name: "l", "g", "h", "t5", "umt5" or "qwen3".
+    """The text encoders of files and folders by name: "l", "g", "h", "t5", "umt5", "qwen3" or "qwen2_5_vl".
 
     `folders` says which CLIP a folder of that name holds. Raises FileError for two of one name.
     """

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from latentloom.nodes.families.family import Family
 from latentloom.nodes.families.header import Shapes, counted
-from latentloom.nodes.families.qwen3 import TOKENIZER
+from latentloom.nodes.families.qwen import TOKENIZER
 from latentloom.nodes.text.chat import Chat, ChatReader
 
 if TYPE_CHECKING:

@@ -25,6 +25,7 @@ class Chat:
     template: str
     layers: tuple[int, ...]
     length: int = 512
+    dropped: int = 0  # tokens of the template's beginning, which are read and not told
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class ChatReader:
         clip_skip: int = 1,
         embeddings: Words = tuple,  # noqa: ARG002
     ) -> ReadText:
-        """The hidden states [1, T, D] of all of the template's tokens, and a mask of ones.
+        """The hidden states [1, T, D] of the template's tokens behind those that are dropped, and a mask of ones.
 
         Raises BadValueError for a text that is too long, for several texts, and for a clip_skip: the layers are those
         of the training.
@@ -58,7 +59,8 @@ class ChatReader:
         ids = self._ids(_only(text, clip_skip))
         states = self.model(input_ids=ids.to(self.model.device), output_hidden_states=True, use_cache=False)
         found = torch.cat([states.hidden_states[layer] for layer in self.chat.layers], dim=2)
-        return ReadText(found.float().cpu(), mask=torch.ones(ids.shape))
+        told = found[:, self.chat.dropped :].float().cpu()
+        return ReadText(told, mask=torch.ones(told.shape[:2]))
 
     def _ids(self, text: str) -> Any:
         import torch

@@ -7,10 +7,10 @@ from typing import Any
 from latentloom.engine.document.workflow import FORMAT, RESERVED_INPUTS
 from latentloom.engine.errors import brief
 from latentloom.plugins.comfyui.carriers import graphs_in
-from latentloom.plugins.comfyui.core_nodes import FOLDED, RULES
+from latentloom.plugins.comfyui.classes import FOLDED, RULES
 from latentloom.plugins.comfyui.graph import Link, SourceNode, is_api_format, is_ui_format, read_graph
 from latentloom.plugins.comfyui.report import Report
-from latentloom.plugins.comfyui.rules import Made, Named, Passed, Result, Unmappable, Use
+from latentloom.plugins.comfyui.rules import Inner, Known, Made, Named, Passed, Result, Scene, Unmappable, Use
 from latentloom.plugins.comfyui.ui_format import read_ui
 
 TITLE = 200  # characters that a title may have here
@@ -52,13 +52,24 @@ class _Importer:
         self._graph = graph
         self._report = report
         self.ids = _ids(graph)
+        self._scene = Scene(graph, report)
         self._placeholders: dict[str, str] = {}  # why a node has no counterpart
         self._names: dict[str, Mapping[str, str]] = {}  # our inputs by theirs
         self._results = {id: self._result(node) for id, node in graph.items() if node.type not in FOLDED}
+        self._inner = self._inner_ids()
+
+    def _inner_ids(self) -> dict[tuple[str, str], str]:
+        """The ids of the further nodes that rules made, by the node and their name."""
+        taken, found = set(self.ids.values()), {}
+        for id, result in self._results.items():
+            for name in result.inner if isinstance(result, Made) else ():
+                found[id, name] = free_name(f"{self.ids[id]}-{_NO_ID.sub('_', name)[:15]}", taken)
+                taken.add(found[id, name])
+        return found
 
     def document(self) -> dict[str, Any]:
         nodes = {self.ids[id]: self._node(id, result) for id, result in self._results.items()}
-        kept = {id: node for id, node in nodes.items() if node is not None}
+        kept = {id: node for id, node in nodes.items() if node is not None} | self._inner_nodes()
         named = [(id, found) for id, found in self._results.items() if isinstance(found, Named)]
         outputs = [
             {"name": found.name if count == 0 else f"{found.name}-{count + 1}", "from": edge}
@@ -87,7 +98,7 @@ class _Importer:
     def _result(self, node: SourceNode) -> Result | None:
         """What a node becomes; None for a placeholder."""
         rule = RULES.get(node.type)
-        use = Use(node, self._graph, self._report)
+        use = Use(node, self._scene)
         try:
             if rule is None:
                 raise Unmappable(f"ComfyUI's {node.type} has no counterpart here")
@@ -105,10 +116,23 @@ class _Importer:
         if result is None:
             node, mode = self._placeholder(self._graph[id]), "mute" if mode == "bypass" else mode
         elif isinstance(result, Made):
-            node = {"type": result.type, "version": result.version, "inputs": self._inputs(id, result)}
+            node = self._made(id, result)
         else:
             return None
         return self._titled(id, node if mode == "active" else {**node, "mode": mode})
+
+    def _made(self, id: str, made: Made) -> dict[str, Any]:
+        return {"type": made.type, "version": made.version, "inputs": self._inputs(id, made)}
+
+    def _inner_nodes(self) -> dict[str, dict[str, Any]]:
+        """The further nodes that rules made, in the mode of their node."""
+        found = {}
+        for id, result in self._results.items():
+            for name, made in result.inner.items() if isinstance(result, Made) else ():
+                mode = self._graph[id].mode
+                node = self._made(id, made)
+                found[self._inner[id, name]] = node if mode == "active" else {**node, "mode": mode}
+        return found
 
     def _titled(self, id: str, node: dict[str, Any]) -> dict[str, Any]:
         source = self._graph[id]
@@ -119,9 +143,9 @@ class _Importer:
         return node
 
     def _placeholder(self, node: SourceNode) -> dict[str, Any]:
-        edges = {name: self._edge(node.id, value) for name, value in node.inputs.items() if type(value) is Link}
+        known = {name: self._value(node.id, value) for name, value in node.inputs.items() if type(value) is Link}
         plain = {name: value for name, value in node.inputs.items() if type(value) in PLAIN}
-        kept = {name: edge for name, edge in edges.items() if edge is not None}
+        kept = {name: value for name, value in known.items() if value is not None}
         extra = {"placeholder": self._placeholders[node.id], "comfyui": node.raw}
         return {"type": f"comfyui/{node.type}", "version": 1, "inputs": {**plain, **kept}, "extra": extra}
 
@@ -131,21 +155,40 @@ class _Importer:
 
     def _value(self, id: str, value: Any) -> Any:
         if type(value) is Link:
-            return self._edge(id, value)
+            literal = self._literal(value)
+            return self._edge(id, value) if literal is None else literal
+        if type(value) is Inner:
+            return {"node": self._inner[id, value.name], "output": value.output}
         if type(value) is list:
             return [item for part in value if (item := self._value(id, part)) is not None]
         return {"literal": value} if type(value) is dict else value
 
-    def _edge(self, id: str, link: Link) -> dict[str, str] | None:
-        """Where a link leads, through nodes that only pass on; None, and a line, where that is nowhere."""
+    def _origin(self, link: Link) -> Link:
+        """Where a link comes from, behind nodes that only pass on; itself in a circle of them."""
         seen = set()
-        while (result := self._results.get(link.node)) is not None and isinstance(result, Passed):
+        while isinstance(result := self._results.get(link.node), Passed):
             if link in seen or not 0 <= link.slot < len(result.outputs):
                 break
             seen.add(link)
             link = result.outputs[link.slot]
+        return link
+
+    def _literal(self, link: Link) -> Any:
+        """What a link brings if that is a literal, else None."""
+        link = self._origin(link)
+        result = self._results.get(link.node)
+        known = isinstance(result, Known) and 0 <= link.slot < len(result.values)
+        return result.values[link.slot] if known and isinstance(result, Known) else None
+
+    def _edge(self, id: str, link: Link) -> dict[str, str] | None:
+        """Where a link leads, through nodes that only pass on; None, and a line, where that is nowhere."""
+        link = self._origin(link)
+        result = self._results.get(link.node)
         if isinstance(result, Made) and 0 <= link.slot < len(result.outputs):
-            return {"node": self.ids[link.node], "output": result.outputs[link.slot]}
+            output = result.outputs[link.slot]
+            if isinstance(output, Inner):
+                return {"node": self._inner[link.node, output.name], "output": output.output}
+            return {"node": self.ids[link.node], "output": output}
         if link.node in self._placeholders:
             return {"node": self.ids[link.node], "output": f"output-{link.slot}"}
         self._report.note(id, "lost", f"the link from output {link.slot} of the node '{link.node}' leads nowhere")

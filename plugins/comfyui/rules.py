@@ -1,22 +1,36 @@
-"""How a rule turns one node of ComfyUI's into one of ours."""
+"""How a rule turns one node of ComfyUI's into nodes of ours."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from latentloom.engine.errors import brief
 from latentloom.plugins.comfyui.graph import Link, SourceNode
 from latentloom.plugins.comfyui.report import Report
 
+NOISE_RULE = "comfyui"
+MOST = 1e9  # of the numbers that rules compute with
+
+
+class Inner(NamedTuple):
+    """An output of a further node that a rule makes."""
+
+    name: str
+    output: str
+
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """One of our nodes: its inputs (literals, or Links), and which of its outputs theirs are, by place."""
+    """One of our nodes: its inputs (literals, Links, Inners), and which of its outputs theirs are, by place.
+
+    `inner` are further nodes by name, which stand in front of it.
+    """
 
     type: str
     version: int
     inputs: Mapping[str, Any]
-    outputs: tuple[str, ...] = ()
+    outputs: tuple[str | Inner, ...] = ()
+    inner: Mapping[str, "Made"] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +38,13 @@ class Passed:
     """No node of its own: each output is what another node's output gives."""
 
     outputs: tuple[Link, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """No node of its own: each output is a literal."""
+
+    values: tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +59,27 @@ class Unmappable(Exception):
     """A use of a class that has no counterpart here; the text says why."""
 
 
-Result = Made | Passed | Named
+Result = Made | Passed | Known | Named
 Rule = Callable[["Use"], Result]
+
+
+class Scene:
+    """What rules look at beside their own node."""
+
+    def __init__(self, graph: Mapping[str, SourceNode], report: Report) -> None:
+        self.graph = graph
+        self.report = report
+        self.used = frozenset(value for node in graph.values() for value in node.inputs.values() if type(value) is Link)
+        self.negatives: dict[str, Link] = {}  # by the nodes that a sampler's positive comes through
+        for node in graph.values():
+            negative = node.inputs.get("negative")
+            if type(negative) is Link:
+                self._beside(node.inputs.get("positive"), negative)
+
+    def _beside(self, link: Any, negative: Link) -> None:
+        while type(link) is Link and link.node not in self.negatives:
+            self.negatives[link.node] = negative
+            link = self.graph[link.node].inputs.get("conditioning")
 
 
 @dataclass(slots=True)
@@ -47,10 +87,10 @@ class Use:
     """One node, as a rule takes it apart; what it leaves is told as lost."""
 
     node: SourceNode
-    graph: Mapping[str, SourceNode]
-    report: Report
+    scene: Scene
     names: dict[str, str] = field(default_factory=dict)  # our inputs by theirs
     _taken: set[str] = field(default_factory=set)
+    _parts: list["Use"] = field(default_factory=list)
 
     def take(self, **names: str) -> dict[str, Any]:
         """Our inputs by name, each from theirs. What is not there is told, and left to our default."""
@@ -64,10 +104,10 @@ class Use:
                 self.note("changed", f"'{theirs}' is not given; the default of '{ours}' counts")
         return found
 
-    def value(self, name: str, kind: type | tuple[type, ...]) -> Any:
+    def value(self, name: str, kind: type | tuple[type, ...], default: Any = None) -> Any:
         """A literal of a type, which a rule computes with. Raises Unmappable for anything else."""
         self._taken.add(name)
-        value = self.node.inputs.get(name)
+        value = self.node.inputs.get(name, default)
         if type(value) is Link:
             value = self._primitive(value)
         kinds = kind if isinstance(kind, tuple) else (kind,)
@@ -75,8 +115,25 @@ class Use:
             raise Unmappable(f"'{name}' is {brief(value)}, which cannot be read here")
         return value
 
+    def number(self, name: str, default: float | None = None) -> float:
+        """A literal number. Raises Unmappable for anything else, and for numbers that nothing here takes."""
+        return float(self._bounded(name, self.value(name, (int, float), default)))
+
+    def whole(self, name: str, default: int | None = None) -> int:
+        """A literal whole number, as `number`."""
+        return int(self._bounded(name, self.value(name, int, default)))
+
+    def _bounded(self, name: str, value: float) -> float:
+        if abs(value) > MOST:
+            raise Unmappable(f"'{name}' is {brief(value)}, which is too large")
+        return value
+
+    def file(self, name: str) -> str:
+        """The name of a file, with our separator."""
+        return str(self.value(name, str)).replace("\\", "/")
+
     def _primitive(self, link: Link) -> Any:
-        source = self.graph[link.node]
+        source = self.scene.graph[link.node]
         return source.inputs.get("value") if source.type.startswith("Primitive") else None
 
     def link(self, name: str) -> Link:
@@ -88,11 +145,28 @@ class Use:
         return found
 
     def source(self, name: str, *types: str) -> "Use":
-        """The node behind a link, if it is of one of those classes. Raises Unmappable."""
-        found = self.graph[self.link(name).node]
+        """The node behind a link, if it is of one of those classes, as a part of this one. Raises Unmappable."""
+        found = self.scene.graph[self.link(name).node]
         if found.type not in types:
             raise Unmappable(f"'{name}' comes from {found.type}, not from {' or '.join(types)}")
-        return Use(found, self.graph, self.report)
+        part = Use(found, self.scene)
+        self._parts.append(part)
+        return part
+
+    def above(self, name: str, types: Mapping[str, str]) -> Iterator[SourceNode]:
+        """The nodes of some classes that an input comes from, the nearest first; `types` says how to go on."""
+        link, seen = self.node.inputs.get(name), set[str]()
+        while type(link) is Link and link.node not in seen:
+            seen.add(link.node)
+            node = self.scene.graph[link.node]
+            if node.type not in types:
+                return
+            yield node
+            link = node.inputs.get(types[node.type])
+
+    def uses(self, slot: int) -> bool:
+        """Whether any node takes an output of this one."""
+        return Link(self.node.id, slot) in self.scene.used
 
     def ignore(self, *names: str) -> None:
         """Inputs that have no meaning here, and whose loss changes nothing."""
@@ -100,11 +174,33 @@ class Use:
 
     def note(self, what: str, message: str) -> None:
         """Add a line to the report."""
-        self.report.note(self.node.id, what, message)
+        self.scene.report.note(self.node.id, what, message)
 
     def end(self) -> None:
-        """Tell what no rule took."""
+        """Tell what no rule took, of this node and of its parts."""
         for name in self.node.inputs.keys() - self._taken:
             value = self.node.inputs[name]
             text = f"the link from '{value.node}'" if type(value) is Link else brief(value)
             self.note("lost", f"'{name}' ({text}) has no counterpart")
+        for part in self._parts:
+            part.end()
+
+
+def renamed(type: str, version: int, outputs: str, fixed: Mapping[str, Any] | None = None, **names: str) -> Rule:
+    """The rule of a class that differs from ours in names only."""
+
+    def rule(use: Use) -> Result:
+        return Made(type, version, {**use.take(**names), **(fixed or {})}, tuple(outputs.split()))
+
+    return rule
+
+
+def passing(input: str, why: str) -> Rule:
+    """The rule of a class that passes one of its inputs on, and what that loses."""
+
+    def rule(use: Use) -> Result:
+        use.ignore(*use.node.inputs)
+        use.note("lost", why)
+        return Passed((use.link(input),))
+
+    return rule

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from drawings import edge, noise, put, workflow
 
-from latentloom.engine import Latent, Mask
+from latentloom.engine import Image, Latent, Mask
 from latentloom.engine.errors import BadValueError
+from latentloom.engine.models.host_memory import peak_bytes
 from latentloom.nodes.image_batch import join_images, pick_images, repeat_image
+from latentloom.nodes.latents import empty_latent, latent_upscale
 from latentloom.nodes.latents_batch import join_latents, pick_latents, repeat_latent
 
 
@@ -66,6 +68,30 @@ def test_latents_keep_their_masks_through_joining_and_picking():
         join_latents([latent(), Latent(np.zeros((1, 4, 4, 4), np.float32))])
     with pytest.raises(BadValueError, match="the latents' masks have different sizes"):
         join_latents([latent(1, 1, levels(1)), latent(1, 1, Mask(np.ones((1, 4, 4))))])
+
+
+def large_latent(batch=1):
+    """A latent whose numbers take no memory."""
+    return Latent(np.broadcast_to(np.zeros((1, 1, 1, 1), np.float32), (batch, 4, 1024, 1024)))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: repeat_latent(large_latent(), 1024),
+        lambda: join_latents([large_latent()] * 17),
+        lambda: repeat_image(Image(np.zeros((1, 1024, 2048, 3), np.float32)), 1024),
+        lambda: join_images([Image(np.zeros((1, 1024, 2048, 3), np.float32))] * 600),
+        lambda: empty_latent(16384, 16384, 64),
+        lambda: latent_upscale(latent(64), 16384, 16384),
+    ],
+    ids=["repeat latent", "join latents", "repeat image", "join images", "empty latent", "upscale latent"],
+)
+def test_a_batch_that_takes_all_memory_is_refused_before_it_is_made(make):
+    before = peak_bytes()
+    with pytest.raises(BadValueError, match="the result would be too large"):
+        make()
+    assert peak_bytes() - before < 2**28
 
 
 def test_repeated_latents_are_variations_of_one_picture(session):

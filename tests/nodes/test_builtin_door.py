@@ -42,8 +42,8 @@ def test_the_nodes_without_a_model_are_there(registered):
     assert sorted(found) == [
         *("BlurImage", "Boolean", "CannyEdges", "Choice", "Float", "If", "ImageBlend", "ImageCrop", "ImageGrid"),
         *("ImageScale", "Integer", "InvertImage", "InvertMask", "JoinText", "Lineart", "LoadImage", "LoadMask"),
-        *("MaskCombine", "MaskFeather", "MaskFromAlpha", "MaskGrow", "PreviewImage", "SaveImage", "SeedNumber", "Text"),
-        "TileImage",
+        *("MaskCombine", "MaskFadeBorders", "MaskFeather", "MaskFromAlpha", "MaskGrow", "PreviewImage", "ReplaceText"),
+        *("SaveImage", "SeedNumber", "SharpenImage", "Text", "TileImage"),
     ]
 
 

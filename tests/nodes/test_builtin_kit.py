@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from latentloom.api import Session
-from latentloom.engine import Array, ClipVision, Cond, Conditioning, ControlNet, Image
+from latentloom.engine import Array, ClipVision, Cond, Conditioning, ControlNet, Image, Model
 from latentloom.plugins.testing import Bench, bounds, cancel, docs, mutation, process, purity
 
 
@@ -25,6 +25,8 @@ SDXL = "sdxl_tiny.safetensors"
 BY_NAME = {
     "LoadCLIP": {"second": None, "third": None},
     "ImageCrop": {"width": 4, "height": 4},
+    "LatentCrop": {"width": 8, "height": 8},
+    "SetShift": {"model": Model("z_image", [], {"prediction": "flow", "shift": {"shift": 3.0}})},
     "MaskCrop": {"width": 4, "height": 4},
     "MaskFromAlpha": {"image": Image(np.full((1, 4, 4, 4), 0.5))},
     "InpaintStitch": {"region": {"x": 0, "y": 0, "width": 4, "height": 4}},

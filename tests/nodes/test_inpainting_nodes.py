@@ -417,3 +417,24 @@ def test_sides_that_are_no_multiples_of_8_are_refused(studio: Session) -> None:
         "InpaintConditioning: the picture's sides are not multiples of 8 (expected for example 64x56, got 64x60)"
         in (str(caught.value))
     )
+
+
+def test_what_is_masked_is_grey_when_it_is_encoded_and_the_mask_grows(studio: Session) -> None:
+    box = {"width": 64, "height": 64, "x": 16, "y": 16}
+    nodes: dict[str, Any] = {
+        "load": {"type": "LoadCheckpoint", "inputs": {"checkpoint": "inpaint"}},
+        "some": {"type": "MaskRectangle", "inputs": {**box, "box_width": 8, "box_height": 8}},
+        "all": {"type": "SolidMask", "inputs": {"width": 64, "height": 64}},
+    }
+    for n in (1, 2):
+        nodes[f"picture{n}"] = {"type": "LoadImage", "inputs": {"image": f"{n}.png"}}
+        for mask in ("some", "all"):
+            inputs = {"vae": edge("load", "vae"), "image": edge(f"picture{n}", "image"), "mask": edge(mask, "mask")}
+            nodes[f"{mask}{n}"] = {"type": "InpaintEncode", "inputs": inputs}
+    outputs = [{"name": name, "from": edge(name, "latent")} for name in ("all1", "all2", "some1", "some2")]
+    found = studio.run({"format": "latentloom/1", "nodes": nodes, "outputs": outputs})
+    assert np.array_equal(found["all1"].numpy(), found["all2"].numpy())
+    assert not np.array_equal(found["some1"].numpy(), found["some2"].numpy())
+    mask = found["some1"].noise_mask.numpy()[0]
+    assert mask[14:27, 14:27].all()  # 2 pixels on the left, 3 on the right
+    assert mask.sum() == 13 * 13

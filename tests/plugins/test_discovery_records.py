@@ -173,7 +173,7 @@ def test_the_code_identity_follows_files_version_and_requirements(services: Path
     def code() -> str:
         (point,) = points(services)
         assert point.dist is not None
-        return distribution_code(point.dist)
+        return distribution_code(point.dist).identity
 
     name = install(services, "maths", NODE)
     first = code()

@@ -6,7 +6,7 @@ import platform
 
 import pytest
 
-from latentloom.engine.errors import FileError, MissingFileError, PathError
+from latentloom.engine.errors import ChangedFileError, FileError, MissingFileError, PathError
 from latentloom.engine.files.catalog import Catalog, safe_join
 from latentloom.engine.files.hashes import Hashes
 
@@ -284,3 +284,23 @@ def test_a_store_that_cannot_be_written_to_is_told(folders):
     catalog = Catalog(folders / SECRET, [], Hashes(folders / "hashes.db"))
     with pytest.raises(FileError, match="the input folder takes no files: Not a directory"):
         catalog.store(folders / "input/cat.png")
+
+
+def test_rights_that_change_within_a_model_folder_change_no_model(tmp_path):
+    folder = tmp_path / "models" / "checkpoints" / "m"
+    (folder / "unet").mkdir(parents=True)
+    (folder / "model_index.json").write_text("{}")
+    weights = folder / "unet" / "w.safetensors"
+    weights.write_text("weights")
+    catalog = Catalog(tmp_path / "input", [tmp_path / "models"], Hashes(tmp_path / "hashes.db"))
+    found = catalog.identify("models/checkpoints", "m")
+    weights.chmod(0o600)
+    catalog.compare([found])
+
+    times = weights.stat()
+    weights.write_text("another")
+    with pytest.raises(ChangedFileError, match="'m' was written over"):
+        catalog.compare([found])
+    os.utime(weights, ns=(times.st_atime_ns, times.st_mtime_ns))
+    with pytest.raises(ChangedFileError, match="'m' was written over"):
+        catalog.compare([found])

@@ -16,9 +16,11 @@ TABLE = scaled_linear_table()
 LARGEST = float(TABLE[-1].float())
 STEPS = 12
 SAMPLERS = {sampler.name: sampler for sampler in builtin_samplers()}
-FORGETFUL = (  # they look at earlier steps, and begin anew in each part
+FORGETFUL = (  # they look at other steps, and begin anew in each part
     *("dpmpp_2m", "dpmpp_2m_sde", "dpmpp_3m_sde", "lms", "pndm", "uni_pc", "uni_pc_bh2", "deis"),
-    *("res_multistep", "res_multistep_ancestral", "gradient_estimation", "er_sde", "ipndm"),
+    *("res_multistep", "res_multistep_ancestral", "gradient_estimation", "er_sde", "ipndm", "ipndm_v"),
+    *("dpmpp_2m_sde_heun", "sa_solver", "sa_solver_pece"),
+    "heunpp2",  # it looks at later steps, and weighs by the first sigma
 )
 NOISY = [name for name, sampler in SAMPLERS.items() if sampler.noise != "none"]
 

@@ -4,6 +4,7 @@ import torch
 from latentloom.nodes.diffusion.noise import first_noise
 from latentloom.nodes.diffusion.prediction import initial_latent, prediction, timestep_of
 from latentloom.nodes.diffusion.timeline import Moment
+from latentloom.nodes.diffusion.variance_exploding import VarianceExploding, stride_of, table_of
 
 X0, EPS = first_noise((2, 4, 8, 8), 1), first_noise((2, 4, 8, 8), 100)
 
@@ -28,6 +29,21 @@ def test_the_network_sees_unit_variance_a_timestep_per_item_and_the_condition(ta
     assert t.tolist() == [nearest, nearest]
     assert t.dtype == torch.int64
     assert condition == {"context": X0}
+
+
+def test_a_consistency_model_knows_50_timesteps_and_mixes_a_trace_of_x_in():
+    info = {"betas": (0.00085, 0.012, 1000), "prediction": "lcm"}
+    distilled = table_of(info)
+    whole = table_of({**info, "prediction": "epsilon"})
+    assert torch.equal(distilled, whole[19::20])
+    space, seen = VarianceExploding(distilled, "lcm", stride_of(info)), []
+    predict = space.prediction(lambda x, t: seen.append(t.tolist()) or EPS)
+    sigma = float(distilled[3])
+    x0 = predict(X0 + sigma * EPS, Moment(sigma), {})
+    assert seen == [[79, 79]]
+    assert space.time(sigma) == 79
+    c_skip = 0.25 / (790**2 + 0.25)
+    torch.testing.assert_close(x0, X0 * 790 / (790**2 + 0.25) ** 0.5 + (X0 + sigma * EPS) * c_skip, rtol=0, atol=1e-5)
 
 
 def test_every_sigma_of_the_table_has_its_own_timestep(table):

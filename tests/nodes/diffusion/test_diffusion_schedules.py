@@ -115,6 +115,13 @@ def test_laplace_is_dense_around_sigma_one():
     assert around > 10
 
 
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_schedule_of_which_hardly_anything_is_run_is_refused_before_it_is_made(name):
+    with pytest.raises(BadValueError) as caught:
+        sigmas_for(SCHEDULES[name], 10_000, TABLE, denoise=1e-12)
+    assert caught.value.problem.got == "10000 / 1e-12"
+
+
 def test_wrong_numbers_are_refused():
     with pytest.raises(ValueError, match=r"^steps must be at least 1, got 0$"):
         sigmas_for(SCHEDULES["normal"], 0, TABLE)

@@ -28,6 +28,8 @@ ORDERS = {
     "res_multistep": (1.9, 2.2),
     "gradient_estimation": (0.9, 1.1),
     "ipndm": (1.9, 2.2),
+    "ipndm_v": (0.5, 1.1),
+    "heunpp2": (0.9, 1.1),
 }
 
 

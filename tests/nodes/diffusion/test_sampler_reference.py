@@ -12,7 +12,7 @@ from latentloom.nodes.diffusion.prediction import initial_latent
 from latentloom.nodes.diffusion.schedules import builtin_schedules, sigmas_for
 
 SAMPLERS = {sampler.name: sampler for sampler in builtin_samplers()}
-NOT_IN_THE_REFERENCE = {"pndm"}
+NOT_IN_THE_REFERENCE = {"pndm", "euler_cfg_pp", "euler_ancestral_cfg_pp"}  # the last two are told no negative there
 
 # The reference finds UniPC's weights in float32, where the phi functions cancel for this schedule's tiny first steps
 # (h = 0.0025): with float32 weights the distance is 3e-6. At 400 steps float32 weights make the run diverge.

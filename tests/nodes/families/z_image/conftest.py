@@ -7,18 +7,13 @@ import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, ZImagePipeline, ZImageTransformer2DModel
 from safetensors.torch import save_file
-from tiny_transformers import autoencoder, original_vae, prefixed, randomised
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3Model
+from tiny_transformers import autoencoder, chat_tokenizer, original_vae, prefixed, randomised
+from transformers import Qwen3Config, Qwen3Model
 
 from latentloom.api import Session
 from latentloom.engine.settings import load_settings
 
 WIDTH = 48  # of the text encoder
-TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 RENAMED = (  # of diffusers' names to the authors'
     ("all_final_layer.2-1.", "final_layer."),
     ("all_x_embedder.2-1.", "x_embedder."),
@@ -26,21 +21,6 @@ RENAMED = (  # of diffusers' names to the authors'
     (".attention.norm_k.", ".attention.k_norm."),
     (".attention.norm_q.", ".attention.q_norm."),
 )
-
-
-def tokenizer() -> PreTrainedTokenizerFast:
-    made = Tokenizer(models.BPE())
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = decoders.ByteLevel()
-    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=300, special_tokens=special, initial_alphabet=alphabet, show_progress=False
-    )
-    made.train_from_iterator(["a red fox in a wood", "blurry and grey"] * 20, trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=made, pad_token="<|endoftext|>", eos_token="<|im_end|>", chat_template=TEMPLATE
-    )
 
 
 @pytest.fixture(scope="session")
@@ -71,7 +51,7 @@ def pipe() -> ZImagePipeline:
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
         vae=autoencoder(0.3611, 0.1159),
         text_encoder=randomised(Qwen3Model(config)),
-        tokenizer=tokenizer(),
+        tokenizer=chat_tokenizer(),
         transformer=randomised(transformer),
     )
     made.set_progress_bar_config(disable=True)

@@ -7,7 +7,7 @@ import { useStrings } from "../strings";
 
 const PICTURES = import.meta.glob<string>("./templates/*.jpg", { eager: true, query: "?url", import: "default" });
 
-/** The workflows in the box, those that make pictures before those that explain. */
+/** The workflows in the box: those that make pictures, those for models of one's own, those that explain. */
 export const TEMPLATES = {
   start: [
     "txt2img",
@@ -22,6 +22,7 @@ export const TEMPLATES = {
     "prompt-to-prompt",
     "inpaint-detail",
   ],
+  models: ["flux-dev", "qwen-image", "sd3", "z-image"],
   learn: [
     "sampler-grid",
     "cfg-sweep",
@@ -72,7 +73,7 @@ export function TemplateCards({ small = false }: { small?: boolean }) {
   const words = useStrings().panels.templates;
   return (
     <>
-      {(["start", "learn"] as const).map((part) => (
+      {(["start", "models", "learn"] as const).map((part) => (
         <div key={part}>
           <h3>{words[part]}</h3>
           <ul className="template-cards" data-small={small || undefined}>
@@ -88,10 +89,11 @@ export function TemplateCards({ small = false }: { small?: boolean }) {
 
 function Card({ name }: { name: string }) {
   const [title, about] = useStrings().panels.templates.names[name] ?? [name, ""];
+  const picture = PICTURES[`./templates/${name}.jpg`];
   return (
     <li>
       <button className="template" onClick={() => void openTemplate(name)}>
-        <img src={PICTURES[`./templates/${name}.jpg`]} alt="" width={320} height={200} loading="lazy" />
+        {picture && <img src={picture} alt="" width={320} height={200} loading="lazy" />}
         <span className="template-title">{title}</span>
         <span className="quiet">{about}</span>
       </button>

@@ -1,0 +1,59 @@
+"""What a step used beside its inputs: written down with its result, and compared before the result is used again.
+
+A key holds what can be foreseen. Which sampler a node looks up by a name of its own making, which patches lie on a
+model that it loads: that is known when it has run (as in the dependency files of compilers, and in Shake).
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from latentloom.engine.cache.cache import Item, Use
+from latentloom.engine.keys import digest
+from latentloom.engine.planning.validate import Step
+from latentloom.engine.types.context import RECOGNITION
+from latentloom.engine.types.registry import Registry
+from latentloom.engine.types.spec import FILE_KINDS
+
+FILE_NAME = "file name"
+
+
+class Uses:
+    """Tells the identities of what steps use."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def of(self, step: Step, lent: Iterable[tuple[str, str]]) -> tuple[Use, ...]:
+        """What a step's context lent, by kind and name. The code of its own distribution is in its key already."""
+        uses = (Use(kind, name, self._identity(kind, name)) for kind, name in sorted(lent))
+        return tuple(use for use in uses if use.identity != step.type.distribution.code)
+
+    def names(self, step: Step, inputs: Mapping[str, Any]) -> tuple[Use, ...]:
+        """The names of a step's files. Keys hold their content only, but nodes inside may be told the names."""
+        files = [port.name for port in step.spec.inputs if port.kind in FILE_KINDS]
+        return tuple(Use(FILE_NAME, name, _names(inputs, name)) for name in files)
+
+    def changed(self, uses: Iterable[Use], inputs: Mapping[str, Any]) -> list[Use]:
+        """Those that no longer hold."""
+        return [use for use in uses if use.identity != self._now(use, inputs)]
+
+    def _now(self, use: Use, inputs: Mapping[str, Any]) -> str:
+        return _names(inputs, use.name) if use.kind == FILE_NAME else self._identity(use.kind, use.name)
+
+    def _identity(self, kind: str, name: str) -> str:
+        """The code behind a name; "" for what nobody brings."""
+        if kind == RECOGNITION:
+            return self._recognition()
+        found = self._registry.extensions(kind).get(name)
+        return found.distribution.code if found is not None else ""
+
+    def _recognition(self) -> str:
+        """The code of all model kinds that plugins bring, in the order in which they are asked."""
+        kinds = self._registry.extensions("model_kind").items()
+        return digest([[name, kind.distribution.code] for name, kind in kinds if not kind.distribution.builtin])
+
+
+def _names(inputs: Mapping[str, Any], name: str) -> str:
+    found = inputs.get(name)
+    items = [found] if type(found) is Item else found or []
+    return "\n".join(item.literal.name for item in items if item.literal is not None)

@@ -1,0 +1,100 @@
+"""Qwen3 and Qwen2.5-VL (Qwen team 2025) in files: told by their keys, configured by their shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from latentloom.nodes.families.folder import folder_weights
+from latentloom.nodes.families.header import Shapes, below, counted
+from latentloom.nodes.families.module_loading import Piece, Weights, assemble
+from latentloom.nodes.families.unused import warn_unused
+from latentloom.nodes.text.tokenizer_files import TokenizerFiles
+
+PREFIXES = ("model.", "model.language_model.", "language_model.model.", "")
+TOKENIZER = TokenizerFiles("BPE", ("tokenizer", "qwen25_tokenizer"))  # the last is what ComfyUI calls its own
+NAMES = {
+    "qwen3": {2560: "Qwen3-4B", 4096: "Qwen3-8B", 2048: "Qwen3-1.7B", 1024: "Qwen3-0.6B"},
+    "qwen2_5_vl": {3584: "Qwen2.5-VL-7B", 2048: "Qwen2.5-VL-3B"},
+}
+TITLES = {"qwen3": "Qwen3", "qwen2_5_vl": "Qwen2.5-VL"}
+HEAD = 128  # of Qwen2.5-VL, which has no norms of query and key that tell
+EYES = ("visual.", "model.visual.")  # what Qwen2.5-VL sees pictures with, which no prompt needs
+
+
+@dataclass(frozen=True, slots=True)
+class QwenPart:
+    """A Qwen3, or the language model of a Qwen2.5-VL, in a file."""
+
+    prefix: str
+    shapes: Shapes
+
+    @property
+    def name(self) -> str:
+        """ "qwen3" or "qwen2_5_vl"."""
+        return "qwen3" if "layers.0.self_attn.q_norm.weight" in self.shapes else "qwen2_5_vl"
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return NAMES[self.name].get(self.width, TITLES[self.name])
+
+    @property
+    def width(self) -> int:
+        """Of its hidden states."""
+        return self.shapes["embed_tokens.weight"][1]
+
+    def config(self) -> dict[str, Any]:
+        """Arguments of transformers' configuration of its class."""
+        (head,) = self.shapes.get("layers.0.self_attn.q_norm.weight", (HEAD,))
+        rope = {"rope_type": "default", "rope_theta": 1_000_000.0}
+        shared = {
+            "vocab_size": self.shapes["embed_tokens.weight"][0],
+            "hidden_size": self.width,
+            "intermediate_size": self.shapes["layers.0.mlp.gate_proj.weight"][0],
+            "num_hidden_layers": counted(self.shapes, "layers.{}."),
+            "num_attention_heads": self.shapes["layers.0.self_attn.q_proj.weight"][0] // head,
+            "num_key_value_heads": self.shapes["layers.0.self_attn.k_proj.weight"][0] // head,
+            "rms_norm_eps": 1e-6,
+        }
+        if self.name == "qwen3":
+            return {**shared, "head_dim": head, "rope_parameters": rope, "max_position_embeddings": 40960}
+        rope = {**rope, "mrope_section": [16, 24, 24]}
+        return {**shared, "rope_parameters": rope, "max_position_embeddings": 128_000}
+
+    def model(self) -> Any:
+        """The network, without weights and without the head that says the next word."""
+        if self.name == "qwen3":
+            from transformers import Qwen3Config, Qwen3Model
+
+            return Qwen3Model(Qwen3Config(**self.config()))
+        from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLTextConfig
+        from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLTextModel
+
+        return Qwen2_5_VLTextModel(Qwen2_5_VLTextConfig(**self.config()))
+
+
+def find_qwen(every: Shapes) -> QwenPart | None:
+    """The Qwen3 or Qwen2.5-VL among the tensors of a file, or None."""
+    for prefix in PREFIXES:
+        shapes = below(every, prefix)
+        known = ("layers.0.self_attn.q_norm.weight", "layers.0.self_attn.k_proj.bias")
+        gemma = "layers.0.post_feedforward_layernorm.weight" in shapes  # which has the first of these names too
+        if "embed_tokens.weight" in shapes and any(name in shapes for name in known) and not gemma:
+            return QwenPart(prefix, shapes)
+    return None
+
+
+def load_qwen(part: QwenPart, path: Path, others: Sequence[str] = ()) -> Any:
+    """A Qwen without its head, from a file or a folder; `others` are the prefixes of its other parts."""
+    weights = folder_weights(path) if path.is_dir() else Weights(path)
+
+    def pieces(names: list[str]) -> dict[str, Piece]:
+        return {name: Piece(part.prefix + name) for name in names}
+
+    made = assemble(part.model, pieces, weights, "text encoder")
+    weights.taken |= {name for name in weights.keys() if name.startswith(("lm_head.", *EYES))}  # noqa: SIM118
+    warn_unused(weights, part.prefix, others)
+    return made

@@ -1,0 +1,108 @@
+"""Qwen-Image (Qwen team 2025): two streams of text and picture, read by Qwen2.5-VL in the template of a chat."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from latentloom.nodes.families.family import Family
+from latentloom.nodes.families.header import Shapes, counted
+from latentloom.nodes.families.qwen import TOKENIZER
+from latentloom.nodes.families.tokens import packed, unpacked
+from latentloom.nodes.families.wan_vae import FACTS, load_folder
+from latentloom.nodes.text.chat import Chat, ChatReader
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CHAT = Chat(
+    "<|im_start|>system\nDescribe the image by detailing the color, shape, size, texture, quantity, text, spatial "
+    "relationships of the objects and background:<|im_end|>\n<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n",
+    layers=(-1,),
+    length=1024 + 34,
+    dropped=34,
+)
+MEAN = (-0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508)
+MEAN += (0.4134, -0.0715, 0.5517, -0.3632, -0.1922, -0.9497, 0.2503, -0.2921)
+DEVIATION = (2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743)
+DEVIATION += (3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.9160)
+BY_SIZE = {"by": "size", "low": [256, 0.5], "high": [8192, 0.9], "patch": 2, "count": 10_000, "terminal": 0.02}
+
+
+class QwenImage(Family):
+    """Qwen-Image. Its guidance keeps the length of each token's velocity; see `guidance.norm_keeping`."""
+
+    name, title, module = "qwen_image", "Qwen-Image", "diffusers:QwenImageTransformer2DModel"
+    reads, vae = "Qwen2.5-VL-7B", "the VAE of Qwen-Image (qwen_image_vae.safetensors)"
+    texts: ClassVar = {"text_encoder": "qwen2_5_vl"}
+    needs, tokenizer = ("qwen2_5_vl",), ("qwen2_5_vl", TOKENIZER)
+
+    def matches(self, shapes: Shapes) -> bool:
+        """Qwen-Image 2.1 has not the first of these names."""
+        return "txt_norm.weight" in shapes and "transformer_blocks.0.attn.add_q_proj.weight" in shapes
+
+    def config(self, shapes: Shapes) -> dict[str, Any]:
+        """All but the split of a head's width into axes, which is 2 : 7 : 7."""
+        head = shapes["transformer_blocks.0.attn.norm_q.weight"][0]
+        return {
+            "in_channels": shapes["img_in.weight"][1],
+            "out_channels": shapes["proj_out.weight"][0] // 4,
+            "num_layers": counted(shapes, "transformer_blocks.{}."),
+            "attention_head_dim": head,
+            "num_attention_heads": shapes["img_in.weight"][0] // head,
+            "joint_attention_dim": shapes["txt_in.weight"][1],
+            "axes_dims_rope": [head // 8, 7 * head // 16, 7 * head // 16],
+        }
+
+    def facts(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Latents are scaled channel by channel; the shift goes by the picture's size, and sigmas end at 0.02."""
+        return {
+            "channels": config["out_channels"],
+            "size": 128,
+            "downscale": 8,
+            "latents": FACTS["latents"],
+            "scaling_factor": [1 / deviation for deviation in DEVIATION],
+            "shift_factor": list(MEAN),
+            "context": config["joint_attention_dim"],
+            "shift": BY_SIZE,
+            "cfg_rule": "norm",
+            "defaults": {"steps": 20, "cfg": 2.5, "sampler": "euler", "schedule": "simple"},
+        }
+
+    def convert(self, tensors: dict[str, Any]) -> Mapping[str, Any]:
+        """The authors' names are diffusers'."""
+        return tensors
+
+    def vae_facts_of(self, folder: Path) -> dict[str, Any]:  # noqa: ARG002
+        """Of its VAE, which is one for videos."""
+        return dict(FACTS)
+
+    def load_vae(self, path: Path) -> Any:
+        """The VAE of a folder."""
+        return load_folder(path / "vae")
+
+    def clip_facts(self, paths: Sequence[Path]) -> dict[str, Any]:
+        """Of a Qwen2.5-VL."""
+        qwen = self.chosen(paths)["qwen2_5_vl"]
+        digest = TOKENIZER.digest(qwen.path)
+        return {"family": self.name, "encoders": ["qwen2_5_vl"], "width": qwen.width, "pooled": 0, "tokenizer": digest}
+
+    def reader(self, paths: Sequence[Path], info: Mapping[str, Any]) -> ChatReader:  # noqa: ARG002
+        """Qwen2.5-VL's last layer, without what the system says."""
+        qwen = self.chosen(paths)["qwen2_5_vl"]
+        return ChatReader(qwen.module(), TOKENIZER.load(qwen.path), CHAT)
+
+    def answer(self, module: Any, x: Tensor, sigma: Tensor, condition: Mapping[str, Tensor]) -> Tensor:
+        """Tokens of 2 x 2 cells, whose places are counted from the middle; the velocity is the network's own."""
+        height, width = x.shape[2:]
+        mask = condition["prompt_mask"].bool()
+        found = module(
+            hidden_states=packed(x),
+            timestep=sigma,
+            encoder_hidden_states=condition["prompt"],
+            encoder_hidden_states_mask=None if mask.all() else mask,
+            img_shapes=[[(1, height // 2, width // 2)]] * x.shape[0],
+            return_dict=False,
+        )[0]
+        return unpacked(found, height, width)

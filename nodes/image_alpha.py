@@ -1,0 +1,31 @@
+"""Nodes that take transparency out of pictures and put it into them."""
+
+import numpy as np
+
+from latentloom.engine import Image, Mask, node
+from latentloom.nodes.drawing.resize import Size, check_mask_batch, resize_mask
+from latentloom.nodes.image import ImageAndMask
+
+
+@node("SplitAlpha", category="image")
+def split_alpha(image: Image) -> ImageAndMask:
+    """Split pictures into their colours and a mask, which is 1 where they are transparent; the colours below show.
+
+    The mask of opaque pictures is 0 everywhere.
+    """
+    pixels = image.numpy()
+    mask = 1 - pixels[..., 3] if pixels.shape[3] == 4 else np.zeros(pixels.shape[:3], np.float32)
+    return ImageAndMask(Image(pixels[..., :3]), Mask(mask))
+
+
+@node("JoinAlpha", category="image")
+def join_alpha(image: Image, mask: Mask) -> Image:
+    """Make pictures transparent where a mask is 1. It is brought to their size and replaces their own."""
+    pixels = image.numpy()[..., :3]
+    fitted = resize_mask(mask.numpy(), Size(image.shape[2], image.shape[1]))
+    check_mask_batch(pixels, fitted)
+    alpha = np.broadcast_to(1 - fitted, pixels.shape[:3])
+    return Image(np.concatenate([pixels, alpha[..., None]], axis=3))
+
+
+NODES = (split_alpha, join_alpha)

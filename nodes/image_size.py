@@ -1,0 +1,85 @@
+"""Nodes about sizes: what a picture has, and pictures brought to a size that is not said in pixels for both sides."""
+
+from typing import Annotated, Literal, NamedTuple
+
+import numpy as np
+from pydantic import Field
+
+from latentloom.engine import Image, Mask, Widget, node
+from latentloom.nodes.drawing.colours import colour_of
+from latentloom.nodes.drawing.limits import check_size
+from latentloom.nodes.drawing.size_inputs import Filter, GoesAlong, MultipleOf, Side
+from latentloom.nodes.image import ImageAndMask, image_scale
+
+MEGAPIXEL = 1024 * 1024
+
+
+class PictureSize(NamedTuple):
+    """Width and height in pixels, and how many pictures there are."""
+
+    width: int
+    height: int
+    count: int
+
+
+@node("ImageSize", category="image")
+def image_size(image: Image) -> PictureSize:
+    """Give the width and height of pictures, and how many there are, for other nodes' inputs."""
+    return PictureSize(image.shape[2], image.shape[1], len(image))
+
+
+@node("MaskSize", category="image")
+def mask_size(mask: Mask) -> PictureSize:
+    """Give the width and height of masks, and how many there are, for other nodes' inputs."""
+    return PictureSize(mask.shape[2], mask.shape[1], mask.shape[0])
+
+
+@node("ImageScaleToMegapixels", category="image")
+def image_scale_to_megapixels(
+    image: Image,
+    megapixels: Annotated[
+        float, Field(ge=0.01, le=256, description="How many 1024x1024 pixels the result has; SD 1.x wants 0.25.")
+    ] = 1.0,
+    method: Filter = "lanczos",
+    multiple_of: MultipleOf = 1,
+    mask: GoesAlong = None,
+) -> ImageAndMask:
+    """Make pictures of any size as large as a model paints best, in their own shape, and a mask with them."""
+    height, width = image.shape[1:3]
+    scale = (megapixels * MEGAPIXEL / (width * height)) ** 0.5
+    return _to(image, width * scale, height * scale, method, multiple_of, mask)
+
+
+@node("ImageScaleToSide", category="image")
+def image_scale_to_side(
+    image: Image,
+    side: Side = 1024,
+    which: Annotated[Literal["longer", "shorter"], Field(description="Which side of the picture that is.")] = "longer",
+    method: Filter = "lanczos",
+    multiple_of: MultipleOf = 1,
+    mask: GoesAlong = None,
+) -> ImageAndMask:
+    """Bring the longer or the shorter side of pictures to a length, in their own shape, and a mask with them."""
+    height, width = image.shape[1:3]
+    scale = side / (max if which == "longer" else min)(width, height)
+    return _to(image, width * scale, height * scale, method, multiple_of, mask)
+
+
+def _to(image: Image, width: float, height: float, method: Filter, multiple_of: int, mask: Mask | None) -> ImageAndMask:
+    sides = (max(1, round(side)) for side in (width, height))
+    return image_scale(image, *sides, method=method, multiple_of=multiple_of, mask=mask)
+
+
+@node("ColourImage", category="image")
+def colour_image(
+    width: Side = 512,
+    height: Side = 512,
+    colour: Annotated[str, Widget("colour"), Field(max_length=40, description="#rrggbb.")] = "#000000",
+    count: Annotated[int, Field(ge=1, le=1024, description="How many pictures.")] = 1,
+) -> Image:
+    """Make pictures of one colour."""
+    check_size(width, height, batch=count)
+    return Image(np.broadcast_to(colour_of(colour), (count, height, width, 3)).copy())
+
+
+NODES = (image_size, mask_size, image_scale_to_megapixels, image_scale_to_side, colour_image)

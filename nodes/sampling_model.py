@@ -1,0 +1,64 @@
+"""Nodes that say how a model was trained, where its file does not."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from latentloom.engine import Model, node
+from latentloom.engine.errors import BadValueError
+
+
+@node("SetPrediction", category="sampling")
+def set_prediction(
+    model: Model,
+    prediction: Annotated[
+        Literal["epsilon", "v", "sample", "lcm"],
+        Field(description="What the network predicts: the noise, v, the picture; or lcm, a consistency model."),
+    ] = "epsilon",
+    zero_snr: Annotated[
+        bool, Field(description="Whether training ended in pure noise (zero terminal SNR), as most v models' did.")
+    ] = False,
+) -> Model:
+    """Say what a model predicts, after its loader and its LoRAs.
+
+    "lcm" is for latent consistency models (Luo et al. 2023) and LoRAs that make one: the noise is predicted at 50 of
+    the timesteps, with the paper's boundary condition. Use the sampler `lcm` and few steps.
+    """
+    if model.info["prediction"] == "flow":
+        raise BadValueError(
+            "the model was trained by flow matching: what it predicts is no choice",
+            expected="a UNet",
+            got=_name(model),
+            hint="SetShift is for such models",
+        )
+    return _told(model, prediction=prediction, zero_snr=zero_snr)
+
+
+@node("SetShift", category="sampling")
+def set_shift(
+    model: Model,
+    shift: Annotated[
+        float, Field(ge=0.01, le=100, description="1 leaves the sigmas even; more spends steps on noise.")
+    ],
+) -> Model:
+    """Shift the sigmas of a flow-matching model towards noise by a factor of your own (Esser et al. 2024, eq. 23).
+
+    It stands in for the model's own rule, also where that depends on the size of the picture.
+    """
+    if model.info["prediction"] != "flow":
+        raise BadValueError(
+            "only models that were trained by flow matching have a shift", expected="a flow", got=_name(model)
+        )
+    kept = {name: value for name, value in model.info["shift"].items() if name in ("count", "terminal")}
+    return _told(model, shift={**kept, "shift": shift})
+
+
+def _told(model: Model, **facts: object) -> Model:
+    return Model(model.model_kind, model.files, {**model.info, **facts}, model.patches)
+
+
+def _name(model: Model) -> str:
+    return model.files[0].name if model.files else model.model_kind
+
+
+NODES = (set_prediction, set_shift)

@@ -1,0 +1,14 @@
+"""The classes of ComfyUI that have a counterpart here, with the rule that makes it."""
+
+from latentloom.plugins.comfyui import core_conditioning, core_images, core_models, core_sampling, core_values
+from latentloom.plugins.comfyui.rules import Rule
+
+RULES: dict[str, Rule] = {
+    **core_models.RULES,
+    **core_conditioning.RULES,
+    **core_sampling.RULES,
+    **core_images.RULES,
+    **core_values.RULES,
+}
+FOLDED = core_models.FOLDED | core_sampling.FOLDED | core_images.FOLDED
+"""The classes whose meaning goes into the nodes that use them."""

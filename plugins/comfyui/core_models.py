@@ -1,0 +1,274 @@
+"""ComfyUI's core classes that load models and change them."""
+
+import math
+from typing import Any
+
+from latentloom.plugins.comfyui.graph import Link
+from latentloom.plugins.comfyui.rules import Inner, Made, Passed, Result, Rule, Unmappable, Use, renamed
+
+PREDICTIONS = {"eps": "epsilon", "v_prediction": "v", "x0": "sample", "lcm": "lcm"}
+READ_HERE = ("stable_diffusion", "lumina2")  # what CLIPLoader calls the families that run here
+READ_BY_TWO = ("sdxl", "flux")  # what DualCLIPLoader calls them
+UNION_KINDS = {
+    "openpose": "openpose", "depth": "depth", "hed/pidi/scribble/ted": "soft_edge",
+    "canny/lineart/anime_lineart/mlsd": "lines", "normal": "normal", "segment": "segmentation", "tile": "tile",
+    "repaint": "repaint",
+}  # fmt: skip
+_PICKLED = (".ckpt", ".pt", ".pth", ".bin")
+
+
+def _checkpoint(use: Use) -> Result:
+    use.ignore("config_name")
+    file = use.file("ckpt_name")
+    if file.lower().endswith(_PICKLED):
+        use.note("changed", f"'{file}' holds pickled code, which is never run here: convert it to safetensors")
+    return Made("LoadCheckpoint", 1, {"checkpoint": file}, ("model", "clip", "vae"))
+
+
+def _lora(use: Use) -> Result:
+    inputs = use.take(model="model", clip="clip", model_strength="strength_model", clip_strength="strength_clip")
+    return Made("LoadLora", 1, {**inputs, "lora": use.file("lora_name")}, ("model", "clip"))
+
+
+def _lora_model(use: Use) -> Result:
+    inputs = use.take(model="model", strength="strength_model")
+    return Made("LoadLoraModel", 1, {**inputs, "lora": use.file("lora_name")}, ("model",))
+
+
+def _loader(type: str, input: str, theirs: str, output: str) -> Rule:
+    def rule(use: Use) -> Result:
+        return Made(type, 1, {input: use.file(theirs)}, (output,))
+
+    return rule
+
+
+def _controlnet_loader(use: Use) -> Result:
+    use.ignore("model")
+    return Made("LoadControlNet", 1, {"controlnet": use.file("control_net_name")}, ("controlnet",))
+
+
+def _unet(use: Use) -> Result:
+    if use.value("weight_dtype", str, "default") != "default":
+        use.note("changed", "the weights stay in the type that the settings say")
+    return Made("LoadUNet", 1, {"unet": use.file("unet_name")}, ("model",))
+
+
+def _dual_clip(use: Use) -> Result:
+    if use.value("type", str) not in READ_BY_TWO:
+        raise Unmappable("these text encoders are for models that do not run here")
+    files = {"text_encoder": use.file("clip_name1"), "second": use.file("clip_name2")}
+    use.ignore("device")
+    return Made("LoadCLIP", 1, files, ("clip",))
+
+
+def _clip_loader(use: Use) -> Result:
+    if use.value("type", str) not in READ_HERE:
+        raise Unmappable("this text encoder is for models that do not run here")
+    use.ignore("device")
+    return Made("LoadCLIP", 1, {"text_encoder": use.file("clip_name")}, ("clip",))
+
+
+def _prediction(use: Use) -> Result:
+    said = use.value("sampling", str)
+    if said not in PREDICTIONS:
+        raise Unmappable(f"'{said}' is a prediction that no model here has")
+    inputs = use.take(model="model", zero_snr="zsnr")
+    return Made("SetPrediction", 1, {**inputs, "prediction": PREDICTIONS[said]}, ("model",))
+
+
+def _shift(use: Use) -> Result:
+    use.ignore("sampling")
+    return Made("SetShift", 1, use.take(model="model", shift="shift"), ("model",))
+
+
+def _shift_by_size(use: Use) -> Result:
+    """The shift of Flux.1, whose logarithm is a line in the number of tokens."""
+    low, high = use.number("base_shift"), use.number("max_shift")
+    tokens = use.whole("width") * use.whole("height") / 256
+    if max(abs(low), abs(high)) > 4:
+        raise Unmappable("a shift's logarithm is not above 4 here")
+    shift = math.exp(low + (tokens - 256) * (high - low) / (4096 - 256))
+    return Made("SetShift", 1, {**use.take(model="model"), "shift": shift}, ("model",))
+
+
+def _deep_shrink(use: Use) -> Result:
+    if not use.value("downscale_after_skip", bool, True):
+        raise Unmappable("features shrink behind the skip here")
+    down, up = (use.value(f"{way}_method", str, "bicubic") for way in ("downscale", "upscale"))
+    if down not in SHRINK or down != up:
+        raise Unmappable(f"features do not shrink by '{down}' and grow by '{up}' here")
+    inputs = use.take(
+        model="model", depth="block_number", factor="downscale_factor", start="start_percent", end="end_percent"
+    )
+    return Made("DeepShrink", 1, {**inputs, "by": "time", "method": SHRINK[down]}, ("model",))
+
+
+SHRINK = {"bicubic": "bicubic", "bilinear": "bilinear", "area": "area", "nearest-exact": "nearest"}
+
+
+def _differential(use: Use) -> Result:
+    if use.value("strength", (int, float), 1.0) != 1:
+        raise Unmappable("the strength of DifferentialDiffusion is always 1 here")
+    return Made("DifferentialDiffusion", 1, {**use.take(model="model"), "by": "time"}, ("model",))
+
+
+def _freeu(method: str) -> Rule:
+    return renamed("FreeU", 2, "model", {"method": method}, model="model", b1="b1", b2="b2", s1="s1", s2="s2")
+
+
+# Merging. Shares are those of the other model here, and of the first one there.
+
+
+def _merge(use: Use) -> Result:
+    share = 1 - use.number("ratio", 1.0)
+    shares = dict.fromkeys(("input_share", "middle_share", "output_share"), share)
+    return Made("ModelMerge", 1, {**use.take(model="model1", other="model2"), **shares}, ("model",))
+
+
+def _merge_blocks(use: Use) -> Result:
+    shares = {f"{ours}_share": 1 - use.number(theirs, 1.0) for ours, theirs in _THIRDS.items()}
+    use.note("approximated", "the embeddings of time go with the way in")
+    return Made("ModelMerge", 1, {**use.take(model="model1", other="model2"), **shares}, ("model",))
+
+
+_THIRDS = {"input": "input", "middle": "middle", "output": "out"}
+
+
+def _merge_add(use: Use) -> Result:
+    difference = use.source("model2", "ModelMergeSubtract")
+    parts = {"other": difference.link("model1"), "base": difference.link("model2")}
+    share = difference.number("multiplier", 1.0)
+    shares = dict.fromkeys(("input_share", "middle_share", "output_share"), share)
+    return Made("ModelMerge", 1, {**use.take(model="model1"), **parts, **shares}, ("model",))
+
+
+def _merge_clip(use: Use) -> Result:
+    inputs = use.take(clip="clip1", other="clip2")
+    return Made("ClipMerge", 1, {**inputs, "share": 1 - use.number("ratio", 1.0)}, ("clip",))
+
+
+def _merge_clip_add(use: Use) -> Result:
+    difference = use.source("clip2", "CLIPMergeSubtract")
+    parts = {"other": difference.link("clip1"), "base": difference.link("clip2")}
+    share = difference.number("multiplier", 1.0)
+    return Made("ClipMerge", 1, {**use.take(clip="clip1"), **parts, "share": share}, ("clip",))
+
+
+# ControlNets
+
+
+def controlnet_parts(use: Use) -> dict[str, Any]:
+    """The inputs that say which ControlNet and of what kind, through the node that tells a union one its kind."""
+    link = use.link("control_net")
+    if use.scene.graph[link.node].type != "SetUnionControlNetType":
+        return {"controlnet": link}
+    union = use.source("control_net", "SetUnionControlNetType")
+    kind = union.value("type", str)
+    if kind not in UNION_KINDS:
+        raise Unmappable(f"a union ControlNet is not used as '{kind}' here: name what its picture shows")
+    return {"controlnet": union.link("control_net"), "kind": UNION_KINDS[kind]}
+
+
+def _controlnet(use: Use) -> Result:
+    if "vae" in use.node.inputs:
+        use.note("lost", "'vae' is not needed by the ControlNets that run here")
+        use.ignore("vae")
+    inputs = use.take(
+        positive="positive", negative="negative", image="image", strength="strength", start="start_percent",
+        end="end_percent",
+    )  # fmt: skip
+    return Made("ApplyControlNet", 1, {**inputs, **controlnet_parts(use), "resize": "auto"}, ("positive", "negative"))
+
+
+def _controlnet_one(use: Use) -> Result:
+    """A ControlNet on one conditioning, which acts on the negative of the sampler as well."""
+    inputs = {**use.take(positive="conditioning", image="image", strength="strength"), **controlnet_parts(use)}
+    negative = _negative_of(use)
+    if negative is None:
+        use.note("approximated", "no sampler takes this conditioning; its negative goes without the ControlNet")
+        negative = use.link("conditioning")
+    return Made("ApplyControlNet", 1, {**inputs, "negative": negative, "resize": "auto"}, ("positive", "negative"))
+
+
+ONE = "ControlNetApply"
+
+
+def _negative_of(use: Use) -> Link | None:
+    """What goes into a ControlNet beside the conditioning: what the one before gives, or the sampler's negative."""
+    before = use.link("conditioning")
+    if use.scene.graph[before.node].type == ONE:
+        return Link(before.node, 1)
+    negative = use.scene.negatives.get(use.node.id)
+    if negative is not None and _controlled(use, negative):  # it is controlled by itself, and output 1 is not used
+        return before
+    return negative
+
+
+def _controlled(use: Use, link: Link) -> bool:
+    return use.scene.graph[link.node].type == ONE
+
+
+def with_controls(use: Use, inputs: dict[str, Any]) -> dict[str, Any]:
+    """A sampler's inputs; its negative goes through the ControlNets that its positive goes through."""
+    positive, negative = inputs.get("positive"), inputs.get("negative")
+    if type(positive) is not Link or type(negative) is not Link:
+        return inputs
+    if _controlled(use, positive) and not _controlled(use, negative):
+        return {**inputs, "negative": Link(positive.node, 1)}
+    return inputs
+
+
+def _perpendicular_inputs(use: Use, model: Link) -> dict[str, Any]:
+    return {"model": model, **use.take(empty="empty_conditioning", strength="neg_scale")}
+
+
+def perpendicular(use: Use) -> tuple[Inner, dict[str, Made]]:
+    """The model of a guider with a perpendicular negative, and the node that makes it."""
+    made = Made("PerpendicularNegative", 1, _perpendicular_inputs(use, use.link("model")))
+    return Inner("perpendicular", "model"), {"perpendicular": made}
+
+
+def _perp_neg(use: Use) -> Result:
+    return Made("PerpendicularNegative", 1, _perpendicular_inputs(use, use.link("model")), ("model",))
+
+
+def _reroute(use: Use) -> Result:
+    return Passed((use.link(""),))
+
+
+RULES: dict[str, Rule] = {
+    "CheckpointLoaderSimple": _checkpoint,
+    "CheckpointLoader": _checkpoint,
+    "LoraLoader": _lora,
+    "LoraLoaderModelOnly": _lora_model,
+    "VAELoader": _loader("LoadVAE", "vae", "vae_name", "vae"),
+    "ControlNetLoader": _controlnet_loader,
+    "DiffControlNetLoader": _controlnet_loader,
+    "CLIPVisionLoader": _loader("LoadCLIPVision", "clip_vision", "clip_name", "clip_vision"),
+    "UNETLoader": _unet,
+    "CLIPLoader": _clip_loader,
+    "DualCLIPLoader": _dual_clip,
+    "Reroute": _reroute,
+    "ModelSamplingDiscrete": _prediction,
+    "ModelSamplingAuraFlow": _shift,
+    "ModelSamplingSD3": _shift,
+    "ModelSamplingFlux": _shift_by_size,
+    "PatchModelAddDownscale": _deep_shrink,
+    "ModelMergeSimple": _merge,
+    "ModelMergeBlocks": _merge_blocks,
+    "ModelMergeAdd": _merge_add,
+    "CLIPMergeSimple": _merge_clip,
+    "CLIPMergeAdd": _merge_clip_add,
+    "ControlNetApplyAdvanced": _controlnet,
+    "ControlNetApply": _controlnet_one,
+    "RescaleCFG": renamed("CFGRescale", 1, "model", model="model", amount="multiplier"),
+    "PerturbedAttentionGuidance": renamed("PerturbedAttention", 1, "model", model="model", scale="scale"),
+    "SelfAttentionGuidance": renamed(
+        "SelfAttentionGuidance", 1, "model", model="model", scale="scale", blur="blur_sigma"
+    ),
+    "PerpNeg": _perp_neg,
+    "DifferentialDiffusion": _differential,
+    "FreeU": _freeu("1"),
+    "FreeU_V2": _freeu("2"),
+}
+FOLDED = frozenset({"ModelMergeSubtract", "CLIPMergeSubtract", "SetUnionControlNetType"})

@@ -1,0 +1,121 @@
+"""A Qwen-Image of true names and tiny size, as split files and as a folder, with diffusers' own pipeline."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import (
+    AutoencoderKLQwenImage,
+    FlowMatchEulerDiscreteScheduler,
+    QwenImagePipeline,
+    QwenImageTransformer2DModel,
+)
+from tiny_transformers import chat_tokenizer, randomised, write
+from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+from latentloom.api import Session
+from latentloom.engine.settings import load_settings
+
+WIDTH = 256  # of the text encoder: two heads of 128
+RESNET = {"norm1": "residual.0", "conv1": "residual.2", "norm2": "residual.3", "conv2": "residual.6"}
+OUTER = {
+    "encoder.conv_in.": "encoder.conv1.",
+    "decoder.conv_in.": "decoder.conv1.",
+    "norm_out.": "head.0.",
+    "conv_out.": "head.2.",
+    "mid_block.resnets.0.": "middle.0.",
+    "mid_block.attentions.0.": "middle.1.",
+    "mid_block.resnets.1.": "middle.2.",
+    "encoder.down_blocks.": "encoder.downsamples.",
+    "conv_shortcut.": "shortcut.",
+}
+
+
+def original_name(name: str) -> str:
+    """A name of the VAE's weights as its authors have it."""
+    if name.startswith(("quant_conv.", "post_quant_conv.")):
+        return name.replace("post_quant_conv.", "conv2.").replace("quant_conv.", "conv1.")
+    for ours, theirs in OUTER.items():
+        name = name.replace(ours, theirs)
+    level = re.match(r"decoder\.up_blocks\.(\d+)\.(?:resnets\.(\d+)|upsamplers\.0)\.", name)
+    if level:
+        place = 4 * int(level[1]) + (3 if level[2] is None else int(level[2]))
+        name = f"decoder.upsamples.{place}.{name[level.end() :]}"
+    if "samples." in name or "middle." in name:
+        for ours, theirs in RESNET.items():
+            name = name.replace(f".{ours}.", f".{theirs}.")
+    return name
+
+
+@pytest.fixture(scope="session")
+def pipe() -> QwenImagePipeline:
+    torch.manual_seed(0)
+    transformer = QwenImageTransformer2DModel(
+        num_layers=2,
+        attention_head_dim=32,
+        num_attention_heads=2,
+        joint_attention_dim=WIDTH,
+        axes_dims_rope=(4, 14, 14),
+    )
+    rope = {"rope_type": "default", "rope_theta": 1_000_000.0, "mrope_section": [16, 24, 24]}
+    config = Qwen2_5_VLConfig(
+        text_config={
+            "vocab_size": 300,
+            "hidden_size": WIDTH,
+            "intermediate_size": 96,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 1,
+            "rms_norm_eps": 1e-6,
+            "rope_parameters": rope,
+        },
+        vision_config={
+            "depth": 1,
+            "hidden_size": 16,
+            "intermediate_size": 16,
+            "num_heads": 2,
+            "out_hidden_size": WIDTH,
+        },
+    )
+    made = QwenImagePipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(
+            use_dynamic_shifting=True,
+            base_shift=0.5,
+            max_shift=0.9,
+            base_image_seq_len=256,
+            max_image_seq_len=8192,
+            shift_terminal=0.02,
+        ),
+        vae=AutoencoderKLQwenImage(base_dim=8).eval(),
+        text_encoder=randomised(Qwen2_5_VLForConditionalGeneration(config), 0.05),
+        tokenizer=chat_tokenizer(),
+        transformer=randomised(transformer, 0.1),
+    )
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+@pytest.fixture(scope="session")
+def qwen_models(pipe: QwenImagePipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """ComfyUI's folders with split files, and the folder of the pipeline among the checkpoints."""
+    root: Path = tmp_path_factory.mktemp("qwen") / "models"
+    write(pipe.transformer.state_dict(), root / "diffusion_models" / "qwen_image.safetensors")
+    state = {name.replace("model.language_model.", "model."): t for name, t in pipe.text_encoder.state_dict().items()}
+    state = {name.replace("model.visual.", "visual."): tensor.clone() for name, tensor in state.items()}
+    write(state, root / "text_encoders" / "qwen_2.5_vl_7b.safetensors")
+    pipe.tokenizer.save_pretrained(root / "text_encoders" / "tokenizer")
+    vae = {original_name(name): tensor for name, tensor in pipe.vae.state_dict().items()}
+    write(vae, root / "vae" / "qwen_image_vae.safetensors")
+    pipe.save_pretrained(root / "checkpoints" / "folder")
+    return root
+
+
+@pytest.fixture
+def session(tmp_path: Path, qwen_models: Path) -> Iterator[Session]:
+    folders = {"models": [qwen_models], "input": tmp_path}
+    with Session(
+        load_settings({**folders, "device": "cpu", "dtype": "fp32"}, {"LATENTLOOM_HOME": str(tmp_path)})
+    ) as made:
+        yield made
