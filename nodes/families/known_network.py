@@ -27,6 +27,6 @@ def refused(name: str, title: str) -> FileError:
     """What a person is told who wants to load such a file."""
     return FileError(
         f"'{name}' is {title}, which Latentloom does not run yet",
-        expected="Stable Diffusion, Flux.1 or Z-Image, and the text encoders and VAEs that they were trained with",
+        expected="a network of a family that docs/models.md names",
         got=title,
     )

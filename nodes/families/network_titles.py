@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-PREFIXES = ("", "model.diffusion_model.", "diffusion_model.", "model.model.", "model.language_model.", "transformer.")
+PREFIXES = ("", "model.diffusion_model.", "diffusion_model.", "model.", "model.model.", "model.language_model.")
 TITLES = {  # the name of a tensor -> the network that has it
     "joint_blocks.0.context_block.adaLN_modulation.1.bias": "Stable Diffusion 3",
     "distilled_guidance_layer.in_proj.bias": "Chroma",

@@ -30,8 +30,8 @@ CASES: dict[str, tuple[str, dict[str, tuple[int, ...]]]] = {
         "LTX-2",
         {"patchify_proj.weight": (4, 4), "av_ca_a2v_gate_adaln_single.linear.weight": (4, 4)},
     ),
-    "Qwen2.5-VL": ("Qwen2.5-VL", {"model.layers.0.self_attn.k_proj.bias": (4,)}),
-    "Gemma": (
+    "a Qwen2.5-VL": ("Qwen2.5-VL", {"model.layers.0.self_attn.k_proj.bias": (4,)}),
+    "Gemma before Qwen3": (
         "Gemma",
         {"model.layers.0.post_feedforward_layernorm.weight": (4,), "model.layers.0.self_attn.q_norm.weight": (4,)},
     ),
