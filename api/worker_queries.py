@@ -42,6 +42,7 @@ class WorkerQueries:
             "hash": self.hash,
             "import": self.take_in,
             "inspect": self.inspect,
+            "join_alpha": self.join_alpha,
             "making": self.making,
             "migrate": self.migrate,
             "thumbnail": self.thumbnail,
@@ -81,6 +82,14 @@ class WorkerQueries:
         picture.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
         out = io.BytesIO()
         picture.save(out, "WEBP", quality=80)
+        Path(to).write_bytes(out.getvalue())
+
+    def join_alpha(self, path: str, mask: str, to: str) -> None:
+        """Write a picture as PNG with the transparency of another one, which is brought to its size."""
+        picture, alpha = read_picture(Path(path)).convert("RGB"), read_picture(Path(mask)).convert("RGBA")
+        picture.putalpha(alpha.getchannel("A").resize(picture.size))
+        out = io.BytesIO()
+        picture.save(out, "PNG")
         Path(to).write_bytes(out.getvalue())
 
     def tokenize(self, text: str, source: str, name: str, grammar: str, steps: int) -> dict[str, Any]:

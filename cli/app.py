@@ -141,11 +141,12 @@ def serve(
     allow_host: Annotated[
         list[str] | None, typer.Option("--allow-host", help="A name that clients may call the server by; repeatable.")
     ] = None,
+    comfy: Annotated[bool, typer.Option("--comfy", help="Answer ComfyUI's clients too.")] = False,
 ) -> int:
     """Run the server: a queue of jobs, workers, and an HTTP API."""
     from latentloom.cli.serve import serve
 
-    return serve(host=host, port=port, devices=device, cpu_workers=cpu_workers, allow_hosts=allow_host)
+    return serve(host=host, port=port, devices=device, cpu_workers=cpu_workers, allow_hosts=allow_host, comfy=comfy)
 
 
 @app.command(cls=WorkflowCommand)

@@ -18,9 +18,11 @@ def serve(
     devices: list[str] | None,
     cpu_workers: int | None,
     allow_hosts: list[str] | None,
+    comfy: bool,
 ) -> int:
     """Run to the end. Raises SettingsError, DatabaseError."""
     flags = {"host": host, "port": port, "cpu_workers": cpu_workers, "allow_hosts": allow_hosts or None}
+    flags["comfy"] = comfy or None
     settings = load_settings(flags)
     wanted = devices or [settings.device]
     named = list(dict.fromkeys(probe(settings.model_copy(update={"device": device})).device for device in wanted))

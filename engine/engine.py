@@ -282,6 +282,9 @@ class _RunServices:
         self._loaded, borrower.told = True, self._told
         return self._engine.models.load(handles, working, borrower)
 
+    def unplaced(self, handle: Any) -> Any:
+        return self._engine.models.unplaced(handle)
+
     def make_room(self, borrower: Borrower) -> None:
         self._engine.models.make_room(borrower)
 
@@ -321,7 +324,9 @@ class _RunServices:
                 {WORKFLOW_CHUNK: self._document(), RECORD_CHUNK: json.dumps(record)} if self._engine._metadata else {}
             )
             return SUFFIXES[picture.form], encode(picture, texts)
-        return (".txt", data.encode()) if kind == "text" else ("", bytes(data))
+        if kind == "text":
+            return ".txt", data.encode()
+        return ".safetensors" if kind == "safetensors" else "", bytes(data)
 
     def _document(self) -> str:
         nodes = self._engine.registry.nodes

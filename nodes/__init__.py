@@ -74,6 +74,7 @@ def register(registry: Registration) -> None:
     register_patches(registry)
     registry.model_kind("diffusers", "latentloom.nodes.families.stable_diffusion.diffusers_folder:DiffusersFolder")
     registry.model_kind("z_image", "latentloom.nodes.families.z_image:ZImage")
+    registry.model_kind("chroma", "latentloom.nodes.families.chroma:Chroma")
     registry.model_kind("flux", "latentloom.nodes.families.flux:Flux")
     registry.model_kind("sd3", "latentloom.nodes.families.sd3:SD3")
     registry.model_kind("qwen_image", "latentloom.nodes.families.qwen_image:QwenImage")

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from latentloom.engine import Array, Clip, Cond, Conditioning, Context, Mentions, Text, node
+from latentloom.engine import Array, Clip, Cond, Conditioning, Context, Latent, Mentions, Text, node
 from latentloom.engine.errors import BadValueError
 from latentloom.nodes.families.textual_inversion.words import SOURCE, Embeddings, warn_unusable
 from latentloom.nodes.text.prompt_editing import Variant, variants
@@ -90,6 +90,20 @@ def embedded_guidance(
     return Conditioning(entries)
 
 
+@node("ReferenceLatent", category="conditioning")
+def reference_latent(conditioning: Conditioning, latent: Latent) -> Conditioning:
+    """Show a model such as Flux.1 Kontext a picture that the prompt is about: the latent of VAEEncode.
+
+    The picture keeps its own size. Several nodes in a row show several pictures, in that order. Other models refuse it.
+    """
+
+    def shown(entry: Cond) -> Cond:
+        number = sum(name.startswith("reference.") for name in entry.arrays)
+        return replace(entry, arrays={**entry.arrays, f"reference.{number:02}": Array(latent.numpy())})
+
+    return Conditioning([shown(entry) for entry in conditioning.entries])
+
+
 def _encoded(ctx: Context, clip: Clip, texts: tuple[str, ...], grammar: Grammar, clip_skip: int) -> Conditioning:
     """An entry for each text that the prompts change to; `texts` is one for all encoders, or one for each."""
     for message in unread_syntax("\n".join(texts), grammar):
@@ -151,4 +165,4 @@ def _warn(ctx: Context, tokenizer: Any, text: str) -> None:
         )
 
 
-NODES = (clip_encode, clip_encode_sdxl, embedded_guidance)
+NODES = (clip_encode, clip_encode_sdxl, embedded_guidance, reference_latent)

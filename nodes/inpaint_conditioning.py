@@ -33,7 +33,7 @@ def inpaint_conditioning(
         CellRule, Field(description="How the mask's pixels become cells, as in SetLatentMask; diffusers takes nearest.")
     ] = "area",
 ) -> Prepared:
-    """Prepare an inpainting model of 9 channels: it sees the picture without the masked part, and the mask.
+    """Prepare an inpainting model (9 channels, Flux Fill): it sees the picture without the masked part, and the mask.
 
     The latent is the picture with the mask; other models may be given that latent too. A mask of another size is
     resized to the picture. Sides must be multiples of 8.
@@ -86,7 +86,7 @@ def _with(conditioning: Conditioning, arrays: dict[str, Array]) -> Conditioning:
 def instruct_conditioning(
     ctx: Context, positive: Conditioning, negative: Conditioning, vae: Vae, image: Image
 ) -> Prepared:
-    """Prepare an InstructPix2Pix model of 8 channels: it sees the picture that the instruction is about.
+    """Prepare a model that sees a picture beside the noise: an InstructPix2Pix of 8 channels, Flux Depth and Canny.
 
     The latent is an empty one of the picture's size. InstructGuidance gives the picture a scale of its own.
     """

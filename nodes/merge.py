@@ -1,12 +1,19 @@
-"""Nodes that mix the weights of checkpoints."""
+"""Nodes that mix the weights of checkpoints, and save them."""
 
-from typing import Annotated, TypeVar
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import Field
 
-from latentloom.engine import Clip, Model, Patch, node
+from latentloom.engine import Clip, Context, Model, Patch, Vae, node
 from latentloom.engine.errors import BadValueError
 from latentloom.nodes.families.merge import KINDS
+from latentloom.nodes.families.stable_diffusion.saving import text_tensors, unet_tensors, vae_tensors
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 H = TypeVar("H", Model, Clip)
 ORIGIN = "What the other was made from: only its difference is added."
@@ -41,6 +48,62 @@ def clip_merge(
     return _merged(clip, other, base, {"input": share})
 
 
+@node("SaveCheckpoint", category="merge", purity="sink")
+def save_checkpoint(
+    ctx: Context,
+    model: Model,
+    clip: Clip | None = None,
+    vae: Vae | None = None,
+    name: Annotated[
+        str,
+        Field(min_length=1, max_length=200, description="Name below the output folder, with fields as SaveImage's."),
+    ] = "checkpoints/{name}-{counter}",
+    dtype: Annotated[
+        Literal["as it is", "fp16", "bf16", "fp32"], Field(description="The type of the weights in the file.")
+    ] = "as it is",
+) -> str:
+    """Save a model with its LoRAs and merges as one safetensors file in the original layout, which other programs read.
+
+    SD 1.x, SD 2.x, SDXL and its refiner. Parts that are not connected are left out. Guidance nodes are not part of a
+    file. It takes as much memory as the file.
+    """
+    from safetensors.torch import save
+
+    tensors: dict[str, Tensor] = {**unet_tensors(_unplaced(ctx, model))}
+    tensors |= text_tensors(_unplaced(ctx, clip)) if clip is not None else {}
+    tensors |= vae_tensors(_unplaced(ctx, vae)) if vae is not None else {}
+    data = save(_stored(tensors, dtype), metadata=_said(model))
+    return ctx.save("safetensors", data, name)
+
+
+def _unplaced(ctx: Context, handle: Model | Clip | Vae) -> Any:
+    if handle.model_kind not in KINDS:
+        raise BadValueError(
+            f"'{handle.files[0].name if handle.files else handle.model_kind}' cannot be saved as a checkpoint",
+            expected="SD 1.x, SD 2.x, SDXL or its refiner",
+            got=handle.model_kind,
+        )
+    return ctx.unplaced(handle)
+
+
+def _stored(tensors: Mapping[str, Tensor], dtype: str) -> dict[str, Tensor]:
+    """Tensors as a file holds them: of one type, none sharing memory with another."""
+    import torch
+
+    wanted = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}.get(dtype)
+    return {
+        name: tensor.to(wanted if tensor.is_floating_point() else None).contiguous().clone()
+        for name, tensor in tensors.items()
+    }
+
+
+def _said(model: Model) -> dict[str, str]:
+    """What the weights do not tell of their training."""
+    prediction = {"v": "v", "epsilon": "epsilon"}.get(model.info["prediction"])
+    said = {"modelspec.prediction_type": prediction} if prediction else {}
+    return {**said, **({"ss_zero_terminal_snr": "true"} if model.info.get("zero_snr") else {}), "format": "pt"}
+
+
 def _merged(first: H, other: H, base: H | None, shares: dict[str, float]) -> H:
     others = [handle for handle in (other, base) if handle is not None]
     for handle in others:
@@ -71,4 +134,4 @@ def _check(first: Model | Clip, other: Model | Clip) -> None:
         )
 
 
-NODES = (model_merge, clip_merge)
+NODES = (model_merge, clip_merge, save_checkpoint)

@@ -256,6 +256,9 @@ class _Services:
     def load(self, handles: tuple[Any, ...], working: int, borrower: Borrower) -> Lent:
         return self._engine.models.load(handles, working, borrower)
 
+    def unplaced(self, handle: Any) -> Any:
+        return self._engine.models.unplaced(handle)
+
     def make_room(self, borrower: Borrower) -> None:
         self._engine.models.make_room(borrower)
 
@@ -275,5 +278,5 @@ class _Services:
         return nearest(name, self._engine.catalog.names(source))
 
     def save(self, node: str, kind: str, data: Any, name_template: str, fields: Mapping[str, Any]) -> str:
-        content = bytes(data) if kind == "bytes" else str(data).encode()
+        content = bytes(data) if kind in ("bytes", "safetensors") else str(data).encode()
         return str(self._saver.save(content, name_template, "", {"name": "check", "node": node, "seed": 0, **fields}))

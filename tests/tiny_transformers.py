@@ -24,6 +24,34 @@ TEMPLATE = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 
+FLUX_OUTER = {
+    "time_text_embed.timestep_embedder.linear_1": "time_in.in_layer",
+    "time_text_embed.timestep_embedder.linear_2": "time_in.out_layer",
+    "time_text_embed.text_embedder.linear_1": "vector_in.in_layer",
+    "time_text_embed.text_embedder.linear_2": "vector_in.out_layer",
+    "time_text_embed.guidance_embedder.linear_1": "guidance_in.in_layer",
+    "time_text_embed.guidance_embedder.linear_2": "guidance_in.out_layer",
+    "context_embedder": "txt_in",
+    "x_embedder": "img_in",
+    "proj_out": "final_layer.linear",
+}
+FLUX_DOUBLE = {
+    "norm1.linear": "img_mod.lin",
+    "norm1_context.linear": "txt_mod.lin",
+    "attn.to_out.0": "img_attn.proj",
+    "attn.to_add_out": "txt_attn.proj",
+    "ff.net.0.proj": "img_mlp.0",
+    "ff.net.2": "img_mlp.2",
+    "ff_context.net.0.proj": "txt_mlp.0",
+    "ff_context.net.2": "txt_mlp.2",
+}
+FLUX_NORMS = {
+    "attn.norm_q": "img_attn.norm.query_norm",
+    "attn.norm_k": "img_attn.norm.key_norm",
+    "attn.norm_added_q": "txt_attn.norm.query_norm",
+    "attn.norm_added_k": "txt_attn.norm.key_norm",
+}
+
 
 def randomised(module: Any, std: float = 0.15) -> Any:
     for parameter in module.parameters():
@@ -55,6 +83,38 @@ def original_vae(vae: AutoencoderKL) -> dict[str, torch.Tensor]:
     state = vae.state_dict()
     names = vae_keys.original_names(state)
     return {names[name]: tensor.contiguous() for name, tensor in state.items()}
+
+
+def flux_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The weights of a Flux.1 or a Chroma with one double block and two single ones, by their authors' names."""
+    found = {}
+    for name, tensor in state.items():
+        layer, _, kind = name.rpartition(".")
+        if layer in FLUX_OUTER:
+            found[f"{FLUX_OUTER[layer]}.{kind}"] = tensor
+        elif layer == "norm_out.linear":
+            found[f"final_layer.adaLN_modulation.1.{kind}"] = torch.cat(list(reversed(tensor.chunk(2))))
+        elif layer.startswith("transformer_blocks.0."):
+            inner = layer.removeprefix("transformer_blocks.0.")
+            if inner in FLUX_NORMS:
+                found[f"double_blocks.0.{FLUX_NORMS[inner]}.scale"] = tensor
+            elif inner in FLUX_DOUBLE:
+                found[f"double_blocks.0.{FLUX_DOUBLE[inner]}.{kind}"] = tensor
+    for kind in ("weight", "bias"):
+        for names, theirs in ((("to_q", "to_k", "to_v"), "img"), (("add_q_proj", "add_k_proj", "add_v_proj"), "txt")):
+            parts = [state[f"transformer_blocks.0.attn.{name}.{kind}"] for name in names]
+            found[f"double_blocks.0.{theirs}_attn.qkv.{kind}"] = torch.cat(parts)
+        for layer in range(2):
+            ours, theirs = f"single_transformer_blocks.{layer}.", f"single_blocks.{layer}."
+            parts = [state[f"{ours}{n}.{kind}"] for n in ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp")]
+            found[f"{theirs}linear1.{kind}"] = torch.cat(parts)
+            found[f"{theirs}linear2.{kind}"] = state[f"{ours}proj_out.{kind}"]
+            if f"{ours}norm.linear.{kind}" in state:
+                found[f"{theirs}modulation.lin.{kind}"] = state[f"{ours}norm.linear.{kind}"]
+    for layer in range(2):
+        for ours, theirs in (("attn.norm_q", "norm.query_norm"), ("attn.norm_k", "norm.key_norm")):
+            found[f"single_blocks.{layer}.{theirs}.scale"] = state[f"single_transformer_blocks.{layer}.{ours}.weight"]
+    return found
 
 
 def unigram_tokenizer() -> Tokenizer:

@@ -13,7 +13,7 @@ from latentloom.web.access import HEADERS
 from latentloom.web.connections import connection_of
 from latentloom.web.http_errors import MethodNotAllowed, NotFound, failure, response_of
 from latentloom.web.openapi import style_hash
-from latentloom.web.routes import editor_files, events, files, jobs, nodes, system, workflows
+from latentloom.web.routes import comfyui, editor_files, events, files, jobs, nodes, system, workflows
 from latentloom.web.routing import API, TABLE, Route
 from latentloom.web.services import Services
 
@@ -40,7 +40,7 @@ def create_app(services: Services) -> web.Application:
         middlewares=[_errors(services), _access(services, table)], client_max_size=services.settings.upload_bytes
     )
     app[TABLE] = table
-    for route in table:
+    for route in (*table, *(comfyui.routes() if services.settings.comfy else ())):
         app.router.add_route(route.method, route.path, _handler(services, route))
     app.on_response_prepare.append(_headers)
 

@@ -19,6 +19,7 @@ MEDIA = {
     ".webp": "image/webp",
     ".avif": "image/avif",
     ".txt": "text/plain",
+    ".safetensors": "application/octet-stream",
 }
 About = Callable[[str], Mapping[str, Any]]
 

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-from latentloom.engine.errors import PluginError
+from latentloom.engine.errors import BadValueError, PluginError
 from latentloom.engine.files.opened import Opened
 from latentloom.engine.keys import array_digest
 from latentloom.engine.models.device import VRAM_SHARE, Device, default_budget, open_device
@@ -154,6 +154,21 @@ class ModelStore:
         for loan in left:
             loan.close(good=False)
         self._turns.leave(borrower)
+
+    def unplaced(self, handle: Handle) -> Any:
+        """What a handle describes, with all of its weights in the host's memory as files and patches have them.
+
+        It belongs to the caller, who must not write into the weights. Raises BadValueError for packed weights.
+        """
+        with self._turns.turn(self._of_thread()), self._lock, _no_grad():
+            handle = self._without_sampling_patches(handle)
+            model = self._patched(self._base(handle), handle)
+            self._opened.check([model])
+        if any(layer.packed for layer in model.layers):
+            raise BadValueError(
+                f"the weights of '{model.name}' are packed", expected="fp32, fp16 or bf16", got="fp8, int8 or GGUF"
+            )
+        return model.content
 
     def plan(self, handles: Sequence[Handle], working: int = 0) -> Placement:
         """Where the weights of handles would be, if they were loaded now. Raises BudgetError."""

@@ -59,6 +59,9 @@ class Services(Protocol):
     def load(self, handles: tuple[Any, ...], working: int, borrower: Borrower) -> Lent:
         """Loaded models, for the time of a with-block."""
 
+    def unplaced(self, handle: Any) -> Any:
+        """A model with its weights in the host's memory."""
+
     def make_room(self, borrower: Borrower) -> None:
         """Free what memory can be freed: a node ran out of it and is run again."""
 
@@ -159,6 +162,13 @@ class Context:
             self.used.update(("patch", patch.kind) for patch in handle.patches)
         return self._services.load(handles, working, self.borrower)
 
+    def unplaced(self, handle: Any) -> Any:
+        """A model with all of its weights in the host's memory, as files and patches have them, not to be written to.
+
+        For nodes that look at weights. `load` is for those that compute. Raises BadValueError for packed weights.
+        """
+        return self._services.unplaced(handle)
+
     def lookup(self, kind: str, name: str) -> Any:
         """The code registered as a "sampler", "schedule", "model_kind" or "patch" of that name."""
         self.used.add((kind, name))
@@ -179,8 +189,9 @@ class Context:
         return self._services.suggest(source, name)
 
     def save(self, kind: str, data: Any, name_template: str, **fields: Any) -> str:
-        """Save an "image" (one picture of an Image, [H, W, C], or a PictureToSave), "text" or "bytes"; the final path,
-        never half there.
+        """Save an "image" (one picture of an Image, [H, W, C], or a PictureToSave), "text", "safetensors" or "bytes".
+
+        The file's final path; it is never half there.
 
         `name_template` may hold {name}s of fields and {counter}; folders are below the output folder.
         """

@@ -28,6 +28,24 @@ def check_conditioning(model: Model, latent: Latent, *conditionings: Conditionin
         _check_batch(latent, entry)
         _check_area(latent, entry)
         _check_concat(model, latent, entry)
+        _check_references(model, latent, entry)
+
+
+def _check_references(model: Model, latent: Latent, entry: Cond) -> None:
+    names = [name for name in entry.arrays if name.startswith("reference.")]
+    if names and not model.info.get("references"):
+        raise BadValueError(
+            f"{_name(model)} takes no reference pictures",
+            expected="a conditioning without ReferenceLatent",
+            got=f"{len(names)} of them",
+        )
+    for shape in (entry.arrays[name].shape for name in names):
+        if shape[1] != model.info["channels"] or shape[0] not in (1, latent.shape[0]):
+            raise BadValueError(
+                "a reference picture does not fit the model",
+                expected=f"{model.info['channels']} channels, 1 or {latent.shape[0]} items",
+                got=f"{shape[1]} channels, {shape[0]} items",
+            )
 
 
 def _check_embedding(model: Model, entry: Cond) -> None:
@@ -90,13 +108,15 @@ def _check_concat(model: Model, latent: Latent, entry: Cond) -> None:
     if needed == channels:
         return
     mask, found = entry.arrays.get("concat_mask"), entry.arrays.get("concat")
-    given = channels + (0 if found is None else found.shape[1]) + (mask is not None)
+    masks = 0 if mask is None else model.info.get("mask_channels", 1)
+    given = channels + (0 if found is None else found.shape[1]) + masks
     if given != needed:
         raise BadValueError(
             f"{_name(model)} needs further channels beside the noise",
             expected=f"{needed} channels",
             got=f"{given}",
-            hint="InpaintConditioning gives an inpainting model its 9, InstructConditioning an InstructPix2Pix its 8",
+            hint="InpaintConditioning gives them to an inpainting model (SD with 9 channels, Flux Fill), "
+            "InstructConditioning to one that sees a picture (InstructPix2Pix, Flux Depth and Canny)",
         )
     if found is not None and found.shape[2:] != latent.shape[2:]:
         raise BadValueError(

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from latentloom.nodes.families.denoiser import Told
 from latentloom.nodes.families.family import Family
 from latentloom.nodes.families.header import Shapes, counted
 from latentloom.nodes.families.key_tables import FLUX, FLUX_PARTS, converted
 from latentloom.nodes.families.t5 import TOKENIZER
-from latentloom.nodes.families.tokens import packed, places, unpacked
+from latentloom.nodes.families.tokens import packed, places, unpacked, whole
 from latentloom.nodes.text.clip_reader import TextEncoder
 from latentloom.nodes.text.joined import FluxReader
 from latentloom.nodes.text.t5 import T5
@@ -18,11 +19,46 @@ from latentloom.nodes.text.t5 import T5
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from latentloom.engine.types.values import Cond
+
+GUIDANCE = {"plain": 3.5, "control": 10.0, "fill": 30.0}  # what their authors tell each
 BY_SIZE = {"by": "size", "low": [256, 0.5], "high": [4096, 1.15], "patch": 2, "count": 10_000}
 
 
+def flux_config(shapes: Shapes) -> dict[str, Any]:
+    """What Flux.1's network and Chroma's have in common; the split of a head's width into axes is 2 : 7 : 7."""
+    head = shapes["double_blocks.0.img_attn.norm.key_norm.scale"][0]
+    return {
+        "in_channels": shapes["img_in.weight"][1],
+        "out_channels": shapes["final_layer.linear.weight"][0],
+        "num_layers": counted(shapes, "double_blocks.{}."),
+        "num_single_layers": counted(shapes, "single_blocks.{}."),
+        "attention_head_dim": head,
+        "num_attention_heads": shapes["img_in.weight"][0] // head,
+        "joint_attention_dim": shapes["txt_in.weight"][1],
+        "axes_dims_rope": [head // 8, 7 * head // 16, 7 * head // 16],
+    }
+
+
+def flux_facts(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What sampling needs to know of both."""
+    return {
+        "channels": (config.get("out_channels") or config["in_channels"]) // 4,
+        "in_channels": config["in_channels"] // 4,
+        "size": 128,
+        "downscale": 8,
+        "scaling_factor": 0.3611,
+        "shift_factor": 0.1159,
+        "context": config["joint_attention_dim"],
+    }
+
+
 class Flux(Family):
-    """Flux.1 dev and schnell. The guidance of dev is a number that the network is told: `EmbeddedGuidance`."""
+    """Flux.1 dev, schnell, Kontext, Fill, Depth and Canny.
+
+    Guidance is a number that all but schnell are told: `EmbeddedGuidance`. Kontext has the tensors of dev and sees
+    reference pictures as further tokens; Fill, Depth and Canny have further channels.
+    """
 
     name, title, module = "flux", "Flux.1", "diffusers:FluxTransformer2DModel"
     reads, vae = "CLIP-L and T5-XXL", "the VAE of Flux.1 (ae.safetensors)"
@@ -34,37 +70,27 @@ class Flux(Family):
         return "double_blocks.0.img_attn.norm.key_norm.scale" in shapes and "vector_in.in_layer.weight" in shapes
 
     def config(self, shapes: Shapes) -> dict[str, Any]:
-        """All but the split of a head's width into axes, which is 2 : 7 : 7."""
-        head = shapes["double_blocks.0.img_attn.norm.key_norm.scale"][0]
+        """From shapes; whether it is told a guidance is what tells dev from schnell."""
         return {
-            "in_channels": shapes["img_in.weight"][1],
-            "out_channels": shapes["final_layer.linear.weight"][0],
-            "num_layers": counted(shapes, "double_blocks.{}."),
-            "num_single_layers": counted(shapes, "single_blocks.{}."),
-            "attention_head_dim": head,
-            "num_attention_heads": shapes["img_in.weight"][0] // head,
-            "joint_attention_dim": shapes["txt_in.weight"][1],
+            **flux_config(shapes),
             "pooled_projection_dim": shapes["vector_in.in_layer.weight"][1],
             "guidance_embeds": "guidance_in.in_layer.weight" in shapes,
-            "axes_dims_rope": [head // 8, 7 * head // 16, 7 * head // 16],
         }
 
     def facts(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """The shift of dev goes by the picture's size; schnell, which is told no guidance, has none."""
-        dev = bool(config.get("guidance_embeds"))
+        dev, facts = bool(config.get("guidance_embeds")), flux_facts(config)
+        further = facts["in_channels"] - facts["channels"]
+        kind = "fill" if further > facts["channels"] else "control" if further else "plain"
         return {
-            "channels": (config.get("out_channels") or config["in_channels"]) // 4,
-            "in_channels": config["in_channels"] // 4,
-            "size": 128,
-            "downscale": 8,
-            "scaling_factor": 0.3611,
-            "shift_factor": 0.1159,
-            "context": config["joint_attention_dim"],
+            **facts,
+            "references": kind == "plain",
+            **({"mask_channels": further - facts["channels"]} if kind == "fill" else {}),
             "pooled": config["pooled_projection_dim"],
             "shift": BY_SIZE if dev else {"shift": 1.0},
             "text_length": 512 if dev else 256,
             "defaults": {"steps": 20 if dev else 4, "cfg": 1.0, "sampler": "euler", "schedule": "simple"},
-            **({"guidance": 3.5} if dev else {}),
+            **({"guidance": GUIDANCE[kind]} if dev else {}),
         }
 
     def convert(self, tensors: dict[str, Any]) -> Mapping[str, Any]:
@@ -97,17 +123,58 @@ class Flux(Family):
         t5 = T5(found["t5"].module(), TOKENIZER.load(found["t5"].path), info["text_length"])
         return FluxReader(TextEncoder((found["l"].clip("sd1"),)), t5)
 
+    def tells(self, entry: Cond, told: Told) -> dict[str, Tensor]:
+        """Further channels and reference pictures too, scaled as the latent is."""
+        import torch
+
+        made = super().tells(entry, told)
+        names = sorted(name for name in entry.arrays if name.startswith("reference."))
+        for name in names:
+            picture = self._scaled(entry.arrays[name].tensor(), told.info)
+            made[name] = told.put(picture.unsqueeze(1))  # [B, 1, C, h, w]: it is no map of this picture
+        if told.info["in_channels"] != told.info["channels"]:
+            parts = [self._scaled(entry.arrays["concat"].tensor(), told.info)]
+            if "mask_channels" in told.info:
+                parts.append(_pixels_of_cells(entry.arrays["concat_mask"].tensor(), told))
+            batch = max(len(part) for part in parts)
+            made["concat"] = told.put(torch.cat([part.expand(batch, -1, -1, -1) for part in parts], dim=1))
+        return made
+
+    def _scaled(self, latent: Tensor, info: Mapping[str, Any]) -> Tensor:
+        return (latent - info["shift_factor"]) * info["scaling_factor"]
+
     def answer(self, module: Any, x: Tensor, sigma: Tensor, condition: Mapping[str, Tensor]) -> Tensor:
-        """Tokens of 2 x 2 cells with their places; the velocity is the network's own."""
+        """Tokens of 2 x 2 cells with their places, then those of reference pictures; the velocity is the network's own.
+
+        Reference n keeps its size; its places are those of a picture of that number (FluxKontextPipeline in diffusers).
+        """
+        import torch
+
         guidance, prompt = condition.get("guidance"), condition["prompt"]
+        seen = torch.cat([x, whole(condition["concat"])], dim=1) if "concat" in condition else x
+        tokens, ids = [packed(seen)], [places(x)]
+        for number, name in enumerate((n for n in condition if n.startswith("reference.")), start=1):
+            picture = whole(condition[name][:, 0])
+            tokens.append(packed(picture))
+            ids.append(places(picture, number))
         found = module(
-            hidden_states=packed(x),
+            hidden_states=torch.cat(tokens, dim=1),
             timestep=sigma,
             guidance=None if guidance is None else guidance[:, 0],
             pooled_projections=condition["pooled"],
             encoder_hidden_states=prompt,
             txt_ids=prompt.new_zeros(prompt.shape[1], 3),
-            img_ids=places(x),
+            img_ids=torch.cat(ids),
             return_dict=False,
         )[0]
-        return unpacked(found, x.shape[2], x.shape[3])
+        return unpacked(found[:, : tokens[0].shape[1]], x.shape[2], x.shape[3])
+
+
+def _pixels_of_cells(mask: Tensor, told: Told) -> Tensor:
+    """A mask in pixels [B, H, W] with the pixels of a cell as channels [B, 64, h, w], 1 where it is above 0.5."""
+    from torch.nn.functional import interpolate
+
+    (height, width), step = told.shape[2:], told.downscale
+    fitted = interpolate(mask[:, None], (height * step, width * step), mode="nearest")[:, 0]
+    cells = (fitted > 0.5).float().reshape(-1, height, step, width, step)
+    return cells.permute(0, 2, 4, 1, 3).reshape(-1, step * step, height, width)

@@ -53,6 +53,12 @@ FLUX_PARTS = (  # one tensor of the authors', and what diffusers makes of it
 )
 
 
+CHROMA = (
+    *FLUX,
+    (r"(distilled_guidance_layer\.(?:in_proj|out_proj|norms\.\d+))", r"\1"),
+    (r"(distilled_guidance_layer\.layers\.\d+)\.in_layer", r"\1.linear_1"),
+    (r"(distilled_guidance_layer\.layers\.\d+)\.out_layer", r"\1.linear_2"),
+)
 _SD3_BLOCK = r"joint_blocks\.(\d+)\."
 SD3 = (
     (r"x_embedder\.proj", "pos_embed.proj"),

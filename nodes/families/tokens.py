@@ -22,10 +22,17 @@ def unpacked(tokens: Tensor, height: int, width: int) -> Tensor:
     return cells.permute(0, 3, 1, 4, 2, 5).reshape(batch, numbers // 4, height, width)
 
 
-def places(x: Tensor) -> Tensor:
-    """Where the tokens of x [B, C, h, w] are: 0, row, column [h/2 * w/2, 3], float32."""
+def whole(x: Tensor) -> Tensor:
+    """x [B, C, h, w] with sides of whole tokens: cells that one lacks at an edge repeat the last ones."""
+    from torch.nn.functional import pad
+
+    return pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2), mode="replicate")
+
+
+def places(x: Tensor, number: int = 0) -> Tensor:
+    """Where the tokens of picture `number`, x [B, C, h, w], are: number, row, column [h/2 * w/2, 3], float32."""
     import torch
 
     rows, columns = (torch.arange(side // 2, dtype=torch.float32, device=x.device) for side in x.shape[2:])
     grid = torch.meshgrid(rows, columns, indexing="ij")
-    return torch.stack([torch.zeros_like(grid[0]), *grid], dim=2).reshape(-1, 3)
+    return torch.stack([torch.full_like(grid[0], number), *grid], dim=2).reshape(-1, 3)

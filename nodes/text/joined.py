@@ -79,8 +79,24 @@ class FluxReader(JoinedReader):
             )
         assert self.t5 is not None
         _, pooled = embed(self.clips, text, grammar)
-        hidden: Tensor = self.t5.encode(sections, grammar)[0]
-        return ReadText(hidden, pooled)
+        return ReadText(self.t5.encode(sections, grammar), pooled)
+
+
+class T5Reader(JoinedReader):
+    """The hidden states of T5 alone, as Chroma reads them."""
+
+    @property
+    def tokenizer(self) -> Any:
+        """T5's."""
+        return self.t5 and self.t5.tokenizer
+
+    def _join(self, text: str, sections: Sequence[Section], grammar: Grammar, clip_skip: int) -> ReadText:  # noqa: ARG002
+        if clip_skip != 1:
+            raise BadValueError(
+                "clip_skip counts the layers of a CLIP, and there is none", expected="1", got=str(clip_skip)
+            )
+        assert self.t5 is not None
+        return ReadText(self.t5.encode(sections, grammar))
 
 
 @dataclass(frozen=True)
@@ -103,7 +119,7 @@ class SD3Reader(JoinedReader):
         import torch
 
         hidden, pooled = self._clips(text, grammar, clip_skip)
-        behind = torch.zeros(1, self.length, self.width) if self.t5 is None else self.t5.encode(sections, grammar)[0]
+        behind = torch.zeros(1, self.length, self.width) if self.t5 is None else self.t5.encode(sections, grammar)
         return ReadText(torch.cat([hidden, behind], dim=1), pooled)
 
     def _clips(self, text: str, grammar: Grammar, clip_skip: int) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""How T5 (Raffel et al. 2020) reads a prompt: tokens of any text up to a length, padded to it, with weights."""
+"""How T5 (Raffel et al. 2020) reads a prompt: tokens of any text up to a length, with weights."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ class T5:
 
     model: Any  # transformers' T5Stack
     tokenizer: Any  # of the tokenizers library
-    length: int  # tokens, with the end token, to which a text is padded
+    length: int  # most tokens of a text, with the end token
+    masked: bool = False
+    """Whether padding is one token that the others do not see; else it goes on to `length`, and counts."""
 
-    def encode(self, sections: Sequence[Section], grammar: Grammar) -> tuple[Tensor, Tensor]:
-        """Hidden states [1, length, D] and a mask [1, length] of the tokens of the text, float32 on the CPU.
+    def encode(self, sections: Sequence[Section], grammar: Grammar) -> Tensor:
+        """Hidden states [1, T, D] of the tokens of a text and of its padding, float32 on the CPU.
 
         Sections follow each other. Weights count as `grammar` says, see `embedding.embed`. Raises BadValueError for a
         text that is too long.
@@ -33,22 +35,23 @@ class T5:
         import torch
 
         numbers, weights = self._tokens(sections)
-        mask = torch.zeros(1, self.length)
-        mask[:, : len(numbers)] = 1
-        hidden = self._hidden(numbers)
-        if any(weight != 1 for weight in weights):
-            factors = torch.ones(1, self.length, 1)
-            factors[0, : len(weights), 0] = torch.tensor(weights)
-            empty = self._hidden([self._number(END)]) if grammar == "comfyui" else None
-            hidden = scaled(hidden, factors) if empty is None else torch.lerp(empty, hidden, factors)
-        return hidden, mask
+        padding = 1 if self.masked else self.length - len(numbers)
+        hidden = self._hidden(numbers, padding)
+        if all(weight == 1 for weight in weights):
+            return hidden  # exactly what the encoder gives
+        factors = torch.tensor([*weights, *[1.0] * padding])[None, :, None]
+        if grammar != "comfyui":
+            return scaled(hidden, factors)
+        empty = self._hidden([self._number(END)], hidden.shape[1] - 1)
+        return torch.lerp(empty, hidden, factors)
 
-    def _hidden(self, numbers: Sequence[int]) -> Tensor:
+    def _hidden(self, numbers: Sequence[int], padding: int) -> Tensor:
         import torch
 
-        padding = [self._number(PAD)] * (self.length - len(numbers))
-        ids = torch.tensor([[*numbers, *padding]])
-        found: Tensor = self.model(input_ids=ids.to(self.model.device))[0]
+        ids = torch.tensor([[*numbers, *[self._number(PAD)] * padding]])
+        mask = torch.tensor([[1] * len(numbers) + [0] * padding]) if self.masked else torch.ones_like(ids)
+        device = self.model.device
+        found: Tensor = self.model(input_ids=ids.to(device), attention_mask=mask.to(device))[0]
         return found.float().cpu()
 
     def _tokens(self, sections: Sequence[Section]) -> tuple[list[int], list[float]]:

@@ -11,7 +11,12 @@ from latentloom.plugins import hookimpl
 
 @hookimpl
 def register(registry: Registration) -> None:
-    """Register the importer."""
+    """Register the importers."""
     registry.importer(
         "comfyui", "latentloom.plugins.comfyui.importing:import_file", help="Reads graphs that ComfyUI saved."
+    )
+    registry.importer(
+        "parameters",
+        "latentloom.plugins.comfyui.parameters:import_picture",
+        help="Reads the parameters that AUTOMATIC1111 and InvokeAI saved in pictures.",
     )

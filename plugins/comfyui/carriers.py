@@ -3,7 +3,7 @@
 import io
 import struct
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from latentloom.engine.document.strict_json import Limits, parse
@@ -31,6 +31,11 @@ def graphs_in(data: bytes) -> dict[str, Any]:
     return {name: found[name] for name in NAMES if name in found} if both else {"file": found}
 
 
+def texts_in(data: bytes, names: Collection[str]) -> dict[str, str]:
+    """The texts of a picture by name; the comment of a photograph's EXIF counts as "parameters"."""
+    return {name: text for name, text in _texts(data) if name in names} if picture_suffix(data) else {}
+
+
 def parsed(text: bytes | str) -> Any:
     """JSON as ComfyUI writes it."""
     return parse(text, Limits()._replace(depth=DEPTH), lambda _: None)
@@ -39,6 +44,7 @@ def parsed(text: bytes | str) -> Any:
 def _texts(data: bytes) -> Iterator[tuple[str, str]]:
     """The named texts of a picture: PNG's chunks, or EXIF's tags that begin with a name and a colon."""
     from PIL import Image as Pil
+    from PIL.ExifTags import IFD, Base
 
     try:
         with warnings.catch_warnings(), Pil.open(io.BytesIO(data), formats=formats()) as picture:
@@ -48,14 +54,25 @@ def _texts(data: bytes) -> Iterator[tuple[str, str]]:
             if picture.format == "PNG":
                 picture.load()  # chunks may stand behind the pixels
             texts: Mapping[Any, Any] = picture.info
-            tags = dict(picture.getexif())
+            exif = picture.getexif()
+            tags, comment = dict(exif), exif.get_ifd(IFD.Exif).get(Base.UserComment)
     except Exception:  # Pillow's decoders raise many kinds; what is no picture carries nothing
         return
     yield from ((name, text) for name, text in texts.items() if type(name) is str and isinstance(text, str))
+    if isinstance(comment, bytes):
+        yield "parameters", _comment(comment)
     for tag in tags.values():
         name, colon, text = str(tag).partition(":")
         if colon:
             yield name.lower(), text.rstrip("\0")
+
+
+def _comment(data: bytes) -> str:
+    """The text of EXIF's UserComment: eight bytes that name its encoding, then the text."""
+    if not data.startswith(b"UNICODE\0"):
+        return data[8:].decode(errors="replace")
+    text = data[8:]
+    return text.decode("utf-16-le" if text[1:2] == b"\0" else "utf-16-be", errors="replace")
 
 
 def _safetensors(data: bytes) -> Iterator[tuple[str, str]]:

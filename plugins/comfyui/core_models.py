@@ -85,10 +85,10 @@ def _shift_by_size(use: Use) -> Result:
     """The shift of Flux.1, whose logarithm is a line in the number of tokens."""
     low, high = use.number("base_shift"), use.number("max_shift")
     tokens = use.whole("width") * use.whole("height") / 256
-    if max(abs(low), abs(high)) > 4:
+    power = low + (tokens - 256) * (high - low) / (4096 - 256)
+    if abs(power) > 4:
         raise Unmappable("a shift's logarithm is not above 4 here")
-    shift = math.exp(low + (tokens - 256) * (high - low) / (4096 - 256))
-    return Made("SetShift", 1, {**use.take(model="model"), "shift": shift}, ("model",))
+    return Made("SetShift", 1, {**use.take(model="model"), "shift": math.exp(power)}, ("model",))
 
 
 def _deep_shrink(use: Use) -> Result:

@@ -34,29 +34,33 @@ def import_file(data: bytes) -> tuple[dict[str, Any], dict[str, Any]] | None:
 def import_graph(graph: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The workflow document of a graph in the API format, and the report. Raises WorkflowError."""
     report = Report("ComfyUI, API format")
-    return _Importer(read_graph(graph, report), report).document(), report.record()
+    return Importer(read_graph(graph, report), report).document(), report.record()
 
 
 def import_ui(data: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The workflow document of what ComfyUI's editor saved, and the report. Raises WorkflowError."""
     report = Report("ComfyUI, editor's format")
     drawn = read_ui(data, {*RULES, *FOLDED}, report)
-    importer = _Importer(drawn.nodes, report)
+    importer = Importer(drawn.nodes, report)
     document = importer.document() | {"layout": drawn.layout.record(importer.ids)}
     form = importer.form(drawn.form)
     return document | ({"inputs": form} if form else {}), report.record()
 
 
-class _Importer:
+class Importer:
+    """Makes one document of a graph. `ids` are our ids by theirs, `inner` those of the further nodes that rules made,
+    `placeholders` why a node has no counterpart.
+    """
+
     def __init__(self, graph: Mapping[str, SourceNode], report: Report) -> None:
         self._graph = graph
         self._report = report
         self.ids = _ids(graph)
         self._scene = Scene(graph, report)
-        self._placeholders: dict[str, str] = {}  # why a node has no counterpart
+        self.placeholders: dict[str, str] = {}  # why a node has no counterpart
         self._names: dict[str, Mapping[str, str]] = {}  # our inputs by theirs
         self._results = {id: self._result(node) for id, node in graph.items() if node.type not in FOLDED}
-        self._inner = self._inner_ids()
+        self.inner = self._inner_ids()
 
     def _inner_ids(self) -> dict[tuple[str, str], str]:
         """The ids of the further nodes that rules made, by the node and their name."""
@@ -68,6 +72,7 @@ class _Importer:
         return found
 
     def document(self) -> dict[str, Any]:
+        """The document, without its layout."""
         nodes = {self.ids[id]: self._node(id, result) for id, result in self._results.items()}
         kept = {id: node for id, node in nodes.items() if node is not None} | self._inner_nodes()
         named = [(id, found) for id, found in self._results.items() if isinstance(found, Named)]
@@ -104,7 +109,7 @@ class _Importer:
                 raise Unmappable(f"ComfyUI's {node.type} has no counterpart here")
             found = rule(use)
         except Unmappable as error:
-            self._placeholders[node.id] = str(error)
+            self.placeholders[node.id] = str(error)
             self._report.note(node.id, "placeholder", f"{error}; its data is kept")
             return None
         use.end()
@@ -131,7 +136,7 @@ class _Importer:
             for name, made in result.inner.items() if isinstance(result, Made) else ():
                 mode = self._graph[id].mode
                 node = self._made(id, made)
-                found[self._inner[id, name]] = node if mode == "active" else {**node, "mode": mode}
+                found[self.inner[id, name]] = node if mode == "active" else {**node, "mode": mode}
         return found
 
     def _titled(self, id: str, node: dict[str, Any]) -> dict[str, Any]:
@@ -146,7 +151,7 @@ class _Importer:
         known = {name: self._value(node.id, value) for name, value in node.inputs.items() if type(value) is Link}
         plain = {name: value for name, value in node.inputs.items() if type(value) in PLAIN}
         kept = {name: value for name, value in known.items() if value is not None}
-        extra = {"placeholder": self._placeholders[node.id], "comfyui": node.raw}
+        extra = {"placeholder": self.placeholders[node.id], "comfyui": node.raw}
         return {"type": f"comfyui/{node.type}", "version": 1, "inputs": {**plain, **kept}, "extra": extra}
 
     def _inputs(self, id: str, made: Made) -> dict[str, Any]:
@@ -158,7 +163,7 @@ class _Importer:
             literal = self._literal(value)
             return self._edge(id, value) if literal is None else literal
         if type(value) is Inner:
-            return {"node": self._inner[id, value.name], "output": value.output}
+            return {"node": self.inner[id, value.name], "output": value.output}
         if type(value) is list:
             return [item for part in value if (item := self._value(id, part)) is not None]
         return {"literal": value} if type(value) is dict else value
@@ -187,9 +192,9 @@ class _Importer:
         if isinstance(result, Made) and 0 <= link.slot < len(result.outputs):
             output = result.outputs[link.slot]
             if isinstance(output, Inner):
-                return {"node": self._inner[link.node, output.name], "output": output.output}
+                return {"node": self.inner[link.node, output.name], "output": output.output}
             return {"node": self.ids[link.node], "output": output}
-        if link.node in self._placeholders:
+        if link.node in self.placeholders:
             return {"node": self.ids[link.node], "output": f"output-{link.slot}"}
         self._report.note(id, "lost", f"the link from output {link.slot} of the node '{link.node}' leads nowhere")
         return None

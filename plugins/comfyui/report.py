@@ -11,7 +11,7 @@ class Report:
     """Collects the lines about a file of some source; beyond the first thousand it counts."""
 
     def __init__(self, source: str) -> None:
-        self._source = source
+        self.source = source
         self._lines: list[str] = []
         self._more = 0
 
@@ -25,7 +25,7 @@ class Report:
     def record(self) -> dict[str, Any]:
         """The report as JSON."""
         more = [f"{self._more} more lines are left out"] if self._more else []
-        return {"source": self._source, "lines": [*self._lines, *more]}
+        return {"source": self.source, "lines": [*self._lines, *more]}
 
 
 def counted(count: int, noun: str) -> str:

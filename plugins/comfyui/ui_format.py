@@ -17,7 +17,6 @@ from latentloom.plugins.comfyui.widgets import told, widget_values
 
 VIRTUAL = REROUTES | SET | GET | NOTES | {PRIMITIVE}
 DYNAMIC = frozenset({"CLIPTextEncode", "CLIPTextEncodeSDXL", "CLIPTextEncodeSDXLRefiner"})
-_COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
 _CHOICE = re.compile(r"(?<!\\)\{([^{}]*)\}")
 
 
@@ -53,6 +52,22 @@ def _form(data: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
         for item in (inputs if type(inputs) is list else [])
         if type(item) is list and len(item) >= 2 and type(item[0]) in (int, str) and type(item[1]) is str
     )
+
+
+def _without_comments(text: str) -> str:
+    """A prompt without `/* ... */` and without what stands behind `//` in a line."""
+    found, place, closes = [], 0, True
+    while (start := text.find("/", place)) >= 0:
+        end = -1
+        if text.startswith("//", start):
+            end = text.find("\n", start)
+            end = len(text) if end < 0 else end
+        elif closes and text.startswith("/*", start):
+            end = text.find("*/", start + 2) + 2
+            closes = end > 1  # where nothing closes this one, nothing closes any that follows
+        found.append(text[place:start] if end > 1 else text[place : start + 1])
+        place = end if end > 1 else start + 1
+    return "".join([*found, text[place:]])
 
 
 @dataclass(slots=True)
@@ -92,7 +107,7 @@ class _Reader:
         """A text without its comments, and with the first of each choice, as the editor sends one of them."""
         if type(value) is not str:
             return value
-        text = _COMMENT.sub("", value)
+        text = _without_comments(value)
         if _CHOICE.search(text):
             self._report.note(
                 id, "changed", "of choices such as {a|b} ComfyUI draws one for each run; the first counts"

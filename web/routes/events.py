@@ -112,7 +112,7 @@ async def follow_events(services: Services, call: Call) -> web.StreamResponse:
     query = call.query
     start = query.after if query.after is not None else 0 if query.job else services.event_hub.last
     await _known(services, query.job)
-    socket = await _opened(call.request)
+    socket = await opened(call.request)
     reset = _reset(services.event_hub, query.stream, start)
     if reset is not None:
         await _turn_away(socket, services.event_hub, reset)
@@ -130,7 +130,8 @@ async def follow_events(services: Services, call: Call) -> web.StreamResponse:
     return socket
 
 
-async def _opened(request: web.Request) -> web.WebSocketResponse:
+async def opened(request: web.Request) -> web.WebSocketResponse:
+    """A socket that answers a handshake. Raises RequestError."""
     socket = web.WebSocketResponse(
         heartbeat=HEARTBEAT_SECONDS, timeout=CLOSE_SECONDS, max_msg_size=4096, compress=False
     )

@@ -208,6 +208,13 @@ def test_a_picture_beyond_the_models_table_of_places_is_refused_before_anything_
     assert (found.expected, found.got) == ("sides of at most 192 pixels", "200x128")
 
 
+def test_reference_pictures_are_refused_by_a_model_that_takes_none(session: Session) -> None:
+    nodes = document(positive=wire("reference", "conditioning"))
+    inputs = {"conditioning": wire("positive", "conditioning"), "latent": wire("encode", "latent")}
+    nodes["nodes"]["reference"] = {"type": "ReferenceLatent", "inputs": inputs}
+    assert problem(session, nodes).message == "KSampler: 'sd3_all.safetensors' (sd3) takes no reference pictures"
+
+
 def test_a_checkpoint_without_text_encoders_says_which_it_wants(session: Session) -> None:
     found = problem(session, document("sd3.safetensors"))
     assert found.message == "'sd3.safetensors' has no text encoder"

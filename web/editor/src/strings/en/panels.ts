@@ -157,9 +157,12 @@ export const panels = {
     learn: "Learn how it works",
     names: {
       "cfg-sweep": ["Compare guidance (CFG)", "One prompt at several guidance strengths"],
+      chroma: ["Chroma", "The note in it names the files that it needs"],
       "denoising-steps": ["From noise to picture", "What the model sees at each step"],
       edges: ["Edge control (ControlNet)", "Keep the outlines of a picture, change the colours"],
       "flux-dev": ["Flux.1 dev", "The note in it names the files that it needs"],
+      "flux-fill": ["Flux.1 Fill", "Paint under a mask; the note names the files"],
+      "flux-kontext": ["Flux.1 Kontext", "Change a picture as the prompt says; the note names the files"],
       "forward-noising": ["From picture to noise", "How noise is added in training"],
       hires: ["Two-pass upscaling", "Generate a small picture, then add detail"],
       img2img: ["Image to image", "Change a picture with a prompt"],

@@ -165,9 +165,12 @@ export const panels: Strings["panels"] = {
     learn: "了解原理",
     names: {
       "cfg-sweep": ["引导系数（CFG）对比", "同一提示词，不同引导系数的结果"],
+      chroma: ["Chroma", "所需文件见其中的便签"],
       "denoising-steps": ["去噪过程", "模型在每一步看到的内容"],
       edges: ["线稿控制（ControlNet）", "保留图片的轮廓，换上别的颜色"],
       "flux-dev": ["Flux.1 dev", "所需文件见其中的便签"],
+      "flux-fill": ["Flux.1 Fill", "在蒙版内绘制；所需文件见便签"],
+      "flux-kontext": ["Flux.1 Kontext", "按提示词修改图片；所需文件见便签"],
       "forward-noising": ["加噪过程", "训练时如何加入噪声"],
       hires: ["高清修复：先小图，再放大重绘", "先生成小图，再补充细节"],
       img2img: ["图生图", "用提示词改变一张图片"],

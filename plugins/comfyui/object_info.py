@@ -1,0 +1,96 @@
+"""The classes that run here as ComfyUI describes classes to its clients: inputs, outputs and choices by name."""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Any, NamedTuple
+
+Choices = Callable[[str], Sequence[str]]  # what is installed of a source
+SINKS = frozenset({
+    "SaveImage", "SaveLatent", "PreviewImage", "MaskPreview", "ImageCompare", "PreviewAny", "Image Comparer (rgthree)",
+})  # fmt: skip
+_PART = re.compile(
+    r'(?P<name>[^\s:]{0,40}):(?P<type>\[[^\]]{0,400}\]|@[^\s=]{1,40}|[^\s=]{1,40})(?:=(?P<bounds>"[^"]{0,80}"|\S{1,80}))?'
+)
+
+
+class ClassInfo(NamedTuple):
+    """A class as the table has it."""
+
+    name: str
+    category: str
+    required: tuple[tuple[str, str, str], ...]  # name, type, default and bounds
+    optional: tuple[tuple[str, str, str], ...]
+    outputs: tuple[str, ...]
+
+
+@cache
+def class_table() -> dict[str, ClassInfo]:
+    """Every class that the table names."""
+    text = (files("latentloom.plugins.comfyui") / "object_info.txt").read_text(encoding="utf-8")
+    lines = (line for line in text.splitlines() if line and not line.startswith("#"))
+    return {info.name: info for info in map(_row, lines)}
+
+
+def _row(line: str) -> ClassInfo:
+    name, category, inputs, outputs = (part.strip() for part in line.rsplit(" | ", 3))
+    required, _, optional = inputs.partition(";")
+    kinds = () if name in SINKS else tuple(outputs.split())
+    return ClassInfo(name, category, tuple(_inputs(required)), tuple(_inputs(optional)), kinds)
+
+
+def _inputs(text: str) -> Iterator[tuple[str, str, str]]:
+    for found in _PART.finditer(text):
+        yield found["name"], found["type"], found["bounds"] or ""
+
+
+def object_info(choices: Choices) -> dict[str, Any]:
+    """The description of every class."""
+    known: dict[str, Sequence[str]] = {}
+
+    def once(source: str) -> Sequence[str]:
+        if source not in known:
+            known[source] = choices(source)
+        return known[source]
+
+    return {name: _described(info, once) for name, info in class_table().items()}
+
+
+def _described(info: ClassInfo, choices: Choices) -> dict[str, Any]:
+    parts = {"required": info.required, "optional": info.optional}
+    inputs = {
+        kind: {name: _port(type, bounds, choices) for name, type, bounds in found} for kind, found in parts.items()
+    }
+    return {
+        "input": inputs,
+        "input_order": {kind: [name for name, _, _ in found] for kind, found in parts.items()},
+        "output": list(info.outputs),
+        "output_is_list": [False] * len(info.outputs),
+        "output_name": list(info.outputs),
+        "name": info.name,
+        "display_name": info.name,
+        "description": "",
+        "python_module": "nodes",
+        "category": info.category,
+        "output_node": info.name in SINKS,
+    }
+
+
+def _port(type: str, bounds: str, choices: Choices) -> list[Any]:
+    """An input in the older form, which all clients read: choices are a list, numbers have bounds beside them."""
+    if type.startswith("@"):
+        more = {"image_upload": True} if type == "@input" else {}
+        return [list(choices(type[1:])), more]
+    if type.startswith("["):
+        return [[word.strip().strip('"') for word in type[1:-1].split(",") if word.strip()], {}]
+    return [type, _facts(type, bounds)]
+
+
+def _facts(type: str, bounds: str) -> dict[str, Any]:
+    if type == "STRING":
+        return {"default": json.loads(bounds) if bounds else "", "multiline": not bounds}
+    if not bounds:
+        return {}
+    return dict(zip(("default", "min", "max"), map(json.loads, bounds.split(",")), strict=False))

@@ -1,0 +1,259 @@
+"""What ComfyUI's clients are told: prompts as jobs, results as histories, events as messages. Pure functions."""
+
+import json
+import struct
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from latentloom.plugins.comfyui.graph import read_graph
+from latentloom.plugins.comfyui.importing import Importer
+from latentloom.plugins.comfyui.object_info import SINKS, class_table
+from latentloom.plugins.comfyui.report import Report
+
+TAG = "comfyui"
+PREVIEWS = "previews/ComfyUI_{counter}"
+PREVIEW, JPEG = 1, 1  # the kind of a binary message, and that of its picture
+STATES = {
+    "queued": "pending", "claimed": "in_progress", "running": "in_progress", "cancelling": "in_progress",
+    "done": "completed", "failed": "failed", "cancelled": "cancelled",
+}  # fmt: skip
+Message = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A graph as a client sent it, and the document that it became."""
+
+    graph: Mapping[str, Any]
+    document: dict[str, Any]
+    nodes: Mapping[str, str]  # their ids by ours
+    unknown: Mapping[str, str]  # why a node has no counterpart, by their ids
+
+
+def prompt_of(graph: Mapping[str, Any], targets: Sequence[str] | None) -> Prompt:
+    """The document of a graph. With `targets`, of the nodes that save or show only these do so.
+
+    Raises WorkflowError for a graph whose parts have wrong types.
+    """
+    report = Report("ComfyUI, API format")
+    importer = Importer(read_graph(graph, report), report)
+    document = importer.document()
+    nodes = {ours: theirs for theirs, ours in importer.ids.items()}
+    nodes |= {ours: theirs for (theirs, _), ours in importer.inner.items()}
+    for ours, theirs in nodes.items():
+        node = document["nodes"].get(ours)
+        if node is None:
+            continue
+        if node["type"] == "PreviewImage":  # clients fetch what it shows, so it has to be a file
+            node |= {"type": "SaveImage", "inputs": {**node["inputs"], "name": PREVIEWS}}
+        if targets is not None and graph[theirs]["class_type"] in SINKS and theirs not in targets:
+            node["mode"] = "mute"
+    return Prompt(graph, document, nodes, importer.placeholders)
+
+
+def prompt_id(job: str) -> str:
+    """The id that a client knows a job by: a UUID with its dashes."""
+    return str(uuid.UUID(hex=job))
+
+
+def job_id(given: Any) -> str | None:
+    """The job that a prompt id means; None for what is no UUID in its canonical form."""
+    try:
+        return uuid.UUID(given).hex if type(given) is str and str(uuid.UUID(given)) == given else None
+    except ValueError:
+        return None
+
+
+def kept(prompt: Prompt, extra: Any) -> dict[str, Any]:
+    """What is kept in a job's document, so that it can be told later."""
+    return {"comfyui": {"prompt": dict(prompt.graph), "nodes": dict(prompt.nodes), "extra": extra}}
+
+
+# Refusals
+
+
+def refusal(type: str, message: str, details: str = "", nodes: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The body of an answer that refuses a prompt."""
+    error = {"type": type, "message": message, "details": details, "extra_info": {}}
+    return {"error": error, "node_errors": dict(nodes or {})}
+
+
+_TYPES = {
+    "unknown_choice": ("value_not_in_list", "Value not in list"),
+    "missing_file": ("value_not_in_list", "Value not in list"),
+    "missing_input": ("required_input_missing", "Required input is missing"),
+    "type_mismatch": ("return_type_mismatch", "Return type mismatch between linked nodes"),
+    "unknown_output": ("return_type_mismatch", "Return type mismatch between linked nodes"),
+    "wrong_type": ("invalid_input_type", "Failed to convert an input value"),
+    "out_of_range": ("value_out_of_range", "Value out of range"),
+}
+
+
+def refused_problems(prompt: Prompt, problems: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The refusal of a prompt whose document is not valid; each problem stands at the node that it is about."""
+    found: dict[str, Any] = {}
+    rest: list[str] = []
+    for problem in problems:
+        if problem["code"] == "no_outputs":
+            return refusal("prompt_no_outputs", "Prompt has no outputs")
+        theirs = prompt.nodes.get(problem.get("node") or "")
+        if theirs is None:
+            rest.append(problem["message"])
+            continue
+        kind = prompt.graph[theirs]["class_type"]
+        entry = found.setdefault(theirs, {"errors": [], "dependent_outputs": [theirs], "class_type": kind})
+        entry["errors"].append(_node_error(problem, prompt.unknown.get(theirs)))
+    if any(prompt.graph[id]["class_type"].strip() not in class_table() for id in found):
+        kinds = sorted({prompt.graph[id]["class_type"] for id in found if id in prompt.unknown})
+        return refusal("missing_node_type", f"Nodes that do not run here: {', '.join(kinds)}", "; ".join(rest), found)
+    return refusal("prompt_outputs_failed_validation", "Prompt outputs failed validation", "; ".join(rest), found)
+
+
+def _node_error(problem: Mapping[str, Any], unknown: str | None) -> dict[str, Any]:
+    type, message = _TYPES.get(problem["code"], (problem["code"], problem["message"]))
+    words = [
+        unknown or problem["message"],
+        *(f"{key}: {problem[key]}" for key in ("expected", "got") if key in problem),
+    ]
+    return {
+        "type": type,
+        "message": message,
+        "details": ", ".join(words),
+        "extra_info": {"input_name": problem.get("input")},
+    }
+
+
+# Jobs
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A job, as far as ComfyUI's clients are told of it."""
+
+    job: str
+    number: int
+    state: str
+    prompt: Mapping[str, Any]
+    nodes: Mapping[str, str]
+    extra: Any
+    client: str
+    created: float
+    started: float | None
+    finished: float | None
+    problems: Sequence[Mapping[str, Any]]
+
+    @property
+    def id(self) -> str:
+        """Its prompt id."""
+        return prompt_id(self.job)
+
+    def theirs(self, node: str) -> str:
+        """Their id of a node of ours; of one that an expansion made, that of the node that made it."""
+        return self.nodes.get(node.split("/")[0], node)
+
+    def kind(self, node: str) -> str:
+        """The class of a node of theirs."""
+        found = self.prompt.get(node)
+        return str(found.get("class_type", "")) if type(found) is dict else ""
+
+    def queued(self) -> list[Any]:
+        """It, as queue and history list it."""
+        sinks = [id for id in self.prompt if self.kind(id) in SINKS]
+        return [self.number, self.id, self.prompt, self.extra, sinks]
+
+
+def told_of(document: str, job: str, **facts: Any) -> Told:
+    """A job with what its document keeps for ComfyUI's clients."""
+    extra = json.loads(document).get("extra")
+    known = extra.get("comfyui", {}) if type(extra) is dict else {}
+    return Told(
+        job, prompt=known.get("prompt", {}), nodes=known.get("nodes", {}), extra=known.get("extra", {}), **facts
+    )
+
+
+def picture(path: str) -> dict[str, str]:
+    """A saved file, as clients ask for it."""
+    folder, _, name = path.rpartition("/")
+    return {"filename": name, "subfolder": folder, "type": "output"}
+
+
+def history(told: Told, files: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """What is known of an ended job: its files by node (each a node and a path), how it ended, and how it went."""
+    outputs: dict[str, Any] = {}
+    for node, path in files:
+        outputs.setdefault(told.theirs(node), {"images": []})["images"].append(picture(path))
+    good = told.state == "done"
+    messages = [["execution_start", {"prompt_id": told.id, "timestamp": _milliseconds(told.started)}]]
+    messages += [[message["type"], message["data"]] for message in ended(told, told.problems)[:-1]]
+    status = {"status_str": "success" if good else "error", "completed": good, "messages": messages}
+    return {"prompt": told.queued(), "outputs": outputs, "status": status, "meta": {}}
+
+
+def listed(told: Told, files: int) -> dict[str, Any]:
+    """A job, as the routes of jobs list it."""
+    found = {"id": told.id, "status": STATES[told.state], "priority": told.number, "outputs_count": files}
+    times = {"create_time": told.created, "execution_start_time": told.started, "execution_end_time": told.finished}
+    return {**found, **{name: _milliseconds(time) for name, time in times.items() if time is not None}}
+
+
+def _milliseconds(seconds: float | None) -> int:
+    return round(1000 * (seconds or 0))
+
+
+# Messages
+
+
+def status(remaining: int, sid: str | None = None) -> Message:
+    """How many jobs are left, for everybody."""
+    data: Message = {"status": {"exec_info": {"queue_remaining": remaining}}}
+    return {"type": "status", "data": data | ({"sid": sid} if sid is not None else {})}
+
+
+def messages(told: Told, record: Mapping[str, Any], saved: dict[str, list[str]]) -> list[Message]:
+    """The messages of an event of a job. `saved` keeps the files of each node until the node has finished."""
+    event, time = record["event"], _milliseconds(record.get("time"))
+    node = told.theirs(str(record.get("node", "")))
+    if event == "job_running":
+        return [_message(told, "execution_start", timestamp=time)]
+    if event == "node_cached":
+        return [_message(told, "execution_cached", nodes=[node], timestamp=time)]
+    if event == "node_started":
+        return [_message(told, "executing", node=node, display_node=node)]
+    if event == "node_progress":
+        return [_message(told, "progress", value=record["step"], max=record["total"], node=node)]
+    if event == "file_saved":
+        saved.setdefault(node, []).append(record["path"])
+    if event == "node_finished" and node in saved:
+        output = {"images": [picture(path) for path in saved.pop(node)]}
+        return [_message(told, "executed", node=node, display_node=node, output=output)]
+    if event in ("job_done", "job_failed", "job_cancelled"):
+        return ended(told, record.get("problems", ()), time)
+    return []
+
+
+def ended(told: Told, problems: Sequence[Mapping[str, Any]], time: int | None = None) -> list[Message]:
+    """How a job ended; the last message, which tells that no node runs, always comes."""
+    time = _milliseconds(told.finished) if time is None else time
+    last = _message(told, "executing", node=None)
+    problem = next(iter(problems), None)
+    node = told.theirs(problem.get("node") or "") if problem else ""
+    where = {"node_id": node, "node_type": told.kind(node), "executed": [], "timestamp": time}
+    if told.state == "cancelled":
+        return [_message(told, "execution_interrupted", **where), last]
+    if problem is None:
+        return [_message(told, "execution_success", timestamp=time), last]
+    more = {"exception_message": problem["message"], "exception_type": problem["code"], "traceback": []}
+    more |= {"current_inputs": {}, "current_outputs": []}
+    return [_message(told, "execution_error", **where, **more), last]
+
+
+def _message(told: Told, type: str, **data: Any) -> Message:
+    return {"type": type, "data": {**data, "prompt_id": told.id}}
+
+
+def preview(body: bytes) -> bytes:
+    """A preview as ComfyUI sends it, from ours: four bytes with the length of a JSON head, the head, a JPEG."""
+    (length,) = struct.unpack(">I", body[:4])
+    return struct.pack(">II", PREVIEW, JPEG) + body[4 + length :]
