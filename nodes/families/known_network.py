@@ -6,6 +6,7 @@ from typing import Any
 
 from latentloom.engine.errors import FileError
 from latentloom.nodes.families.header import read_header, weights_facts
+from latentloom.nodes.families.network_titles import runs_here
 
 
 class KnownNetwork:
@@ -16,7 +17,9 @@ class KnownNetwork:
         header = read_header(path) if path.is_file() else None
         if header is None or not header.title:
             return None
-        return {"about": f"{header.title} (does not run yet)", "refused": header.title, **weights_facts(header)}
+        part = runs_here(header.title)
+        about = f"part of {header.title}" if part else f"{header.title} (does not run yet)"
+        return {"about": about, "refused": header.title, **weights_facts(header)}
 
     def load(self, paths: Sequence[Path], *_: Any) -> Any:
         """Raise FileError."""
@@ -24,9 +27,10 @@ class KnownNetwork:
 
 
 def refused(name: str, title: str) -> FileError:
-    """What a person is told who wants to load such a file."""
+    """What a person is told who wants to load such a file; of a family that runs, it is one that lacks something."""
+    part = runs_here(title)
     return FileError(
-        f"'{name}' is {title}, which Latentloom does not run yet",
+        f"'{name}' is {f'only a part of {title}' if part else f'{title}, which Latentloom does not run yet'}",
         expected="a network of a family that docs/models.md names",
         got=title,
     )

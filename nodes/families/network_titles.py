@@ -38,6 +38,7 @@ TITLES = {  # the name of a tensor -> the network that has it
     "bn.running_mean": "the VAE of Flux.2",
     "decoder.middle.0.residual.0.gamma": "the VAE of Wan or Qwen-Image",
 }
+_RUNNING = {"Stable Diffusion 3", "Chroma", "Flux.1", "Qwen-Image", "Z-Image", "T5", "Qwen2.5-VL", "Qwen3"}
 _WAN = {(1536,): " 1.3B", (3072,): " 5B", (5120,): " 14B"}  # by the width of its first layer
 _FLUX = {(384,): " Fill", (128,): " Depth or Canny"}  # by its first layer's inputs
 _WAN_KINDS = {
@@ -54,6 +55,11 @@ def network_title(tensors: Mapping[str, Any]) -> str:
             if prefix + name in tensors:
                 return title + _VARIANTS.get(title, _none)(tensors, prefix)
     return ""
+
+
+def runs_here(title: str) -> bool:
+    """Whether networks of that title, with whatever variant behind it, run here."""
+    return max((known for known in TITLES.values() if title.startswith(known)), key=len, default="") in _RUNNING
 
 
 def _shape(tensors: Mapping[str, Any], name: str) -> tuple[int, ...]:
