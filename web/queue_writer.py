@@ -23,6 +23,7 @@ from latentloom.engine.jobs.webhooks import Webhooks
 from latentloom.web.workflow_store import WorkflowStore
 
 T = TypeVar("T")
+OWN_FAULTS = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError)  # of the one write that raises it
 BATCH = 256
 RESERVE_BYTES = 4 * 2**20
 
@@ -172,9 +173,9 @@ class Store:
         connection.execute("SAVEPOINT one")
         try:
             result = write.act(self._tables)
-        except sqlite3.Error:
-            raise
         except Exception as error:
+            if isinstance(error, sqlite3.Error) and not isinstance(error, OWN_FAULTS):
+                raise  # the file's fault, which all share
             connection.execute("ROLLBACK TO one")
             del self._tables.history.fresh[before:]
             result = error

@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from latentloom.engine.cache.index import BATCH_BYTES, LOG_BYTES, Entry, Index, 
 from latentloom.engine.errors import FileError
 from latentloom.engine.failpoints import failpoint
 from latentloom.engine.files.partial import partial_path, sweep
-from latentloom.engine.keys import Fields, digest, literal_digest
+from latentloom.engine.keys import Fields, literal_digest
 from latentloom.engine.types.port_types import PortType
 from latentloom.engine.types.spec import INLINE_KINDS
 
@@ -56,7 +57,7 @@ class DiskStore:
             return None
         try:
             check, record = text[:16], text[16:]
-            if check != digest(key, record)[:16]:
+            if check != _check(key, record):
                 raise ValueError("another record than was stored")
             return _result_from(json.loads(record))
         except Exception:  # whatever is in there, it is no result
@@ -66,7 +67,7 @@ class DiskStore:
     def put_result(self, key: str, result: Result, *, at_once: bool) -> None:
         """See `Store.put_result`. Cheap results are committed in batches, costly ones at once too."""
         record = _encode(_record_of(result))
-        self._index.put_text("results", key, digest(key, record)[:16] + record)
+        self._index.put_text("results", key, _check(key, record) + record)
         self._unsaved_seconds += result.seconds
         if at_once or self._unsaved_seconds >= COSTLY_SECONDS or self._index.waits(self._most):
             self.flush()
@@ -235,6 +236,11 @@ def _written(path: Path, data: bytes) -> int:
             partial.unlink(missing_ok=True)
         raise
     return len(data)
+
+
+def _check(key: str, record: str) -> str:
+    """16 hexadecimal digits that another key or a damaged record does not have."""
+    return blake2b(f"{key} {record}".encode(), digest_size=8).hexdigest()
 
 
 def _record_of(result: Result) -> dict[str, Any]:

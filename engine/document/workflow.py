@@ -76,12 +76,13 @@ class Workflow:
         return next((item for item in self.inputs if item.name == name), None)
 
     def with_values(self, values: Mapping[Target, Any]) -> "Workflow":
-        """The same workflow with other literals at some inputs."""
+        """The same workflow with other literals at some inputs of its nodes."""
         changed: dict[str, dict[str, Any]] = {}
         for target, value in values.items():
             changed.setdefault(target.node, {})[target.input] = value
-        nodes = {id: replace(node, inputs={**node.inputs, **changed.get(id, {})}) for id, node in self.nodes.items()}
-        return replace(self, nodes=nodes)
+        nodes = {id: self.nodes[id] for id in changed if id in self.nodes}
+        new = {id: replace(node, inputs={**node.inputs, **changed[id]}) for id, node in nodes.items()}
+        return replace(self, nodes={**self.nodes, **new}) if new else self
 
     def with_inputs(self, values: Mapping[str, Any]) -> "Workflow":
         """The same workflow with its named inputs set. Raises WorkflowError for names that it does not have."""

@@ -231,7 +231,7 @@ class _Run:
             services=self.services,
             emit=self.run_events.emit,
             cancelled=self.cancelled,
-            edges=given(step),
+            edges=given(step) if step.spec.context else None,
             mentioned=named,
             previews=self.options.previews,
             economy=economy,

@@ -4,7 +4,7 @@ A key holds what can be foreseen. Which sampler a node looks up by a name of its
 model that it loads: that is known when it has run (as in the dependency files of compilers, and in Shake).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from latentloom.engine.cache.cache import Item, Use
@@ -23,8 +23,10 @@ class Uses:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
-    def of(self, step: Step, lent: Iterable[tuple[str, str]]) -> tuple[Use, ...]:
+    def of(self, step: Step, lent: Collection[tuple[str, str]]) -> tuple[Use, ...]:
         """What a step's context lent, by kind and name. The code of its own distribution is in its key already."""
+        if not lent:
+            return ()
         uses = (Use(kind, name, self._identity(kind, name)) for kind, name in sorted(lent))
         return tuple(use for use in uses if use.identity != step.type.distribution.code)
 
@@ -33,8 +35,10 @@ class Uses:
         files = [port.name for port in step.spec.inputs if port.kind in FILE_KINDS]
         return tuple(Use(FILE_NAME, name, _names(inputs, name)) for name in files)
 
-    def changed(self, uses: Iterable[Use], inputs: Mapping[str, Any]) -> list[Use]:
+    def changed(self, uses: Collection[Use], inputs: Mapping[str, Any]) -> list[Use]:
         """Those that no longer hold."""
+        if not uses:
+            return []
         return [use for use in uses if use.identity != self._now(use, inputs)]
 
     def _now(self, use: Use, inputs: Mapping[str, Any]) -> str:

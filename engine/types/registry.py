@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -57,7 +58,9 @@ class Ref:
     def load(self) -> Any:
         """The object. Raises PluginError when the module no longer has it."""
         module, _, name = self.target.partition(":")
-        found: Any = importlib.import_module(module)
+        found: Any = sys.modules.get(module)
+        if found is None or getattr(found.__spec__, "_initializing", True):  # or let another thread end its import
+            found = importlib.import_module(module)
         for part in name.split("."):
             found = getattr(found, part, None)
         if found is None:

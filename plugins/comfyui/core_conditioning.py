@@ -121,6 +121,9 @@ RULES: dict[str, Rule] = {
     "ConditioningSetAreaStrength": _strength,
     "ConditioningSetMask": _mask,
     "ConditioningSetTimestepRange": _times,
+    "ReferenceLatent": renamed(
+        "ReferenceLatent", 1, "conditioning", conditioning="conditioning", latent="latent"
+    ),
     "FluxGuidance": renamed(
         "EmbeddedGuidance", 1, "conditioning", conditioning="conditioning", guidance="guidance"
     ),

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from latentloom.plugins.comfyui.rules import Inner, Made, Named, Result, Rule, Unmappable, Use, renamed
+from latentloom.plugins.comfyui.rules import Inner, Made, Named, Result, Rule, Unmappable, Use, renamed, saved_name
 
 RESIZE = {name: name for name in ("lanczos", "bicubic", "bilinear", "area")} | {"nearest-exact": "nearest"}
 COMBINED = {
@@ -106,11 +106,7 @@ def _picture(use: Use) -> str:
 
 
 def _save_image(use: Use) -> Result:
-    prefix = str(use.value("filename_prefix", str, "ComfyUI"))
-    if "%" in prefix or "{" in prefix:
-        use.note("changed", f"the name '{prefix}' has parts that are not filled in here")
-    clean = "".join("_" if sign in '%{}:\\*?"<>|' else sign for sign in prefix).strip("/. ") or "picture"
-    return Made("SaveImage", 1, {**use.take(images="images"), "name": f"{clean}_{{counter}}"}, ("images",))
+    return Made("SaveImage", 1, {**use.take(images="images"), "name": saved_name(use, "ComfyUI")}, ("images",))
 
 
 def _resize(use: Use) -> str:

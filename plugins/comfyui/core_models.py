@@ -4,11 +4,11 @@ import math
 from typing import Any
 
 from latentloom.plugins.comfyui.graph import Link
-from latentloom.plugins.comfyui.rules import Inner, Made, Passed, Result, Rule, Unmappable, Use, renamed
+from latentloom.plugins.comfyui.rules import Inner, Made, Passed, Result, Rule, Unmappable, Use, renamed, saved_name
 
 PREDICTIONS = {"eps": "epsilon", "v_prediction": "v", "x0": "sample", "lcm": "lcm"}
-READ_HERE = ("stable_diffusion", "lumina2")  # what CLIPLoader calls the families that run here
-READ_BY_TWO = ("sdxl", "flux")  # what DualCLIPLoader calls them
+READ_HERE = ("stable_diffusion", "lumina2", "qwen_image", "chroma")  # what CLIPLoader calls the families that run here
+READ_BY_TWO = ("sdxl", "flux", "sd3")  # what DualCLIPLoader calls them
 UNION_KINDS = {
     "openpose": "openpose", "depth": "depth", "hed/pidi/scribble/ted": "soft_edge",
     "canny/lineart/anime_lineart/mlsd": "lines", "normal": "normal", "segment": "segmentation", "tile": "tile",
@@ -58,14 +58,29 @@ def _dual_clip(use: Use) -> Result:
         raise Unmappable("these text encoders are for models that do not run here")
     files = {"text_encoder": use.file("clip_name1"), "second": use.file("clip_name2")}
     use.ignore("device")
-    return Made("LoadCLIP", 1, files, ("clip",))
+    return Made("LoadCLIP", 1, {**files, **_read_for(use, use.value("type", str))}, ("clip",))
+
+
+def _triple_clip(use: Use) -> Result:
+    names = {"text_encoder": "clip_name1", "second": "clip_name2", "third": "clip_name3"}
+    files = {ours: use.file(theirs) for ours, theirs in names.items()}
+    return Made("LoadCLIP", 1, {**files, **_read_for(use, "sd3")}, ("clip",))
+
+
+def _read_for(use: Use, type: str) -> dict[str, Any]:
+    """The model that text encoders are read for, where that is not Stable Diffusion and the graph has only one."""
+    if type in ("stable_diffusion", "sdxl"):
+        return {}
+    models = [node.id for node in use.scene.graph.values() if node.type == "UNETLoader"]
+    return {"model": Link(models[0], 0)} if len(models) == 1 else {}
 
 
 def _clip_loader(use: Use) -> Result:
     if use.value("type", str) not in READ_HERE:
         raise Unmappable("this text encoder is for models that do not run here")
     use.ignore("device")
-    return Made("LoadCLIP", 1, {"text_encoder": use.file("clip_name")}, ("clip",))
+    files = {"text_encoder": use.file("clip_name")}
+    return Made("LoadCLIP", 1, {**files, **_read_for(use, use.value("type", str))}, ("clip",))
 
 
 def _prediction(use: Use) -> Result:
@@ -232,6 +247,11 @@ def _perp_neg(use: Use) -> Result:
     return Made("PerpendicularNegative", 1, _perpendicular_inputs(use, use.link("model")), ("model",))
 
 
+def _save_checkpoint(use: Use) -> Result:
+    inputs = use.take(model="model", clip="clip", vae="vae")
+    return Made("SaveCheckpoint", 1, {**inputs, "name": saved_name(use, "checkpoints/ComfyUI")})
+
+
 def _reroute(use: Use) -> Result:
     return Passed((use.link(""),))
 
@@ -248,7 +268,9 @@ RULES: dict[str, Rule] = {
     "UNETLoader": _unet,
     "CLIPLoader": _clip_loader,
     "DualCLIPLoader": _dual_clip,
+    "TripleCLIPLoader": _triple_clip,
     "Reroute": _reroute,
+    "CheckpointSave": _save_checkpoint,
     "ModelSamplingDiscrete": _prediction,
     "ModelSamplingAuraFlow": _shift,
     "ModelSamplingSD3": _shift,

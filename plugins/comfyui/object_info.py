@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 Choices = Callable[[str], Sequence[str]]  # what is installed of a source
 SINKS = frozenset({
-    "SaveImage", "SaveLatent", "PreviewImage", "MaskPreview", "ImageCompare", "PreviewAny", "Image Comparer (rgthree)",
+    "SaveImage", "SaveLatent", "PreviewImage", "MaskPreview", "ImageCompare", "PreviewAny", "CheckpointSave",
+    "Image Comparer (rgthree)",
 })  # fmt: skip
 _PART = re.compile(
     r'(?P<name>[^\s:]{0,40}):(?P<type>\[[^\]]{0,400}\]|@[^\s=]{1,40}|[^\s=]{1,40})(?:=(?P<bounds>"[^"]{0,80}"|\S{1,80}))?'

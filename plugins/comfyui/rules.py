@@ -195,6 +195,15 @@ def renamed(type: str, version: int, outputs: str, fixed: Mapping[str, Any] | No
     return rule
 
 
+def saved_name(use: Use, default: str) -> str:
+    """Our name for what is saved under a prefix of theirs."""
+    prefix = str(use.value("filename_prefix", str, default))
+    if "%" in prefix or "{" in prefix:
+        use.note("changed", f"the name '{prefix}' has parts that are not filled in here")
+    clean = "".join("_" if sign in '%{}:\\*?"<>|' else sign for sign in prefix).strip("/. ") or "picture"
+    return f"{clean}_{{counter}}"
+
+
 def passing(input: str, why: str) -> Rule:
     """The rule of a class that passes one of its inputs on, and what that loses."""
 

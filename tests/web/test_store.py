@@ -63,6 +63,26 @@ def test_a_fault_takes_back_its_own_write_and_no_other(tmp_path):
     assert waiting == published == ["a", "b"]
 
 
+OWN_FAULTS = {
+    "INSERT INTO jobs (id) VALUES (NULL)": sqlite3.IntegrityError,
+    "INSERT INTO jobs (id) VALUES (?)": sqlite3.ProgrammingError,
+}
+
+
+@pytest.mark.parametrize("statement", OWN_FAULTS)
+def test_a_statement_that_is_wrong_costs_no_other_write(tmp_path, statement):
+    def wrong(tables):
+        tables.queue.submit(new_job("bad"))
+        tables.connection.execute(statement)
+
+    async def act(store, published):
+        writes = [lambda t, n=n: t.queue.submit(new_job(f"j{n}")) for n in range(9)]
+        found = await asyncio.gather(*map(store.write, [*writes[:4], wrong, *writes[4:]]), return_exceptions=True)
+        return type(found[4]), store.alive, await store.read(lambda t: t.queue.waiting())
+
+    assert run(tmp_path, act) == (OWN_FAULTS[statement], True, [f"j{n}" for n in range(9)])
+
+
 def test_a_full_disk_is_told_and_forgotten_once_there_is_room(tmp_path, monkeypatch):
     async def act(store, published):
         await store.write(lambda t: t.queue.submit(new_job("a")), durable=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -138,7 +138,8 @@ def _patched(module: Any, network: Network, loras: Sequence[_Lora]) -> Any:
     made = _sharing_copy(module)
     for layer, found in wanted.items():
         place = made.get_submodule(layer)
-        for attribute, tensor in _new_weights(place, layer, found).items():
+        turn = _in_order(made.get_submodule(layer.rpartition(".")[0]))
+        for attribute, tensor in _new_weights(place, layer, found, turn).items():
             setattr(place, attribute, Parameter(tensor, requires_grad=False))
     return made
 
@@ -187,17 +188,32 @@ def _sharing_copy(module: Any) -> Any:
     return copy.deepcopy(module, {id(tensor): tensor for tensor in shared})
 
 
-def _new_weights(place: Any, layer: str, found: Sequence[_Change]) -> dict[str, Tensor]:
+def _in_order(parent: Any) -> Callable[[Tensor], Tensor]:
+    """What puts the rows of a layer in the order that LoRAs of its name mean, and back.
+
+    A last norm that is read as its authors' file has it has its halves the other way round than diffusers.
+    """
+    import torch
+
+    def turned(tensor: Tensor) -> Tensor:
+        return torch.cat(list(reversed(tensor.chunk(2))))
+
+    return turned if type(parent).__name__ == "ShiftFirst" else lambda tensor: tensor
+
+
+def _new_weights(
+    place: Any, layer: str, found: Sequence[_Change], turn: Callable[[Tensor], Tensor]
+) -> dict[str, Tensor]:
     """The attributes of a layer that change, with their new values in the old dtype."""
     made: dict[str, Tensor] = {}
     for lora, target, parts in found:
         factors = {part: tensor.to(place.weight.device) for part, tensor in lora.factors(target, parts).items()}
         bias = factors.pop("diff_b", None)
         if bias is not None and place.bias is not None:
-            made["bias"] = made.get("bias", place.bias.float()) + lora.at(layer) * bias.float()
+            made["bias"] = made.get("bias", turn(place.bias.float())) + lora.at(layer) * bias.float()
         if factors:
-            made["weight"] = _weight(made.get("weight", place.weight.float()), factors, lora, layer)
-    return {attribute: tensor.to(_rounded(getattr(place, attribute).dtype)) for attribute, tensor in made.items()}
+            made["weight"] = _weight(made.get("weight", turn(place.weight.float())), factors, lora, layer)
+    return {name: turn(tensor).to(_rounded(getattr(place, name).dtype)) for name, tensor in made.items()}
 
 
 def _rounded(dtype: torch.dtype) -> torch.dtype:

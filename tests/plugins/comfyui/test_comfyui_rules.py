@@ -56,6 +56,9 @@ USES: dict[str, dict[str, Any]] = {
     "UNETLoader": {"unet_name": "a", "weight_dtype": "default"},
     "CLIPLoader": {"clip_name": "a", "type": "lumina2", "device": "default"},
     "DualCLIPLoader": {"clip_name1": "a", "clip_name2": "b", "type": "flux"},
+    "CheckpointSave": {"model": M, "clip": C, "vae": V, "filename_prefix": "checkpoints/mixed"},
+    "ReferenceLatent": {"conditioning": P, "latent": L},
+    "TripleCLIPLoader": {"clip_name1": "a", "clip_name2": "b", "clip_name3": "c"},
     "Reroute": {"": M},
     "ModelSamplingDiscrete": {"model": M, "sampling": "v_prediction", "zsnr": True},
     "ModelSamplingAuraFlow": {"model": M, "shift": 3.0},
@@ -321,6 +324,19 @@ def test_a_union_controlnet_is_told_what_its_picture_shows() -> None:
     document, lines = imported(u=union, n=apply)
     assert document["nodes"]["n"]["inputs"]["kind"] == "lines"
     assert lines == []
+
+
+def test_text_encoders_are_read_for_the_one_model_of_the_graph() -> None:
+    loaders = {
+        "u": node("UNETLoader", unet_name="qwen", weight_dtype="default"),
+        "t": node("CLIPLoader", clip_name="a", type="qwen_image", device="default"),
+        "s": node("CLIPLoader", clip_name="a", type="stable_diffusion"),
+    }
+    nodes = from_json(imported(**loaders)[0]).nodes
+    assert nodes["t"].inputs == {"text_encoder": "a", "model": Edge("u", "model")}
+    assert nodes["s"].inputs == {"text_encoder": "a"}
+    more = {**loaders, "u2": node("UNETLoader", unet_name="other", weight_dtype="default")}
+    assert from_json(imported(**more)[0]).nodes["t"].inputs == {"text_encoder": "a"}
 
 
 def test_a_difference_that_is_added_is_one_merge() -> None:

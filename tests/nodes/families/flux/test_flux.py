@@ -367,6 +367,23 @@ def test_a_lora_of_clip_changes_the_prompt(session: Session, flux_models: Path) 
     assert np.abs(found.arrays["pooled"].numpy() - plain.arrays["pooled"].numpy()).max() > 1e-4
 
 
+def test_a_lora_of_the_last_norm_is_the_same_for_a_file_and_a_folder(session: Session, flux_models: Path) -> None:
+    """The file has the norm's shift first, diffusers its scale."""
+    torch.manual_seed(2)
+    (flux_models / "loras").mkdir(exist_ok=True)
+    factors = {"down": torch.randn(2, 64), "up": torch.randn(128, 2)}
+    state = {f"diffusion_model.norm_out.linear.lora_{name}.weight": factor for name, factor in factors.items()}
+    save_file(state, flux_models / "loras" / "norm.safetensors")
+    found = []
+    for files, source in (("dev", "unet"), ("folder", "load")):
+        nodes = document(files, model=wire("lora", "model"))
+        inputs = {"model": wire(source, "model"), "lora": "norm.safetensors"}
+        nodes["nodes"]["lora"] = {"type": "LoadLoraModel", "inputs": inputs}
+        found.append(torch.tensor(session.run(nodes)["out"].numpy()))
+    assert distance(session.run(document())["out"], found[1]) > 1e-2
+    assert float((found[0] - found[1]).norm() / found[1].norm()) < 1e-5
+
+
 def test_tensors_that_nothing_uses_are_counted(session: Session, flux_models: Path) -> None:
     place = flux_models / "diffusion_models" / "more.safetensors"
     state = load_file(flux_models / "diffusion_models" / "dev.safetensors")
