@@ -35,6 +35,7 @@ from latentloom.engine.files.partial import sweep
 from latentloom.engine.files.pictures import RECORD_CHUNK, WORKFLOW_CHUNK
 from latentloom.engine.files.save import Counters, Saver, Saves
 from latentloom.engine.models.environment import Environment, probe
+from latentloom.engine.models.host_memory import no_collection
 from latentloom.engine.models.store import Budgets, ModelStore
 from latentloom.engine.planning.explain import Explainer, Explanation
 from latentloom.engine.planning.identity import Identity
@@ -212,10 +213,15 @@ class Engine:
         return memory_plan(job.checked, lambda checked: self.run(Job(job.workflow, checked)).outputs, self.models)
 
     def recognise(self, path: Path) -> tuple[str, dict[str, Any]] | None:
-        """The model kind of a file or folder and what it knows of it, or None. Raises FileError for a broken one."""
+        """The model kind of a file or folder and what it knows of it, or None. Raises FileError for a broken one.
+
+        A kind that only says why it refuses a file, with the fact "refused", comes after all others.
+        """
+        refused: tuple[str, dict[str, Any]] | None = None
         for name, extension in self.registry.extensions("model_kind").items():
             try:
-                info = extension.load()().recognise(path)
+                with no_collection():  # a header is thousands of small objects
+                    info = extension.load()().recognise(path)
                 found = None if info is None else dict(info)
             except LoomError:
                 raise
@@ -223,8 +229,10 @@ class Engine:
                 text = f"{type(error).__name__}: {error}"
                 raise FileError(f"'{path.name}' cannot be read as {name}", got=text) from error
             if found is not None:
-                return name, found
-        return None
+                if "refused" not in found:
+                    return name, found
+                refused = refused or (name, found)
+        return refused
 
     def figures(self) -> dict[str, int]:
         """What cache and models did since this was made, and what they hold in memory."""
