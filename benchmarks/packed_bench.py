@@ -26,7 +26,7 @@ from latentloom.engine.models.host_memory import resident_bytes
 from latentloom.engine.models.store import Budgets, ModelStore
 from latentloom.engine.settings import load_settings
 
-WIDTH, HEAD, LAYERS, CAPTION = 1792, 128, 22, 2560
+WIDTH, HEAD, LAYERS, CAPTION = 1536, 128, 31, 2560  # its inner width is 4096, whole blocks of Q8_0
 RENAMED = (  # of diffusers' names to the authors'
     ("all_final_layer.2-1.", "final_layer."),
     ("all_x_embedder.2-1.", "x_embedder."),

@@ -17,6 +17,7 @@ import diffusers  # noqa: F401  # what recognition imports counts before
 import transformers  # noqa: F401
 
 from latentloom.api import Session
+from latentloom.engine.models.host_memory import no_collection
 from latentloom.engine.settings import load_settings
 from latentloom.training.random_checkpoint import checkpoint_shapes, controlnet_shapes
 
@@ -69,9 +70,7 @@ def linear(name: str, rows: int, columns: int) -> Shapes:
 
 def wan() -> Shapes:
     """Wan 14B."""
-    parts = {
-        f"{attention}.{part}.weight": (5120, 5120) for attention in ("self_attn", "cross_attn") for part in "qkvo"
-    }
+    parts = {f"{attention}.{part}.weight": (5120, 5120) for attention in ("self_attn", "cross_attn") for part in "qkvo"}
     return {"head.modulation": (1, 2, 5120), **blocks("blocks.{}.", 40, parts)}
 
 
@@ -162,11 +161,12 @@ def main() -> None:
                 session.engine.recognise(path)  # the modules of all kinds are imported
             named, slowest = dict[str, str](), dict[str, float]()
             wall, cpu = time.perf_counter(), time.process_time()
-            for name, path in reversed(files):
-                begin = time.process_time()
-                _, facts = session.engine.recognise(path) or ("", {"about": "unknown"})
-                named[name] = facts["about"]
-                slowest[name] = max(slowest.get(name, 0.0), time.process_time() - begin)
+            with no_collection():  # as `loom models` does
+                for name, path in reversed(files):
+                    begin = time.process_time()
+                    _, facts = session.engine.recognise(path) or ("", {"about": "unknown"})
+                    named[name] = facts["about"]
+                    slowest[name] = max(slowest.get(name, 0.0), time.process_time() - begin)
             wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     for name, about in named.items():
         print(f"{name:12} {len(found[name][0]):5} tensors, at most {slowest[name] * 1000:5.1f} ms  {about}")

@@ -13,6 +13,7 @@ from latentloom.engine.engine import Engine
 from latentloom.engine.errors import LoomError, MissingFileError, PathError, brief
 from latentloom.engine.files.catalog import SUFFIXES, safe_join
 from latentloom.engine.files.hashes import Hashes
+from latentloom.engine.models.host_memory import no_collection
 from latentloom.engine.settings import load_settings
 
 PARTS = {"unet": "model", "clip": "clip", "vae": "vae"}  # what LoadCheckpoint, LoadUNet, LoadCLIP and LoadVAE give
@@ -27,7 +28,7 @@ class BadHashError(LoomError):
 
 def list_models(*, compute: bool) -> int:
     """Print every model with its size and, as far as it is known, its sha256."""
-    with opened() as session:
+    with opened() as session, no_collection():  # headers are many small objects, and nothing of them stays
         catalog, settings = session.engine.catalog, session.settings
         hashes = Hashes(settings.data / "hashes.db")
         rows = [

@@ -35,7 +35,6 @@ from latentloom.engine.files.partial import sweep
 from latentloom.engine.files.pictures import RECORD_CHUNK, WORKFLOW_CHUNK
 from latentloom.engine.files.save import Counters, Saver, Saves
 from latentloom.engine.models.environment import Environment, probe
-from latentloom.engine.models.host_memory import no_collection
 from latentloom.engine.models.store import Budgets, ModelStore
 from latentloom.engine.planning.explain import Explainer, Explanation
 from latentloom.engine.planning.identity import Identity
@@ -220,8 +219,7 @@ class Engine:
         refused: tuple[str, dict[str, Any]] | None = None
         for name, extension in self.registry.extensions("model_kind").items():
             try:
-                with no_collection():  # a header is thousands of small objects
-                    info = extension.load()().recognise(path)
+                info = extension.load()().recognise(path)
                 found = None if info is None else dict(info)
             except LoomError:
                 raise
