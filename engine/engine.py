@@ -212,7 +212,11 @@ class Engine:
         return memory_plan(job.checked, lambda checked: self.run(Job(job.workflow, checked)).outputs, self.models)
 
     def recognise(self, path: Path) -> tuple[str, dict[str, Any]] | None:
-        """The model kind of a file or folder and what it knows of it, or None. Raises FileError for a broken one."""
+        """The model kind of a file or folder and what it knows of it, or None. Raises FileError for a broken one.
+
+        A kind that only says why it refuses a file, with the fact "refused", comes after all others.
+        """
+        refused: tuple[str, dict[str, Any]] | None = None
         for name, extension in self.registry.extensions("model_kind").items():
             try:
                 info = extension.load()().recognise(path)
@@ -223,8 +227,10 @@ class Engine:
                 text = f"{type(error).__name__}: {error}"
                 raise FileError(f"'{path.name}' cannot be read as {name}", got=text) from error
             if found is not None:
-                return name, found
-        return None
+                if "refused" not in found:
+                    return name, found
+                refused = refused or (name, found)
+        return refused
 
     def figures(self) -> dict[str, int]:
         """What cache and models did since this was made, and what they hold in memory."""

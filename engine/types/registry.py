@@ -59,7 +59,7 @@ class Ref:
         """The object. Raises PluginError when the module no longer has it."""
         module, _, name = self.target.partition(":")
         found: Any = sys.modules.get(module)
-        if found is None or getattr(found.__spec__, "_initializing", True):  # or let another thread end its import
+        if getattr(getattr(found, "__spec__", None), "_initializing", True):  # or let another thread end its import
             found = importlib.import_module(module)
         for part in name.split("."):
             found = getattr(found, part, None)

@@ -39,6 +39,7 @@ _TEXT: tuple[tuple[str, Network | None, str], ...] = (  # how layers of text enc
     ("encoder_block_", "te3", "encoder_"),
     ("model_layers_", None, "model_"),
 )
+LONGEST = 3  # words of the endings of names
 _PROCESSOR = re.compile(r"\.processor\.(to_[qkv])_lora\.(down|up)\.weight$")  # as diffusers 0.1x wrote it
 _PROCESSOR_OUT = re.compile(r"\.processor\.to_out_lora\.(down|up)\.weight$")
 
@@ -61,10 +62,14 @@ def changes(names: Iterable[str]) -> dict[Target, dict[str, str]]:
 
 
 def _parsed(name: str) -> tuple[Target | None, str]:
-    plain = _PROCESSOR_OUT.sub(r".to_out.0.lora.\1.weight", _PROCESSOR.sub(r".\1.lora.\2.weight", name))
-    for ending, part in PARTS.items():
-        if plain.endswith(f".{ending}"):
-            return _target(plain.removesuffix(f".{ending}")), part
+    plain = name
+    if ".processor." in name:
+        plain = _PROCESSOR_OUT.sub(r".to_out.0.lora.\1.weight", _PROCESSOR.sub(r".\1.lora.\2.weight", name))
+    words = plain.rsplit(".", LONGEST)
+    for count in range(1, len(words)):
+        part = PARTS.get(".".join(words[-count:]))
+        if part is not None:
+            return _target(".".join(words[:-count])), part
     return None, ""
 
 
