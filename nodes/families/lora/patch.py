@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from latentloom.engine import Patch
 from latentloom.engine.errors import FileError
 from latentloom.nodes.families.header import read_header
-from latentloom.nodes.families.layer_marks import whose
 from latentloom.nodes.families.lora.adapter_config import AdapterConfig, adapter_configs, adapter_of, alpha_of
 from latentloom.nodes.families.lora.deltas import changed
 from latentloom.nodes.families.lora.key_names import Network, Target, changes
 from latentloom.nodes.families.lora.layers import Rows, groups_of, layers_of
 from latentloom.nodes.families.merge import section_of
 from latentloom.nodes.families.module_loading import Weights
+from latentloom.nodes.families.network_titles import layers_title
 from latentloom.nodes.families.unused import harmless, warn_left
 from latentloom.nodes.text.chat import ChatReader
 from latentloom.nodes.text.clip_reader import TextEncoder
@@ -260,6 +260,6 @@ def _no_match(lora: _Lora, network: Network, part: str) -> FileError:
     return FileError(
         f"the LoRA '{lora.name}' changes nothing of this {part}",
         expected=f"layers of the {part}",
-        got=f"{len(layers)} layer{'s' * (len(layers) != 1)} of {whose(layers)}, such as '{layers[0]}'",
+        got=f"{len(layers)} layer{'s' * (len(layers) != 1)} of {layers_title(layers)}, such as '{layers[0]}'",
         hint=FITS,
     )
