@@ -74,8 +74,8 @@ def apply_loras(module: Any, patches: Sequence[Patch], paths: Sequence[Sequence[
     """A copy of the module that shares every weight but the changed ones; the module itself stays as it is.
 
     The changes of all files add up in float32 and are rounded once. Layers that the module does not have are passed
-    over, which a warning counts. Raises FileError when it has none of those of a file, or when one of them has another
-    shape.
+    over, which a warning counts. Raises FileError when it has none of those of a file, when one of them has another
+    shape, and for strengths by third of what is no UNet.
     """
     loras = [_opened(patch, files[0]) for patch, files in zip(patches, paths, strict=True)]
     if isinstance(module, ChatReader):
@@ -87,7 +87,20 @@ def apply_loras(module: Any, patches: Sequence[Patch], paths: Sequence[Sequence[
         networks = _networks(module.encoders)
         models = {networks[clip.name]: clip.model for clip in module.encoders}
         return _with_models(module.encoders, _texts(models, loras))
+    _check_thirds(module, loras)
     return _patched(module, "unet", loras)
+
+
+def _check_thirds(module: Any, loras: Sequence[_Lora]) -> None:
+    """Raise FileError for strengths by third, where the network has none."""
+    divided = [lora for lora in loras if lora.sections]
+    if divided and hasattr(module, "origin"):
+        raise FileError(
+            f"the LoRA '{divided[0].name}' has a strength for each third of a UNet, and {_title(module)} has no thirds",
+            expected="a UNet",
+            got=_title(module),
+            hint="LoadLora and LoadLoraModel have one strength for all layers",
+        )
 
 
 def _joined(reader: JoinedReader, loras: Sequence[_Lora]) -> JoinedReader:

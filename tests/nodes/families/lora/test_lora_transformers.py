@@ -21,12 +21,14 @@ from safetensors.torch import load_file, save_file
 from tiny_transformers import chroma_names, flux_names, randomised, sd3_names, z_image_names
 from torch import Tensor
 
+from latentloom.engine import FileIdentity, Patch
 from latentloom.engine.errors import FileError
 from latentloom.engine.models.load_warnings import gathered_warnings
 from latentloom.nodes.families.chroma import Chroma
 from latentloom.nodes.families.family import Family
 from latentloom.nodes.families.flux import Flux
 from latentloom.nodes.families.lora.kind import LoraFile
+from latentloom.nodes.families.lora.patch import apply_loras
 from latentloom.nodes.families.qwen_image import QwenImage
 from latentloom.nodes.families.sd3 import SD3
 from latentloom.nodes.families.z_image import ZImage
@@ -317,6 +319,17 @@ def test_a_change_of_a_bias_that_is_not_there_is_counted(models: Any, tmp_path: 
     with gathered_warnings() as told:
         applied(models("z_image").loaded(), path)
     assert [w.message for w in told] == [f"1 of 4 tensors of l.safetensors is not used, e.g. '{base}.diff_b'"]
+
+
+def test_strengths_by_third_of_a_unet_are_refused(models: Any, tmp_path: Path) -> None:
+    path = written(tmp_path / "l.safetensors", factors(192, 64, "lora_unet_double_blocks_0_img_attn_qkv"))
+    parameters = {"strength": 1.0, "sections": {"input": 0.0, "middle": 1.0, "output": 1.0}}
+    with pytest.raises(FileError) as caught:
+        apply_loras(
+            models("flux").loaded(), [Patch("lora", parameters, (FileIdentity(path.name, "0" * 64),))], [[path]]
+        )
+    message = "the LoRA 'l.safetensors' has a strength for each third of a UNet, and Flux.1 has no thirds"
+    assert (caught.value.problem.message, caught.value.problem.expected) == (message, "a UNet")
 
 
 def test_factors_of_another_size_name_the_layers(models: Any, tmp_path: Path) -> None:
