@@ -332,6 +332,17 @@ def import_file(
     return import_file(file, out)
 
 
+@app.command("export")
+def export_file(
+    name: Name,
+    out: Annotated[Path | None, typer.Option("-o", "--out", metavar="FILE", help="Write the graph here.")] = None,
+) -> int:
+    """Turn a workflow into a graph in ComfyUI's API format, and tell what was changed or lost."""
+    from latentloom.cli.imported import export_file
+
+    return export_file(name, out)
+
+
 @app.command()
 def doctor() -> int:
     """Check this installation, and tell how to mend what is broken."""

@@ -1,5 +1,6 @@
-"""`loom import`, and workflows of other programs wherever a workflow is named."""
+"""`loom import` and `loom export`, and workflows of other programs wherever a workflow is named."""
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,24 @@ def import_file(file: Path, out: Path | None) -> int:
         text = write(found.workflow, lambda type: registry.nodes[type].spec if type in registry.nodes else None)
     for line in _lines(found.report):
         say(line)
+    if out is None:
+        sys.stdout.write(text)
+    else:
+        _write(out, text)
+    return 0
+
+
+def export_file(name: str, out: Path | None) -> int:
+    """Write a workflow as a graph of ComfyUI's to a file or to stdout, and the report to stderr. Raises LoomError."""
+    from latentloom.plugins.comfyui.exporting import export
+
+    with opened() as session:
+        registry = session.engine.registry
+        workflow = import_workflow(name, registry).workflow
+        graph, report = export(workflow, {id: registry.nodes.get(node.type) for id, node in workflow.nodes.items()})
+    for line in _lines(report):
+        say(line)
+    text = json.dumps(graph, ensure_ascii=False, indent=2) + "\n"
     if out is None:
         sys.stdout.write(text)
     else:

@@ -13,8 +13,10 @@ from latentloom.engine.engine import Engine
 from latentloom.engine.errors import LoomError, MissingFileError, PathError, brief
 from latentloom.engine.files.catalog import SUFFIXES, safe_join
 from latentloom.engine.files.hashes import Hashes
+from latentloom.engine.models.host_memory import no_collection
 from latentloom.engine.settings import load_settings
 
+PARTS = {"unet": "model", "clip": "clip", "vae": "vae"}  # what LoadCheckpoint, LoadUNet, LoadCLIP and LoadVAE give
 _HEX = re.compile(r"[0-9a-f]{64}\Z")
 
 
@@ -26,7 +28,7 @@ class BadHashError(LoomError):
 
 def list_models(*, compute: bool) -> int:
     """Print every model with its size and, as far as it is known, its sha256."""
-    with opened() as session:
+    with opened() as session, no_collection():  # headers are many small objects, and nothing of them stays
         catalog, settings = session.engine.catalog, session.settings
         hashes = Hashes(settings.data / "hashes.db")
         rows = [
@@ -35,31 +37,32 @@ def list_models(*, compute: bool) -> int:
             for name, path in catalog.files(source)
         ]
     if rows:
-        print_table(("folder", "name", "kind", "size", "sha256"), rows)
+        print_table(("folder", "name", "kind", "weights", "parts", "size", "sha256"), rows)
     else:
         folders = ", ".join(str(folder) for folder in settings.models)
         print_lines([f"no models in {folders}", "`loom models add DIR` adds a folder, `loom models get URL` downloads"])
     return 0
 
 
-def _facts(engine: Engine, hashes: Hashes, path: Path, compute: bool) -> tuple[str, str, str]:
-    """Kind, size and sha256 of a file; one that cannot be read is a line and no end of the list."""
+def _facts(engine: Engine, hashes: Hashes, path: Path, compute: bool) -> tuple[str, ...]:
+    """Kind, weights, parts, size and sha256 of a file; one that cannot be read is a line and no end of the list."""
     try:
-        return _kind(engine, path), size_text(_size(path)), _sha256(hashes, path, compute)
+        return (*_kind(engine, path), size_text(_size(path)), _sha256(hashes, path, compute))
     except OSError as error:
-        return f"cannot be read: {error.strerror or error}", "", ""
+        return f"cannot be read: {error.strerror or error}", "", "", "", ""
 
 
-def _kind(engine: Engine, path: Path) -> str:
-    """What a file holds in a few words, or what is wrong with it."""
+def _kind(engine: Engine, path: Path) -> tuple[str, str, str]:
+    """What a file holds in a few words, or what is wrong with it; how its weights are kept; what loaders find in it."""
     try:
         found = engine.recognise(path)
     except LoomError as error:
-        return error.problem.message
+        return error.problem.message, "", ""
     if found is None:
-        return "unknown"
+        return "unknown", "", ""
     kind, facts = found
-    return str(facts.get("about", kind))
+    parts = ", ".join(title for part, title in PARTS.items() if part in facts)
+    return str(facts.get("about", kind)), str(facts.get("weights", "")), parts
 
 
 def _size(path: Path) -> int:

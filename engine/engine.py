@@ -212,7 +212,11 @@ class Engine:
         return memory_plan(job.checked, lambda checked: self.run(Job(job.workflow, checked)).outputs, self.models)
 
     def recognise(self, path: Path) -> tuple[str, dict[str, Any]] | None:
-        """Return the model kind of a file or folder and its facts, or None. Raises FileError if the file is broken."""
+        """Return the model kind of a file or folder and its facts, or None. Raises FileError if the file is broken.
+
+        A kind whose facts contain "refused", the reason why it rejects the file, is returned only if no other matches.
+        """
+        refused: tuple[str, dict[str, Any]] | None = None
         for name, extension in self.registry.extensions("model_kind").items():
             try:
                 info = extension.load()().recognise(path)
@@ -223,8 +227,10 @@ class Engine:
                 text = f"{type(error).__name__}: {error}"
                 raise FileError(f"'{path.name}' cannot be read as {name}", got=text) from error
             if found is not None:
-                return name, found
-        return None
+                if "refused" not in found:
+                    return name, found
+                refused = refused or (name, found)
+        return refused
 
     def figures(self) -> dict[str, int]:
         """Return the counters of the cache and the models since the engine was created, and the memory they use."""

@@ -89,6 +89,7 @@ def register(registry: Registration) -> None:
     registry.model_kind("embedding", "latentloom.nodes.families.textual_inversion.kind:EmbeddingFile")
     registry.model_kind("upscaler", "latentloom.nodes.families.upscale.kind:UpscalerKind")
     registry.model_kind("spandrel", "latentloom.nodes.families.upscale.spandrel:OtherUpscalerKind")
+    registry.model_kind("known_network", "latentloom.nodes.families.known_network:KnownNetwork")
     registry.patch("lora", "latentloom.nodes.families.lora.patch:apply_loras", together=True)
     registry.patch("merge", "latentloom.nodes.families.merge:apply_merge")
     registry.patch("precision", "latentloom.nodes.families.precision:apply_precision")

@@ -9,6 +9,7 @@ from pydantic import Field
 from latentloom.engine import Absent, Clip, Context, Model, ModelFile, Source, Vae, node
 from latentloom.engine.errors import BadValueError, FileError
 from latentloom.nodes.families.family import Family, reading_facts
+from latentloom.nodes.families.known_network import refused
 from latentloom.nodes.families.stable_diffusion.facts import PARTS, clip_facts
 from latentloom.nodes.families.text_encoder import family_of
 
@@ -211,6 +212,8 @@ def _recognised(ctx: Context, file: ModelFile) -> tuple[str, Mapping[str, Any]]:
             expected="Stable Diffusion, Flux.1, Qwen-Image or Z-Image, as a safetensors file or a diffusers folder",
             got="a file or folder of another kind",
         )
+    if "refused" in found[1]:
+        raise refused(file.name, found[1]["refused"])
     return found
 
 

@@ -17,7 +17,7 @@ from latentloom.engine.errors import FileError
 from latentloom.nodes.families.conversion import converted_pieces
 from latentloom.nodes.families.denoiser import Denoiser, Residuals, Told
 from latentloom.nodes.families.folder import folder_weights, read_json
-from latentloom.nodes.families.header import Header, Shapes, read_header
+from latentloom.nodes.families.header import Header, Shapes, below, read_header, weights_facts
 from latentloom.nodes.families.module_loading import Piece, Weights, assemble
 from latentloom.nodes.families.stable_diffusion.building import build_vae
 from latentloom.nodes.families.stable_diffusion.facts import vae_facts
@@ -108,7 +108,9 @@ class Family(ABC):
             found = self._prefix(header.shapes)
             if found is None:
                 return None
-            return self._recognised(self.config(found[1]), self.title, self._parts_in(path, header))
+            about = header.title or self.title
+            made = self._recognised(self.config(found[1]), about, self._parts_in(path, header))
+            return {**made, **weights_facts(header)}
         if not (path / "transformer" / "config.json").is_file():
             return None
         config = read_json(path / "transformer" / "config.json")
@@ -206,9 +208,9 @@ class Family(ABC):
     def _prefix(self, shapes: Shapes) -> tuple[str, Shapes] | None:
         """Where the network is in a file, and its tensors by their names there."""
         for prefix in PREFIXES:
-            below = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
-            if self.matches(below):
-                return prefix, below
+            found = below(shapes, prefix)
+            if self.matches(found):
+                return prefix, found
         return None
 
     def tells(self, entry: Cond, told: Told) -> dict[str, Tensor]:

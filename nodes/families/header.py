@@ -2,6 +2,8 @@
 
 import itertools
 import json
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -9,13 +11,43 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from latentloom.engine.errors import FileError
+from latentloom.nodes.families.network_titles import network_title
 from latentloom.nodes.families.packing.gguf_file import MAGIC, GgufHeader, read_gguf
 from latentloom.nodes.families.packing.gguf_types import BLOCKS
-from latentloom.nodes.families.packing.layout import Layout, Packing, find_layout
+from latentloom.nodes.families.packing.layout import TITLES, Layout, Packing, find_layout
 
 MAX_HEADER = 16 * 2**20  # that of the largest files for Stable Diffusion has 2 MiB
+MOST_KINDS = 3  # of weights in a file, that people are told
 MAX_NOTE = 2**16  # bytes of JSON beside a packed weight
 Shapes = Mapping[str, tuple[int, ...]]
+
+
+class ShapeTable(dict[str, tuple[int, ...]]):
+    """Shapes by name. Every kind of model asks for those below the same prefixes, which are found once."""
+
+    def __init__(self, shapes: Shapes) -> None:
+        super().__init__(shapes)
+        self._names: list[str] = []
+        self._below: dict[str, Shapes] = {}
+
+    def below(self, prefix: str) -> Shapes:
+        """Those whose names begin with a prefix, which is cut off."""
+        if not prefix:
+            return self
+        if prefix not in self._below:
+            self._names = self._names or sorted(self)
+            start = bisect_left(self._names, prefix)
+            names = itertools.takewhile(lambda name: name.startswith(prefix), self._names[start:])
+            chosen = set(names)
+            self._below[prefix] = ShapeTable(
+                {name.removeprefix(prefix): shape for name, shape in self.items() if name in chosen} if chosen else {}
+            )
+        return self._below[prefix]
+
+
+def below(shapes: Shapes, prefix: str) -> Shapes:
+    """Shapes of the tensors whose names begin with a prefix, which is cut off."""
+    return (shapes if isinstance(shapes, ShapeTable) else ShapeTable(shapes)).below(prefix)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +60,11 @@ class Header:
     nbytes: int  # of the tensors
     dtypes: Mapping[str, str]  # by name, as safetensors calls them: "F16", "BF16", "F8_E4M3", ...
     layout: Layout
+    title: str = ""  # of the network, by its names; see `network_title`
 
-    def below(self, prefix: str) -> dict[str, tuple[int, ...]]:
+    def below(self, prefix: str) -> Shapes:
         """Shapes of the tensors whose names begin with a prefix, which is cut off."""
-        return {name.removeprefix(prefix): shape for name, shape in self.shapes.items() if name.startswith(prefix)}
+        return below(self.shapes, prefix)
 
 
 def read_header(path: Path) -> Header:
@@ -70,21 +103,26 @@ def _gguf(path: Path, found: GgufHeader) -> Header:
     }
     return Header(
         path,
-        {name: tensor.shape for name, tensor in tensors.items()},
+        ShapeTable({name: tensor.shape for name, tensor in tensors.items()}),
         found.metadata,
         sum(tensor.nbytes for tensor in tensors.values()),
         {name: tensor.format for name, tensor in tensors.items()},
         Layout(packings, frozenset()),
+        network_title(tensors),
     )
 
 
 def _parsed(path: Path, size: int, text: bytes, file: BinaryIO) -> Header:
+    shapes, dtypes, spans = dict[str, tuple[int, ...]](), dict[str, str](), dict[str, tuple[int, int]]()
     try:
         found = json.loads(text)
         metadata = {str(key): str(value) for key, value in found.pop("__metadata__", {}).items()}
-        shapes = {name: tuple(map(_size, tensor["shape"])) for name, tensor in found.items()}
-        dtypes = {name: str(tensor["dtype"]) for name, tensor in found.items()}
-        spans = {name: tuple(map(_size, tensor["data_offsets"])) for name, tensor in found.items()}
+        for name, tensor in found.items():
+            shapes[name] = tuple(tensor["shape"])
+            dtypes[name] = str(tensor["dtype"])
+            spans[name] = tuple(tensor["data_offsets"])
+        _check_sizes(shapes.values())
+        _check_sizes(spans.values())
         end = max((last for _, last in spans.values()), default=0)
     except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError):
         raise _foreign(path) from None
@@ -95,16 +133,26 @@ def _parsed(path: Path, size: int, text: bytes, file: BinaryIO) -> Header:
         file.seek(8 + len(text) + first)
         return file.read(min(last - first, MAX_NOTE))
 
-    layout = find_layout(path.name, shapes, dtypes, metadata, read)
-    weights = {name: shape for name, shape in shapes.items() if name not in layout.beside}
-    return Header(path, weights, metadata, end, dtypes, layout)
+    title = network_title(shapes)
+    layout = find_layout(f"'{path.name}'{title and f' ({title})'}", shapes, dtypes, metadata, read)
+    weights = ShapeTable({name: shape for name, shape in shapes.items() if name not in layout.beside})
+    return Header(path, weights, metadata, end, dtypes, layout, title)
 
 
-def _size(number: Any) -> int:
-    """A length as it stands in a header. Raises TypeError for anything else."""
-    if type(number) is not int or number < 0:
+def weights_facts(header: Header) -> dict[str, str]:
+    """How a file keeps its weights, for people: {"weights": "fp8 e4m3fn scaled, bf16"}, the most frequent first."""
+    packings, kinds = header.layout.packings, Counter[str]()
+    for name, shape in header.shapes.items():
+        if len(shape) > 1:
+            kinds[packings[name].title if name in packings else TITLES.get(header.dtypes[name], "")] += 1
+    return {"weights": ", ".join(kind for kind, _ in kinds.most_common(MOST_KINDS) if kind)}
+
+
+def _check_sizes(groups: Iterable[tuple[Any, ...]]) -> None:
+    """Raise TypeError for what is no length as it stands in a header."""
+    numbers = list(itertools.chain.from_iterable(groups))
+    if not set(map(type, numbers)) <= {int} or min(numbers, default=0) < 0:
         raise TypeError
-    return number
 
 
 def _refuse_pickle(path: Path, start: bytes) -> None:

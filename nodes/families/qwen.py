@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from latentloom.nodes.families.folder import folder_weights
-from latentloom.nodes.families.header import Shapes, counted
+from latentloom.nodes.families.header import Shapes, below, counted
 from latentloom.nodes.families.module_loading import Piece, Weights, assemble
 from latentloom.nodes.families.unused import warn_unused
 from latentloom.nodes.text.tokenizer_files import TokenizerFiles
@@ -79,9 +79,10 @@ class QwenPart:
 def find_qwen(every: Shapes) -> QwenPart | None:
     """The Qwen3 or Qwen2.5-VL among the tensors of a file, or None."""
     for prefix in PREFIXES:
-        shapes = {name.removeprefix(prefix): shape for name, shape in every.items() if name.startswith(prefix)}
+        shapes = below(every, prefix)
         known = ("layers.0.self_attn.q_norm.weight", "layers.0.self_attn.k_proj.bias")
-        if "embed_tokens.weight" in shapes and any(name in shapes for name in known):
+        gemma = "layers.0.post_feedforward_layernorm.weight" in shapes  # which has the first of these names too
+        if "embed_tokens.weight" in shapes and any(name in shapes for name in known) and not gemma:
             return QwenPart(prefix, shapes)
     return None
 

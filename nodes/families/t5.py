@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from latentloom.nodes.families.folder import folder_weights
-from latentloom.nodes.families.header import Shapes, counted
+from latentloom.nodes.families.header import Shapes, below, counted
 from latentloom.nodes.families.module_loading import Piece, Weights, assemble
 from latentloom.nodes.families.unused import warn_unused
 from latentloom.nodes.text.tokenizer_files import TokenizerFiles
@@ -66,7 +66,7 @@ def find_t5(every: Shapes) -> T5Part | None:
     """The T5 v1.1 or UMT5 among the tensors of a file, or None."""
     for prefix in PREFIXES:
         if prefix + _BIAS.format(0) in every and prefix + _GATED in every:
-            shapes = {name.removeprefix(prefix): shape for name, shape in every.items() if name.startswith(prefix)}
+            shapes = below(every, prefix)
             return T5Part(prefix, shapes)
     return None
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from latentloom.engine.errors import FileError
-from latentloom.nodes.families.header import read_header
+from latentloom.nodes.families.header import read_header, weights_facts
 from latentloom.nodes.families.qwen import find_qwen
 from latentloom.nodes.families.t5 import find_t5
 
@@ -33,12 +33,12 @@ class TextEncoderFile:
 
     def recognise(self, path: Path) -> Mapping[str, Any] | None:
         """Which encoder it is and the width of its hidden states; None for another file."""
-        shapes = read_header(path).shapes if path.is_file() else {}
-        part = find_t5(shapes) or find_qwen(shapes)
-        if part is None:
+        header = read_header(path) if path.is_file() else None
+        part = header and (find_t5(header.shapes) or find_qwen(header.shapes))
+        if header is None or part is None:
             return None
         facts = {"encoders": [part.name], "width": part.width, "pooled": 0}
-        return {"clip": facts, "about": f"{part.title} text encoder"}
+        return {"clip": facts, "about": f"{part.title} text encoder", **weights_facts(header)}
 
     def load(self, paths: Sequence[Path], *_: Any) -> Any:
         """Raise FileError: a family says how it is read."""

@@ -41,3 +41,13 @@ def test_a_command_that_takes_a_workflow_takes_comfyui_s_and_says_that_it_change
     told = capsys.readouterr().err
     assert f"imported from ComfyUI, API format and changed: `loom import {graph}` lists 1 remark\n" in told
     assert "node '1', input 'image'" in told  # the picture is not here
+
+
+def test_a_workflow_goes_back_as_a_graph(graph: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", str(graph)]) == 0
+    out, told = capsys.readouterr()
+    assert json.loads(out) == {
+        "1": {"class_type": "LoadImage", "inputs": {"image": "cat.png"}},
+        "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
+    }
+    assert told == ""

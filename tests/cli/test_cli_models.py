@@ -2,6 +2,7 @@ import hashlib
 import http.server
 import os
 import pickle
+import re
 import signal
 import threading
 
@@ -273,6 +274,7 @@ def test_the_list_says_what_a_file_holds_and_what_is_wrong_with_it(loom, home):
     (folder / "old.safetensors").write_bytes(pickle.dumps({}, protocol=2))
     _, out, _ = loom("models", "list")
     assert "SD 1.x checkpoint" in out
+    assert re.search(r"tiny\.safetensors +SD 1\.x checkpoint +fp16 +model, clip, vae ", out)
     assert "'half.safetensors' ends early" in out
     assert "'old.safetensors' is a pickle" in out
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from latentloom.engine.errors import FileError
-from latentloom.nodes.families.header import Header, Shapes, read_header
+from latentloom.nodes.families.header import Header, Shapes, read_header, weights_facts
 from latentloom.nodes.families.module_loading import Piece, Weights, assemble
 from latentloom.nodes.families.stable_diffusion import unet_keys
 from latentloom.nodes.families.stable_diffusion.configs import UNetShape, controlnet_config, hint_widths, unet_shape
@@ -37,14 +37,15 @@ class ControlNetKind:
     def recognise(self, path: Path) -> Mapping[str, Any] | None:
         """The facts of a "controlnet"; None for another file or folder."""
         file = _weights_file(path)
-        part = find_controlnet(read_header(file)) if file else None
-        if part is None:
+        header = read_header(file) if file else None
+        part = header and find_controlnet(header)
+        if header is None or part is None:
             return None
         facts = {"family": part.shape.family, "context": part.shape.context, "pooled": part.shape.pooled}
         if part.union:
             facts["union"] = part.union["num_control_type"]
         about = f"{TITLES[part.shape.family]} {'union ' if part.union else ''}ControlNet"
-        return {"controlnet": facts, "about": about}
+        return {"controlnet": facts, "about": about, **weights_facts(header)}
 
     def load(self, paths: Sequence[Path], info: Mapping[str, Any]) -> Any:
         """A diffusers ControlNetModel or ControlNetUnionModel."""

@@ -38,6 +38,7 @@ _NETWORKS: tuple[tuple[str, Network], ...] = (
 )
 _BARE_UNET = ("down_blocks_", "mid_block_", "up_blocks_", "conv_in", "conv_out", "time_embedding_", "add_embedding_")
 _BARE_TEXT = "text_model_"  # PEFT's adapters, and diffusers' first ones, are of one network and do not name it
+LONGEST = 3  # words of those endings
 _PROCESSOR = re.compile(r"\.processor\.(to_[qkv])_lora\.(down|up)\.weight$")  # as diffusers 0.1x wrote it
 _PROCESSOR_OUT = re.compile(r"\.processor\.to_out_lora\.(down|up)\.weight$")
 
@@ -60,10 +61,14 @@ def changes(names: Iterable[str]) -> dict[Target, dict[str, str]]:
 
 
 def _parsed(name: str) -> tuple[Target | None, str]:
-    plain = _PROCESSOR_OUT.sub(r".to_out.0.lora.\1.weight", _PROCESSOR.sub(r".\1.lora.\2.weight", name))
-    for ending, part in PARTS.items():
-        if plain.endswith(f".{ending}"):
-            return _target(plain.removesuffix(f".{ending}")), part
+    plain = name
+    if ".processor." in name:
+        plain = _PROCESSOR_OUT.sub(r".to_out.0.lora.\1.weight", _PROCESSOR.sub(r".\1.lora.\2.weight", name))
+    words = plain.rsplit(".", LONGEST)
+    for count in range(1, len(words)):
+        part = PARTS.get(".".join(words[-count:]))
+        if part is not None:
+            return _target(".".join(words[:-count])), part
     return None, ""
 
 

@@ -148,12 +148,12 @@ def _tensor(
 ) -> GgufTensor:
     format = TYPES.get(kind, f"type {kind}")
     if format not in BLOCKS and format not in PLAIN:
-        raise unread(where, f"GGUF {format}", name)
+        raise unread(f"'{where}'", f"GGUF {format}", name)
     nbytes = nbytes_of(format, shape)
     flattened = said.get(_SHAPE + name)
     whole = tuple(flattened) if isinstance(flattened, list) else shape
     if nbytes is None or prod(whole) != prod(shape):
         raise ValueError
     if format in BLOCKS and (len(whole) < 2 or prod(whole[1:]) % BLOCKS[format].numbers):
-        raise unread(where, f"GGUF {format} in rows that are no whole number of blocks", name)
+        raise unread(f"'{where}'", f"GGUF {format} in rows that are no whole number of blocks", name)
     return GgufTensor(format, whole, start, nbytes)

@@ -8,8 +8,7 @@ without any of these.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -24,9 +23,9 @@ BESIDE = (
     ".comfy_quant",
 )
 """What belongs to the weight NAME.weight and is no weight itself."""
-_MARKER = re.compile(r"(.*\.)?scaled_fp8$")
 FORMATS = {"float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2", "int8_tensorwise": "I8"}
-_TITLES = {"F8_E4M3": "fp8 e4m3fn", "F8_E5M2": "fp8 e5m2", "I8": "int8", "BF16": "bf16", "F16": "fp16", "F32": "fp32"}
+_ALWAYS = ("F8_E4M3", "F8_E5M2")  # packed without a scale too
+TITLES = {"F8_E4M3": "fp8 e4m3fn", "F8_E5M2": "fp8 e5m2", "I8": "int8", "BF16": "bf16", "F16": "fp16", "F32": "fp32"}
 _UNREAD = {  # the end of a name that only files of this format have
     ".weight.quant_state.bitsandbytes__nf4": "NF4 (bitsandbytes)",
     ".weight.quant_state.bitsandbytes__fp4": "FP4 (bitsandbytes)",
@@ -35,6 +34,7 @@ _UNREAD = {  # the end of a name that only files of this format have
     ".wscales": "SVDQuant (nunchaku)",
     ".qweight": "SVDQuant, AWQ or GPTQ",
 }
+_UNREAD_ENDS = tuple(_UNREAD)
 READ = "bf16, fp16, fp32, fp8, int8 with scales, or GGUF"
 
 
@@ -67,20 +67,23 @@ def find_layout(
 
     Raises FileError for a format that is not read; it names the format and a layer.
     """
-    _refuse_unread(where, shapes)
+    standing = {name for name in shapes if name.endswith(BESIDE)}
     said = _said_in(metadata)
-    beside = set(filter(_MARKER.match, shapes))
+    beside = {name for name in shapes if name.endswith("scaled_fp8")}
     packings = {}
     for name, shape in shapes.items():
-        base = name.removesuffix(".weight")
-        if base == name or len(shape) < 2:
+        if name.endswith(_UNREAD_ENDS):
+            raise unread(where, next(title for end, title in _UNREAD.items() if name.endswith(end)), name)
+        if not (standing or said or dtypes[name] in _ALWAYS) or len(shape) < 2 or not name.endswith(".weight"):
             continue
-        own = {end: base + end for end in BESIDE if base + end in shapes}
+        base = name.removesuffix(".weight")
+        own = {end: base + end for end in BESIDE if base + end in standing}
         beside.update(own.values())
         note = _note(where, base, read(own[".comfy_quant"])) if ".comfy_quant" in own else said.get(base)
         if note is not None and note.get("format") not in FORMATS:
             raise unread(where, str(note.get("format")), name)
-        packing = _packing(where, name, dtypes[name], note, own.get(".weight_scale") or own.get(".scale_weight", ""))
+        scale = own.get(".weight_scale") or own.get(".scale_weight", "")
+        packing = _packing(where, name, dtypes[name], note, scale)
         if packing is not None:
             packings[name] = packing
     return Layout(packings, frozenset(beside))
@@ -91,24 +94,17 @@ def _packing(where: str, name: str, dtype: str, note: Mapping[str, Any] | None, 
     kept = dtype if note is None else FORMATS[note["format"]]
     if dtype not in (kept, "U8"):  # fp8 was kept as plain bytes once
         raise unread(where, f"{(note or {}).get('format')} in {dtype}", name)
-    if kept not in _TITLES or (kept not in ("F8_E4M3", "F8_E5M2") and not scale):
+    if kept not in TITLES or (kept not in _ALWAYS and not scale):
         return None
     rotated = int(note.get("convrot_groupsize", 256)) if note and note.get("convrot") else 0
-    title = f"{_TITLES[kept]}{' ConvRot' if rotated else ''}{' scaled' if scale and kept != 'I8' else ''}"
+    title = f"{TITLES[kept]}{' ConvRot' if rotated else ''}{' scaled' if scale and kept != 'I8' else ''}"
     return Packing(title, kept, scale, rotated)
-
-
-def _refuse_unread(where: str, names: Iterable[str]) -> None:
-    for end, title in _UNREAD.items():
-        found = next((name for name in names if name.endswith(end)), None)
-        if found is not None:
-            raise unread(where, title, found)
 
 
 def unread(where: str, format: str, name: str) -> FileError:
     """What a person is told of weights in a format that is not read."""
     return FileError(
-        f"'{where}' is packed as {format}, which Latentloom does not read",
+        f"{where} is packed as {format}, which Latentloom does not read",
         expected=READ,
         got=f"'{name}' in that format",
     )
@@ -120,7 +116,7 @@ def _note(where: str, base: str, text: bytes) -> Mapping[str, Any]:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise FileError(f"'{where}' has a note on a packed weight that cannot be read", got=f"'{base}.comfy_quant'")
+        raise FileError(f"{where} has a note on a packed weight that cannot be read", got=f"'{base}.comfy_quant'")
     return found
 
 

@@ -149,6 +149,8 @@ def vae_shape(shapes: Shapes) -> VaeShape | None:
 
     The decoder says it all: it has a layer more per level than the encoder.
     """
+    if "decoder.conv_in.weight" not in shapes:
+        return None
     levels = counted(shapes, "decoder.up.{}.")
     layers = counted(shapes, "decoder.up.0.block.{}.") - 1
     try:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from latentloom.engine.errors import FileError
-from latentloom.nodes.families.header import Header, read_header
+from latentloom.nodes.families.header import Header, read_header, weights_facts
 from latentloom.nodes.families.module_loading import Weights
 from latentloom.nodes.families.stable_diffusion.building import (
     MODEL_MODULES,
@@ -64,7 +64,7 @@ class SingleFile:
             found["clip"] = clip_facts(
                 [part.name for part in text], [part.shape.width for part in text], last.projection or last.width
             )
-        return {**found, "about": about(found)} if found else None
+        return {**found, "about": about(found), **weights_facts(header)} if found else None
 
     def load(self, paths: Sequence[Path], info: Mapping[str, Any]) -> Any:
         """The part that info["component"] names; a "clip" may come from two files."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from latentloom.engine.errors import FileError
 from latentloom.engine.models.weights import in_float32
-from latentloom.nodes.families.header import Shapes, counted, read_header
+from latentloom.nodes.families.header import Shapes, below, counted, read_header
 from latentloom.nodes.families.module_loading import Piece, Weights, assemble
 from latentloom.nodes.families.unused import warn_unused
 
@@ -80,7 +80,7 @@ def _source(name: str, names: Mapping[str, str]) -> str:
 def find_upscaler(shapes: Shapes) -> UpscalerPart | None:
     """The upscaler of a file."""
     for prefix in PREFIXES:
-        known = {name.removeprefix(prefix): size for name, size in shapes.items() if name.startswith(prefix)}
+        known = below(shapes, prefix)
         try:
             found = _srvgg(known, prefix) or _real_esrgan(known, prefix) or _esrgan(known, prefix)
         except KeyError:

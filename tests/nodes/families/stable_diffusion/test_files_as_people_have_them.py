@@ -119,7 +119,7 @@ def test_a_vae_file_in_the_layout_of_diffusers_decodes_as_diffusers_does(tmp_pat
     path = tmp_path / "v.safetensors"
     save_file(vae.state_dict(), path)
     facts = SingleFile().recognise(path)
-    assert facts == {"vae": {"downscale": 8, "channels": 4}, "about": "VAE"}
+    assert facts == {"vae": {"downscale": 8, "channels": 4}, "about": "VAE", "weights": "fp32"}
     found = SingleFile().load([path], {"component": "vae"})
     assert torch.equal(found.decode(latent).sample, vae.decode(latent).sample)
 
@@ -146,7 +146,7 @@ def test_a_decoder_alone_decodes(layout: str, checkpoint: Callable[[str], Path],
     left = {n: w for n, w in weights.items() if not n.startswith(("encoder.", "quant_conv."))}
     save_file(left, tmp_path / "decoder.safetensors")
     facts = SingleFile().recognise(tmp_path / "decoder.safetensors")
-    assert facts == {"vae": {"downscale": 8, "channels": 4, "encodes": False}, "about": "VAE"}
+    assert facts == {"vae": {"downscale": 8, "channels": 4, "encodes": False}, "about": "VAE", "weights": "fp32"}
     latent = torch.randn(1, 4, 4, 4)
     whole_vae, decoder = (
         SingleFile().load([tmp_path / f"{name}.safetensors"], {"component": "vae"}) for name in ("whole", "decoder")

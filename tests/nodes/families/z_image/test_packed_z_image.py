@@ -291,27 +291,27 @@ FAULTS: dict[str, tuple[dict[str, Tensor], str, str]] = {
     ),
     "an unknown format": (
         {"weight_scale": torch.ones(()), "comfy_quant": note(format="mxfp8")},
-        "LoadUNet: 'bad.safetensors' is packed as mxfp8, which Latentloom does not read",
+        "LoadUNet: 'bad.safetensors' (Z-Image) is packed as mxfp8, which Latentloom does not read",
         "'layers.0.attention.qkv.weight' in that format",
     ),
     "nvfp4": (
         {"weight_scale": torch.ones(()), "weight_scale_2": torch.ones(())},
-        "LoadUNet: 'bad.safetensors' is packed as nvfp4, which Latentloom does not read",
+        "LoadUNet: 'bad.safetensors' (Z-Image) is packed as nvfp4, which Latentloom does not read",
         "'layers.0.attention.qkv.weight_scale_2' in that format",
     ),
     "NF4": (
         {"weight.quant_state.bitsandbytes__nf4": torch.zeros(9, dtype=torch.uint8)},
-        "LoadUNet: 'bad.safetensors' is packed as NF4 (bitsandbytes), which Latentloom does not read",
+        "LoadUNet: 'bad.safetensors' (Z-Image) is packed as NF4 (bitsandbytes), which Latentloom does not read",
         "'layers.0.attention.qkv.weight.quant_state.bitsandbytes__nf4' in that format",
     ),
     "SVDQuant": (
         {"qweight": torch.zeros(4, 4, dtype=torch.int8), "wscales": torch.ones(4)},
-        "LoadUNet: 'bad.safetensors' is packed as SVDQuant (nunchaku), which Latentloom does not read",
+        "LoadUNet: 'bad.safetensors' (Z-Image) is packed as SVDQuant (nunchaku), which Latentloom does not read",
         "'layers.0.attention.qkv.wscales' in that format",
     ),
     "a note that is no note": (
         {"comfy_quant": torch.full((4,), 255, dtype=torch.uint8)},
-        "LoadUNet: 'bad.safetensors' has a note on a packed weight that cannot be read",
+        "LoadUNet: 'bad.safetensors' (Z-Image) has a note on a packed weight that cannot be read",
         "'layers.0.attention.qkv.comfy_quant'",
     ),
     "a rotation that does not fit": (

@@ -1,0 +1,96 @@
+"""What networks are called, by the names of their tensors: those that run here, and those that do not yet.
+
+Which name tells which network was read in published files' headers (families of 2024 to 2026). Order matters: what is
+more special comes first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+PREFIXES = ("", "model.diffusion_model.", "diffusion_model.", "model.", "model.model.", "model.language_model.")
+TITLES = {  # the name of a tensor -> the network that has it
+    "joint_blocks.0.context_block.adaLN_modulation.1.bias": "Stable Diffusion 3",
+    "distilled_guidance_layer.in_proj.bias": "Chroma",
+    "distilled_guidance_layer.norms.0.scale": "Chroma",
+    "single_stream_modulation.lin.weight": "Flux.2",
+    "early_stream_modulations.image.lin.weight": "Flux 3",
+    "txt_in.individual_token_refiner.blocks.0.norm1.weight": "HunyuanVideo",
+    "double_blocks.0.img_attn.norm.key_norm.scale": "Flux.1",
+    "txt_in.text_norm.weight": "Qwen-Image 2.1",
+    "txt_norm.weight": "Qwen-Image",
+    "txtfusion.projector.weight": "Krea 2",
+    "layers.0.adaLN_modulation.0.weight": "Z-Image",
+    "layers.0.adaLN_modulation.1.weight": "Lumina 2",
+    "head.modulation": "Wan",
+    "av_ca_a2v_gate_adaln_single.linear.weight": "LTX-2",
+    "patchify_proj.weight": "LTX-Video",
+    "caption_projection.0.linear.weight": "HiDream",
+    "double_layers.0.attn.w1q.weight": "AuraFlow",
+    "t_block.1.weight": "PixArt",
+    "token_refiner.blocks.0.attn.qkv_proj.weight": "MiniMax H3",
+    "encoder.block.0.layer.1.DenseReluDense.wi_1.weight": "T5",
+    "layers.0.self_attn.k_proj.bias": "Qwen2.5-VL",
+    "layers.0.post_feedforward_layernorm.weight": "Gemma",
+    "layers.0.self_attn.q_norm.weight": "Qwen3",
+    "layers.0.self_attn.q_proj.weight": "Llama or Mistral",
+    "bn.running_mean": "the VAE of Flux.2",
+    "decoder.middle.0.residual.0.gamma": "the VAE of Wan or Qwen-Image",
+}
+_RUNNING = {"Stable Diffusion 3", "Chroma", "Flux.1", "Qwen-Image", "Z-Image", "T5", "Qwen2.5-VL", "Qwen3"}
+_WAN = {(1536,): " 1.3B", (3072,): " 5B", (5120,): " 14B"}  # by the width of its first layer
+_FLUX = {(384,): " Fill", (128,): " Depth or Canny"}  # by its first layer's inputs
+_WAN_KINDS = {
+    "vace_blocks.0.before_proj.weight": " VACE",
+    "face_adapter.fuser_blocks.0.k_norm.weight": " Animate",
+    "img_emb.proj.0.weight": " image to video",
+}
+
+
+def network_title(tensors: Mapping[str, Any]) -> str:
+    """What the network in a file is called, "" for one without a name here. `tensors`: shapes, or what has a shape."""
+    for prefix in PREFIXES:
+        for name, title in TITLES.items():
+            if prefix + name in tensors:
+                return title + _VARIANTS.get(title, _none)(tensors, prefix)
+    return ""
+
+
+def runs_here(title: str) -> bool:
+    """Whether networks of that title, with whatever variant behind it, run here."""
+    return max((known for known in TITLES.values() if title.startswith(known)), key=len, default="") in _RUNNING
+
+
+def _shape(tensors: Mapping[str, Any], name: str) -> tuple[int, ...]:
+    found: tuple[int, ...] = getattr(tensors.get(name, ()), "shape", tensors.get(name, ()))
+    return found
+
+
+def _none(*_: Any) -> str:
+    return ""
+
+
+def _wan(tensors: Mapping[str, Any], prefix: str) -> str:
+    width = _shape(tensors, f"{prefix}patch_embedding.weight")[:1]
+    kind = next((kind for name, kind in _WAN_KINDS.items() if prefix + name in tensors), "")
+    return f"{kind}{_WAN.get(width, '')}"
+
+
+def _flux(tensors: Mapping[str, Any], prefix: str) -> str:
+    """Fill and the control models take more channels than they make."""
+    kind = _FLUX.get(_shape(tensors, f"{prefix}img_in.weight")[1:])
+    return kind or (" dev" if f"{prefix}guidance_in.in_layer.weight" in tensors else " schnell")
+
+
+def _sd3(tensors: Mapping[str, Any], prefix: str) -> str:
+    if f"{prefix}joint_blocks.37.x_block.attn.qkv.weight" in tensors:
+        return ".5 Large"
+    return ".5 Medium" if f"{prefix}joint_blocks.0.x_block.attn2.qkv.weight" in tensors else ""
+
+
+_VARIANTS: Mapping[str, Callable[[Mapping[str, Any], str], str]] = {
+    "Wan": _wan,
+    "Flux.1": _flux,
+    "Stable Diffusion 3": _sd3,
+}

@@ -1,0 +1,86 @@
+"""Workflows as graphs of ComfyUI's: what was imported comes out again, and what has no counterpart is told."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from latentloom.api import load_workflow
+from latentloom.engine.document.reading import from_json
+from latentloom.engine.types.registry import Registry
+from latentloom.plugins.comfyui.exporting import CLASSES, MADE, export
+from latentloom.plugins.comfyui.importing import import_graph
+from latentloom.plugins.comfyui.object_info import class_table
+from latentloom.plugins.discovery import discover
+
+GRAPHS = json.loads((Path(__file__).parents[2] / "data" / "comfyui-graphs.json").read_text())
+BOTH_WAYS = [
+    name for name in GRAPHS
+    if not {"ConditioningCombine", "ConditioningAverage", "LatentUpscale", "FreeU"}
+    & {node["class_type"] for node in GRAPHS[name].values()}
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def registry() -> Registry:
+    return discover(only=["comfyui"]).registry
+
+
+def exported(registry: Registry, document: Any) -> tuple[dict[str, Any], list[str]]:
+    workflow = from_json(document) if isinstance(document, dict) else document
+    graph, report = export(workflow, {id: registry.nodes.get(node.type) for id, node in workflow.nodes.items()})
+    return graph, report["lines"]
+
+
+@pytest.mark.parametrize("name", BOTH_WAYS)
+def test_what_was_imported_comes_out_again(registry: Registry, name: str) -> None:
+    document, _ = import_graph(GRAPHS[name])
+    graph, lines = exported(registry, document)
+    again, _ = import_graph(graph)
+    assert again["nodes"] == document["nodes"]
+    assert lines == []
+
+
+def test_the_table_names_what_there_is(registry: Registry) -> None:
+    for type, found in CLASSES.items():
+        spec = registry.nodes[type].spec
+        assert set(found.inputs) <= spec.by_name.keys(), type
+        assert all(spec.output(name) for name in found.outputs), type
+        known = class_table()[found.name]
+        theirs = {name for name, _, _ in (*known.required, *known.optional)}
+        assert {*found.inputs.values(), *found.fixed} <= theirs, type
+    assert MADE.keys() <= CLASSES.keys()
+
+
+def test_a_shipped_workflow_goes_with_what_it_loses_told(registry: Registry) -> None:
+    graph, lines = exported(registry, load_workflow("txt2img"))
+    assert {node["class_type"] for node in graph.values()} == {
+        "CheckpointLoaderSimple", "CLIPTextEncode", "EmptyLatentImage", "KSampler", "VAEDecode", "SaveImage",
+    }  # fmt: skip
+    assert lines == [
+        "node 'negative': changed: ComfyUI acts as with grammar 'comfyui', not 'a1111'",
+        "node 'positive': changed: ComfyUI acts as with grammar 'comfyui', not 'a1111'",
+        "node 'sample': changed: ComfyUI acts as with noise_rule 'comfyui', not 'per_item'",
+        "node 'save': lost: the parts of the name that are filled in: name",
+    ]
+    (save,) = [node for node in graph.values() if node["class_type"] == "SaveImage"]
+    assert save["inputs"]["filename_prefix"] == "Latentloom"
+
+
+def test_bypassed_nodes_are_gone_around_and_others_are_told(registry: Registry) -> None:
+    nodes = {
+        "c": {"type": "LoadCheckpoint", "inputs": {"checkpoint": "shapes"}},
+        "l": {"type": "LoadLoraModel", "mode": "bypass",
+              "inputs": {"model": {"node": "c", "output": "model"}, "lora": "a"}},
+        "s": {"type": "SetShift", "inputs": {"model": {"node": "l", "output": "model"}, "shift": 3.0}},
+        "x": {"type": "TileImage", "inputs": {"image": {"node": "i", "output": "image"}}},
+        "i": {"type": "InvertImage", "inputs": {"image": {"node": "x", "output": "image"}}},
+    }  # fmt: skip
+    graph, lines = exported(registry, {"format": "latentloom/1", "nodes": nodes})
+    assert graph["s"]["inputs"] == {"model": ["c", 0], "shift": 3.0}
+    assert lines == [
+        "node 'l': lost: it does not run, and is left out",
+        "node 'x': lost: ComfyUI has no counterpart of TileImage that is known here",
+        "node 'i': lost: the link from 'x' leads to no class of ComfyUI's",
+    ]
