@@ -87,7 +87,8 @@ def finite(numbers: Tensor) -> bool:
     """Whether no number is NaN or infinite; those of one byte are told by their bits (Micikevicius et al. 2022)."""
     first_bad = {torch.float8_e4m3fn: 0x7F, torch.float8_e5m2: 0x7C}.get(numbers.dtype)
     if first_bad is not None:
-        parts = numbers.view(torch.uint8).flatten().split(2**22)
-        return all(int((part & 0x7F).max()) < first_bad for part in parts)
+        parts = numbers.view(torch.uint8).flatten().split(2**20)
+        masked = torch.empty(2**20, dtype=torch.uint8)  # one for all parts: freed ones would stay with the process
+        return all(int(torch.bitwise_and(part, 0x7F, out=masked[: len(part)]).max()) < first_bad for part in parts)
     low, high = torch.aminmax(numbers)
     return bool(torch.isfinite(low) and torch.isfinite(high))
