@@ -135,7 +135,7 @@ class Attempts:
         return {row[0] for row in self._under_way()}
 
     def take_back(self, held: Collection[int], why: str) -> list[Job]:
-        """Queue the jobs of all active attempts not in `held` again, and return them. Counts against the limit `ends`."""
+        """Queue again all active attempts not in `held`, and return their jobs. Counts against the limit `ends`."""
         return [self._give_up(id, why) for token, id in self._under_way() if token not in held]
 
     def _under_way(self) -> list[tuple[int, str]]:
