@@ -67,7 +67,7 @@ class Call:
                 self._values = self._lending.lend(step.spec, self._values)
 
     def _argument(self, port: InputSpec, value: Any) -> Any:
-        """Values that came over an edge are held to the same bounds as literals."""
+        """Check a value from an edge against the same bounds as a literal."""
         if port.name not in self._step.edges or port.kind == ANY:
             return value
         if port.kind not in LITERAL_KINDS:
@@ -177,7 +177,7 @@ class Call:
             return found if self.trusted else sealed(found, self._registry)
 
 
-class faults:  # noqa: N801 - reads as a statement; a class, because one is made for each step
+class faults:  # noqa: N801 - used like a statement; a class, because one is created for each step
     """Convert every exception of a node's code to a NodeError that names the node, SystemExit included.
 
     With `awaits`, the exceptions that end a coroutine (CancelledError, GeneratorExit) are not converted.

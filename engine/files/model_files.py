@@ -27,7 +27,7 @@ class InputFile:
     path: str
     sha256: str
     stamp: str = field(default="", compare=False)
-    """What the file system told of it before it was hashed (see `engine.files.stamps`)."""
+    """The stamp of the file before it was hashed (see `engine.files.stamps`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class ModelFile:
     path: str
     sha256: str
     stamp: str = field(default="", compare=False)
-    """What the file system told of it before it was hashed (see `engine.files.stamps`)."""
+    """The stamp of the file before it was hashed (see `engine.files.stamps`)."""
     beside: str = ""
     """The sha256 of the configuration file (see `configuration_of`), which loaders read; "" if there is none."""
 

@@ -79,7 +79,7 @@ class NodeSpec:
     migrates: bool = False
     by_name: Mapping[str, InputSpec] = field(init=False, repr=False, compare=False)
     values: tuple[str, ...] = field(init=False, repr=False, compare=False)
-    """Inputs that are not literals."""
+    """The names of the inputs that are not literals."""
     numeric: bool = field(init=False, repr=False, compare=False)
     """Whether results may depend on device, dtype and library versions: a port is neither literal nor file, or the
     node uses the device.
