@@ -41,7 +41,7 @@ class Connections:
         return len(self._open)
 
     def add(self, connection: "Connection") -> bool:
-        """Add a connection, if necessary in place of one without a token. Returns False if there is no room."""
+        """Add a connection, if necessary in place of another one. Returns False if there is no room."""
         counted = connection.address and not self._exempt(connection.address)
         if counted and self._of[connection.address] >= self._most_of_one:
             return self._replaced(connection, connection.address)

@@ -1,4 +1,4 @@
-"""Working memory of computations besides the weights: measured if the device can, else estimated after an error."""
+"""Working memory of computations besides the weights: measured if the device supports it, otherwise estimated."""
 
 from collections import OrderedDict
 from collections.abc import Hashable
