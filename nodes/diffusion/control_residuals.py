@@ -65,8 +65,8 @@ class Control:
 class Controls:
     """The controls of one run: the handles to load, and what they add to each call of the UNet."""
 
-    def __init__(self, model: Model, conditionings: Sequence[Conditioning]) -> None:
-        """Raise BadValueError for a ControlNet of another family than the model's."""
+    def __init__(self, model: Model, conditionings: Sequence[Conditioning], *, unet: bool = True) -> None:
+        """Raise BadValueError for a ControlNet of another family than the model's, or if the network is no UNet."""
         self._slots: list[tuple[int, dict[str, Any]]] = []  # place in an entry's list, record: entries share them
         for entry in (entry for conditioning in conditionings for entry in conditioning.entries):
             self._slots += [slot for slot in _slots(entry) if slot not in self._slots]
@@ -75,6 +75,8 @@ class Controls:
         self._controls: list[Control] = []
         self._seen: dict[int, tuple[Tensor, list[Tensor]]] = {}  # what a T2I-Adapter sees in its last picture
         for handle in self.handles:
+            if not unet:
+                raise no_unet(model, f"'{handle.files[0].name}'", "connect its prompts without the ControlNet")
             _check_family(model, handle)
 
     def loaded(self, unet: Any, nets: Sequence[Any]) -> None:
@@ -223,6 +225,16 @@ def _scaled(part: Tensor, strength: float, mask: Tensor | None, size: tuple[int,
     if mask is None:
         return part * strength
     return part * strength * interpolate(mask, size, mode="area")
+
+
+def no_unet(model: Model, what: str, hint: str) -> BadValueError:
+    """That something is made for a UNet, and the model has another network."""
+    return BadValueError(
+        f"{what} changes the inside of a UNet, which this model has not",
+        expected="a model of SD 1.x, SD 2.x or SDXL",
+        got=model.info.get("family", model.model_kind),
+        hint=hint,
+    )
 
 
 def _check_family(model: Model, handle: ControlNet) -> None:

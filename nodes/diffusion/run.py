@@ -10,7 +10,7 @@ from latentloom.engine import Conditioning, Context, Image, Latent, Model
 from latentloom.engine.errors import BadValueError
 from latentloom.nodes.diffusion.advice import warn_of_guidance, warn_of_steps
 from latentloom.nodes.diffusion.conditions import EntryMaker, check_conditioning
-from latentloom.nodes.diffusion.control_residuals import Controls
+from latentloom.nodes.diffusion.control_residuals import Controls, no_unet
 from latentloom.nodes.diffusion.latent_mask import cells_of
 from latentloom.nodes.diffusion.latent_scale import scaled, unscaled
 from latentloom.nodes.diffusion.plan import (
@@ -66,13 +66,14 @@ def sample_latent(
     first, last = float(plan.sigmas[0]), float(plan.sigmas[-1])
     if first > 0.9 * space.table[-1]:  # from noise alone
         warn_of_size(ctx, model, latent)
-    denoiser, controls = denoiser_of(ctx, model), Controls(model, (positive, negative))
+    denoiser = denoiser_of(ctx, model)
+    controls = Controls(model, (positive, negative), unet=denoiser.unet)
     with ctx.load(model, *controls.handles) as (net, *nets), ExitStack() as hooks:
         controls.loaded(net, nets)
-        device = net.device
+        device, dtype = _place(net)
         start, noise = scaled(latent.tensor(), model.info).to(device), noise.to(device)
         kept = noise if latent.noise_mask is None else kept_noise(ctx, latent, plan, noise)
-        entries = EntryMaker(model, latent, denoiser, device, net.dtype, controls)
+        entries = EntryMaker(model, latent, denoiser, device, dtype, controls)
         steering = _steering((net, *nets), entries, positive, negative, space, plan, hooks)
         apply_patches(ctx, model, steering, denoiser)
         mask = _mask(latent, device)
@@ -118,12 +119,7 @@ def apply_patches(ctx: Context, model: Model, steering: Steering, denoiser: Deno
     """Let the patches of a model change a run. Raises BadValueError for one for UNets where the network is another."""
     for patch in sampling_patches(ctx, model):
         if ctx.facts("patch", patch.kind).get("unet") and not denoiser.unet:
-            raise BadValueError(
-                f"'{patch.kind}' changes the inside of a UNet, which this model has not",
-                expected="a model of SD 1.x, SD 2.x or SDXL",
-                got=model.info.get("family", model.model_kind),
-                hint="take its node out of the chain of the model",
-            )
+            raise no_unet(model, f"'{patch.kind}'", "take its node out of the chain of the model")
         ctx.lookup("patch", patch.kind)(steering, patch)
 
 
@@ -180,9 +176,17 @@ def _steering(
     )
 
 
+def _place(net: Any) -> tuple[Any, Any]:
+    """The device and the type of a network's weights, which need not be one of diffusers'."""
+    from diffusers.models.modeling_utils import get_parameter_device, get_parameter_dtype
+
+    return get_parameter_device(net), get_parameter_dtype(net)
+
+
 def _network(net: Any, entries: EntryMaker) -> Network:
     """The one place where the network is called, with all that an entry tells it."""
-    dtype, call, residuals = net.dtype, entries.denoiser.call, entries.controls.residuals  # dtype: through all weights
+    dtype = _place(net)[1]  # once: it may go through all weights
+    call, residuals = entries.denoiser.call, entries.controls.residuals
 
     def network(x: Tensor, time: Tensor, /, **condition: Tensor) -> Tensor:
         return call(net, x.to(dtype), time, condition, residuals)
