@@ -1,4 +1,4 @@
-"""The Python door: run, validate and explain workflows in this process, or through a server."""
+"""The Python API: run, validate and explain workflows in this process, or through a server."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """The clients, which import an HTTP library, when they are asked for."""
+    """Import the clients on first access, because they import an HTTP library."""
     if name in ("AsyncClient", "Client"):
         from latentloom.api import client
 

@@ -1,4 +1,4 @@
-"""Clients of a server: submit, follow, wait, download. They reconnect by themselves and miss no event."""
+"""Clients of a server: submit, follow, wait, download. They reconnect automatically and miss no event."""
 
 import asyncio
 import contextlib
@@ -35,11 +35,11 @@ DEFAULT_SERVER = "http://localhost:8420"
 ENDS = tuple(f"job_{state}" for state in FINAL)
 POLL_SECONDS = 20
 _MEDIA = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp", ".gif": "image/gif"}
-_RESET = 410  # the server does not have that place in its stream of events
+_RESET = 410  # the server's event stream does not contain this position
 
 
 class AsyncClient:
-    """A client for asyncio. `async with AsyncClient() as client:` closes it; so does `close`."""
+    """A client for asyncio. Close it with `async with AsyncClient() as client:` or `close`."""
 
     def __init__(
         self,
@@ -50,8 +50,8 @@ class AsyncClient:
         ssl_context: ssl.SSLContext | None = None,
         proxies: bool = False,
     ) -> None:
-        """`patience` is for how many seconds a server that does not answer is tried again; `ssl_context` names an
-        authority of your own; with `proxies` the variables HTTPS_PROXY and NO_PROXY count.
+        """`patience` is how long, in seconds, requests are retried if the server does not answer. Use `ssl_context` for
+        your own certificate authority. With `proxies`, HTTPS_PROXY and NO_PROXY are used.
 
         Raises AddressError.
         """
@@ -64,7 +64,7 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        """Let go of every connection; the next call opens one again."""
+        """Close all connections. The next call opens a new one."""
         await self._connection.close()
 
     # Jobs
@@ -82,9 +82,9 @@ class AsyncClient:
         idempotency_key: str | None = None,
         **named: Any,
     ) -> Job:
-        """Queue a workflow with its named inputs; a Path among them is uploaded. Never queued twice by a retry.
+        """Queue a workflow with its named inputs. A Path is uploaded. A retry never queues it twice.
 
-        `inputs` takes those whose names are parameters of this method. Raises ServerError with every problem at once,
+        Use `inputs` for inputs with the names of parameters of this method. Raises ServerError with all problems,
         UnreachableError.
         """
         given = {**(inputs or {}), **named}
@@ -101,11 +101,11 @@ class AsyncClient:
         return Job.model_validate(await self._connection.json("POST", "jobs", data, key=idempotency_key))
 
     async def job(self, id: str) -> Job:
-        """A job as it is now, with its files. Raises ServerError."""
+        """Return the current state of a job, with its files. Raises ServerError."""
         return Job.model_validate(await self.request("GET", f"jobs/{id}"))
 
     async def wait(self, id: str) -> Job:
-        """A job once it has ended: "done", "failed" or "cancelled". Raises ServerError, UnreachableError."""
+        """Wait until a job has ended ("done", "failed" or "cancelled"). Raises ServerError, UnreachableError."""
         async for _ in self.stream(id):
             pass
         return await self.job(id)
@@ -115,10 +115,10 @@ class AsyncClient:
         return Job.model_validate(await self.request("POST", f"jobs/{id}/cancel"))
 
     async def stream(self, id: str, *, after: int = 0, live: bool = False) -> AsyncGenerator[dict[str, Any], None]:
-        """The events of a job, each once, until it has ended. With `live` also steps of progress without a number.
+        """Yield the events of a job, each once, until it has ended. With `live`, also progress without a number.
 
-        A server whose stream is another one by now, after its queue was removed or put back, gives all that it has of
-        the job. Raises ServerError, UnreachableError.
+        If the server's event stream was replaced, because its queue was removed or restored, the events start again
+        from the first. Raises ServerError, UnreachableError.
         """
         place = _Place(id, after)
         patience = self._connection.patience()
@@ -137,14 +137,14 @@ class AsyncClient:
                                 return
                         place.move(page)
                 if ended and not place.reset:
-                    return  # its end is behind `after`
+                    return  # `after` is beyond its end
             except aiohttp.ClientConnectionError:
                 pass
             if not place.started_over():
                 await patience.pause()
 
     async def _pages(self, place: "_Place") -> AsyncGenerator[dict[str, Any], None]:
-        """Pages over a WebSocket; by long polls where one is refused, as by a proxy that knows none."""
+        """Yield pages over a WebSocket, or by long polling if WebSockets are refused, for instance by a proxy."""
         if not place.polls:
             try:
                 async with self._connection.socket("events/socket", place.parameters()) as socket:
@@ -159,7 +159,7 @@ class AsyncClient:
                 yield page
 
     async def _polled(self, place: "_Place", seconds: int) -> AsyncGenerator[dict[str, Any], None]:
-        """Pages until there is none, or for as long as the server answers if it is to wait for them."""
+        """Yield pages by polling: until one is empty if `seconds` is 0, otherwise endlessly."""
         while True:
             query = "&".join(f"{name}={value}" for name, value in place.parameters().items())
             try:
@@ -174,10 +174,10 @@ class AsyncClient:
                 return
 
     async def download(self, job: Job, folder: str | Path) -> list[Path]:
-        """The files of a job, under their own names below a folder. What is there already is not fetched again, and a
-        file of that name with other content is left alone.
+        """Download the files of a job to a folder under their own names, and return their paths.
 
-        Raises ServerError, UnreachableError, DamagedError.
+        Existing files with the same content are not fetched again; others are not replaced. Raises ServerError,
+        UnreachableError, DamagedError.
         """
         found = []
         for file in (await self.job(job.id)).files or ():
@@ -198,7 +198,7 @@ class AsyncClient:
     async def request(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, *, data: bytes = b"", media: str = ""
     ) -> Any:
-        """The JSON answer of a route below /api/v1. A server that does not answer yet is tried again.
+        """Request a route in /api/v1 and return the JSON answer. Retried if the server does not answer.
 
         Raises ServerError, UnreachableError.
         """
@@ -207,28 +207,28 @@ class AsyncClient:
 
 
 class _Place:
-    """Where a reader is in the events of a job."""
+    """A reader's position in the events of a job."""
 
     def __init__(self, job: str, after: int) -> None:
         self._job = job
         self._after = after
         self._stream = ""
-        self.polls = False  # whether WebSockets are refused here
+        self.polls = False  # whether WebSockets are refused
         self.reset = False
 
     def parameters(self) -> dict[str, str]:
-        """What a server is asked with."""
+        """Return the query parameters for this position."""
         found = {"job": self._job, "after": str(self._after)}
         return {**found, "stream": self._stream} if self._stream else found
 
     def move(self, page: Mapping[str, Any]) -> None:
-        """Go on behind a page, or to the begin of another stream."""
+        """Move to the end of a page, or to the start of another stream after a reset."""
         if "reset" in page:
             self._after, self._stream, self.reset = 0, "", True
         self._after, self._stream = page.get("next", self._after), page.get("stream", self._stream)
 
     def started_over(self) -> bool:
-        """Whether it has just begun with another stream."""
+        """Whether a reset occurred since the last call."""
         found, self.reset = self.reset, False
         return found
 
@@ -239,7 +239,7 @@ def _sha256(path: Path) -> str:
 
 
 class Client:
-    """A client for ordinary code, with the methods of AsyncClient, blocking. `with Client() as client:` closes it."""
+    """A blocking client with the methods of AsyncClient. Close it with `with Client() as client:` or `close`."""
 
     def __init__(self, server: str = DEFAULT_SERVER, **options: Any) -> None:
         """See `AsyncClient`."""
@@ -254,7 +254,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Let go of every connection; the next call opens one again."""
+        """Close all connections. The next call opens a new one."""
         with self._starting:
             loop, self._loop = self._loop, None
         if loop is not None:
@@ -263,7 +263,7 @@ class Client:
             loop.call_soon_threadsafe(loop.stop)
 
     def _running(self) -> asyncio.AbstractEventLoop:
-        """The loop that does the work, in a thread that begins with the first call."""
+        """Return the event loop. Its thread starts with the first call."""
         with self._starting:
             if self._loop is None:
                 self._loop = loop = asyncio.new_event_loop()
@@ -321,7 +321,7 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def _stop(loop: asyncio.AbstractEventLoop, client: AsyncClient) -> None:
-    """Nobody holds the client any more, or the program ends."""
+    """Close a client that is no longer referenced, or at the end of the program."""
     if loop.is_running():
         closing = asyncio.run_coroutine_threadsafe(client.close(), loop)
         closing.add_done_callback(lambda _: loop.call_soon_threadsafe(loop.stop))

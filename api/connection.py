@@ -1,4 +1,4 @@
-"""A client's side of HTTP: one server, asked again while it is away, and every refusal told as a LoomError."""
+"""HTTP requests of a client to one server: retries if it is away, and converts all failures to LoomErrors."""
 
 import asyncio
 import contextlib
@@ -16,15 +16,15 @@ import aiohttp
 from latentloom.engine.errors import LoomError, Problem, brief
 from latentloom.engine.files.partial import partial_path
 
-PAUSES = (0.1, 0.3, 1.0, 2.0, 5.0)  # between attempts to reach a server; the last one again and again
-LONG = ("explain", "import", "tokenize", "validate")  # plugin code answers these
+PAUSES = (0.1, 0.3, 1.0, 2.0, 5.0)  # seconds between attempts; the last pause is repeated
+LONG = ("explain", "import", "tokenize", "validate")  # these routes run plugin code
 LONG_SECONDS = 600.0
-AGAIN = (502, 503, 504)  # a server, or the proxy before it, that may answer later
+AGAIN = (502, 503, 504)  # statuses of a server or a proxy that may answer later
 PIECE = 2**20
 
 
 class ServerError(LoomError):
-    """The server refused; `problems` holds what it said, `status` is HTTP's."""
+    """The server refused a request. `problems` are the server's, `status` is the HTTP status."""
 
     code = "server_refused"
 
@@ -40,39 +40,39 @@ class ServerError(LoomError):
 
 
 class UnreachableError(LoomError):
-    """No server answers at that address."""
+    """No server answers at this address."""
 
     code = "server_unreachable"
 
 
 class AddressError(LoomError):
-    """A text that is no address of a server."""
+    """A text is not the address of a server."""
 
     code = "bad_server_address"
 
 
 class DamagedError(LoomError):
-    """What arrived is not the file that was asked for."""
+    """The downloaded content is not the requested file."""
 
     code = "download_damaged"
 
 
 class Patience:
-    """How long a server that does not answer is asked again."""
+    """The time limit and pauses of retries."""
 
     def __init__(self, seconds: float, unreachable: Callable[[], LoomError], since: float | None = None) -> None:
-        """`since` when, on the loop's clock; None: since the first pause."""
+        """`since`: start of the time limit on the loop's clock; None: at the first pause."""
         self._seconds = seconds
         self._unreachable = unreachable
         self._since = since
         self._pauses: Iterator[float] = iter(PAUSES)
 
     def renew(self) -> None:
-        """It has answered."""
+        """Reset after an answer."""
         self._since, self._pauses = None, iter(PAUSES)
 
     async def pause(self, fault: LoomError | None = None, least: float = 0.0) -> None:
-        """Wait before the next attempt. Raises the fault, or UnreachableError, when it was patient enough."""
+        """Wait before the next attempt. Raises `fault`, or UnreachableError, if the time limit is reached."""
         now = asyncio.get_running_loop().time()
         self._since = now if self._since is None else self._since
         if now - self._since >= self._seconds:
@@ -82,7 +82,7 @@ class Patience:
 
 
 class Connection:
-    """One server."""
+    """The connection to one server."""
 
     def __init__(
         self, server: str, token: str | None, patience: float, *, context: ssl.SSLContext | None, proxies: bool
@@ -96,25 +96,25 @@ class Connection:
         self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
-        """Let go of every connection."""
+        """Close all connections."""
         session, self._session = self._session, None
         if session is not None:
             await session.close()
 
     def patience(self, since: float | None = None) -> Patience:
-        """A new measure of how long the server has been away."""
+        """Return a new retry limit."""
         return Patience(self._patience, self.unreachable, since)
 
     def unreachable(self) -> UnreachableError:
-        """The error for a server that does not answer."""
+        """Return the error for a server that does not answer."""
         return UnreachableError(f"no server answers at {self.server}", hint="`loom serve` starts one")
 
     async def json(
         self, method: str, path: str, data: bytes = b"", media: str = "application/json", key: str | None = None
     ) -> Any:
-        """The JSON answer of a route below /api/v1. Raises ServerError, UnreachableError."""
+        """Request a route in /api/v1 and return the JSON answer. Raises ServerError, UnreachableError."""
         headers = {"Content-Type": media} if data else {}
-        if method == "POST":  # one key for every attempt: an answer that was lost is not done again
+        if method == "POST":  # the same key for all attempts: a request is not executed twice
             headers["Idempotency-Key"] = key or uuid.uuid4().hex
         return self._parsed(await self._again(path, lambda: self._read(method, path, data, headers)))
 
@@ -125,7 +125,7 @@ class Connection:
             raise ServerError(200, f"what answers at {self.server} is no Latentloom server", ()) from None
 
     async def send_file(self, path: str, file: Path, media: str) -> Any:
-        """The JSON answer to a file, which is read while it is sent. Raises ServerError, UnreachableError."""
+        """Send a file as a stream and return the JSON answer. Raises ServerError, UnreachableError."""
         headers = {"Content-Type": media, "Idempotency-Key": uuid.uuid4().hex}
 
         async def attempt() -> bytes:
@@ -135,7 +135,7 @@ class Connection:
         return self._parsed(await self._again(path, attempt))
 
     async def fetch(self, path: str, to: Path, sha256: str) -> None:
-        """Write an answer into a file, which appears once it is whole and has that sha256.
+        """Download to a file, which appears when it is complete and has this sha256.
 
         Raises ServerError, UnreachableError, DamagedError.
         """
@@ -151,14 +151,14 @@ class Connection:
 
     @contextlib.asynccontextmanager
     async def socket(self, path: str, parameters: Mapping[str, str]) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
-        """A WebSocket below /api/v1."""
+        """Open a WebSocket in /api/v1."""
         async with self._open().ws_connect(
             f"{self.server}/api/v1/{path}", params=parameters, heartbeat=20, max_msg_size=64 * 2**20
         ) as socket:
             yield socket
 
     async def _again(self, path: str, attempt: Callable[[], Any]) -> Any:
-        """What an attempt gives, once the server answers. `path` tells a fault of a long route from a silence."""
+        """Repeat an attempt until the server answers, and return its result."""
         patience = self.patience(asyncio.get_running_loop().time())
         while True:
             fault, least = None, 0.0
@@ -179,7 +179,7 @@ class Connection:
         self, method: str, path: str, data: Any = None, headers: Mapping[str, str] | None = None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         silence = LONG_SECONDS if path.partition("?")[0] in LONG else max(self._patience, 1.0)
-        wait = 60.0 if "wait=" in path else 0.0  # a long poll says nothing for so long, as it was asked
+        wait = 60.0 if "wait=" in path else 0.0  # a long poll is silent for this long
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=max(self._patience, 1.0), sock_read=silence + wait)
         async with self._open().request(
             method, f"{self.server}/api/v1/{path}", data=data or None, headers=headers, timeout=timeout
@@ -213,7 +213,7 @@ class Connection:
 
 
 class _Later(Exception):
-    """A refusal that may not last."""
+    """A refusal that may be temporary."""
 
     def __init__(self, fault: ServerError, seconds: float) -> None:
         super().__init__()
@@ -222,7 +222,7 @@ class _Later(Exception):
 
 
 def _raise(status: int, retry_after: str | None, content: bytes) -> None:
-    """Raise what a refusal is: a ServerError, or one that is worth another attempt."""
+    """Raise ServerError for a refusal, or _Later if it may be temporary."""
     fault = _fault(status, content)
     seconds = float(retry_after) if retry_after is not None and retry_after.isdigit() else 0.0
     if status in AGAIN or (status == 429 and retry_after is not None):
@@ -240,7 +240,7 @@ def _fault(status: int, content: bytes) -> ServerError:
 
 
 def _address(server: str) -> str:
-    """An address with its scheme; `localhost:8420` will do. Raises AddressError."""
+    """Return an address with its scheme; `localhost:8420` is accepted. Raises AddressError."""
     text = server.strip()
     text = (text if "://" in text else f"http://{text}").rstrip("/")
     with contextlib.suppress(ValueError):

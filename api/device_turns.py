@@ -1,4 +1,4 @@
-"""Turns on an accelerator: one process of a data folder at a time has it, for all runs of its session together."""
+"""Turns on an accelerator: one process per data folder at a time uses it, for all runs of its session."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ class DeviceTurns:
     """The turns of one session. A device is held while at least one of its runs needs it."""
 
     def __init__(self, data: Path, tell: Callable[[str], None]) -> None:
-        """`tell` gets a sentence when another process has to end first."""
+        """`tell` is called with a message if the session must wait for another process."""
         self._data = data
         self._tell = tell
         self._mutex = threading.Lock()
@@ -22,9 +22,9 @@ class DeviceTurns:
 
     @contextmanager
     def of(self, device: str, stop: threading.Event) -> Iterator[None]:
-        """Have a device for the time of a with-block, waiting for another process if need be.
+        """Hold a device for the duration of a with-block, after waiting for other processes.
 
-        Raises DeviceTaken when a server has it, and Cancelled when `stop` is set before it is free.
+        Raises DeviceTaken if a server uses it, and Cancelled if `stop` is set while waiting.
         """
         while not self._mutex.acquire(timeout=LOOK_SECONDS):  # another run of this session waits for the device
             if stop.is_set():

@@ -1,4 +1,4 @@
-"""Sessions: an engine with the installed plugins, and the runs made with it."""
+"""Sessions: an engine with the installed plugins, and its runs."""
 
 import logging
 import queue
@@ -36,7 +36,7 @@ Source = str | Path | Mapping[str, Any] | Workflow
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a run gave."""
+    """The result of a run."""
 
     outputs: dict[str, Any]
     files: list[Path]
@@ -49,7 +49,7 @@ class Result:
 
     @property
     def pictures(self) -> "list[Pil.Image]":
-        """Every picture among the outputs, for PIL."""
+        """All pictures in the outputs, as PIL images."""
         from PIL import Image as Pil
 
         from latentloom.engine.files.pictures import to_bytes
@@ -59,7 +59,7 @@ class Result:
 
 
 class Running:
-    """A run in a thread of its own: iterate over its events, then ask for its result."""
+    """A run in its own thread. Iterate over its events, then call `result`."""
 
     def __init__(self, body: Callable[[Listener, threading.Event], Outcome], job: Job) -> None:
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
@@ -79,17 +79,17 @@ class Running:
             self._events.put(None)
 
     def __iter__(self) -> Iterator[Event]:
-        """The events, live, to the end of the run."""
+        """Yield the events as they happen, until the run ends."""
         while (event := self._events.get()) is not None:
             yield event
         self._events.put(None)
 
     def cancel(self) -> None:
-        """Stop at the next step; what has finished stays in the cache."""
+        """Stop at the next step. Finished results stay in the cache."""
         self._cancelled.set()
 
     def outcome(self) -> Outcome:
-        """Wait for the end; the outcome carries a node's error."""
+        """Wait for the end. The outcome holds the error if a node failed."""
         self._thread.join()
         if self._fault is not None:
             raise self._fault
@@ -113,10 +113,10 @@ class Session:
         has_device: bool = False,
         on_wait: Callable[[str], None] = log.warning,
     ) -> None:
-        """`registry` replaces the installed plugins; `metadata=False` keeps workflow and record out of pictures.
+        """`registry` replaces the installed plugins. `metadata=False` embeds no workflow and record in pictures.
 
-        Runs take turns with other processes on an accelerator, unless this process `has_device` already. `on_wait` gets
-        a sentence when a run has to wait for another process.
+        Runs take turns with other processes on an accelerator, unless this process already `has_device`. `on_wait` is
+        called with a message if a run must wait for another process.
         """
         self.settings = settings or load_settings()
         self.plugins: tuple[Record, ...] = ()
@@ -136,7 +136,7 @@ class Session:
         self.close()
 
     def close(self) -> None:
-        """Cancel what runs, wait for its end, and let go of models and files."""
+        """Cancel all runs, wait until they end, and release models and files."""
         for running in list(self._streams):
             running.cancel()
         self.engine.close()
@@ -148,7 +148,7 @@ class Session:
         values: Mapping[Target, Any] | None = None,
         outputs: Collection[str] | None = None,
     ) -> Job:
-        """A job that can run. Raises WorkflowError with every problem at once."""
+        """Return a job that can run. Raises WorkflowError with all problems."""
         with no_collection():
             return self.engine.prepare(load_workflow(workflow), inputs, values, outputs)
 
@@ -164,10 +164,10 @@ class Session:
         resume: str | None = None,
         saver: Saves | None = None,
     ) -> Outcome:
-        """Run a prepared job, with pictures of work under way or without; the outcome carries a node's error.
+        """Run a prepared job. The outcome holds the error if a node failed.
 
-        `resume` and `saver` are those of `Engine.run`. Raises DeviceTaken when a server has the accelerator that a
-        node needs, and Cancelled when the run was cancelled while it waited for that.
+        `previews`, `resume` and `saver` are those of `Engine.run`. Raises DeviceTaken if a server uses the accelerator
+        that a node needs, and Cancelled if the run is cancelled while it waits for the accelerator.
         """
         cancelled = cancelled or threading.Event()
 
@@ -188,7 +188,7 @@ class Session:
             )
 
     def _turn(self, job: Job, cancelled: threading.Event) -> AbstractContextManager[None]:
-        """The accelerator, for a job that needs one; the processor is everybody's."""
+        """Hold the accelerator for a job that needs one. The CPU is shared without turns."""
         if self._turns is None or not job.checked.needs_device or self.engine.environment.device == "cpu":
             return nullcontext()
         return self._turns.of(self.engine.environment.device, cancelled)
@@ -217,9 +217,9 @@ class Session:
         previews: bool = True,
         **inputs: Any,
     ) -> Running:
-        """Start a run and iterate over its events, previews among them. Raises WorkflowError before it starts.
+        """Start a run. Iterate over it for its events, including previews. Raises WorkflowError before the start.
 
-        The run goes on when nobody iterates any more, until it is cancelled or the session closed.
+        The run continues without iteration, until it ends, is cancelled or the session is closed.
         """
         job = self.prepare(workflow, inputs, None, outputs)
 
@@ -233,14 +233,14 @@ class Session:
         return running
 
     def validate(self, workflow: Source, **inputs: Any) -> list[Problem]:
-        """Everything that is wrong with a workflow; an empty list when it can run."""
+        """Return all problems of a workflow; an empty list if it can run."""
         try:
             return self.engine.check(load_workflow(workflow), inputs)[1].problems
         except LoomError as error:
             return list(error.problems)
 
     def explain(self, workflow: Source, **inputs: Any) -> list[Explanation]:
-        """Per node that is needed: whether its result is known, or what changed. Raises WorkflowError."""
+        """Explain for each needed node whether its result is cached, or what changed. Raises WorkflowError."""
         return self.engine.explain(self.prepare(workflow, inputs))
 
 
@@ -256,31 +256,31 @@ def _result(outcome: Outcome, job: Job) -> Result:
 
 
 def open_session(*, metadata: bool = True, on_wait: Callable[[str], None] = log.warning, **settings: Any) -> Session:
-    """A session with settings by name: open_session(device="cpu", dtype="fp32"). Raises SettingsError."""
+    """Open a session with settings by name: open_session(device="cpu", dtype="fp32"). Raises SettingsError."""
     return Session(load_settings(settings), metadata=metadata, on_wait=on_wait)
 
 
 @cache
 def _shared() -> Session:
-    """The session of the functions below, so that a script that calls `run` in a loop keeps its models."""
+    """Return the session that the functions below share, so that repeated calls of `run` keep the models."""
     return Session()
 
 
 def run(workflow: Source, **inputs: Any) -> Result:
-    """`Session.run` on a session that this process shares."""
+    """Call `Session.run` on the shared session of this process."""
     return _shared().run(workflow, **inputs)
 
 
 def stream(workflow: Source, **inputs: Any) -> Running:
-    """`Session.stream` on a session that this process shares."""
+    """Call `Session.stream` on the shared session of this process."""
     return _shared().stream(workflow, **inputs)
 
 
 def validate(workflow: Source, **inputs: Any) -> list[Problem]:
-    """`Session.validate` on a session that this process shares."""
+    """Call `Session.validate` on the shared session of this process."""
     return _shared().validate(workflow, **inputs)
 
 
 def explain(workflow: Source, **inputs: Any) -> list[Explanation]:
-    """`Session.explain` on a session that this process shares."""
+    """Call `Session.explain` on the shared session of this process."""
     return _shared().explain(workflow, **inputs)

@@ -1,4 +1,4 @@
-"""What travels over HTTP: the models that the server checks and documents, and that clients may build on."""
+"""The HTTP data models, which the server validates and documents and clients can use."""
 
 from typing import Annotated, Any, Literal
 

@@ -1,4 +1,4 @@
-"""What travels about nodes, models and plugins: what is installed, and what a workflow would do."""
+"""The HTTP data models for nodes, models, plugins, validation and explanation."""
 
 from typing import Any, Literal
 

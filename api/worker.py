@@ -1,4 +1,4 @@
-"""The worker program: one copy per device runs jobs, and copies without a device answer what needs plugin code."""
+"""The worker process: one per device runs jobs; those without a device answer queries that need plugin code."""
 
 import contextlib
 import faulthandler
@@ -39,33 +39,33 @@ from latentloom.engine.types.values import Image
 
 T = TypeVar("T")
 HEARTBEAT_SECONDS = 5.0
-IDLE_SECONDS = 1.0  # before a worker that nobody wants anything of warms up
+IDLE_SECONDS = 1.0  # idle time before a worker warms up
 PROGRESS_SECONDS = 0.05
-FAREWELL_SECONDS = 10.0  # how long the node under way may take to notice that the server is gone
+FAREWELL_SECONDS = 10.0  # time for the running node to stop after the server is gone
 PREVIEW_PIXELS = 512
 MAX_WARNINGS = 1000
-MAX_RESULT = 2**20  # characters of JSON of a job's outputs, together
-MAX_TEXTS = 16_384  # characters of the prompts that a saved file is found by
-OOM_SCORE = 500  # of -1000..1000; the server keeps its own
+MAX_RESULT = 2**20  # total characters of JSON of a job's outputs
+MAX_TEXTS = 16_384  # characters of the searchable prompts of a saved file
+OOM_SCORE = 500  # in -1000..1000; the server keeps its own
 
 
 def main(argv: list[str]) -> None:
-    """Serve the socket whose file descriptor is the one argument, until it closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches the whole group; the server decides
-    with contextlib.suppress(OSError):  # Linux: when the system runs out of memory, it ends a worker and not the server
+    """Serve the socket with the file descriptor `argv[0]` until it closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the server decides
+    with contextlib.suppress(OSError):  # Linux: if memory runs out, the system kills a worker first
         Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE), encoding="ascii")
-    faulthandler.enable()  # a crash in native code tells where, in the last that the server keeps of what was printed
+    faulthandler.enable()  # prints the stack of a crash in native code; the server logs it
     link = WorkerSocket(socket.socket(fileno=int(argv[0])))
     worker = Worker(link)
     begin("link", lambda: link.listen(worker.hear))
     begin("heartbeat", worker.watch)
     worker.work()
     sys.stdout.flush()
-    os._exit(0)  # threads of plugins must not keep a worker alive
+    os._exit(0)  # threads of plugins must not keep the process alive
 
 
 def begin(name: str, work: Callable[[], None]) -> threading.Thread:
-    """Start a thread without which a worker is no use: if it fails, so does the worker, and the server replaces it."""
+    """Start a thread that the worker depends on: if it fails, the process exits, and the server replaces it."""
 
     def guarded() -> None:
         try:
@@ -81,7 +81,7 @@ def begin(name: str, work: Callable[[], None]) -> threading.Thread:
 
 
 class Worker:
-    """Runs one job after another."""
+    """Runs jobs one after another."""
 
     def __init__(self, link: WorkerSocket) -> None:
         self._link = link
@@ -92,14 +92,14 @@ class Worker:
         self._figures: Callable[[], dict[str, int]] = dict
         self._started: queue.SimpleQueue[Mapping[str, Any]] = queue.SimpleQueue()
 
-    # What the socket's thread does
+    # Runs in the socket's thread
 
     def hear(self, frame: Frame) -> None:
-        """Take in what the server says."""
+        """Process a frame from the server."""
         message = frame.message
         if frame.kind == "start":
             self._started.put(message)
-        elif frame.kind == "job":  # a cancel may come before the main thread has looked at it
+        elif frame.kind == "job":  # a cancel may arrive before the main thread takes the job
             self._token = message["token"]
             self._cancelled.clear()
             self._jobs.put(message)
@@ -112,7 +112,7 @@ class Worker:
             self._jobs.put(None)
 
     def watch(self) -> None:
-        """Send heartbeats; when the server is gone, stop at the next step or, if a node does not hear, at once."""
+        """Send heartbeats. When the server is gone, cancel the job, and exit if it does not stop in time."""
         while not self._link.closed.wait(HEARTBEAT_SECONDS):
             self._link.send("heartbeat", memory=resident_bytes(), figures=self._figures())
         self._cancelled.set()
@@ -120,10 +120,10 @@ class Worker:
         time.sleep(FAREWELL_SECONDS)
         os._exit(1)
 
-    # What the main thread does
+    # Runs in the main thread
 
     def work(self) -> None:
-        """Open a session, then run jobs until there is nothing more to come."""
+        """Open a session and run jobs until the server sends "stop" or is gone."""
         start = self._started.get()
         settings = Settings.model_validate(start["settings"])
         with Session(settings, has_device=True) as session, contextlib.suppress(Cancelled):
@@ -141,14 +141,14 @@ class Worker:
                     self._run(session, job)
 
     def _turn(self, settings: Settings) -> contextlib.AbstractContextManager[None]:
-        """An accelerator for this process alone; the processor is everybody's."""
+        """Hold the accelerator exclusively. The CPU is shared without turns."""
         if settings.device == "cpu":
             return contextlib.nullcontext()
         wait = lambda: self._tell({"event": "device_waiting", "device": settings.device})  # noqa: E731
         return device_turn(settings.data, settings.device, wait, self._cancelled)
 
     def _tell(self, event: dict[str, Any]) -> None:
-        """Tell the server of something that belongs to no job."""
+        """Send the server an event that belongs to no job."""
         self._link.send("event", token=0, event=event)
 
     def _answer(
@@ -156,7 +156,7 @@ class Worker:
     ) -> None:
         while True:
             ask = _next(asks, warming)
-            try:  # an answer that is no JSON is a fault of the one who was asked
+            try:  # an answer that is not JSON is reported as a problem, too
                 self._link.send("answer", to=ask["number"], value=answers(ask["what"], ask["arguments"]))
             except BaseException as error:  # plugin code may raise SystemExit
                 self._link.send("answer", to=ask["number"], problem=problem_of(error), problems=_problems(error))
@@ -167,7 +167,7 @@ class Worker:
             attempt = Attempt(self._link, session, job, message)
             outcome = attempt.run(self._cancelled)
             self._finished(outcome.status, attempt.result(outcome), outcome.error)
-        except (Exception, SystemExit) as error:  # whatever it is, it is this job's fault alone
+        except (Exception, SystemExit) as error:  # any error fails only this job
             self._finished("failed", {}, error)
         self._link.send("claim")
 
@@ -176,7 +176,7 @@ class Worker:
 
 
 class Attempt:
-    """One try at a job."""
+    """One attempt at a job."""
 
     def __init__(self, link: WorkerSocket, session: Session, job: Job, message: Mapping[str, Any]) -> None:
         self._link = link
@@ -204,7 +204,7 @@ class Attempt:
         return outcome
 
     def result(self, outcome: Outcome) -> dict[str, Any]:
-        """What JSON can hold of an outcome."""
+        """Return the outcome as JSON."""
         outputs, left_out = _fitting({name: value for name, value in outcome.outputs.items() if _plain(value)})
         nodes = {
             id: {"type": node.type, "status": node.status, "seconds": round(node.seconds, 4)}
@@ -214,7 +214,7 @@ class Attempt:
         return {**found, "left_out": left_out} if left_out else found
 
     def _save_outputs(self, outcome: Outcome) -> None:
-        """Pictures among the named outputs that no sink saved are saved too: a client cannot see them otherwise."""
+        """Save pictures in named outputs that do not come from a sink, so that clients can see them."""
         from latentloom.engine.files.pictures import encode_png
 
         for name, edge in self._job.checked.outputs.items():
@@ -233,7 +233,7 @@ class Attempt:
         if isinstance(event, NodePreview):
             data = _jpeg(event.image)
             self._link.send("preview", data, token=self._token, node=event.node, step=event.step)
-        elif not isinstance(event, RunFinished):  # the report says the same, and more
+        elif not isinstance(event, RunFinished):  # the final report contains it
             record = event.record()
             del record["number"]
             if isinstance(event, FileSaved):
@@ -243,7 +243,7 @@ class Attempt:
             self._link.send("event", token=self._token, event=record)
 
     def _about(self, node: str) -> dict[str, Any]:
-        """What people may look for a file by: the texts and models upstream of its node."""
+        """Return the searchable facts of a node's files: the texts and models upstream of the node."""
         steps = [step for step in self._making.upstream(node.partition("/")[0]) if step.spec.purity != "sink"]
         ports = [(port, step.literals.get(port.name)) for step in steps for port in step.spec.inputs]
         texts = [value for port, value in ports if port.kind == "STRING" and isinstance(value, str) and value]
@@ -252,7 +252,7 @@ class Attempt:
 
 
 class _Ledger:
-    """The server's effect journal, over the socket."""
+    """The server's effect journal, accessed over the socket."""
 
     def __init__(self, link: WorkerSocket, token: int) -> None:
         self._link = link
@@ -273,7 +273,7 @@ class _Ledger:
 
 
 class _Throttle:
-    """Lets through what a socket can carry: a node's progress 20 times a second, and its last step."""
+    """Limits events: progress of a node to 20 per second and its last step, and the number of warnings."""
 
     def __init__(self, send: Callable[[Event], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._send = send
@@ -295,7 +295,7 @@ class _Throttle:
 
 
 def _warming(session: Session, *, has_device: bool) -> tuple[Iterator[str], Iterator[str]]:
-    """What the thread that runs jobs warms up, and the thread that answers: only a worker without a device is asked."""
+    """Return the warm-up imports of the job thread and of the query thread. Queries go to workers without a device."""
     nothing: Iterator[str] = iter(())
     if not session.settings.warm_up:
         return nothing, nothing
@@ -304,7 +304,7 @@ def _warming(session: Session, *, has_device: bool) -> tuple[Iterator[str], Iter
 
 
 def _next(waiting: "queue.SimpleQueue[T]", warming: Iterator[str]) -> T:
-    """What comes next; while nothing does, the worker warms up, piece by piece."""
+    """Return the next item. While there is none, warm up, one import at a time."""
     with contextlib.suppress(queue.Empty):
         return waiting.get(timeout=IDLE_SECONDS)
     for _ in warming:
@@ -314,7 +314,7 @@ def _next(waiting: "queue.SimpleQueue[T]", warming: Iterator[str]) -> T:
 
 
 def exact(value: Any) -> Any:
-    """A literal that every JSON reader takes in exactly: integers over 2^53-1 become text, as in documents."""
+    """Return a literal that all JSON parsers read exactly: integers above 2^53-1 become text, as in documents."""
     if isinstance(value, list):
         return [exact(item) for item in value]
     if isinstance(value, dict):
@@ -325,7 +325,7 @@ def exact(value: Any) -> Any:
 
 
 def _fitting(outputs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, int]]:
-    """The outputs that a job's record has room for, and how many characters of JSON each of the others has."""
+    """Return the outputs that fit into a job's record, and the JSON size in characters of each other output."""
     found, left_out, room = {}, {}, MAX_RESULT
     for name, value in outputs.items():
         plain = exact(value)

@@ -1,4 +1,4 @@
-"""What a worker without a job can be asked, because it takes plugin code, a picture decoder or long reading."""
+"""Queries that workers answer, because they need plugin code, a picture decoder or long reads."""
 
 import io
 from collections import OrderedDict
@@ -17,9 +17,9 @@ from latentloom.engine.files.hashes import Progress
 from latentloom.engine.files.pictures import read_making, read_picture
 
 THUMBNAIL_PIXELS = 320
-READERS = 8  # tokenizers that stay
+READERS = 8  # maximum number of tokenizers in memory
 LANES = {"explain": "plugins", "import": "plugins", "migrate": "plugins", "tokenize": "plugins", "hash": "long"}
-"""Whose answers wait for each other; what is not named here is quick, and waits neither for plugins nor for files."""
+"""The lane of each query. Queries in a lane run one after another; those not listed use the lane "quick"."""
 LANE_NAMES = ("quick", "plugins", "long")
 Say = Callable[[dict[str, Any]], None]
 Mentioned = Callable[[str, str], Mapping[str, Found]]
@@ -27,16 +27,16 @@ Reader = Callable[[str, str, int, Mentioned], dict[str, Any]]
 
 
 class WorkerQueries:
-    """Answers by name; each takes and gives JSON."""
+    """The queries by name. Arguments and answers are JSON."""
 
     def __init__(self, session: Session, say: Say) -> None:
-        """`say` tells the server of progress, as an event."""
+        """`say` sends progress to the server as an event."""
         self._session = session
         self._say = say
         self._readers: OrderedDict[tuple[Path, int], Reader] = OrderedDict()
 
     def __call__(self, what: str, arguments: Mapping[str, Any]) -> Any:
-        """The answer. Raises LoomError, or whatever plugin code raises."""
+        """Answer a query. Raises LoomError, or any exception of plugin code."""
         answers: dict[str, Callable[..., Any]] = {
             "explain": self.explain,
             "hash": self.hash,
@@ -51,18 +51,18 @@ class WorkerQueries:
         return answers[what](**arguments)
 
     def migrate(self, document: dict[str, Any]) -> dict[str, Any]:
-        """The document with every node in its installed version."""
+        """Return the document with all nodes migrated to their installed versions."""
         registry = self._session.engine.registry
         return to_json(migrate(from_json(document), registry))
 
     def explain(self, document: dict[str, Any], outputs: list[str] | None) -> list[dict[str, str]]:
-        """Per node: a hit, or which part of its key changed."""
+        """Explain each node: a cache hit, or the parts of its cache key that changed."""
         job = self._session.prepare(document, outputs=outputs)
         found = self._session.engine.explain(job)
         return [{"node": e.node, "type": e.type, "status": e.status, "reason": e.reason} for e in found]
 
     def inspect(self, path: str) -> dict[str, Any]:
-        """Format and size of an honest picture, decoded to its end. Raises FileError for any other file."""
+        """Decode a picture completely and return its format and size. Raises FileError for any other file."""
         from PIL import Image as Pil
 
         picture = read_picture(Path(path))
@@ -71,7 +71,7 @@ class WorkerQueries:
         return {"format": format, "width": picture.width, "height": picture.height}
 
     def take_in(self, path: str) -> dict[str, Any]:
-        """The workflow in a file: our own document, a picture that carries one, or what a plugin's importer reads."""
+        """Return the workflow in a file: a document, a picture with an embedded workflow, or a file for an importer."""
         found = import_workflow(Path(path), self._session.engine.registry)
         return {"workflow": to_json(found.workflow), "report": found.report}
 
@@ -85,7 +85,7 @@ class WorkerQueries:
         Path(to).write_bytes(out.getvalue())
 
     def join_alpha(self, path: str, mask: str, to: str) -> None:
-        """Write a picture as PNG with the transparency of another one, which is brought to its size."""
+        """Write a picture as PNG with the alpha of another picture, which is resized to match."""
         picture, alpha = read_picture(Path(path)).convert("RGB"), read_picture(Path(mask)).convert("RGBA")
         picture.putalpha(alpha.getchannel("A").resize(picture.size))
         out = io.BytesIO()
@@ -93,8 +93,9 @@ class WorkerQueries:
         Path(to).write_bytes(out.getvalue())
 
     def tokenize(self, text: str, source: str, name: str, grammar: str, steps: int) -> dict[str, Any]:
-        """How a model's text encoder reads a prompt. Raises BadValueError for a model without one, or what its
-        reader raises for the prompt.
+        """Return the tokens that a model's text encoder reads for a prompt.
+
+        Raises BadValueError for a model without a text encoder, and the errors of its reader.
         """
         path = self._session.engine.catalog.find(source, name).path
         key = (path, path.stat().st_mtime_ns)
@@ -119,12 +120,12 @@ class WorkerQueries:
         return found
 
     def making(self, path: str) -> dict[str, Any]:
-        """The workflow and the record that a saved picture carries."""
+        """Return the workflow and the record embedded in a saved picture."""
         workflow, record = read_making(Path(path))
         return {"workflow": workflow, "record": record}
 
     def hash(self, source: str, name: str, operation: str) -> str:
-        """The sha256 of a model file; the reading of a large one is told as it goes on."""
+        """Return the sha256 of a model file. Progress is reported as events."""
         report: Progress = lambda done, total: self._say(  # noqa: E731
             {"event": "model_hashing", "operation": operation, "model": name, "done": done, "total": total}
         )

@@ -1,4 +1,4 @@
-"""A worker's end of its socket: frames out from any thread, frames in through one, calls that wait for an answer."""
+"""A worker's end of its socket: any thread may send frames or call the server; one thread receives frames."""
 
 import itertools
 import os
@@ -13,7 +13,7 @@ from latentloom.engine.jobs.frames import Frame, encode, read_frame
 
 
 class Refused(NodeError):
-    """The server refused a call; the problem is the server's."""
+    """The server refused a call. The problem is the server's."""
 
     code = "refused"
 
@@ -23,12 +23,12 @@ class Refused(NodeError):
 
 
 class WorkerSocket:
-    """The socket to the server. When it closes, so does the worker's reason to go on."""
+    """The socket to the server. The worker ends when it closes."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         connection.set_inheritable(False)
-        if hasattr(os, "register_at_fork"):  # a child that outlives the worker must not keep its socket open
+        if hasattr(os, "register_at_fork"):  # a forked child must not keep the socket open
             os.register_at_fork(after_in_child=connection.close)
         self._sending = threading.Lock()
         self._numbers = itertools.count()
@@ -36,7 +36,7 @@ class WorkerSocket:
         self.closed = threading.Event()
 
     def send(self, is_: str, data: bytes = b"", **fields: Any) -> None:
-        """Send a frame; nothing happens once the server is gone. Raises ValueError or TypeError for what is no JSON."""
+        """Send a frame. Ignored when the server is gone. Raises ValueError or TypeError for invalid JSON values."""
         frame = encode({"is": is_, **fields}, data)
         try:
             with self._sending:
@@ -45,7 +45,7 @@ class WorkerSocket:
             self.closed.set()
 
     def call(self, method: str, **fields: Any) -> Any:
-        """Ask the server and wait. Raises Refused, or Cancelled when the server is gone."""
+        """Call the server and wait for the answer. Raises Refused, or Cancelled if the server is gone."""
         number = next(self._numbers)
         answer = self._waiting[number] = queue.SimpleQueue()
         self.send("call", number=number, method=method, **fields)
@@ -65,7 +65,7 @@ class WorkerSocket:
         return found["value"]
 
     def listen(self, hear: Callable[[Frame], None]) -> None:
-        """Hand every frame to `hear` until the socket closes; answers go to those who wait for them."""
+        """Receive frames until the socket closes. Answers go to the waiting calls, all other frames to `hear`."""
         try:
             while True:
                 frame = read_frame(self._exactly)
@@ -88,7 +88,7 @@ class WorkerSocket:
 
 
 def problem_of(error: BaseException) -> dict[str, str]:
-    """An error as it travels."""
+    """Return an error as JSON."""
     if isinstance(error, WorkflowError):
         return error.problem.record()
     if isinstance(error, LoomError):

@@ -1,4 +1,4 @@
-"""Workflows by name, by file, out of a picture, or by an importer from another program's file."""
+"""Loads workflows by name, from a file, from a picture, or with an importer from another program's file."""
 
 from collections.abc import Mapping
 from importlib.resources import files
@@ -14,7 +14,7 @@ from latentloom.engine.types.registry import Registry
 
 
 def workflow_names() -> list[str]:
-    """The names of the workflows that ship with Latentloom."""
+    """Return the names of the workflows that ship with Latentloom."""
     return sorted(
         item.name.removesuffix(".json")
         for item in files("latentloom.workflows").iterdir()
@@ -23,7 +23,7 @@ def workflow_names() -> list[str]:
 
 
 def load_workflow(source: str | Path | Mapping[str, Any] | Workflow) -> Workflow:
-    """A workflow by shipped name, from a JSON file, from a picture that carries one, or from parsed JSON.
+    """Load a workflow by shipped name, from a JSON file, from a picture that contains one, or from parsed JSON.
 
     Raises MissingFileError, FileError or WorkflowError.
     """
@@ -37,16 +37,16 @@ def load_workflow(source: str | Path | Mapping[str, Any] | Workflow) -> Workflow
 
 
 class Imported(NamedTuple):
-    """A workflow, and what the importer that made it has to tell; None for files of our own."""
+    """A workflow and the report of its importer; None if no importer was used."""
 
     workflow: Workflow
     report: Any
 
 
 def import_workflow(source: str | Path, registry: Registry) -> Imported:
-    """A workflow by shipped name or from a file, which may be another program's if a plugin reads it.
+    """Load a workflow by shipped name or from a file, which may be another program's if an importer reads it.
 
-    Raises what load_workflow raises for a file that no importer knows.
+    Raises the errors of `load_workflow` for a file that no importer recognises.
     """
     try:
         return Imported(load_workflow(source), None)

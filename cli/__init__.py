@@ -1,1 +1,1 @@
-"""The command `loom`."""
+"""The command line program `loom`."""

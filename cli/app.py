@@ -1,4 +1,4 @@
-"""Every command with its flags. Bodies import what they need, so that `loom --help` imports next to nothing."""
+"""All commands with their flags. Bodies import their modules on demand, so that `loom --help` starts quickly."""
 
 from pathlib import Path
 from typing import Annotated
@@ -34,7 +34,7 @@ LOCAL = "http://localhost:8420"
 app = typer.Typer(
     help="Run node-graph workflows for Stable Diffusion.",
     no_args_is_help=True,
-    rich_markup_mode=None,  # plain help: rich takes longer to import than all the rest
+    rich_markup_mode=None,  # plain help, because the import of rich is slow
     add_completion=False,
     pretty_exceptions_enable=False,
 )
@@ -65,7 +65,7 @@ def _loom(
 
 
 def _given(ctx: typer.Context) -> list[Given]:
-    """The workflow's own flags, as WorkflowCommand set them aside."""
+    """Return the workflow's flags, which WorkflowCommand has stored."""
     return list(ctx.meta["given"])
 
 

@@ -1,4 +1,4 @@
-"""A bar for bytes: hashing and downloading."""
+"""A progress bar for hashing and downloads."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ from latentloom.cli.errors import plain
 
 @contextmanager
 def bytes_bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A function of (bytes done, bytes in all, 0 = not known) that draws a bar on a terminal, and nothing elsewhere."""
+    """Yield a function of (bytes done, total bytes or 0 if unknown). It draws a progress bar on a terminal only."""
     if not sys.stderr.isatty():
         yield lambda done, total: None
         return

@@ -1,4 +1,4 @@
-"""`loom cache`: what is kept on disk, and making room."""
+"""`loom cache`: show, prune and clear the disk cache."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ def _store() -> Iterator[DiskStore]:
 
 
 def info() -> int:
-    """Print counts and bytes."""
+    """Print the number of entries and their bytes."""
     settings = load_settings()
     with _store() as store:
         facts = store.info()
@@ -41,7 +41,7 @@ def info() -> int:
 
 
 def prune(to: str) -> int:
-    """Make results and values fit into a size."""
+    """Remove the least recently used results and values down to a size."""
     limit = size_of(to)
     with _store() as store:
         freed = store.prune(limit)
@@ -51,7 +51,7 @@ def prune(to: str) -> int:
 
 
 def clear(*, ask: bool) -> int:
-    """Remove everything, after asking."""
+    """Remove everything, after a confirmation."""
     settings = load_settings()
     if ask:
         typer.confirm(f"Remove everything from the cache at {settings.cache}?", abort=True)

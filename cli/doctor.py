@@ -1,4 +1,4 @@
-"""`loom doctor`: checks an installation part by part; each fault comes with what mends it."""
+"""`loom doctor`: checks an installation and prints a fix for each problem."""
 
 import platform
 import shutil
@@ -25,7 +25,7 @@ LOW_SPACE = 2 * 2**30
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check found."""
+    """The result of one check."""
 
     state: Literal["ok", "note", "broken"]
     subject: str
@@ -33,13 +33,13 @@ class Finding:
     tip: str | None = None
 
     def lines(self) -> list[str]:
-        """This finding for a person."""
+        """Return this finding as lines for the terminal."""
         first = f"{self.state:<7} {self.subject}: {self.text}"
         return [first, f"        tip: {self.tip}"] if self.tip else [first]
 
 
 def doctor() -> int:
-    """Print every finding; 1 if something is broken."""
+    """Print all findings. Returns exit code 1 if something is broken."""
     broken = False
     for finding in findings():
         print_lines(finding.lines())
@@ -49,7 +49,7 @@ def doctor() -> int:
 
 
 def findings() -> Iterator[Finding]:
-    """Every check in turn; a check that raises is a finding too."""
+    """Run all checks. A check that raises is also a finding."""
     yield _python()
     yield from _sqlite()
     yield from _guarded("PyTorch", _torch)
@@ -70,7 +70,7 @@ def findings() -> Iterator[Finding]:
 def _guarded(subject: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
     try:
         yield from check()
-    except Exception as error:  # whatever is wrong, the other checks still count
+    except Exception as error:  # the other checks must still run
         if isinstance(error, LoomError):
             yield Finding("broken", subject, error.problem.message, error.problem.hint)
         else:
@@ -146,7 +146,7 @@ def _folders(settings: Settings) -> Iterator[Finding]:
 
 
 def unwritable(folder: Path) -> str | None:
-    """Why no file can be made in a folder, or in the nearest folder above it that exists; None when one can."""
+    """Return why a folder, or its nearest existing parent, is not writable; None if it is writable."""
     place = next((item for item in (folder, *folder.parents) if item.exists()), folder)
     try:
         with tempfile.TemporaryFile(dir=place):
@@ -181,7 +181,7 @@ def _installed(settings: Settings) -> Iterator[Finding]:
 
 
 def _libraries(modules: list[str]) -> Iterator[Finding]:
-    """Whether what models need can be imported; a cause that stops several modules is told once."""
+    """Check that the libraries for models can be imported. A cause that affects several modules is reported once."""
     faults = {(fault.culprit, fault.error): fault for fault in reversed(import_faults(modules))}
     for fault in faults.values():
         yield _import_finding("libraries", fault)

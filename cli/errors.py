@@ -1,4 +1,4 @@
-"""How errors look on the command line: problems as text or JSON, never a traceback unless it was asked for."""
+"""Prints errors on the command line: problems as text or JSON, and a traceback only on request."""
 
 import json
 import os
@@ -14,13 +14,13 @@ INVALID, FAILED, CANCELLED = 2, 3, 130
 
 
 class Failure(LoomError):
-    """Something that was asked for rightly and went wrong: a download, a comparison."""
+    """A valid request failed, for instance a download or a comparison."""
 
     code = "failed"
 
 
 def report(error: Exception, *, as_json: bool, debug: bool) -> int:
-    """Show an error; the exit code that stands for it."""
+    """Print an error and return its exit code."""
     if debug:
         traceback.print_exception(error, file=sys.stderr)
     problems = error.problems if isinstance(error, LoomError) else (_unexpected(error, debug=debug),)
@@ -30,7 +30,7 @@ def report(error: Exception, *, as_json: bool, debug: bool) -> int:
 
 
 def exit_code(error: Exception) -> int:
-    """2 for what the person can put right before anything runs, 3 for what failed, 130 for a cancel."""
+    """Return 2 for errors of the user's input before anything runs, 3 for failures, 130 for a cancelled run."""
     if isinstance(error, Cancelled):
         return CANCELLED
     if isinstance(error, Failure | NodeError) or not isinstance(error, LoomError):
@@ -41,7 +41,7 @@ def exit_code(error: Exception) -> int:
 
 
 def usage(error: Any, *, as_json: bool) -> int:
-    """Show a mistake in the command line itself."""
+    """Print a usage error."""
     if as_json:
         show([Problem(code="usage", message=error.format_message())], "invalid", as_json=True)
     else:
@@ -50,7 +50,7 @@ def usage(error: Any, *, as_json: bool) -> int:
 
 
 def show(problems: Sequence[Problem], status: str, *, as_json: bool) -> None:
-    """Problems as JSON on stdout, or as text on stderr."""
+    """Print problems as JSON on stdout, or as text on stderr."""
     if as_json:
         print_json({"status": status, "problems": [problem.record() for problem in problems]})
         return
@@ -61,20 +61,20 @@ def show(problems: Sequence[Problem], status: str, *, as_json: bool) -> None:
 
 
 def print_json(data: dict[str, Any]) -> None:
-    """One JSON object on stdout, in ASCII so that it survives every pipe. NaN and infinities become text."""
+    """Print a JSON object on stdout, in ASCII, so that it is safe in any pipe. NaN and infinities become text."""
     strict = json.loads(json.dumps(data), parse_constant=str)
     sys.stdout.write(json.dumps(strict, indent=2, allow_nan=False) + "\n")
     sys.stdout.flush()
 
 
 def say(text: str) -> None:
-    """A message on stderr."""
+    """Print a message on stderr."""
     sys.stderr.write(f"{plain(text)}\n")
     sys.stderr.flush()
 
 
 def plain(text: str) -> str:
-    """The text without control characters: names come from documents and could steer the terminal."""
+    """Return text without control characters: names come from documents and could control the terminal."""
     return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
 
 
@@ -84,7 +84,7 @@ def _unexpected(error: Exception, *, debug: bool) -> Problem:
 
 
 def _kept(error: Exception) -> str:
-    """A fresh file with the traceback."""
+    """Write the traceback to a new file and return its path."""
     handle, path = tempfile.mkstemp(prefix="loom-", suffix=".txt")
     with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
         file.write("".join(traceback.format_exception(error)))

@@ -1,4 +1,4 @@
-"""`loom validate`, `loom explain` and `loom run --explain-memory`: what would happen, without making anything."""
+"""`loom validate`, `loom explain` and `loom run --explain-memory`: describe a run without saving anything."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,7 @@ from latentloom.engine.execution.memory_plan import MemoryNeed
 
 
 def validate(asked: Asked) -> int:
-    """Say that a workflow can run. Raises WorkflowError with every problem."""
+    """Print that a workflow can run. Raises WorkflowError with all problems."""
     with opened() as session:
         job = asked.prepare(session)
     count = len(job.workflow.nodes)
@@ -19,7 +19,7 @@ def validate(asked: Asked) -> int:
 
 
 def explain(asked: Asked, *, device: str | None, dtype: str | None) -> int:
-    """Print per node whether its result is known, or what changed. Raises WorkflowError."""
+    """Print for each node whether its result is cached, or what changed. Raises WorkflowError."""
     with opened(device=device, dtype=dtype) as session:
         found = session.engine.explain(asked.prepare(session))
     print_table(("node", "type", "status", "why"), [(e.node, e.type, e.status, e.reason) for e in found])
@@ -27,7 +27,7 @@ def explain(asked: Asked, *, device: str | None, dtype: str | None) -> int:
 
 
 def explain_memory(asked: Asked, settings: Mapping[str, Any]) -> int:
-    """Print per node where the weights of its models would be. Raises WorkflowError."""
+    """Print the placement of the weights of each node's models. Raises WorkflowError."""
     with opened(**settings) as session:
         needs = session.engine.memory_plan(asked.prepare(session))
         pool = session.engine.models.pool

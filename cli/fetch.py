@@ -1,4 +1,4 @@
-"""Downloads: https only, and a file gets its name only after its sha256 is right."""
+"""Downloads over https. A file gets its final name only after its sha256 is verified."""
 
 import hashlib
 import http.client
@@ -16,26 +16,26 @@ from latentloom.engine.errors import FileError, LoomError, brief
 from latentloom.engine.files.partial import partial_path, sweep
 
 CHUNK = 2**20
-TIMEOUT = 60.0  # seconds without a byte
+TIMEOUT = 60.0  # seconds without data
 Report = Callable[[int, int], None]
 
 
 class AddressError(LoomError):
-    """An address that nothing is downloaded from."""
+    """Downloads from this address are not allowed."""
 
     code = "bad_address"
 
 
 class DownloadError(Failure):
-    """A download that did not end with the wanted file."""
+    """A download failed, or its content is not the wanted file."""
 
     code = "download_failed"
 
 
 def fetch(url: str, path: Path, sha256: str, report: Report) -> bool:
-    """Download url to path if the content has that sha256; False when the file was already there.
+    """Download url to path if the content has this sha256. Returns False if the file already exists.
 
-    Raises AddressError, FileError for a name that is taken by other content, or DownloadError; no partial file stays.
+    Raises AddressError, FileError if the name is taken by other content, or DownloadError. No partial file remains.
     """
     check_address(url)
     if path.exists():
@@ -61,7 +61,7 @@ def fetch(url: str, path: Path, sha256: str, report: Report) -> bool:
 
 
 def check_address(url: str) -> None:
-    """Raise AddressError for anything but https, or http on this machine."""
+    """Raise AddressError unless the address is https, or http on this machine."""
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
@@ -96,7 +96,7 @@ def _partial(path: Path) -> Path:
 
 
 class _SafeRedirects(HTTPRedirectHandler):
-    """Follows redirects to addresses that are allowed themselves."""
+    """Follows redirects only to allowed addresses."""
 
     def redirect_request(self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str) -> Any:
         check_address(newurl)
@@ -104,12 +104,12 @@ class _SafeRedirects(HTTPRedirectHandler):
 
 
 def _opener(url: str) -> OpenerDirector:
-    local = [ProxyHandler({})] if urlsplit(url).scheme == "http" else []  # this machine is reached directly
+    local = [ProxyHandler({})] if urlsplit(url).scheme == "http" else []  # no proxy for this machine
     return build_opener(_SafeRedirects, *local)
 
 
 def _copy(url: str, file: IO[bytes], report: Report) -> str:
-    """Stream the content into a file; its sha256. Raises DownloadError when the connection ends early."""
+    """Stream the content to a file and return its sha256. Raises DownloadError if the connection ends early."""
     state, done = hashlib.sha256(), 0
     request = Request(url, headers={"User-Agent": "latentloom", "Accept-Encoding": "identity"})
     with _opener(url).open(request, timeout=TIMEOUT) as response:

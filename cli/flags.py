@@ -1,4 +1,4 @@
-"""A command line taken apart: the command's own flags, the workflow's name, and the workflow's flags as typed."""
+"""Splits a command line into the command's own arguments, the workflow's name and the workflow's flags."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -7,14 +7,14 @@ import typer
 
 
 class Given(NamedTuple):
-    """A flag of the workflow as it was typed, without its dashes; `text` is None when no value followed."""
+    """A flag of the workflow as typed, without its dashes. `text` is None if no value follows."""
 
     name: str
     text: str | None
 
 
 class Split(NamedTuple):
-    """A command line taken apart: the command's own arguments, the workflow's name, and the workflow's flags."""
+    """A split command line: the command's own arguments, the workflow's name, and the workflow's flags."""
 
     own: list[str]
     name: str | None
@@ -22,10 +22,10 @@ class Split(NamedTuple):
 
 
 def split(args: Sequence[str], takes_value: Mapping[str, bool]) -> Split:
-    """Take a command line apart. `takes_value` tells of each own flag whether a value follows it.
+    """Split a command line. `takes_value` maps each of the command's flags to whether a value follows it.
 
     A value that begins with two dashes must be written --flag=VALUE. Raises BadParameter for a flag of the
-    workflow that comes before the workflow's name.
+    workflow before the workflow's name.
     """
     own: list[str] = []
     given: list[Given] = []

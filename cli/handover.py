@@ -1,4 +1,4 @@
-"""`loom run` beside a server that has the device: the job is the server's, and is told about as if it ran here."""
+"""`loom run` while a server uses the device: the server runs the job, and its progress is shown as for a local run."""
 
 import contextlib
 import os
@@ -20,7 +20,7 @@ from latentloom.engine.settings import Settings
 
 
 class JobFailed(LoomError):
-    """A job that was handed over did not end well; the problems are the server's."""
+    """A job on the server failed. The problems are the server's."""
 
     code = "failed"
 
@@ -35,9 +35,9 @@ class JobFailed(LoomError):
 
 
 def server_with(settings: Settings, device: str, own: Sequence[str]) -> Serving | None:
-    """The server of this data folder if it computes on that device. `own` are flags that only this process can obey.
+    """Return the server of this data folder if it uses the device, or None.
 
-    Raises DeviceTaken when there are any.
+    `own` are flags that work only in this process. Raises DeviceTaken if there are any.
     """
     serving = serving_in(settings.data)
     if serving is None or device not in serving.devices:
@@ -59,7 +59,7 @@ def hand_over(
     meter: Meter,
     json: bool,
 ) -> Outcome:
-    """Queue a prepared job on the server and follow it to its end. Raises ServerError, UnreachableError."""
+    """Queue a prepared job on the server and follow it until it ends. Raises ServerError, UnreachableError."""
     say(f"the server at {serving.address} has the device: the job is handed to it")
     with Client(serving.address, token=_token(settings)) as client:
         cancel = _Cancel(client)
@@ -73,13 +73,13 @@ def hand_over(
 
 
 def _token(settings: Settings) -> str | None:
-    """Whoever may read the settings of the server may use it."""
+    """Return the token. A user who can read the server's settings may use the server."""
     own = settings.tokens[0].rpartition(":")[2] if settings.tokens else None
     return os.environ.get("LATENTLOOM_TOKEN", own)
 
 
 class _Cancel:
-    """A cancel that may be asked for before the server has told the id of the job: the job runs there already."""
+    """Cancels a job, also if cancelling is requested before the server has returned the job's id."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -87,7 +87,7 @@ class _Cancel:
         self._id: str | None = None
 
     def ask(self) -> None:
-        """Called by the signal handler, which must not wait."""
+        """Request the cancel. Called by the signal handler, so it must not block."""
         self._asked = True
         if self._id is not None:
             threading.Thread(target=self._send, args=(self._id,), name="latentloom-cancel", daemon=True).start()

@@ -1,4 +1,4 @@
-"""Whether modules can be imported, tried in a process of its own: a broken library may take its process down."""
+"""Checks in a separate process whether modules can be imported: a broken library may crash its process."""
 
 import json
 import subprocess
@@ -17,7 +17,7 @@ ASKING = frozenset({"torch", "diffusers", "transformers", "latentloom", "importl
 
 @dataclass(frozen=True, slots=True)
 class ImportFault:
-    """Why a module cannot be imported: the first cause, and the package whose code met it."""
+    """Why a module cannot be imported: the first cause, and the package whose code raised it."""
 
     module: str
     error: str
@@ -25,7 +25,7 @@ class ImportFault:
     missing: str | None = None
 
     def tip(self) -> str:
-        """What mends it."""
+        """Return a fix."""
         if self.missing:
             return f"pip install {self.missing}"
         name = distribution_of(self.culprit)
@@ -33,14 +33,14 @@ class ImportFault:
         return mended if is_needed(name) else f"{mended}; or `pip uninstall {name}`, which nothing here needs"
 
     def text(self) -> str:
-        """What is wrong."""
+        """Return a description of the problem."""
         name = distribution_of(self.culprit)
         why = self.error if name == self.module else f"{name} {_version(name)} raises {self.error}"
         return f"{self.module} cannot be imported: {why}"
 
 
 def import_faults(modules: Iterable[str]) -> list[ImportFault]:
-    """The faults of those modules that a new process cannot import."""
+    """Return the faults of the modules that a new process cannot import."""
     command = [sys.executable, "-m", __name__, *modules]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
     told = [json.loads(line) for line in done.stdout.splitlines()]
@@ -52,7 +52,7 @@ def import_faults(modules: Iterable[str]) -> list[ImportFault]:
 
 
 def fault_of(module: str, error: BaseException) -> ImportFault:
-    """What an import raised, traced to its first cause."""
+    """Return the fault for an exception of an import, traced to its first cause."""
     chain = [error, *_causes(error)]
     frames = [name for one in chain for name in _packages(one)]
     strangers = [name for name in frames if name not in ASKING]
@@ -69,7 +69,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _packages(error: BaseException) -> Iterator[str]:
-    """The top-level packages whose code a traceback goes through, the outermost first."""
+    """Yield the top-level packages in a traceback, outermost first."""
     trace = error.__traceback__
     while trace:
         yield str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
@@ -77,12 +77,12 @@ def _packages(error: BaseException) -> Iterator[str]:
 
 
 def distribution_of(package: str) -> str:
-    """The distribution that a top-level package comes from; the package's own name where nobody tells."""
+    """Return the distribution of a top-level package; the package's name if it is unknown."""
     return next(iter(metadata.packages_distributions().get(package, [])), package)
 
 
 def is_needed(name: str) -> bool:
-    """Whether an installed distribution requires that one, whatever its extras."""
+    """Whether an installed distribution requires this one, not counting extras."""
     lines = (line for found in metadata.distributions() for line in found.requires or ())
     required = (Requirement(line) for line in lines)
     wanted = canonicalize_name(name)
@@ -106,7 +106,7 @@ def _ended(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def main(modules: list[str]) -> None:
-    """Import every module and tell of each before, and of its fault after; what a module prints goes to stderr."""
+    """Import all modules. Prints each name before its import, and its fault after. Output of modules goes to stderr."""
     answers = sys.stdout
     for module in modules:
         print(json.dumps({"module": module}), file=answers, flush=True)

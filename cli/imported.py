@@ -1,4 +1,4 @@
-"""`loom import` and `loom export`, and workflows of other programs wherever a workflow is named."""
+"""`loom import` and `loom export`. Also opens other programs' workflows for all commands that take a workflow."""
 
 import json
 import sys
@@ -15,7 +15,7 @@ from latentloom.engine.types.registry import Registry
 
 
 def opened_workflow(name: str, registry: Registry) -> Workflow:
-    """A workflow by name or file; of an imported one, stderr says how much the report holds."""
+    """Open a workflow by name or file. For an imported one, print the length of its report on stderr."""
     found = import_workflow(name, registry)
     lines = _lines(found.report)
     if lines:
@@ -25,7 +25,7 @@ def opened_workflow(name: str, registry: Registry) -> Workflow:
 
 
 def import_file(file: Path, out: Path | None) -> int:
-    """Write the workflow to a file or to stdout, and the report to stderr. Raises LoomError."""
+    """Write the imported workflow to a file or stdout, and the report to stderr. Raises LoomError."""
     with opened() as session:
         registry = session.engine.registry
         found = import_workflow(file, registry)
@@ -40,7 +40,7 @@ def import_file(file: Path, out: Path | None) -> int:
 
 
 def export_file(name: str, out: Path | None) -> int:
-    """Write a workflow as a graph of ComfyUI's to a file or to stdout, and the report to stderr. Raises LoomError."""
+    """Write a workflow as a ComfyUI graph to a file or stdout, and the report to stderr. Raises LoomError."""
     from latentloom.plugins.comfyui.exporting import export
 
     with opened() as session:

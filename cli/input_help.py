@@ -1,4 +1,4 @@
-"""What `--help` says about the inputs of a workflow."""
+"""The section of `--help` about the inputs of a workflow."""
 
 import json
 
@@ -13,7 +13,7 @@ from latentloom.engine.types.spec import InputSpec
 
 
 def describe(name: str) -> tuple[str, list[tuple[str, str]]]:
-    """A title, and per named input its flag and what may stand there. Raises LoomError for no workflow."""
+    """Return a title, and the flag and the allowed values of each named input. Raises LoomError."""
     with opened() as session:
         registry = session.engine.registry
         workflow = import_workflow(name, registry).workflow

@@ -1,4 +1,4 @@
-"""Text to value by an InputSpec. What is not of the kind stays text: the one validator then says what is wrong."""
+"""Converts text to values by an InputSpec. Text that cannot be converted stays text; the validator reports it."""
 
 import re
 from typing import Any
@@ -14,10 +14,10 @@ _INTEGER = re.compile(rf"[+-]?[0-9]{{1,{MAX_DIGITS}}}\Z")
 
 
 def value_of(port: InputSpec | None, text: str) -> Any:
-    """The value that a text on the command line stands for. Without a port it stays text.
+    """Return the value of a text on the command line. Without a port it stays text.
 
-    INT, FLOAT and BOOLEAN are parsed; CHOICE, STRING, FILE and MODEL_FILE are the text; lists and JSON are read as
-    JSON; "null" is None where an input may be None and is no text.
+    INT, FLOAT and BOOLEAN are parsed. CHOICE, STRING, FILE and MODEL_FILE stay text. Lists and JSON are read as
+    JSON. "null" is None for an optional input that is not a STRING.
     """
     if port is None:
         return text
@@ -53,7 +53,7 @@ def _json(text: str) -> Any:
 
 
 def metavar(port: InputSpec) -> str:
-    """What stands for a value of the input in its help."""
+    """Return the placeholder for a value of the input in the help."""
     if port.is_list:
         return f"[{port.kind}, ...]"
     if port.kind == "CHOICE" and 0 < len(port.choices) <= 6:
@@ -70,7 +70,7 @@ def metavar(port: InputSpec) -> str:
 
 
 def bounds(port: InputSpec) -> str:
-    """The range of an input in words, "" without one."""
+    """Return the range of an input as text, "" if it has none."""
     low, high = port.minimum, port.maximum
     facts = []
     if low is not None and high is not None:
@@ -85,5 +85,5 @@ def bounds(port: InputSpec) -> str:
 
 
 def number(value: float | None) -> str:
-    """A bound as short text."""
+    """Return a bound as short text."""
     return "" if value is None else str(value) if isinstance(value, int) else f"{value:g}"

@@ -1,4 +1,4 @@
-"""The inputs of a workflow as command-line flags: what was asked for, bound to the ports that it goes to."""
+"""The inputs of a workflow as command-line flags, bound to the ports that they set."""
 
 import re
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ _SET = re.compile(r"(?P<node>[^.=]+)\.(?P<input>[^=]+)=(?P<text>.*)\Z", re.DOTAL
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a command line asks for: a workflow, values for its inputs, and the outputs that are wanted (None = all)."""
+    """The request of a command line: a workflow, values for its inputs, and the wanted outputs (None = all)."""
 
     name: str
     given: Sequence[Given]
@@ -28,7 +28,7 @@ class Asked:
     outputs: Sequence[str] | None
 
     def prepare(self, session: Session) -> Job:
-        """A job that can run. Raises LoomError with every problem at once."""
+        """Return a job that can run. Raises LoomError with all problems."""
         registry = session.engine.registry
         workflow = opened_workflow(self.name, registry)
         inputs = bind(workflow, registry, self.given)
@@ -37,7 +37,7 @@ class Asked:
 
 
 def bind(workflow: Workflow, registry: Registry, given: Sequence[Given]) -> dict[str, Any]:
-    """The values of named inputs. Raises WorkflowError for flags that are unknown, doubled or lack a value."""
+    """Return the values of named inputs. Raises WorkflowError for unknown, repeated or incomplete flags."""
     found: dict[str, Any] = {}
     problems: list[Problem] = []
     for flag in given:
@@ -82,14 +82,14 @@ def _unknown(workflow: Workflow, name: str) -> Problem:
 
 
 def _named(workflow: Workflow, name: str) -> NamedInput | None:
-    """The named input of a flag; '-' and '_' are alike unless two inputs differ in them only."""
+    """Return the named input of a flag. '-' and '_' are equal unless two inputs differ only in them."""
     exact = workflow.input(name)
     alike = [item for item in workflow.inputs if item.name.replace("_", "-") == name.replace("_", "-")]
     return exact or (alike[0] if len(alike) == 1 else None)
 
 
 def port_of(workflow: Workflow, registry: Registry, named: NamedInput) -> InputSpec | None:
-    """The first known port that a named input goes to, or None."""
+    """Return the first known port that a named input sets, or None."""
     ports = (_port(workflow, registry, target) for target in named.to)
     return next((port for port in ports if port is not None), None)
 
@@ -101,7 +101,7 @@ def _port(workflow: Workflow, registry: Registry, target: Target) -> InputSpec |
 
 
 def assign(workflow: Workflow, registry: Registry, assigned: Sequence[str]) -> dict[Target, Any]:
-    """The values of --set. Raises WorkflowError for what is no NODE.INPUT=VALUE."""
+    """Return the values of --set. Raises WorkflowError for text that is not NODE.INPUT=VALUE."""
     found: dict[Target, Any] = {}
     problems: list[Problem] = []
     for text in assigned:

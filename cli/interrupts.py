@@ -1,4 +1,4 @@
-"""Ctrl-C: the first one cancels the run, the second ends the process, whatever its code is doing."""
+"""Ctrl-C: the first one cancels the run, the second ends the process, even while native code is running."""
 
 import ctypes
 import os
@@ -12,7 +12,10 @@ CANCELLED = 130
 
 
 class Interrupts:
-    """While it is entered, SIGINT calls `cancel` once and then kills. Does nothing outside the main thread."""
+    """Inside the with-block, the first SIGINT calls `cancel` and the second ends the process.
+
+    Does nothing outside the main thread.
+    """
 
     def __init__(self, cancel: Callable[[], None]) -> None:
         self._cancel = cancel
@@ -31,19 +34,19 @@ class Interrupts:
 
     def _hear(self, _number: int, _frame: FrameType | None) -> None:
         if self._asked:
-            os._exit(CANCELLED)  # half-written files have names of their own and are swept by the next run
+            os._exit(CANCELLED)  # partial files are removed by the next run
         self._asked = True
-        os.write(2, b"\ncancelling, again to kill\n")  # print() could be interrupted by itself here
+        os.write(2, b"\ncancelling, again to kill\n")  # print() is not safe in a signal handler
         self._cancel()
 
 
 def _once(number: int) -> None:
-    """Let the second signal of a kind end the process: Python hears none while C code keeps the interpreter to itself.
+    """Make the second signal end the process, even while C code holds the GIL and Python handles no signals.
 
-    Python's own handler is put back as System V's `signal` does: it hears one signal, then the system's default holds.
+    Python's own handler is installed with System V semantics: it handles one signal, then the default action applies.
     """
     libc = ctypes.CDLL(None) if os.name == "posix" else None
-    if hasattr(libc, "sysv_signal"):  # Linux; elsewhere the handler itself ends the process, when it is let
+    if hasattr(libc, "sysv_signal"):  # Linux; elsewhere the handler ends the process, if it can run
         for name in ("signal", "sysv_signal"):
             function = getattr(libc, name)
             function.argtypes, function.restype = (ctypes.c_int, ctypes.c_void_p), ctypes.c_void_p

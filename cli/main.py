@@ -1,4 +1,4 @@
-"""The entry point of `loom`: parses, dispatches, and turns every error into a message and an exit code."""
+"""The entry point of `loom`: parses the command line, runs the command, and converts errors to exit codes."""
 
 import os
 import sys
@@ -13,11 +13,11 @@ UsageError: type[Exception] = typer.BadParameter.__base__  # type: ignore[assign
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command. The exit code: 0 done, 2 invalid, 3 failed, 130 cancelled; verify and doctor also know 1."""
+    """Run a command and return its exit code: 0 done, 2 invalid, 3 failed, 130 cancelled; 1 for verify and doctor."""
     args = list(sys.argv[1:] if argv is None else argv)
-    # Threads of OpenMP that spin for long make steps crawl on a busy machine; those that never spin, on an idle one.
+    # OpenMP threads that spin long slow down a busy machine; threads that never spin slow down an idle one.
     if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # read when torch is imported; workers inherit it
+        os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # read at the import of torch; workers inherit it
     try:
         code = typer.main.get_command(app).main(args=args, prog_name="loom", standalone_mode=False)
         return code if isinstance(code, int) else 0

@@ -1,4 +1,4 @@
-"""`loom models`: what is there, folders to look in, and downloads that are checked before they count."""
+"""`loom models`: list models, add model folders, and download models with a verified sha256."""
 
 import re
 from pathlib import Path, PurePosixPath
@@ -16,19 +16,19 @@ from latentloom.engine.files.hashes import Hashes
 from latentloom.engine.models.host_memory import no_collection
 from latentloom.engine.settings import load_settings
 
-PARTS = {"unet": "model", "clip": "clip", "vae": "vae"}  # what LoadCheckpoint, LoadUNet, LoadCLIP and LoadVAE give
+PARTS = {"unet": "model", "clip": "clip", "vae": "vae"}  # what the Load nodes return
 _HEX = re.compile(r"[0-9a-f]{64}\Z")
 
 
 class BadHashError(LoomError):
-    """A text that is no sha256."""
+    """A text is not a sha256."""
 
     code = "bad_sha256"
 
 
 def list_models(*, compute: bool) -> int:
-    """Print every model with its size and, as far as it is known, its sha256."""
-    with opened() as session, no_collection():  # headers are many small objects, and nothing of them stays
+    """Print all models with size and, if known, sha256."""
+    with opened() as session, no_collection():  # headers create many small, short-lived objects
         catalog, settings = session.engine.catalog, session.settings
         hashes = Hashes(settings.data / "hashes.db")
         rows = [
@@ -45,7 +45,7 @@ def list_models(*, compute: bool) -> int:
 
 
 def _facts(engine: Engine, hashes: Hashes, path: Path, compute: bool) -> tuple[str, ...]:
-    """Kind, weights, parts, size and sha256 of a file; one that cannot be read is a line and no end of the list."""
+    """Return kind, weights, parts, size and sha256 of a file. An unreadable file must not end the list."""
     try:
         return (*_kind(engine, path), size_text(_size(path)), _sha256(hashes, path, compute))
     except OSError as error:
@@ -53,7 +53,7 @@ def _facts(engine: Engine, hashes: Hashes, path: Path, compute: bool) -> tuple[s
 
 
 def _kind(engine: Engine, path: Path) -> tuple[str, str, str]:
-    """What a file holds in a few words, or what is wrong with it; how its weights are kept; what loaders find in it."""
+    """Return a short description of a file or its error, the storage of its weights, and the parts it contains."""
     try:
         found = engine.recognise(path)
     except LoomError as error:
@@ -79,7 +79,7 @@ def _sha256(hashes: Hashes, path: Path, compute: bool) -> str:
 
 
 def add_folder(folder: Path) -> int:
-    """Write a folder into the settings file. Raises MissingFileError when it is none."""
+    """Add a folder to the settings file. Raises MissingFileError if it is not a folder."""
     if not folder.is_dir():
         raise MissingFileError(f"there is no folder '{folder}'", got="a file" if folder.exists() else None)
     path, added = with_model_folder(folder.resolve())
@@ -88,7 +88,7 @@ def add_folder(folder: Path) -> int:
 
 
 def get_model(url: str, sha256: str, folder: str, name: str | None) -> int:
-    """Download a model into the first model folder. Raises LoomError; nothing is left of a failed download."""
+    """Download a model to the first model folder. Raises LoomError. A failed download leaves no file."""
     wanted = sha256.lower().removeprefix("sha256:")
     if not _HEX.match(wanted):
         raise BadHashError("not a sha256", expected="64 hexadecimal digits", got=brief(sha256))

@@ -1,4 +1,4 @@
-"""`loom nodes`: the installed node types, told from their specs; no node's code is imported."""
+"""`loom nodes`: prints the installed node types from their specs, without an import of their code."""
 
 from latentloom.cli.input_values import bounds, metavar
 from latentloom.cli.session import opened
@@ -9,7 +9,7 @@ from latentloom.engine.types.spec import InputSpec, OutputSpec
 
 
 def list_nodes(category: str | None) -> int:
-    """Print a table. Raises UnknownError for a category without nodes."""
+    """Print a table of node types. Raises UnknownError for a category without nodes."""
     with opened() as session:
         found = session.engine.registry.nodes
     categories = {item.spec.category for item in found.values()}
@@ -33,7 +33,7 @@ def _row(item: NodeType) -> tuple[str, str, str, str]:
 
 
 def show_node(name: str) -> int:
-    """Print everything about one node type. Raises UnknownError with the nearest name."""
+    """Print all details of a node type. Raises UnknownError with the nearest name."""
     with opened() as session:
         registry = session.engine.registry
     item = registry.nodes.get(name)

@@ -1,4 +1,4 @@
-"""`loom plugins`: how each plugin fared."""
+"""`loom plugins`: prints the status of each plugin."""
 
 from latentloom.api import Session
 from latentloom.cli.table import print_lines, print_table
@@ -7,7 +7,7 @@ from latentloom.plugins.discovery import Record
 
 
 def plugins(trace: str | None) -> int:
-    """Print the records, or the traceback of one plugin. Raises UnknownError."""
+    """Print the status of all plugins, or the traceback of one. Raises UnknownError."""
     with Session() as session:
         records = {record.plugin: record for record in session.plugins}
     if trace is None:

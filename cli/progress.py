@@ -1,4 +1,4 @@
-"""What a person sees of a run while it goes on: bars on a terminal, plain lines elsewhere, always on stderr."""
+"""Shows the progress of a run on stderr: bars on a terminal, plain lines elsewhere."""
 
 import sys
 import time
@@ -22,8 +22,8 @@ from latentloom.engine.events import (
 if TYPE_CHECKING:
     from rich.progress import Progress, Task
 
-LINE_SECONDS = 2.0  # how often a running node may print a plain line
-FLUSH_SECONDS = 0.1  # how often lines above the bars are drawn: drawing each would cost more than cheap nodes do
+LINE_SECONDS = 2.0  # minimum time between plain lines of a node
+FLUSH_SECONDS = 0.1  # minimum time between redraws: a redraw for each line would cost more than cheap nodes
 
 
 class Display(AbstractContextManager[Any], Protocol):
@@ -34,7 +34,7 @@ class Display(AbstractContextManager[Any], Protocol):
 
 
 class Meter:
-    """Seconds per step of every node, from the times at which its steps ended."""
+    """Measures the seconds per step of each node from the times of its progress events."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
@@ -42,41 +42,41 @@ class Meter:
         self._last: dict[str, tuple[int, float]] = {}
 
     def __call__(self, event: Event) -> None:
-        """Listen to the run, in the thread that runs it."""
+        """Process an event, in the thread of the run."""
         if isinstance(event, NodeStarted):
             self._begun[event.node] = (0, self._clock())
         elif isinstance(event, NodeProgress) and event.node:
             now = (event.step, self._clock())
             last = self._last.get(event.node)
             if (last is None and event.total > 1) or (last is not None and event.step < last[0]):
-                self._begun[event.node] = now  # the first step may hold the loading of a model; a step back starts anew
+                self._begun[event.node] = now  # the first step may include loading a model; a step back restarts
             self._last[event.node] = now
 
     def steps(self, node: str) -> int:
-        """The step that a node reached, 0 for one that reports none."""
+        """Return the current step of a node, 0 if it reports no progress."""
         return self._last.get(node, (0, 0.0))[0]
 
     def seconds(self, node: str) -> float | None:
-        """Seconds per step so far, or None before two times are known."""
+        """Return the seconds per step so far; None until two times are known."""
         first, last = self._begun.get(node), self._last.get(node)
         if first is None or last is None or last[0] <= first[0]:
             return None
         return (last[1] - first[1]) / (last[0] - first[0])
 
     def slowest(self) -> str | None:
-        """The node that spent most time in steps: the sampler, when there is one."""
+        """Return the node that spent most time in steps, usually the sampler; or None."""
         spent = {node: self._last[node][1] - self._begun[node][1] for node in self._last if node in self._begun}
         known = {node: seconds for node, seconds in spent.items() if self.seconds(node) is not None}
         return max(known, key=lambda node: known[node], default=None)
 
 
 def pace(seconds: float | None) -> str:
-    """Seconds per step as text."""
+    """Return seconds per step as text."""
     return "" if seconds is None else f"{seconds:.3g} s/step"
 
 
 def line_of(event: Event) -> str | None:
-    """The line that stays of an event, or None."""
+    """Return the permanent line for an event, or None."""
     if isinstance(event, NodeFinished):
         return f"{event.node}: {event.type}, {event.seconds:.3g} s"
     if isinstance(event, NodeCached):
@@ -89,7 +89,7 @@ def line_of(event: Event) -> str | None:
 
 
 class Warnings:
-    """Shows nothing but warnings."""
+    """Shows only warnings."""
 
     def __enter__(self) -> Self:
         return self
@@ -112,7 +112,7 @@ class Lines(Warnings):
         self._next: dict[str, float] = {}
 
     def __call__(self, event: Event) -> None:
-        """Show one event; of a node's steps at most one line every two seconds."""
+        """Show one event. Progress of a node is shown at most every two seconds."""
         text = line_of(event)
         if isinstance(event, NodeProgress):
             now = self._clock()
@@ -125,14 +125,14 @@ class Lines(Warnings):
 
 
 class Bars:
-    """A bar per running node, and a line above them for each that is through."""
+    """A progress bar for each running node, and a line above the bars for each finished node."""
 
     def __init__(self, meter: Meter, clock: Callable[[], float] = time.monotonic) -> None:
         self._meter = meter
         self._clock = clock
         self._progress = _bars()
         self._tasks: dict[str, Task] = {}
-        self._free: list[Task] = []  # rich redraws for every task that is added or removed; these are used again
+        self._free: list[Task] = []  # reused, because rich redraws for each added or removed task
         self._lines: list[str] = []
         self._next = 0.0
 
@@ -200,14 +200,14 @@ def _bars() -> "Progress":
 
 
 def display(meter: Meter, *, json: bool) -> Display:
-    """Bars on a terminal; elsewhere lines, or beside JSON only warnings."""
+    """Return bars on a terminal, otherwise lines; only warnings with JSON output."""
     if sys.stderr.isatty():
         return Bars(meter)
     return Warnings() if json else Lines(meter)
 
 
 def follow(records: Iterable[Mapping[str, Any]], meter: Meter, shown: Display) -> None:
-    """Show a job on a server, from the records that its stream gives."""
+    """Show the progress of a job on a server from the records of its event stream."""
     for record in records:
         event = event_of(record)
         if event is not None:

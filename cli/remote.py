@@ -1,4 +1,4 @@
-"""`loom submit`, `status`, `watch`, `cancel`: a server's jobs from the command line."""
+"""`loom submit`, `status`, `watch` and `cancel`: commands for the jobs of a server."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ SHOWN = 20
 def submit(
     client: Client, asked: Asked, *, priority: int, tags: Sequence[str], watching: bool, out: Path | None, json: bool
 ) -> int:
-    """Queue a workflow; print the job's id, or follow it to its end. Raises ServerError with every problem."""
+    """Queue a workflow and print the job's id, or follow it to its end. Raises ServerError with all problems."""
     workflow, inputs = _order(asked)
     job = client.submit(workflow, outputs=asked.outputs, priority=priority, tags=tags, **inputs)
     if watching or out is not None:
@@ -35,7 +35,7 @@ def submit(
 
 
 def _order(asked: Asked) -> tuple[Workflow, dict[str, Any]]:
-    """The workflow and its named inputs; a picture that is a file here is to be uploaded."""
+    """Return the workflow and its named inputs. A path of an existing picture becomes a Path, which is uploaded."""
     with opened() as session:
         registry = session.engine.registry
         workflow = opened_workflow(asked.name, registry)
@@ -48,7 +48,7 @@ def _order(asked: Asked) -> tuple[Workflow, dict[str, Any]]:
 
 
 def watch(client: Client, id: str, *, out: Path | None, json: bool) -> int:
-    """Show a job's progress to its end; Ctrl-C stops watching and leaves the job alone."""
+    """Show a job's progress to its end. Ctrl-C stops watching and does not affect the job."""
     meter = Meter()
     with display(meter, json=json) as shown:
         follow(client.stream(id, live=True), meter, shown)
@@ -94,7 +94,7 @@ def _row(job: Job) -> tuple[str, str, str, str]:
 
 
 def cancel(client: Client, id: str | None, *, all: bool) -> int:
-    """Cancel one job, or all that wait or run. Raises ServerError."""
+    """Cancel one job, or all waiting and running jobs. Raises ServerError."""
     if all:
         found = client.request("POST", "queue/cancel")["cancelled"]
         print_lines([f"{len(found)} job{'s' * (len(found) != 1)} cancelled"])

@@ -1,4 +1,4 @@
-"""What a finished run leaves to read: files, their sizes, literal outputs and the pace; as lines or one JSON object."""
+"""The report of a finished run: files, their sizes, literal outputs and the pace; as lines or as one JSON object."""
 
 import struct
 from pathlib import Path
@@ -14,7 +14,7 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def lines(outcome: Outcome, meter: Meter) -> list[str]:
-    """The closing lines for people: a path and pixel size per file, literal outputs, the sampler's pace, the time."""
+    """Return the report as lines: path and pixel size of each file, literal outputs, the sampler's pace, the time."""
     found = [_file_line(Path(path)) for path in outcome.files]
     found += [plain(f"{name}: {value}") for name, value in literals(outcome).items()]
     slow = meter.slowest()
@@ -25,7 +25,7 @@ def lines(outcome: Outcome, meter: Meter) -> list[str]:
 
 
 def record(job: Job, outcome: Outcome, meter: Meter) -> dict[str, Any]:
-    """The same and more, as JSON data."""
+    """Return the report as JSON data, with more details."""
     return {
         "status": outcome.status,
         "workflow": job.workflow.name,
@@ -39,7 +39,7 @@ def record(job: Job, outcome: Outcome, meter: Meter) -> dict[str, Any]:
 
 
 def literals(outcome: Outcome) -> dict[str, Any]:
-    """The named outputs that JSON can hold: texts, numbers, lists of them."""
+    """Return the named outputs that are JSON: strings, numbers and lists of them."""
     return {name: value for name, value in outcome.outputs.items() if _literal(value)}
 
 
@@ -50,7 +50,7 @@ def _literal(value: Any) -> bool:
 
 
 def seeds(job: Job) -> dict[str, int]:
-    """Every seed of the run by "node.input", drawn ones too."""
+    """Return all seeds of the run by "node.input", including random ones."""
     return {
         f"{id}.{port.name}": seed
         for id, step in job.checked.steps.items()
@@ -77,10 +77,10 @@ def _file_line(path: Path) -> str:
 
 
 def pixel_size(path: Path) -> tuple[int, int] | None:
-    """Width and height from a PNG's first chunk; None for other files. Imports no picture library."""
+    """Return width and height from a PNG's first chunk; None for other files. Imports no picture library."""
     try:
         with path.open("rb") as file:
             head = file.read(24)
-    except OSError:  # moved away since
+    except OSError:  # moved meanwhile
         return None
     return struct.unpack(">II", head[16:24]) if head.startswith(_PNG) and len(head) == 24 else None

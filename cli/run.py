@@ -1,4 +1,4 @@
-"""`loom run`: one workflow, from flags to files."""
+"""`loom run`: runs one workflow."""
 
 import sys
 import traceback
@@ -27,22 +27,22 @@ EXIT = {"done": 0, "failed": FAILED, "cancelled": CANCELLED}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How to run."""
+    """Options of `loom run`."""
 
     out: Path | None = None
     json: bool = False
     cache: bool = True
     metadata: bool = True
     debug: bool = False
-    own: tuple[str, ...] = ()  # the flags among them that another process could not obey
+    own: tuple[str, ...] = ()  # the given flags that work only in this process
 
 
 def run(asked: Asked, options: Options, settings: Mapping[str, Any]) -> int:
-    """Run to the end and tell about it; the exit code. Raises LoomError for what cannot run."""
+    """Run a workflow, print the report and return the exit code. Raises LoomError if it cannot run."""
     meter = Meter()
     with opened(metadata=options.metadata, **settings) as session:
         if options.json:
-            with redirect_stdout(sys.stderr):  # a node that prints must not break the JSON
+            with redirect_stdout(sys.stderr):  # the output of nodes must not break the JSON
                 job, outcome = _run(asked, options, session, meter)
         else:
             job, outcome = _run(asked, options, session, meter)

@@ -1,4 +1,4 @@
-"""`loom serve`: the server, until Ctrl-C."""
+"""`loom serve`: runs the server until Ctrl-C."""
 
 import asyncio
 import logging
@@ -20,7 +20,7 @@ def serve(
     allow_hosts: list[str] | None,
     comfy: bool,
 ) -> int:
-    """Run to the end. Raises SettingsError, DatabaseError."""
+    """Run the server until it stops. Raises SettingsError, DatabaseError."""
     flags = {"host": host, "port": port, "cpu_workers": cpu_workers, "allow_hosts": allow_hosts or None}
     flags["comfy"] = comfy or None
     settings = load_settings(flags)
@@ -41,7 +41,7 @@ def serve(
 
 
 def _log_to_stderr() -> None:
-    """One line per fact, with `name=value` pairs to search by."""
+    """Log to stderr, one line per event, with searchable `name=value` pairs."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     root = logging.getLogger("latentloom")

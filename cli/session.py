@@ -1,4 +1,4 @@
-"""Opening a session for one command: plugins that failed are named once, on stderr."""
+"""Opens a session for one command and prints failed plugins on stderr."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from latentloom.cli.errors import say
 
 @contextmanager
 def opened(*, metadata: bool = True, **settings: Any) -> Iterator[Session]:
-    """A session with these settings (None = not given), closed at the end. Raises SettingsError."""
+    """Open a session with these settings (None = not given) for a with-block. Raises SettingsError."""
     with open_session(metadata=metadata, on_wait=say, **settings) as session:
         for record in session.plugins:
             if record.status == "failed":

@@ -1,4 +1,4 @@
-"""Writing into the settings file: one key is replaced, everything else stays as the person wrote it."""
+"""Edits the settings file: replaces one key and keeps everything else as the user wrote it."""
 
 import json
 import os
@@ -16,11 +16,11 @@ _TABLE = re.compile(r"^[ \t]*\[", re.MULTILINE)
 
 
 def with_model_folder(folder: Path) -> tuple[Path, bool]:
-    """Add a folder to `models`; the settings file, and whether it changed. Raises SettingsError."""
+    """Add a folder to `models`. Returns the settings file and whether it changed. Raises SettingsError."""
     variable = f"{PREFIX}MODELS"
     if os.environ.get(variable) is not None:
         raise SettingsError(f"{variable} is set and goes before the settings file", hint=f"add {folder} there")
-    known = load_settings().models  # refuses a file that is no settings file
+    known = load_settings().models  # raises if the file is not a valid settings file
     path = settings_file()
     if folder in [item.expanduser().resolve() for item in known]:
         return path, False
@@ -30,7 +30,7 @@ def with_model_folder(folder: Path) -> tuple[Path, bool]:
 
 
 def with_list(text: str, key: str, values: Sequence[str]) -> str:
-    """TOML text with a top-level list set. Raises SettingsError when the text cannot be edited safely."""
+    """Return TOML text with a top-level list set. Raises SettingsError if the text cannot be edited safely."""
     array = f"[{', '.join(json.dumps(value, ensure_ascii=False) for value in values)}]"
     wanted = {**tomllib.loads(text), key: list(values)}
     for made in _candidates(text, key, array):
@@ -40,7 +40,7 @@ def with_list(text: str, key: str, values: Sequence[str]) -> str:
 
 
 def _candidates(text: str, key: str, array: str) -> Iterator[str]:
-    """Texts in which the array stands at a place that looks like the key's; only a parser knows which is right."""
+    """Yield texts with the array in each place that may be the key's. The caller parses them to find the right one."""
     for match in re.finditer(rf"^[ \t]*[\"']?{key}[\"']?[ \t]*=[ \t]*(?=\[)", text, re.MULTILINE):
         for end in re.finditer(r"\]", text[match.end() :]):
             yield f"{text[: match.end()]}{array}{text[match.end() + end.end() :]}"
@@ -57,10 +57,10 @@ def _parsed(text: str) -> dict[str, Any] | None:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Write a whole file in one step, with the permissions that it had."""
+    """Write a file atomically and keep its permissions."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        real = path.resolve()  # a link to a file elsewhere stays a link
+        real = path.resolve()  # a symbolic link is kept
         partial = partial_path(real.parent)
         try:
             partial.write_text(text, encoding="utf-8")

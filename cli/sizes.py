@@ -1,4 +1,4 @@
-"""Sizes that people write."""
+"""Parses sizes."""
 
 import re
 
@@ -9,7 +9,7 @@ _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 
 def size_of(text: str) -> int:
-    """Bytes in a text such as "500MB" (10^6), "2GiB" (2^30) or "0". Raises BadParameter."""
+    """Return the bytes of a text such as "500MB" (10^6), "2GiB" (2^30) or "0". Raises BadParameter."""
     match = _SIZE.match(text.strip())
     if match is None:
         raise typer.BadParameter(f"'{text}' is no size; write 500MB, 2GiB or a number of bytes")

@@ -1,4 +1,4 @@
-"""Tables: fitted to the screen on a terminal, aligned and never cut elsewhere."""
+"""Prints tables: fitted to the screen on a terminal, otherwise aligned and never truncated."""
 
 import sys
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from latentloom.cli.errors import plain
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows under their columns' names on stdout."""
+    """Print rows with column names on stdout."""
     clean = [[plain(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
         _on_terminal(columns, clean)
@@ -37,7 +37,7 @@ def print_lines(lines: Sequence[str]) -> None:
 
 
 def size_text(count: int) -> str:
-    """Bytes for people: 1.5 GiB."""
+    """Return bytes as readable text: 1.5 GiB."""
     number, unit = float(count), "B"
     for larger in ("KiB", "MiB", "GiB", "TiB"):
         if number < 1024:

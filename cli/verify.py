@@ -1,4 +1,4 @@
-"""`loom verify`: makes a saved picture again from what it carries, and compares the pixels."""
+"""`loom verify`: runs the workflow that is embedded in a picture again and compares the pixels."""
 
 import tempfile
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ VERSIONS = ("latentloom", "python", "torch", "diffusers", "transformers", "devic
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How two pictures of one size differ, in levels 0..255."""
+    """The difference of two pictures of the same size, in levels 0..255."""
 
     largest: int
     mean: float
@@ -39,7 +39,7 @@ class Difference:
 
 
 def verify(path: Path) -> int:
-    """Print "identical" or the difference; 0 or 1. Raises LoomError for a picture that carries no workflow."""
+    """Print "identical" or the difference, and return 0 or 1. Raises LoomError for a picture without a workflow."""
     if not path.is_file():
         raise MissingFileError(f"there is no picture '{path}'")
     text, record = read_making(path)
@@ -57,7 +57,7 @@ def verify(path: Path) -> int:
 
 
 def _where(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that give the recorded device and dtype, as far as this machine has them."""
+    """Return the settings for the recorded device and dtype, if this machine has them."""
     dtype = record.get("dtype")
     return {"device": _device(record.get("device")), "dtype": dtype if dtype in DTYPES else None}
 
@@ -76,7 +76,7 @@ def _class_of(settings: Settings, device: str) -> str:
 
 
 def _again(session: Session, text: str, folder: Path) -> list[Path]:
-    """The files that the workflow saves when every node runs."""
+    """Run the workflow without the cache and return the saved files."""
     job = session.prepare(read(text))
     meter = Meter()
     stop = Flag()
@@ -100,7 +100,7 @@ def _same(files: list[Path], node: str, item: int) -> Path:
 
 
 def compare(first: Path, second: Path) -> tuple[list[str], int]:
-    """What to say of two pictures, and the exit code: 0 identical, 1 not."""
+    """Compare two pictures. Returns the lines to print and the exit code: 0 identical, 1 different."""
     one, other = (read_pixels(path).pixels for path in (first, second))
     if one.shape != other.shape:
         return [f"another size: recorded {_shape(one)}, now {_shape(other)}"], 1
@@ -112,7 +112,7 @@ def compare(first: Path, second: Path) -> tuple[list[str], int]:
 
 
 def difference(one: "npt.NDArray[Any]", other: "npt.NDArray[Any]") -> Difference:
-    """How two pictures [H, W, C] in 0..1 differ."""
+    """Return the difference of two pictures [H, W, C] in 0..1."""
     import numpy as np
 
     levels = np.abs(np.rint(one * 255) - np.rint(other * 255))
@@ -126,7 +126,7 @@ def _shape(pixels: "npt.NDArray[Any]") -> str:
 
 
 def differing(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """A line per version, device, dtype and model that is not what the picture was made with."""
+    """Return a line for each version, device, dtype and model that differs from the record."""
     lines = [
         f"{name}: recorded {recorded.get(name)}, now {now.get(name)}"
         for name in VERSIONS

@@ -1,4 +1,4 @@
-"""Commands on a workflow: they accept the workflow's named inputs as flags beside their own."""
+"""Commands on a workflow: they accept the workflow's named inputs as flags in addition to their own."""
 
 from typing import Any
 
@@ -11,13 +11,13 @@ class WorkflowCommand(TyperCommand):
     """A command on a workflow; `ctx.meta["given"]` holds the workflow's flags, and --help lists its inputs."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """See click: parse the command's own part."""
+        """See click. Parses the command's own part."""
         own, name, given = split(args, own_flags(self, ctx))
         ctx.meta.update(given=given, workflow=name)
         return list(super().parse_args(ctx, own))
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """See click: the command's help, then the inputs of the workflow that is named."""
+        """See click. Writes the command's help, then the inputs of the given workflow."""
         super().format_help(ctx, formatter)
         if ctx.meta["workflow"] is not None:
             from latentloom.cli.input_help import describe
@@ -28,7 +28,7 @@ class WorkflowCommand(TyperCommand):
 
 
 def own_flags(command: Any, ctx: Any) -> dict[str, bool]:
-    """The flags of a command, and whether a value follows each."""
+    """Return the flags of a command, and whether a value follows each."""
     return {
         flag: not option.is_flag
         for option in command.get_params(ctx)

@@ -1,4 +1,4 @@
-"""The core of Latentloom: workflows, graphs, identity, caching, execution. What third parties may import."""
+"""The core of Latentloom: workflows, graphs, cache keys, caching, execution. Plugins may import the names here."""
 
 from latentloom.engine.errors import LoomError, Problem
 from latentloom.engine.files.model_files import FileIdentity, InputFile, ModelFile

@@ -1,4 +1,4 @@
-"""The engine: settings and a registry put together into something that validates, explains and runs workflows."""
+"""The engine: built from settings and a registry, it validates, explains and runs workflows."""
 
 import copy
 import json
@@ -49,14 +49,14 @@ from latentloom.engine.types.values import Image
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A resolved workflow that validated, ready to run."""
+    """A resolved and validated workflow, ready to run."""
 
     workflow: Workflow
     checked: Checked
 
 
 class Engine:
-    """Everything that runs share: registry, cache, models, files. One per process."""
+    """Owns what all runs share: registry, cache, models and files. Create one per process."""
 
     def __init__(self, settings: Settings, registry: Registry, *, metadata: bool = True) -> None:
         self.settings = settings
@@ -72,7 +72,7 @@ class Engine:
         self._local = threading.local()
         self._runs = Runs()
         self.counters = Counters()
-        self._swept: set[Path] = set()  # folders where others may have left something half written
+        self._swept: set[Path] = set()  # folders that were cleared of partial files
         self.economies = Economies()
         self.state = ProcessState()
         self._identity = Identity(
@@ -108,7 +108,7 @@ class Engine:
         values: Mapping[Target, Any] | None = None,
         wanted: Collection[str] | None = None,
     ) -> tuple[Workflow, Checked]:
-        """The resolved workflow, and all that is wrong with it. Raises WorkflowError for unknown inputs."""
+        """Return the resolved workflow and its validation result. Raises WorkflowError for unknown inputs."""
         targets = {named.name: named.to for named in workflow.inputs}
         stored = {name: self._stored(workflow, targets.get(name, ()), value) for name, value in (inputs or {}).items()}
         placed = {target: self._stored(workflow, (target,), value) for target, value in (values or {}).items()}
@@ -122,14 +122,14 @@ class Engine:
         values: Mapping[Target, Any] | None = None,
         wanted: Collection[str] | None = None,
     ) -> Job:
-        """A job that can run. Raises WorkflowError with every problem at once."""
+        """Return a job that can run. Raises WorkflowError with all problems."""
         resolved, checked = self.check(workflow, inputs, values, wanted)
         if checked.problems:
             raise WorkflowError(checked.problems)
         return Job(resolved, checked)
 
     def _stored(self, workflow: Workflow, targets: Collection[Target], value: Any) -> Any:
-        """Paths given for a picture input are copied into the input folder; documents may name only what is there."""
+        """Copy paths given for a FILE input into the input folder: a document can name only files in that folder."""
         for node, input in targets:
             found = self.registry.nodes.get(workflow.nodes[node].type) if node in workflow.nodes else None
             port = found.spec.by_name.get(input) if found else None
@@ -140,7 +140,7 @@ class Engine:
         return value
 
     def _stored_file(self, source: str, value: Any) -> Any:
-        """The name of a stored file; what is no file stays as it is, and validation says so."""
+        """Return the name of the stored file. A value that names no file is unchanged; validation reports it."""
         if isinstance(value, Path):
             return self.catalog.store(value)
         if not isinstance(value, str):
@@ -167,11 +167,11 @@ class Engine:
         resume: str | None = None,
         saver: Saves | None = None,
     ) -> Outcome:
-        """Run a job to its end; files go to `out` or the output folder. The outcome carries a node's error.
+        """Run a job to its end and return its outcome, which holds the error if a node failed.
 
-        Previews cost time, so they are made only when asked for. `resume` is an id under which the same job may have
-        been begun before: what was stored then, of nondeterministic nodes and sinks too, is used. `saver` replaces
-        the one that saves into the folder.
+        Files are saved to `out`, by default to the output folder. Previews cost time, so they are made only with
+        `previews`. `resume` is the id of a run: if the same job was started under this id before, its stored results
+        are reused, also those of nondeterministic nodes and sinks. `saver` replaces the default saver.
         """
         if saver is None:
             folder = out or self.settings.output
@@ -204,17 +204,17 @@ class Engine:
         return outcome
 
     def explain(self, job: Job) -> list[Explanation]:
-        """Per step of the plan: a hit, or which part of its key changed."""
+        """Explain each step of the plan: a cache hit, or the parts of its cache key that changed."""
         return self._explainer.explain(job.checked, job.workflow.name)
 
     def memory_plan(self, job: Job) -> list[MemoryNeed]:
-        """Per node that computes with models, where their weights would be. Runs the nodes that name models."""
+        """Return where the weights of each node's models would be placed. Runs the nodes that produce model handles."""
         return memory_plan(job.checked, lambda checked: self.run(Job(job.workflow, checked)).outputs, self.models)
 
     def recognise(self, path: Path) -> tuple[str, dict[str, Any]] | None:
-        """The model kind of a file or folder and what it knows of it, or None. Raises FileError for a broken one.
+        """Return the model kind of a file or folder and its facts, or None. Raises FileError if the file is broken.
 
-        A kind that only says why it refuses a file, with the fact "refused", comes after all others.
+        A kind whose facts contain "refused", the reason why it rejects the file, is returned only if no other matches.
         """
         refused: tuple[str, dict[str, Any]] | None = None
         for name, extension in self.registry.extensions("model_kind").items():
@@ -223,7 +223,7 @@ class Engine:
                 found = None if info is None else dict(info)
             except LoomError:
                 raise
-            except Exception as error:  # no file, whatever is in it, may end a list of files
+            except Exception as error:  # one broken file must not abort the listing of all files
                 text = f"{type(error).__name__}: {error}"
                 raise FileError(f"'{path.name}' cannot be read as {name}", got=text) from error
             if found is not None:
@@ -233,13 +233,13 @@ class Engine:
         return refused
 
     def figures(self) -> dict[str, int]:
-        """What cache and models did since this was made, and what they hold in memory."""
+        """Return the counters of the cache and the models since the engine was created, and the memory they use."""
         counts = self.cache.counts
         cache = {"cache_hits": counts.hits, "cache_misses": counts.misses, "cache_bytes": self.cache.held_bytes}
         return {**cache, **self.models.figures()}
 
     def close(self) -> None:
-        """Cancel what runs, wait for its end, and let go of files and models."""
+        """Cancel all runs, wait until they end, and release files and models."""
         self._runs.end()
         self.models.evict_all()
         if self.store is not None:
@@ -248,7 +248,7 @@ class Engine:
 
 
 class _HashProgress:
-    """Reports the first hashing of files that are large enough to wait for."""
+    """Reports the progress of hashing a file that is larger than 64 MiB."""
 
     def __init__(self, listen: Listener) -> None:
         self._listen = listen
@@ -259,7 +259,7 @@ class _HashProgress:
 
 
 class _RunServices:
-    """What a context lends to the nodes of one run."""
+    """The engine's services for the nodes of one run, available through their contexts."""
 
     def __init__(
         self, engine: Engine, job: Job, making: Making, saver: Saves, files: list[str], hear: Listener
@@ -293,7 +293,7 @@ class _RunServices:
         return self._engine.registry.extension(kind, name).load()
 
     def facts(self, kind: str, name: str) -> Mapping[str, Any]:
-        return copy.deepcopy(dict(self._engine.registry.extension(kind, name).info))  # the node may write into it
+        return copy.deepcopy(dict(self._engine.registry.extension(kind, name).info))  # the node may modify it
 
     def recognise(self, file: ModelFile) -> tuple[str, dict[str, Any]] | None:
         return self._engine.recognise(Path(file.path))
@@ -317,7 +317,7 @@ class _RunServices:
     def _content(self, kind: str, data: Any, record: Mapping[str, Any]) -> tuple[str, bytes]:
         if kind == "image":
             picture = data if isinstance(data, PictureToSave) else PictureToSave(data)
-            Image(picture.pixels[None])  # raises for what is no picture
+            Image(picture.pixels[None])  # raises if it is not a picture
             texts = (
                 {WORKFLOW_CHUNK: self._document(), RECORD_CHUNK: json.dumps(record)} if self._engine._metadata else {}
             )
@@ -331,7 +331,7 @@ class _RunServices:
         return write(self._job.workflow, lambda type: nodes[type].spec if type in nodes else None)
 
     def _models(self, node: str) -> dict[str, ModelFile]:
-        """The model files behind what a node saves, by the input or the text that names them."""
+        """Return the model files that a node's output depends on, by the input or the text that names them."""
         places = [(step, port) for step in self._making.upstream(node) for port in step.spec.inputs]
         return {
             f"{step.id}/{port.name}/{name}": self._engine._identify(source, name)
@@ -340,7 +340,7 @@ class _RunServices:
         }
 
     def _named(self, port: InputSpec, value: Any) -> list[tuple[str, str]]:
-        """The source and the name of each model file that a literal means."""
+        """Return the source and the name of each model file that a literal refers to."""
         if value and port.kind == "MODEL_FILE":
             return [(port.source or "", value)]
         if value and port.mentions:

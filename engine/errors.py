@@ -1,4 +1,4 @@
-"""Every error of the engine: a code, a place, what was expected, what came, and what to do."""
+"""The errors of the engine. Each has a code, a place, the expected and the actual value, and a hint."""
 
 import difflib
 import heapq
@@ -6,15 +6,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
-MAX_TEXT = 2_000  # characters of one text of a problem
-MAX_PROBLEMS = 200  # that are told at once
-MAX_SUGGESTIONS = 20  # among them; looking for the nearest name is slow
-MAX_ALIKE, MAX_CANDIDATES, MAX_COMPARED = 100, 1_000, 20  # characters, names, and names that are compared in full
+MAX_TEXT = 2_000  # characters in one field of a problem
+MAX_PROBLEMS = 200  # maximum number of reported problems
+MAX_SUGGESTIONS = 20  # problems with a nearest name, because the search is slow
+MAX_ALIKE, MAX_CANDIDATES, MAX_COMPARED = 100, 1_000, 20  # characters, names, names compared in full
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One fault, at one place, as data that a command line, an editor or an HTTP client can show."""
+    """One problem at one place, as data for a command line, an editor or an HTTP client."""
 
     code: str
     message: str
@@ -26,7 +26,7 @@ class Problem:
     hint: str | None = None
 
     def __post_init__(self) -> None:
-        """Cut texts that are longer than anybody reads: they may be names from a hostile document."""
+        """Truncate long fields: they may contain names from a hostile document."""
         for field in fields(self):
             text = getattr(self, field.name)
             if text is not None and len(text) > MAX_TEXT:
@@ -43,12 +43,12 @@ class Problem:
         return f"{text}\n  hint: {self.hint}" if self.hint else text
 
     def record(self) -> dict[str, str]:
-        """This problem as JSON, without its empty fields."""
+        """Return this problem as JSON, without empty fields."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 class Problems:
-    """Collects the problems of a document: the first ones, and how many more there are."""
+    """Collects the first problems of a document and counts the others."""
 
     def __init__(self) -> None:
         self._first: list[Problem] = []
@@ -59,33 +59,33 @@ class Problems:
         return bool(self._first)
 
     def add(self, problem: Problem) -> None:
-        """Keep a problem, or count it."""
+        """Store a problem, or only count it."""
         self._count += 1
         if len(self._first) < MAX_PROBLEMS:
             self._first.append(problem)
 
     @property
     def suggesting(self) -> bool:
-        """Whether names are still compared."""
+        """Whether nearest names are still searched for."""
         return self._suggestions < MAX_SUGGESTIONS
 
     def nearest(self, name: str, names: Iterable[str]) -> str | None:
-        """The most alike name, for the first problems only."""
+        """Return the nearest name, for the first problems only."""
         found = nearest(name, names) if self.suggesting else None
         self.compared()
         return found
 
     def compared(self) -> None:
-        """Names were compared for one of the problems."""
+        """Count a search for the nearest name."""
         self._suggestions += 1
 
     def told(self) -> list[Problem]:
-        """The problems as they are told."""
+        """Return the problems to report."""
         return listed(self._first, self._count)
 
 
 def listed(problems: Sequence[Problem], count: int, most: int = MAX_PROBLEMS) -> list[Problem]:
-    """At most so many problems; the last one says how many of `count` are left out."""
+    """Return at most `most` problems. The last one says how many of `count` are not listed."""
     if count <= most:
         return list(problems)
     left = count - most + 1
@@ -93,7 +93,7 @@ def listed(problems: Sequence[Problem], count: int, most: int = MAX_PROBLEMS) ->
 
 
 class LoomError(Exception):
-    """Root of every error that the engine raises on purpose."""
+    """Base class of all errors of the engine."""
 
     code: ClassVar[str] = "error"
 
@@ -106,12 +106,12 @@ class LoomError(Exception):
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """All that is wrong, at least one problem."""
+        """All problems, at least one."""
         return (self.problem,)
 
 
 class WorkflowError(LoomError):
-    """A workflow that cannot be read or does not validate; `problems` holds every fault at once."""
+    """A workflow cannot be read or is not valid. `problems` contains all of its problems."""
 
     code = "invalid_workflow"
 
@@ -126,110 +126,110 @@ class WorkflowError(LoomError):
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """Every fault, in the order of the document."""
+        """All problems, in the order of the document."""
         return self._problems
 
 
 class NodeError(LoomError):
-    """A node raised while it ran; the cause is chained."""
+    """A node failed. The original exception is chained."""
 
     code = "node_failed"
 
 
 class MutationError(NodeError):
-    """A node changed a value that it was given."""
+    """A node modified an input value."""
 
     code = "input_mutated"
 
 
 class Cancelled(LoomError):
-    """The run was cancelled; what had finished stays in the cache."""
+    """The run was cancelled. The results of finished nodes stay in the cache."""
 
     code = "cancelled"
 
 
 class SpecError(LoomError):
-    """A node function that its author must mend: the engine cannot express its signature."""
+    """The signature of a node function cannot be expressed as a NodeSpec."""
 
     code = "bad_node_definition"
 
 
 class PluginError(LoomError):
-    """A plugin that cannot be loaded or that breaks a rule of the registry."""
+    """A plugin cannot be loaded or breaks a rule of the registry."""
 
     code = "plugin_failed"
 
 
 class DuplicateError(PluginError):
-    """Two distributions claim one name."""
+    """Two distributions register the same name."""
 
     code = "duplicate_name"
 
 
 class UnknownError(LoomError):
-    """A name that nothing is registered under."""
+    """Nothing is registered under this name."""
 
     code = "unknown_name"
 
 
 class PathError(LoomError):
-    """A file name that leaves its folder or cannot be a file name."""
+    """A file name is invalid or leaves its folder."""
 
     code = "path_refused"
 
 
 class MissingFileError(LoomError):
-    """A file or model that no configured folder has."""
+    """A file or model is in none of the configured folders."""
 
     code = "missing_file"
 
 
 class FileError(LoomError):
-    """A file that is there and cannot be used: truncated, of another kind, too large."""
+    """An existing file cannot be used: it is truncated, of another kind or too large."""
 
     code = "bad_file"
 
 
 class ChangedFileError(NodeError):
-    """A file was written over or replaced while a run read it, so that nothing made from it may be kept."""
+    """A file was overwritten or replaced while a run read it, so results that depend on it are discarded."""
 
     code = "changed_file"
 
 
 class ChangedCodeError(NodeError):
-    """Code was edited on disk between the moment when it was identified and the one when it was imported."""
+    """Code was edited on disk after it was hashed and before it was imported."""
 
     code = "changed_code"
 
 
 class OutOfMemoryError(NodeError):
-    """A device has less memory than a node needs, whatever is dropped and fetched again."""
+    """A node needs more memory than a device has, even after eviction and with streaming."""
 
     code = "out_of_memory"
 
 
 class BudgetError(OutOfMemoryError):
-    """The smallest placement of a model is larger than what models may take."""
+    """The smallest placement of a model exceeds the budget."""
 
     code = "budget_too_small"
 
 
 class SettingsError(LoomError):
-    """A setting with a value that it cannot have."""
+    """A setting has an invalid value."""
 
     code = "bad_setting"
 
 
 class BadValueError(LoomError):
-    """A value with another shape or range than its port type allows."""
+    """A value has a shape or range that its port type does not allow."""
 
     code = "bad_value"
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
-    """The most alike of names, for "did you mean", or None when nothing is alike.
+    """Return the most similar name, for "did you mean", or None.
 
-    Of many names those of a similar length count, and of these the ones that share most letters are compared.
+    Only the names with the most similar lengths, and of these the ones that share the most letters, are compared.
     """
     if len(name) > MAX_ALIKE:
         return None
@@ -247,7 +247,7 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
 
 
 def brief(value: Any, limit: int = 60) -> str:
-    """A value as JSON-like text of at most limit characters, for the `got` of a message."""
+    """Return a value as text of at most `limit` characters, for the `got` of a message."""
     if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 128:
         return f"an integer of {value.bit_length()} bits"
     text = repr(value) if not isinstance(value, (list, dict)) else f"a {type(value).__name__} of {len(value)}"
@@ -255,5 +255,5 @@ def brief(value: Any, limit: int = 60) -> str:
 
 
 def shown(name: Any) -> str:
-    """A name from a document, short and without line breaks."""
+    """Return a name from a document, shortened and without line breaks."""
     return brief(str(name))[1:-1]

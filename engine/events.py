@@ -1,4 +1,4 @@
-"""What a run reports while it happens: small frozen records, numbered from 0 within the run."""
+"""The events of a run: small frozen records, numbered from 0 in each run."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -7,19 +7,19 @@ from typing import Any, ClassVar
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Base of all events."""
+    """Base class of all events."""
 
     name: ClassVar[str] = "event"
     number: int = -1
 
     def record(self) -> dict[str, Any]:
-        """This event as JSON."""
+        """Return this event as JSON."""
         return {"event": self.name, **asdict(self)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStarted(Event):
-    """A run begins; `nodes` is how many steps its plan holds so far."""
+    """A run starts. `nodes` is the number of steps planned so far."""
 
     name = "run_started"
     run: str
@@ -28,7 +28,7 @@ class RunStarted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeStarted(Event):
-    """A node's body begins."""
+    """A node's body starts."""
 
     name = "node_started"
     node: str
@@ -37,7 +37,7 @@ class NodeStarted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeCached(Event):
-    """A node's outputs were known; its body did not run."""
+    """A node's outputs came from the cache. Its body did not run."""
 
     name = "node_cached"
     node: str
@@ -46,7 +46,7 @@ class NodeCached(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeProgress(Event):
-    """A node is at a step of a total."""
+    """A node has reached `step` of `total`."""
 
     name = "node_progress"
     node: str
@@ -57,7 +57,7 @@ class NodeProgress(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodePreview(Event):
-    """A picture of work under way; `image` is an Image. At most five a second per node; not part of `record`."""
+    """A preview of an unfinished picture, at most five per second and node. `image`, an Image, is not in `record`."""
 
     name = "node_preview"
     node: str
@@ -65,13 +65,13 @@ class NodePreview(Event):
     image: Any = field(compare=False)
 
     def record(self) -> dict[str, Any]:
-        """This event as JSON, without the picture."""
+        """Return this event as JSON, without the picture."""
         return {"event": self.name, "number": self.number, "node": self.node, "step": self.step}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeWarning(Event):
-    """Something that a person should know; the run goes on."""
+    """A warning to the user. The run continues."""
 
     name = "node_warning"
     node: str | None
@@ -81,7 +81,7 @@ class NodeWarning(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileSaved(Event):
-    """A sink's file is complete under its final name."""
+    """A sink's file was saved under its final name."""
 
     name = "file_saved"
     node: str
@@ -90,7 +90,7 @@ class FileSaved(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeFinished(Event):
-    """A node's body ended well."""
+    """A node's body succeeded."""
 
     name = "node_finished"
     node: str
@@ -127,7 +127,7 @@ _TYPES: dict[str, type[Event]] = {
 
 
 def event_of(record: Mapping[str, Any]) -> Event | None:
-    """The event of a run that a server's record tells; None for what is no run's."""
+    """Return the run event in a server's record; None if the record is not an event of a run."""
     cls = _TYPES.get(record["event"])
     if cls is None:
         return None

@@ -1,4 +1,4 @@
-"""Named points in the code where a test can make the world fail: LATENTLOOM_FAILPOINT=name:action."""
+"""Failpoints: named places in the code where a test can inject a failure: LATENTLOOM_FAILPOINT=name:action."""
 
 import errno
 import os
@@ -25,7 +25,7 @@ ACTIONS = ("kill", "enospc", "readonly")
 
 
 def failpoint(name: str) -> None:
-    """Do nothing, unless the environment names this point: then kill this process or raise an OSError."""
+    """Do nothing, unless the environment names this failpoint: then kill this process or raise an OSError."""
     wanted, _, action = os.environ.get("LATENTLOOM_FAILPOINT", "").partition(":")
     if wanted != name:
         return

@@ -1,4 +1,4 @@
-"""Identity: type-tagged canonical bytes and their blake2b-256 digests. No recursion, no raw JSON."""
+"""Cache keys: blake2b-256 digests of type-tagged canonical bytes. Iterative, so deep values are safe."""
 
 import struct
 from collections.abc import Iterable, Mapping
@@ -10,13 +10,14 @@ SCHEMA = "latentloom/step/2"
 
 
 class Unhashable(TypeError):
-    """A value that has no canonical bytes: what depends on it cannot be cached."""
+    """A value has no canonical bytes, so results that depend on it cannot be cached."""
 
 
 def canonical(value: Any) -> bytes:
-    """Bytes that differ whenever two values differ in type or content.
+    """Return bytes that differ whenever two values differ in type or content.
 
-    None, bool, int, float (-0.0 and 0.0 differ, NaN is refused), str, bytes, list or tuple, and mappings with str keys.
+    Accepts None, bool, int, float (-0.0 and 0.0 differ, NaN raises), str, bytes, list or tuple, and mappings with str
+    keys. Raises Unhashable for anything else.
     """
     out: list[bytes] = []
     stack: list[Any] = [value]
@@ -68,12 +69,12 @@ def _text(name: Any) -> str:
 
 
 def digest(*parts: Any) -> str:
-    """blake2b-256 of the canonical bytes of parts, 64 hexadecimal digits."""
+    """Return the blake2b-256 of the canonical bytes of parts, 64 hexadecimal digits."""
     return blake2b(canonical(parts), digest_size=32).hexdigest()
 
 
 def array_digest(kind: str, essence: Any, arrays: Iterable[Any]) -> str:
-    """Digest of a value with numpy arrays inside."""
+    """Return the digest of a value with numpy arrays."""
     state = blake2b(canonical(("value", kind, essence)), digest_size=32)
     for array in arrays:
         state.update(canonical((str(array.dtype), list(array.shape))))
@@ -82,34 +83,34 @@ def array_digest(kind: str, essence: Any, arrays: Iterable[Any]) -> str:
 
 
 def literal_digest(kind: str, value: Any) -> str:
-    """Digest of a literal value of a kind."""
+    """Return the digest of a literal value of a kind."""
     return digest("value", kind, value)
 
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """The part of a step's identity that all uses of a node type share: type, version, code, environment, salt."""
+    """The fields that all steps of a node type share: type, version, code, environment, salt."""
 
     fields: Mapping[str, Any]
     digest: str
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> "Base":
-        """The fields with their digest, so that they are hashed once and not for each step."""
+        """Return the fields with their digest, so that they are hashed once and not for each step."""
         return cls(fields, digest(SCHEMA, fields))
 
 
 class Fields(NamedTuple):
-    """What a step's key is made of, by name, so that two keys can be compared field by field."""
+    """The fields of a step's cache key, by name, so that two keys can be compared field by field."""
 
     base: Base
-    inputs: Mapping[str, Any]  # digests by input: a text, or a list of texts
-    more: Mapping[str, Any] | None = None  # a question, a run, the outside world
+    inputs: Mapping[str, Any]  # input -> digest, or a list of digests
+    more: Mapping[str, Any] | None = None  # a call of `needs`, a run, a fingerprint
 
     def key(self) -> str:
-        """The cache key of a step."""
+        """Return the cache key of the step."""
         return digest(self.base.digest, self.inputs, self.more)
 
     def record(self) -> dict[str, Any]:
-        """All fields as JSON, to be explained later."""
+        """Return all fields as JSON, for explanations."""
         return {**self.base.fields, "inputs": self.inputs, **(self.more or {})}

@@ -77,7 +77,7 @@ class Settings(BaseModel):
 
 
 def load_settings(flags: Mapping[str, Any] | None = None, environment: Mapping[str, str] | None = None) -> Settings:
-    """The settings in force. Raises SettingsError that names the setting, where it came from, and what it may be."""
+    """Return the effective settings. Raises SettingsError, which names the setting and what is wrong with it."""
     environment = os.environ if environment is None else environment
     given = _from_file(environment) | _from_environment(environment)
     given |= {name: value for name, value in (flags or {}).items() if value is not None}
@@ -94,7 +94,7 @@ def load_settings(flags: Mapping[str, Any] | None = None, environment: Mapping[s
 
 
 def _secret(name: str) -> bool:
-    """Whether a setting's value is told to nobody; one that is not known may be a token under a wrong name."""
+    """Whether a setting's value is secret. An unknown setting may be a token with a misspelt name."""
     field = Settings.model_fields.get(name)
     return field is None or not field.repr
 
@@ -117,7 +117,7 @@ def _folders(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def settings_file(environment: Mapping[str, str] | None = None) -> Path:
-    """The TOML file that settings are read from; it need not exist."""
+    """Return the path of the TOML settings file, which may not exist."""
     environment = os.environ if environment is None else environment
     if environment.get(f"{PREFIX}HOME"):
         return Path(environment[f"{PREFIX}HOME"]).expanduser() / "latentloom.toml"

@@ -36,7 +36,7 @@ def load_lora(
     """Change a model and its text encoder with a LoRA, each with a strength of its own."""
     networks = _networks(ctx, lora)
     on_model = model_strength and "unet" in networks
-    on_clip = clip_strength and networks & {"te1", "te2"}
+    on_clip = clip_strength and networks - {"unet"}
     return WithLora(
         model.patched(_patch(lora, model_strength)) if on_model else model,
         clip.patched(_patch(lora, clip_strength)) if on_clip else clip,
@@ -74,7 +74,7 @@ def _networks(ctx: Context, lora: ModelFile) -> set[str]:
     if found is None or "lora" not in found[1]:
         raise FileError(
             f"'{lora.name}' is no LoRA that Latentloom knows",
-            expected="a LoRA, LoCon, LoHa, LoKr or DoRA in kohya's or diffusers' layout",
+            expected="a LoRA, LoCon, LoHa, LoKr or DoRA",
             got="another kind of file" if found is None else found[1].get("about", found[0]),
         )
     return set(found[1]["lora"])

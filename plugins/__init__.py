@@ -1,4 +1,4 @@
-"""The door for node packs: mark functions with `hookimpl` and name their module in an entry point (docs/plugins.md)."""
+"""The plugin interface: mark functions with `hookimpl` and name their module in an entry point (docs/plugins.md)."""
 
 from latentloom.plugins.hooks import hookimpl
 

@@ -1,4 +1,4 @@
-"""Code identity: a digest of all the code that a distribution's nodes may run."""
+"""Code identity: a digest of all code that the nodes of a distribution may run."""
 
 import importlib.util
 from importlib.metadata import Distribution as Installed
@@ -15,14 +15,14 @@ from latentloom.plugins.sources import Reading, own_files
 
 
 class Code(NamedTuple):
-    """The identity of code, and the files that it was taken from."""
+    """The digest of code, and the files that it covers."""
 
     identity: str
     files: CodeFiles
 
 
 def tree_code(folders: list[Path]) -> Code:
-    """The identity of the Python files below folders: their names and contents."""
+    """Return the identity of the Python files in folders: their names and contents."""
     reading = Reading()
     found = [
         [name, folder.name, content] for folder in folders for name, content in reading.below(folder, suffix=".py")
@@ -31,11 +31,11 @@ def tree_code(folders: list[Path]) -> Code:
 
 
 def distribution_code(installed: Installed) -> Code:
-    """A plugin's identity: name, version, its files, and the versions of its direct requirements.
+    """Return a plugin's identity: name, version, its files, and the versions of its direct requirements.
 
-    Files count by the hashes in RECORD, so that two environments with the same wheel agree. The packages that its entry
-    points name count by what is on disk, with their data, and so does what they import from outside of site-packages:
-    an editable install, or one without RECORD, changes with every edit.
+    Files are identified by the hashes in RECORD, so that two environments with the same wheel agree. The packages of
+    the entry points, and what they import from outside site-packages, are read from disk with their data. So the
+    identity of an editable install, or of one without RECORD, changes with every edit.
     """
     reading = Reading()
     identity = digest(
@@ -58,7 +58,7 @@ def _recorded(installed: Installed) -> list[list[str]]:
 
 
 def _portable(file: PurePath) -> bool:
-    """Whether a file is the same in every environment: scripts and links of editable installs hold paths."""
+    """Whether a file is the same in every environment. Scripts and links of editable installs contain paths."""
     first = file.parts[0]
     return not (
         file.suffix in (".pyc", ".pth") or first.endswith(".dist-info") or first.startswith(("..", "__editable__"))
@@ -66,7 +66,7 @@ def _portable(file: PurePath) -> bool:
 
 
 def _sources(installed: Installed, reading: Reading) -> list[list[str]]:
-    """What is on disk, by module: all files of the entry points' packages, and what they use from elsewhere."""
+    """Return the files on disk by module: those of the entry points' packages, and others that they use."""
     names = sorted({point.module.partition(".")[0] for point in installed.entry_points if point.group == GROUP})
     found: list[list[str]] = []
     for name in names:

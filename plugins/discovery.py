@@ -1,4 +1,4 @@
-"""Finds plugins by their entry points and registers them; one that fails is reported and skipped."""
+"""Finds plugins by their entry points and registers them. A plugin that fails is reported and skipped."""
 
 import importlib
 import importlib.util
@@ -20,26 +20,26 @@ from latentloom.plugins.code import distribution_code, tree_code
 from latentloom.plugins.hooks import GROUP, Hooks
 from latentloom.plugins.snapshots import Snapshots
 
-BUILTIN = "latentloom"  # the distribution; its entry point "builtin" brings the nodes, the others are plugins that ship
+BUILTIN = "latentloom"  # the distribution: its entry point "builtin" provides the nodes, the others are shipped plugins
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """How one plugin fared."""
+    """The status of one plugin."""
 
     plugin: str
     distribution: str
     status: str  # "loaded", "from snapshot", "failed", "not selected", "no snapshot"
     seconds: float
     nodes: int = 0
-    error: str | None = None  # why it failed; or what its import changed for the whole process
-    missing: str | None = None  # the module that it could not import
+    error: str | None = None  # why it failed, or which process settings its import changed
+    missing: str | None = None  # a module that it could not import
     trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Discovered:
-    """The registry, and how each plugin fared."""
+    """The registry, and the status of each plugin."""
 
     registry: Registry
     records: tuple[Record, ...]
@@ -53,10 +53,10 @@ def discover(
     *,
     imports: bool = True,
 ) -> Discovered:
-    """Register every installed plugin; built-in nodes come first, by the same door.
+    """Register all installed plugins, the built-in nodes first, through the same hook.
 
-    `only` names the plugins to load beside the built-in ones. A snapshot stands for a plugin whose code is unchanged;
-    with `imports=False` nothing else does, and no plugin's code runs.
+    `only` names the plugins to load besides the built-in nodes. A plugin whose code is unchanged is registered from its
+    snapshot. With `imports=False` only snapshots are used, and no plugin's code runs.
     """
     found = entry_points(group=GROUP) if points is None else points
     ordered = sorted(found, key=lambda point: (not _builtin(point), point.name))
@@ -101,7 +101,7 @@ def _load(
         registry.add(registration)
     except (KeyboardInterrupt, GeneratorExit):
         raise
-    except BaseException as error:  # a plugin may raise anything, SystemExit too; the host goes on
+    except BaseException as error:  # a plugin may raise anything, even SystemExit
         return _failure(point, error, perf_counter() - begin), None
     seconds = perf_counter() - begin
     return Record(point.name, _label(point), status, seconds, len(registration.nodes), changed or None), registration
@@ -122,7 +122,7 @@ def _distribution(point: EntryPoint) -> Distribution:
 
 
 def _shipped_modules(point: EntryPoint) -> tuple[str, ...]:
-    """Built-in nodes depend on engine and nodes; training and the command line void no cache."""
+    """Return the modules in the code identity. For built-in nodes: engine and nodes, not training or the CLI."""
     return (f"{BUILTIN}.engine", f"{BUILTIN}.nodes") if _builtin(point) else (point.module,)
 
 
@@ -132,7 +132,7 @@ def _folders(*modules: str) -> list[Path]:
 
 
 def _registered(point: EntryPoint, distribution: Distribution) -> tuple[Registration, str]:
-    """Import the plugin and call its `register` hook alone; what that changed for the whole process is put back."""
+    """Import the plugin and call only its `register` hook. Changed process settings are restored."""
     state = ProcessState()
     with state.run():
         registration = _hooked(point, distribution)
@@ -153,7 +153,7 @@ def _hooked(point: EntryPoint, distribution: Distribution) -> Registration:
 
 
 class Listeners:
-    """The on_event hooks of plugins, imported when the first event comes. Their faults are kept, not raised."""
+    """The on_event hooks of plugins, imported at the first event. Their errors are collected, not raised."""
 
     def __init__(self, modules: Sequence[str]) -> None:
         self._modules = modules
@@ -161,7 +161,7 @@ class Listeners:
         self.faults: list[str] = []
 
     def __call__(self, event: Event) -> None:
-        """Tell every plugin."""
+        """Pass an event to all plugins."""
         if not self._modules:
             return
         for implementation in self._hooks():

@@ -15,8 +15,8 @@ class Hooks:
 
     @hookspec
     def register(self, registry: Registration) -> None:
-        """Hand node types, port types and extensions to the registry. Called once, when the plugin is first loaded."""
+        """Register node types, port types and extensions. Called once, when the plugin is first loaded."""
 
     @hookspec
     def on_event(self, event: Event) -> None:
-        """Hear of everything that runs report. An exception is reported and changes nothing."""
+        """Receive all events of runs. An exception is reported and does not affect the run."""

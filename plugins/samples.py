@@ -1,4 +1,4 @@
-"""Small values to run a node with, made from its spec."""
+"""Small sample values for a node's inputs, created from its spec."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,18 +17,18 @@ SIDE = 16
 
 
 class NoSampleError(Exception):
-    """An input that no small value can be made for."""
+    """No sample value can be created for an input."""
 
 
 class Samples:
-    """Values for the inputs of nodes: those that were given, else made from the spec."""
+    """Sample values for the inputs of nodes: the given ones, or ones created from the spec."""
 
     def __init__(self, given: Mapping[str, Mapping[str, Any]], engine: Engine) -> None:
         self._given = given
         self._engine = engine
 
     def of(self, node: NodeType) -> dict[str, Any]:
-        """A value for every input. Raises NoSampleError."""
+        """Return a value for each input. Raises NoSampleError."""
         given = self._given.get(node.spec.type.rpartition("/")[2], {})
         unknown = given.keys() - node.spec.by_name.keys()
         if unknown:
@@ -75,7 +75,7 @@ class Samples:
 
 
 def tensor(kind: str) -> Any:
-    """A small value of a built-in tensor kind, always the same; None for other kinds."""
+    """Return a small deterministic value of a built-in tensor kind; None for other kinds."""
     makers: dict[str, Callable[[], Any]] = {
         "IMAGE": lambda: Image(_noise(2, SIDE, SIDE, 3)),
         "MASK": lambda: Mask(_noise(2, SIDE, SIDE)),

@@ -1,4 +1,4 @@
-"""What a plugin registered, kept on disk under its code identity, so that its code need not be imported to know it."""
+"""Snapshots: what a plugin registered, stored with its code identity, so that its code need not be imported."""
 
 import contextlib
 import json
@@ -18,7 +18,7 @@ class Snapshots:
         self._folder = folder
 
     def read(self, distribution: Distribution) -> Registration | None:
-        """The registration of exactly this code, or None."""
+        """Return the registration of exactly this code, or None."""
         try:
             record = json.loads(self._path(distribution).read_text(encoding="utf-8"))
             if (record["schema"], record["code"]) != (SCHEMA, distribution.code):
@@ -30,7 +30,7 @@ class Snapshots:
             return None
 
     def write(self, registration: Registration) -> None:
-        """Keep a registration. A folder that cannot be written to only costs time."""
+        """Store a registration. If the folder is not writable, nothing is stored."""
         distribution = registration.distribution
         data = registration.record()
         check = digest(json.dumps(json.loads(json.dumps(data))))

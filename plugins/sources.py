@@ -1,8 +1,8 @@
-"""What a plugin's code uses outside of its own packages: modules and data that lie beside it, in no other distribution.
+"""Finds what a plugin's code uses outside its packages: neighbouring modules and data of no other distribution.
 
-Nothing is imported. Code is read for its imports and for texts that name a module or a file beside it, because helpers
-may be imported by name and data be opened by name. Only code outside of site-packages is followed: what lies inside
-belongs to a distribution and counts by that distribution's version.
+Nothing is imported. The code is parsed for imports and for strings that name a neighbouring module or file, because
+helpers may be imported by name and data opened by name. Only code outside site-packages is followed: code inside
+belongs to a distribution, and the version of that distribution identifies it.
 """
 
 import ast
@@ -20,24 +20,24 @@ from latentloom.engine.files.code_files import CodeFile, CodeFiles, content_dige
 from latentloom.engine.files.stamps import Stamp
 from latentloom.engine.keys import digest
 
-MOST_BYTES = 8 * 2**20  # of a data file that is read; a larger one counts by its size and time
+MOST_BYTES = 8 * 2**20  # larger data files are identified by size and mtime
 _NAME = re.compile(r"[A-Za-z_]\w*(\.\w+)*\Z")
 _FILE = re.compile(r"[\w][\w. +@-]{0,200}\Z")
 
 
 class Reading:
-    """The contents of the files that an identity is made of."""
+    """Reads the files of a code identity and records them."""
 
     def __init__(self) -> None:
         self._files: dict[str, CodeFile] = {}
         self._folders: list[str] = []
 
     def files(self) -> CodeFiles:
-        """What was read."""
+        """Return the files that were read."""
         return CodeFiles(self._files, tuple(self._folders))
 
     def content(self, path: Path) -> str:
-        """The digest of a file's content; of a large one that is no code, of its size and time."""
+        """Return the digest of a file's content; for a large data file, of its size and mtime."""
         stamp = Stamp.of(path.stat())
         if path.suffix != ".py" and stamp.size > MOST_BYTES:
             return digest("large", stamp.size, stamp.mtime_ns)
@@ -46,13 +46,13 @@ class Reading:
         return found
 
     def below(self, folder: Path, suffix: str = "") -> Iterator[tuple[str, str]]:
-        """Every file of a package, or those with a suffix, with its digest, without bytecode and hidden files."""
+        """Return (name, digest) of the files of a package with a suffix, without bytecode and hidden files."""
         self._folders.append(f"{folder}{os.sep}")
         return ((name, self.content(path)) for name, path in _files_below(folder) if path.name.endswith(suffix))
 
 
 def _files_below(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Every file of a package, without bytecode and hidden files."""
+    """Yield all files of a package, without bytecode and hidden files."""
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
         hidden = any(part.startswith(".") or part == "__pycache__" for part in name.parts)
@@ -61,7 +61,7 @@ def _files_below(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def own_files(names: Iterable[str], reading: Reading) -> Iterator[tuple[str, str, str]]:
-    """(module, path, digest) of what top-level modules use beside themselves, directly or through each other."""
+    """Yield (module, path, digest) of the neighbouring files that top-level modules use, directly or indirectly."""
     known, waiting = set(names), [name for name in names if _outside(name)]
     while waiting:
         name = waiting.pop(0)
@@ -84,7 +84,7 @@ def _files_of(name: str, reading: Reading) -> Iterator[tuple[str, str]]:
 
 
 def _beside(name: str) -> set[tuple[str, Path | None]]:
-    """What a module's code names: other top-level modules (with None), and files in its folder or the one above."""
+    """Return what a module's code names: top-level modules (with None), and files in its folder or its parent."""
     folders, origin = _places(name)
     codes = [path for folder in folders for path in folder.rglob("*.py")] or ([origin] if origin else [])
     found: set[tuple[str, Path | None]] = set()
@@ -103,13 +103,13 @@ def _is_module(base: Path, text: str) -> bool:
 
 
 def _data(base: Path, code: Path, text: str) -> Path | None:
-    """A data file that a text names, if it lies beside the code or beside its package."""
+    """Return the data file that a string names, next to the code or next to its package; or None."""
     places = {base / text, code.parent / text}
     return next((path for path in sorted(places) if path.suffix != ".py" and path.is_file()), None)
 
 
 def _named(code: Path) -> tuple[set[str], set[str]]:
-    """The top-level modules that code imports, and its short texts."""
+    """Return the top-level modules that code imports, and its strings."""
     try:
         tree = ast.parse(code.read_bytes())
     except (SyntaxError, ValueError, RecursionError):
@@ -126,7 +126,7 @@ def _named(code: Path) -> tuple[set[str], set[str]]:
 
 
 def _places(name: str) -> tuple[list[Path], Path | None]:
-    """The folders of a top-level package, or the file of a module."""
+    """Return the folders of a top-level package, and the file of a module."""
     try:
         spec = importlib.util.find_spec(name)
     except (ImportError, ValueError, AttributeError):
@@ -138,7 +138,7 @@ def _places(name: str) -> tuple[list[Path], Path | None]:
 
 
 def _outside(name: str) -> bool:
-    """Whether a top-level module lies outside of the standard library and of site-packages, and is not Latentloom."""
+    """Whether a top-level module is not in the standard library, in site-packages or in Latentloom."""
     if name in sys.stdlib_module_names or name == "latentloom":
         return False
     folders, origin = _places(name)

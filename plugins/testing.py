@@ -1,4 +1,4 @@
-"""A test kit for plugins: what every node must keep to, checked on an installed plugin (docs/plugins.md)."""
+"""A test kit for plugins: checks that the nodes of an installed plugin follow the rules (docs/plugins.md)."""
 
 import asyncio
 import tempfile
@@ -30,16 +30,16 @@ Check = Callable[["Bench"], Iterator[str]]
 class PluginChecks:
     """Subclass it in a test file: `class TestMine(PluginChecks): plugin = "vignette"`.
 
-    `plugin` is the name of the entry point. `samples` holds, by node type (without the plugin's prefix) and input, a
-    value to run the node with, or a function without arguments that makes one. Where it is silent, small values are
-    made from the spec; models have none, so nodes that take one need a sample.
+    `plugin` is the name of the entry point. `samples` maps node type (without the plugin's prefix) and input to a value
+    for the node, or to a function without arguments that creates one. For other inputs, small values are created from
+    the spec. There are none for models, so a node with a model input needs a sample.
     """
 
     plugin: ClassVar[str]
     samples: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     def test_numbers_have_bounds(self, tmp_path: Path) -> None:
-        """Every number input has a minimum and a maximum, so that an editor can show it and bad values are refused."""
+        """Each number input has a minimum and a maximum, so that an editor can show it and bad values are rejected."""
         _refute(self, tmp_path, bounds)
 
     def test_everything_is_documented(self, tmp_path: Path) -> None:
@@ -47,24 +47,24 @@ class PluginChecks:
         _refute(self, tmp_path, docs)
 
     def test_pure_nodes_repeat_themselves(self, tmp_path: Path) -> None:
-        """A pure node gives the same values when it runs again on the same inputs."""
+        """A pure node returns the same values when it runs again with the same inputs."""
         _refute(self, tmp_path, purity)
 
     def test_inputs_are_left_alone(self, tmp_path: Path) -> None:
-        """No node writes into a value that it was given."""
+        """No node modifies an input value."""
         _refute(self, tmp_path, mutation)
 
     def test_the_process_is_left_alone(self, tmp_path: Path) -> None:
-        """No node changes what all code shares: the default dtype, the working folder, the environment, ..."""
+        """No node changes process-wide settings: the default dtype, the working folder, the environment, ..."""
         _refute(self, tmp_path, process)
 
     def test_cancel_is_honoured(self, tmp_path: Path) -> None:
-        """A node that reports progress lets Cancelled out of `ctx.progress`, and so ends."""
+        """A node that reports progress does not catch Cancelled from `ctx.progress`, so that it ends."""
         _refute(self, tmp_path, cancel)
 
 
 def check_plugin(plugin: str, samples: Mapping[str, Mapping[str, Any]] | None = None) -> None:
-    """Run every check on an installed plugin. Raises AssertionError with all faults, one per line."""
+    """Run all checks on an installed plugin. Raises AssertionError with all faults, one per line."""
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(plugin, samples or {}, Path(folder))
         faults = [fault for check in (bounds, docs, purity, mutation, process, cancel) for fault in check(bench)]
@@ -78,11 +78,11 @@ def _refute(checks: PluginChecks, folder: Path, check: Check) -> None:
         raise AssertionError("\n".join(faults))
 
 
-# The checks: each yields a line per fault
+# The checks. Each yields one line per fault.
 
 
 def bounds(bench: "Bench") -> Iterator[str]:
-    """Numbers without a minimum or a maximum."""
+    """Find numbers without a minimum or a maximum."""
     for node in bench.nodes:
         for port in node.spec.inputs:
             if port.kind in ("INT", "FLOAT") and None in (port.minimum, port.maximum):
@@ -90,7 +90,7 @@ def bounds(bench: "Bench") -> Iterator[str]:
 
 
 def docs(bench: "Bench") -> Iterator[str]:
-    """What is not explained."""
+    """Find missing documentation."""
     for node in bench.nodes:
         spec = node.spec
         if not spec.category:
@@ -106,7 +106,7 @@ def docs(bench: "Bench") -> Iterator[str]:
 
 
 def purity(bench: "Bench") -> Iterator[str]:
-    """Pure nodes with two results for one input, and nodes that cannot be run at all."""
+    """Find pure nodes with different results for the same input, and nodes that cannot run."""
     for node in bench.nodes:
         first = bench.attempt(node)
         if first.fault:
@@ -119,21 +119,21 @@ def purity(bench: "Bench") -> Iterator[str]:
 
 
 def mutation(bench: "Bench") -> Iterator[str]:
-    """Inputs that have another digest after the run than before."""
+    """Find inputs whose digest changes during a run."""
     for node in bench.nodes:
         for name in bench.attempt(node).changed:
             yield f"{node.spec.type}: writes into its input '{name}'; work on a copy"
 
 
 def process(bench: "Bench") -> Iterator[str]:
-    """What nodes change for the whole process."""
+    """Find process settings that nodes change."""
     for node in bench.nodes:
         for what in bench.attempt(node).left:
             yield f"{node.spec.type}: changes {what} for the whole process; put it back, or set it in another process"
 
 
 def cancel(bench: "Bench") -> Iterator[str]:
-    """Nodes that go on after a cancel."""
+    """Find nodes that continue after a cancel."""
     for node in bench.nodes:
         reports = bench.attempt(node).reports if node.spec.context else 0
         if reports and not bench.attempt(node, cancel_after=min(reports - 1, 1)).cancelled:
@@ -145,21 +145,21 @@ def cancel(bench: "Bench") -> Iterator[str]:
 
 @dataclass(slots=True)
 class Attempt:
-    """What one run of one node showed."""
+    """The observations from one run of a node."""
 
     outputs: dict[str, Any] = field(default_factory=dict)  # digests
     changed: list[str] = field(default_factory=list)
-    left: list[str] = field(default_factory=list)  # what it changed for the whole process
+    left: list[str] = field(default_factory=list)  # process settings that it changed
     reports: int = 0
     cancelled: bool = False
     fault: str | None = None
 
 
 class Bench:
-    """The nodes of one installed plugin, found by discovery alone, and an engine below a folder to run them with."""
+    """The nodes of an installed plugin, found by discovery, and an engine in a folder to run them."""
 
     def __init__(self, plugin: str, samples: Mapping[str, Mapping[str, Any]], folder: Path) -> None:
-        """Raises AssertionError when the plugin is not installed or did not load."""
+        """Raises AssertionError if the plugin is not installed or cannot be loaded."""
         found = discover(only=[plugin])
         record = next((record for record in found.records if record.plugin == plugin), None)
         if record is None or record.status != "loaded":
@@ -171,7 +171,7 @@ class Bench:
         self._samples = Samples(samples, self.engine)
 
     def registered(self) -> Iterator[tuple[str, str, str]]:
-        """Kind, name and help of the plugin's port types and extensions."""
+        """Yield kind, name and help of the plugin's port types and extensions."""
         for item in self.engine.registry.types():
             if item.distribution.plugin == self._plugin:
                 yield "port type", item.kind, item.help
@@ -181,7 +181,7 @@ class Bench:
                     yield kind, name, extension.info["help"] or extension.load().__doc__ or ""
 
     def attempt(self, node: NodeType, *, cancel_after: int | None = None) -> Attempt:
-        """Run a node once; `cancel_after` cancels once that many reports of progress came."""
+        """Run a node once. `cancel_after` cancels it after this number of progress reports."""
         made, cancelled = Attempt(), threading.Event()
         if cancel_after == 0:
             cancelled.set()
@@ -238,7 +238,7 @@ class Bench:
         return {port.name: self._digest(port.kind, values[port.name]) for port in ports}
 
     def _digest(self, kind: str, value: Any) -> Any:
-        """A value's identity; None for one that has none."""
+        """Return a value's digest, or None if it has none."""
         if isinstance(value, list) and kind != "JSON":
             return [self._digest(kind, item) for item in value]
         kind = getattr(value, "kind", "JSON") if kind == ANY else kind
@@ -247,7 +247,7 @@ class Bench:
 
 
 class _Services:
-    """What the kit lends to a node: models and files below the bench's folder."""
+    """The services for nodes under test: models, and files in the bench's folder."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine

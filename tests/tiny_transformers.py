@@ -51,6 +51,43 @@ FLUX_NORMS = {
     "attn.norm_added_q": "txt_attn.norm.query_norm",
     "attn.norm_added_k": "txt_attn.norm.key_norm",
 }
+SD3_OUTER = {
+    "pos_embed.proj": "x_embedder.proj",
+    "time_text_embed.timestep_embedder.linear_1": "t_embedder.mlp.0",
+    "time_text_embed.timestep_embedder.linear_2": "t_embedder.mlp.2",
+    "time_text_embed.text_embedder.linear_1": "y_embedder.mlp.0",
+    "time_text_embed.text_embedder.linear_2": "y_embedder.mlp.2",
+    "context_embedder": "context_embedder",
+    "proj_out": "final_layer.linear",
+}
+SD3_INNER = {
+    "norm1.linear": "x_block.adaLN_modulation.1",
+    "attn.to_out.0": "x_block.attn.proj",
+    "attn2.to_out.0": "x_block.attn2.proj",
+    "attn.to_add_out": "context_block.attn.proj",
+    "attn.norm_q": "x_block.attn.ln_q",
+    "attn.norm_k": "x_block.attn.ln_k",
+    "attn2.norm_q": "x_block.attn2.ln_q",
+    "attn2.norm_k": "x_block.attn2.ln_k",
+    "attn.norm_added_q": "context_block.attn.ln_q",
+    "attn.norm_added_k": "context_block.attn.ln_k",
+    "ff.net.0.proj": "x_block.mlp.fc1",
+    "ff.net.2": "x_block.mlp.fc2",
+    "ff_context.net.0.proj": "context_block.mlp.fc1",
+    "ff_context.net.2": "context_block.mlp.fc2",
+}
+SD3_STACKED = {
+    "x_block.attn.qkv": ("attn.to_q", "attn.to_k", "attn.to_v"),
+    "x_block.attn2.qkv": ("attn2.to_q", "attn2.to_k", "attn2.to_v"),
+    "context_block.attn.qkv": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"),
+}
+Z_IMAGE_RENAMED = (  # of diffusers' names to the authors'
+    ("all_final_layer.2-1.", "final_layer."),
+    ("all_x_embedder.2-1.", "x_embedder."),
+    (".attention.to_out.0.", ".attention.out."),
+    (".attention.norm_k.", ".attention.k_norm."),
+    (".attention.norm_q.", ".attention.q_norm."),
+)
 
 
 def randomised(module: Any, std: float = 0.15) -> Any:
@@ -114,6 +151,55 @@ def flux_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     for layer in range(2):
         for ours, theirs in (("attn.norm_q", "norm.query_norm"), ("attn.norm_k", "norm.key_norm")):
             found[f"single_blocks.{layer}.{theirs}.scale"] = state[f"single_transformer_blocks.{layer}.{ours}.weight"]
+    return found
+
+
+def chroma_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The weights of a Chroma by its authors' names."""
+    found = flux_names(state)
+    for name, tensor in state.items():
+        if name.startswith("distilled_guidance_layer."):
+            name = name.replace(".linear_1.", ".in_layer.").replace(".linear_2.", ".out_layer.")
+            found[name.replace(".weight", ".scale") if ".norms." in name else name] = tensor
+    return found
+
+
+def swapped(tensor: torch.Tensor) -> torch.Tensor:
+    return torch.cat(list(reversed(tensor.chunk(2))))
+
+
+def sd3_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The weights of a Stable Diffusion 3 by its authors' names."""
+    layers = sum(name.endswith(".norm1.linear.bias") for name in state)
+    found = {"pos_embed": state["pos_embed.pos_embed"]}
+    for kind in ("weight", "bias"):
+        found |= {f"{theirs}.{kind}": state[f"{ours}.{kind}"] for ours, theirs in SD3_OUTER.items()}
+        found[f"final_layer.adaLN_modulation.1.{kind}"] = swapped(state[f"norm_out.linear.{kind}"])
+        for n in range(layers):
+            block, place = f"transformer_blocks.{n}.", f"joint_blocks.{n}."
+            inner = {o: t for o, t in SD3_INNER.items() if f"{block}{o}.{kind}" in state}
+            found |= {f"{place}{theirs}.{kind}": state[f"{block}{ours}.{kind}"] for ours, theirs in inner.items()}
+            stacked = {t: o for t, o in SD3_STACKED.items() if f"{block}{o[0]}.{kind}" in state}
+            found |= {
+                f"{place}{t}.{kind}": torch.cat([state[f"{block}{o}.{kind}"] for o in os]) for t, os in stacked.items()
+            }
+            context = state[f"{block}norm1_context.linear.{kind}"]
+            last = n == layers - 1
+            found[f"{place}context_block.adaLN_modulation.1.{kind}"] = swapped(context) if last else context
+    return found
+
+
+def z_image_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The weights of a Z-Image by its authors' names, with q, k and v in one."""
+    found = {}
+    for name, tensor in state.items():
+        for ours, theirs in Z_IMAGE_RENAMED:
+            name = name.replace(ours, theirs)
+        if ".attention.to_q." in name:
+            parts = (state[name.replace("to_q", part)] for part in ("to_q", "to_k", "to_v"))
+            found[name.replace("to_q", "qkv")] = torch.cat(list(parts))
+        elif ".attention.to_k." not in name and ".attention.to_v." not in name:
+            found[name] = tensor.contiguous()
     return found
 
 

@@ -1,4 +1,4 @@
-"""Who may ask: host names, origins, tokens and cookies, in one place that every request passes."""
+"""Access control: checks host name, origin, token and cookie of every request."""
 
 import contextlib
 import hmac
@@ -23,8 +23,8 @@ SAFE = ("GET", "HEAD")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 MIN_SECRET = 16
 MAX_OWNER = 100
-ATTEMPTS, ATTEMPT_SECONDS = 20, 60.0  # wrong tokens with the same first letters from one address
-ADDRESS_ATTEMPTS = 200  # wrong tokens of any kind from one address
+ATTEMPTS, ATTEMPT_SECONDS = 20, 60.0  # wrong tokens with the same prefix from one address
+ADDRESS_ATTEMPTS = 200  # all wrong tokens from one address
 PREFIX, ADDRESSES, HOPS = 4, 10_000, 20
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -39,10 +39,10 @@ HEADERS = {
 
 
 class Access:
-    """Decides of every request whether it may pass, and whose it is."""
+    """Decides for each request whether it is allowed, and who its owner is."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
-        """Raises SettingsError for an address off this machine without a token."""
+        """Raises SettingsError if the host is not a loopback address and no token is set."""
         self._secrets = dict(_named(token) for token in settings.tokens)
         if not self._secrets and not is_loopback(settings.host):
             raise SettingsError(
@@ -61,13 +61,13 @@ class Access:
 
     @property
     def open(self) -> bool:
-        """Whether no token is set: whoever reaches the loopback address may use the server."""
+        """Whether no token is set: every client that reaches the loopback address may use the server."""
         return not self._secrets
 
-    # The checks, in their order
+    # The checks, in order
 
     def check(self, request: web.Request, *, public: bool) -> str:
-        """The name of who asks. Raises Forbidden, Unauthorized, TooManyAttempts."""
+        """Return the owner of a request. Raises Forbidden, Unauthorized, TooManyAttempts."""
         self._check_host(request)
         by_cookie = self.cookies.owner_of(request)
         self._check_site(request, by_cookie is not None)
@@ -90,7 +90,7 @@ class Access:
             )
 
     def _check_site(self, request: web.Request, by_cookie: bool) -> None:
-        """Refuse what another site's page sends. Programs send neither of these headers."""
+        """Reject requests from pages of other sites. Clients that are not browsers send neither of these headers."""
         site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
         visit = request.method == "GET" and request.headers.get("Sec-Fetch-Mode") == "navigate" and request.path == "/"
         if site in ("cross-site", "same-site") and not visit:
@@ -107,7 +107,7 @@ class Access:
         return self.owner_of(given.strip(), self.address_of(request)) if scheme.lower() == "bearer" else None
 
     def owner_of(self, given: str, address: str) -> str | None:
-        """Whose token that is, or None. Raises TooManyAttempts for a wrong one; a right one is never shut out."""
+        """Return the owner of a token, or None. Raises TooManyAttempts for wrong tokens only."""
         found = None
         for name, secret in self._secrets.items():
             if hmac.compare_digest(secret.encode(), given.encode(errors="replace")):
@@ -119,7 +119,7 @@ class Access:
         return found
 
     def _failed(self, key: tuple[str, str], most: int) -> bool:
-        """Note a wrong token; whether there were too many before."""
+        """Count a wrong token. Returns whether there were too many before."""
         now, failures = self._clock(), self._failures.setdefault(key, deque(maxlen=most))
         often = len(failures) == most and now - failures[0] < ATTEMPT_SECONDS
         if not often:
@@ -132,7 +132,7 @@ class Access:
     # Proxies
 
     def trusts(self, address: str) -> bool:
-        """Whether many clients may be behind an address: a proxy that the settings name, or this machine."""
+        """Whether an address may stand for many clients: a trusted proxy or this machine."""
         try:
             found = ipaddress.ip_network(address)
         except ValueError:
@@ -146,7 +146,7 @@ class Access:
         return False
 
     def address_of(self, request: web.Request) -> str:
-        """Who asks: the other side of the connection, or whom a trusted proxy names, the nearest that is no proxy."""
+        """Return the client's address: the peer or, behind trusted proxies, the nearest address that is not a proxy."""
         address = one_client(request.remote or "") or ""
         if not self._is_proxy(address):
             return address
@@ -161,13 +161,13 @@ class Access:
         return address
 
     def is_secure(self, request: web.Request) -> bool:
-        """Whether the client speaks TLS, to the server or to a trusted proxy."""
+        """Whether the client uses TLS, to the server or to a trusted proxy."""
         by_proxy = self._is_proxy(one_client(request.remote or "") or "")
         return request.secure or (by_proxy and request.headers.get("X-Forwarded-Proto", "").strip().lower() == "https")
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address reaches this machine only."""
+    """Whether an address is reachable from this machine only."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -187,7 +187,7 @@ def _named(token: str) -> tuple[str, str]:
 
 
 def _hostname(host: str) -> str:
-    """The name in a Host header, without the port and the brackets."""
+    """Return the name in a Host header, without port and brackets."""
     try:
         return (urlsplit(f"//{host}").hostname or "").lower().rstrip(".")
     except ValueError:
@@ -195,7 +195,7 @@ def _hostname(host: str) -> str:
 
 
 def _origin(url: str | None) -> tuple[str, tuple[str, ...]]:
-    """The origin of the address that people use, and its host name; nothing for none. Raises SettingsError."""
+    """Return the origin and the host name of the public URL; empty if it is None. Raises SettingsError."""
     if url is None:
         return "", ()
     with contextlib.suppress(ValueError):
@@ -211,7 +211,7 @@ def _origin(url: str | None) -> tuple[str, tuple[str, ...]]:
 
 
 def _netloc(origin: str) -> str | None:
-    """Host and port in an Origin header; None for what is no address."""
+    """Return host and port in an Origin header; None if it is not a URL."""
     try:
         return urlsplit(origin).netloc.lower()
     except ValueError:
@@ -230,7 +230,7 @@ def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
 
 
 def _key(path: Path) -> bytes:
-    """The key that signs cookies: made once, readable by this user alone."""
+    """Return the key that signs cookies. It is created once and readable only by this user."""
     try:
         return path.read_bytes()
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The aiohttp application: routes behind one access check, and one place that turns errors into answers."""
+"""The aiohttp application: routes, the access check for all of them, and the conversion of errors to answers."""
 
 import asyncio
 import logging
@@ -21,7 +21,7 @@ log = logging.getLogger("latentloom.server")
 
 
 def route_table() -> tuple[Route, ...]:
-    """Every route of the server."""
+    """Return all routes of the API and the editor."""
     return (
         *system.ROUTES,
         *jobs.ROUTES,
@@ -34,7 +34,7 @@ def route_table() -> tuple[Route, ...]:
 
 
 def create_app(services: Services) -> web.Application:
-    """The application around the services; it starts and stops them."""
+    """Create the application. It starts and stops the services."""
     table = route_table()
     app = web.Application(
         middlewares=[_errors(services), _access(services, table)], client_max_size=services.settings.upload_bytes
@@ -67,7 +67,7 @@ def _handler(services: Services, route: Route) -> Handler:
 
 
 def _access(services: Services, table: Sequence[Route]) -> Middleware:
-    """Check access before anything else; only routes marked public in the table are exempt."""
+    """Check access first. Only routes that the table marks as public are exempt from the token."""
     public = {(route.method, route.path) for route in table if route.public}
 
     @web.middleware

@@ -1,4 +1,4 @@
-"""Work that goes on for as long as the server lives: whatever ends it, it is begun again."""
+"""Background tasks that run as long as the server and are restarted after any failure."""
 
 import asyncio
 import logging
@@ -10,14 +10,14 @@ Work = Callable[[], Awaitable[None]]
 
 
 def begun(tasks: Mapping[str, Work], failed: Callable[[str], None]) -> list[asyncio.Task[None]]:
-    """Start one task for each piece of background work, named after it."""
+    """Start a named task for each background work."""
     return [asyncio.create_task(kept(name, work, failed), name=name) for name, work in tasks.items()]
 
 
 async def kept(name: str, work: Work, failed: Callable[[str], None]) -> None:
-    """Do work until it returns or this task is cancelled; what it raises is logged, and it begins again.
+    """Do work until it returns or this task is cancelled. Exceptions are logged, and the work is restarted.
 
-    `failed` hears of each time.
+    `failed` is called each time.
     """
     pause, last, times = 0.0, "", 0
     while True:
@@ -30,16 +30,16 @@ async def kept(name: str, work: Work, failed: Callable[[str], None]) -> None:
             text = f"{type(error).__name__}: {error}"
             times = times + 1 if text == last else 1
             last = text
-            if times & (times - 1) == 0:  # the 1st, 2nd, 4th, ... of a row of the same: no flood while a disk is full
+            if times & (times - 1) == 0:  # the 1st, 2nd, 4th, ... of the same error: no flood in the log
                 log.error("background work of the server starts again: %s (%d times)", name, times, exc_info=True)
             failed(name)
             pause = PAUSE_SECONDS
 
 
 def stray(error: BaseException) -> bool:
-    """Whether it is a fault, and not the wish that this task or this process should end.
+    """Whether an exception is a fault, not a request to end this task or process.
 
-    A CancelledError that nobody sent to this task came out of something that it waited for.
+    A CancelledError is a fault if this task was not cancelled: it comes from something that the task awaited.
     """
     if isinstance(error, asyncio.CancelledError):
         task = asyncio.current_task()

@@ -1,4 +1,4 @@
-"""A process at the head of a group of its own: its exit is seen at once, and nothing that it began outlives it."""
+"""A child process in its own process group: its exit is detected at once, and the whole group ends with it."""
 
 import asyncio
 import contextlib
@@ -12,10 +12,10 @@ LAST_WORDS_SECONDS = 1.0
 
 
 class ChildProcess(asyncio.SubprocessProtocol):
-    """A process that was started, and the last that it printed.
+    """A child process and the end of its output.
 
-    `asyncio.subprocess.Process.wait` waits for the pipes too, which a child of the process may hold open for ever; this
-    waits for the exit alone. Children that made a session of their own are not ended with it.
+    `asyncio.subprocess.Process.wait` also waits for the pipes, which a child of the process may hold open forever. This
+    class waits only for the exit. Children that started their own session are not ended with it.
     """
 
     def __init__(self) -> None:
@@ -23,12 +23,12 @@ class ChildProcess(asyncio.SubprocessProtocol):
         self.exited: asyncio.Future[int] = loop.create_future()
         self.pid = 0
         self.tail = b""
-        self._quiet: asyncio.Future[None] = loop.create_future()  # done when nobody holds its output any more
+        self._quiet: asyncio.Future[None] = loop.create_future()  # done when its output pipe is closed
         self._transport: asyncio.SubprocessTransport
 
     @classmethod
     async def start(cls, command: Sequence[str], environment: Mapping[str, str], keep: int) -> Self:
-        """Start a command; it gets the file descriptor `keep`, and prints into `tail`. Raises OSError."""
+        """Start a command. It inherits the file descriptor `keep`; `tail` is the end of its output. Raises OSError."""
         _, protocol = await asyncio.get_running_loop().subprocess_exec(
             cls,
             *command,
@@ -42,12 +42,12 @@ class ChildProcess(asyncio.SubprocessProtocol):
         return protocol
 
     def kill(self) -> None:
-        """End the process with all that it began, or what it began if it has ended."""
+        """Kill the process group, also if the process itself has ended."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 
     async def end(self, seconds: float) -> int:
-        """Give it so long to end by itself, then end it; its exit code. Nothing of its group is left."""
+        """Wait up to `seconds` for the exit, then kill the process group. Returns the exit code."""
         try:
             await asyncio.wait({self.exited}, timeout=seconds)
         finally:
@@ -57,24 +57,24 @@ class ChildProcess(asyncio.SubprocessProtocol):
         self._transport.close()
         return code
 
-    # What the event loop calls
+    # Callbacks of the event loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """It has begun."""
+        """The process has started."""
         self._transport = cast(asyncio.SubprocessTransport, transport)
         self.pid = self._transport.get_pid() or 0
 
     def pipe_data_received(self, _fd: int, data: bytes) -> None:
-        """Keep the last that it printed: one that prints without end costs no memory."""
+        """Keep the end of the output, so that endless output uses no memory."""
         self.tail = (self.tail + data)[-TAIL:]
 
     def pipe_connection_lost(self, _fd: int, _error: Exception | None) -> None:
-        """Nobody holds its output any more."""
+        """The output pipe is closed."""
         if not self._quiet.done():
             self._quiet.set_result(None)
 
     def process_exited(self) -> None:
-        """It has ended."""
+        """The process has exited."""
         code = self._transport.get_returncode()
         if not self.exited.done() and code is not None:
             self.exited.set_result(code)

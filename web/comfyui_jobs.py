@@ -1,4 +1,4 @@
-"""Jobs that came from ComfyUI's clients: whose they are, and what these clients are told of them."""
+"""Jobs from ComfyUI clients: their client ids, and their form in that API."""
 
 from collections.abc import Sequence
 
@@ -15,17 +15,17 @@ CLIENT = "comfyui-client:"
 
 
 def client_of(given: object) -> str:
-    """A client's id; empty for what is none."""
+    """Return a client's id; empty if it is not valid."""
     return given if isinstance(given, str) and given.isprintable() and len(given) <= MAX_CLIENT else ""
 
 
 def tags_of(client: str) -> tuple[str, ...]:
-    """The tags of a client's jobs."""
+    """Return the tags of a client's jobs."""
     return (protocol.TAG, CLIENT + client) if client else (protocol.TAG,)
 
 
 def told(job: Job) -> protocol.Told:
-    """A job, as far as these clients are told of it."""
+    """Return a job in the form for these clients."""
     client = next((tag.removeprefix(CLIENT) for tag in job.tags if tag.startswith(CLIENT)), "")
     times = {"created": job.created, "started": job.started, "finished": job.finished}
     return protocol.told_of(
@@ -34,17 +34,17 @@ def told(job: Job) -> protocol.Told:
 
 
 def light_jobs(tables: Tables, owner: str, states: Sequence[str] | None, most: int = MAX_LISTED) -> list[Job]:
-    """An owner's jobs without their documents, the newest first."""
+    """Return an owner's jobs without their documents, newest first."""
     return tables.queue.page(states=states, owner=owner, tag=protocol.TAG, limit=most)
 
 
 def whole_jobs(tables: Tables, owner: str, states: Sequence[str] | None, most: int = MAX_LISTED) -> list[Job]:
-    """The same with their documents."""
+    """Return an owner's jobs with their documents, newest first."""
     return [tables.queue.job(job.id) for job in light_jobs(tables, owner, states, most)]
 
 
 def one_job(tables: Tables, id: str | None, owner: str) -> Job | None:
-    """An owner's job; None for one that is not there or came from elsewhere."""
+    """Return an owner's job; None if it does not exist or did not come from such a client."""
     try:
         job = tables.queue.job(id or "")
     except UnknownJob:
@@ -53,6 +53,6 @@ def one_job(tables: Tables, id: str | None, owner: str) -> Job | None:
 
 
 async def remaining(services: Services) -> int:
-    """How many jobs wait or run."""
+    """Return the number of waiting and running jobs."""
     counts = await services.store.read(lambda t: t.queue.counts())
     return sum(counts.get(state, 0) for state in OPEN)

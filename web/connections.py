@@ -1,4 +1,4 @@
-"""Connections: how many there may be, how long a header may take, and who makes room for whom."""
+"""Limits on connections: their number, the time for a header, and which connection is closed for a new one."""
 
 import asyncio
 import ipaddress
@@ -10,38 +10,38 @@ from aiohttp import web
 
 from latentloom.web.http_errors import TooManyConnections
 
-HEADER_SECONDS = 15.0  # from a connection's or a request's first moment to the end of its header
-WRITE_SECONDS = 60.0  # that a client may take nothing of an answer
-SETTLE_SECONDS = 1.0  # after a request, for its answer to go out
-KEPT_FREE = 32  # connections for health and for who has a token, however many others have one
-DESCRIPTORS = 128  # that the server needs for its files, databases and workers
+HEADER_SECONDS = 15.0  # from the start of a connection or request to the end of its header
+WRITE_SECONDS = 60.0  # that a client may read nothing of an answer
+SETTLE_SECONDS = 1.0  # after a request, for sending its answer
+KEPT_FREE = 32  # connections reserved for health checks and clients with a token
+DESCRIPTORS = 128  # file descriptors for files, databases and workers
 REFUSAL = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\nRetry-After: 2\r\n\r\n"
 Exempt = Callable[[str], bool]
 
 
 class Connections:
-    """The open connections of a server. It makes a protocol for each, around aiohttp's."""
+    """The open connections of a server. Creates a protocol for each, which wraps aiohttp's."""
 
     def __init__(self, server: Callable[[], asyncio.Protocol], most: int, most_of_one: int, exempt: Exempt) -> None:
-        """At most so many, and so many of one address unless `exempt` says that many people are behind it."""
+        """`most`: maximum number; `most_of_one`: per address, unless `exempt` says it stands for many clients."""
         self._server = server
         self.most = min(most, max(KEPT_FREE * 2, descriptors() - DESCRIPTORS))
         self._most_of_one = most_of_one
         self._exempt = exempt
-        self._open: dict[Connection, None] = {}  # the oldest first
+        self._open: dict[Connection, None] = {}  # oldest first
         self._of: Counter[str] = Counter()
         self._known = 0
         self.refused = 0
 
     def __call__(self) -> "Connection":
-        """A protocol for a new connection."""
+        """Create the protocol of a new connection."""
         return Connection(self, self._server())
 
     def __len__(self) -> int:
         return len(self._open)
 
     def add(self, connection: "Connection") -> bool:
-        """Whether there is room for one more, after a stranger's has made it if need be."""
+        """Add a connection, if necessary in place of another one. Returns False if there is no room."""
         counted = connection.address and not self._exempt(connection.address)
         if counted and self._of[connection.address] >= self._most_of_one:
             return self._replaced(connection, connection.address)
@@ -55,7 +55,7 @@ class Connections:
         self._of[connection.address] += 1
 
     def _replaced(self, new: "Connection", address: str | None) -> bool:
-        """Close the oldest connection that nobody has shown a token on, else the oldest that waits for a request."""
+        """Close the oldest connection without a token, else the oldest idle one, and add the new one."""
         others = [one for one in self._open if address in (None, one.address)]
         old = next((one for one in others if not one.known), None) or next((one for one in others if one.idle), None)
         self.refused += 1
@@ -66,13 +66,13 @@ class Connections:
         return True
 
     def make_room(self) -> None:
-        """Close connections of strangers: there are no descriptors left."""
+        """Close connections without a token, because no file descriptors are left."""
         strangers = [connection for connection in self._open if not connection.known]
         for connection in strangers[:KEPT_FREE]:
             connection.abort()
 
     def welcome(self, connection: "Connection") -> None:
-        """Somebody who may use the server asks. Raises TooManyConnections when their share is used up."""
+        """Mark a connection of an authorised client. Raises TooManyConnections if the share for them is used up."""
         if connection.known or connection not in self._open:
             return
         if self._known >= self.most - KEPT_FREE:
@@ -84,7 +84,7 @@ class Connections:
         self._known += 1
 
     def drop(self, connection: "Connection") -> None:
-        """A connection is closed."""
+        """Remove a closed connection."""
         if self._open.pop(connection, connection) is None:
             self._known -= connection.known
             self._of[connection.address] -= 1
@@ -93,15 +93,15 @@ class Connections:
 
 
 class Connection(asyncio.Protocol):
-    """One connection: aiohttp's protocol, with a limit on how long it may be slow."""
+    """One connection: wraps aiohttp's protocol and enforces time limits."""
 
     def __init__(self, all: Connections, inner: Any) -> None:
         self._all = all
         self._inner = inner
         self._transport: Any = None
         self._timer: asyncio.TimerHandle | None = None
-        self._requests = 0  # under way
-        self._begun = False  # whether bytes of a header have come
+        self._requests = 0  # number of running requests
+        self._begun = False  # whether part of a header has arrived
         self._ended = 0.0
         self._accepted = False
         self.address = ""
@@ -109,13 +109,13 @@ class Connection(asyncio.Protocol):
 
     @property
     def idle(self) -> bool:
-        """Whether no request is under way, and the last answer has gone out."""
+        """Whether no request is running and the last answer was sent."""
         return self._requests == 0 and asyncio.get_running_loop().time() - self._ended >= SETTLE_SECONDS
 
-    # What asyncio calls
+    # Callbacks of asyncio
 
     def connection_made(self, transport: Any) -> None:
-        """Take the connection in, or refuse it."""
+        """Accept or refuse the connection."""
         self._transport = transport
         self.address = client(transport.get_extra_info("peername"))
         self._accepted = self._all.add(self)
@@ -127,7 +127,7 @@ class Connection(asyncio.Protocol):
         self._expect(HEADER_SECONDS)
 
     def data_received(self, data: bytes) -> None:
-        """Pass bytes on; with the first of a header its time begins."""
+        """Pass bytes to aiohttp. The first bytes of a header start its time limit."""
         if self._accepted:
             if self._requests == 0 and not self._begun:
                 self._begun = True
@@ -135,7 +135,7 @@ class Connection(asyncio.Protocol):
             self._inner.data_received(data)
 
     def eof_received(self) -> bool | None:
-        """The other side sends nothing more."""
+        """The client has closed its sending side."""
         return bool(self._inner.eof_received()) if self._accepted else None
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -146,40 +146,40 @@ class Connection(asyncio.Protocol):
             self._inner.connection_lost(error)
 
     def pause_writing(self) -> None:
-        """The client takes no more for now."""
+        """The write buffer is full: start the time limit for the client to read."""
         self._inner.pause_writing()
         self._expect(WRITE_SECONDS)
 
     def resume_writing(self) -> None:
-        """The client goes on taking."""
+        """The client reads again."""
         self._expect(None)
         self._inner.resume_writing()
 
     def abort(self) -> None:
-        """Close at once; whoever waits for the other side learns of it."""
+        """Close the connection at once. Handlers that wait for the client are notified."""
         self._all.drop(self)
         if self._transport is not None:
             self._transport.abort()
 
-    # What the middleware tells
+    # Calls of the middleware
 
     def begin(self) -> None:
-        """A request's header is complete."""
+        """Note that a request's header is complete."""
         self._requests += 1
         self._expect(None)
 
     def end(self) -> None:
-        """A request was answered."""
+        """Note that a request was answered."""
         self._requests -= 1
         self._ended = asyncio.get_running_loop().time()
-        self._begun = False  # aiohttp itself closes a connection on which no other request begins
+        self._begun = False  # aiohttp closes idle connections itself
 
     def welcome(self) -> None:
         """See `Connections.welcome`."""
         self._all.welcome(self)
 
     def _expect(self, seconds: float | None) -> None:
-        """The next thing must happen within so many seconds."""
+        """Set the time limit for the next event in seconds; None removes it."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -188,29 +188,29 @@ class Connection(asyncio.Protocol):
 
 
 def descriptors() -> int:
-    """How many files and sockets this process may have open."""
+    """Return the maximum number of open files and sockets of this process."""
     try:
         import resource
-    except ImportError:  # Windows, where sockets are not counted
+    except ImportError:  # Windows, where sockets do not count
         return 2**31
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def connection_of(request: web.Request) -> Connection | None:
-    """The connection that a request came over; None where it is none of ours, or lost."""
+    """Return the connection of a request; None if it is lost or has another protocol."""
     found = request.transport.get_protocol() if request.transport is not None else None
     return found if isinstance(found, Connection) else None
 
 
 def client(peer: Any) -> str:
-    """What stands for a client: its address, for IPv6 the network of 64 bits, which is one household's."""
+    """Return the identity of a client: its address, or the /64 network for IPv6, which belongs to one site."""
     if not isinstance(peer, tuple):
         return ""
     return one_client(str(peer[0])) or ""
 
 
 def one_client(text: str) -> str | None:
-    """The same for an address as text; None for what is no address."""
+    """Return the identity for an address as text; None if it is not an address."""
     try:
         address = ipaddress.ip_address(text.strip().partition("%")[0])
     except ValueError:

@@ -1,4 +1,4 @@
-"""How a browser is let in: one-time codes, and a signed cookie whose name is this server's own."""
+"""Browser login: one-time codes and a signed cookie."""
 
 import hashlib
 import hmac
@@ -14,12 +14,12 @@ CODE_SECONDS = 3600
 
 
 class Cookies:
-    """The cookies of one server, under a name of its own: browsers keep cookies by host and not by port."""
+    """The cookies of a server. The cookie name is unique per server, because browsers do not separate ports."""
 
     def __init__(
         self, key: bytes, owners: Mapping[str, str], *, https: bool, clock: Callable[[], float] = time.time
     ) -> None:
-        """`owners` has the secret of each owner's token; `https` tells that browsers come by TLS alone."""
+        """`owners` maps each owner to the secret of its token. `https`: browsers use TLS only."""
         self._key = key
         self._owners = owners
         self._https = https
@@ -29,24 +29,24 @@ class Cookies:
         self.name = f"__Host-{own}" if https else own
 
     def one_time_code(self) -> str:
-        """A code that gives one browser a cookie, within the hour."""
+        """Create a code that can be redeemed once for a cookie, within an hour."""
         code = secrets.token_urlsafe(24)
         self._codes[_digest(code)] = self._clock() + CODE_SECONDS
         return code
 
     def redeem(self, code: str) -> str | None:
-        """Whose cookie a code is good for, once."""
+        """Redeem a code and return the owner of the cookie, or None."""
         until = self._codes.pop(_digest(code), 0.0)
         return next(iter(self._owners), "local") if self._clock() < until else None
 
     def give(self, response: web.StreamResponse, owner: str, *, secure: bool) -> None:
-        """Let a browser in from now on, until its token changes."""
+        """Set a cookie, which is valid for 30 days or until the token changes."""
         until = int(self._clock()) + COOKIE_SECONDS
         value = f"{owner}.{until}.{self._signature(owner, until)}"
         self._set(response, value, COOKIE_SECONDS, secure)
 
     def take_away(self, response: web.StreamResponse, *, secure: bool) -> None:
-        """Have a browser forget its cookie."""
+        """Delete the cookie in the browser."""
         self._set(response, "", 0, secure)
 
     def _set(self, response: web.StreamResponse, value: str, seconds: int, secure: bool) -> None:
@@ -61,7 +61,7 @@ class Cookies:
         )
 
     def owner_of(self, request: web.Request) -> str | None:
-        """Whose cookie came with a request."""
+        """Return the owner of a request's cookie, or None if it is missing or invalid."""
         parts = request.cookies.get(self.name, "").rsplit(".", 2)
         if len(parts) != 3 or not parts[1].isascii() or not parts[1].isdigit() or len(parts[1]) > 12:
             return None
@@ -70,7 +70,7 @@ class Cookies:
         return owner if good and self._clock() < until and (not self._owners or owner in self._owners) else None
 
     def _signature(self, owner: str, until: int) -> str:
-        """Bound to the secret too: a changed token ends the cookies that it gave."""
+        """Sign a cookie. The secret is part of it, so that a changed token invalidates its cookies."""
         message = f"{owner}\n{until}\n{self._owners.get(owner, '')}".encode()
         return hmac.new(self._key, message, hashlib.sha256).hexdigest()
 

@@ -1,4 +1,4 @@
-"""Hands jobs to workers, takes their reports, and sees that neither is lost."""
+"""The dispatcher: gives jobs to worker processes, records their reports, and makes sure that neither is lost."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ from latentloom.web.worker_process import ASK_SECONDS, WorkerProcess, refusal
 
 log = logging.getLogger("latentloom.jobs")
 TICK_SECONDS = 1.0
-LATE_SECONDS = 2.0  # so late, and this server was stopped, or busy with something that let nobody else go on
+LATE_SECONDS = 2.0  # a delay that means that this process was stopped or its loop blocked
 STORED_PROGRESS_SECONDS = 1.0
 
 
@@ -30,13 +30,13 @@ NOT_ASKED = {"code": "cancelled_itself", "message": "the job was cancelled by on
 
 
 class NotReady(LoomError):
-    """No worker can answer yet; try again in a moment."""
+    """No worker is ready yet. Try again later."""
 
     code = "starting"
 
 
 class Dispatcher:
-    """The workers of one server."""
+    """The workers of a server."""
 
     def __init__(
         self,
@@ -48,8 +48,10 @@ class Dispatcher:
         ready: Callable[[list[Record]], None],
         heard: Callable[[dict[str, Any]], None],
     ) -> None:
-        """One worker per device and `cpu_workers` without; `ready` hears when one of the latter is up, and which
-        plugins failed there; `heard` what workers tell that belongs to no job.
+        """Creates one worker per device and `cpu_workers` without a device.
+
+        `ready` is called with the plugins that failed when a worker without a device is up, `heard` with events that
+        belong to no job.
         """
         self._settings = settings
         self._store = store
@@ -72,13 +74,13 @@ class Dispatcher:
         self._wake = asyncio.Event()
         self._helper_up = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self._ending: set[int] = set()  # attempts whose end is being written
+        self._ending: set[int] = set()  # tokens of attempts whose end is being written
         self._looked = 0.0
         self.stopping = False
         self.ticked = self._watched = time.monotonic()
 
     def start(self) -> None:
-        """Start the workers and hand out jobs."""
+        """Start the workers and the dispatch of jobs."""
         tasks = {
             "watch": self._watch,
             "dispatch": self._dispatch,
@@ -87,7 +89,7 @@ class Dispatcher:
         self._tasks = begun(tasks, self._metrics.failed)
 
     async def stop(self) -> None:
-        """Let every worker stop at its next step; what it ran goes back into the queue."""
+        """Stop all workers at their next step. Their jobs are queued again."""
         self.stopping = True
         self._wake.set()
         self._tasks.pop(0).cancel()
@@ -100,18 +102,18 @@ class Dispatcher:
             await asyncio.wait(late, timeout=5)
 
     def wake(self) -> None:
-        """There may be something to hand out."""
+        """Check the queue for jobs to dispatch."""
         self._wake.set()
 
     def cancel(self, job: str, state: str) -> None:
-        """Tell the worker of a job that is being cancelled; one that does not listen is ended."""
+        """Tell the worker to cancel a job. The worker is killed if it does not react in time."""
         for worker in self.workers:
             if worker.job == job and state == "cancelling" and worker.kill_at is None:
                 worker.kill_at = time.monotonic() + self._settings.cancel_seconds
                 worker.send("cancel", token=worker.token)
 
     async def ask(self, what: str, *, seconds: float | None = ASK_SECONDS, **arguments: Any) -> Any:
-        """Ask a worker without a device; `seconds` as in `WorkerProcess.ask`. Raises NotReady, AnswerError."""
+        """Query a worker without a device. `seconds`: see `WorkerProcess.ask`. Raises NotReady, AnswerError."""
         helper = self._helper()
         if helper is None:
             try:
@@ -129,7 +131,7 @@ class Dispatcher:
         return min(up, key=lambda worker: worker.state != "idle", default=None)
 
     async def _watch(self) -> None:
-        """See whether the workers live. What this server was too busy to hear, or stopped, counts against nobody."""
+        """Check that the workers are alive. Time in which this process was stopped or blocked is not counted."""
         while True:
             now = time.monotonic()
             late = now - self._watched - TICK_SECONDS
@@ -140,7 +142,7 @@ class Dispatcher:
             self._watched = now
             await asyncio.sleep(TICK_SECONDS)
 
-    # Handing out
+    # Dispatch
 
     async def _dispatch(self) -> None:
         while not self.stopping:
@@ -148,7 +150,7 @@ class Dispatcher:
             if self.ticked - self._looked >= TICK_SECONDS:
                 self._looked = self.ticked
                 await self._take_back()
-            for worker in sorted(self.workers, key=lambda worker: worker.device):  # jobs without a device first
+            for worker in sorted(self.workers, key=lambda worker: worker.device):  # workers without a device first
                 if worker.state == "idle":
                     await self._hand_to(worker)
             try:
@@ -159,7 +161,7 @@ class Dispatcher:
             self._wake.clear()
 
     async def _take_back(self) -> None:
-        """Queue again what is claimed and in nobody's hands: a fault of the server's own came in between."""
+        """Queue claimed jobs again that no worker has, which a fault of the server can cause."""
         if not await self._store.read(lambda t: t.queue.attempts()) - self._held():
             return
         held = self._held()
@@ -167,14 +169,14 @@ class Dispatcher:
             log.warning("a job was in nobody's hands job=%s state=%s", job.id, job.state)
 
     def _held(self) -> set[int]:
-        """The attempts that a worker has, or whose end is on its way to the disk."""
+        """Return the attempts that a worker has or whose end is being written."""
         return self._ending | {worker.token for worker in self.workers if worker.job is not None}
 
     async def _hand_to(self, worker: WorkerProcess) -> None:
         claim: Claim | None = await self._store.write(lambda t: t.queue.claim(worker.name, device=worker.device))
         if claim is None:
             return
-        if worker.state != "idle" or self.stopping:  # it ended while the claim was written
+        if worker.state != "idle" or self.stopping:  # the worker ended while the claim was written
             self._give_back(claim)
             return
         worker.state, worker.job, worker.token, worker.stored = "busy", claim.job.id, claim.token, {}
@@ -191,13 +193,13 @@ class Dispatcher:
         )
 
     def _give_back(self, claim: Claim) -> None:
-        """Queue a job again that was claimed for a worker that is not there any more."""
-        self._ending.add(claim.token)  # until it is written, it is in somebody's hands
+        """Queue a job again whose worker ended before it got the job."""
+        self._ending.add(claim.token)  # counts as held until it is written
         written = self._store.begin(lambda t: t.queue.release(claim.job.id, claim.token, "not begun", counts=False))
         written.add_done_callback(lambda _: self._ending.discard(claim.token))
         self._wake.set()
 
-    # Hearing
+    # Messages
 
     async def _hear(self, worker: WorkerProcess, frame: Frame) -> None:
         message = frame.message
@@ -308,7 +310,7 @@ class Dispatcher:
         self._wake.set()
 
     async def _surely(self, job: str, token: int, act: Callable[[Tables], Job]) -> Job | None:
-        """Write how an attempt ended, however long the disk is full; None when the attempt no longer counts."""
+        """Record the end of an attempt. Retries while the disk is full. Returns None if the attempt is stale."""
         self._ending.add(token)
         try:
             while True:
@@ -325,11 +327,11 @@ class Dispatcher:
 
 
 def text(record: dict[str, Any]) -> str:
-    """A record as JSON text."""
+    """Return a record as JSON text."""
     return json.dumps(record, ensure_ascii=False, separators=(",", ":"))
 
 
 def binary(head: dict[str, Any], body: bytes) -> bytes:
-    """A binary message: four bytes with the length of a JSON head, the head, the body."""
+    """Return a binary message: the length of a JSON head in four bytes, the head, the body."""
     encoded = text(head).encode()
     return len(encoded).to_bytes(4, "big") + encoded + body

@@ -1,4 +1,4 @@
-"""Events on their way to clients: the newest from memory, older ones from the store, previews only to who is quick."""
+"""Delivers events to clients: recent ones from memory, older ones from the store; slow clients miss previews."""
 
 import asyncio
 from collections import deque
@@ -14,7 +14,7 @@ PAGE = 500
 
 
 class Live(NamedTuple):
-    """Something of the moment that is not stored: a preview picture (bytes), or a step of progress (text)."""
+    """A live message, which is not stored: a preview picture (bytes) or progress (text)."""
 
     job: str
     node: str
@@ -22,36 +22,36 @@ class Live(NamedTuple):
 
 
 class Reader:
-    """One client's place in the stream. It holds a number, never a queue: a slow client reads on where it was."""
+    """A client's position in the event stream. It stores a number, not a queue, so slow clients use no memory."""
 
     def __init__(self, number: int, job: str | None, *, previews: bool) -> None:
         self.number = number
         self.job = job
         self.previews = previews
         self.wake = asyncio.Event()
-        self.ended = False  # whether nothing more will come: the server is stopping, or the job is forgotten
+        self.ended = False  # whether no more events will come: the server is stopping or the job was removed
         self._live: dict[tuple[str, str, bool], Live] = {}
 
     def offer(self, live: Live) -> None:
-        """Keep the newest live body of each node; an older one that was not fetched is dropped."""
+        """Keep the newest live message of each node. An older one that was not fetched is dropped."""
         picture = isinstance(live.body, bytes)
         if (self.previews or not picture) and self.job in (None, live.job):
             self._live[(live.job, live.node, picture)] = live
             self.wake.set()
 
     def end(self) -> None:
-        """Nothing more will come."""
+        """Mark the stream as ended."""
         self.ended = True
         self.wake.set()
 
     def take_live(self) -> list[Live]:
-        """What was offered since the last call."""
+        """Return the live messages since the last call."""
         found, self._live = list(self._live.values()), {}
         return found
 
 
 class EventHub:
-    """Hands events to readers."""
+    """Delivers events to readers."""
 
     def __init__(self) -> None:
         self._ring: deque[Stored] = deque()
@@ -63,16 +63,16 @@ class EventHub:
 
     @property
     def wants_previews(self) -> bool:
-        """Whether anybody looks at previews."""
+        """Whether any reader wants previews."""
         return any(reader.previews for reader in self._readers)
 
     @property
     def clients(self) -> int:
-        """How many readers there are."""
+        """The number of readers."""
         return len(self._readers)
 
     def publish(self, fresh: list[Stored]) -> None:
-        """Events that have just been stored."""
+        """Publish events that have just been stored."""
         for stored in fresh:
             self._ring.append(stored)
             self._characters += len(stored.text)
@@ -85,25 +85,25 @@ class EventHub:
                 reader.wake.set()
 
     def publish_live(self, live: Live) -> None:
-        """Something of the moment."""
+        """Publish a live message."""
         for reader in self._readers:
             reader.offer(live)
 
     def forget(self, jobs: Collection[str]) -> None:
-        """Jobs whose events have been removed: nobody waits for more of them."""
+        """End the readers of removed jobs."""
         for reader in self._readers:
             if reader.job in jobs:
                 reader.end()
 
     def close(self) -> None:
-        """The server is stopping: nobody waits any more."""
+        """End all readers, because the server is stopping."""
         self._closed = True
         for reader in self._readers:
             reader.end()
 
     @contextmanager
     def reader(self, number: int, job: str | None, *, previews: bool = False) -> Iterator[Reader]:
-        """A reader of what comes after a number, of one job or of all."""
+        """Create a reader of the events after a number, of one job or of all."""
         reader = Reader(number, job, previews=previews)
         reader.ended = self._closed
         self._readers.add(reader)
@@ -113,7 +113,7 @@ class EventHub:
             self._readers.discard(reader)
 
     async def after(self, store: Store, reader: Reader) -> list[Stored]:
-        """The next events for a reader, at most a page; it moves on behind them."""
+        """Return the next page of events for a reader and advance the reader."""
         if reader.number >= self.last:
             return []
         if self._ring and reader.number >= self._ring[0].number - 1:
@@ -121,7 +121,7 @@ class EventHub:
         else:
             number, job, last = reader.number, reader.job, self.last
             rows = await store.read(lambda tables: tables.history.after(number, job, PAGE))
-            found = [stored for stored in rows if stored.number <= last]  # what has not been published yet comes later
+            found = [stored for stored in rows if stored.number <= last]  # unpublished events come later
         if found:
             reader.number = max(reader.number, found[-1].number)
         return found

@@ -1,4 +1,4 @@
-"""Which status stands for which error, and the one shape in which errors are told."""
+"""Maps errors to HTTP statuses and to the common format of error answers."""
 
 import json
 from typing import ClassVar
@@ -13,7 +13,7 @@ from latentloom.web.workflow_store import Conflict, UnknownDocument
 
 
 class RequestError(LoomError):
-    """A request that cannot be read as what its route takes."""
+    """A request is not valid for its route."""
 
     code = "bad_request"
     status: ClassVar[int] = 400
@@ -21,56 +21,56 @@ class RequestError(LoomError):
 
 
 class Unauthorized(RequestError):
-    """No valid token or cookie came with the request."""
+    """The request has no valid token or cookie."""
 
     code = "unauthorized"
     status = 401
 
 
 class Forbidden(RequestError):
-    """A request under a foreign name, or that another site's page sent."""
+    """The request has an unknown host name or comes from a page of another site."""
 
     code = "forbidden"
     status = 403
 
 
 class NotFound(RequestError):
-    """No such route or thing."""
+    """The route or resource does not exist."""
 
     code = "not_found"
     status = 404
 
 
 class MethodNotAllowed(RequestError):
-    """The route is there and has no such method."""
+    """The route does not support the method."""
 
     code = "method_not_allowed"
     status = 405
 
 
 class BodyTooLarge(RequestError):
-    """A body with more bytes than the limit."""
+    """The body exceeds the limit."""
 
     code = "body_too_large"
     status = 413
 
 
 class UnsupportedMedia(RequestError):
-    """A body of another type than the route takes."""
+    """The route does not accept the media type of the body."""
 
     code = "unsupported_media"
     status = 415
 
 
 class Unconditional(RequestError):
-    """A change that must say which version it is based on."""
+    """A change must state the version that it is based on."""
 
     code = "version_needed"
     status = 428
 
 
 class TooManyAttempts(RequestError):
-    """Too many wrong tokens came from one address."""
+    """Too many wrong tokens were sent from one address."""
 
     code = "too_many_attempts"
     status = 429
@@ -78,14 +78,14 @@ class TooManyAttempts(RequestError):
 
 
 class TooManyConnections(RequestError):
-    """Everybody who may use the server has so many connections that there is no room for one more."""
+    """The limit of connections of authorised clients is reached."""
 
     code = "too_many_connections"
     status = 503
 
 
 class TooSlow(RequestError):
-    """A body that comes more slowly than any line is."""
+    """The body arrives too slowly."""
 
     code = "too_slow"
     status = 408
@@ -105,11 +105,11 @@ _STATUS: tuple[tuple[type[LoomError], int], ...] = (
     (FileError, 422),
     (WorkflowError, 422),
 )
-_FORM = {"not_json": 400, "not_text": 400, "too_large": 413}  # of a WorkflowError's first problem
+_FORM = {"not_json": 400, "not_text": 400, "too_large": 413}  # code of a WorkflowError's first problem -> status
 
 
 def status_of(error: LoomError) -> int:
-    """The HTTP status that stands for an error."""
+    """Return the HTTP status for an error."""
     if isinstance(error, RequestError):
         return error.status
     first = error.problems[0].code
@@ -121,7 +121,7 @@ def status_of(error: LoomError) -> int:
 
 
 def response_of(error: LoomError) -> web.Response:
-    """The answer that tells an error."""
+    """Return the answer for an error."""
     status = status_of(error)
     problems = [problem.record() for problem in error.problems]
     seconds = error.retry_seconds if isinstance(error, RequestError) else RequestError.retry_seconds
@@ -135,7 +135,7 @@ def response_of(error: LoomError) -> web.Response:
 def failure(
     status: int, code: str, message: str, problems: list[dict[str, str]], headers: dict[str, str]
 ) -> web.Response:
-    """An answer in the one error shape."""
+    """Return an answer in the common error format."""
     body = {"code": code, "message": message, "problems": problems}
     text = json.dumps(body, ensure_ascii=True, allow_nan=False)
     return web.Response(status=status, text=text, content_type="application/json", headers=headers)

@@ -1,4 +1,4 @@
-"""Takes in workflows: looks at them with what snapshots tell, and asks a worker where plugin code is needed."""
+"""Validates workflows in the server with the snapshots of plugins. Asks a worker if plugin code is needed."""
 
 import asyncio
 import base64
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A workflow and what its named inputs are to be, as a client sent them."""
+    """A workflow and the values for its named inputs, as a client sent them."""
 
     document: Mapping[str, Any]
     inputs: Mapping[str, Any]
@@ -43,19 +43,19 @@ class Order:
 
 
 class Intake:
-    """Validation for the server; it runs in threads of its own."""
+    """Validation for the server. It runs in its own threads."""
 
     def __init__(self, settings: Settings, ask: Ask) -> None:
-        """`ask` is the dispatcher's."""
+        """`ask` is `Dispatcher.ask`."""
         self._settings = settings
         self._ask = ask
         self._threads = ThreadPoolExecutor(2, "latentloom-intake")
         self.limits = Limits(size=settings.request_bytes, nodes=settings.request_nodes)
-        self._looked = False  # whether a worker has looked at every plugin
+        self._looked = False  # whether a worker has loaded all plugins
         self.refresh()
 
     def refresh(self, failed: Collection[Record] = ()) -> None:
-        """Read the snapshots. A worker that has started has made those that were missing, but for plugins that fail."""
+        """Read the snapshots. Workers create missing ones when they start, except for plugins that fail."""
         found = discover(Snapshots(self._settings.data / "specs"), self._settings.plugins, imports=False)
         packaged = [(f.source, path) for f in found.registry.folders if (path := f.path()) is not None]
         self._registry = found.registry
@@ -66,49 +66,49 @@ class Intake:
         self.plugins = tuple(faults.get(record.plugin, record) for record in found.records)
 
     def looked(self, failed: Collection[Record]) -> None:
-        """A worker is up, and these plugins failed in it."""
+        """Note that a worker has loaded the plugins, and which of them failed."""
         self._looked = True
         self.refresh(failed)
 
     @property
     def ready(self) -> bool:
-        """Whether every plugin is known, as a snapshot or as a failure."""
+        """Whether each plugin has a snapshot or is known to fail."""
         return self._looked or all(record.status != "no snapshot" for record in self.plugins)
 
     @property
     def registry(self) -> Registry:
-        """What is registered. Raises NotReady before every plugin has been looked at once."""
+        """The registry. Raises NotReady until all plugins have been loaded once."""
         if not self.ready:
             raise NotReady("the plugins are being looked at for the first time", hint="try again in a moment")
         return self._registry
 
     def close(self) -> None:
-        """Let go of the threads."""
+        """End the threads."""
         self._threads.shutdown(cancel_futures=True)
 
     async def thread(self, act: Callable[..., T], *arguments: Any) -> T:
-        """Do something that takes a while beside the loop."""
+        """Run a slow function in a thread."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, act, *arguments)
 
     # Documents
 
     def read(self, document: Any) -> Workflow:
-        """A workflow in a client's JSON. Raises WorkflowError."""
+        """Read a workflow from a client's JSON. Raises WorkflowError."""
         return from_json(document, self.limits)
 
     def canonical(self, workflow: Workflow) -> str:
-        """The text in which documents are stored."""
+        """Return the canonical text, in which documents are stored."""
         nodes = self._registry.nodes
         return write(workflow, lambda type: nodes[type].spec if type in nodes else None)
 
     def shipped(self, name: str) -> dict[str, Any] | None:
-        """A shipped workflow as JSON, or None."""
+        """Return a shipped workflow as JSON, or None."""
         return to_json(load_workflow(name)) if name in workflow_names() else None
 
     # Orders
 
     async def job(self, order: Order, **fields: Any) -> NewJob:
-        """A job for the queue. Raises WorkflowError with every problem, NotReady."""
+        """Return a job for the queue. Raises WorkflowError with all problems, NotReady."""
         return await self._with(order, lambda workflow: self._job(order, workflow, fields))
 
     def _job(self, order: Order, read: Workflow, fields: Mapping[str, Any]) -> NewJob:
@@ -125,11 +125,11 @@ class Intake:
         )
 
     async def check(self, order: Order) -> tuple[Workflow, Checked]:
-        """The resolved workflow, and all that is wrong with it. Raises WorkflowError, NotReady."""
+        """Return the resolved workflow and its validation result. Raises WorkflowError, NotReady."""
         return await self._with(order, lambda workflow: self._check(workflow, order))
 
     async def _with(self, order: Order, act: Callable[[Workflow], T]) -> T:
-        """Do something with an order's workflow once its nodes are up to date, in a thread."""
+        """Run a function on an order's workflow in a thread, after its nodes were migrated."""
         registry = self.registry
 
         def at_once() -> tuple[T | None, Workflow]:
@@ -143,18 +143,18 @@ class Intake:
         return await self.thread(lambda: act(self.read(migrated)))
 
     def _old(self, workflow: Workflow, registry: Registry) -> bool:
-        """Whether plugin code must bring nodes up to date."""
+        """Whether plugin code must migrate nodes."""
         known = ((node, registry.nodes.get(node.type)) for node in workflow.nodes.values())
         return any(found and found.spec.migrates and node.version < found.spec.version for node, found in known)
 
     def _check(self, workflow: Workflow, order: Order) -> tuple[Workflow, Checked]:
-        """Like `Engine.check`, but a text is never taken for a path on this machine."""
+        """Like `Engine.check`, but a string is never used as a path on this machine."""
         inputs = {name: self._given(value) for name, value in order.inputs.items()}
         resolved = resolve(workflow, self._registry, inputs)
         return resolved, validate(resolved, self._registry, self.catalog, order.outputs)
 
     def _given(self, value: Any) -> Any:
-        """An input's value; a picture in base64 is stored, and its name stands for it."""
+        """Return an input's value. A picture in base64 is stored and replaced by its name."""
         if isinstance(value, dict) and value.keys() == {"base64"} and isinstance(value["base64"], str):
             try:
                 data = base64.b64decode(value["base64"], validate=True)
@@ -165,7 +165,7 @@ class Intake:
 
 
 def suffix_of(data: bytes) -> str:
-    """The suffix of a picture, told by its first bytes. Raises WorkflowError for anything else."""
+    """Return the suffix of a picture, detected from its first bytes. Raises WorkflowError for anything else."""
     suffix = picture_suffix(data)
     if suffix is None:
         expected = "PNG, JPEG, WebP, AVIF, HEIC, GIF, BMP or TIFF"
@@ -174,6 +174,6 @@ def suffix_of(data: bytes) -> str:
 
 
 def fingerprint(data: Any) -> str:
-    """A digest of a request, to tell a repeated one."""
+    """Return a digest of a request, to detect repeated requests."""
     text = json.dumps(data, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()

@@ -1,4 +1,4 @@
-"""What a monitoring system reads at /metrics, in Prometheus' text format."""
+"""The metrics at /metrics, in Prometheus' text format."""
 
 import time
 from typing import Any
@@ -12,7 +12,7 @@ _SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000)
 
 
 class Metrics:
-    """The figures of one server, in a registry of its own."""
+    """The metrics of a server, in their own registry."""
 
     def __init__(self) -> None:
         self._registry = made = CollectorRegistry()
@@ -37,27 +37,27 @@ class Metrics:
         }
         self._cache = Gauge("latentloom_cache_bytes", "Results by place.", ["place"], registry=made)
         self._models = Gauge("latentloom_model_bytes", "Weights on a worker's device.", ["process"], registry=made)
-        self._told: dict[str, dict[str, int]] = {}  # what each worker said last
+        self._told: dict[str, dict[str, int]] = {}  # last figures of each worker
         self._requests = Counter("latentloom_requests", "Answered requests.", ["method", "status"], registry=made)
 
     def waited(self, job: Job) -> None:
-        """A job was handed out."""
+        """Record that a job was claimed."""
         self._wait.observe(max(0.0, (job.started or job.created) - job.created))
 
     def finished(self, job: Job) -> None:
-        """A job ended."""
+        """Record that a job ended."""
         if job.finished is not None and job.started is not None:
             self._run.labels(job.state).observe(max(0.0, job.finished - job.started))
 
     def event(self, record: dict[str, Any]) -> None:
-        """Something happened in a run."""
+        """Record an event of a run."""
         if record["event"] == "node_cached":
             self._cached.inc()
         elif record["event"] == "node_finished":
             self._node.labels(record["type"]).observe(record["seconds"])
 
     def figures(self, worker: str, now: dict[str, int]) -> None:
-        """What a worker counted since it began, and what it holds. Less than before: it is another process."""
+        """Record a worker's counters and memory. If a counter has decreased, the worker was restarted."""
         before = self._told.get(worker, {})
         for name, total in self._totals.items():
             count = now.get(name, 0)
@@ -65,15 +65,15 @@ class Metrics:
         self._told[worker] = now
 
     def lost(self) -> None:
-        """A worker died over a job."""
+        """Record that a worker died during a job."""
         self._lost.inc()
 
     def failed(self, task: str) -> None:
-        """Something that the server does all the time failed, and began again."""
+        """Record that a background task failed and was restarted."""
         self._faults.labels(task).inc()
 
     def answered(self, method: str, status: int) -> None:
-        """A request was answered."""
+        """Record an answered request."""
         self._requests.labels(method, str(status)).inc()
 
     def text(
@@ -85,7 +85,7 @@ class Metrics:
         oldest: float | None,
         cache_on_disk: int,
     ) -> bytes:
-        """Everything, with the gauges as they are now; `oldest` is when the longest waiting job was queued."""
+        """Return all metrics as text, with current gauges. `oldest`: when the oldest waiting job was queued."""
         self._cache.labels("disk").set(cache_on_disk)
         for worker, told in self._told.items():
             self._cache.labels(worker).set(told.get("cache_bytes", 0))

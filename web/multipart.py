@@ -1,4 +1,4 @@
-"""Forms with files, as browsers and programs send them (RFC 7578)."""
+"""Parses multipart forms with files (RFC 7578)."""
 
 import re
 from typing import NamedTuple
@@ -9,20 +9,20 @@ from latentloom.engine.errors import brief
 from latentloom.web.http_errors import RequestError, UnsupportedMedia
 
 MAX_PARTS = 32
-MAX_HEAD = 8192  # bytes of a part's headers
+MAX_HEAD = 8192  # maximum bytes of a part's headers
 _NAME = re.compile(r'(?<![\w*])name="([^"]*)"')
 _FILENAME = re.compile(r'filename="([^"]*)"')
 
 
 class Part(NamedTuple):
-    """A field of a form; a file has a name."""
+    """A field of a form. Only a file has a file name."""
 
     filename: str
     content: bytes
 
 
 def parts_in(request: web.Request, body: bytes) -> dict[str, Part]:
-    """The fields of a form by name. Raises UnsupportedMedia, RequestError."""
+    """Return the fields of a form by name. Raises UnsupportedMedia, RequestError."""
     boundary = request.headers.get("Content-Type", "").partition("boundary=")[2].partition(";")[0].strip().strip('"')
     if request.content_type != "multipart/form-data" or not 0 < len(boundary) <= 200:
         raise UnsupportedMedia(

@@ -1,4 +1,4 @@
-"""The description of the API, made from the table of routes: as an OpenAPI 3.1 document and as a page."""
+"""The description of the API, generated from the table of routes: an OpenAPI 3.1 document and an HTML page."""
 
 import base64
 import hashlib
@@ -25,12 +25,12 @@ summary{cursor:pointer;padding:.3rem 0}.method{display:inline-block;min-width:4.
 
 
 def plain_path(path: str) -> str:
-    """A route's path without the patterns of its parts."""
+    """Return a route's path without the patterns of its parts."""
     return _PART.sub(r"{\1}", path)
 
 
 def document(routes: Sequence[Route], cookie: str = COOKIE) -> dict[str, Any]:
-    """The OpenAPI document; each server's cookie has a name of its own."""
+    """Return the OpenAPI document. `cookie`: each server's cookie has its own name."""
     models = {model for route in routes for model in (route.body, route.answer, route.fails) if model is not None} | {
         Failure
     }
@@ -56,7 +56,7 @@ def document(routes: Sequence[Route], cookie: str = COOKIE) -> dict[str, Any]:
 
 
 def _mode(model: type[BaseModel]) -> Literal["validation", "serialization"]:
-    """What has a default may be left out of a body; in an answer it is always there."""
+    """Return the schema mode: fields with a default are optional in a body and always present in an answer."""
     return "validation" if issubclass(model, Body) else "serialization"
 
 
@@ -131,7 +131,7 @@ def _json(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def html(routes: Sequence[Route]) -> str:
-    """The page: every route with its parameters, then every model."""
+    """Return the HTML page: all routes with their parameters, then all models."""
     made = document(routes)
     operations = "".join(
         _operation_html(method, path, operation)
@@ -147,7 +147,7 @@ def html(routes: Sequence[Route]) -> str:
 
 
 def style_hash() -> str:
-    """The source that lets the page's own style, and no other, past the content security policy."""
+    """Return the CSP source that allows only the page's own style."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()}'"
 
 

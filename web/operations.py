@@ -1,4 +1,4 @@
-"""Work that takes longer than a request should wait: begun once, and watched by polling or by events."""
+"""Operations: work that takes longer than a request. Clients follow it by polling or by events."""
 
 import asyncio
 import uuid
@@ -18,7 +18,7 @@ Work = Callable[[str], Awaitable[Mapping[str, Any]]]
 
 @dataclass(slots=True)
 class Operation:
-    """One piece of work: how far it is, and how it ended."""
+    """One operation: its progress and its result."""
 
     id: str
     kind: str
@@ -31,23 +31,23 @@ class Operation:
 
 
 class Operations:
-    """The operations of one server process. They do not outlive it; what they found out does."""
+    """The operations of a server process. They end with it; their results are stored elsewhere."""
 
     def __init__(self, say: Say) -> None:
-        """`say` tells everybody of an end, as an event."""
+        """`say` publishes the end of an operation as an event."""
         self._say = say
         self._known: OrderedDict[str, Operation] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def get(self, id: str) -> Operation:
-        """One operation. Raises NotFound."""
+        """Return an operation. Raises NotFound."""
         found = self._known.get(id)
         if found is None:
             raise NotFound("there is no such operation", hint="it was forgotten, or the server has been started again")
         return found
 
     def begin(self, kind: str, about: Mapping[str, Any], work: Work) -> Operation:
-        """Begin some work, which gets the operation's id; while the same is under way, that one."""
+        """Start an operation, or return the running one for the same thing. `work` gets its id."""
         for known in self._known.values():
             if (known.kind, known.about, known.state) == (kind, about, "running"):
                 return known
@@ -62,13 +62,13 @@ class Operations:
         return made
 
     def heard(self, record: Mapping[str, Any]) -> None:
-        """Progress that a worker told as an event."""
+        """Record progress from a worker's event."""
         known = self._known.get(record.get("operation", ""))
         if known is not None:
             known.done, known.total = record["done"], record["total"]
 
     async def stop(self) -> None:
-        """Give up what is under way."""
+        """Cancel all running operations."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

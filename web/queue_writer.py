@@ -1,4 +1,4 @@
-"""The queue for many who ask at once: one thread writes, and what waits meanwhile shares its transaction."""
+"""The database of the server: one thread writes, and concurrent writes share a transaction."""
 
 import asyncio
 import queue
@@ -23,13 +23,13 @@ from latentloom.engine.jobs.webhooks import Webhooks
 from latentloom.web.workflow_store import WorkflowStore
 
 T = TypeVar("T")
-OWN_FAULTS = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError)  # of the one write that raises it
+OWN_FAULTS = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError)  # errors that concern a single write
 BATCH = 256
 RESERVE_BYTES = 4 * 2**20
 
 
 class Tables:
-    """Everything in one database, over one connection."""
+    """All tables of the database, over one connection."""
 
     def __init__(self, connection: sqlite3.Connection, limits: Limits, clock: Callable[[], float]) -> None:
         self.connection = connection
@@ -49,7 +49,7 @@ class _Write(NamedTuple):
 
 
 class Store:
-    """The database of one server. Made and used in one event loop."""
+    """The database of a server. Create and use it in one event loop."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Store:
         limits: Limits = Limits(),  # noqa: B008 - frozen
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`publish` hears of new events, in the loop, once they are stored. Raises DatabaseError."""
+        """`publish` is called with new events, in the loop, after they are stored. Raises DatabaseError."""
         path = folder / "queue.db"
         self._tables = Tables(connect(path), limits, clock)
         with transaction(self._tables.connection, durable=True):
@@ -78,28 +78,28 @@ class Store:
         self._thread.start()
 
     async def write(self, act: Callable[[Tables], T], *, durable: bool = False) -> T:
-        """Do something in a transaction; it has been committed when this returns. Raises StorageError."""
+        """Run a function in a transaction, which is committed when this returns. Raises StorageError."""
         return await self.begin(act, durable=durable)
 
     def begin(self, act: Callable[[Tables], T], *, durable: bool = False) -> "asyncio.Future[T]":
-        """The same without waiting. Writes are done in the order in which they were begun."""
+        """Like `write`, without waiting. Writes are executed in the order of the calls."""
         answer: asyncio.Future[T] = self._loop.create_future()
         self._writes.put(_Write(act, durable, answer))
         return answer
 
     async def read(self, act: Callable[[Tables], T]) -> T:
-        """Look something up in what has been committed. Raises StorageError."""
+        """Run a read-only function on committed data. Raises StorageError."""
         try:
             return await self._loop.run_in_executor(self._reader, act, self._reading)
         except sqlite3.Error as error:
             raise StorageError(f"the queue cannot be read: {error}", hint="look at its disk") from error
 
     async def search(self, act: Callable[[Tables], T]) -> T:
-        """The same for what may take long: nothing that hands out jobs waits for it."""
+        """Like `read`, for slow queries: it does not delay the dispatch of jobs."""
         return await self._loop.run_in_executor(self._searcher, act, self._searching)
 
     async def close(self) -> None:
-        """Finish what was begun, and let go of the file."""
+        """Finish all writes and close the file."""
         self._writes.put(None)
         await self._loop.run_in_executor(None, self._thread.join)
         self._reader.shutdown()
@@ -110,7 +110,7 @@ class Store:
 
     @property
     def alive(self) -> bool:
-        """Whether writes are done: the thread is there, and the last write reached the disk."""
+        """Whether writes work: the thread is alive, and the last write succeeded."""
         return self._thread.is_alive() and not self.failing
 
     # The writer's thread
@@ -129,7 +129,7 @@ class Store:
                 return
 
     def _commit(self, batch: list[_Write]) -> tuple[list[Any], list[Stored]]:
-        """What each write came to. Nothing that it raises ends the thread, for then no job would be taken any more."""
+        """Return the result of each write. No exception may end the thread, because no job could be accepted then."""
         try:
             found: tuple[list[Any], list[Stored]] | None = self._tried(batch)
         except BaseException:
@@ -138,10 +138,10 @@ class Store:
         return self._refused(batch) if found is None else found
 
     def _again(self, batch: list[_Write]) -> tuple[list[Any], list[Stored]] | None:
-        """The same with the room that is kept for a full disk, which lets jobs end; None when that fails too."""
+        """Retry with the disk space that is reserved for ending jobs on a full disk. Returns None if that fails too."""
         try:
             self._tables.history.take()
-            if self._tables.connection.in_transaction:  # the way back failed too
+            if self._tables.connection.in_transaction:  # the rollback failed
                 self._tables.connection.rollback()
             with suppress(OSError):
                 self._reserve.unlink(missing_ok=True)
@@ -168,14 +168,14 @@ class Store:
         return results, self._tables.history.take()
 
     def _one(self, write: _Write) -> Any:
-        """The result of one write, or its fault: then nothing of it stays."""
+        """Return the result of one write, or its exception after its changes were rolled back."""
         connection, before = self._tables.connection, len(self._tables.history.fresh)
         connection.execute("SAVEPOINT one")
         try:
             result = write.act(self._tables)
         except Exception as error:
             if isinstance(error, sqlite3.Error) and not isinstance(error, OWN_FAULTS):
-                raise  # the file's fault, which all share
+                raise  # a fault of the database, which affects all writes
             connection.execute("ROLLBACK TO one")
             del self._tables.history.fresh[before:]
             result = error
@@ -193,7 +193,7 @@ class Store:
                 continue
             if isinstance(result, Exception):
                 write.answer.set_exception(result)
-                write.answer.exception()  # who did not wait for it does not want to hear of it
+                write.answer.exception()  # retrieved, so that asyncio does not log it for a caller that does not wait
             else:
                 write.answer.set_result(result)
         if fresh:

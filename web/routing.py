@@ -1,4 +1,4 @@
-"""Routes as data: what each takes and gives, in one table that serves requests, documents and tests alike."""
+"""Routes as data: the inputs and outputs of each route, in a table for requests, documentation and tests."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -18,11 +18,11 @@ from latentloom.web.queue_writer import Tables
 from latentloom.web.services import Services
 
 API = "/api/v1"
-BODY_SECONDS, SLOWEST = 20.0, 4096  # how long a body may take, and the bytes that buy each further second
-PIECE = 65536  # bytes of a body that are read at once
+BODY_SECONDS, SLOWEST = 20.0, 4096  # time limit for a body, and the bytes that add one second to it
+PIECE = 65536  # bytes read at once
 SMALL = 100_000  # bytes of a body that is read at once
 MOST = 2**63 - 1
-"""The largest number that the database knows."""
+"""The largest integer of the database."""
 
 M = TypeVar("M", bound=BaseModel)
 A = TypeVar("A", bound=Answer)
@@ -47,13 +47,13 @@ IF_NONE_MATCH = Header("If-None-Match", "`*`: only if there is none yet.")
 IF_CHANGED = Header("If-None-Match", "ETags that the client has: 304 if one of them still holds.")
 ANY_ETAG = "*"
 OF_A_FILE: Mapping[str, Any] = {"also": (206, 304), "refuses": (412, 416)}
-"""What a route may answer besides that gives a file: parts of it, and that it is what the client has."""
+"""Further statuses of a route that returns a file: partial content and not modified."""
 MAX_KEY = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request as its handler sees it: read, checked, and known whose it is."""
+    """A parsed and validated request with its owner, as a handler gets it."""
 
     request: web.Request
     owner: str
@@ -62,20 +62,20 @@ class Call:
     key: str | None = None
 
     def part(self, name: str) -> str:
-        """A named part of the path."""
+        """Return a named part of the path."""
         return self.request.match_info[name]
 
     def asked(self, content: str = "") -> str:
-        """A digest of what is asked for; `content` is that of a body that is no JSON."""
+        """Return a digest of the request. `content`: the digest of a body that is not JSON."""
         body = None if self.body is None else self.body.model_dump(mode="json")
         return fingerprint([self.request.method, self.request.path, content, body])
 
     def known(self, tables: Tables, asked: str) -> str | None:
-        """The answer that its key has given before, as JSON. Raises KeyReused."""
+        """Return the stored reply for the idempotency key as JSON, or None. Raises KeyReused."""
         return None if self.key is None else tables.replies.find(self.owner, self.key, asked)
 
     async def once(self, services: Services, model: type[A], act: Callable[[Tables], A], asked: str = "") -> A:
-        """Do something in a transaction and answer; for a key that came before, give the first answer again.
+        """Run a function in a transaction and return its answer. A repeated idempotency key gets the first answer.
 
         Raises KeyReused.
         """
@@ -95,7 +95,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer with another status than its route's usual one, or with headers."""
+    """An answer with a status that differs from the route's default, or with headers."""
 
     answer: Answer
     status: int
@@ -107,36 +107,36 @@ Handler = Callable[[Services, Call], Awaitable[Answer | Reply | web.StreamRespon
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """One method of one path."""
+    """A route: one method of one path."""
 
     method: str
     path: str
     handler: Handler
-    answer: type[Answer] | None = None  # None: the media type tells
+    answer: type[Answer] | None = None  # None: not JSON, see `media`
     body: type[Body] | None = None
     query: type[Query] | None = None
     status: int = 200
     public: bool = False  # needs no token
     media: str = "application/json"
-    takes: tuple[str, ...] = ()  # media types of a body that is no JSON
-    also: tuple[int, ...] = ()  # other statuses of success
-    fails: type[Answer] | None = None  # the same answer with 503
-    refuses: tuple[int, ...] = ()  # statuses of refusals beside those that its parts make possible
-    reads: tuple[Header, ...] = ()  # headers, beside a POST's idempotency key
+    takes: tuple[str, ...] = ()  # media types of a body that is not JSON
+    also: tuple[int, ...] = ()  # other success statuses
+    fails: type[Answer] | None = None  # the answer with status 503
+    refuses: tuple[int, ...] = ()  # further error statuses
+    reads: tuple[Header, ...] = ()  # headers besides a POST's idempotency key
 
     @property
     def summary(self) -> str:
-        """What it is for: the first line of its handler's docstring."""
+        """The first line of the handler's docstring."""
         return (self.handler.__doc__ or "").strip().partition("\n")[0]
 
     @property
     def headers(self) -> tuple[Header, ...]:
-        """The headers that it reads."""
+        """All headers that the route reads."""
         return (*self.reads, KEY) if self.method == "POST" else self.reads
 
     @property
     def refusals(self) -> tuple[int, ...]:
-        """Every status with which it may refuse."""
+        """All possible error statuses."""
         found = {400, 403, 429, 500, *self.refuses, *((503,) if self.fails else ())}
         found |= set() if self.public else {401, 503, 507}
         found |= {404} if "{" in self.path else set()
@@ -145,7 +145,7 @@ class Route:
         return tuple(sorted(found))
 
     async def serve(self, services: Services, request: web.Request) -> web.StreamResponse:
-        """Read, call, render. Raises LoomError."""
+        """Parse the request, call the handler, render the answer. Raises LoomError."""
         owner = str(request["owner"])
         query = self._query(request.query)
         body = await self._body(request, services) if self.body is not None else None
@@ -154,7 +154,7 @@ class Route:
         reply = Reply(answer, self.status) if isinstance(answer, Answer) else answer
         if not isinstance(reply, Reply):
             return reply
-        text = await asyncio.to_thread(reply.answer.model_dump_json)  # a long list must not hold up everybody else
+        text = await asyncio.to_thread(reply.answer.model_dump_json)  # a long list must not block the loop
         return web.Response(
             status=reply.status, text=text, content_type="application/json", headers=dict(reply.headers)
         )
@@ -187,12 +187,12 @@ def _key(request: web.Request) -> str | None:
 
 
 def unchanged(request: web.Request, etag: str) -> bool:
-    """Whether the client has what an ETag, without its quotes, stands for."""
+    """Whether the client has the content of an ETag (given without quotes)."""
     return any(one.value in (etag, ANY_ETAG) for one in request.if_none_match or ())
 
 
 def not_modified(etag: str, **headers: str) -> web.Response:
-    """The answer to a client that has it."""
+    """Return the answer 304."""
     return web.Response(status=304, headers={"ETag": f'"{etag}"', **headers})
 
 
@@ -217,7 +217,7 @@ def _bad_request(error: ValidationError) -> LoomError:
 
 
 class BadRequest(RequestError):
-    """A request with faults; all of them are told."""
+    """A request has problems; all of them are reported."""
 
     def __init__(self, problems: list[Problem]) -> None:
         super().__init__("the request has another form than this route takes")
@@ -225,12 +225,12 @@ class BadRequest(RequestError):
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """Every fault."""
+        """All problems."""
         return self._problems
 
 
 async def parts_of(request: web.Request, limit: int) -> AsyncIterator[bytes]:
-    """A body of at most limit bytes in pieces; a longer one is not read to its end.
+    """Yield a body in pieces. A body of more than `limit` bytes is not read completely.
 
     Raises BodyTooLarge, UnsupportedMedia, TooSlow.
     """
@@ -255,7 +255,7 @@ async def parts_of(request: web.Request, limit: int) -> AsyncIterator[bytes]:
 
 
 async def limited(request: web.Request, limit: int) -> bytes:
-    """A body of at most limit bytes. Raises BodyTooLarge, UnsupportedMedia, TooSlow."""
+    """Return a body of at most `limit` bytes. Raises BodyTooLarge, UnsupportedMedia, TooSlow."""
     return b"".join([part async for part in parts_of(request, limit)])
 
 

@@ -1,4 +1,4 @@
-"""Files that jobs saved, as the server hands them out and removes them: only while they are what was saved."""
+"""The files saved by jobs. The server serves and removes a file only if it is unchanged since it was saved."""
 
 import contextlib
 import hashlib
@@ -22,14 +22,14 @@ log = logging.getLogger("latentloom.server")
 TRASH = ".trash"
 TRASH_SECONDS = 86400.0
 REMEMBERED = 10_000
-_THROWN = re.compile(r"(\d+)-\d+-.+")  # when, which of that moment, and its name
+_THROWN = re.compile(r"(\d+)-\d+-.+")  # time, counter, name
 
 
 class SavedFiles:
-    """The files below the output folder that the database knows, their small pictures, and the trash.
+    """The files of the database in the output folder, their thumbnails, and the trash.
 
-    A person may remove, replace or change a file at any time; then it is no longer the one that was saved. Such a file
-    is neither shown for the one that was, nor removed in its place.
+    A user may remove, replace or change a file at any time. A changed file is neither served nor removed in place of
+    the saved one.
     """
 
     def __init__(self, output: Path, thumbnails: Path) -> None:
@@ -41,17 +41,17 @@ class SavedFiles:
         self._thrown = itertools.count()
 
     def thumbnail(self, sha256: str) -> Path:
-        """The small picture of a content."""
+        """Return the path of the thumbnail for a sha256."""
         return self._thumbnails / sha256[:2] / f"{sha256}.webp"
 
     def intact(self, outputs: Iterable[Output]) -> Path | None:
-        """The first file that still has the size and the sha256 that it was saved with. Reads files."""
+        """Return the first file whose size and sha256 are unchanged, or None. Reads files."""
         return next((path for output in outputs if (path := self._intact(output)) is not None), None)
 
     def remove(self, outputs: Iterable[Output]) -> None:
-        """Move files to the trash, where they stay for a day, and remove their small pictures.
+        """Move files to the trash, where they stay for a day, and remove their thumbnails.
 
-        What is no longer the saved file stays where it is: somebody else put it there.
+        A file that has changed since it was saved is not moved.
         """
         for output in outputs:
             path = self._intact(output)
@@ -61,7 +61,7 @@ class SavedFiles:
                 self.thumbnail(output.sha256).unlink(missing_ok=True)
 
     def empty_trash(self, before: float) -> int:
-        """Remove for good what came into the trash before a time; how many files that were."""
+        """Delete the files that were moved to the trash before a time. Returns their number."""
         with contextlib.suppress(OSError):
             found = [(path, match) for path in self._trash.iterdir() if (match := _THROWN.fullmatch(path.name))]
             old = [path for path, match in found if int(match[1]) < before]
@@ -86,7 +86,7 @@ class SavedFiles:
         return None
 
     def _sha256(self, path: Path, facts: os.stat_result) -> str:
-        """The file's sha256, remembered for as long as neither its times nor its place on the disk change."""
+        """Return a file's sha256, cached while its inode, size and times are unchanged."""
         key = (str(path), (facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns))
         known = self._known.get(key)
         if known is not None:

@@ -1,4 +1,4 @@
-"""Runs the server until it is told to stop."""
+"""Runs the server until it receives a stop signal."""
 
 import asyncio
 import contextlib
@@ -20,13 +20,13 @@ from latentloom.web.connections import Connections
 from latentloom.web.services import Services
 
 log = logging.getLogger("latentloom.server")
-BACKLOG = 512  # connections that the system keeps until they are taken
-IDLE_SECONDS = 75.0  # between two requests of a connection
-QUIET_SECONDS = 60.0  # between two lines about the same shortage
+BACKLOG = 512  # connections that the system queues until they are accepted
+IDLE_SECONDS = 75.0  # maximum time between requests of a connection
+QUIET_SECONDS = 60.0  # minimum time between log lines about missing descriptors
 
 
 async def serve(settings: Settings, devices: list[str], tell: Callable[[str, str], None]) -> None:
-    """Serve until SIGINT or SIGTERM; `tell(address, one_time_address)` is called once jobs can be submitted.
+    """Serve until SIGINT or SIGTERM. `tell(address, one_time_address)` is called when jobs can be submitted.
 
     Raises SettingsError, DatabaseError.
     """
@@ -53,7 +53,7 @@ async def serve(settings: Settings, devices: list[str], tell: Callable[[str, str
 
 
 async def _accept(listening: socket.socket, runner: web.AppRunner, services: Services) -> asyncio.Server:
-    """Take connections, one in a turn of the loop: asyncio goes on trying for a whole backlog without descriptors."""
+    """Accept one connection per loop iteration: asyncio would retry for a whole backlog without descriptors."""
     loop, settings = asyncio.get_running_loop(), services.settings
     assert runner.server is not None
     limits = settings.connections, settings.connections_per_address
@@ -65,7 +65,7 @@ async def _accept(listening: socket.socket, runner: web.AppRunner, services: Ser
 
 
 class Faults:
-    """Hears what goes wrong in the loop itself; when descriptors run out, strangers make room."""
+    """The exception handler of the loop. If descriptors run out, it closes connections without a token."""
 
     def __init__(self, connections: Connections, clock: Callable[[], float] = time.monotonic) -> None:
         self._connections = connections
@@ -73,7 +73,7 @@ class Faults:
         self._told = -QUIET_SECONDS
 
     def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """What `loop.set_exception_handler` takes."""
+        """The callback for `loop.set_exception_handler`."""
         error = context.get("exception")
         if not isinstance(error, OSError) or error.errno not in (errno.EMFILE, errno.ENFILE):
             loop.default_exception_handler(context)
@@ -85,7 +85,7 @@ class Faults:
 
 
 def _stop(stop: asyncio.Event) -> None:
-    """Stop; whoever asks again does not want to wait. The queue takes that, as it takes a kill."""
+    """Stop the server. A second signal exits at once, which is as safe for the queue as a kill."""
     if stop.is_set():
         log.warning("told to stop twice: ending at once, what runs goes on after the next start")
         os._exit(1)

@@ -1,4 +1,4 @@
-"""One server's parts, put together."""
+"""The services of a server, wired together."""
 
 import asyncio
 import contextlib
@@ -37,16 +37,16 @@ T = TypeVar("T")
 log = logging.getLogger("latentloom.server")
 PRUNE_SECONDS = 300.0
 STUCK_SECONDS = 30.0
-DOWN_SECONDS = 60.0  # for a worker to come up
-OFTEN, OFTEN_SECONDS = 10, 300.0  # ends of one worker that are too many
+DOWN_SECONDS = 60.0  # maximum time for a worker to start
+OFTEN, OFTEN_SECONDS = 10, 300.0  # a worker that ends this often is unhealthy
 LOW_DISK = 64 * 2**20
 
 
 class Services:
-    """Everything that routes need, from `start` to `stop`."""
+    """Everything that routes use, between `start` and `stop`."""
 
     def __init__(self, settings: Settings, devices: list[str]) -> None:
-        """Raises SettingsError; DatabaseError when another server has the data folder or it cannot be written to."""
+        """Raises SettingsError; DatabaseError if another server owns the data folder or it is not writable."""
         self.settings = settings
         self._ownership = Ownership(settings.data)
         self.access = Access(settings)
@@ -64,7 +64,7 @@ class Services:
         )
 
     async def start(self) -> None:
-        """Open the queue, take up what was left, and start the workers. Raises DatabaseError."""
+        """Open the queue, recover interrupted jobs, and start the workers. Raises DatabaseError."""
         settings = self.settings
         folders = {"output": settings.output, "input": settings.input}
         for what, folder in (*folders.items(), ("data", self.thumbnails), ("data", self.uploads)):
@@ -73,7 +73,7 @@ class Services:
             except OSError as error:
                 raise unwritable(what, folder, error) from None
         sweep([settings.output, settings.input, self.thumbnails, *self.thumbnails.iterdir()])
-        for left in self.uploads.iterdir():  # no other server has this folder: nobody reads them any more
+        for left in self.uploads.iterdir():  # no other server uses this folder
             left.unlink(missing_ok=True)
         limits = Limits(queued=settings.queue_limit, queued_per_owner=settings.owner_limit)
         self.store = Store(settings.data, self.event_hub.publish, limits)
@@ -98,7 +98,7 @@ class Services:
         self._tasks = begun(tasks, self.metrics.failed)
 
     async def stop(self) -> None:
-        """Let the workers stop at their next step; what they ran waits in the queue for the next start."""
+        """Stop the workers at their next step. Their jobs wait in the queue for the next start."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -110,20 +110,20 @@ class Services:
         self._ownership.close()
 
     def _say(self, record: Mapping[str, Any]) -> None:
-        """Tell everybody of something that belongs to no job."""
+        """Publish an event that belongs to no job."""
         self.store.begin(lambda t: t.history.append("", record))
 
     async def disk(self, act: Callable[..., T], *arguments: Any) -> T:
-        """Do something that may wait for a disk, beside the threads that look at workflows."""
+        """Run a function that may wait for a disk, in other threads than those that validate workflows."""
         return await asyncio.get_running_loop().run_in_executor(self._disk, act, *arguments)
 
     def tell(self, address: str) -> None:
-        """Let a `loom run` beside this server find it."""
+        """Publish the address, so that `loom run` on this machine finds the server."""
         self._ownership.tell(Serving(address, tuple(self._devices)))
 
     @property
     def uploads(self) -> Path:
-        """Where uploads wait until they have been looked at."""
+        """The folder for uploads that are not checked yet."""
         return self.settings.data / "uploads"
 
     # Retention
@@ -137,7 +137,7 @@ class Services:
             await asyncio.sleep(PRUNE_SECONDS)
 
     async def prune(self) -> None:
-        """Remove what is kept no longer, in small pieces."""
+        """Remove everything beyond the retention limits, in small batches."""
         more = True
         while more:
             jobs = await self.store.write(lambda t: prune_jobs(t.connection, self._keep, time.time()))
@@ -151,7 +151,7 @@ class Services:
     # Health
 
     def checks(self) -> dict[str, bool]:
-        """What must be true of a server that does its work."""
+        """Return the health checks by name."""
         dispatcher = self.dispatcher
         return {
             "claiming": time.monotonic() - dispatcher.ticked < STUCK_SECONDS,
@@ -161,21 +161,21 @@ class Services:
         }
 
     def _steady(self, worker: WorkerProcess) -> bool:
-        """Whether a worker is up, or has not been down for long, and does not end again and again."""
+        """Whether a worker is up, or has been down only briefly, and does not end repeatedly."""
         now = time.monotonic()
         down = worker.down_since is not None and now - worker.down_since > DOWN_SECONDS
         return not down and sum(now - at < OFTEN_SECONDS for at in worker.deaths) < OFTEN
 
     def disk_free(self) -> int:
-        """Bytes that are left where the queue is."""
+        """Return the free bytes on the disk of the queue."""
         return shutil.disk_usage(self.settings.data).free
 
     def cache_bytes(self) -> int:
-        """Bytes of the results on disk, which the workers share."""
+        """Return the bytes of the disk cache, which the workers share."""
         store = DiskStore(self.settings.cache, self.settings.cache_bytes)
         with contextlib.closing(store):
             return store.info()["bytes"]
 
     def memory(self) -> dict[str, int]:
-        """Resident bytes of the server and its workers."""
+        """Return the resident bytes of the server and its workers."""
         return {"server": resident_bytes(), **{worker.name: worker.memory for worker in self.dispatcher.workers}}

@@ -1,7 +1,7 @@
-"""Tells addresses that clients gave of finished jobs: the only connections that the server opens by itself.
+"""Sends webhook calls for finished jobs: the only outgoing connections of the server.
 
-The calls are Standard Webhooks (standardwebhooks.com): an id that is the same at every try, the time of the try, and a
-signature of both with the body, under a secret that is good for nothing else.
+The calls are Standard Webhooks (standardwebhooks.com): an id that is the same for all tries, the time of the try, and
+a signature of id, time and body with a secret that is used for nothing else.
 """
 
 import asyncio
@@ -27,29 +27,29 @@ from latentloom.web.queue_writer import Store
 from latentloom.web.wire_jobs import job_answer
 
 log = logging.getLogger("latentloom.webhooks")
-SECONDS = 10.0  # that an address may take to answer
+SECONDS = 10.0  # timeout of a call
 PAUSE = 1.0
 PREFIX = "whsec_"
 LEAST, MOST = 24, 64  # bytes of a secret
 
 
 class WebhookRefused(RequestError):
-    """An address that the settings do not allow."""
+    """The settings do not allow the address."""
 
     code = "webhook_refused"
     status = 422
 
 
 class Permission:
-    """Which addresses may be told, and the secret that calls are signed with."""
+    """The allowed addresses, and the secret that signs calls."""
 
     def __init__(self, settings: Settings) -> None:
-        """Raises SettingsError for a secret that is none."""
+        """Raises SettingsError if the secret is not valid."""
         self._hosts = {host.strip().lower().rstrip(".") for host in settings.webhook_hosts}
         self._secret = _secret(settings.webhook_secret)
 
     def checked(self, address: str | None) -> str | None:
-        """The address, if it may be told. Raises WebhookRefused."""
+        """Return the address if it is allowed. Raises WebhookRefused."""
         if address is None or self.allows(address):
             return address
         if self._secret is None:
@@ -64,7 +64,7 @@ class Permission:
         )
 
     def allows(self, address: str) -> bool:
-        """Whether an address may be told, by the settings as they are now."""
+        """Whether the current settings allow an address."""
         try:
             parts = urlsplit(address)
             host = (parts.hostname or "").rstrip(".")
@@ -74,7 +74,7 @@ class Permission:
         return plain and host in self._hosts and self._secret is not None
 
     def signature(self, id: str, timestamp: int, body: bytes) -> str:
-        """What stands in `webhook-signature`."""
+        """Return the value of `webhook-signature`."""
         assert self._secret is not None, "an address is allowed before it is told"
         signed = f"{id}.{timestamp}.".encode() + body
         return f"v1,{base64.b64encode(hmac.digest(self._secret, signed, hashlib.sha256)).decode()}"
@@ -97,7 +97,7 @@ def _secret(text: str | None) -> bytes | None:
 
 
 class WebhookSender:
-    """Makes the calls that are due, again and again until they are answered or given up."""
+    """Makes the calls that are due, until they succeed or are given up."""
 
     def __init__(self, store: Store, permission: Permission, clock: Callable[[], float] = time.time) -> None:
         self._store = store
@@ -118,7 +118,7 @@ class WebhookSender:
 
     async def _tell(self, session: aiohttp.ClientSession, call: Call) -> None:
         job, address = call.job, str(call.job.webhook)
-        if not self._permission.allows(address):  # the settings have changed since the job was taken
+        if not self._permission.allows(address):  # the settings have changed since the job was submitted
             log.warning("an address may not be told any more job=%s host=%s", job.id, urlsplit(address).hostname)
             await self._store.write(lambda t: t.webhooks.told(job.id))
             return
@@ -143,7 +143,7 @@ class WebhookSender:
 
 
 def message(call: Call, now: int) -> bytes:
-    """The body of a call."""
+    """Return the body of a call."""
     ended = datetime.fromtimestamp(call.job.finished or now, UTC).isoformat().replace("+00:00", "Z")
     told = wire.WebhookMessage(type=f"job.{call.job.state}", timestamp=ended, data=job_answer(call.job))
     return told.model_dump_json().encode()

@@ -1,15 +1,15 @@
-"""Jobs and saved files as they travel."""
+"""Converts jobs and saved files to their HTTP data models."""
 
 from latentloom.api import wire
 from latentloom.engine.errors import Problem, listed
 from latentloom.engine.jobs.job import Job
 from latentloom.engine.jobs.outputs import Output
 
-LISTED_PROBLEMS = 10  # of each job in a list
+LISTED_PROBLEMS = 10  # maximum number of problems of a job in a list
 
 
 def job_answer(job: Job, files: list[Output] | None = None, *, listing: bool = False) -> wire.Job:
-    """A job as it travels; in a list without its result, which may be large, and with the first of its problems."""
+    """Return a job's data model. With `listing`, without its result, which may be large, and with few problems."""
     problems = [Problem(**problem) for problem in job.problems]
     problems = listed(problems, len(problems), LISTED_PROBLEMS) if listing else problems
     fields = {name: getattr(job, name) for name in wire.Job.model_fields if name not in ("files", "problems")}
@@ -26,6 +26,6 @@ def job_answer(job: Job, files: list[Output] | None = None, *, listing: bool = F
 
 
 def output_answer(output: Output) -> wire.OutputFile:
-    """A saved file as it travels."""
+    """Return a saved file's data model."""
     fields = output._asdict()
     return wire.OutputFile(**{**fields, "models": list(output.models), "tags": list(output.tags)})

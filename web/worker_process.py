@@ -1,4 +1,4 @@
-"""One worker seen from the server: its process, its socket, its messages. A worker that ends is replaced."""
+"""A worker as the server sees it: its process, its socket, its messages. A worker that ends is restarted."""
 
 import asyncio
 import contextlib
@@ -21,17 +21,17 @@ from latentloom.web.child_process import ChildProcess
 
 log = logging.getLogger("latentloom.workers")
 SILENCE_SECONDS = 30.0
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 30.0  # before a worker that ended at once is replaced
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 30.0  # before a worker that ended is restarted
 STEADY_SECONDS = 10.0
-EXIT_SECONDS = 5.0  # for a worker whose socket is closed to end by itself
-REST_SECONDS = 1.0  # for what a worker said before it ended to be read
+EXIT_SECONDS = 5.0  # for a worker to exit after its socket is closed
+REST_SECONDS = 1.0  # to read the last messages of a worker that ended
 ASK_SECONDS = 600.0
-SECRETS = ("LATENTLOOM_TOKENS", "LATENTLOOM_WEBHOOK_SECRET")  # of the server's own; nodes need them not
-BACKLOG = 256  # frames that are read ahead of what has been taken in
+SECRETS = ("LATENTLOOM_TOKENS", "LATENTLOOM_WEBHOOK_SECRET")  # the server's secrets, which are hidden from nodes
+BACKLOG = 256  # frames that may wait to be processed
 
 
 class AnswerError(LoomError):
-    """What a worker was asked could not be answered."""
+    """A worker could not answer a query."""
 
     code = "not_answered"
 
@@ -46,9 +46,9 @@ class AnswerError(LoomError):
 
 
 class WorkerProcess:
-    """One place for a worker.
+    """A worker slot, which runs one worker process at a time.
 
-    `hear` is called with every frame, `gone` when a worker ended, with the reason.
+    `hear` is called with each frame, `gone` with the reason when a worker has ended.
     """
 
     def __init__(
@@ -69,10 +69,10 @@ class WorkerProcess:
         self.memory = 0
         self.environment: dict[str, str] = {}
         self.starts = 0
-        self.down_since: float | None = time.monotonic()  # None: it has come up
-        self.deaths: deque[float] = deque(maxlen=100)  # when it ended with no job to blame
-        self.kill_at: float | None = None  # when the worker is ended, on the monotonic clock
-        self.stored: dict[str, float] = {}  # when a node's progress was last stored
+        self.down_since: float | None = time.monotonic()  # None: it is up
+        self.deaths: deque[float] = deque(maxlen=100)  # times at which it ended without a job
+        self.kill_at: float | None = None  # when the worker will be killed, on the monotonic clock
+        self.stored: dict[str, float] = {}  # node -> when its progress was last stored
         self._settings = settings.model_copy(update={"tokens": (), "webhook_secret": None}).model_dump(mode="json")
         self._start_seconds = settings.start_seconds
         self._hear = hear
@@ -86,15 +86,15 @@ class WorkerProcess:
         self._asked: dict[int, asyncio.Future[Any]] = {}
         self._stopping = False
 
-    # Talking
+    # Messages
 
     def send(self, is_: str, **fields: Any) -> None:
-        """Send a frame; nothing happens when there is no worker."""
+        """Send a frame. Ignored if there is no worker."""
         if self._writer is not None and not self._writer.is_closing():
             self._writer.write(encode({"is": is_, **fields}))
 
     async def ask(self, what: str, *, seconds: float | None = ASK_SECONDS, **arguments: Any) -> Any:
-        """Ask the worker for something; None: for as long as it lives. Raises AnswerError."""
+        """Query the worker. `seconds`: timeout; None waits as long as the worker lives. Raises AnswerError."""
         number = next(self._numbers)
         answer = self._asked[number] = asyncio.get_running_loop().create_future()
         self.send("ask", number=number, what=what, arguments=arguments)
@@ -107,19 +107,19 @@ class WorkerProcess:
             self._asked.pop(number, None)
 
     def kill(self) -> None:
-        """End the worker at once, with all that it began."""
+        """Kill the worker's process group."""
         if self._child is not None and not self._child.exited.done():
             self._child.kill()
 
     def excuse(self, late: float) -> None:
-        """This server heard nobody for so many seconds: what a worker said then is still on its way."""
+        """Extend all time limits by `late` seconds, in which this server could not read messages."""
         self._heard += late
         self._began += late
         if self.kill_at is not None:
             self.kill_at += late
 
     def check(self, now: float) -> None:
-        """End a worker that is silent, does not come up, or ignored a cancel for too long."""
+        """Kill a worker that is silent, does not start, or has ignored a cancel for too long."""
         why = self._fault(now)
         if why is not None:
             log.warning("worker %s is ended: %s", self.name, why)
@@ -133,10 +133,10 @@ class WorkerProcess:
             return "it ignored a cancel"
         if self.down_since is not None:
             return "it does not come up" if now - self._began > self._start_seconds else None
-        silent = now - self._heard > SILENCE_SECONDS and not self._room.locked()  # then it is this server that is late
+        silent = now - self._heard > SILENCE_SECONDS and not self._room.locked()  # then the server is behind
         return "silent" if silent else None
 
-    # Living
+    # Lifetime
 
     async def live(self) -> None:
         """Keep a worker process running until `stop`."""
@@ -145,7 +145,7 @@ class WorkerProcess:
             begin = time.monotonic()
             try:
                 why = await self._one_life()
-            except BaseException as error:  # a fault of the server's own costs a worker once, not for good
+            except BaseException as error:  # a fault of the server restarts the worker
                 if not stray(error):
                     raise
                 log.exception("worker %s could not be heard", self.name)
@@ -164,7 +164,7 @@ class WorkerProcess:
         return f"; the last that it printed:\n{text}" if text else ""
 
     def stop(self) -> None:
-        """Ask the worker to end at its next step; it is not replaced."""
+        """Ask the worker to end at its next step. It is not restarted."""
         self._stopping = True
         self.send("stop")
 
@@ -179,7 +179,7 @@ class WorkerProcess:
                 answer.set_exception(AnswerError([{"code": "not_answered", "message": f"the worker ended: {why}"}]))
 
     async def _one_life(self) -> str:
-        """Start a worker and hear it to its end; why it ended."""
+        """Start a worker, process its messages until it ends, and return the reason."""
         self.starts += 1
         self._frames, self._room = asyncio.Queue(), asyncio.Semaphore(BACKLOG)
         child, reader, writer = await self._born()
@@ -210,11 +210,11 @@ class WorkerProcess:
         return child, reader, writer
 
     async def _lived(self, child: ChildProcess, reading: "asyncio.Task[None]", taking: "asyncio.Task[None]") -> None:
-        """Wait until the worker's process or its socket has ended, and all that it said has been taken in."""
+        """Wait until the worker's process or socket has ended and all its messages are processed."""
         ends: set[asyncio.Future[Any]] = {child.exited, reading, taking}
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         if child.exited.done():
-            child.kill()  # what it began may hold its socket open
+            child.kill()  # its children may hold the socket open
         await asyncio.wait({reading, taking}, timeout=REST_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         for task in (reading, taking):
             if task.done():
@@ -223,7 +223,7 @@ class WorkerProcess:
         await taking
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
-        """Note that the worker speaks, and nothing else: whoever takes it in may wait for a disk."""
+        """Read frames and note when they arrive. Does not process them, because that may wait for a disk."""
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, ValueError):
             while True:
                 text, data = sizes(await reader.readexactly(HEAD.size))
@@ -233,7 +233,7 @@ class WorkerProcess:
                 self._frames.put_nowait(frame)
 
     async def _take_in(self) -> None:
-        """Take in what the worker says, in order."""
+        """Process the worker's frames in order."""
         while (frame := await self._frames.get()) is not None:
             if frame.kind == "hello":
                 self.down_since = None
@@ -262,6 +262,6 @@ def _reason(code: int, tail: bytes) -> str:
 
 
 def refusal(error: LoomError) -> dict[str, Any]:
-    """A fault as a worker reads it."""
+    """Return an error as an answer to a worker."""
     problem = error.problem if isinstance(error, WorkflowError) else error.problems[0]
     return {"problem": problem.record()}

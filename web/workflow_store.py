@@ -1,4 +1,4 @@
-"""Saved workflows with their versions, and drafts. Runs inside its caller's transactions."""
+"""Saved workflows with their versions, and drafts. Uses the caller's transactions."""
 
 import sqlite3
 from collections.abc import Callable, Collection
@@ -14,23 +14,23 @@ _DRAFT_NAME = f"CASE json_type(document, '$.name') WHEN 'text' THEN {_NAME} ELSE
 
 
 Expected = Collection[int] | None
-"""The numbers that a change may be based on, 0 where there is nothing yet; None: whatever is there."""
+"""The version numbers that a change may be based on; 0: none exists yet; None: any."""
 
 
 class UnknownDocument(LoomError):
-    """No workflow or draft has that name."""
+    """No workflow or draft has this name."""
 
     code = "unknown_workflow"
 
 
 class Conflict(LoomError):
-    """Somebody else saved a newer version in the meantime."""
+    """Another client has saved a newer version."""
 
     code = "version_conflict"
 
 
 class Saved(NamedTuple):
-    """A version of a saved workflow; `document` is its canonical text."""
+    """A version of a saved workflow. `document` is its canonical text."""
 
     name: str
     version: int
@@ -39,7 +39,7 @@ class Saved(NamedTuple):
 
 
 class Draft(NamedTuple):
-    """An unfinished document, as an editor left it: any JSON object. `name` is the one in it, if it has one."""
+    """An unfinished document of an editor: any JSON object. `name` is the name in the document, if any."""
 
     id: str
     revision: int
@@ -49,16 +49,16 @@ class Draft(NamedTuple):
 
 
 class WorkflowStore:
-    """What people keep on the server."""
+    """Workflows and drafts that users keep on the server."""
 
     def __init__(self, connection: sqlite3.Connection, clock: Callable[[], float]) -> None:
         self._connection = connection
         self._clock = clock
 
-    # Workflows: a version without a document marks a removal, so that version numbers are never used twice
+    # Workflows: a version without a document marks a removal, so that version numbers are never reused
 
     def names(self) -> list[Saved]:
-        """The newest version of every workflow, without its document."""
+        """Return the newest version of each workflow, without the document."""
         rows = self._connection.execute(
             "SELECT name, version, '', saved FROM workflows AS w WHERE document IS NOT NULL AND version ="
             " (SELECT max(version) FROM workflows WHERE name = w.name) ORDER BY name"
@@ -66,7 +66,7 @@ class WorkflowStore:
         return [Saved(*row) for row in rows]
 
     def workflow(self, name: str, version: int | None = None) -> Saved:
-        """One version, or the newest. Raises UnknownDocument."""
+        """Return a version, by default the newest. Raises UnknownDocument."""
         newest = self._newest(name)
         row = self._connection.execute(
             "SELECT name, version, document, saved FROM workflows WHERE name = ? AND version = ?",
@@ -78,7 +78,7 @@ class WorkflowStore:
         return Saved(*row)
 
     def versions(self, name: str) -> list[Saved]:
-        """Every kept version, the newest first, without the documents."""
+        """Return all stored versions, newest first, without the documents."""
         rows = self._connection.execute(
             "SELECT name, version, '', saved FROM workflows WHERE name = ? AND document IS NOT NULL"
             " ORDER BY version DESC",
@@ -87,7 +87,7 @@ class WorkflowStore:
         return [Saved(*row) for row in rows]
 
     def save(self, name: str, document: str, expected: Expected) -> Saved:
-        """Save a new version, if the newest one's number is expected.
+        """Save a new version if the number of the newest one is in `expected`.
 
         Raises Conflict.
         """
@@ -125,13 +125,13 @@ class WorkflowStore:
     # Drafts
 
     def drafts(self) -> list[Draft]:
-        """The newest drafts, without their documents."""
+        """Return the newest drafts, without their documents."""
         statement = f"SELECT id, revision, '', saved, {_DRAFT_NAME} FROM drafts ORDER BY saved DESC, id LIMIT ?"
         rows = self._connection.execute(statement, (LISTED_DRAFTS,))
         return [Draft(*row) for row in rows]
 
     def draft(self, id: str) -> Draft:
-        """One draft. Raises UnknownDocument."""
+        """Return a draft. Raises UnknownDocument."""
         row = self._connection.execute(
             f"SELECT id, revision, document, saved, {_DRAFT_NAME} FROM drafts WHERE id = ?", (id,)
         ).fetchone()
@@ -140,7 +140,7 @@ class WorkflowStore:
         return Draft(*row)
 
     def keep_draft(self, id: str, document: str, expected: Expected) -> Draft:
-        """Keep a draft in place of the one before, if that one's revision is expected. Raises Conflict."""
+        """Replace a draft if its current revision is in `expected`. Raises Conflict."""
         self._expect_draft(id, expected)
         self._connection.execute(
             "INSERT INTO drafts VALUES (?, 1, ?, ?) ON CONFLICT (id) DO UPDATE SET"
@@ -150,7 +150,7 @@ class WorkflowStore:
         return self.draft(id)
 
     def drop_draft(self, id: str, expected: Expected) -> None:
-        """Remove a draft, if its revision is expected. Raises UnknownDocument, Conflict."""
+        """Remove a draft if its revision is in `expected`. Raises UnknownDocument, Conflict."""
         self.draft(id)
         self._expect_draft(id, expected)
         self._connection.execute("DELETE FROM drafts WHERE id = ?", (id,))

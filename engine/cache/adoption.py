@@ -1,4 +1,4 @@
-"""Files of values that came or went without the ledger: their processes ended before they could tell it."""
+"""Synchronises the ledger with the value files: a process may end before it records a file that it wrote."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ SUFFIX = ".safetensors"
 
 
 def changed_folders(connection: sqlite3.Connection, blobs: Path) -> dict[str, int | None]:
-    """The folders below `blobs` whose files came or went since they were last looked at, with their times now."""
+    """Return the folders in `blobs` that changed since they were last recorded, with their current mtime (ns)."""
     known = dict(connection.execute("SELECT name, changed FROM shards"))
     there: dict[str, int] = {}
     with contextlib.suppress(FileNotFoundError), os.scandir(blobs) as folders:
@@ -18,7 +18,7 @@ def changed_folders(connection: sqlite3.Connection, blobs: Path) -> dict[str, in
 
 
 def adopt(connection: sqlite3.Connection, blobs: Path, folders: dict[str, int | None]) -> None:
-    """Count the files in folders as they are. What another process is about to enter itself is entered twice, alike."""
+    """Update the ledger to the files in folders. If another process records the same file too, the rows are equal."""
     for name, changed in folders.items():
         files = {}
         with contextlib.suppress(FileNotFoundError), os.scandir(blobs / name) as found:
@@ -32,7 +32,7 @@ def adopt(connection: sqlite3.Connection, blobs: Path, folders: dict[str, int | 
             connection.execute("INSERT INTO shards VALUES (?, ?)", (name, changed))
 
 
-_OF_FOLDER = "SELECT digest FROM blobs WHERE digest >= ? AND digest < ?"  # digests are hexadecimal: "g" is behind them
+_OF_FOLDER = "SELECT digest FROM blobs WHERE digest >= ? AND digest < ?"  # "g" sorts after hexadecimal digits
 
 
 def _is_value(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Results by key: a memory tier over a disk tier. Whatever is torn, swapped or gone is a miss, never a wrong value."""
+"""Results by cache key: a memory tier over a disk tier. A damaged, swapped or missing entry is a miss."""
 
 import sys
 import threading
@@ -16,11 +16,11 @@ RESULT_COST, ITEM_COST, USE_COST, FIELDS_COST, INPUT_COST = (
     400,
     800,
     200,
-)  # bytes in memory beside the texts inside, measured
+)  # measured bytes in memory, without the strings inside
 
 
 class Item(NamedTuple):
-    """One value of an output: its kind, its digest, and the value itself when it is a literal."""
+    """One value of an output: its kind, its digest, and the value itself if it is a literal."""
 
     kind: str
     digest: str
@@ -28,7 +28,7 @@ class Item(NamedTuple):
 
 
 class Use(NamedTuple):
-    """Something beside its inputs that a step used, and what that was: the code behind a name, a file's name."""
+    """Something other than its inputs that a step used, with its identity: the code of an extension, a file's name."""
 
     kind: str
     name: str
@@ -37,20 +37,20 @@ class Use(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a step gave: an Item, or a tuple of Items for a list, per output. It outlives the values' bytes.
+    """The result of a step: for each output an Item, or a tuple of Items for a list. It can outlive the values.
 
-    A step that expanded gave the record of its expansion instead.
+    For a step that expanded, it holds the record of the expansion instead.
     """
 
     outputs: Mapping[str, Item | tuple[Item, ...]]
     seconds: float = 0.0
     peak_bytes: int = 0
     uses: tuple[Use, ...] = ()
-    """What must still hold for the result to be used again."""
+    """What must be unchanged for the result to be reused."""
     expansion: Mapping[str, Any] | None = None
 
     def items(self, output: str | None = None) -> list[Item]:
-        """Every item of one output, or of all."""
+        """Return all items of one output, or of all outputs."""
         found: list[Item] = []
         for value in self.outputs.values() if output is None else (self.outputs[output],):
             if isinstance(value, Item):
@@ -61,28 +61,28 @@ class Result:
 
 
 class Store(Protocol):
-    """A tier that survives the process: the seam for disks, shared folders and object stores."""
+    """A persistent tier. Implement it for disks, shared folders or object stores."""
 
     def result(self, key: str) -> Result | None:
-        """The stored result of a key, or None."""
+        """Return the stored result of a key, or None."""
 
     def put_result(self, key: str, result: Result, *, at_once: bool) -> None:
-        """Store a result; with at_once, a crash right after the call does not lose it."""
+        """Store a result. With `at_once`, a crash after the call does not lose it."""
 
     def blob(self, digest: str, port_type: PortType) -> Any | None:
-        """The stored value, checked against its digest, or None."""
+        """Return the stored value, verified against its digest, or None."""
 
     def put_blob(self, digest: str, port_type: PortType, value: Any) -> None:
         """Store a value."""
 
     def fields(self, place: str) -> dict[str, Any] | None:
-        """What the key of the step at a place was last made of."""
+        """Return the fields of the last cache key of the step at a place."""
 
     def put_fields(self, place: str, fields: Fields) -> None:
-        """Remember what the key of the step at a place was made of."""
+        """Store the fields of the cache key of the step at a place."""
 
     def flush(self) -> None:
-        """Make everything that was put durable, and keep within the size limit."""
+        """Make all stored entries durable, and enforce the size limit."""
 
     def emptied(self) -> bool:
         """Whether another process emptied the store since the last call."""
@@ -90,7 +90,7 @@ class Store(Protocol):
 
 @dataclass(slots=True)
 class Counts:
-    """What the cache did since it was made."""
+    """Counters of the cache since it was created."""
 
     hits: int = 0
     misses: int = 0
@@ -98,29 +98,29 @@ class Counts:
 
 
 class Cache:
-    """Results and values by identity, within one budget of memory. Safe to share between threads."""
+    """Results by key and values by digest, within one memory budget. Thread-safe."""
 
     def __init__(self, memory_bytes: int, store: Store | None = None) -> None:
         self._memory_bytes = memory_bytes
         self._store = store
         self._lock = threading.RLock()
-        self._held: OrderedDict[str, tuple[Any, int]] = OrderedDict()  # with bytes; keys and digests are never alike
+        self._held: OrderedDict[str, tuple[Any, int]] = OrderedDict()  # with sizes; keys and digests never collide
         self._held_bytes = 0
         self.counts = Counts()
 
     @property
     def held_bytes(self) -> int:
-        """Bytes of results, texts and values in memory."""
+        """The size of the memory tier in bytes."""
         return self._held_bytes
 
     def begin(self) -> None:
-        """A run begins: what another process removed from the store is not used any more."""
+        """Begin a run: drop the memory tier if another process emptied the store."""
         with self._lock:
             if self._store is not None and self._store.emptied():
                 self.forget_memory()
 
     def result(self, key: str) -> Result | None:
-        """The result of a step, or None. Its values' bytes may be gone all the same."""
+        """Return the result of a key, or None. Its values may no longer be stored."""
         with self._lock:
             found: Result | None = self._get(key)
             if found is None and self._store is not None:
@@ -132,14 +132,14 @@ class Cache:
             return found
 
     def put_result(self, key: str, result: Result, *, durable: bool = True, at_once: bool = False) -> None:
-        """Keep a result, in memory and, if durable (every value has bytes), in the store. at_once: see `Store`."""
+        """Store a result in memory and, if `durable` (all its values can be stored), on disk. at_once: see `Store`."""
         with self._lock:
             self._hold(key, result, _result_bytes(result))
             if durable and self._store is not None:
                 self._store.put_result(key, result, at_once=at_once)
 
     def value(self, item: Item, port_type: PortType) -> Any | None:
-        """The value behind an item, or None when its bytes are gone."""
+        """Return the value of an item, or None if it is no longer stored."""
         with self._lock:
             held = self._get(item.digest)
             if held is not None or self._store is None or port_type.codec is None:
@@ -150,7 +150,7 @@ class Cache:
             return value
 
     def put_value(self, item: Item, port_type: PortType, value: Any) -> None:
-        """Keep a value's bytes, in memory and in the store. The budget may push out others, or this one."""
+        """Store a value in memory and on disk. The budget may evict other entries, or this one."""
         with self._lock:
             if item.digest in self._held:
                 return
@@ -159,7 +159,7 @@ class Cache:
                 self._store.put_blob(item.digest, port_type, value)
 
     def fields(self, place: str) -> Mapping[str, Any] | None:
-        """What the key of the step at a place ("workflow/node") was last made of."""
+        """Return the fields of the last cache key of the step at a place ("workflow/node"), or None."""
         with self._lock:
             found: Fields | None = self._get(f"at {place}")
             if found is not None:
@@ -167,7 +167,7 @@ class Cache:
             return self._store.fields(place) if self._store is not None else None
 
     def put_fields(self, place: str, fields: Fields) -> None:
-        """Remember what the key of the step at a place was made of."""
+        """Store the fields of the cache key of the step at a place."""
         with self._lock:
             name = f"at {place}"
             if self._get(name) == fields:
@@ -184,7 +184,7 @@ class Cache:
         return held[0]
 
     def _hold(self, name: str, value: Any, nbytes: int) -> None:
-        """Keep something, and let go of what was used longest ago; of nothing for what would not stay itself."""
+        """Add an entry and evict the least recently used ones. An entry larger than the budget is not added."""
         if name in self._held:
             self._drop(name)
         if nbytes > self._memory_bytes:
@@ -206,7 +206,7 @@ class Cache:
                 self._store.flush()
 
     def forget_memory(self) -> None:
-        """Drop the memory tier; the store keeps its own."""
+        """Drop the memory tier. The store is not changed."""
         with self._lock:
             self._held.clear()
             self._held_bytes = 0
@@ -222,7 +222,7 @@ def _result_bytes(result: Result) -> int:
 
 
 def _bytes(literal: Any) -> int:
-    """What a literal takes in memory: texts above all. No recursion: it may be deep."""
+    """Return the memory size of a literal. Iterative, because a literal may be deeply nested."""
     if type(literal) not in (dict, list, tuple):
         return sys.getsizeof(literal)
     size, stack = 0, [literal]
@@ -239,14 +239,14 @@ def _bytes(literal: Any) -> int:
 
 
 class Flights:
-    """Single flight: of several runs that need one key at once, one computes it and the others wait."""
+    """Single flight: if several runs need the same key at once, one computes it and the others wait."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._flying: dict[str, list[Callable[[], None]]] = {}
 
     def take(self, key: str, then: Callable[[], None]) -> bool:
-        """Whether the caller leads. Otherwise `then` is called once the leader is through, however it ended."""
+        """Whether the caller leads. Otherwise `then` is called when the leader has finished, successfully or not."""
         with self._lock:
             waiting = self._flying.get(key)
             if waiting is None:
@@ -256,7 +256,7 @@ class Flights:
             return False
 
     def land(self, key: str) -> None:
-        """The leader is through; those who wait look at the cache, and one of them may lead next."""
+        """End the leader's flight. The waiting callers check the cache again, and one of them may lead next."""
         with self._lock:
             waiting = self._flying.pop(key)
         for call in waiting:

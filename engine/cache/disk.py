@@ -1,4 +1,4 @@
-"""The cache's disk tier: results in an index, values in safetensors files named by their digest. No pickle anywhere."""
+"""The cache's disk tier: results in an index, values in safetensors files named by their digest. Never pickle."""
 
 import contextlib
 import json
@@ -19,17 +19,17 @@ from latentloom.engine.keys import Fields, literal_digest
 from latentloom.engine.types.port_types import PortType
 from latentloom.engine.types.spec import INLINE_KINDS
 
-COSTLY_SECONDS = 0.25  # work that a crash may cost: results wait for a commit until they took this long together
-FREE_FLOOR = 256 * 2**20  # bytes that the cache leaves free on its disk
-SLACK = 0.05  # of the limit: how much may wait for the ledger, and how much room is made at once
+COSTLY_SECONDS = 0.25  # computing time that a crash may lose: uncommitted results took less than this together
+FREE_FLOOR = 256 * 2**20  # bytes that the cache keeps free on its disk
+SLACK = 0.05  # share of the limit that may wait for a commit, and that is freed in advance
 LEAST_LOG = 2**18  # bytes: a smaller log is checkpointed too often
-TRIMMED = 1024  # entries that are removed together
-KEPT_DAMAGED = 16  # files in quarantine/
+TRIMMED = 1024  # entries that are removed in one transaction
+KEPT_DAMAGED = 16  # maximum number of files in quarantine/
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 class DiskStore:
-    """A folder of results that several processes may share. `notice(code, message)` hears of each fault once."""
+    """A folder of results that processes may share. `notice(code, message)` is called once for each kind of fault."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class DiskStore:
         self._folder = folder
         self._blobs = folder / "blobs"
         self._limit = limit_bytes
-        self._most = min(int(limit_bytes * SLACK), BATCH_BYTES)  # that may wait for the ledger
+        self._most = min(int(limit_bytes * SLACK), BATCH_BYTES)  # bytes that may wait
         self.notice = notice
         log_bytes = min(max(self._most, LEAST_LOG), LOG_BYTES)
         self._index = Index(folder, self._blobs, lambda code, message: self.notice(code, message), clock, log_bytes)
@@ -60,12 +60,12 @@ class DiskStore:
             if check != _check(key, record):
                 raise ValueError("another record than was stored")
             return _result_from(json.loads(record))
-        except Exception:  # whatever is in there, it is no result
+        except Exception:  # any damaged record is a miss
             self._index.tell("cache_corrupt", "a stored result was damaged; it is made again")
             return None
 
     def put_result(self, key: str, result: Result, *, at_once: bool) -> None:
-        """See `Store.put_result`. Cheap results are committed in batches, costly ones at once too."""
+        """See `Store.put_result`. Cheap results are committed in batches, expensive ones at once."""
         record = _encode(_record_of(result))
         self._index.put_text("results", key, _check(key, record) + record)
         self._unsaved_seconds += result.seconds
@@ -89,7 +89,7 @@ class DiskStore:
     # Values
 
     def blob(self, digest: str, port_type: PortType) -> Any | None:
-        """See `Store.blob`. A file that is not what its name says is moved to quarantine/."""
+        """See `Store.blob`. A file whose content does not match its name is moved to quarantine/."""
         path = self._path(digest)
         try:
             data = path.read_bytes()
@@ -118,7 +118,7 @@ class DiskStore:
             self.flush()
 
     def _put_file(self, path: Path, data: bytes) -> int:
-        """Write a value's file; once more where another process emptied the cache in the middle of it."""
+        """Write a value's file. Retry once, in case another process emptied the cache meanwhile."""
         if not self._swept:
             sweep(self._blobs.glob("??"))
             self._swept = True
@@ -153,11 +153,11 @@ class DiskStore:
         return self._index.emptied()
 
     def close(self) -> None:
-        """Flush nothing more and let go of the files."""
+        """Close the files without a flush."""
         self._index.close()
 
     def info(self) -> dict[str, int]:
-        """Counts, and the bytes of results, texts and values together."""
+        """Return the number of entries and the total bytes of results, key fields and values."""
         self._index.commit()
         results, blobs = self._index.counts()
         quarantine = self._folder / "quarantine"
@@ -170,12 +170,12 @@ class DiskStore:
         }
 
     def prune(self, limit_bytes: int) -> int:
-        """Remove what was used longest ago, results and values, until the rest fits; the bytes freed."""
+        """Remove the least recently used results and values until the rest fits. Returns the freed bytes."""
         self._index.commit()
         return self._trim(limit_bytes)
 
     def _trim(self, limit_bytes: int, slack: int = 0) -> int:
-        """Make room; with `slack` a little more, so that the next result does not ask for it again."""
+        """Remove old entries down to the limit. Up to `slack` bytes more are removed, so that it is done less often."""
         total = self._index.total()
         excess = total - limit_bytes
         with contextlib.suppress(OSError):
@@ -194,7 +194,7 @@ class DiskStore:
         return freed
 
     def _first(self, nbytes: int, slack: int) -> list[Entry]:
-        """What was used longest ago: so many bytes, and more as far as it takes no more than the slack."""
+        """Return the least recently used entries: at least `nbytes` bytes and up to `slack` bytes more."""
         gone, size = [], 0
         for entry in self._index.oldest(TRIMMED):
             if size >= nbytes and size + entry.nbytes > nbytes + slack:
@@ -204,7 +204,7 @@ class DiskStore:
         return gone
 
     def clear(self) -> None:
-        """Remove everything that the cache stored; other processes notice. Raises FileError."""
+        """Remove all entries. Other processes detect it. Raises FileError."""
         try:
             self._index.clear()
         except (OSError, sqlite3.Error) as error:
@@ -214,7 +214,7 @@ class DiskStore:
 
 
 def _size(path: Path) -> int:
-    """The bytes of a file; 0 for one that is not there, or was removed a moment ago."""
+    """Return the size of a file in bytes; 0 if it does not exist."""
     try:
         return path.stat().st_size
     except FileNotFoundError:
@@ -239,7 +239,7 @@ def _written(path: Path, data: bytes) -> int:
 
 
 def _check(key: str, record: str) -> str:
-    """16 hexadecimal digits that another key or a damaged record does not have."""
+    """Return a checksum of key and record: 16 hexadecimal digits."""
     return blake2b(f"{key} {record}".encode(), digest_size=8).hexdigest()
 
 

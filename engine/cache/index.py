@@ -1,4 +1,4 @@
-"""The ledger of the cache's disk tier: rows in one SQLite file that several processes may share."""
+"""The index of the cache's disk tier (the ledger): rows in a SQLite file that several processes may share."""
 
 import contextlib
 import sqlite3
@@ -18,14 +18,14 @@ Texts = Literal["results", "fields"]
 Table = Literal["results", "fields", "blobs"]
 Notice = Callable[[str, str], None]
 BATCH = 4096  # rows that may wait for a commit
-BATCH_BYTES = 8 * 2**20  # and bytes of them
+BATCH_BYTES = 8 * 2**20  # bytes that may wait for a commit
 PATIENCE = 30.0  # seconds to wait for other processes
-USED_AGAIN = 3600.0  # seconds after which it is noted that a result was used again
+USED_AGAIN = 3600.0  # seconds after which the time of a result's last use is updated
 LOG_BYTES = 4 * 2**20  # SQLite's own default
 
 
 class Entry(NamedTuple):
-    """What the ledger counts: a result, the fields of a key, or a value's file."""
+    """One entry of the ledger: a result, the fields of a key, or a value's file."""
 
     table: Table
     key: str
@@ -33,10 +33,10 @@ class Entry(NamedTuple):
 
 
 class Index:
-    """Texts by table and key, and what everything in the cache takes. Rows wait in memory until `commit`.
+    """Records by table and key, and the sizes of all cache entries. Rows stay in memory until `commit`.
 
-    No lock outlives a call. A file that is damaged is set aside and started anew. One that cannot be written to, or
-    read, is left alone for a minute. One that was emptied or removed by another process is noticed at a commit.
+    No lock is held after a call. A damaged file is moved to quarantine/ and created again. A file that cannot be read
+    or written is not accessed for a minute. A commit detects that another process emptied or removed the file.
     """
 
     def __init__(
@@ -47,9 +47,9 @@ class Index:
         clock: Callable[[], float] = time.time,
         log_bytes: int = LOG_BYTES,
     ) -> None:
-        """`notice(code, message)` hears of each kind of fault once, and again when it comes back.
+        """`notice(code, message)` is called once for each kind of fault, and again if it recurs after a recovery.
 
-        `log_bytes`: how large SQLite's write-ahead log may stay.
+        `log_bytes`: the size limit of SQLite's write-ahead log.
         """
         self._folder = folder
         self._blobs = blobs
@@ -63,7 +63,7 @@ class Index:
         self._emptied = False
         self._texts: dict[Texts, dict[str, str]] = {"results": {}, "fields": {}}
         self._sizes: dict[str, int] = {}
-        self._waiting = self._bytes = 0  # of those
+        self._waiting = self._bytes = 0  # rows and bytes that wait for a commit
         self._again: set[str] = set()
         self._told: set[str] = set()
         self._breaker = Breaker(clock)
@@ -71,7 +71,7 @@ class Index:
     # Texts
 
     def text(self, table: Texts, key: str) -> str | None:
-        """The text of a key, or None."""
+        """Return the record of a key, or None."""
         waiting = self._texts[table].get(key)
         if waiting is not None:
             return waiting
@@ -84,22 +84,22 @@ class Index:
         return str(found[0])
 
     def put_text(self, table: Texts, key: str, text: str) -> None:
-        """Keep a text."""
+        """Store a record with the next commit."""
         self._texts[table][key] = text
         self._waiting += 1
         self._bytes += len(text)
 
     def used(self, digest: str, nbytes: int) -> None:
-        """Note that a blob of nbytes is there and was used now."""
+        """Note that a blob of `nbytes` exists and was used now."""
         self._bytes += nbytes if digest not in self._sizes else 0
         self._sizes[digest] = nbytes
 
     def waits(self, most_bytes: int) -> bool:
-        """Whether as many texts wait as should, or so many bytes of texts and blobs."""
+        """Whether a commit is due: BATCH rows or more than `most_bytes` bytes wait."""
         return self._waiting >= BATCH or self._bytes > most_bytes
 
     def commit(self) -> None:
-        """Write what waits. Where that is not possible now it goes on waiting, as long as it is not too much."""
+        """Write the waiting rows. If that fails, they keep waiting, or are dropped if there are too many."""
         if any(self._texts.values()) or self._sizes or self._again:
             self._look()
             if not self._try(self._write, False, writes=True) and self.waits(BATCH_BYTES):
@@ -111,7 +111,7 @@ class Index:
             connection.execute("BEGIN IMMEDIATE")
             failpoint("cache.index.opened")
             if self._cleared(connection):
-                self._forget()  # it belongs to what is gone; files that are there are counted
+                self._forget()  # the rows belong to removed entries; the existing files are counted
                 adopt(connection, self._blobs, changed_folders(connection, self._blobs))
             for table, rows in self._texts.items():
                 texts = ((key, text, row_bytes(text), now) for key, text in rows.items())
@@ -131,17 +131,17 @@ class Index:
     # The ledger
 
     def total(self) -> int:
-        """Bytes that everything takes. Kept, not summed."""
+        """Return the total bytes of all entries. The total is maintained by triggers."""
         found = self._try(lambda c: c.execute("SELECT sum(bytes) FROM totals").fetchone(), None)
         return int(found[0] or 0) if found else 0
 
     def counts(self) -> tuple[int, int]:
-        """How many results and blobs there are."""
+        """Return the numbers of results and blobs."""
         found = dict(self._rows("SELECT name, count FROM totals"))
         return found.get("results", 0), found.get("blobs", 0)
 
     def oldest(self, count: int) -> list[Entry]:
-        """What was used longest ago, in that order."""
+        """Return the least recently used entries, oldest first."""
         return [Entry(*row) for row in self._rows(_OLDEST, count)]
 
     def _rows(self, statement: str, *values: int) -> list[Any]:
@@ -149,7 +149,7 @@ class Index:
         return self._try(lambda c: c.execute(statement, values).fetchall(), nothing)
 
     def drop(self, entries: Iterable[Entry]) -> bool:
-        """Forget entries; False where that is not possible now."""
+        """Remove entries. Returns False if the file cannot be written now."""
 
         def write(connection: sqlite3.Connection) -> bool:
             with connection:
@@ -162,17 +162,17 @@ class Index:
         return self._try(write, False, writes=True)
 
     def shrink(self, *, now: bool) -> None:
-        """Give pages that nothing uses any more back to the disk; `now`, or once there are many."""
+        """Return unused pages to the file system. The log is truncated `now`, or if it is large."""
 
         def write(connection: sqlite3.Connection) -> None:
-            connection.executescript("PRAGMA incremental_vacuum")  # execute would stop after one page
+            connection.executescript("PRAGMA incremental_vacuum")  # execute would free one page only
             if now or self._path.with_name("cache.db-wal").stat().st_size > 2 * self._log_bytes:
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
         self._try(write, None, writes=True)
 
     def clear(self) -> None:
-        """Forget everything. Other processes notice. Raises OSError or sqlite3.Error."""
+        """Remove all entries. Other processes detect it. Raises OSError or sqlite3.Error."""
         self._forget()
         self._look()
         connection = self._open()
@@ -185,7 +185,7 @@ class Index:
         self.shrink(now=True)
 
     def emptied(self) -> bool:
-        """Whether another process emptied or removed the file since the last call."""
+        """Whether the cache was emptied or the file removed since the last call."""
         if self._connection is not None:
             self._look()
             if self._try(self._cleared, False):
@@ -211,7 +211,7 @@ class Index:
     # The file
 
     def close(self) -> None:
-        """Let go of the file; what waits is lost."""
+        """Close the file. Waiting rows are lost."""
         self._forget()
         self._let_go()
 
@@ -222,7 +222,7 @@ class Index:
             self._connection = None
 
     def _look(self) -> None:
-        """Let go of a file that is no longer the one under the name: somebody removed the folder."""
+        """Close the file if the path no longer refers to it, because the folder was removed."""
         with contextlib.suppress(OSError):
             if self._connection is None or _identity(self._path) == self._file:
                 return
@@ -244,21 +244,21 @@ class Index:
         return self._connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a new file
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # takes effect in a new file only
         _enter_wal(connection)
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute(f"PRAGMA journal_size_limit = {self._log_bytes}")
         connection.execute(f"PRAGMA wal_autocheckpoint = {self._log_bytes // PAGE}")
         prepare(connection)
         self._generation = _generation(connection)
-        with contextlib.suppress(sqlite3.OperationalError):  # a folder that can only be read
+        with contextlib.suppress(sqlite3.OperationalError):  # the folder is read-only
             self._count_files(connection)
 
     # Faults
 
     @property
     def writable(self) -> bool:
-        """Whether it is worth a try to write: the last one that failed is a minute ago."""
+        """Whether writes are attempted: no failure within the last minute."""
         return self._breaker.allows("write")
 
     def _try(self, act: Callable[[sqlite3.Connection], T], otherwise: T, *, writes: bool = False) -> T:
@@ -269,18 +269,18 @@ class Index:
         except (sqlite3.OperationalError, OSError) as error:
             self.stop(error, "write" if writes else "read")
         except sqlite3.DatabaseError as error:
-            if type(error) is sqlite3.DatabaseError:  # no database, or a damaged one
+            if type(error) is sqlite3.DatabaseError:  # not a database, or damaged
                 self._set_aside(error)
             else:
                 self.stop(error, "write" if writes else "read")
         else:
             if writes and self._breaker.worked():
-                self._told.discard("cache_not_written")  # the next fault is news
+                self._told.discard("cache_not_written")  # report the next fault again
             return found
         return otherwise
 
     def stop(self, error: Exception, act: Act = "write") -> None:
-        """Leave the folder alone for a while: it is full, read-only or held by another process."""
+        """Pause access to the folder: it is full, read-only or locked by another process."""
         self._breaker.failed(act)
         where = f"the cache at {self._folder} cannot be written to ({error})"
         self.tell("cache_not_written", f"{where}; the run goes on without it")
@@ -298,7 +298,7 @@ class Index:
         self.tell("cache_corrupt", f"the cache's index was damaged; it is in {place} and results are made again")
 
     def tell(self, code: str, message: str) -> None:
-        """Give notice of a kind of fault, once."""
+        """Report a kind of fault once."""
         if code not in self._told:
             self._told.add(code)
             self._notice(code, message)
@@ -324,7 +324,7 @@ def _identity(path: Path) -> tuple[int, int]:
 
 
 def _generation(connection: sqlite3.Connection) -> str:
-    """A text that changes whenever somebody empties the cache."""
+    """Return an id that changes whenever the cache is emptied."""
     return str(connection.execute("SELECT value FROM facts WHERE name = 'generation'").fetchone()[0])
 
 
@@ -334,7 +334,7 @@ def _new_generation(connection: sqlite3.Connection) -> str:
 
 
 def _enter_wal(connection: sqlite3.Connection) -> None:
-    """Switch to write-ahead logging. SQLite itself does not wait where several processes switch a new file at once."""
+    """Switch to write-ahead logging. SQLite does not wait if several processes switch a new file at the same time."""
     until = time.monotonic() + PATIENCE
     while True:
         try:

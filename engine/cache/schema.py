@@ -1,4 +1,4 @@
-"""The tables of the cache's ledger, with totals that are kept and not summed."""
+"""The tables of the cache's ledger. Triggers maintain the totals."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -9,18 +9,18 @@ TABLES = ("results", "fields", "blobs")
 
 
 def row_bytes(text: str) -> int:
-    """What a text takes on the disk, never less (measured): key, indexes, and the pages that long rows have alone."""
+    """Return an upper bound (measured) of a record's bytes on disk: key, indexes, and overflow pages of long rows."""
     nbytes = len(text.encode()) + 300
     return nbytes if nbytes < PAGE // 4 else -(-nbytes // PAGE) * PAGE + 200
 
 
 def prepare(connection: sqlite3.Connection) -> None:
-    """Make the tables in a new file. In one of the first form results are made again, and files counted anew."""
+    """Create the tables in a new file. In a file of schema 1, drop the old tables: results are computed again."""
     if _version(connection) == VERSION:
         return
     with connection:
         connection.execute("BEGIN IMMEDIATE")
-        if _version(connection) != VERSION:  # another process may have been faster
+        if _version(connection) != VERSION:  # another process may have done it
             columns = [row[1] for row in connection.execute("PRAGMA table_info(results)")]
             for table in TABLES if columns == ["key", "record"] else ():
                 connection.execute(f"DROP TABLE {table}")
@@ -40,7 +40,7 @@ def _statements() -> Iterator[str]:
     for name in TABLES:
         key, text = ("digest", "") if name == "blobs" else ("key", "record TEXT NOT NULL, ")
         columns = f"{key} TEXT PRIMARY KEY, {text}bytes INTEGER NOT NULL, used REAL NOT NULL"
-        yield f"CREATE TABLE {name} ({columns}) {'WITHOUT ROWID' if not text else ''}"  # which packs long rows badly
+        yield f"CREATE TABLE {name} ({columns}) {'WITHOUT ROWID' if not text else ''}"  # wasteful for long rows
         yield f"CREATE INDEX {name}_by_use ON {name} (used)"
         yield f"INSERT INTO totals VALUES ('{name}', 0, 0)"
         change = f"UPDATE totals SET count = count {{}} 1, bytes = bytes {{}} WHERE name = '{name}'; END"

@@ -1,4 +1,4 @@
-"""The workflow document: strict reading, the form in memory, resolving, and canonical writing.
+"""The workflow document: strict reading, the in-memory form, resolving, and canonical writing.
 
-In: JSON bytes or objects. Out: a Workflow, or every problem of its form at once.
+Input: JSON bytes or objects. Output: a Workflow, or all problems of the document's structure at once.
 """

@@ -1,4 +1,4 @@
-"""Reads workflow documents: strict, with every fault of their form named at once."""
+"""Reads workflow documents strictly and reports all problems of their structure at once."""
 
 import re
 from collections.abc import Callable, Mapping, Sized
@@ -20,18 +20,18 @@ from latentloom.engine.errors import Problem, Problems, WorkflowError, brief, sh
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,200}\Z")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,99}\Z")
-MAX_NAME = 200  # characters of a workflow's name and of a node's title
+MAX_NAME = 200  # characters in a workflow's name or a node's title
 _TOP = ("format", "name", "inputs", "outputs", "nodes", "layout", "extra", "graphs")
 _NODE = ("type", "version", "inputs", "title", "mode", "extra")
 
 
 def read(data: bytes | str, limits: Limits = Limits()) -> Workflow:  # noqa: B008 - a frozen default
-    """The workflow in a JSON text. Raises WorkflowError with every problem that its form has."""
+    """Read a workflow from JSON text. Raises WorkflowError with all problems of its structure."""
     return from_json(parse(data, limits), limits)
 
 
 class _Reader:
-    """Collects the problems of a document's form."""
+    """Collects the problems of a document's structure."""
 
     def __init__(self) -> None:
         self.problems = Problems()
@@ -40,13 +40,13 @@ class _Reader:
         self.problems.add(Problem(code=code, message=message, **facts))
 
     def few(self, what: str, given: Sized, most: int) -> bool:
-        """Whether there are no more of something than may be."""
+        """Check that a collection is not larger than the limit."""
         if len(given) > most:
             self.problem("too_large", f"too many {what}", expected=f"at most {most}", got=str(len(given)))
         return len(given) <= most
 
     def short(self, what: str, text: Any, **at: str | None) -> None:
-        """A name that people see is short enough to be seen."""
+        """Check that a displayed name is not too long."""
         if type(text) is str and len(text) > MAX_NAME:
             most, got = f"at most {MAX_NAME} characters", f"{len(text)}"
             self.problem("too_large", f"{what} is too long", expected=most, got=got, **at)
@@ -66,7 +66,7 @@ class _Reader:
 
 
 def from_json(data: Any, limits: Limits = Limits()) -> Workflow:  # noqa: B008
-    """The workflow in parsed JSON. Raises WorkflowError with every problem that its form has."""
+    """Read a workflow from parsed JSON. Raises WorkflowError with all problems of its structure."""
     reader = _Reader()
     if not reader.expect(data, dict, "the workflow"):
         raise WorkflowError(reader.problems.told())

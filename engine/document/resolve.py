@@ -1,4 +1,4 @@
-"""From a saved document to one that can run: node versions brought up to date, named inputs set, random seeds drawn."""
+"""Resolves a saved document for a run: migrates nodes to installed versions, sets inputs, draws random seeds."""
 
 import secrets
 from collections.abc import Callable, Mapping
@@ -12,12 +12,12 @@ from latentloom.engine.types.registry import NodeType, Registry
 
 
 def draw_seed() -> int:
-    """A seed from the operating system, 0..2^32-1: torch's CPU generator tells seeds apart by 32 bits only."""
+    """Draw a seed from the operating system, 0..2^32-1: torch's CPU generator uses only 32 bits of a seed."""
     return secrets.randbelow(2**32)
 
 
 def migrate(workflow: Workflow, registry: Registry) -> Workflow:
-    """The workflow with every node in its installed version, as far as the node types can bring it there."""
+    """Migrate all nodes to their installed versions if their types can. Raises WorkflowError if a migration fails."""
     problems: list[Problem] = []
     nodes = {id: _migrated(id, node, registry.nodes.get(node.type), problems) for id, node in workflow.nodes.items()}
     if problems:
@@ -33,7 +33,7 @@ def _migrated(id: str, node: Node, found: NodeType | None, problems: list[Proble
         inputs = bring(dict(node.inputs), node.version) if bring is not None else None
         if not isinstance(inputs, dict):
             raise TypeError(f"migrate gave {type(inputs).__name__}, not a dict")
-    except (Exception, SystemExit) as error:  # it is a plugin's code
+    except (Exception, SystemExit) as error:  # plugin code may raise anything
         text = f"{node.type} could not be brought from version {node.version} to {found.spec.version}: {error}"
         problems.append(Problem(code="older_version", message=text, node=id))
         return node
@@ -47,9 +47,9 @@ def resolve(
     values: Mapping[Target, Any] | None = None,
     draw: Callable[[], int] = draw_seed,
 ) -> Workflow:
-    """The document that runs and is stored: inputs by name, then values by node and input, then seeds.
+    """Return the document that runs and is stored: set named inputs, then values by node and input, then draw seeds.
 
-    One "random" that goes to several places through a named input is one number. Raises WorkflowError.
+    If one named input sets several seeds to "random", they all get the same number. Raises WorkflowError.
     """
     found = migrate(workflow, registry).with_inputs(inputs or {})
     unknown = [target for target in values or {} if target.node not in found.nodes]

@@ -1,4 +1,4 @@
-"""JSON without its traps: everything that the format leaves open is refused by name."""
+"""A strict JSON parser: rejects everything that the format leaves open, with an error code for each case."""
 
 import json
 import math
@@ -12,7 +12,7 @@ _BRACKETS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
 
 
 class Limits(NamedTuple):
-    """How large a document may be."""
+    """The size limits of a document."""
 
     size: int = 64 * 2**20
     nodes: int = 1_000_000
@@ -21,9 +21,9 @@ class Limits(NamedTuple):
 
 
 def parse(data: bytes | str, limits: Limits = Limits(), not_finite: Callable[[str], Any] | None = None) -> Any:  # noqa: B008
-    """JSON without its traps: no NaN, duplicate keys, lone surrogates, endless digits, size or depth bombs.
+    """Parse JSON. Rejects NaN, duplicate keys, lone surrogates, and documents beyond the limits.
 
-    `not_finite` gives what stands for NaN and its like in the files of programs that write them.
+    `not_finite` returns a replacement for NaN and infinities, for files of programs that write them.
     """
     text = _decoded(data, limits)
     _check_depth(text, limits.depth)

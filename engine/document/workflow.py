@@ -1,4 +1,4 @@
-"""A workflow in memory: nodes, edges, its own inputs and outputs, and values for them."""
+"""A workflow in memory: nodes, edges, and the named inputs and outputs of the workflow."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -9,17 +9,17 @@ from latentloom.engine.errors import Problem, Problems, WorkflowError
 
 FORMAT = "latentloom/1"
 EXACT_INTEGER = 2**53 - 1  # JavaScript's limit
-MAX_NAMED = 50  # names that one problem lists
+MAX_NAMED = 50  # maximum number of names in a problem
 MODES = ("active", "bypass", "mute")
 _WHERE = ("device", "dtype", "vram-budget", "ram-budget")
 FLAGS = ("set", "out", "output", "json", "no-cache", *_WHERE, "explain-memory", "no-metadata", "help")  # of `loom run`
 _SUBMIT = ("server", "token", "priority", "tag", "watch", "front", "tags", "idempotency-key")
-RESERVED_INPUTS = (*FLAGS, *_SUBMIT, "workflow", "outputs", "cache", "previews", "on-event")  # and Python's arguments
+RESERVED_INPUTS = (*FLAGS, *_SUBMIT, "workflow", "outputs", "cache", "previews", "on-event")  # and arguments in Python
 Mode = Literal["active", "bypass", "mute"]
 
 
 class Edge(NamedTuple):
-    """The output of a node, as a value of an input."""
+    """A reference to the output of a node, used as the value of an input."""
 
     node: str
     output: str
@@ -34,7 +34,7 @@ class Target(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One use of a node type. An input's value is a literal, an Edge, or a list that may hold Edges."""
+    """An instance of a node type. An input's value is a literal, an Edge, or a list that may contain Edges."""
 
     type: str
     version: int
@@ -46,7 +46,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class NamedInput:
-    """An input of the workflow itself."""
+    """A named input of the workflow, which sets inputs of nodes."""
 
     name: str
     to: tuple[Target, ...]
@@ -54,7 +54,7 @@ class NamedInput:
 
 @dataclass(frozen=True, slots=True)
 class NamedOutput:
-    """An output of the workflow itself."""
+    """A named output of the workflow."""
 
     name: str
     source: Edge
@@ -62,7 +62,7 @@ class NamedOutput:
 
 @dataclass(frozen=True, slots=True)
 class Workflow:
-    """A workflow document in memory. Frozen: the methods return changed copies."""
+    """A workflow document in memory. Immutable: the methods return changed copies."""
 
     nodes: Mapping[str, Node]
     name: str = ""
@@ -72,11 +72,11 @@ class Workflow:
     extra: Any = None
 
     def input(self, name: str) -> NamedInput | None:
-        """The named input of that name, or None."""
+        """Return the named input, or None."""
         return next((item for item in self.inputs if item.name == name), None)
 
     def with_values(self, values: Mapping[Target, Any]) -> "Workflow":
-        """The same workflow with other literals at some inputs of its nodes."""
+        """Return a copy with other literals at some inputs of nodes."""
         changed: dict[str, dict[str, Any]] = {}
         for target, value in values.items():
             changed.setdefault(target.node, {})[target.input] = value
@@ -85,7 +85,7 @@ class Workflow:
         return replace(self, nodes={**self.nodes, **new}) if new else self
 
     def with_inputs(self, values: Mapping[str, Any]) -> "Workflow":
-        """The same workflow with its named inputs set. Raises WorkflowError for names that it does not have."""
+        """Return a copy with named inputs set. Raises WorkflowError for unknown names."""
         problems, known = Problems(), {item.name: item for item in self.inputs}
         found: dict[Target, Any] = {}
         for name, value in values.items():
@@ -108,7 +108,7 @@ def _unknown_name(name: str, names: Iterable[str], near: str | None) -> Problem:
 
 
 def edges_in(value: Any) -> Iterable[Edge]:
-    """The edges that an input's value holds."""
+    """Return the edges in an input's value."""
     if type(value) is Edge:
         return (value,)
     if type(value) is list:

@@ -1,4 +1,4 @@
-"""Writes workflow documents in their canonical form."""
+"""Writes workflow documents in canonical form."""
 
 import json
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from latentloom.engine.types.spec import NodeSpec
 
 
 def to_json(workflow: Workflow, spec_of: Callable[[str], NodeSpec | None] = lambda _: None) -> dict[str, Any]:
-    """The document as JSON data; numbers in the type that their input declares, when its spec is known."""
+    """Return the document as JSON data. Numbers are converted to the declared type of their input, if it is known."""
     data: dict[str, Any] = {
         "format": FORMAT,
         "name": workflow.name,
@@ -33,7 +33,7 @@ def _node_json(node: Node, spec: NodeSpec | None) -> dict[str, Any]:
 
 
 def _value_json(value: Any, kind: str | None) -> Any:
-    """An input's value; wrapping and number types apply to it and to the items of a list, not below."""
+    """Convert an input's value. Only the value or the items of a list are wrapped and converted, not nested values."""
     if type(value) is list:
         return [_item_json(item, kind) for item in value]
     return _item_json(value, kind)
@@ -54,5 +54,5 @@ def _item_json(value: Any, kind: str | None) -> Any:
 
 
 def write(workflow: Workflow, spec_of: Callable[[str], NodeSpec | None] = lambda _: None) -> str:
-    """The canonical text: sorted keys, 2-space indent, one final newline. Reading it gives an equal workflow."""
+    """Return the canonical text: sorted keys, 2-space indent, a final newline. `read` gives an equal workflow."""
     return json.dumps(to_json(workflow, spec_of), sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -1,4 +1,4 @@
-"""Running a workflow: steps are executed in order, results are looked up and stored, events are emitted.
+"""Runs a workflow: executes its steps in order, looks up and stores results, and emits events.
 
-In: a validated workflow with options. Out: an Outcome, and events while it runs.
+Input: a validated workflow and options. Output: an Outcome, and events during the run.
 """

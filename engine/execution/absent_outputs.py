@@ -1,4 +1,4 @@
-"""Outputs that a node could not give, and who reads them."""
+"""Absent outputs: outputs that a node could not produce, and the steps that read them."""
 
 from collections.abc import Iterator, Mapping
 
@@ -12,7 +12,7 @@ from latentloom.engine.types.absent import ABSENT
 
 
 class AbsentOutputs:
-    """The results of one run that lack outputs."""
+    """The results of one run that have absent outputs."""
 
     def __init__(self, steps: Mapping[str, Step], planned: ReadyQueue, outputs: Mapping[str, Edge]) -> None:
         self._steps = steps
@@ -21,14 +21,15 @@ class AbsentOutputs:
         self._new: list[tuple[str, Result]] = []
 
     def note(self, id: str, result: Result) -> None:
-        """A step has a result."""
+        """Record the result of a step."""
         if any(item.kind == ABSENT for item in result.items()):
             self._new.append((id, result))
 
     def missed(self) -> tuple[Step, NodeError] | None:
-        """The first step that certainly reads an absent output of the results noted since the last call.
+        """Return the first step that certainly reads an absent output, and the error that it fails with.
 
-        With the error that it ends with. An output of the workflow counts as read by the step that lacks it.
+        Only results noted since the last call are checked. An absent output that is an output of the workflow counts
+        as read by the step that should have produced it.
         """
         while self._new:
             id, result = self._new.pop()

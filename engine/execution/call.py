@@ -1,4 +1,4 @@
-"""One call of a node's function: its arguments, what it may not do to them, and what it must return."""
+"""One call of a node's function: prepares the arguments, detects forbidden changes and checks the outputs."""
 
 import contextlib
 import sys
@@ -35,7 +35,7 @@ from latentloom.engine.types.spec import ANY, LITERAL_KINDS, InputSpec, NodeSpec
 
 
 class Call:
-    """A node's function with its arguments. Code that is not `trusted` gets private ones (see `Lending`)."""
+    """A node's function with its arguments. Code that is not `trusted` gets private copies (see `Lending`)."""
 
     def __init__(
         self,
@@ -51,23 +51,23 @@ class Call:
         self._registry = registry
         self._values = {port.name: self._argument(port, values[port.name]) for port in step.spec.inputs}
         self.files = _files([*self._values.values(), *context.mentioned.values()])
-        """The files that the node may read by itself."""
+        """The files that the node may open itself."""
         self._lending = Lending(registry)
         self._state = state
         self._modules = len(sys.modules)
         self._changed: list[str] = []
         self._bus_errors = bus_errors().count
         self.disturbed = False
-        """Whether something else changed the process while trusted code ran, so that its result may be wrong."""
+        """Whether other code changed process settings while trusted code ran, so that the result may be wrong."""
         self.context = context
         self.trusted = trusted
         self.seconds = 0.0
         if step.spec.values and not trusted:
-            with faults(step, "'s input"):  # the codec of a plugin's type may fail
+            with faults(step, "'s input"):  # the codec of a plugin's port type may fail
                 self._values = self._lending.lend(step.spec, self._values)
 
     def _argument(self, port: InputSpec, value: Any) -> Any:
-        """Values that came over an edge are held to the same bounds as literals."""
+        """Check a value from an edge against the same bounds as a literal."""
         if port.name not in self._step.edges or port.kind == ANY:
             return value
         if port.kind not in LITERAL_KINDS:
@@ -82,7 +82,7 @@ class Call:
             raise NodeError(str(error), node=self._step.id, input=port.name, **facts) from None
 
     def _typed(self, port: InputSpec, value: Any) -> Any:
-        """A value of the port's class; an output of any kind may hold something else."""
+        """Check that a value has the port's class: the edge may come from an output of kind ANY."""
         if value is None and (port.lazy or port.optional):
             return None
         port_type = self._registry.type_of(port.kind)
@@ -95,7 +95,7 @@ class Call:
 
     @property
     def spec(self) -> NodeSpec:
-        """What the node type is."""
+        """The spec of the node type."""
         return self._step.spec
 
     def _arguments(self) -> dict[str, Any]:
@@ -123,12 +123,12 @@ class Call:
                 return await _WithoutGrad(function(**self._arguments()))
             finally:
                 self.seconds = time.perf_counter() - begin
-                self._changed += self._state.put_back(shared=False)  # of this thread; the run's thread sees to the rest
+                self._changed += self._state.put_back(shared=False)  # the run's thread restores the shared ones
 
     def take(self, result: Callable[[], Any]) -> Any:
-        """What the body returned, with everything in its place again. Raises MutationError, Cancelled and NodeError."""
+        """Return the body's result, after process settings are restored. Raises MutationError, Cancelled, NodeError."""
         try:
-            with faults(self._step):  # of a coroutine that ends itself
+            with faults(self._step):  # a coroutine may raise GeneratorExit or CancelledError itself
                 returned = result()
         finally:
             self._settle()
@@ -143,20 +143,21 @@ class Call:
                 hint="work on a copy: a node's inputs belong to other nodes and to the cache too",
             )
         if self.context.stopped:
-            raise Cancelled("the run was cancelled", node=self._step.id)  # whatever it returned is not finished
+            raise Cancelled("the run was cancelled", node=self._step.id)  # the returned value may be incomplete
         return returned
 
     def _check_reads(self) -> None:
-        """Raise ChangedFileError if zeros were read where a file had been cut short; whatever else was raised follows
-        from them.
+        """Raise ChangedFileError if a mapped file was truncated and zeros were read in place of its content.
+
+        It replaces any other error of the body, because the zeros may have caused that error.
         """
         if self._bus_errors != bus_errors().count and not isinstance(sys.exception(), ChangedFileError):
             raise cut_short(self._step.spec.type)
 
     def _settle(self) -> None:
-        """Put back what changed for the whole process while the body ran, and tell.
+        """Restore the process settings that changed while the body ran, and warn about them.
 
-        Nothing that numbers depend on can have changed where only built-in code ran and no numbers came out.
+        Skipped for trusted code without numeric outputs: no setting can have changed its result.
         """
         if self.trusted and not self._step.spec.numeric:
             return
@@ -170,16 +171,16 @@ class Call:
             self.context.warn("state_changed", text)
 
     def outputs(self, returned: Any) -> dict[str, Returned]:
-        """The values of what the body returned, by output, in memory that it does not have. Raises NodeError."""
+        """Return the values by output name. Untrusted code keeps no reference to their memory. Raises NodeError."""
         found = outputs_of(self._step, returned, self._registry)
-        with faults(self._step, "'s result"):  # the codec of a plugin's type may fail
+        with faults(self._step, "'s result"):  # the codec of a plugin's port type may fail
             return found if self.trusted else sealed(found, self._registry)
 
 
-class faults:  # noqa: N801 - reads as a statement; a class, because one is made for each step
-    """Turn whatever a node's code raises into a NodeError that names it. SystemExit does not end the program.
+class faults:  # noqa: N801 - used like a statement; a class, because one is created for each step
+    """Convert every exception of a node's code to a NodeError that names the node, SystemExit included.
 
-    What ends a coroutine (CancelledError, GeneratorExit) goes on its way where the code `awaits`.
+    With `awaits`, the exceptions that end a coroutine (CancelledError, GeneratorExit) are not converted.
     """
 
     def __init__(self, step: Step, part: str = "", *, awaits: bool = False) -> None:
@@ -194,7 +195,7 @@ class faults:  # noqa: N801 - reads as a statement; a class, because one is made
         if error is None or isinstance(error, self._passed):
             return
         if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
-            return  # a person pressed Ctrl-C
+            return  # the user pressed Ctrl-C
         if is_out_of_memory(error):
             raise out_of_memory(self._step, error) from error
         text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
@@ -202,7 +203,7 @@ class faults:  # noqa: N801 - reads as a statement; a class, because one is made
 
 
 def out_of_memory(step: Step, error: BaseException) -> OutOfMemoryError:
-    """The error for a body that ran out of memory."""
+    """Return the error for a body that ran out of memory."""
     return OutOfMemoryError(
         f"{step.spec.type} ran out of memory",
         node=step.id,
@@ -212,7 +213,7 @@ def out_of_memory(step: Step, error: BaseException) -> OutOfMemoryError:
 
 
 def node_error(step: Step, error: LoomError) -> LoomError:
-    """A NodeError that names the step, for an error that a node's code raised on purpose."""
+    """Convert a LoomError that a node's code raised to a NodeError that names the step."""
     if isinstance(error, WorkflowError) or (isinstance(error, NodeError) and error.problem.node is not None):
         return error
     facts = {name: text for name, text in error.problem.record().items() if name not in ("code", "message", "node")}
@@ -227,7 +228,7 @@ def _files(values: Iterable[Any]) -> list[InputFile | ModelFile]:
 
 
 class _WithoutGrad:
-    """A coroutine that runs under no_grad, step by step: others on its thread's loop set the mode as they need it."""
+    """A coroutine whose steps run under no_grad. The mode is set per step, because coroutines share the thread."""
 
     def __init__(self, body: Coroutine[Any, Any, Any]) -> None:
         self._body = body
@@ -251,5 +252,5 @@ class _WithoutGrad:
 
 def _no_grad() -> AbstractContextManager[Any]:
     torch = sys.modules.get("torch")
-    no_grad = getattr(torch, "no_grad", None)  # None, too, while torch is being imported by another thread
+    no_grad = getattr(torch, "no_grad", None)  # also None while another thread imports torch
     return no_grad() if no_grad is not None else contextlib.nullcontext()

@@ -1,4 +1,4 @@
-"""Runs a validated workflow: only what the wanted outputs need, keys found on the way, values cached by content."""
+"""The executor: runs the steps that the wanted outputs need, computes their cache keys and caches their results."""
 
 import threading
 import time
@@ -33,7 +33,7 @@ from latentloom.engine.types.expansion import Expansion
 
 
 class Executor:
-    """Runs checked workflows, one `run` at a time per calling thread."""
+    """Runs validated workflows, one `run` at a time per calling thread."""
 
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
@@ -46,7 +46,7 @@ class Executor:
         listen: Listener = lambda event: None,
         cancelled: threading.Event | None = None,
     ) -> Outcome:
-        """Run to the end. Never raises for a node's fault: the outcome carries the error."""
+        """Run a workflow to its end. A node's error is not raised; the outcome holds it."""
         outcome = _Run(self._tools, checked, services, options, listen, cancelled or threading.Event()).go()
         let_go(outcome.error)
         return outcome
@@ -72,7 +72,7 @@ class _Run:
         self.inbox = Inbox()
         self.leads = Leads(tools.flights, self.inbox)
         self.loop = Loop()
-        self.awaited: set[Borrower] = set()  # calls of async nodes that are under way
+        self.awaited: set[Borrower] = set()  # calls of async nodes that have not ended
 
     # The walk
 
@@ -99,7 +99,7 @@ class _Run:
         return Outcome(status, seconds, self.run_events.reports, outputs, error=error)
 
     def walk(self) -> dict[str, Any]:
-        """Do what is wanted; the values of the outputs."""
+        """Run the wanted steps and return the values of the outputs."""
         for id in self.checked.wanted:
             self.plan.need(id)
         self.run_events.emit(RunStarted(run=self.run, nodes=len(self.plan)))
@@ -107,7 +107,7 @@ class _Run:
         return self.wanted_values()
 
     def drain(self) -> None:
-        """Process steps until none is ready and none is under way."""
+        """Process steps until none is ready and none is running."""
         while self.plan.ready or self.inbox.expected:
             if self.cancelled.is_set():
                 raise Cancelled("the run was cancelled")
@@ -142,19 +142,19 @@ class _Run:
             if self.plan.gather(step, inputs):
                 self.start(step, inputs, key, named)
             else:
-                self.leads.land(key)  # others may need it for the very steps that this one waits for
+                self.leads.land(key)  # steps that this one waits for may need the same key
         except LoomError as error:
             self.fail(step, error)
 
     def fail(self, step: Step, error: LoomError) -> NoReturn:
-        """End the run with a step's fault, whose cause stays behind it."""
+        """End the run with a step's error and keep the original exception as its cause."""
         told = self.run_events.failed(step, error)
         if told is error:
             raise error
         raise told from error
 
     def key(self, step: Step, inputs: Inputs, named: Mentions) -> str | None:
-        """The step's key; None when its result must not be reused (a sink)."""
+        """Return the step's cache key, or None if its result must not be reused (a sink)."""
         spec = step.spec
         if spec.purity == "sink" and not self.options.resumable:
             return None
@@ -165,7 +165,7 @@ class _Run:
         return fields.key()
 
     def reuse(self, step: Step, inputs: Inputs, key: str | None) -> bool:
-        """Whether the result is known, or the steps that the step stands for."""
+        """Use the cached result or expansion of a step, and return whether there is one."""
         if key is None or self.plan.forced(step.id) or not self.use_cache:
             return False
         found = self.tools.cache.result(key)
@@ -180,11 +180,11 @@ class _Run:
         return True
 
     def lead(self, step: Step, key: str | None) -> bool:
-        """Whether this step may look at its key now; otherwise it is looked at again when another is done with it."""
+        """Whether this step may use its key now. If another step holds the key, this one is processed again later."""
         return key is None or not self.use_cache or self.leads.take(key, step.id, lambda: self.plan.wait(step.id, ()))
 
     def ask(self, step: Step) -> bool:
-        """Whether it is known which lazy inputs the step wants, and they are there."""
+        """Whether the lazy inputs that the step wants are known and have results."""
         if not any(port.lazy for port in step.spec.inputs):
             return True
         if step.id not in self.asked:
@@ -196,7 +196,7 @@ class _Run:
         return self.plan.has(step.id, wanted)
 
     def needs(self, step: Step) -> frozenset[str] | None:
-        """The lazy inputs that a step asks for, from the cache if the question was put before; None: not yet known."""
+        """Return the lazy inputs that a step wants, from the cache if possible; None if they are not known yet."""
         inputs = self.tools.identity.inputs(step, self.plan.results, frozenset())
         key = self.tools.identity.fields(step, inputs, {}, {"question": "needs"}).key()
         known = answered(self.tools.cache, key) if self.use_cache else None
@@ -210,10 +210,10 @@ class _Run:
     # Values
 
     def wanted_values(self) -> dict[str, Any]:
-        """The values of the wanted outputs; what lost its bytes is made again."""
+        """Return the values of the wanted outputs. Values that are no longer stored are computed again."""
         while not self.plan.gathered(self.checked.outputs):
             self.drain()
-        lending = Lending(self.tools.registry)  # the caller may write into what it gets
+        lending = Lending(self.tools.registry)  # the caller may modify the values
         return {
             name: lending.private(name, self.plan.values.output(self.plan.results[edge.node].outputs[edge.output]))
             for name, edge in self.checked.outputs.items()
@@ -252,7 +252,7 @@ class _Run:
         )
 
     def done(self, step: Step, inputs: Inputs, key: str | None, call: Call, result: Callable[[], Any]) -> None:
-        """Take in what a body returned or raised."""
+        """Process what a body returned or raised."""
         before = peak_bytes()
         try:
             returned = self.returned(call, result)
@@ -277,7 +277,7 @@ class _Run:
         self.conclude(step, Result(items, call.seconds, max(0, peak_bytes() - before), uses), key, store=store)
 
     def economise(self, step: Step, key: str | None, level: int, error: LoomError) -> bool:
-        """After a shortage of memory: whether the step is looked at again, to be computed in smaller parts."""
+        """After an out-of-memory error, raise the economy level. Returns whether the step will be processed again."""
         if type(error) is not OutOfMemoryError or not self.tools.economies.raise_to(step.spec, level):
             return False
         self.run_events.economised(step, level)
@@ -286,7 +286,7 @@ class _Run:
         return True
 
     def returned(self, call: Call, result: Callable[[], Any]) -> Any:
-        """What a body returned, whose models are taken back."""
+        """Return what a body returned, and take back the models that it borrowed."""
         try:
             return call.take(result)
         finally:
@@ -301,13 +301,13 @@ class _Run:
         self.finish(step.id, made, key)
 
     def keeps(self, step: Step) -> bool:
-        """Whether a result may be asked for again; of a nondeterministic node, only when this very run is taken up."""
+        """Whether a result is stored. A nondeterministic result is stored only if the run can be resumed."""
         return self.use_cache and (step.spec.purity != "nondeterministic" or self.options.resumable)
 
     # Expansion
 
     def expand(self, step: Step, expansion: Expansion, key: str | None, made: Result, *, store: bool) -> None:
-        """Put a node's sub-document in its place. The document is kept; the nodes inside have keys of their own."""
+        """Replace a node with its expansion. The expansion is cached; the nodes inside have their own cache keys."""
         grafted = self.grafted(step, expansion)
         if key is not None and store:
             known = replace(made, expansion=grafted.record)
@@ -322,7 +322,7 @@ class _Run:
         self.plan.stand_for(step, grafted, seconds, known=known)
 
     def conclude_expanded(self, step: Step) -> None:
-        """Those inside have their results."""
+        """Finish an expanded step: the steps inside have their results."""
         made = self.plan.expanded.result(step.id, self.plan.results)
         if self.plan.expanded.known(step.id):
             self.run_events.cached(step)

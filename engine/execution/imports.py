@@ -1,4 +1,4 @@
-"""What was imported: code that was edited after its identity had been taken must not run under that identity."""
+"""Checks imported modules: code that was edited after it was hashed must not run under the old hash."""
 
 import sys
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from latentloom.engine.types.registry import Distribution, Registry
 
 
 class Imports:
-    """Looks at each module once, after it was imported. Code that was imported before an edit stays what it is."""
+    """Checks each module once, after its import. An edit after the import has no effect on the running code."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
@@ -18,7 +18,7 @@ class Imports:
         self._changed: dict[str, Distribution] = {}  # by code
 
     def check(self, codes: Iterable[str]) -> None:
-        """Raise ChangedCodeError if one of these codes is no longer that of the modules that were imported."""
+        """Raise ChangedCodeError if modules were imported from files that no longer match one of these code hashes."""
         if len(sys.modules) != self._count:
             self._look()
         for code in codes if self._changed else ():
@@ -37,7 +37,7 @@ class Imports:
 
 
 def _file(module: Any) -> Any:
-    """Where a module comes from; one that imports others when it is asked for an attribute is not asked."""
+    """Return a module's file. Reads `__dict__`, because attribute access on a lazy module would import others."""
     return getattr(module, "__dict__", {}).get("__file__")
 
 

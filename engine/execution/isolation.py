@@ -1,8 +1,9 @@
-"""What code that is not trusted gets to see and to leave: copies of its own, so that no write reaches a shared value.
+"""Isolation of untrusted code: it gets private copies, so that it cannot modify a shared value.
 
-Nothing in Python keeps a node from writing into an array that it can read. So a plugin's node gets private values,
-which are compared with the shared ones when it is through; and what it returns is copied, because it may have kept the
-memory and write there later. Built-in nodes are trusted: the test kit holds that they leave their inputs alone.
+Python cannot prevent a node from writing into an array that it can read. So a plugin's node gets private values,
+which are compared with the shared ones after the call. Its outputs are copied, because the node may keep a reference
+to their memory and write into it later. Built-in nodes are trusted: the test kit verifies that they do not modify
+their inputs.
 """
 
 from collections.abc import Mapping
@@ -16,23 +17,23 @@ from latentloom.engine.types.spec import NodeSpec
 
 
 def trusted(step: Step, registry: Registry) -> bool:
-    """Whether a node runs built-in code alone: what it reaches through a context may be a plugin's."""
+    """Whether a node runs built-in code only. Code that it calls through its context may belong to a plugin."""
     return step.type.distribution.builtin and not (step.spec.context and registry.foreign)
 
 
 class Lending:
-    """Values that were lent out as private copies. Literals are copies already, and nobody's but the node's."""
+    """Values that were lent as private copies. Literals are not lent: each node has its own copy of them already."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._lent: list[tuple[str, PortType, Any, Any]] = []
 
     def lend(self, spec: NodeSpec, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The inputs of a node in memory of their own."""
+        """Return the inputs of a node as private copies."""
         return {**values, **{name: self.private(name, values[name]) for name in spec.values if name in values}}
 
     def private(self, name: str, value: Any) -> Any:
-        """A value, or a list of them, in memory of its own; `name` is what `written` calls it."""
+        """Return a private copy of a value or of a list of values. `written` reports it under `name`."""
         if type(value) is list:
             return [self.private(name, item) for item in value]
         port_type = self._registry.type_of_value(value)
@@ -43,12 +44,12 @@ class Lending:
         return made
 
     def written(self) -> list[str]:
-        """The names of values whose private copies are no longer what was lent."""
+        """Return the names of the values whose private copies were modified."""
         return [name for name, port_type, made, value in self._lent if not port_type.equal(made, value)]
 
 
 def sealed(outputs: dict[str, Returned], registry: Registry) -> dict[str, Returned]:
-    """What a node returned, in memory that it does not have."""
+    """Return a node's outputs in memory that the node has no reference to."""
     return {
         name: [_sealed(*item, registry) for item in found] if isinstance(found, list) else _sealed(*found, registry)
         for name, found in outputs.items()

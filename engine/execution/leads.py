@@ -1,4 +1,4 @@
-"""The keys that one run computes while other runs may wait for them."""
+"""The cache keys that a run is computing, so that other steps with the same key wait."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ from latentloom.engine.execution.inbox import Inbox
 
 
 class Leads:
-    """Which step of a run computes which key. Steps of other runs, and other steps of this one, wait for it."""
+    """Maps each key to the step of this run that computes it. All other steps with that key, of any run, wait."""
 
     def __init__(self, flights: Flights, inbox: Inbox) -> None:
         self._flights = flights
@@ -15,7 +15,7 @@ class Leads:
         self._steps: dict[str, str] = {}
 
     def take(self, key: str, step: str, again: Callable[[], None]) -> bool:
-        """Whether a step may look at its key now. Otherwise `again` is called when another is done with it."""
+        """Whether a step holds its key now. If another step holds it, `again` is called when the key is released."""
         if self._steps.get(key) == step:
             return True
         if self._flights.take(key, lambda: self._inbox.put(again)):
@@ -25,11 +25,11 @@ class Leads:
         return False
 
     def land(self, key: str | None) -> None:
-        """Be done with a key, if it is one of this run's."""
+        """Release a key if this run holds it."""
         if key is not None and self._steps.pop(key, None) is not None:
             self._flights.land(key)
 
     def close(self) -> None:
-        """Be done with all."""
+        """Release all keys of this run."""
         for key in list(self._steps):
             self.land(key)

@@ -1,4 +1,4 @@
-"""The event loop that async nodes run on, in a thread of its own."""
+"""The event loop for async nodes. It runs in its own thread."""
 
 import asyncio
 import threading
@@ -6,18 +6,18 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any
 
-PATIENCE = 5.0  # seconds that cancelled bodies have to clean up
+PATIENCE = 5.0  # seconds that cancelled bodies get for cleanup
 
 
 class Loop:
-    """Made empty; the thread starts with the first body."""
+    """An event loop in a thread that starts with the first body."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
     def start(self, body: Coroutine[Any, Any, Any], then: Callable[[Future[Any]], None]) -> None:
-        """Run a body; `then` is called in the loop's thread when it ended."""
+        """Run a body. `then` is called in the loop's thread when the body has ended."""
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
             self._thread = threading.Thread(target=self._loop.run_forever, name="latentloom-async", daemon=True)
@@ -25,7 +25,7 @@ class Loop:
         asyncio.run_coroutine_threadsafe(body, self._loop).add_done_callback(then)
 
     def close(self) -> None:
-        """Cancel what is under way, let it clean up, and end the thread."""
+        """Cancel all bodies, wait up to PATIENCE seconds for their cleanup, and end the thread."""
         if self._loop is None or self._thread is None:
             return
         asyncio.run_coroutine_threadsafe(_end_all(), self._loop).result()

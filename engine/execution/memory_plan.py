@@ -1,4 +1,4 @@
-"""What a run will do with memory, told before it runs: per node, which weights stay on the device and which do not."""
+"""The memory plan of a run, computed before it starts: for each node, which weights fit on the device."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ HANDLES = ("MODEL", "CLIP", "CLIP_VISION", "VAE", "CONTROLNET")
 
 @dataclass(frozen=True, slots=True)
 class MemoryNeed:
-    """The models that a node computes with, and where their weights would be; or why that cannot be told."""
+    """The models that a node computes with and the placement of their weights; `why` if the placement is unknown."""
 
     node: str
     type: str
@@ -26,7 +26,7 @@ class MemoryNeed:
 
 
 def memory_plan(checked: Checked, run: Callable[[Checked], Mapping[str, Any]], store: ModelStore) -> list[MemoryNeed]:
-    """The needs of the nodes that a run would come to, in their order. `run` gives the outputs of a part of it."""
+    """Return the memory needs of the nodes that use the device, in run order. `run` executes a part of the workflow."""
     reached = checked.graph.upstream(checked.wanted)
     steps = [checked.steps[id] for id in checked.graph.order() if id in reached]
     devices = {step.id for step in steps if step.spec.device}
@@ -39,7 +39,7 @@ def memory_plan(checked: Checked, run: Callable[[Checked], Mapping[str, Any]], s
 
 
 def _edges(step: Step) -> list[Edge]:
-    """The edges that bring models to a step."""
+    """Return the edges that connect models to a step."""
     ports = [port.name for port in step.spec.inputs if port.kind in HANDLES]
     return [edge for name in ports for edge in edges_in(step.edges.get(name))]
 

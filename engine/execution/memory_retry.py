@@ -1,4 +1,4 @@
-"""What happens when a node runs out of memory: a second try with more room, then smaller parts from then on."""
+"""Handles a node that runs out of memory: one retry with more free memory, then computation in smaller parts."""
 
 import asyncio
 from collections.abc import Callable, Hashable, Iterator, Mapping
@@ -11,22 +11,22 @@ from latentloom.engine.types.values import Handle
 
 
 def attempt(call: Call, make_room: Callable[[], None]) -> Any:
-    """Call a sync node; a pure one that ran out of memory once more, with all the room that can be made.
+    """Call a sync node. A pure node that runs out of memory is retried once, after all possible memory is freed.
 
-    A node that computes in small parts has had its second try before.
+    A node that already computes in smaller parts (economy above 0) is not retried.
     """
     try:
         return call.run()
     except OutOfMemoryError as error:
         if not _tries_again(call, error):
             raise
-    make_room()  # not in the handler: the error's frames hold tensors
+    make_room()  # outside the handler, because the error's frames hold tensors
     _warn(call)
     return call.run()
 
 
 async def attempt_async(call: Call, make_room: Callable[[], None]) -> Any:
-    """The same for an async node."""
+    """Call an async node; see `attempt`."""
     try:
         return await call.run_async()
     except OutOfMemoryError as error:
@@ -47,20 +47,20 @@ def _warn(call: Call) -> None:
 
 
 class Economies:
-    """The economy of each node type: 0 = all at once, up to the number that its spec names.
+    """The economy level of each node type: 0 = everything at once; the maximum is `economies` of its spec.
 
-    It changes results a little, so it belongs to a step's key.
+    The level changes results slightly, so it is part of a step's cache key.
     """
 
     def __init__(self) -> None:
         self._levels: dict[str, int] = {}
 
     def of(self, spec: NodeSpec) -> int:
-        """The economy of a node type, 0..spec.economies."""
+        """Return the economy level of a node type, 0..spec.economies."""
         return self._levels.get(spec.type, 0)
 
     def raise_to(self, spec: NodeSpec, level: int) -> bool:
-        """Compute in smaller parts from now on; False where the node type knows no such economy."""
+        """Raise the level of a node type for all later calls. Returns False if its spec does not allow the level."""
         if level > spec.economies:
             return False
         self._levels[spec.type] = max(level, self.of(spec))
@@ -68,7 +68,7 @@ class Economies:
 
 
 def work_of(spec: NodeSpec, values: Mapping[str, Any], economy: int) -> Hashable:
-    """What the memory that a call needs beside its models depends on: node type, models, sizes of values."""
+    """Return a key for a call's working memory: node type, economy, models and shapes of its values."""
     return (spec.type, economy, *(size for value in values.values() for size in _sizes(value)))
 
 

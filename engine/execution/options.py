@@ -1,13 +1,13 @@
-"""How to run a workflow."""
+"""Options of a run."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """Under which id and workflow name, with the cache or without, with previews or without.
+    """Options of a run: its id, the workflow's name, and whether to use the cache and make previews.
 
-    A run that may be taken up again under its id (`resumable`) remembers the results of its sinks.
+    A `resumable` run can be continued later under the same id, so it also stores the results of its sinks.
     """
 
     run: str

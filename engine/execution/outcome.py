@@ -1,4 +1,4 @@
-"""What a run leaves: how it ended, and what every node did."""
+"""The outcome of a run: its status and a report for each node."""
 
 import traceback
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from latentloom.engine.errors import LoomError
 
 @dataclass(slots=True)
 class NodeReport:
-    """What happened at one node."""
+    """The report on one node."""
 
     type: str
     status: str  # "done", "cached", "failed"
@@ -19,7 +19,7 @@ class NodeReport:
 
 @dataclass(slots=True)
 class Outcome:
-    """How a run ended: "done", "failed" or "cancelled", with what every node did and the wanted values."""
+    """The outcome of a run: `status` ("done", "failed" or "cancelled"), node reports and the wanted output values."""
 
     status: str
     seconds: float
@@ -30,9 +30,9 @@ class Outcome:
 
 
 def let_go(error: BaseException | None) -> None:
-    """Have an error, and those behind it, hold no values: tensors of the frames that they came through.
+    """Clear the frames of an error, its causes and its contexts, so that they do not keep tensors alive.
 
-    A frame that holds an error that holds the frame would keep them until the garbage collector comes.
+    An error and its frame form a reference cycle, which would keep the tensors until the next garbage collection.
     """
     seen: set[int] = set()
     queue = [error]

@@ -1,4 +1,4 @@
-"""What a node returned: checked against its spec, and brought to the kinds of its outputs."""
+"""Checks a node's return value against its spec and converts it to the kinds of the outputs."""
 
 from dataclasses import asdict
 from typing import Any
@@ -12,11 +12,11 @@ from latentloom.engine.types.registry import Registry
 from latentloom.engine.types.spec import ANY, LITERAL_KINDS, InputSpec, OutputSpec
 
 Returned = tuple[str, Any] | list[tuple[str, Any]]
-"""Kind and value of an output, or of each item of a list."""
+"""The kind and value of an output, or a list of them for a list output."""
 
 
 def outputs_of(step: Step, returned: Any, registry: Registry) -> dict[str, Returned]:
-    """What a node returned, checked against its spec. Raises NodeError."""
+    """Return the outputs by name, checked against the spec. Raises NodeError."""
     ports = step.spec.outputs
     if step.spec.several:
         if not isinstance(returned, tuple) or len(returned) != len(ports):
@@ -51,7 +51,7 @@ def _one(step: Step, port: OutputSpec, value: Any, registry: Registry) -> tuple[
 
 
 def _kind_of(value: Any, registry: Registry) -> str:
-    """The kind of a value on a port that takes anything."""
+    """Return the kind of a value on a port of kind ANY."""
     kind = getattr(value, "kind", None)
     return kind if isinstance(kind, str) and registry.knows_type(kind) else kind_of_literal(value)
 
@@ -68,5 +68,5 @@ def _wrong(step: Step, name: str, expected: str, value: Any, hint: str | None = 
 
 
 def described(value: Any) -> str:
-    """A value as messages show it."""
+    """Return a short description of a value for messages."""
     return brief(value) if isinstance(value, str | int | float) else type(value).__name__

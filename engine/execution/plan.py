@@ -1,4 +1,4 @@
-"""The plan of one run: which steps wait for which, which have results, and what must be made again."""
+"""The plan of one run: dependencies between steps, their results, and the steps that must run again."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -15,7 +15,7 @@ from latentloom.engine.types.registry import Registry
 
 
 class Plan:
-    """Steps by id, in their order, with the results and values that are there."""
+    """Steps by id, in execution order, with the results and values that exist so far."""
 
     def __init__(self, checked: Checked, registry: Registry, cache: Cache) -> None:
         self.steps: dict[str, Step] = dict(checked.steps)
@@ -25,23 +25,23 @@ class Plan:
         self._wanted = frozenset(checked.wanted)
         self._ready = ReadyQueue(checked.graph.order())
         self.absent = AbsentOutputs(self.steps, self._ready, checked.outputs)
-        self._forced: set[str] = set()  # steps whose bytes are gone and must be made again
-        self._remaking: set[str] = set()  # these, and expanded ones around them, until they have results again
+        self._forced: set[str] = set()  # steps whose stored values are gone and that must run again
+        self._remaking: set[str] = set()  # these and the expanded steps around them, until they have results again
 
     def __len__(self) -> int:
         return len(self._ready)
 
     @property
     def ready(self) -> bool:
-        """Whether a step can be taken."""
+        """Whether a step is ready."""
         return self._ready.ready
 
     def take(self) -> Step:
-        """The first step that is ready."""
+        """Remove and return the first step that is ready."""
         return self.steps[self._ready.take()]
 
     def need(self, wanted: str) -> None:
-        """Plan a step and everything that it always needs."""
+        """Plan a step and all steps that its eager inputs depend on."""
         stack = [wanted]
         while stack:
             id = stack.pop()
@@ -54,11 +54,11 @@ class Plan:
             stack += sources
 
     def wait(self, id: str, sources: Iterable[str]) -> None:
-        """Let a step wait for others; it is ready when none is left."""
+        """Make a step wait for others. It becomes ready when all of them have results."""
         self._ready.wait(id, {source for source in sources if source not in self.results})
 
     def has(self, id: str, sources: Iterable[str]) -> bool:
-        """Whether these have results; otherwise they are planned, and the step waits for them."""
+        """Whether all sources have results. Missing ones are planned, and the step waits for them."""
         missing = {source for source in sources if source not in self.results}
         for source in missing:
             self.need(source)
@@ -67,7 +67,7 @@ class Plan:
         return not missing
 
     def complete(self, step: Step) -> bool:
-        """Whether all that a step waits for is there. What it had may have been taken away, to be made again."""
+        """Whether all inputs of a step have results. A result may have been removed so that its step runs again."""
         if not self._remaking:
             return True
         sources = self.expanded.inside(step.id) if step.id in self.expanded else step.sources(lazy=False)
@@ -77,7 +77,7 @@ class Plan:
         return not missing
 
     def finish(self, id: str, result: Result) -> None:
-        """A step has its result."""
+        """Store the result of a step and unblock the steps that wait for it."""
         self.results[id] = result
         self.absent.note(id, result)
         self._forced.discard(id)
@@ -88,7 +88,7 @@ class Plan:
         self._ready.finished(id)
 
     def _release(self, source: str) -> None:
-        """One reader of a step's outputs is through; after the last the values may go, if they can be made again."""
+        """Count down the readers of a step's outputs. After the last one, release the values of a pure step."""
         last = self.values.read(source)
         if last and source in self.results and source not in self._wanted and self.steps[source].spec.purity == "pure":
             self.values.release(source, self.results[source])
@@ -96,7 +96,7 @@ class Plan:
     # Expansion
 
     def stand_for(self, step: Step, grafted: Grafted, seconds: float, *, known: bool) -> None:
-        """Plan the steps that stand for one; it is done when those that deliver its outputs are, and the sinks."""
+        """Plan an expansion's steps. The expanded step waits for the sinks and the steps that deliver its outputs."""
         for n, (id, child) in enumerate(grafted.steps.items()):
             self.steps[id] = child
             self._ready.place(id, step.id, n)
@@ -107,14 +107,14 @@ class Plan:
             self.need(id)
         self.wait(step.id, sources)
 
-    # Bytes that are gone
+    # Values that are gone
 
     def forced(self, id: str) -> bool:
-        """Whether a step must run although its result may be known."""
+        """Whether a step must run even if its result is known."""
         return id in self._forced
 
     def gather(self, step: Step, inputs: Inputs) -> bool:
-        """Whether the bytes of every input are at hand; if not, the steps that made them run again first."""
+        """Whether the values of all inputs are available. The steps of missing values are planned to run again."""
         gone = set()
         for name, value in inputs.items():
             for item in [value] if type(value) is Item else value:
@@ -127,7 +127,7 @@ class Plan:
         return not gone
 
     def gathered(self, outputs: Mapping[str, Any]) -> bool:
-        """Whether the bytes behind these edges are at hand; if not, the steps that made them are planned again."""
+        """Whether the values behind these edges are available. The steps of missing values are planned again."""
         gone = {
             edge.node
             for edge in outputs.values()
@@ -138,7 +138,7 @@ class Plan:
         return not gone
 
     def _again(self, wanted: str) -> None:
-        """Plan a step anew whose result is known but whose bytes are gone; for an expanded one, the steps inside."""
+        """Plan a step again whose result is known but whose values are gone; for an expanded step, the steps inside."""
         redo, stack = [], [wanted]
         while stack:
             id = stack.pop()

@@ -1,4 +1,4 @@
-"""The settings that all code of a process shares: how each is read, how it is put back, and what is usual."""
+"""Process-wide settings: how to read and restore each one, and its usual value."""
 
 import _signal  # type: ignore[import-not-found]  # signal.getsignal takes a hundred times as long
 import locale
@@ -15,7 +15,7 @@ from operator import attrgetter
 from typing import Any
 
 MODULES = ("sys", "numpy", "PIL.ImageFile", "torch")
-"""Modules with settings."""
+"""The modules whose settings are watched."""
 ENVIRONMENT = "environment variables"
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 DEVICES = ("cpu", "cuda")
@@ -23,7 +23,7 @@ DEVICES = ("cpu", "cuda")
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One thing that can be set. `numeric`: results depend on it, and `usual` is what it is unless somebody set it."""
+    """One process-wide setting. `numeric`: results depend on it, and `usual` is its default value."""
 
     name: str
     get: Callable[[], Any]
@@ -31,22 +31,22 @@ class Setting:
     numeric: bool = False
     usual: Any = None
     own: bool = False
-    """Whether each thread has its own."""
+    """Whether each thread has its own value."""
 
     def now(self) -> Any:
-        """The value, as it will stay whatever happens."""
+        """Return the current value; a dict is copied, so that later changes do not affect it."""
         value = self.get()
         return dict(value) if type(value) is dict else value
 
 
 def settings_of(name: str, module: Any) -> Sequence[Setting]:
-    """The settings of one of `MODULES`."""
+    """Return the settings of one of `MODULES`."""
     makers = {"sys": _python, "numpy": _numpy, "PIL.ImageFile": _pillow, "torch": _torch}
     return makers[name](module)
 
 
 def difference(was: Any, now: Any) -> str:
-    """What became of a setting, for a message."""
+    """Describe the change of a setting for a message."""
     if isinstance(was, Mapping) and isinstance(now, Mapping):
         names = sorted(_text(name) for name in {*was, *now} if was.get(name) != now.get(name))
         return ", ".join([*names[:5], *(["..."] if len(names) > 5 else [])])
@@ -71,13 +71,13 @@ def _python(_: Any) -> list[Setting]:
 
 def _folder() -> str | None:
     try:
-        return os.getcwd()  # noqa: PTH109 - asked after each node of a plugin, and Path takes ten times as long
-    except OSError:  # it was removed
+        return os.getcwd()  # noqa: PTH109 - called after each node of a plugin, and Path takes ten times as long
+    except OSError:  # the folder was removed
         return None
 
 
 def _environment() -> dict[Any, Any]:
-    """As the system has it: to decode it all would take longer than many a node."""
+    """Return the undecoded environment: decoding it would take longer than many nodes take to run."""
     found: Any = os.environ
     return found._data  # type: ignore[no-any-return]
 
@@ -100,7 +100,7 @@ def _set_errors(kept: Sequence[Any]) -> None:
 
 
 def _handlers() -> tuple[Any, ...]:
-    """Only the main thread can set one."""
+    """Return the signal handlers; () in any other thread than the main one, which alone can set them."""
     if threading.get_ident() != threading.main_thread().ident:
         return ()
     return tuple(map(_signal.getsignal, SIGNALS))
@@ -180,15 +180,15 @@ _PRECISIONS = ("", "cuda.matmul.", "cudnn.conv.", "cudnn.rnn.", "mkldnn.matmul."
 
 
 def _precision(torch: Any) -> str:
-    """How many bits of float32 count in products, by the older way to set it."""
+    """Return the float32 precision of matrix products, as set through torch's older API."""
     try:
         return str(torch.get_float32_matmul_precision())
-    except RuntimeError:  # torch refuses to tell when it was set in both ways
+    except RuntimeError:  # torch raises if both APIs were used to set it
         return "mixed"
 
 
 def _precisions(torch: Any) -> dict[str, str]:
-    """The same by the newer way, which each backend has for itself."""
+    """Return the float32 precision of each backend, as set through torch's newer API."""
     return {f"{name}fp32_precision": attrgetter(f"{name}fp32_precision")(torch.backends) for name in _PRECISIONS}
 
 
@@ -205,7 +205,7 @@ def _attribute(module: Any, path: str, prefix: str, *, numeric: bool = False, us
 
 
 def _modes(torch: Any) -> tuple[Any, ...]:
-    """What stands between calls and torch's functions: a default device, and whatever else was entered and not left."""
+    """Return the stack of active torch function modes, such as the default device."""
     return tuple(torch.overrides._get_current_function_mode_stack()) if torch._C._len_torch_function_stack() else ()
 
 
@@ -230,5 +230,5 @@ def _set_autocast(torch: Any, kept: Sequence[tuple[str, bool]]) -> None:
 
 
 def _denormal() -> bool:
-    """Whether the processor computes with numbers that are smaller than its usual ones."""
+    """Whether the CPU computes with denormal numbers instead of flushing them to zero."""
     return sys.float_info.min / 2 != 0.0

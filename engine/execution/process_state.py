@@ -1,11 +1,11 @@
-"""What all nodes of a process share beside values: the default dtype, the working folder, the environment, ...
+"""Process state that all nodes share: the default dtype, the working folder, the environment, ...
 
-A node that changes such a thing changes what later nodes compute, and no key would know. So after each call of code
-that is not trusted everything is put back, and the node is named. What is not as usual when a run begins, because the
-program that runs it wants so, belongs to the keys of that run.
+A node that changes such a setting changes what later nodes compute, but not their cache keys. So all settings are
+restored after each call of untrusted code, and a warning names the node. If the calling program has changed a numeric
+setting before a run begins, the setting is part of the cache keys of that run.
 
-Random generators are left alone: a node that is not deterministic would repeat itself if they were put back, and
-built-in nodes draw from generators of their own.
+Random generators are not restored: a nondeterministic node would then repeat its results, and built-in nodes use
+their own generators.
 """
 
 import contextlib
@@ -18,20 +18,20 @@ from latentloom.engine.execution.process_settings import ENVIRONMENT, MODULES, S
 
 
 class ProcessState:
-    """The settings of this process as they are to stay while runs go on."""
+    """The settings that this process must keep while runs are active."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._known: dict[str, None] = {}
-        self._seen = 0  # modules that were imported when `_known` was looked at
-        self._settings: dict[bool, list[Setting]] = {False: [], True: []}  # shared ones, and those of each thread
+        self._seen = 0  # number of imported modules at the last look
+        self._settings: dict[bool, list[Setting]] = {False: [], True: []}  # False: shared, True: per thread
         self._runs = 0
-        self._shared: list[Any] = []  # what the shared ones are to be
-        self._own = threading.local()  # `kept`: the same for those that a thread has for itself; `deviation`
+        self._shared: list[Any] = []  # the values that the shared settings must keep
+        self._own = threading.local()  # `kept`: the same for per-thread settings; `deviation`
 
     @contextlib.contextmanager
     def run(self) -> Iterator[None]:
-        """A run goes on in this thread. What is set when the first of several begins is what stays."""
+        """Mark a run in this thread. The shared settings at the begin of the first of several runs are kept."""
         with self._lock:
             if not self._runs:
                 self._shared = []
@@ -47,15 +47,15 @@ class ProcessState:
                 self._runs -= 1
 
     def begin(self) -> None:
-        """Keep what is set, unless that is known already."""
+        """Record the current settings that are not recorded yet."""
         for own in (False, True):
             self._keep(own, usual=False)
 
     def put_back(self, *, shared: bool = True, imported: bool = False) -> list[str]:
-        """Put back what was changed since the run began, and tell what that was.
+        """Restore the settings that changed since the run began, and return a description of each change.
 
-        Without `shared`, only what this thread has for itself. `imported`: modules were imported, and what libraries
-        do to the environment then is put back untold.
+        Without `shared`, only per-thread settings are restored. `imported` says that modules were imported meanwhile:
+        changes of the environment are then restored but not reported, because libraries make them on import.
         """
         told: list[str] = []
         for own in (False, True) if shared else (True,):
@@ -66,12 +66,12 @@ class ProcessState:
         return [text for text in told if not (imported and text.startswith(ENVIRONMENT))]
 
     def _keep(self, own: bool, *, usual: bool) -> list[Any]:
-        """What settings are to be. Those of modules that were imported since are to be as usual, or as they are."""
+        """Return the values to keep. New modules' settings keep their usual value (`usual`) or their current one."""
         if len(sys.modules) != self._seen:
             self._look()
         kept: list[Any] = self._own.__dict__.setdefault("kept", []) if own else self._shared
         if len(kept) < len(self._settings[own]):
-            with self._lock:  # the shared ones are kept once
+            with self._lock:  # the shared ones are recorded once
                 new = self._settings[own][len(kept) :]
                 kept += [setting.usual if usual and setting.numeric else setting.now() for setting in new]
         return kept
@@ -85,14 +85,14 @@ class ProcessState:
                 settings[n].put(kept[n])
         for n in changed:
             left = settings[n].now()
-            if left != kept[n]:  # it cannot be put back, so it belongs to the keys from now on
+            if left != kept[n]:  # it cannot be restored, so it is part of the cache keys from now on
                 kept[n] = left
                 self._own.__dict__.pop("deviation", None)
         return told
 
     @property
     def deviation(self) -> dict[str, str]:
-        """What is not as usual of the settings that numbers depend on."""
+        """The numeric settings that differ from their usual values."""
         found: dict[str, str] | None = self._own.__dict__.get("deviation")
         return self._deviation() if found is None else found
 
@@ -104,7 +104,7 @@ class ProcessState:
         return {setting.name: str(value) for setting, value in found if value != setting.usual}
 
     def _look(self) -> None:
-        """Take up the settings of modules that were imported since."""
+        """Add the settings of modules that were imported since the last look."""
         with self._lock:
             self._seen = len(sys.modules)
             for name in [name for name in MODULES if name not in self._known and name in sys.modules]:

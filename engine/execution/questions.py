@@ -1,4 +1,4 @@
-"""What the engine asks a node type's code beside its function: which lazy inputs it wants, how the world looks."""
+"""Calls to a node type's other functions: `needs` (the wanted lazy inputs) and `fingerprint` (external state)."""
 
 import copy
 from collections.abc import Mapping
@@ -14,14 +14,14 @@ from latentloom.engine.types.registry import Registry
 
 
 def answered(cache: Cache, key: str) -> frozenset[str] | None:
-    """The lazy inputs that a step wanted when it was asked before; None if it was not."""
+    """Return the cached answer to `needs`, or None if there is none."""
     known = cache.result(key)
     names = known.outputs["names"] if known is not None else None
     return frozenset(names.literal) if type(names) is Item else None
 
 
 def wanted_inputs(step: Step, values: Mapping[str, Any], registry: Registry) -> frozenset[str]:
-    """The lazy inputs that a step wants, given the values of the others. Raises NodeError."""
+    """Return the lazy inputs that a step wants, given the values of its eager inputs. Raises NodeError."""
     lazy = {port.name for port in step.spec.inputs if port.lazy}
     with faults(step, "'s needs"):
         ask = step.type.definition().needs
@@ -35,7 +35,7 @@ def wanted_inputs(step: Step, values: Mapping[str, Any], registry: Registry) -> 
 
 
 def beyond(step: Step, inputs: Mapping[str, Item | list[Item]], run: str) -> Mapping[str, Any] | None:
-    """What belongs to the key of a step that is not pure, beside its inputs. Raises NodeError."""
+    """Return what the cache key of an impure step contains besides its inputs. Raises NodeError."""
     if step.spec.purity in ("nondeterministic", "sink"):
         return {"run": [run, step.id]}
     return {"world": _fingerprint(step, inputs)} if step.spec.purity == "external" else None
@@ -49,5 +49,5 @@ def _fingerprint(step: Step, inputs: Mapping[str, Item | list[Item]]) -> str:
 
 
 def _literal(value: Item | list[Item]) -> Any:
-    """A copy: whoever asked may write into it."""
+    """Return a copy of the literal, because the node's code may modify it."""
     return copy.deepcopy([item.literal for item in value] if isinstance(value, list) else value.literal)

@@ -1,11 +1,11 @@
-"""Which steps of a run wait for which, and which are ready, in the order of the plan."""
+"""The ready queue: tracks which steps wait for others and returns ready steps in the order of the plan."""
 
 import heapq
 from collections.abc import Iterable
 
 
 class ReadyQueue:
-    """The planned steps of one run. Steps that are ready come out in the order of `order`."""
+    """The planned steps of one run. Ready steps are taken in the order given by `order`."""
 
     def __init__(self, order: Iterable[str]) -> None:
         self._order: dict[str, tuple[int, ...]] = {id: (n,) for n, id in enumerate(order)}
@@ -21,15 +21,15 @@ class ReadyQueue:
 
     @property
     def ready(self) -> bool:
-        """Whether a step can be taken."""
+        """Whether a step is ready."""
         return bool(self._ready)
 
     def place(self, id: str, parent: str, n: int) -> None:
-        """Put the n-th step of an expansion right behind its parent."""
+        """Order the n-th step of an expansion directly after its parent."""
         self._order[id] = (*self._order[parent], n)
 
     def wait(self, id: str, sources: set[str]) -> None:
-        """Let a step wait for others that have no results yet; without any it is ready."""
+        """Make a step wait for sources that have no results yet. Without sources it is ready."""
         self._blockers[id] = sources
         for source in sources:
             self._dependents.setdefault(source, set()).add(id)
@@ -37,11 +37,11 @@ class ReadyQueue:
             heapq.heappush(self._ready, (self._order[id], id))
 
     def take(self) -> str:
-        """The first step that is ready."""
+        """Remove and return the first ready step."""
         return heapq.heappop(self._ready)[1]
 
     def finished(self, id: str) -> None:
-        """A step has its result: those that waited for it alone are ready."""
+        """Unblock the steps that wait for this one. Those without other blockers become ready."""
         for dependent in self._dependents.pop(id, ()):
             left = self._blockers[dependent]
             left.discard(id)
@@ -49,5 +49,5 @@ class ReadyQueue:
                 heapq.heappush(self._ready, (self._order[dependent], dependent))
 
     def forget(self, id: str) -> None:
-        """Plan a step no longer, so that it can be planned anew."""
+        """Remove a step from the plan, so that it can be planned again."""
         del self._blockers[id]

@@ -1,4 +1,4 @@
-"""What a saved picture tells of its making, beside the workflow itself."""
+"""The record that is embedded in a saved picture: versions, seeds, models and timings of the run."""
 
 import platform
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ FORMAT = "latentloom-record/1"
 
 
 class Making:
-    """Follows a run's events and describes what a node saves."""
+    """Collects a run's events and builds the records of saved pictures."""
 
     def __init__(self, checked: Checked, environment: Environment) -> None:
         self._checked = checked
@@ -25,14 +25,14 @@ class Making:
         self._seconds: dict[str, float] = {}
 
     def __call__(self, event: Event) -> None:
-        """Listen to the run."""
+        """Process an event of the run."""
         if isinstance(event, NodeCached):
             self._cached += 1
         elif isinstance(event, NodeFinished):
             self._seconds[event.node] = round(event.seconds, 4)
 
     def record(self, node: str, item: int, models: Mapping[str, ModelFile]) -> dict[str, Any]:
-        """The record of the item-th picture that a node saves; `models` are the files behind it, by node."""
+        """Return the record of the item-th picture that a node saves. `models` are the files that it depends on."""
         seeds = self._seeds(node, item)
         return {
             "format": FORMAT,
@@ -49,9 +49,9 @@ class Making:
         }
 
     def _seeds(self, node: str, item: int) -> dict[str, int]:
-        """The seed of each upstream node, nearest first; under noise_rule per_item that of this item of the batch."""
+        """Return the seed of each upstream node, nearest first; with noise_rule "per_item", that of this batch item."""
         found: dict[str, int] = {}
-        own: set[str] = set()  # nodes whose seed goes to a sampler that gives each item a seed of its own
+        own: set[str] = set()  # nodes whose seed feeds a sampler with one seed per item
         for step in self.upstream(node):
             rule = step.id in own or step.literals.get("noise_rule") == "per_item"
             for port in (port for port in step.spec.inputs if port.seed):
@@ -62,7 +62,7 @@ class Making:
         return found
 
     def upstream(self, node: str) -> list[Step]:
-        """The steps that a node's values came through, nearest first."""
+        """Return a node's step and all upstream steps, nearest first."""
         found, queue = {node}, [node]
         for id in queue:
             step = self._checked.steps.get(id)

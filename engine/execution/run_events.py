@@ -1,4 +1,4 @@
-"""What a run tells while it goes on: numbered events, and a report per node."""
+"""Emits the numbered events of a run and keeps a report for each node."""
 
 import threading
 
@@ -11,7 +11,7 @@ from latentloom.engine.planning.validate import Step
 
 
 class RunEvents:
-    """Events in the order of their numbers, whichever thread they come from."""
+    """Delivers events in the order of their numbers. Threads may emit concurrently."""
 
     def __init__(self, listen: Listener, cancelled: threading.Event) -> None:
         self._listen = listen
@@ -21,34 +21,37 @@ class RunEvents:
         self.reports: dict[str, NodeReport] = {}
 
     def emit(self, event: Event) -> None:
-        """Number an event and tell it."""
-        with self._lock:  # held while listeners hear it, so that they hear events in the order of their numbers
+        """Number an event and pass it to the listener."""
+        with self._lock:  # held during the call, so that the listener receives events in order
             object.__setattr__(event, "number", self._number)
             self._number += 1
             self._listen(event)
 
     def started(self, step: Step) -> None:
-        """A body begins."""
+        """Report that a body starts."""
         self.emit(NodeStarted(node=step.id, type=step.spec.type))
 
     def cached(self, step: Step) -> None:
-        """A result was known."""
+        """Report a cache hit."""
         self.reports[step.id] = NodeReport(step.spec.type, "cached")
         self.emit(NodeCached(node=step.id, type=step.spec.type))
 
     def economised(self, step: Step, level: int) -> None:
-        """A body ran out of memory, and the step is computed in smaller parts."""
+        """Report that a body ran out of memory and the step will be computed in smaller parts."""
         text = f"{step.spec.type} ran out of memory again; it computes in smaller parts from now on (economy {level})"
         self.emit(NodeWarning(node=step.id, code="memory_economy", message=text))
 
     def finished(self, step: Step, result: Result) -> None:
-        """A body ended well."""
+        """Report that a body succeeded."""
         type, seconds, peak = step.spec.type, result.seconds, result.peak_bytes
         self.reports[step.id] = NodeReport(type, "done", seconds, peak)
         self.emit(NodeFinished(node=step.id, type=type, seconds=seconds, peak_bytes=peak))
 
     def failed(self, step: Step, error: LoomError) -> LoomError:
-        """The error that a step's fault ends the run with; it is told once. A cancel of nobody's is a fault."""
+        """Report a step's failure once and return the error that ends the run.
+
+        Cancelled is a failure of the step if nobody cancelled the run.
+        """
         report = self.reports.get(step.id)
         cancelled = isinstance(error, Cancelled) and self._cancelled.is_set()
         if cancelled or (report is not None and report.status == "failed"):

@@ -1,4 +1,4 @@
-"""The runs of an engine that are under way, so that whoever closes it ends them first."""
+"""The active runs of an engine. Closing the engine ends them first."""
 
 import threading
 from collections.abc import Iterator
@@ -6,15 +6,15 @@ from contextlib import contextmanager
 
 
 class Runs:
-    """Runs by their cancels. Safe to share between threads."""
+    """Active runs, each by its cancel event. Thread-safe."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._cancels: dict[threading.Event, int] = {}  # with the thread that runs
+        self._cancels: dict[threading.Event, int] = {}  # cancel event -> id of the run's thread
 
     @contextmanager
     def under_way(self, cancelled: threading.Event) -> Iterator[None]:
-        """A run of this thread, for the time of a with-block."""
+        """Register a run of this thread for the duration of a with-block."""
         with self._changed:
             self._cancels[cancelled] = threading.get_ident()
         try:
@@ -25,7 +25,7 @@ class Runs:
                 self._changed.notify_all()
 
     def end(self) -> None:
-        """Cancel every run and wait for its end; one of this very thread, which cannot be waited for, goes on."""
+        """Cancel all runs and wait until they end, except a run of the calling thread, which cannot wait for itself."""
         with self._changed:
             for cancelled in self._cancels:
                 cancelled.set()

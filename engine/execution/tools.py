@@ -1,4 +1,4 @@
-"""What every run shares."""
+"""The components that all runs of an engine share."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from latentloom.engine.types.registry import Registry
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """The parts of an engine that its runs work with."""
+    """The components of an engine that its runs use."""
 
     registry: Registry
     cache: Cache

@@ -1,9 +1,9 @@
-"""Bus errors: reads of a mapped file beyond an end that moved, because somebody cut the file short.
+"""Bus errors: reads of a mapped file beyond its end, after another process truncated the file.
 
-The system answers such a read with SIGBUS, which ends the process. It comes in whatever thread computes, with or
-without Python's lock, so that a handler in Python could wait for ever. This one is a few instructions of machine code,
-as systemd's journal has them in C (src/basic/sigbus.c): a page of zeros takes the place of the missing one, a counter
-goes up, and the computation goes on. Whoever computed compares the counter and throws the result away.
+The system sends SIGBUS for such a read, which ends the process. The signal arrives in the computing thread, with or
+without the GIL, so a handler in Python could wait forever. This handler is a few instructions of machine code, like
+the one of systemd's journal in C (src/basic/sigbus.c): it maps a page of zeros in place of the missing page and
+increments a counter, and the computation continues. The caller compares the counter and discards the result.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ _RT_SIGACTION = 13
 _SA_SIGINFO, _SA_RESTORER = 0x4, 0x04000000
 _ACTION = struct.Struct("<QQQQ")  # the kernel's: handler, flags, restorer, mask
 _HANDLER = bytes.fromhex(
-    "837e0802"  # handler: cmp dword [rsi+8], 2   si_code: BUS_ADRERR, there is no such page
+    "837e0802"  # handler: cmp dword [rsi+8], 2   si_code: BUS_ADRERR, the page does not exist
     "753f"  # jne other
     "488b7e10"  # mov rdi, [rsi+16]   si_addr
     "4881e700f0ffff"  # and rdi, -4096
@@ -35,7 +35,7 @@ _HANDLER = bytes.fromhex(
     "0f05"  # syscall
     "483d01f0ffff"  # cmp rax, -4095
     "721f"  # jb done
-    "bf07000000"  # other: mov edi, SIGBUS   the action that was there before comes back, for the read is tried again
+    "bf07000000"  # other: mov edi, SIGBUS   restores the previous action; the read is then retried
     "488b351f000000"  # mov rsi, [rip+data]
     "4883c608"  # add rsi, 8
     "31d2"  # xor edx, edx
@@ -45,13 +45,13 @@ _HANDLER = bytes.fromhex(
     "c3"  # done: ret
     "b80f000000"  # restorer: mov eax, rt_sigreturn
     "0f05"  # syscall
-    "0f1f4000"  # to a multiple of 8; then data: the address of the counter, which the earlier action follows
+    "0f1f4000"  # padding to 8 bytes; then data: the address of the counter, which the previous action follows
 )
 _RESTORER = 0x65
 
 
 class BusErrors:
-    """Counts the bus errors of this process, and lets none of them end it, where that is possible."""
+    """Counts the bus errors of this process and prevents them from ending it, if the platform allows it."""
 
     def __init__(self) -> None:
         self._data = mmap.mmap(-1, PAGE)
@@ -59,14 +59,14 @@ class BusErrors:
 
     @property
     def count(self) -> int:
-        """How many pages of mapped files were missing when they were read; zeros were read instead."""
+        """The number of missing pages that were read as zeros."""
         return int(struct.unpack_from("<Q", self._data)[0])
 
     def guard(self) -> None:
-        """See to bus errors from now on, whoever did before. Linux on x86-64 only; elsewhere they end the process."""
+        """Install the handler, replacing any other. Linux on x86-64 only; elsewhere bus errors end the process."""
         if sys.platform != "linux" or platform.machine() != "x86_64":
             return
-        with contextlib.suppress(OSError, AttributeError):  # a system that lets no memory be made executable
+        with contextlib.suppress(OSError, AttributeError):  # the system forbids executable memory
             if self._code is None:
                 self._code = self._made()
             begin = _address(self._code)
@@ -80,7 +80,7 @@ class BusErrors:
         return code
 
     def _action(self) -> int:
-        """The address of the handler that sees to bus errors now."""
+        """Return the address of the installed handler."""
         found = ctypes.create_string_buffer(_ACTION.size)
         _sigaction(None, found)
         return int(_ACTION.unpack(found.raw)[0])
@@ -88,13 +88,13 @@ class BusErrors:
     def _act(self, action: bytes) -> None:
         before = ctypes.create_string_buffer(_ACTION.size)
         _sigaction(None, before)
-        self._data[8 : 8 + _ACTION.size] = before.raw  # before the handler that reads it can run
+        self._data[8 : 8 + _ACTION.size] = before.raw  # before the handler, which reads it, can run
         _sigaction(ctypes.create_string_buffer(action, _ACTION.size), None)
 
 
 @cache
 def bus_errors() -> BusErrors:
-    """The ones of this process: a process has one handler for a signal."""
+    """Return the counter of this process, which has one handler per signal."""
     return BusErrors()
 
 
@@ -103,7 +103,7 @@ def _address(memory: mmap.mmap) -> int:
 
 
 def _sigaction(new: ctypes.Array[ctypes.c_char] | None, old: ctypes.Array[ctypes.c_char] | None) -> None:
-    """By the system call, whose structure is the same everywhere; the C library's is not."""
+    """Call sigaction as a system call: its structure is always the same, unlike the C library's."""
     _called("syscall", ctypes.c_long(_RT_SIGACTION), ctypes.c_long(signal.SIGBUS), new, old, ctypes.c_size_t(8))
 
 

@@ -1,4 +1,4 @@
-"""Files that workflows may name: pictures below the input folder and models below the model folders."""
+"""The catalog of files that workflows can name: pictures in the input folder and models in the model folders."""
 
 import contextlib
 import hashlib
@@ -17,10 +17,10 @@ from latentloom.engine.files.partial import partial_path, sweep
 from latentloom.engine.files.stamps import same_writing, stamp
 
 SUFFIXES = (".safetensors", ".gguf")
-MODEL_FOLDER = frozenset({"model_index.json", "config.json"})  # a folder with one of these is one model
+MODEL_FOLDER = frozenset({"model_index.json", "config.json"})  # a folder with one of these is a model
 MAX_NAME, MAX_PART = 1000, 255
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".heic", ".heif", ".bmp", ".gif", ".tif", ".tiff")
-FOLDERS = {  # what a source is called by others: ComfyUI first, then AUTOMATIC1111
+FOLDERS = {  # folder names of each source in ComfyUI and AUTOMATIC1111
     "checkpoints": ("checkpoints", "Stable-diffusion"),
     "loras": ("loras", "Lora", "LyCORIS"),
     "vae": ("vae", "VAE"),
@@ -32,7 +32,7 @@ FOLDERS = {  # what a source is called by others: ComfyUI first, then AUTOMATIC1
     "embeddings": ("embeddings",),
     "upscale_models": ("upscale_models", "ESRGAN", "RealESRGAN"),
 }
-WHOLE = {  # parts that are found inside whole checkpoints, too
+WHOLE = {  # sources whose models are also found inside checkpoints
     "models/unet": "models/checkpoints",
     "models/clip": "models/checkpoints",
     "models/vae": "models/checkpoints",
@@ -43,10 +43,10 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def safe_join(root: Path, name: str, *, links: bool = False) -> Path:
-    """The path of a name below root, symbolic links followed. Raises PathError for a name that leaves root.
+    """Return the path of a name in root, with symbolic links resolved. Raises PathError if it is outside root.
 
-    With `links` a link may lead out of root, as one that somebody put into their own model folder does; the name itself
-    may not.
+    With `links`, a symbolic link may lead outside root, as a user's link in a model folder does. The name itself must
+    not.
     """
     parts = name.split("/")
     if _UNPRINTABLE.search(name):
@@ -58,7 +58,7 @@ def safe_join(root: Path, name: str, *, links: bool = False) -> Path:
         path = (root / name).resolve()
         if not bad and (links or path.is_relative_to(root.resolve())):
             return path
-    except (OSError, RuntimeError):  # a circle of symbolic links
+    except (OSError, RuntimeError):  # a cycle of symbolic links
         pass
     raise PathError(
         "the name leaves its folder", got=brief(name), expected="a name below the folder, with '/' between its parts"
@@ -66,51 +66,52 @@ def safe_join(root: Path, name: str, *, links: bool = False) -> Path:
 
 
 def word(text: str) -> str:
-    """A regular expression for a text that is no part of a longer word."""
+    """Return a regular expression that matches a text as a whole word."""
     return rf"(?<!\w){re.escape(text)}(?!\w)"
 
 
 class Found(NamedTuple):
-    """A file that a name stands for."""
+    """A file with the name that documents use."""
 
     name: str
     path: Path
 
 
 class Catalog:
-    """Finds files by name or hash and tells their identity."""
+    """Finds and identifies files by name or hash."""
 
     def __init__(
         self, input: Path, models: Iterable[Path], hashes: Hashes, packaged: Iterable[tuple[str, Path]] = ()
     ) -> None:
-        """`packaged` holds (source, folder) pairs of models that ship inside packages."""
+        """`packaged` contains (source, folder) pairs of models inside packages."""
         self._input = input
         self._models = tuple(models)
         self._hashes = hashes
         self._packaged = tuple(packaged)
-        self._places: dict[str, Path] = {}  # where a content was found last
+        self._places: dict[str, Path] = {}  # sha256 -> path where it was found last
 
     def names(self, source: str) -> list[str]:
-        """What may be named of a source, "input" or "models/<folder>": its own files first, then whole checkpoints."""
+        """Return the names in a source, "input" or "models/<folder>": its own files first, then checkpoints."""
         own = self.own_names(source)
         more = self.own_names(WHOLE[source]) if source in WHOLE else []
         return list(dict.fromkeys([*own, *more]))
 
     def own_names(self, source: str) -> list[str]:
-        """The names of the files below a source's own folders."""
+        """Return the names of the files in a source's own folders."""
         suffixes = PICTURES if source == "input" else SUFFIXES
         links = source != "input"
         return sorted({name for root in self._own_roots(source) for name in _listed(root, suffixes, links=links)})
 
     def mentioned(self, source: str, text: str) -> list[str]:
-        """The names below a source that a text may mean: their last part, without the suffix, is a word in it."""
+        """Return the names in a source whose stem (last part without suffix) occurs in a text as a word."""
         stems, folded = {name: PurePosixPath(name).stem for name in self.names(source)}, text.casefold()
-        likely = {name: stem for name, stem in stems.items() if stem.casefold() in folded}  # an expression costs more
+        likely = {name: stem for name, stem in stems.items() if stem.casefold() in folded}  # cheaper than a regex
         return [name for name, stem in likely.items() if re.search(word(stem), text, re.IGNORECASE)]
 
     def check(self, source: str, name: str, *, alike: bool = True) -> None:
-        """Raise what `find` would raise, as far as that is known without reading a file: one of the files that were
-        never hashed may have the hash that is looked for.
+        """Raise the error of `find`, as far as it is known without hashing a file.
+
+        A name with a hash passes if any file is not hashed yet.
         """
         match = _HASH.match(name)
         if not match:
@@ -122,8 +123,10 @@ class Catalog:
             raise self._not_that(source, match["name"], match["hash"], files)
 
     def find(self, source: str, name: str, *, alike: bool = True, report: Progress | None = None) -> Found:
-        """The file that a document's text names. Raises PathError or MissingFileError, with `alike` with the most
-        alike name, for which every file is looked at. `report` sees the hashing of files that a hash may mean.
+        """Return the file that a name in a document refers to. Raises PathError or MissingFileError.
+
+        With `alike`, the error contains the most similar name, which requires a scan of all files. `report` gets the
+        progress of hashing, if the name contains a hash.
         """
         match = _HASH.match(name)
         if match:
@@ -135,7 +138,7 @@ class Catalog:
         raise self._missing(source, name, alike=alike)
 
     def identify(self, source: str, name: str, report: Progress | None = None) -> InputFile | ModelFile:
-        """The file with its sha256; `report` sees the first hashing of a large file."""
+        """Return the file with its sha256. `report` gets the progress of its first hashing."""
         found = self.find(source, name, report=report)
         beside = configuration_of(found.path)
         try:
@@ -150,13 +153,13 @@ class Catalog:
         return ModelFile(found.name, str(found.path), sha256, before, more)
 
     def compare(self, files: Iterable[InputFile | ModelFile]) -> None:
-        """Raise ChangedFileError if an identified file is not what it was."""
+        """Raise ChangedFileError if an identified file has changed."""
         for file in files:
             if not self._unchanged(file):
                 raise changed(file.name)
 
     def _unchanged(self, file: InputFile | ModelFile) -> bool:
-        """Where only rights or further names changed, the content is compared."""
+        """Compare stamps. If only permissions or links have changed, compare the content."""
         path = Path(file.path)
         try:
             now = stamp(path)
@@ -165,11 +168,11 @@ class Catalog:
         return now == file.stamp or (same_writing(now, file.stamp) and self._has(path, file.sha256))
 
     def known_hash(self, found: Found) -> str | None:
-        """The sha256 of a file that was hashed before, or None; nothing large is read."""
+        """Return the memoised sha256 of a file, or None. Reads no large file."""
         return self._hashes.memoised(found.path)
 
     def path_of(self, sha256: str) -> Path:
-        """Where a model with that content is now. Raises MissingFileError."""
+        """Return the current path of a model with this content. Raises MissingFileError."""
         place = self._places.get(sha256)
         if place is not None and self._has(place, sha256):
             return place
@@ -183,18 +186,18 @@ class Catalog:
     def _has(self, path: Path, sha256: str, report: Progress | None = None) -> bool:
         try:
             return self._hashes.sha256(path, report) == sha256
-        except OSError:  # gone or locked by now
+        except OSError:  # removed or locked meanwhile
             return False
 
     def _likely(self, paths: Iterable[Path], sha256: str) -> list[Path]:
-        """Paths that may have a content: those that are known to have it first, then those that nobody hashed yet."""
+        """Return the paths that may have this content: first those known to have it, then those not hashed yet."""
         paths = list(paths)
         known = self._hashes.known(paths)
         there = [path for path in paths if known.get(path) == sha256]
         return there + [path for path in paths if path not in known]
 
     def store(self, path: Path) -> str:
-        """Copy a file into the input folder under its hash; the name that a document may use. Raises a LoomError."""
+        """Copy a file into the input folder under its hash. Returns the name for documents. Raises a LoomError."""
         if not path.is_file():
             raise MissingFileError(f"there is no file {path}")
         try:
@@ -204,7 +207,7 @@ class Catalog:
         return self.store_bytes(data, path.suffix.lower())
 
     def store_file(self, path: Path, sha256: str, suffix: str) -> str:
-        """Move a file with that hash into the input folder; the name that a document may use. Raises FileError."""
+        """Move a file with this hash into the input folder. Returns the name for documents. Raises FileError."""
         name = f"by-hash/{sha256[:2]}/{sha256}{suffix}"
         try:
             self._place(name, sha256, lambda partial: shutil.move(path, partial))
@@ -213,7 +216,7 @@ class Catalog:
         return name
 
     def store_bytes(self, data: bytes, suffix: str) -> str:
-        """Put a file into the input folder under its hash; the name that a document may use. Raises FileError."""
+        """Write data to the input folder under its hash. Returns the name for documents. Raises FileError."""
         sha256 = hashlib.sha256(data).hexdigest()
         name = f"by-hash/{sha256[:2]}/{sha256}{suffix}"
         try:
@@ -223,7 +226,7 @@ class Catalog:
         return name
 
     def _place(self, name: str, sha256: str, write: Callable[[Path], object]) -> None:
-        """Have a file under its hash; one that was changed there since is written again."""
+        """Store a file under its hash. An existing file with other content is replaced."""
         place = self._input / name
         if place.exists() and hashlib.sha256(place.read_bytes()).hexdigest() == sha256:
             return
@@ -254,13 +257,13 @@ class Catalog:
         return there + [folder for of, folder in self._packaged if of == source]
 
     def model_sources(self) -> list[str]:
-        """Every source that has a folder: "models/checkpoints", ..."""
+        """Return all model sources that have a folder: "models/checkpoints", ..."""
         bases = [base for root in self._models if root.is_dir() for base in _bases(root)]
         folders = {_SOURCE_OF.get(name, name) for base in bases for name in _model_folders(base)}
         return sorted({f"models/{folder}" for folder in folders} | {source for source, _ in self._packaged})
 
     def files(self, source: str) -> list[Found]:
-        """Every file below a source's own folders that its name leads to; one that is gone by now is left out."""
+        """Return all files in a source's own folders. Files that were removed meanwhile are left out."""
         return self._found(source, self.own_names(source))
 
     def _found(self, source: str, names: Iterable[str]) -> list[Found]:
@@ -299,24 +302,25 @@ class Catalog:
 
 
 def _bases(root: Path) -> list[Path]:
-    """Where a model folder holds its folders: in itself; for a whole installation of ComfyUI or AUTOMATIC1111 in its
-    `models` too.
+    """Return the folders that contain a root's model folders: the root, and its `models` in an installation of
+    ComfyUI or AUTOMATIC1111.
     """
     return [root / "models", root] if (root / "models").is_dir() else [root]
 
 
 def _model_folders(base: Path) -> list[str]:
-    """The folders of models in a base. A whole installation holds many others, so there only known names count."""
+    """Return the model folders in a base. In an installation with many other folders, only known names count."""
     try:
         names = [item.name for item in base.iterdir() if item.is_dir()]
-    except OSError:  # one folder that cannot be read hides no other
+    except OSError:  # an unreadable folder must not hide others
         return []
     return [name for name in names if name in _SOURCE_OF] if "models" in names else names
 
 
 def _listed(root: Path, suffixes: tuple[str, ...], *, links: bool) -> list[str]:
-    """Names below root: files with one of the suffixes, and diffusers folders as one name; with `links` behind links
-    too, each folder once.
+    """Return the names in root: files with one of the suffixes, and diffusers folders.
+
+    With `links`, symbolic links to folders are followed, each folder once.
     """
     found, seen = [], set()
     for folder, folders, files in os.walk(root, followlinks=links):
@@ -337,8 +341,8 @@ def _listed(root: Path, suffixes: tuple[str, ...], *, links: bool) -> list[str]:
 
 
 def _usable(root: Path, path: Path, suffixes: tuple[str, ...], links: bool) -> bool:
-    """Whether a file may be named in a document: no hidden one, and no link that leads nowhere or, unless `links` may,
-    out of its folder.
+    """Whether a document can name a file: not hidden, not a broken link, and, without `links`, not a link that leads
+    outside root.
     """
     if path.suffix.lower() not in suffixes or path.name.startswith(".") or _UNPRINTABLE.search(path.name):
         return False

@@ -1,4 +1,4 @@
-"""The files that code is imported from, as they were when the code's identity was taken."""
+"""The source files of a distribution, as they were when its code was hashed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from latentloom.engine.keys import digest
 
 
 class CodeFile(NamedTuple):
-    """One file: its stamp from before it was read, and the digest of its content."""
+    """One file: its stamp before it was read, and the digest of its content."""
 
     stamp: Stamp
     content: str
@@ -18,13 +18,13 @@ class CodeFile(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CodeFiles:
-    """The files of one distribution, and the folders that hold nothing else."""
+    """The files of a distribution, and the folders that contain only its files."""
 
     files: Mapping[str, CodeFile] = field(default_factory=dict)
     folders: tuple[str, ...] = ()
 
     def changed(self, path: str) -> bool:
-        """Whether a file of this distribution is another than it was, or was not there."""
+        """Whether a file of this distribution has changed or is new."""
         known = self.files.get(path)
         if known is None:
             return path.startswith(self.folders)
@@ -35,5 +35,5 @@ class CodeFiles:
 
 
 def content_digest(path: Path) -> str:
-    """The digest of a file's content."""
+    """Return the digest of a file's content."""
     return digest("file", path.read_bytes())

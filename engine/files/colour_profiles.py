@@ -1,4 +1,4 @@
-"""ICC profiles: pictures in other colour spaces become sRGB, which is what every node and every saved file means."""
+"""ICC profiles: converts pictures in other colour spaces to sRGB, the colour space of all nodes and saved files."""
 
 import functools
 import io
@@ -13,33 +13,33 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float32]
 
 _MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
-NODES = 33  # per axis of the table that converts pictures of 16 bits
+NODES = 33  # grid points per axis of the table for 16-bit pictures
 _DATE, _MADE = slice(24, 36), bytes.fromhex("07d0 0001 0001 0000 0000 0000")
 
 
 class Transform(NamedTuple):
-    """From the colours of a profile to sRGB, as Pillow's littleCMS has it."""
+    """A transform from the colours of a profile to sRGB, computed by Pillow's littleCMS."""
 
-    mode: str  # of the pictures that it takes: RGB, L or CMYK
+    mode: str  # of the input pictures: RGB, L or CMYK
     cms: Any
 
     def picture(self, picture: "Pil.Image") -> "Pil.Image":
-        """A picture of 8 bits in sRGB, with its alpha. Raises ValueError where the profile is for other channels."""
+        """Convert an 8-bit picture to sRGB and keep its alpha. Raises ValueError if the profile has other channels."""
         from PIL import ImageCms
 
         if (self.mode == "CMYK") != (picture.mode == "CMYK") or (self.mode == "L" and _coloured(picture)):
             raise ValueError(f"a profile for {self.mode} on a picture with {picture.mode}")
         alpha = picture.convert("RGBA").getchannel("A") if _transparent(picture) else None
         made = ImageCms.applyTransform(picture.convert(self.mode), self.cms)
-        assert made is not None  # only a transform in place gives nothing
+        assert made is not None  # only an in-place transform returns None
         if alpha is not None:
             made.putalpha(alpha)
         return made
 
     def pixels(self, pixels: "Floats") -> "Floats":
-        """[H, W, 3 or 4] floats in 0..1 in sRGB, through a table with smooth steps: nothing is cut to 8 bits.
+        """Convert [H, W, 3 or 4] floats in 0..1 to sRGB by interpolation in a table, without rounding to 8 bits.
 
-        Raises ValueError for a profile of CMYK.
+        Raises ValueError for a CMYK profile.
         """
         from scipy.ndimage import map_coordinates
 
@@ -52,11 +52,11 @@ class Transform(NamedTuple):
         return found
 
     def changes_nothing(self) -> bool:
-        """Whether it is sRGB's own, to the rounding of 8 bits."""
+        """Whether the profile is sRGB, within the rounding of 8 bits."""
         return self.mode == "RGB" and bool(np.abs(self._table() - _grid() / np.float32(255)).max() < 1.5 / 255)
 
     def _table(self) -> "Floats":
-        """What becomes of a grid of colours, [33, 33, 33, 3]."""
+        """Return the converted colours of a grid, [33, 33, 33, 3]."""
         from PIL import Image as Pil
 
         flat = Pil.fromarray(_grid().reshape(NODES, NODES * NODES, 3))
@@ -78,7 +78,7 @@ def _transparent(picture: "Pil.Image") -> bool:
 
 
 def transform_of(profile: bytes) -> Transform | None:
-    """How to make sRGB of a profile's colours; None for sRGB itself. Raises ValueError for one that cannot be read."""
+    """Return the transform from a profile to sRGB; None for sRGB itself. Raises ValueError if it cannot be read."""
     from PIL import ImageCms
 
     try:
@@ -95,7 +95,7 @@ def transform_of(profile: bytes) -> Transform | None:
 
 @functools.cache
 def srgb_profile() -> bytes:
-    """The profile that saved pictures carry, with the same bytes each time."""
+    """Return the sRGB profile for saved pictures. Its bytes are always the same."""
     from PIL import ImageCms
 
     made = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())

@@ -1,4 +1,4 @@
-"""Pictures of 16 bits a channel, which Pillow cuts to 8 when it reads colour and cannot write in colour."""
+"""Pictures with 16 bits per channel: Pillow reduces colour to 8 bits when it reads, and cannot write 16 bits."""
 
 import io
 import struct
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _OTHER = {"big": "L", "little": "B"}[sys.byteorder]
-_LOW = {  # how Pillow is told to take a channel's other byte
+_LOW = {  # raw modes with which Pillow reads the other byte of a channel
     **{f"{mode};16B": f"{mode};16L" for mode in ("RGB", "RGBA")},
     **{f"{mode};16L": f"{mode};16B" for mode in ("RGB", "RGBA")},
     **{f"{mode};16N": f"{mode};16{_OTHER}" for mode in ("RGB", "RGBA")},
-    "LA;16B": "RGBA",  # all four bytes of a pixel as they are
+    "LA;16B": "RGBA",  # all four bytes of a pixel, unchanged
 }
-_COLOUR_TYPES = {3: 2, 4: 6}  # PNG's, by the number of channels
+_COLOUR_TYPES = {3: 2, 4: 6}  # number of channels -> PNG colour type
 
 
 def deep_pixels(file: IO[bytes], formats: tuple[str, ...], picture: "Pil.Image") -> "Floats | None":
-    """[H, W, 3 or 4] floats of a picture with colour or alpha of 16 bits, turned as its EXIF says; None for others.
+    """Return [H, W, 3 or 4] floats in 0..1 of a picture with 16-bit colour or alpha, rotated by EXIF; else None.
 
-    `picture` is what Pillow makes of the file: the upper byte of each channel. Raises whatever Pillow raises.
+    `picture` is the file as Pillow reads it: the upper byte of each channel. Raises Pillow's exceptions.
     """
     from PIL import Image as Pil
 
@@ -49,12 +49,12 @@ def deep_pixels(file: IO[bytes], formats: tuple[str, ...], picture: "Pil.Image")
 
 
 def is_deep(picture: "Pil.Image") -> bool:
-    """Whether a picture that is opened and not yet decoded has colour or alpha of 16 bits."""
+    """Whether an opened but not yet decoded picture has 16-bit colour or alpha."""
     return _raw_mode(picture) in _LOW
 
 
 def _raw_mode(picture: "Pil.Image") -> str:
-    """How the file's bytes become pixels, if all of them do in one way."""
+    """Return the raw mode of the file's tiles if all have the same, else ""."""
     found = {_raw(tile[3]) for tile in getattr(picture, "tile", ())}
     return found.pop() if len(found) == 1 else ""
 
@@ -75,10 +75,10 @@ def _loaded(picture: "Pil.Image", raw: str) -> "Pil.Image":
 
 
 def deep_png(pixels: "Floats", like: bytes, compress: int) -> bytes:
-    """PNG bytes of [H, W, 3 or 4] floats in 0..1, rounded to 16 bits, with the further chunks of another PNG."""
+    """Return PNG bytes of [H, W, 3 or 4] floats in 0..1, rounded to 16 bits, with the other chunks of PNG `like`."""
     height, width, channels = pixels.shape
     levels = (pixels * 65535 + 0.5).astype(">u2").reshape(height, -1).view(np.uint8)
-    rows = np.full((height, levels.shape[1] + 1), 2, np.uint8)  # filter "up": each row less the one above
+    rows = np.full((height, levels.shape[1] + 1), 2, np.uint8)  # filter "up": each row minus the one above
     rows[0, 1:] = levels[0]
     rows[1:, 1:] = levels[1:] - levels[:-1]
     head = struct.pack(">IIBBBBB", width, height, 16, _COLOUR_TYPES[channels], 0, 0, 0)

@@ -1,4 +1,4 @@
-"""Saved pictures: PNG, JPEG, WebP and AVIF in sRGB, with the workflow and the record of their making inside."""
+"""Encodes saved pictures as PNG, JPEG, WebP or AVIF in sRGB, with the embedded workflow and record."""
 
 import io
 import json
@@ -30,13 +30,13 @@ SUFFIXES: Mapping[Form, str] = {
     "avif": ".avif",
 }
 EXIF, COMMENT, SOFTWARE = 0x8769, 0x9286, 0x0131  # Exif 3.0: the Exif IFD, UserComment, Software
-PLAIN, PACKED = b"ASCII\0\0\0", b"\0" * 8  # how a UserComment says what it is; "undefined" holds deflated text here
-ROOM, MOST_EXIF = 60_000, 65_533  # of plain text, and of all EXIF: a segment of a JPEG holds 64 KiB
+PLAIN, PACKED = b"ASCII\0\0\0", b"\0" * 8  # character codes of a UserComment; "undefined" is used for deflated text
+ROOM, MOST_EXIF = 60_000, 65_533  # bytes of plain text and of all EXIF: a JPEG segment is at most 64 KiB
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PictureToSave:
-    """One picture [H, W, C] in 0..1, and how it is to be written. `quality` is for jpeg, webp and avif, 1..100."""
+    """One picture [H, W, C] in 0..1 and its file format. `quality`, 1..100, is for jpeg, webp and avif."""
 
     pixels: "Floats"
     form: Form = "png"
@@ -44,9 +44,9 @@ class PictureToSave:
 
 
 def encode(picture: PictureToSave, texts: Mapping[str, str]) -> bytes:
-    """The bytes of a file in sRGB that carries texts: as iTXt in PNG, as one JSON object in EXIF's comment elsewhere.
+    """Return the bytes of an sRGB file with embedded texts: iTXt chunks in PNG, else JSON in EXIF's UserComment.
 
-    JPEG knows no transparency: the picture lies on white there. Raises BadValueError for a form that Pillow lacks.
+    JPEG has no transparency: the picture is composed over white. Raises BadValueError for a form that Pillow lacks.
     """
     if picture.form == "png":
         return encode_png(picture.pixels, texts, icc_profile=srgb_profile())
@@ -79,7 +79,7 @@ def _format(form: Form) -> str:
 
 def _options(picture: PictureToSave) -> dict[str, Any]:
     if picture.form == "webp lossless":
-        return {"lossless": True, "exact": True, "quality": 80}  # here the quality is the effort
+        return {"lossless": True, "exact": True, "quality": 80}  # the compression effort
     if picture.form == "jpeg":
         fine = picture.quality >= 90
         return {"quality": picture.quality, "subsampling": 0 if fine else 2, "optimize": True}

@@ -10,19 +10,19 @@ from pathlib import Path
 from latentloom.engine.files.stamps import SETTLED_NS, Stamp, files_of, settled_stamp
 
 CHUNK = 8 * 2**20
-Progress = Callable[[int, int], None]  # bytes read, bytes in all
-Memo = Callable[[Path], tuple[str, str] | None]  # the stamp and the sha256 of a path, as it was
+Progress = Callable[[int, int], None]  # bytes read, total bytes
+Memo = Callable[[Path], tuple[str, str] | None]  # the stored stamp and sha256 of a path
 
 
 class Hashes:
-    """A memo of file hashes in one SQLite file. A broken memo is started anew; it only costs time."""
+    """A memo of file hashes in a SQLite file. A damaged memo is deleted; the files are then hashed again."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._seen: dict[tuple[Path, Stamp], int] = {}  # when an unsettled stamp was first seen here
+        self._seen: dict[tuple[Path, Stamp], int] = {}  # when an unsettled stamp was first seen
 
     def sha256(self, path: Path, report: Progress | None = None) -> str:
-        """The file's sha256, or a folder's: that of its files' names and hashes."""
+        """Return the sha256 of a file, or of the names and hashes of a folder's files."""
         if path.is_dir():
             return _of_folder(path, {item: self.sha256(item, report) for item in files_of(path)})
         found = _held(Stamp.of(path.stat()), self._memo(path))
@@ -38,22 +38,22 @@ class Hashes:
         return found
 
     def known(self, paths: Iterable[Path]) -> dict[Path, str]:
-        """The sha256 of those files and folders that were hashed before. Nothing is read but the memo, once."""
+        """Return the memoised sha256 of files and folders. Reads the memo once and no other file."""
         rows = {path: (stamp, sha256) for path, stamp, sha256 in self._query("SELECT path, stamp, sha256 FROM hashes")}
         answers = {path: _known(path, lambda item: rows.get(str(item))) for path in paths}
         return {path: sha256 for path, sha256 in answers.items() if sha256 is not None}
 
     def memoised(self, path: Path) -> str | None:
-        """The sha256 of a file or folder if it was hashed before; nothing large is read."""
+        """Return the memoised sha256 of a file or folder, or None. Reads no large file."""
         return _known(path, self._memo)
 
     def knows(self, path: Path) -> bool:
-        """Whether the hash of a file, or of every file in a folder, is memoised: asking for it is cheap."""
+        """Whether the hash of a file, or of all files in a folder, is memoised."""
         return self.memoised(path) is not None
 
     def _settled(self, path: Path, stamp: Stamp) -> bool:
-        """Whether what is read now is what the stamp stands for: by its time or, where the file's clock is ahead of
-        ours, because the stamp is the one that was seen a while ago.
+        """Whether the stamp identifies the content read now: by its time or, if the file's clock is ahead of ours,
+        because the same stamp was first seen long enough ago.
         """
         if stamp.settled:
             self._seen.pop((path, stamp), None)
@@ -94,12 +94,12 @@ def _held(stamp: Stamp, memo: tuple[str, str] | None) -> str | None:
 
 
 def _known(path: Path, memo: Memo) -> str | None:
-    """The sha256 of a file or folder as far as a memo knows it."""
+    """Return the sha256 of a file or folder from a memo, or None."""
     try:
         if not path.is_dir():
             return _held(Stamp.of(path.stat()), memo(path))
         found = {item: _known(item, memo) for item in files_of(path)}
-    except OSError:  # gone by now
+    except OSError:  # removed meanwhile
         return None
     known = {item: sha256 for item, sha256 in found.items() if sha256 is not None}
     return _of_folder(path, known) if len(known) == len(found) else None

@@ -1,4 +1,4 @@
-"""Locks that a process holds by having a file open: the system gives them back when it dies, however it dies."""
+"""File locks of a process. The operating system releases them when the process dies, for any reason."""
 
 import os
 import re
@@ -13,10 +13,10 @@ LOOK_SECONDS = 0.2
 
 
 class Lock:
-    """A file that one process at a time has; its text says what others may want to know of that process."""
+    """An exclusively locked file. Its text contains information about the process that holds it."""
 
     def __init__(self, path: Path) -> None:
-        """Raises BlockingIOError when another process has it."""
+        """Raises BlockingIOError if another process holds it."""
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
@@ -33,12 +33,12 @@ class Lock:
         os.write(self._file, text.encode())
 
     def close(self) -> None:
-        """Give it back."""
+        """Release the lock."""
         os.close(self._file)
 
 
 def text_of_holder(path: Path) -> str | None:
-    """What the process that has a lock wrote into it; None when none has it, or it wrote nothing yet."""
+    """Return the text of the process that holds a lock; None if it is not held or has no text yet."""
     try:
         text = path.read_text(encoding="utf-8")
         if text:
@@ -52,9 +52,9 @@ def text_of_holder(path: Path) -> str | None:
 
 @contextmanager
 def device_turn(folder: Path, device: str, wait: Callable[[], None], stop: threading.Event) -> Iterator[None]:
-    """Have a device for the time of a with-block; `wait` is called once if another process of that folder has it.
+    """Hold a device's lock for the duration of a with-block. `wait` is called once if another process holds it.
 
-    Raises Cancelled when `stop` is set before it is free.
+    Raises Cancelled if `stop` is set while waiting.
     """
     path, told = folder / f"device-{re.sub(r'[^a-z0-9]', '-', device)}.lock", False
     while True:
@@ -75,7 +75,7 @@ def device_turn(folder: Path, device: str, wait: Callable[[], None], stop: threa
 
 
 def waited_in_vain(device: str) -> Cancelled:
-    """The cancel of a run that does not have its device yet."""
+    """Return the error for a run that is cancelled while it waits for its device."""
     return Cancelled(f"the run was cancelled while it waited for {device}")
 
 
@@ -83,7 +83,7 @@ def _lock(file: int) -> None:
     if os.name == "nt":
         import msvcrt
 
-        os.lseek(file, 2**30, os.SEEK_SET)  # behind the text, which others may read
+        os.lseek(file, 2**30, os.SEEK_SET)  # beyond the text, which others may read
         msvcrt.locking(file, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
     else:
         import fcntl

@@ -1,4 +1,4 @@
-"""A model's files, held open for as long as weights may be read from them, so that a write into them is noticed."""
+"""A model's files, kept open while weights may be read from them, so that a modification is detected."""
 
 import os
 import weakref
@@ -14,16 +14,16 @@ WEIGHTS = ".safetensors"
 
 
 class _State(NamedTuple):
-    """What a descriptor tells of the file that was opened, wherever its name leads by now."""
+    """The state of an opened file from its descriptor, independent of its name."""
 
     stamp: Stamp
     links: int
 
 
 class Opened:
-    """A model file, or the weights of a model folder, as they were when they were opened.
+    """A model file, or the weights of a model folder, with their state when they were opened.
 
-    Another file under the same name, put there by a rename, does not matter: the opened one stays as it is.
+    Another file that is renamed to the same name has no effect on the opened file.
     """
 
     def __init__(self, path: Path, sha256: str) -> None:
@@ -37,33 +37,33 @@ class Opened:
 
     @property
     def written(self) -> bool:
-        """Whether somebody wrote into a file: its size or its time of writing is another."""
+        """Whether a file was modified: its size or mtime has changed."""
         return any(_text(was) != _text(_state(file)) for file, was in zip(self._files, self._states, strict=True))
 
     @property
     def suspect(self) -> bool:
-        """Whether something that was read from a mapped file since may be zeros instead, of this one or another."""
+        """Whether zeros may have been read instead of content since the opening, from this or another mapped file."""
         return self._bus_errors != bus_errors().count
 
     @property
     def touched(self) -> bool:
-        """Whether something else of a file changed, which a write with its time set back would change too.
+        """Whether the ctime of a file has changed, as it does after a write whose mtime was reset.
 
-        A name that was taken from the file, by a rename over it, is no such change.
+        A removed link, caused by a rename over the file, does not count.
         """
         return any(_touched(was, _state(file)) for file, was in zip(self._files, self._states, strict=True))
 
     def renew(self) -> None:
-        """Take the files as they are now for unchanged: their content was compared."""
+        """Accept the current state as unchanged, after the content was compared."""
         self._states = [_state(file) for file in self._files]
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the files."""
         self._end()
 
 
 def changed(name: str) -> ChangedFileError:
-    """What a person is told when a file changed while it was in use."""
+    """Return the error for a file that changed while it was in use."""
     return ChangedFileError(
         f"'{name}' was written over while it was in use",
         expected="a file that stays as it is during a run",
@@ -74,7 +74,7 @@ def changed(name: str) -> ChangedFileError:
 
 
 def cut_short(type: str) -> ChangedFileError:
-    """What a person is told when a mapped file, nobody knows which, became shorter while a node ran."""
+    """Return the error for an unknown mapped file that was truncated while a node ran."""
     return ChangedFileError(
         f"a file was cut short while {type} read it",
         expected="a file that stays as it is during a run",

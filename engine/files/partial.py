@@ -1,4 +1,4 @@
-"""Files that are written aside and renamed, so that a final name never holds half a file."""
+"""Partial files: written under a temporary name and renamed when complete."""
 
 import itertools
 import os
@@ -12,15 +12,15 @@ _NAME = re.compile(r"\.partial-(?P<host>.+)-(?P<pid>\d+)-\d+\Z")
 
 
 def partial_path(folder: Path) -> Path:
-    """A fresh name in folder for a file that is being written by this process."""
+    """Return a new name in a folder for a file that this process writes."""
     return folder / f".partial-{platform.node() or 'host'}-{os.getpid()}-{next(_counter)}"
 
 
 def sweep(folders: Iterable[Path]) -> int:
-    """Remove what processes of this machine that are gone left half written; how many files that were."""
+    """Remove the partial files of ended processes of this machine. Returns the number of files."""
     removed = 0
     for folder in folders:
-        names = os.listdir(folder) if folder.is_dir() else ()  # noqa: PTH208 - fast, for folders of many files
+        names = os.listdir(folder) if folder.is_dir() else ()  # noqa: PTH208 - fast for folders with many files
         for path in (folder / name for name in names if name.startswith(".partial-")):
             match = _NAME.match(path.name)
             if match and match["host"] == (platform.node() or "host") and not _alive(int(match["pid"])):
@@ -31,7 +31,7 @@ def sweep(folders: Iterable[Path]) -> int:
 
 def _alive(pid: int) -> bool:
     if os.name == "nt":
-        return True  # signal 0 would end the process there; old partial files are left alone
+        return True  # signal 0 would end the process there; old partial files are kept
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

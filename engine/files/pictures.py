@@ -1,4 +1,4 @@
-"""Picture files: careful reading of files that may be hostile, and PNG with the record of its making."""
+"""Reads picture files, which may be hostile, and encodes PNG with embedded texts."""
 
 import contextlib
 import functools
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from PIL import Image as Pil
 
-MAX_PIXELS = 178_956_970  # 13377 x 13377, where Pillow itself calls a picture a bomb
-MAX_MEMORY = 2 * 2**30  # bytes that reading a picture may take: about 100 million pixels
-DECODED, FLOAT = 4, 4  # bytes of a pixel in Pillow, at most, and of a channel here
-BAND = 64  # rows that are converted at once
-PACKED_TEXT = 2**20  # Pillow takes a longer compressed text for a bomb, and then refuses the picture
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # the others are rare, and some start other programs
+MAX_PIXELS = 178_956_970  # 13377 x 13377, Pillow's own limit for decompression bombs
+MAX_MEMORY = 2 * 2**30  # bytes of memory for reading a picture: about 100 million pixels
+DECODED, FLOAT = 4, 4  # maximum bytes of a pixel in Pillow, bytes of a channel here
+BAND = 64  # rows converted at once
+PACKED_TEXT = 2**20  # Pillow rejects a picture with a longer compressed text
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # other decoders are rare, and some start other programs
 MAGIC = (
     (b"\x89PNG\r\n\x1a\n", ".png"),
     (b"\xff\xd8\xff", ".jpg"),
@@ -37,8 +37,8 @@ MAGIC = (
 )
 AVIF_BRANDS = (b"avif", b"avis")
 HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
-COMMENT = 0x9286  # EXIF's UserComment, where JPEG, WebP and AVIF carry what PNG has in its chunks
-MAX_COMMENT = 2**25  # characters, unpacked
+COMMENT = 0x9286  # EXIF's UserComment: holds the texts in JPEG, WebP and AVIF
+MAX_COMMENT = 2**25  # uncompressed bytes
 WORKFLOW_CHUNK = "latentloom-workflow"
 RECORD_CHUNK = "latentloom-record"
 _PREMULTIPLIED = {"RGBa": "RGBA", "La": "LA"}
@@ -50,7 +50,7 @@ def encode_png(
     compress: int = 4,
     icc_profile: bytes | None = None,
 ) -> bytes:
-    """PNG bytes of [H, W, C] floats in 0..1, rounded to 8 bits, with texts as iTXt chunks."""
+    """Return PNG bytes of [H, W, C] floats in 0..1, rounded to 8 bits, with texts as iTXt chunks."""
     from PIL import Image as Pil
     from PIL.PngImagePlugin import PngInfo
 
@@ -64,12 +64,12 @@ def encode_png(
 
 
 def to_bytes(pixels: "npt.NDArray[np.float32]") -> "npt.NDArray[np.uint8]":
-    """Floats in 0..1 as 0..255, rounded to the nearest."""
+    """Convert floats in 0..1 to 0..255, rounded to nearest."""
     return (pixels * 255 + 0.5).astype(np.uint8)
 
 
 def read_picture(path: Path) -> "Pil.Image":
-    """The decoded picture, turned as its EXIF says. Raises FileError for anything but an honest picture."""
+    """Decode a picture and rotate it by its EXIF orientation. Raises FileError if it is damaged or too large."""
     from PIL import ImageOps
 
     with _careful(path) as file:
@@ -80,18 +80,18 @@ def read_picture(path: Path) -> "Pil.Image":
 
 
 class PixelsRead(NamedTuple):
-    """[H, W, 3] or, with transparency, [H, W, 4] floats in 0..1, sRGB; why the file's colour profile was not used."""
+    """[H, W, 3] or, with transparency, [H, W, 4] floats in 0..1, sRGB; and the reason if the profile was not used."""
 
     pixels: "npt.NDArray[np.float32]"
     profile_fault: str | None = None
 
 
 def read_pixels(path: Path) -> PixelsRead:
-    """The pixels of a picture, 8 or 16 bits a channel, turned as its EXIF says, in sRGB as its ICC profile says.
+    """Read the pixels of a picture with 8 or 16 bits per channel, rotated by EXIF and converted to sRGB by ICC.
 
-    Raises FileError for anything but an honest picture.
+    Raises FileError if the picture is damaged or too large.
     """
-    picture = read_picture(path)  # to its end, before anything is made of it
+    picture = read_picture(path)  # read completely before any conversion
     with _careful(path) as file:
         deep = deep_pixels(file, formats(), picture)
     profile = picture.info.get("icc_profile")
@@ -111,7 +111,7 @@ def read_pixels(path: Path) -> PixelsRead:
 
 
 def formats() -> tuple[str, ...]:
-    """The formats that are read here: AVIF where Pillow has it, HEIC where pillow-heif is installed."""
+    """Return the readable formats: AVIF if Pillow supports it, HEIC if pillow-heif is installed."""
     from PIL import features
 
     return (*FORMATS, *(("AVIF",) if features.check("avif") else ()), *(("HEIF",) if _heif() else ()))
@@ -128,7 +128,7 @@ def _heif() -> bool:
 
 
 def _opened(file: IO[bytes]) -> "Pil.Image":
-    """A picture whose size is known and whose pixels are not decoded yet."""
+    """Open a picture and check its size. Its pixels are not decoded yet."""
     from PIL import Image as Pil
 
     picture = Pil.open(file, formats=formats())
@@ -138,7 +138,7 @@ def _opened(file: IO[bytes]) -> "Pil.Image":
 
 @contextlib.contextmanager
 def _careful(path: Path) -> Iterator[IO[bytes]]:
-    """The file, with whatever a decoder raises as a FileError."""
+    """Open a file. Converts all exceptions of decoders to FileError."""
     from PIL import Image as Pil
 
     head = b""
@@ -152,7 +152,7 @@ def _careful(path: Path) -> Iterator[IO[bytes]]:
         raise FileError("the picture is too large", expected=f"at most {MAX_PIXELS} pixels") from None
     except FileError:
         raise
-    except Exception as error:  # Pillow's decoders raise many kinds
+    except Exception as error:  # Pillow's decoders raise many types
         hint = "`pip install pillow-heif` lets it be read" if head[4:8] == b"ftyp" and head[8:] in HEIF_BRANDS else None
         raise FileError(
             f"'{path.name}' is not a picture that can be read",
@@ -162,15 +162,15 @@ def _careful(path: Path) -> Iterator[IO[bytes]]:
 
 
 def memory_of(picture: "Pil.Image") -> int:
-    """The most bytes that reading a picture takes: decoded, turned, in sRGB, and as floats of 3 or 4 channels."""
-    copies = 4 if picture.format in ("WEBP", "AVIF", "HEIF") else 2  # their decoders make two more
+    """Return the maximum bytes for reading a picture: decoded, rotated, in sRGB, and as floats in 3 or 4 channels."""
+    copies = 4 if picture.format in ("WEBP", "AVIF", "HEIF") else 2  # their decoders make two more copies
     copies += 1 if picture.info.get("icc_profile") else 0
     floats = 5 if is_deep(picture) else 1
     return picture.width * picture.height * (copies * DECODED + floats * FLOAT * len(_rgb_mode(picture)))
 
 
 def _check_size(picture: "Pil.Image") -> None:
-    """Before anything is decoded: a file of a few kilobytes may hold a picture of gigabytes."""
+    """Check the size before decoding: a small file may contain a picture of gigabytes."""
     from PIL import Image as Pil
 
     if picture.width * picture.height > MAX_PIXELS:
@@ -190,7 +190,7 @@ def _rgb_mode(picture: "Pil.Image") -> str:
 
 
 def picture_suffix(data: bytes) -> str | None:
-    """The suffix of a kind of picture that is read here, told by its first 12 bytes; None for anything else."""
+    """Return the suffix of a readable picture, detected from its first 12 bytes; None for anything else."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return ".webp"
     if data[4:8] == b"ftyp":
@@ -199,7 +199,7 @@ def picture_suffix(data: bytes) -> str | None:
 
 
 def picture_size(data: bytes) -> tuple[int, int]:
-    """Width and height of a picture that this program has encoded."""
+    """Return width and height of a picture that this program encoded."""
     from PIL import Image as Pil
 
     with Pil.open(io.BytesIO(data), formats=formats()) as picture:
@@ -207,12 +207,12 @@ def picture_size(data: bytes) -> tuple[int, int]:
 
 
 def as_rgb(picture: "Pil.Image") -> "npt.NDArray[np.float32]":
-    """[H, W, 3] or, with transparency, [H, W, 4] floats in 0..1. Raises FileError for numbers that are not finite."""
+    """Return [H, W, 3] or, with transparency, [H, W, 4] floats in 0..1. Raises FileError for non-finite numbers."""
     if picture.mode.startswith(("I", "F")):
         return _grey(np.array(picture, dtype=np.float32), 65535.0 if picture.mode.startswith("I") else None)
     mode = _rgb_mode(picture)
     pixels = np.empty((picture.height, picture.width, len(mode)), np.float32)
-    for top in range(0, picture.height, BAND):  # piece by piece: no second copy of the whole
+    for top in range(0, picture.height, BAND):  # in bands, to avoid a second full copy
         bottom = min(top + BAND, picture.height)
         band = picture.crop((0, top, picture.width, bottom))
         if band.mode in _PREMULTIPLIED:
@@ -222,7 +222,7 @@ def as_rgb(picture: "Pil.Image") -> "npt.NDArray[np.float32]":
 
 
 def _grey(levels: "npt.NDArray[np.float32]", top: float | None) -> "npt.NDArray[np.float32]":
-    """[H, W, 3] from one channel of more than 8 bits; floats beyond 1 are scaled down by the largest."""
+    """Return [H, W, 3] from one channel of more than 8 bits. If floats exceed 1, all are divided by the largest."""
     if not np.isfinite(levels).all():
         raise FileError("the picture holds numbers that are not finite")
     top = max(1.0, float(levels.max(initial=0))) if top is None else top
@@ -231,7 +231,7 @@ def _grey(levels: "npt.NDArray[np.float32]", top: float | None) -> "npt.NDArray[
 
 
 def read_making(path: Path) -> tuple[str, dict[str, Any]]:
-    """The workflow text and the record that a saved picture carries. Raises FileError when it carries none."""
+    """Return the workflow text and the record embedded in a saved picture. Raises FileError if there are none."""
     picture = read_picture(path)
     texts = picture.info if WORKFLOW_CHUNK in picture.info else _from_comment(picture)
     if WORKFLOW_CHUNK not in texts:
@@ -253,7 +253,7 @@ def _no_number(text: str) -> Any:
 
 
 def _from_comment(picture: "Pil.Image") -> dict[str, str]:
-    """The texts in EXIF's comment, as `encoding` writes them; none in the comment of another program."""
+    """Return the texts in EXIF's UserComment, as `encoding` writes them; none if another program wrote it."""
     comment = picture.getexif().get_ifd(0x8769).get(COMMENT, b"")
     text = comment if isinstance(comment, bytes) else str(comment).encode()
     try:

@@ -1,4 +1,4 @@
-"""Saved files: a free name is claimed and the whole file appears under it in one step."""
+"""Saves files atomically under a free name."""
 
 import contextlib
 import itertools
@@ -19,15 +19,15 @@ from latentloom.engine.files.partial import partial_path
 _FIELD = re.compile(r"\{([a-z_]+)(?::0?(\d))?\}")
 _UNSAFE = re.compile(r"[^\w .,+=@()\-]+")
 MAX_FIELD = 120  # bytes
-KINDS = 1000  # of names whose counters are remembered
+KINDS = 1000  # maximum number of stored counters
 TRIES = 16  # taken names before a folder is read again
-DIGITS = 5  # of a counter that does not say how many
+DIGITS = 5  # default width of a counter
 
 
 class Counters:
-    """The largest counter of each kind of name in a folder. A folder is read once, however many files it gets.
+    """The largest counter of each file name pattern in a folder. A folder is read once for all its files.
 
-    A counter that another process took in the meantime is found out when its name is tried.
+    If another process has used a counter meanwhile, the name is taken and the next one is tried.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Counters:
         self._largest: OrderedDict[tuple[str, str], int] = OrderedDict()
 
     def take(self, folder: Path, name: str, largest: Callable[[], int]) -> int:
-        """A counter that nobody of this process has; `largest` looks for that of the files that are there."""
+        """Return a counter that is unused in this process. `largest` finds the largest one of the existing files."""
         with self._lock:
             key = (str(folder), name)
             self._largest[key] = (self._largest[key] if key in self._largest else largest()) + 1
@@ -45,16 +45,16 @@ class Counters:
             return self._largest[key]
 
     def forget(self, folder: Path, name: str) -> None:
-        """Have a folder read again."""
+        """Drop a counter, so that the folder is read again."""
         with self._lock:
             self._largest.pop((str(folder), name), None)
 
 
 class Naming:
-    """The names that a file below a folder may get: `{counter}` makes room for the first free one."""
+    """The candidate names of a file in a folder. `{counter}` is the first free number; it is appended if missing."""
 
     def __init__(self, folder: Path, template: str, suffix: str, fields: Mapping[str, Any], counters: Counters) -> None:
-        """Raises PathError for a name that leaves the folder."""
+        """Raises PathError if the name leaves the folder."""
         counted = any(match[1] == "counter" for match in _FIELD.finditer(template))
         self._folder = folder
         self._template = template if counted else f"{template}-{{counter}}"
@@ -64,11 +64,11 @@ class Naming:
         self._parent = self._path(1).parent
 
     def candidates(self) -> Iterator[Path]:
-        """Paths to try, without end: first the one after the largest counter that is there. Their folders exist."""
+        """Yield paths to try, endlessly, starting after the largest existing counter. Their folders exist."""
         self._parent.mkdir(parents=True, exist_ok=True)
         name = Path(fill(self._template, {**self._fields, "counter": "\0"})).name + self._suffix
         for n in itertools.count(1):
-            if n % TRIES == 0:  # another process is far ahead
+            if n % TRIES == 0:  # another process saves many files
                 self._counters.forget(self._parent, name)
             path = self._path(self._counters.take(self._parent, name, lambda: self._largest(name)))
             if not os.path.lexists(path):
@@ -76,7 +76,7 @@ class Naming:
                 yield path
 
     def aside(self) -> Path:
-        """Where to write: at the top, which the next run sweeps, unless the file goes to another file system."""
+        """Return the folder for the partial file: the top one, which is swept, unless it is on another file system."""
         self._parent.mkdir(parents=True, exist_ok=True)
         return self._folder if self._folder.stat().st_dev == self._parent.stat().st_dev else self._parent
 
@@ -84,17 +84,17 @@ class Naming:
         return safe_join(self._folder, fill(self._template, {**self._fields, "counter": counter}) + self._suffix)
 
     def _largest(self, name: str) -> int:
-        """The largest counter among the files that are there; `name` has "\0" where it stands."""
+        """Return the largest counter of the existing files. `name` has "\0" in the places of the counter."""
         widths = [int(match[2] or DIGITS) for match in _FIELD.finditer(self._template) if match[1] == "counter"]
         counted = CountedName(name.split("\0"), widths[len(widths) - name.count("\0") :])
         return counted.largest(os.listdir(self._parent))  # noqa: PTH208 - Path.iterdir takes ten times as long
 
 
 class CountedName:
-    """A file name in which one counter stands at several places: around them, its fixed texts."""
+    """A file name pattern: fixed texts, with the same counter between them."""
 
     def __init__(self, texts: Sequence[str], widths: Sequence[int]) -> None:
-        """`widths` are the fewest digits of each place; there is one text more than places."""
+        """`widths` are the minimum digits of each counter; there is one more text than counters."""
         self._texts = texts
         self._widths = widths
         fixed = sum(map(len, texts))
@@ -102,10 +102,10 @@ class CountedName:
         self._first = {fixed + sum(max(n, width) for width in widths): max(n, widths[0]) for n in digits}
 
     def largest(self, names: Sequence[str]) -> int:
-        """The largest counter that one of the names was made with, 0 if none was.
+        """Return the largest counter in names that match the pattern; 0 if none matches.
 
-        Of names that begin and end right the longest hold the largest counters, and the last of these in the order of
-        texts the very largest: only where that one was not made so are all of them looked at.
+        Among the names with the right begin and end, the last in text order of the longest ones has the largest
+        counter. All names are checked only if that one does not match.
         """
         first, last = self._texts[0], self._texts[-1]
         alike = [name for name in names if name.startswith(first) and name.endswith(last)]
@@ -114,9 +114,9 @@ class CountedName:
         return self.counter_of(likely) or max(map(self.counter_of, alike), default=0)
 
     def counter_of(self, name: str) -> int:
-        """The counter that a name was made with, 0 for another name.
+        """Return the counter in a name, or 0 if it does not match the pattern.
 
-        A name's length tells how many digits stand at the first place, so no name is searched.
+        The length of the name determines the number of digits, so no search is needed.
         """
         begin = len(self._texts[0])
         digits = name[begin : begin + self._first.get(len(name), 0)]
@@ -134,28 +134,28 @@ class Saves(Protocol):
     """Saves the files of a run."""
 
     def begin(self, node: str, *, saves: bool) -> None:
-        """A sink's body begins; `saves` tells whether it can save through its context."""
+        """Note that a sink's body starts. `saves`: whether it can save through its context."""
 
     def save(self, data: bytes, name_template: str, suffix: str, fields: Mapping[str, Any]) -> Path:
         """Write data under a free name and return its path."""
 
 
 class Saver:
-    """Writes files below one folder."""
+    """Writes files to one folder."""
 
     def __init__(self, folder: Path, counters: Counters | None = None) -> None:
-        """`counters` are those of all who save in this process."""
+        """`counters` are shared by all savers of this process."""
         self._folder = folder
         self._counters = counters or Counters()
 
     def begin(self, node: str, *, saves: bool) -> None:
-        """See `Saves`: a run without a journal has nothing to note."""
+        """See `Saves`. Nothing to do without a journal."""
 
     def save(self, data: bytes, name_template: str, suffix: str, fields: Mapping[str, Any]) -> Path:
-        """Write data under the first free name and return its path; `{counter}` makes room for one.
+        """Write data under the first free name and return its path. `{counter}` makes the name unique.
 
-        The file is complete when it appears and never replaces another. Raises PathError for a name that
-        leaves the folder, FileError when the folder cannot be written to.
+        The file appears atomically and never replaces another. Raises PathError if the name leaves the folder,
+        FileError if the folder cannot be written.
         """
         naming = Naming(self._folder, name_template, suffix, fields, self._counters)
         try:
@@ -165,7 +165,7 @@ class Saver:
 
 
 def not_saved(error: OSError, folder: Path) -> FileError:
-    """What a person is told when a file could not be saved."""
+    """Return the error for a file that could not be saved."""
     return FileError(
         f"the file could not be saved: {error.strerror or error}",
         got=str(error.filename or folder),
@@ -184,7 +184,7 @@ def _place(data: bytes, naming: Naming) -> Path:
 
 @contextlib.contextmanager
 def written_aside(data: bytes, naming: Naming) -> Iterator[Path]:
-    """The data in a synced file with a name of its own, for the time of the block."""
+    """Write data to a synced partial file that exists for the duration of a with-block."""
     partial = partial_path(naming.aside())
     try:
         with partial.open("xb") as file:
@@ -199,7 +199,7 @@ def written_aside(data: bytes, naming: Naming) -> Iterator[Path]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the names in a folder reach the disk, where the system can do that."""
+    """Sync the names in a folder to disk, if the system supports it."""
     if os.name == "posix":
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -209,7 +209,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def fill(template: str, fields: Mapping[str, Any]) -> str:
-    """The template with its fields; `{counter}` has five digits. A field's text cannot make a new folder."""
+    """Fill a template with fields. `{counter}` has five digits by default. A field's text cannot add a folder."""
     known = {"date": f"{datetime.now():%Y-%m-%d}", **fields}
 
     def field(match: re.Match[str]) -> str:
@@ -225,7 +225,7 @@ def fill(template: str, fields: Mapping[str, Any]) -> str:
 
 
 def rename_to_free(partial: Path, path: Path) -> bool:
-    """Give a complete file its name unless the name is taken."""
+    """Rename a complete file. Returns False if the name is taken."""
     try:
         os.link(partial, path)
         return True

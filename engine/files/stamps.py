@@ -1,4 +1,4 @@
-"""What a file system tells of a file without reading it: two equal stamps mean that nothing was written between."""
+"""Stamps: file metadata. If two stamps of a file are equal, it was not modified between them."""
 
 import hashlib
 import os
@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 SETTLED_NS = 2 * 10**9  # file times may be as coarse as two seconds
-TICK_NS = 2 * 10**7  # what the system stamps ctime with moves at least this often
+TICK_NS = 2 * 10**7  # ctime's clock has at least this resolution
 
 
 class Stamp(NamedTuple):
-    """Size, times and inode of one file. `ctime` moves with every write, whatever sets `mtime` back afterwards."""
+    """Size, times and inode of a file. Every write changes `ctime`, even if `mtime` is reset afterwards."""
 
     size: int
     mtime_ns: int
@@ -21,20 +21,20 @@ class Stamp(NamedTuple):
 
     @classmethod
     def of(cls, facts: os.stat_result) -> "Stamp":
-        """The stamp in a `stat` or `fstat`."""
+        """Return the stamp from a result of `stat` or `fstat`."""
         return cls(facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino)
 
     @property
     def text(self) -> str:
-        """The stamp as the memo of hashes keeps it."""
+        """The stamp as stored in the memo of hashes."""
         return ":".join(map(str, self))
 
     @property
     def settled(self) -> bool:
-        """Whether a write from now on would give another stamp, as far as one look can tell.
+        """Whether any later write would change the stamp, judged from this one look.
 
-        `mtime` may be as coarse as two seconds. It may also be ahead, of an archive's or another clock's making; then
-        `ctime` tells, which only the system's own clock sets. On Windows that is the time of creation.
+        `mtime` may have a resolution of two seconds. It may also be in the future, set by an archive or another clock;
+        then `ctime` decides, which only the system's clock sets. On Windows `ctime` is the creation time and not used.
         """
         now = time.time_ns()
         ahead = os.name == "posix" and self.mtime_ns > now and self.ctime_ns not in (self.mtime_ns, 0)
@@ -42,7 +42,7 @@ class Stamp(NamedTuple):
 
 
 def settled_stamp(path: Path) -> Stamp:
-    """A file's stamp, taken once the clock's tick that it was written in is over. Raises OSError."""
+    """Return a file's stamp after the clock tick of its last write has passed. Raises OSError."""
     found = Stamp.of(path.stat())
     if 0 <= time.time_ns() - found.ctime_ns < TICK_NS:
         time.sleep(TICK_NS / 1e9)
@@ -51,7 +51,7 @@ def settled_stamp(path: Path) -> Stamp:
 
 
 def stamp(path: Path) -> str:
-    """The stamp of a file; of a folder, one of its files' `ctime`s and one of all else. Raises OSError."""
+    """Return the stamp of a file; for a folder, one digest without `ctime` and one of `ctime`. Raises OSError."""
     if not path.is_dir():
         return Stamp.of(path.stat()).text
     stamps = [(item.relative_to(path).as_posix(), Stamp.of(item.stat())) for item in files_of(path)]
@@ -64,17 +64,17 @@ def _digest(lines: Iterable[str]) -> str:
 
 
 def same_writing(one: str, other: str) -> bool:
-    """Whether two stamps of a file or folder differ in nothing but `ctime`."""
+    """Whether two stamps of a file or folder differ in `ctime` only."""
     return _without_ctime(one) == _without_ctime(other)
 
 
 def _without_ctime(stamp: str) -> list[str]:
     size, *more = stamp.split(":")
-    return [size] if len(more) == 1 else [size, *more[:1], *more[2:]]  # of a folder, and of a file
+    return [size] if len(more) == 1 else [size, *more[:1], *more[2:]]  # a folder's, a file's
 
 
 def files_of(folder: Path) -> list[Path]:
-    """The files of a model folder, in order. Hidden ones, and those in hidden folders, are no part of the model."""
+    """Return the files of a model folder, sorted. Hidden files and folders are not part of the model."""
     visible = (item for item in folder.rglob("*") if not _hidden(item.relative_to(folder)))
     return sorted(item for item in visible if item.is_file())
 

@@ -1,1 +1,1 @@
-"""Jobs: their states, the durable queue, the effect journal, and the frames that a server and its workers exchange."""
+"""Jobs: their states, the durable queue, the effect journal, and the frames between a server and its workers."""

@@ -1,4 +1,4 @@
-"""A job's attempts: who has it, how it ended, when it begins again. Runs inside its caller's transactions."""
+"""The attempts of a job: which worker runs it, how it ended, when it is retried. Uses the caller's transactions."""
 
 import json
 import sqlite3
@@ -17,28 +17,28 @@ ORDER = "priority DESC, position, seq"
 ENDED = (
     "state = ?, finished = ?, result = ?, problems = ?, webhook_due = CASE WHEN webhook IS NULL THEN NULL ELSE 0 END"
 )
-EVENT_PROBLEMS = 10  # of a job that failed; the job itself has all that are told
+EVENT_PROBLEMS = 10  # problems in the event of a failed job; the job itself has more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How many jobs may wait, and how often a job may be begun."""
+    """How many jobs may wait, and how often a job may be started."""
 
     queued: int = 10_000
     queued_per_owner: int = 5_000
-    deaths: int = 2  # workers that may die over a job while the server lives; the last one fails it
-    ends: int = 20  # ends of the server that a job may live through
+    deaths: int = 2  # a job fails at this number of worker deaths
+    ends: int = 20  # a job fails at this number of server ends
 
 
 class Claim(NamedTuple):
-    """A job handed to a worker; `token` fences off every earlier attempt."""
+    """A job that a worker has claimed. `token` is the fencing token: it invalidates all earlier attempts."""
 
     job: Job
     token: int
 
 
 class Attempts:
-    """What workers do with the jobs of one server."""
+    """The operations of workers on the jobs of a server."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Attempts:
         self._clock = clock
 
     def job(self, id: str) -> Job:
-        """One job. Raises UnknownJob."""
+        """Return a job. Raises UnknownJob."""
         row = self._connection.execute("SELECT * FROM jobs WHERE id = ?", (id,)).fetchone()
         if row is None:
             raise UnknownJob(f"there is no job '{id[:64]}'")
@@ -61,14 +61,14 @@ class Attempts:
 
     @property
     def paused(self) -> bool:
-        """Whether no job is handed out."""
+        """Whether the queue is paused: no job can be claimed."""
         found = self._connection.execute("SELECT value FROM settings WHERE name = 'paused'").fetchone()
         return found is not None and found[0] == "1"
 
     def claim(self, worker: str, *, device: bool) -> Claim | None:
-        """The next job for a worker; None when there is none or the queue is paused.
+        """Claim the next job for a worker; None if there is none or the queue is paused.
 
-        One with a device takes jobs that need it first, one without takes none of those.
+        A worker with a device takes jobs that need it first. A worker without a device never takes such a job.
         """
         if self.paused:
             return None
@@ -89,13 +89,13 @@ class Attempts:
         return self._connection.execute(statement).fetchone()
 
     def begin(self, id: str, token: int) -> None:
-        """The worker has begun. Raises StaleAttempt."""
+        """Record that the worker has started the job. Raises StaleAttempt."""
         if self.held(id, token).state == "claimed":
             self._set(id, "running")
             self._history.append(id, {"event": "job_running", "attempt": token})
 
     def held(self, id: str, token: int) -> Job:
-        """The job of an attempt that still counts. Raises StaleAttempt."""
+        """Return the job of a valid attempt. Raises StaleAttempt."""
         job = self.job(id)
         if job.attempt != token or job.state not in ACTIVE:
             raise StaleAttempt(
@@ -111,14 +111,14 @@ class Attempts:
         result: Mapping[str, Any],
         problems: Sequence[Mapping[str, Any]] = (),
     ) -> Job:
-        """The worker's last report: done, failed or cancelled. Raises StaleAttempt."""
+        """Record the worker's final report: done, failed or cancelled. Raises StaleAttempt."""
         self.held(id, token)
         return self._end_as(id, state, result, problems)
 
     def release(self, id: str, token: int, why: str, *, counts: bool = True) -> Job:
-        """A worker gave a job up: it died, or (not counted) was asked to stop. The job goes on, if it may.
+        """Release the job of a worker that died, or that was asked to stop (`counts=False`). It is queued again.
 
-        Raises StaleAttempt.
+        It fails if it has reached the limit of worker deaths. Raises StaleAttempt.
         """
         job = self.held(id, token)
         if job.state == "cancelling":
@@ -131,11 +131,11 @@ class Attempts:
         return self._again(id, why)
 
     def attempts(self) -> set[int]:
-        """The tokens of all attempts that are under way."""
+        """Return the tokens of all active attempts."""
         return {row[0] for row in self._under_way()}
 
     def take_back(self, held: Collection[int], why: str) -> list[Job]:
-        """Queue every attempt under way again that is not among those held, a fault of the server's own; the jobs."""
+        """Queue again all active attempts not in `held`, and return their jobs. Counts against the limit `ends`."""
         return [self._give_up(id, why) for token, id in self._under_way() if token not in held]
 
     def _under_way(self) -> list[tuple[int, str]]:
@@ -144,14 +144,17 @@ class Attempts:
         return self._connection.execute(statement, ACTIVE).fetchall()
 
     def recover(self) -> list[str]:
-        """After a start: what ran when the server ended is queued again, at its old place; the ids of those jobs."""
+        """After a start of the server, queue the jobs that were active when it ended, at their old places.
+
+        Returns their ids.
+        """
         found = [id for _, id in self._under_way()]
         for id in found:
             self._give_up(id, "the server ended")
         return found
 
     def _give_up(self, id: str, why: str) -> Job:
-        """The server gave a job up: that is no worker's death, and it has a limit of its own."""
+        """Queue a job again that the server gave up. This counts against the limit `ends`, not as a worker death."""
         job = self.job(id)
         if job.state == "cancelling":
             return self._end_as(id, "cancelled")

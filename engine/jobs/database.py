@@ -1,4 +1,4 @@
-"""The queue's database: one SQLite file that one server has open, its schema, and its transactions."""
+"""The queue's database: a SQLite file that one server uses, its schema, and its transactions."""
 
 import contextlib
 import sqlite3
@@ -65,8 +65,8 @@ CREATE TABLE workflows (
 CREATE TABLE drafts (id TEXT PRIMARY KEY, revision INTEGER NOT NULL, document TEXT NOT NULL, saved REAL NOT NULL)
   WITHOUT ROWID;
 """
-_WAL_RESET_MENDED = ((3, 51, 3), (3, 50, 7), (3, 44, 6))  # and what follows each with the same second number
-_STEPS = {  # what brings a database of that version to the next one; a new one takes every step
+_WAL_RESET_MENDED = ((3, 51, 3), (3, 50, 7), (3, 44, 6))  # and later releases with the same minor number
+_STEPS = {  # migrations from a version to the next; a new database runs all of them
     1: """
 DELETE FROM outputs WHERE id NOT IN (SELECT max(id) FROM outputs GROUP BY path);
 CREATE UNIQUE INDEX outputs_by_path ON outputs (path);
@@ -81,7 +81,7 @@ CREATE INDEX replies_by_age ON replies (made);
 
 
 def sqlite_faults(version: Sequence[int] = sqlite3.sqlite_version_info) -> tuple[str, ...]:
-    """Faults of a SQLite version in what is used here, as sentences."""
+    """Return the known bugs of a SQLite version that affect this program, as sentences."""
     version = tuple(version)
     newest = max(_WAL_RESET_MENDED)
     mended = version >= newest or any(version[:2] == one[:2] and version >= one for one in _WAL_RESET_MENDED)
@@ -95,7 +95,7 @@ def sqlite_faults(version: Sequence[int] = sqlite3.sqlite_version_info) -> tuple
 
 
 def connect(path: Path, *, readonly: bool = False) -> sqlite3.Connection:
-    """A connection whose transactions are begun by hand. Raises DatabaseError for a newer schema."""
+    """Return a connection without implicit transactions. Raises DatabaseError if the schema is newer."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
     connection.row_factory = sqlite3.Row
@@ -127,7 +127,7 @@ def _bring_up(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _script(connection: sqlite3.Connection, text: str) -> None:
-    """Like executescript, which would commit first."""
+    """Execute several statements. `executescript` would commit the transaction first."""
     for statement in text.split(";"):
         if statement.strip():
             connection.execute(statement)
@@ -135,7 +135,7 @@ def _script(connection: sqlite3.Connection, text: str) -> None:
 
 @contextlib.contextmanager
 def transaction(connection: sqlite3.Connection, *, durable: bool) -> Iterator[None]:
-    """All or nothing; with `durable` it has reached the disk when the block ends, even if the power fails then."""
+    """Run a block as one transaction. With `durable`, it survives a power failure as soon as the block has ended."""
     connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
     connection.execute("BEGIN IMMEDIATE")
     try:

@@ -1,4 +1,4 @@
-"""The effect journal: what a job's sinks mean to save and have saved, so that a resumed job saves each file once."""
+"""The effect journal: intended and completed saves of a job's sinks, so that a resumed job saves each file once."""
 
 import json
 import sqlite3
@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 from latentloom.engine.failpoints import failpoint
 from latentloom.engine.jobs.faults import EffectUnknown
 
-BODY = -1  # the item that stands for the whole body of a sink which saves nothing through its context
+BODY = -1  # the item for the whole body of a sink that does not save through its context
 
 
 class Effect(NamedTuple):
-    """The item-th file of a node: meant ("intent") or saved ("done"). `path` is below the output folder."""
+    """A saved file of a node: intended ("intent") or complete ("done"). `path` is relative to the output folder."""
 
     state: str
     path: str
@@ -21,28 +21,28 @@ class Effect(NamedTuple):
 
 
 class Effects:
-    """The effects of all jobs, and the saved files that people search. Runs inside its caller's transactions."""
+    """The effects of all jobs, and the table of saved files. Uses the caller's transactions."""
 
     def __init__(self, connection: sqlite3.Connection, clock: Callable[[], float] = time.time) -> None:
         self._connection = connection
         self._clock = clock
 
     def find(self, job: str, node: str, item: int) -> Effect | None:
-        """What is known of an effect."""
+        """Return an effect, or None if it is not in the journal."""
         row = self._connection.execute(
             "SELECT state, path, sha256 FROM effects WHERE job = ? AND node = ? AND item = ?", (job, node, item)
         ).fetchone()
         return None if row is None else Effect(*row)
 
     def intend(self, job: str, node: str, item: int, path: str, sha256: str) -> None:
-        """A file is about to appear under that path. Replaces an intent that came to nothing."""
+        """Record that a file will be saved at this path. Replaces an earlier intent that was not completed."""
         self._connection.execute(
             "INSERT OR REPLACE INTO effects VALUES (?, ?, ?, 'intent', ?, ?)", (job, node, item, path, sha256)
         )
         failpoint("effect.intended")
 
     def begin(self, job: str, node: str) -> None:
-        """The body of a sink begins whose effects nobody sees. Raises EffectUnknown if it began before."""
+        """Record the start of a sink whose effects cannot be observed. Raises EffectUnknown if it started before."""
         if self.find(job, node, BODY) is not None:
             raise EffectUnknown(
                 "the worker died while or after this node ran, and it may have had its effect",
@@ -52,13 +52,13 @@ class Effects:
         self.intend(job, node, BODY, "", "")
 
     def done(self, job: str, node: str, item: int, about: Mapping[str, Any]) -> None:
-        """The file is complete under its path: it is an output from now on."""
+        """Record that the file is complete at its path, and add it to the outputs."""
         effect = self.find(job, node, item)
         assert effect is not None, "an effect is meant before it is done"
         self._connection.execute(
             "UPDATE effects SET state = 'done' WHERE job = ? AND node = ? AND item = ?", (job, node, item)
         )
-        self._connection.execute(  # somebody removed the file that had this name before: a name is one file
+        self._connection.execute(  # an older file of this name was removed by the user: a path is one output
             "DELETE FROM outputs WHERE path = ? AND NOT (job = ? AND node = ? AND item = ?)",
             (effect.path, job, node, item),
         )

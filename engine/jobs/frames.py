@@ -1,4 +1,4 @@
-"""The frames that a server and its workers exchange: two lengths, a JSON object, and bytes that belong to it."""
+"""The frames between a server and its workers: two lengths, a JSON object, and the bytes that belong to it."""
 
 import json
 import struct
@@ -10,21 +10,21 @@ MAX_JSON, MAX_DATA = 256 * 2**20, 64 * 2**20
 
 
 class Frame(NamedTuple):
-    """A message: what it is and says, and the bytes of a preview."""
+    """A message as JSON, with binary data such as a preview."""
 
     message: dict[str, Any]
     data: bytes = b""
 
     @property
     def kind(self) -> str:
-        """What the message is."""
+        """The kind of the message."""
         return str(self.message["is"])
 
 
 def encode(message: dict[str, Any], data: bytes = b"") -> bytes:
-    """The bytes of a frame. Halves of surrogate pairs, which an error's message may hold, become question marks.
+    """Return the bytes of a frame. Lone surrogates, which an error's message may contain, become question marks.
 
-    Raises ValueError or TypeError for what is no JSON, NaN too, and for more than a frame may hold.
+    Raises ValueError or TypeError for values that are not JSON, such as NaN, and for a frame that is too large.
     """
     text = json.dumps(message, separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode(errors="replace")
     _check(len(text), len(data))
@@ -32,7 +32,7 @@ def encode(message: dict[str, Any], data: bytes = b"") -> bytes:
 
 
 def sizes(head: bytes) -> tuple[int, int]:
-    """The two lengths in a frame's first eight bytes. Raises ValueError for more than a frame may hold."""
+    """Return the two lengths in a frame's first eight bytes. Raises ValueError if the frame is too large."""
     text, data = HEAD.unpack(head)
     _check(text, data)
     return text, data
@@ -44,11 +44,11 @@ def _check(text: int, data: int) -> None:
 
 
 def decode(text: bytes, data: bytes) -> Frame:
-    """The frame in the bytes after the head."""
+    """Return the frame from the bytes after the head."""
     return Frame(json.loads(text), data)
 
 
 def read_frame(exactly: Callable[[int], bytes]) -> Frame:
-    """The next frame from a reader of exactly n bytes."""
+    """Read the next frame. `exactly(n)` reads n bytes."""
     text, data = sizes(exactly(HEAD.size))
     return decode(exactly(text), exactly(data) if data else b"")

@@ -1,4 +1,4 @@
-"""A job as data: what was asked for, and how far it is."""
+"""A job as data: the request and the state."""
 
 import json
 import sqlite3
@@ -11,20 +11,20 @@ from latentloom.engine.jobs.states import State
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewJob:
-    """A job to be queued: a resolved document in canonical form, and how it is to be treated."""
+    """A job to be queued: a resolved document in canonical form, and the options of the job."""
 
     id: str
     document: str
     name: str = ""
-    outputs: tuple[str, ...] | None = None  # the named outputs that are wanted; None: all
+    outputs: tuple[str, ...] | None = None  # the wanted named outputs; None: all
     owner: str = "local"
     priority: int = 0
     tags: tuple[str, ...] = ()
     idempotency_key: str | None = None
-    request: str = ""  # a digest of what was asked, to tell a repeated request from another one with the same key
+    request: str = ""  # a digest of the request: detects another request with the same key
     device: bool = True  # whether it needs a worker with a device
     retry_of: str | None = None
-    webhook: str | None = None  # an address that is told when the job has ended
+    webhook: str | None = None  # a URL that is called when the job has ended
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +32,7 @@ class Job:
     """A job in the queue. `attempt` is the fencing token of its newest attempt, 0 before the first."""
 
     id: str
-    seq: int  # the order in which jobs came in
+    seq: int  # number in the order of submission
     state: State
     priority: int
     owner: str
@@ -53,7 +53,7 @@ class Job:
 
 
 def job_of(row: sqlite3.Row) -> Job:
-    """The job in a row of the table."""
+    """Return the job in a row of the table."""
     outputs = row["outputs"]
     return Job(
         id=row["id"],

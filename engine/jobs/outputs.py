@@ -1,4 +1,4 @@
-"""Saved files as people look for them: by text, model, seed, tag, workflow or job; the newest first."""
+"""Search of saved files by text, model, seed, tag, workflow or job, newest first."""
 
 import json
 import sqlite3
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 
 class Output(NamedTuple):
-    """One saved file. `path` is below the output folder."""
+    """One saved file. `path` is relative to the output folder."""
 
     id: int
     sha256: str
@@ -28,7 +28,7 @@ class Output(NamedTuple):
 
 
 class Outputs:
-    """The saved files of all jobs. Runs inside its caller's transactions."""
+    """The saved files of all jobs. Uses the caller's transactions."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -45,7 +45,10 @@ class Outputs:
         before: int | None = None,
         limit: int = 50,
     ) -> list[Output]:
-        """What fits every condition; each word of `text` must be in the prompts. `before` continues after an id."""
+        """Return the files that match all conditions, newest first. Each word of `text` must occur in the prompts.
+
+        `before` is the id of the last file of the previous page.
+        """
         wheres, values = ["1"], list[Any]()
         for word in (text or "").split():
             wheres.append("texts LIKE ? ESCAPE '\\'")
@@ -66,23 +69,23 @@ class Outputs:
         return self._rows(f"{' AND '.join(wheres)} ORDER BY id DESC LIMIT ?", (*values, limit))
 
     def by_hash(self, sha256: str) -> list[Output]:
-        """Every saved file with that content, the newest first."""
+        """Return all saved files with this content, newest first."""
         return self._rows("sha256 = ? ORDER BY id DESC", (sha256,))
 
     def of_job(self, job: str) -> list[Output]:
-        """A job's files in the order in which they were saved."""
+        """Return a job's files in the order in which they were saved."""
         return self._rows("job = ? ORDER BY id", (job,))
 
     def forget(self, ids: Sequence[int]) -> None:
-        """Remove rows; the files are the caller's."""
+        """Remove rows. The caller removes the files."""
         self._connection.executemany("DELETE FROM outputs WHERE id = ?", ((id,) for id in ids))
 
     def total_bytes(self) -> int:
-        """Bytes of all saved files that are known."""
+        """Return the total bytes of all files in the table."""
         return int(self._connection.execute("SELECT coalesce(sum(bytes), 0) FROM outputs").fetchone()[0])
 
     def oldest(self, limit: int) -> list[Output]:
-        """The files that were saved longest ago."""
+        """Return the oldest saved files."""
         return self._rows("1 ORDER BY id LIMIT ?", (limit,))
 
     def _rows(self, rest: str, values: Sequence[Any]) -> list[Output]:

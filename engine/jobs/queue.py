@@ -1,4 +1,4 @@
-"""The durable queue as people see it: who waits, in which order. Every method runs inside its caller's transaction."""
+"""The durable job queue as users see it: waiting jobs and their order. All methods use the caller's transaction."""
 
 import json
 import uuid
@@ -12,16 +12,16 @@ from latentloom.engine.jobs.replies import reused
 from latentloom.engine.jobs.states import OPEN, State
 
 _SMALLEST_GAP = 1e-6
-_LIGHT = (  # what a list shows: documents and results may have megabytes
+_LIGHT = (  # columns of a list: documents and results may have megabytes
     "seq, id, state, priority, owner, name, '' AS document, outputs, tags, device, retry_of, webhook, created, started,"
     " finished, attempt, deaths, '{}' AS result, problems"
 )
 
 
 class Queue(Attempts):
-    """The jobs of one server."""
+    """The job queue of a server."""
 
-    # Asking
+    # Queries
 
     def page(
         self,
@@ -32,7 +32,7 @@ class Queue(Attempts):
         before: int | None = None,
         limit: int = 100,
     ) -> list[Job]:
-        """Jobs without their documents and results, the newest first; `before` continues after a job's `seq`."""
+        """Return jobs, newest first, without documents and results. `before`: `seq` of the previous page's last job."""
         wheres, values = ["1"], list[Any]()
         if states is not None:
             wheres.append(f"state IN ({', '.join('?' * len(states))})")
@@ -50,23 +50,23 @@ class Queue(Attempts):
         return [job_of(row) for row in self._connection.execute(statement, (*values, limit))]
 
     def waiting(self, limit: int = 100) -> list[str]:
-        """The ids of the queued jobs in the order in which they will be claimed."""
+        """Return the ids of the queued jobs in the order in which they will be claimed."""
         statement = f"SELECT id FROM jobs WHERE state = 'queued' ORDER BY {ORDER} LIMIT ?"
         return [row[0] for row in self._connection.execute(statement, (limit,))]
 
     def counts(self) -> dict[str, int]:
-        """How many jobs there are in each state."""
+        """Return the number of jobs in each state."""
         return dict(self._connection.execute("SELECT state, count(*) FROM jobs GROUP BY state").fetchall())
 
     def oldest_waiting(self) -> float | None:
-        """When the longest waiting job was queued."""
+        """Return when the oldest waiting job was queued."""
         found = self._connection.execute("SELECT min(created) FROM jobs WHERE state = 'queued'").fetchone()[0]
         return None if found is None else float(found)
 
-    # What people ask for
+    # Requests
 
     def submit(self, new: NewJob, *, front: bool = False) -> Job:
-        """Queue a job. The same owner, key and request again give the job that is there.
+        """Queue a job. A repeated request with the same owner and key returns the existing job.
 
         Raises KeyReused, QueueFull.
         """
@@ -98,7 +98,7 @@ class Queue(Attempts):
         return self.job(new.id)
 
     def known(self, owner: str, key: str | None, request: str) -> Job | None:
-        """The job that an owner's key has given for that request. Raises KeyReused if it was another one."""
+        """Return the job of an idempotency key, or None. Raises KeyReused if its request was a different one."""
         row = self._connection.execute(
             "SELECT * FROM jobs WHERE owner = ? AND idempotency_key = ?", (owner, key)
         ).fetchone()
@@ -119,15 +119,15 @@ class Queue(Attempts):
                 raise QueueFull(f"{whose} full", expected=f"at most {limit} waiting jobs", hint="try again later")
 
     def _end(self, priority: int, *, front: bool) -> float:
-        """A position before or after all that wait with a priority, or will again if their attempt comes to nothing."""
+        """Return a position before or after all unfinished jobs of a priority. Active jobs may be queued again."""
         edge = "min(position) - 1" if front else "max(position) + 1"
-        statement = f"SELECT {edge} FROM jobs WHERE state = ? AND priority = ?"  # for one state the index tells
+        statement = f"SELECT {edge} FROM jobs WHERE state = ? AND priority = ?"  # one state: uses the index
         found = [self._connection.execute(statement, (state, priority)).fetchone()[0] for state in OPEN]
         known = [float(position) for position in found if position is not None]
         return (min(known) if front else max(known)) if known else 0.0
 
     def retry(self, id: str, owner: str, key: str | None = None, request: str = "") -> Job:
-        """Queue a failed or cancelled job again, as a new one; with the same key and request, once.
+        """Queue a failed or cancelled job again, as a new job. A repeated request with the same key has no effect.
 
         Raises UnknownJob, WrongState, QueueFull, KeyReused.
         """
@@ -153,7 +153,7 @@ class Queue(Attempts):
         )
 
     def move(self, id: str, to: Literal["front", "back"] | None = None, before: str | None = None) -> Job:
-        """Place a queued job at the front or back of its priority, or before another one, in that one's priority.
+        """Move a queued job to the front or back of its priority, or before another job, with that job's priority.
 
         Raises UnknownJob, WrongState.
         """
@@ -171,7 +171,7 @@ class Queue(Attempts):
         return self.job(id)
 
     def _place_before(self, id: str, priority: int) -> float:
-        """A position between a job and the one before it; where there is no room, room is made."""
+        """Return a position between a job and its predecessor. If there is no gap, all positions are renumbered."""
         marks = ", ".join("?" * len(OPEN))
         rows = self._connection.execute(
             f"SELECT id, position FROM jobs WHERE state IN ({marks}) AND priority = ? ORDER BY position, seq",
@@ -189,14 +189,14 @@ class Queue(Attempts):
         return at - 0.5
 
     def pause(self, paused: bool) -> None:
-        """Hand out no more jobs, or go on. What runs goes on either way."""
+        """Pause or resume the queue. Running jobs continue in both cases."""
         self._connection.execute("INSERT OR REPLACE INTO settings VALUES ('paused', ?)", (str(int(paused)),))
         self._history.append("", {"event": "queue_paused" if paused else "queue_resumed"})
 
     def cancel(self, id: str) -> Job:
         """Cancel a job: a queued one at once, a running one when its worker has stopped. Raises UnknownJob, WrongState.
 
-        Asking twice is no fault.
+        Cancelling it again is not an error.
         """
         job = self.job(id)
         if job.state == "queued":
@@ -209,7 +209,7 @@ class Queue(Attempts):
         return self.job(id)
 
     def cancel_all(self, owner: str | None = None) -> list[str]:
-        """Cancel all that is not finished, of one owner or of all; their ids."""
+        """Cancel all unfinished jobs of one owner or of all, and return their ids."""
         where, values = (" AND owner = ?", (owner,)) if owner is not None else ("", ())
         rows = self._connection.execute(
             f"SELECT id, state FROM jobs WHERE state IN ('queued', 'claimed', 'running'){where} ORDER BY seq", values

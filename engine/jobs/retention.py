@@ -1,4 +1,4 @@
-"""How long finished jobs are kept. Saved files stay, unless a limit on their bytes is set."""
+"""Retention of finished jobs. Saved files are kept, unless a limit on their bytes is set."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -8,13 +8,13 @@ from latentloom.engine.jobs.outputs import Output, Outputs
 from latentloom.engine.jobs.states import FINAL
 
 BATCH = 200
-REPLY_SECONDS = 86400.0  # for so long an idempotency key stands for the first answer; a job's as long as the job
+REPLY_SECONDS = 86400.0  # how long a reply is stored for its idempotency key; a job's key is kept with the job
 _TABLES = ("events", "effects", "attempts")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keep:
-    """What is kept: finished jobs up to an age in seconds and a number, files up to a number of bytes (None: all)."""
+    """The limits: age of finished jobs in seconds, number of finished jobs, and bytes of files (None: no limit)."""
 
     seconds: float
     jobs: int
@@ -22,9 +22,9 @@ class Keep:
 
 
 def prune_jobs(connection: sqlite3.Connection, keep: Keep, now: float) -> list[str]:
-    """Remove the records of finished jobs that are too old or too many, oldest first, at most a batch; their ids.
+    """Remove up to BATCH finished jobs that are too old or too many, oldest first, and return their ids.
 
-    A job stays while somebody has yet to be told of its end.
+    A job is kept while its webhook call is due.
     """
     states = ", ".join(f"'{state}'" for state in FINAL)
     rows = connection.execute(
@@ -40,7 +40,7 @@ def prune_jobs(connection: sqlite3.Connection, keep: Keep, now: float) -> list[s
 
 
 def prune_rest(connection: sqlite3.Connection, keep: Keep, now: float) -> None:
-    """Remove events of no job as old as jobs that are forgotten, and answers that were kept for repeated requests."""
+    """Remove old events that belong to no job, and old replies."""
     old = "job = '' AND json_extract(record, '$.time') < ?"
     connection.execute(
         f"DELETE FROM events WHERE number IN (SELECT number FROM events WHERE {old} LIMIT ?)",
@@ -50,7 +50,7 @@ def prune_rest(connection: sqlite3.Connection, keep: Keep, now: float) -> None:
 
 
 def prune_files(outputs: Outputs, keep: Keep) -> Sequence[Output]:
-    """Forget the oldest saved files until the rest fits, at most a batch; the caller removes the files themselves."""
+    """Remove the oldest saved files from the table until the rest fits, up to BATCH. The caller removes the files."""
     if keep.file_bytes is None:
         return ()
     over, gone = outputs.total_bytes() - keep.file_bytes, []

@@ -1,4 +1,4 @@
-"""A job's files on the worker's side: each is journalled before and after it gets its name."""
+"""Saves a job's files in the worker. Each file is journalled before and after it gets its final name."""
 
 import hashlib
 import itertools
@@ -25,10 +25,10 @@ About = Callable[[str], Mapping[str, Any]]
 
 
 class Ledger(Protocol):
-    """The effect journal as a worker sees it: each call returns once the journal has reached the disk."""
+    """The effect journal as a worker sees it. Each call returns when the journal is on disk."""
 
     def find(self, node: str, item: int) -> Effect | None:
-        """What an earlier attempt meant or did."""
+        """Return the effect of an earlier attempt, or None."""
 
     def intend(self, node: str, item: int, path: str, sha256: str) -> None:
         """See `Effects.intend`."""
@@ -41,10 +41,10 @@ class Ledger(Protocol):
 
 
 class JournalledSaver:
-    """Saves files below a folder, each file of a job once, however many attempts the job needs."""
+    """Saves files to a folder, each file of a job once, even if the job needs several attempts."""
 
     def __init__(self, folder: Path, ledger: Ledger, about: About, counters: Counters | None = None) -> None:
-        """`about(node)` tells what people may search a node's files by; `counters` are those of the process."""
+        """`about(node)` returns the searchable facts of a node's files. `counters` are shared in the process."""
         self._folder = folder
         self._ledger = ledger
         self._about = about
@@ -52,12 +52,12 @@ class JournalledSaver:
         self._items: dict[str, Iterator[int]] = defaultdict(itertools.count)
 
     def begin(self, node: str, *, saves: bool) -> None:
-        """A sink's body begins. One that cannot save through its context is never begun twice."""
+        """Note the start of a sink's body. A sink that cannot save through its context is never started twice."""
         if not saves:
             self._ledger.begin(node)
 
     def save(self, data: bytes, name_template: str, suffix: str, fields: Mapping[str, Any]) -> Path:
-        """The file's final path: its own new one, or that under which an earlier attempt saved it. Raises FileError."""
+        """Save a file, unless an earlier attempt saved it, and return its final path. Raises FileError."""
         node = str(fields["node"])
         item = next(self._items[node])
         known = self._ledger.find(node, item)
@@ -74,7 +74,7 @@ class JournalledSaver:
             raise not_saved(error, self._folder) from error
 
     def _appeared(self, effect: Effect) -> bool:
-        """Whether the file of an intent got its name before the worker died: names are never used twice."""
+        """Whether the intended file got its final name before the worker died. Names are never reused."""
         path = safe_join(self._folder, effect.path)
         return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == effect.sha256
 
@@ -85,7 +85,7 @@ class JournalledSaver:
                 self._ledger.intend(node, item, path.relative_to(self._folder.resolve()).as_posix(), sha256)
                 failpoint("effect.placing")
                 if rename_to_free(partial, path):
-                    sync_folder(path.parent)  # before the journal says so
+                    sync_folder(path.parent)  # before it is recorded as done
                     failpoint("effect.placed")
                     self._ledger.done(node, item, about)
                     return path

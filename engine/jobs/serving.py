@@ -1,4 +1,4 @@
-"""Which server has a data folder, and where it is."""
+"""Ownership of a data folder by a server, and the address of that server."""
 
 import contextlib
 import json
@@ -11,28 +11,28 @@ from latentloom.engine.files.lock import Lock, text_of_holder
 from latentloom.engine.jobs.faults import DatabaseError
 
 NAME = "server.lock"
-LOOKS, LOOK_SECONDS = 5, 0.05  # somebody who asks whether a server is there has the lock for a moment
+LOOKS, LOOK_SECONDS = 5, 0.05  # a process that looks for a server holds the lock briefly
 
 
 class DeviceTaken(LoomError):
-    """A running server has the device, and what was asked for cannot be handed to it."""
+    """A running server uses the device, and the request cannot be sent to it."""
 
     code = "device_taken"
 
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """A server that runs: its address, and the devices that its workers compute on."""
+    """A running server: its address, and the devices of its workers."""
 
     address: str
     devices: tuple[str, ...]
 
 
 class Ownership:
-    """A data folder belongs to one server at a time, for as long as this object is open."""
+    """Exclusive ownership of a data folder by one server, until `close`."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises DatabaseError when another server has the folder, or when it cannot be written to."""
+        """Raises DatabaseError if another server owns the folder, or if the folder is not writable."""
         for _ in range(LOOKS):
             try:
                 self._lock = Lock(folder / NAME)
@@ -46,16 +46,16 @@ class Ownership:
         )
 
     def tell(self, serving: Serving) -> None:
-        """Let other processes find the server."""
+        """Publish the server to other processes."""
         self._lock.write(json.dumps(asdict(serving)))
 
     def close(self) -> None:
-        """Give the folder back."""
+        """Release the folder."""
         self._lock.close()
 
 
 def unwritable(what: str, folder: Path, error: OSError) -> DatabaseError:
-    """A folder that a server needs and cannot write to."""
+    """Return the error for a folder that a server needs and cannot write to."""
     return DatabaseError(
         f"the {what} folder {folder} cannot be written to: {error.strerror or error}",
         hint=f"let this user write there, or choose another with LATENTLOOM_{what.upper()} or LATENTLOOM_HOME",
@@ -63,8 +63,8 @@ def unwritable(what: str, folder: Path, error: OSError) -> DatabaseError:
 
 
 def serving_in(folder: Path) -> Serving | None:
-    """The server that has a data folder and takes jobs, if there is one."""
-    with contextlib.suppress(ValueError):  # it is just being written
+    """Return the server that owns a data folder and accepts jobs, or None."""
+    with contextlib.suppress(ValueError):  # the file is being written
         data = json.loads(text_of_holder(folder / NAME) or "null")
         return data and Serving(data["address"], tuple(data["devices"]))
     return None

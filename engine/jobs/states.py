@@ -1,4 +1,4 @@
-"""The states of a job, and the ways between them."""
+"""The states of a job, and the allowed transitions."""
 
 from typing import Literal
 

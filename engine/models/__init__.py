@@ -1,4 +1,4 @@
 """Models and memory: loading, patching, placement on a device, eviction, streaming of layers.
 
-In: model handles and budgets. Out: modules that are lent to nodes for the time of a with-block.
+Input: model handles and budgets. Output: modules that nodes borrow for the duration of a with-block.
 """

@@ -1,7 +1,7 @@
-"""The cards that a driver offers this process, asked through its own library: PyTorch is not imported for that.
+"""Finds the graphics cards through the driver's library, without an import of PyTorch.
 
-The driver's order and what CUDA_VISIBLE_DEVICES leaves of it are those of PyTorch, which asks the same library. It is
-there under Windows and WSL2 too, where the system has no files about cards. No context is made.
+The order of the cards and the effect of CUDA_VISIBLE_DEVICES are the same as in PyTorch, which uses the same library.
+The library also exists on Windows and WSL2, which have no system files about cards. No CUDA context is created.
 """
 
 import contextlib
@@ -18,19 +18,19 @@ NAME_BYTES = 256
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A card, in the driver's order."""
+    """A graphics card."""
 
     name: str
     capability: tuple[int, int]
-    """Of its arithmetic: CUDA's compute capability, or the number of an AMD architecture (gfx1100: 11.0)."""
+    """CUDA compute capability, or the number of an AMD architecture (gfx1100: 11.0)."""
 
 
 @lru_cache(maxsize=2)
 def cards(rocm: bool) -> tuple[Card, ...]:
-    """The cards that PyTorch will see, in its order. A driver reads its environment variables once, too."""
+    """Return the cards that PyTorch will see, in its order. Cached: the driver reads its environment once, too."""
     prefix, names = ("hip", _hip_names()) if rocm else ("cu", [_cuda_name()])
     for name in names:
-        with contextlib.suppress(OSError, AttributeError):  # no such library, or one without these functions
+        with contextlib.suppress(OSError, AttributeError):  # the library or a function is missing
             return tuple(cards_of(ctypes.CDLL(name), prefix))
     return ()
 
@@ -40,14 +40,14 @@ def _cuda_name() -> str:
 
 
 def _hip_names() -> list[str]:
-    """ROCm's library: the one that PyTorch brings, then the system's."""
+    """Return the names of ROCm's library: the one that PyTorch contains, then the system's."""
     spec = find_spec("torch")
     own = [Path(spec.origin).parent / "lib" / "libamdhip64.so"] if spec is not None and spec.origin else []
     return [*map(str, own), "libamdhip64.so"]
 
 
 def cards_of(library: Any, prefix: str) -> list[Card]:
-    """The cards that a driver's library tells of; none where it has no card, or does not start."""
+    """Return the cards that a driver's library reports; none if it cannot be initialised."""
     count = ctypes.c_int()
     counted = getattr(library, "hipGetDeviceCount" if prefix == "hip" else "cuDeviceGetCount")
     if getattr(library, f"{prefix}Init")(0) or counted(ctypes.byref(count)):

@@ -1,4 +1,4 @@
-"""Where models compute: memory to put weights into, and the order of copies and computation."""
+"""Devices: allocation of memory for weights, and synchronisation of copies and computation."""
 
 from __future__ import annotations
 
@@ -15,57 +15,57 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 GIB = 2**30
-VRAM_SHARE = 0.85  # of an accelerator's memory: the rest is left to computation
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of mallopt, malloc.h
+VRAM_SHARE = 0.85  # of an accelerator's memory is for weights; the rest is for computation
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # parameters of mallopt, see malloc.h
 
 
 class Device(Protocol):
-    """One device. Copies may run beside computation; events say what must have ended before something else begins."""
+    """A device. Copies may overlap computation. Events order them: one operation waits until another has ended."""
 
     name: str
-    """As torch names it: "cpu", "cuda:0", "mps"."""
+    """The name in torch: "cpu", "cuda:0", "mps"."""
     host: bool
-    """Whether it computes in the host's own memory, so that a weight of the right type is used where it is."""
+    """Whether it computes in host memory, so that a weight of the right dtype needs no copy."""
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Tensor:
-        """Memory on the device. Raises what `is_out_of_memory` knows."""
+        """Allocate memory on the device. Raises an error that `is_out_of_memory` recognises."""
 
     def staging(self, nbytes: int, /) -> Tensor | None:
-        """Page-locked bytes of the host, from which copies run beside computation; None where that is of no use."""
+        """Allocate page-locked host memory, from which copies overlap computation. None if the device cannot use it."""
 
     def copy(self, target: Tensor, source: Tensor, staging: Tensor | None = None, /) -> None:
-        """Start to copy a host tensor to the device, converting it; with staging, beside the computation."""
+        """Start to copy a host tensor to the device and convert it. With `staging`, the copy overlaps computation."""
 
     def copied(self) -> Any:
-        """An event: the copies that were started up to now have ended."""
+        """Return an event for the end of all copies started so far."""
 
     def computed(self) -> Any:
-        """An event: the computation that was started up to now has ended."""
+        """Return an event for the end of all computation started so far."""
 
     def copies_wait(self, event: Any, /) -> None:
-        """Copies started from now on wait for an event."""
+        """Make all later copies wait for an event."""
 
     def computation_waits(self, event: Any, /) -> None:
-        """Computation started from now on waits for an event."""
+        """Make all later computation wait for an event."""
 
     def host_waits(self, event: Any, /) -> None:
-        """Return when an event has happened."""
+        """Block until an event has happened."""
 
     def release(self) -> None:
-        """Give memory that nothing uses back to the system."""
+        """Return unused memory to the system."""
 
     def free(self) -> int | None:
-        """Bytes that could be allocated now, whoever has the rest; None where the budget alone says."""
+        """Return the bytes that can be allocated now. None if only the budget limits them."""
 
     def reset_peak(self) -> None:
-        """Measure from now on; see `peak`."""
+        """Reset the measurement of `peak`."""
 
     def peak(self) -> int | None:
-        """The most bytes that this process had allocated at once since `reset_peak`; None where nobody counts."""
+        """Return the peak of bytes allocated by this process since `reset_peak`. None if it is not measured."""
 
 
 class PlainDevice:
-    """A device whose copies have ended when they return: a processor, or Metal."""
+    """A device with synchronous copies: the CPU, or Metal."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -129,7 +129,7 @@ class PlainDevice:
 
 
 def _keep_freed_memory() -> None:
-    """Let glibc use freed memory again instead of giving it back at once and faulting it in anew (docs/memory.md)."""
+    """Make glibc keep freed memory for reuse: returning it causes page faults at the next use (docs/memory.md)."""
     with contextlib.suppress(OSError, AttributeError, TypeError):  # another C library
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_THRESHOLD, 2**30)
@@ -137,7 +137,7 @@ def _keep_freed_memory() -> None:
 
 
 class CudaDevice:
-    """An NVIDIA or AMD card: a stream of its own for copies, page-locked memory to copy from."""
+    """An NVIDIA or AMD card. Copies use their own stream and page-locked memory."""
 
     host = False
 
@@ -155,7 +155,7 @@ class CudaDevice:
         return torch.empty(shape, dtype=dtype, device=self.name)
 
     def staging(self, nbytes: int, /) -> Tensor | None:
-        """See `Device.staging`; without page-locked memory copies work too, only not beside computation."""
+        """See `Device.staging`. None if no memory can be page-locked: copies then do not overlap computation."""
         import torch
 
         with contextlib.suppress(RuntimeError):
@@ -207,7 +207,7 @@ class CudaDevice:
         torch.cuda.empty_cache()
 
     def free(self) -> int | None:
-        """See `Device.free`: what the driver has left, and what PyTorch keeps without using it."""
+        """See `Device.free`: the driver's free memory, and the memory that PyTorch has reserved but does not use."""
         import torch
 
         kept = torch.cuda.memory_reserved(self.name) - torch.cuda.memory_allocated(self.name)
@@ -227,7 +227,7 @@ class CudaDevice:
 
 
 def exact_fp32() -> None:
-    """Have fp32 be fp32: left alone, convolutions compute in TF32 on Ampere and later, with 10 bits instead of 23."""
+    """Disable TF32, with which fp32 convolutions on Ampere and later use 10 mantissa bits instead of 23."""
     import torch
 
     torch.backends.cudnn.allow_tf32 = False
@@ -235,19 +235,19 @@ def exact_fp32() -> None:
 
 
 def channels_last(device: Device, dtype: Any) -> bool:
-    """Whether copies of convolutions' weights lie with channels last: processors compute faster so in bf16."""
+    """Whether copies of convolution weights use the channels-last layout, which is faster on CPUs in bf16."""
     import torch
 
     return device.host and dtype == torch.bfloat16
 
 
 def open_device(name: str) -> Device:
-    """The device that torch knows by a name."""
+    """Return the device with this name in torch."""
     return CudaDevice(name) if name.startswith("cuda") else PlainDevice(name)
 
 
 def default_budget(name: str) -> int:
-    """Bytes that weights may take: half of the machine's memory, or 85 % of an accelerator's."""
+    """Return the default budget in bytes: half of the machine's memory, or 85 % of a card's."""
     if name.startswith("cuda"):
         import torch
 
@@ -257,8 +257,8 @@ def default_budget(name: str) -> int:
 
 SHORTAGES = (
     "out of memory",  # CUDA, HIP, MPS
-    "invalid buffer size",  # Metal, asked for more than it has
-    "can't allocate memory",  # PyTorch on the processor
+    "invalid buffer size",  # Metal, for a request above its maximum
+    "can't allocate memory",  # PyTorch on the CPU
     "cannot allocate memory",  # the system's ENOMEM, as text
     "cublas_status_alloc_failed",
     "cudnn_status_alloc_failed",
@@ -267,7 +267,7 @@ SHORTAGES = (
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:
-    """Whether an error, or one that it was raised from, says that memory is at its end."""
+    """Whether an error, or one of its causes, is an out-of-memory error."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         if _is_shortage(error):

@@ -1,4 +1,4 @@
-"""What numeric results depend on beside code: device class, dtype, library versions. Found without importing torch."""
+"""The environment that numeric results depend on: device class, dtype, library versions. Does not import torch."""
 
 import os
 import platform
@@ -14,35 +14,35 @@ from latentloom.engine.models.cards import Card, cards
 from latentloom.engine.settings import Settings
 
 INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")
-BF16_CAPABILITY = (8, 0)  # of NVIDIA's Ampere; cards before it compute in fp16. AMD's are numbered from 9.0
+BF16_CAPABILITY = (8, 0)  # NVIDIA Ampere: older cards compute in fp16; AMD's numbers start at 9.0
 LIBRARIES = ("torch", "diffusers", "transformers")
 Dtype = Literal["fp32", "fp16", "bf16"]
 
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """Where and how models compute."""
+    """The device and dtype of models, and the versions of libraries."""
 
-    device: str  # "cpu", "cuda:0", "mps": as torch names it
+    device: str  # the name in torch: "cpu", "cuda:0", "mps"
     device_class: str  # "cpu", or the model of the accelerator
     dtype: Dtype
     versions: tuple[tuple[str, str], ...]
     arithmetic: str = ""
-    """What decides the last bits where the type is short: a processor's instructions and threads."""
+    """What affects rounding in dtypes below fp32 on a CPU: its instruction set and the number of threads."""
 
     @property
     def slow(self) -> bool:
-        """Whether the type is one that the device has no fast arithmetic for: fp16 on a processor."""
+        """Whether the device has no fast arithmetic for the dtype: fp16 on a CPU."""
         return self.device == "cpu" and self.dtype == "fp16"
 
     def record(self) -> dict[str, str]:
-        """The part of a key, and of a picture's record."""
+        """Return the environment as a part of cache keys and of a picture's record."""
         arithmetic = {"arithmetic": self.arithmetic} if self.arithmetic else {}
         return {"device": self.device_class, "dtype": self.dtype, **arithmetic, **dict(self.versions)}
 
 
 def probe(settings: Settings) -> Environment:
-    """The environment that the settings ask for. Raises SettingsError for a device that is not there."""
+    """Return the environment for the settings. Raises SettingsError if the device does not exist."""
     versions = tuple((name, _version(name)) for name in LIBRARIES)
     torch = dict(versions)["torch"]
     device = _device(settings.device, torch)
@@ -65,7 +65,7 @@ def _version(name: str) -> str:
 
 
 def accelerators(torch_version: str) -> list[str]:
-    """The devices beside the processor that this PyTorch build can use."""
+    """Return the devices besides the CPU that this PyTorch build can use."""
     if "+cpu" in torch_version:
         return []
     if sys.platform == "darwin":
@@ -90,7 +90,7 @@ def _device(wanted: str, torch_version: str) -> str:
 
 
 def _card(device: str, torch_version: str) -> Card | None:
-    """The card behind a device; None for what is no card, or one that its driver tells nothing of."""
+    """Return the card of a device; None if it is not a card, or the driver does not report it."""
     kind, _, index = device.partition(":")
     found = cards("+rocm" in torch_version) if kind == "cuda" else ()
     return found[int(index or 0)] if int(index or 0) < len(found) else None
@@ -106,7 +106,7 @@ def _dtype(wanted: str, device: str, card: Card | None) -> Dtype:
 
 
 def _arithmetic() -> str:
-    """The processor's best instructions and the number of threads: in bf16 both decide how sums are rounded."""
+    """Return the CPU's best instruction set and the number of threads. Both affect how bf16 sums are rounded."""
     capable = next((name for name in INSTRUCTIONS if name in _flags()), platform.machine())
     limits = [os.environ.get(name, "") for name in ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA")]
     threads = os.environ.get("OMP_NUM_THREADS") or str(_processors())
@@ -121,13 +121,13 @@ def _processors() -> int:
 
 
 def _fast_bf16() -> bool:
-    """Whether the processor multiplies bf16 itself (AMX or AVX512-BF16): about three times as fast as fp32."""
+    """Whether the CPU has bf16 instructions (AMX or AVX512-BF16), about three times as fast as fp32."""
     return not _flags().isdisjoint(("amx_bf16", "avx512_bf16"))
 
 
 @lru_cache(maxsize=1)
 def _flags() -> frozenset[str]:
-    """What the processor can do, in Linux's words."""
+    """Return the CPU flags that Linux reports; none on other systems."""
     try:
         with Path("/proc/cpuinfo").open(encoding="ascii", errors="replace") as file:
             line = next((line for line in file if line.startswith("flags")), "")

@@ -1,4 +1,4 @@
-"""How much memory this process took, from the operating system."""
+"""Memory figures of this process and machine, from the operating system."""
 
 import contextlib
 import gc
@@ -10,8 +10,9 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def no_collection() -> Iterator[None]:
-    """Keep the garbage collector still while many small objects are made that stay: it would look at all of them
-    again and again. Not for code that may leave large values behind in circles.
+    """Disable the garbage collector while many small long-lived objects are created, which it would scan repeatedly.
+
+    Do not use it for code that may create reference cycles with large values.
     """
     was = gc.isenabled()
     gc.disable()
@@ -23,7 +24,7 @@ def no_collection() -> Iterator[None]:
 
 
 def peak_bytes() -> int:
-    """The largest resident size that this process ever had; 0 where the system does not say."""
+    """Return the peak resident size of this process in bytes; 0 if unknown."""
     if sys.platform == "win32":
         return 0
     import resource
@@ -33,7 +34,7 @@ def peak_bytes() -> int:
 
 
 def resident_bytes() -> int:
-    """The memory that this process holds now; 0 where the system does not say."""
+    """Return the resident size of this process in bytes; 0 if unknown."""
     try:
         return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, AttributeError, ValueError):
@@ -41,7 +42,7 @@ def resident_bytes() -> int:
 
 
 def machine_bytes() -> int:
-    """The memory that this process may use: the machine's, or its container's; 0 where the system does not say."""
+    """Return the memory of the machine, or the limit of the container if it is lower, in bytes; 0 if unknown."""
     try:
         physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError):
@@ -50,7 +51,7 @@ def machine_bytes() -> int:
 
 
 def _group_limits(membership: Path, root: Path) -> Iterator[int]:
-    """The limits of the control groups that a process is in, and of those around them (Linux, version 2 and 1)."""
+    """Yield the memory limits of a process's control groups and of their parents (Linux, version 2 and 1)."""
     with contextlib.suppress(OSError):
         for line in membership.read_text(encoding="ascii", errors="replace").splitlines():
             _, controllers, group = line.split(":", 2)
@@ -62,5 +63,5 @@ def _group_limits(membership: Path, root: Path) -> Iterator[int]:
 
 
 def _number(path: Path) -> Iterator[int]:
-    with contextlib.suppress(OSError, ValueError):  # "max", or no such group in this container
+    with contextlib.suppress(OSError, ValueError):  # "max", or the group is not visible in this container
         yield int(path.read_text(encoding="ascii"))

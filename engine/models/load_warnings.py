@@ -1,6 +1,6 @@
-"""What there is to tell of a model that loads: gathered while its kind and patches work, told by the node that asked.
+"""Warnings about a model: collected while it is loaded and patched, and reported by the node that loads it.
 
-A model that stays loaded keeps its warnings, so that each run that uses it tells them, once.
+A model that stays loaded keeps its warnings, so that each run that uses it reports them once.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ _gathering: ContextVar[list[LoadWarning] | None] = ContextVar("load_warnings", d
 
 
 def warn_of_model(code: str, message: str) -> None:
-    """Tell something of a model that is being loaded or patched; nobody hears it outside a run."""
+    """Add a warning about the model that is being loaded or patched. Ignored outside `gathered_warnings`."""
     found = _gathering.get()
     if found is not None:
         found.append(LoadWarning(code, message))
@@ -28,7 +28,7 @@ def warn_of_model(code: str, message: str) -> None:
 
 @contextmanager
 def gathered_warnings() -> Iterator[list[LoadWarning]]:
-    """What `warn_of_model` is told in a with-block."""
+    """Collect the warnings of `warn_of_model` in a with-block."""
     found: list[LoadWarning] = []
     token = _gathering.set(found)
     try:

@@ -1,4 +1,4 @@
-"""The files of loaded models: opened by content, and compared again before anything made from them is kept."""
+"""The files of loaded models: opened by content, and verified before a result that depends on them is kept."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -11,14 +11,14 @@ from latentloom.engine.models.weights import HostModel
 
 
 class OpenedFiles:
-    """Opens what content names, and tells whether it still is that content."""
+    """Opens files by sha256 and detects whether their content has changed since."""
 
     def __init__(self, path_of: Callable[[str], Path]) -> None:
-        """`path_of` finds a file by sha256, and raises a LoomError when no file has it."""
+        """`path_of` finds a file by sha256. It raises a LoomError if there is none."""
         self._path_of = path_of
 
     def open(self, files: Iterable[FileIdentity]) -> tuple[Opened, ...]:
-        """The files with those contents. Raises a LoomError."""
+        """Open the files with these contents. Raises a LoomError."""
         bus_errors().guard()
         return tuple(self._open(file) for file in files)
 
@@ -27,16 +27,16 @@ class OpenedFiles:
             opened = Opened(self._path_of(file.sha256), file.sha256)
         except OSError as error:
             raise FileError(f"'{file.name}' cannot be read", got=error.strerror or str(error)) from None
-        if self._path_of(file.sha256) != opened.path:  # it was hashed before it was opened
+        if self._path_of(file.sha256) != opened.path:  # it changed after it was hashed
             raise changed(file.name)
         return opened
 
     def intact(self, model: HostModel) -> bool:
-        """Whether nobody wrote into the files of a model since they were opened, and all that was read is theirs."""
+        """Whether the files of a model are unchanged since they were opened, and no read beyond their end occurred."""
         return all(self._is_intact(file) and not file.suspect for file in model.files)
 
     def check(self, models: Iterable[HostModel]) -> None:
-        """Raise ChangedFileError if somebody wrote into a file of one of these models."""
+        """Raise ChangedFileError if a file of one of these models was modified."""
         for model in models:
             for file in model.files:
                 if not self._is_intact(file):
@@ -47,7 +47,7 @@ class OpenedFiles:
             return False
         if not file.touched:
             return True
-        try:  # rights, a further name, or a write whose time was set back: the content tells
+        try:  # metadata changed (permissions, a link, a reset mtime): compare the content
             if self._path_of(file.sha256) != file.path:
                 return False
         except LoomError:

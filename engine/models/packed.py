@@ -1,4 +1,4 @@
-"""Packed weights: bytes as they lie in a file, and what makes numbers of them when a layer is called."""
+"""Packed (quantised) weights: the bytes of a file, and a decoder that converts them when a layer is called."""
 
 from __future__ import annotations
 
@@ -11,50 +11,51 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 ALIGNMENT = 64
-CHUNK = {"cpu": 2**19}  # numbers that are decoded at once: a processor's cache holds them
-WIDE_CHUNK = 2**24  # on other devices, where starting a computation costs more than memory
+CHUNK = {"cpu": 2**19}  # numbers that are decoded at once: they fit in a CPU's cache
+WIDE_CHUNK = 2**24  # on other devices, where a kernel launch is expensive
 
 
 def aligned(nbytes: int) -> int:
-    """Bytes up to where the next weight may begin."""
+    """Round bytes up to the alignment of the next weight."""
     return -(-nbytes // ALIGNMENT) * ALIGNMENT
 
 
 class Decoder(Protocol):
-    """How the bytes of a weight become numbers; equal bytes give equal numbers, whichever rows are asked for."""
+    """Converts the bytes of a weight to numbers. Equal bytes give equal numbers, whichever rows are decoded."""
 
     def rows(self, parts: Sequence[Tensor], first: int, last: int) -> Tensor:
-        """Rows `first` to `last` of a weight, float32 [last - first, columns], on the device of its parts."""
+        """Decode rows `first` to `last` (exclusive) to float32 [last - first, columns], on the device of the parts."""
 
     def sliced(self, parts: Sequence[Tensor], first: int, last: int) -> tuple[Tensor, ...]:
-        """The parts of those rows alone; views where parts go by rows."""
+        """Return the parts of these rows only. A part with one entry per row is returned as a view."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Packed:
-    """A weight as bytes: parts (numbers, scales, ...), and what decodes them.
+    """A packed weight: its parts (numbers, scales, ...) and their decoder.
 
-    A tensor with an attribute `packed` stands for it in a module, in the decoded weight's shape.
+    In a module, a tensor with the attribute `packed` and the shape of the decoded weight stands for it.
     """
 
     decoder: Decoder
     parts: tuple[Tensor, ...]
     shape: tuple[int, ...]
-    """Of the decoded weight, [rows, ...]."""
+    """The shape of the decoded weight, [rows, ...]."""
 
     @property
     def sizes(self) -> list[int]:
-        """Bytes of each part, aligned."""
+        """The aligned bytes of each part."""
         return [aligned(part.nbytes) for part in self.parts]
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the packed weight, aligned."""
+        """The aligned bytes of the packed weight."""
         return sum(self.sizes)
 
     def decode(self, target: Tensor, parts: Sequence[Tensor] | None = None) -> None:
-        """Write the numbers, rounded once from float32, into a tensor of the weight's shape, on the device of `parts`,
-        which stand for its own.
+        """Decode the weight into `target`, a tensor of its shape. Numbers are rounded once, from float32.
+
+        `parts` replace the weight's own parts, for instance copies on another device. `target` is on their device.
         """
         found = self.parts if parts is None else parts
         count = max(1, CHUNK.get(target.device.type, WIDE_CHUNK) * self.shape[0] // max(1, target.numel()))
@@ -63,7 +64,7 @@ class Packed:
             place.copy_(self.decoder.rows(found, first, first + len(place)).view(place.shape))
 
     def decoded(self, dtype: torch.dtype) -> Tensor:
-        """The numbers in memory of their own."""
+        """Return the decoded weight in new memory."""
         import torch
 
         made = torch.empty(self.shape, dtype=dtype, device=self.parts[0].device)
@@ -71,10 +72,10 @@ class Packed:
         return made
 
     def rows(self, first: int, last: int) -> Self:
-        """Some rows as a weight of its own, over the same bytes."""
+        """Return some rows as a packed weight over the same bytes."""
         parts = self.decoder.sliced(self.parts, first, last)
         return replace(self, parts=parts, shape=(last - first, *self.shape[1:]))
 
     def reshaped(self, shape: tuple[int, ...]) -> Self:
-        """The weight with the same rows in another shape."""
+        """Return the weight with the same rows in another shape."""
         return replace(self, shape=shape)

@@ -1,4 +1,4 @@
-"""Which layers stay on a device and which are fetched each time, so that a model larger than the budget runs."""
+"""Placement: which layers stay on a device and which are streamed, so that models larger than the budget run."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Layers that stay, layers that are fetched through two buffers in turn, and what that takes."""
+    """The resident layers, the layers that are streamed through two alternating buffers, and the bytes of both."""
 
     resident: tuple[Layer, ...]
     streamed: tuple[Layer, ...] = ()
     resident_bytes: int = 0
     streamed_bytes: int = 0
     in_place_bytes: int = 0
-    """Of weights that serve where they are in the host's memory: pages of their file."""
+    """Bytes of weights that are used where they are in host memory, as mapped pages of their file."""
     buffer_bytes: int = 0
-    """Of one of the two buffers."""
+    """Bytes of one of the two buffers."""
     packed_bytes: int = 0
-    """Of packed weights, wherever they are."""
+    """Bytes of all packed weights, on the device or not."""
     unpacked_bytes: int = 0
-    """What these would take if they were decoded all at once."""
+    """Bytes of these weights if all were decoded."""
     decode_bytes: int = 0
-    """Of the memory that one layer at a time is decoded into."""
+    """Bytes of the memory that one layer at a time is decoded into."""
 
     @property
     def buffers(self) -> int:
-        """Bytes of all that layers are fetched or decoded through."""
+        """Bytes of all buffers: for streaming and for decoding."""
         return 2 * self.buffer_bytes + self.decode_bytes
 
     @property
@@ -43,22 +43,22 @@ class Placement:
 
 
 class Sizes(Protocol):
-    """What weights take on a device."""
+    """The sizes of weights on a device."""
 
     def kept(self, slot: Slot, /) -> int:
-        """Bytes of a weight as it is kept: 0 where its host tensor serves as it is."""
+        """Return the bytes of a weight as it is stored on the device: 0 if its host tensor is used directly."""
 
     def decoded(self, slot: Slot, /) -> int:
-        """Bytes of a packed weight while its layer is called; 0 for a plain one."""
+        """Return the bytes of a packed weight while its layer is called; 0 for a plain weight."""
 
 
 def place(layers: Sequence[Layer], room: int, bytes_of: Sizes, spare: int = 0) -> Placement:
-    """The placement of layers in `room` bytes.
+    """Place layers in `room` bytes.
 
-    All of them stay if they fit. Otherwise the layers that run first stay, as many as there is room for beside the
-    buffers, and the others are fetched. `spare` bytes of the room stay free as far as the smallest placement lets them.
-    Packed weights stay, or are fetched, as they are; one layer at a time is decoded. Raises BudgetError where not even
-    that fits.
+    All layers are resident if they fit. Otherwise the first layers are resident, as many as fit besides the buffers,
+    and the others are streamed. `spare` bytes of the room are left free if the smallest placement allows it. Packed
+    weights are resident or streamed in packed form; one layer at a time is decoded. Raises BudgetError if even the
+    smallest placement does not fit.
     """
     sizes = _sizes(layers, bytes_of.kept)
     packed = [slot for layer in layers for slot in layer.slots if slot.packed is not None]
@@ -104,7 +104,7 @@ def place(layers: Sequence[Layer], room: int, bytes_of: Sizes, spare: int = 0) -
 
 
 def _sizes(layers: Sequence[Layer], bytes_of: Callable[[Slot], int]) -> dict[Layer, int]:
-    """Bytes of each layer; what stays anyway counts once where several layers share it."""
+    """Return the bytes of each layer. A weight that non-streamed layers share counts once."""
     seen: set[Key] = set()
     sizes = {}
     for layer in layers:

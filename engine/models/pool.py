@@ -1,4 +1,4 @@
-"""What is on a device: a ledger of bytes, eviction, and the placement of the models that are in use."""
+"""The device pool: accounts for the bytes on a device, places the models in use and evicts the others."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BEYOND = 2**62  # more bytes than any device has
 
 @dataclass(slots=True)
 class _Copy:
-    """A weight on the device, plain or packed; models over the same host tensor share it."""
+    """A weight on the device, plain or packed. Models with the same host tensor share it."""
 
     stored: Stored
     nbytes: int
@@ -31,7 +31,7 @@ class _Copy:
 
 @dataclass(slots=True)
 class _Known:
-    """A model that has copies on the device, or is in use."""
+    """A model that has copies on the device or is in use."""
 
     model: HostModel
     pins: int = 0
@@ -39,36 +39,36 @@ class _Known:
 
 @dataclass(frozen=True, slots=True)
 class _Called:
-    """Models whose layers are fetched or decoded when they are called, through memory that they share."""
+    """Models whose layers are streamed or decoded when they are called, through shared buffers."""
 
     layers: tuple[CalledLayers, ...]
     nbytes: int
     models: tuple[HostModel, ...]
 
     def close(self) -> None:
-        """Leave the layers with their host tensors."""
+        """Restore the host tensors of the layers."""
         for part in self.layers:
             part.close()
 
 
 class DevicePool:
-    """The models on one device: what is in use stays, the rest makes room.
+    """The models on one device. Models in use stay; others are evicted if memory is needed.
 
-    One thread at a time works with a pool; see `ModelStore`, which owns it.
+    Not thread-safe: `ModelStore`, which owns the pool, lets one thread at a time use it.
     """
 
     def __init__(self, device: Device, dtype: Any, budget: int) -> None:
-        """`dtype`: what floating-point weights become; `budget`: bytes that weights and working memory may take."""
+        """`dtype`: the dtype of floating-point weights; `budget`: bytes for weights and working memory."""
         self._device, self._dtype = device, dtype
         self._channels_last = channels_last(device, dtype)
         self.host = device.host
         self.budget = budget
         self.elsewhere = 0
-        """Bytes of the budget that others took: on a processor, weights that patches made."""
+        """Bytes of the budget that are used outside the pool: on a CPU, weights made by patches."""
         self._copies: dict[Key, _Copy] = {}
         self._known: OrderedDict[int, _Known] = OrderedDict()
         self._called: list[_Called] = []
-        self.evictions = 0  # models that were dropped to make room
+        self.evictions = 0  # number of evicted models
 
     @property
     def held_bytes(self) -> int:
@@ -77,19 +77,19 @@ class DevicePool:
 
     @property
     def available(self) -> int | None:
-        """Bytes that this process has on the device or could get, whatever the budget; None where that is not told."""
+        """Bytes that this process has on the device or could allocate, regardless of the budget. None if unknown."""
         free = self._device.free()
         return None if free is None else self.held_bytes + free
 
     @property
     def room(self) -> int:
-        """Bytes for weights and working memory: what the budget leaves, and the device has."""
+        """Bytes for weights and working memory, limited by the budget and by the device."""
         allowed, available = self.budget - self.elsewhere, self.available
         return allowed if available is None else min(allowed, available)
 
     @contextlib.contextmanager
     def use(self, models: Sequence[HostModel], working: int = 0, spare: int = 0) -> Iterator[None]:
-        """`take`, and `give_back` after a with-block."""
+        """`take` before a with-block and `give_back` after it."""
         self.take(models, working, spare)
         try:
             yield
@@ -97,10 +97,10 @@ class DevicePool:
             self.give_back(models)
 
     def take(self, models: Sequence[HostModel], working: int = 0, spare: int = 0) -> None:
-        """Have models ready to compute, all of them or none.
+        """Make models ready to compute, all of them or none.
 
-        `working`: bytes that the computation needs beside the weights; `spare`: bytes that it may need, which are left
-        as far as the models can do without. Raises BudgetError or OutOfMemoryError.
+        `working`: bytes that the computation needs besides the weights. `spare`: bytes that it may need; they are left
+        free if the models can be placed without them. Raises BudgetError or OutOfMemoryError.
         """
         fresh = self._pin(models)
         try:
@@ -110,7 +110,7 @@ class DevicePool:
             raise
 
     def give_back(self, models: Sequence[HostModel]) -> None:
-        """Models that were taken are no longer in use. In any order: buffers stay while one of their models is."""
+        """End the use of taken models, in any order. Buffers stay while one of their models is in use."""
         for model in models:
             self._known[id(model)].pins -= 1
         for item in list(self._called):
@@ -119,7 +119,7 @@ class DevicePool:
                 item.close()
 
     def plan(self, models: Sequence[HostModel], working: int = 0, spare: int = 0) -> Placement:
-        """Where the layers of models would be, if they were used now. Raises BudgetError or OutOfMemoryError."""
+        """Return the placement of models if they were used now. Raises BudgetError or OutOfMemoryError."""
         layers = [layer for model in models for layer in model.layers]
         taken = self._taken(models) + working
         try:
@@ -131,11 +131,11 @@ class DevicePool:
             raise self._exhausted(need) from error
 
     def whole(self, models: Sequence[HostModel]) -> int:
-        """Bytes that models take on the device with all their layers."""
+        """Return the bytes of models on the device if all their layers are resident."""
         return place([layer for model in models for layer in model.layers], BEYOND, self).nbytes
 
     def forget(self, model: HostModel) -> bool:
-        """Drop a model from the device; False for one that is in use, which stays."""
+        """Evict a model from the device. Returns False if it is in use."""
         known = self._known.get(id(model))
         if known is not None and known.pins:
             return False
@@ -144,13 +144,13 @@ class DevicePool:
         return True
 
     def clear(self) -> None:
-        """Drop every model that is not in use."""
+        """Evict all models that are not in use."""
         for known in list(self._known.values()):
             self.forget(known.model)
         self._device.release()
 
     def measure(self) -> int | None:
-        """Bytes that computation had at once beside the weights since the last call; None where nobody counts."""
+        """Return the peak bytes of computation besides the weights since the last call. None if not measured."""
         peak = self._device.peak()
         self._device.reset_peak()
         return None if peak is None else max(0, peak - self.held_bytes)
@@ -158,7 +158,7 @@ class DevicePool:
     # Pins
 
     def _pin(self, models: Sequence[HostModel]) -> list[HostModel]:
-        """Pin models; those that were not pinned, each once."""
+        """Pin models. Returns those that were not pinned before, each once."""
         fresh = [m for m in dict.fromkeys(models) if id(m) not in self._known or not self._known[id(m)].pins]
         for model in models:
             self._known.setdefault(id(model), _Known(model)).pins += 1
@@ -168,25 +168,25 @@ class DevicePool:
     # Room
 
     def kept(self, slot: Slot) -> int:
-        """Bytes that a weight takes on the device: none where its host tensor serves as it is; see `Sizes`."""
+        """See `Sizes.kept`."""
         if slot.packed is not None:
             return 0 if self._device.host else slot.packed.nbytes
         serves = self._device.host and slot.host.dtype == slot.dtype(self._dtype) and not hasattr(slot.host, "packed")
         return 0 if serves else slot.nbytes(self._dtype)
 
     def decoded(self, slot: Slot) -> int:
-        """Bytes of a packed weight in the computing type; see `Sizes`."""
+        """See `Sizes.decoded`."""
         return 0 if slot.packed is None else slot.nbytes(self._dtype)
 
     def _taken(self, models: Sequence[HostModel]) -> int:
-        """Bytes of others that are in use, which cannot make room for models."""
+        """Return the bytes of all other models in use, which cannot be evicted."""
         mine = {id(model) for model in models}
         pinned = {name for name, known in self._known.items() if known.pins and name not in mine}
         copies = sum(item.nbytes for item in self._copies.values() if item.users & pinned)
         return copies + sum(item.nbytes for item in self._called)
 
     def _ready(self, models: Sequence[HostModel], working: int, spare: int) -> None:
-        """Place models; where memory runs out although the ledger says otherwise, once more with all else gone."""
+        """Place models. If memory runs out although the accounts say it fits, evict all others and try once more."""
         if not models:
             return
         placement = self.plan(models, working, spare)
@@ -215,7 +215,7 @@ class DevicePool:
         )
 
     def _make_room(self, models: Sequence[HostModel], placement: Placement, room: int) -> None:
-        """Drop copies that the placement does not want, then models that were used longest ago."""
+        """Evict the least recently used models, then the copies of these models that the placement does not need."""
         wanted = {slot.key: self.kept(slot) for layer in placement.resident for slot in layer.slots}
         missing = sum(nbytes for key, nbytes in wanted.items() if key not in self._copies)
         limit = room - missing - placement.buffers
@@ -239,7 +239,7 @@ class DevicePool:
         self._known.pop(id(model), None)
 
     def _drop(self, model: HostModel, slot: Slot) -> None:
-        """Weights are only read, so that nothing is copied back."""
+        """Drop a copy. Nothing is copied back, because weights are never modified."""
         item = self._copies.get(slot.key)
         if item is None or id(model) not in item.users:
             return
@@ -266,7 +266,7 @@ class DevicePool:
             self._called.append(_Called(self._calls(placement, packed), placement.buffers, tuple(models)))
 
     def _calls(self, placement: Placement, packed: Mapping[Layer, list[Stored]]) -> tuple[CalledLayers, ...]:
-        """Hooks on the layers that are fetched or decoded when they are called, once all their memory is there."""
+        """Allocate the buffers, then add hooks to the layers that are streamed or decoded."""
         device, dtype = self._device, self._dtype
         memory = DecodeMemory(device, dtype, placement.decode_bytes)
         made = list[CalledLayers]()
@@ -277,7 +277,7 @@ class DevicePool:
         return tuple(made)
 
     def _stored(self, model: HostModel, slot: Slot) -> Stored:
-        """A weight as the device keeps it; copied unless it is there."""
+        """Return a weight on the device. It is copied if it is not there yet."""
         if not self.kept(slot):
             return slot.host if slot.packed is None else slot.packed.parts
         item = self._copies.get(slot.key)

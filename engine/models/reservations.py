@@ -1,4 +1,4 @@
-"""Who computes on the device: one call of a node at a time, in the order of asking, and what is lent to it."""
+"""Reservations of the device: one call of a node at a time, first come first served, and the models lent to it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from latentloom.engine.errors import Cancelled, NodeError
 from latentloom.engine.types.context import Borrower
 
-POLL = 0.05  # seconds between two looks at a cancel, which is an event without listeners
+POLL = 0.05  # seconds between checks of the cancel event
 
 
 class _Ticket(NamedTuple):
@@ -22,9 +22,9 @@ class _Ticket(NamedTuple):
 
 
 class Turns:
-    """The device goes from one borrower to the next; whoever has it may take it again, and gives it back as often.
+    """A reentrant first-in-first-out lock on the device. A holder may take it again and gives it back as often.
 
-    The lock is held for moments only, never while a node, a model's code or the device works.
+    The internal mutex is held briefly, never while code of nodes or models runs or the device computes.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Turns:
 
     @contextmanager
     def turn(self, borrower: Borrower) -> Iterator[None]:
-        """The device for the time of a with-block."""
+        """Hold the device for the duration of a with-block."""
         self.take(borrower)
         try:
             yield
@@ -43,7 +43,7 @@ class Turns:
             self.give_back(borrower)
 
     def take(self, borrower: Borrower) -> None:
-        """Wait for the device. Raises Cancelled, and waits no longer, when the borrower's run is cancelled."""
+        """Wait for the device. Raises Cancelled as soon as the borrower's run is cancelled."""
         ticket = self._ask(borrower)
         try:
             while not _happened(ticket.granted):
@@ -53,7 +53,7 @@ class Turns:
             raise
 
     async def take_async(self, borrower: Borrower) -> None:
-        """See `take`; other coroutines go on in the meantime."""
+        """See `take`. Does not block other coroutines."""
         ticket = self._ask(borrower)
         granted = asyncio.wrap_future(ticket.granted)
         try:
@@ -65,14 +65,14 @@ class Turns:
             raise
 
     def give_back(self, borrower: Borrower) -> None:
-        """A borrower gives back what it took once; nothing, if it was made to leave before."""
+        """Undo one `take` of a borrower. No effect if it has left."""
         with self._lock:
             if self._holder is borrower:
                 self._depth -= 1
                 self._grant()
 
     def leave(self, borrower: Borrower) -> None:
-        """A borrower is gone: it neither has the device nor waits for it."""
+        """Release everything that a borrower holds and remove it from the waiting queue."""
         with self._lock:
             for ticket in self._waiting:
                 if ticket.borrower is borrower:
@@ -94,7 +94,7 @@ class Turns:
         return ticket
 
     def _grant(self) -> None:
-        """With nobody at it, the device goes to the first who waits, for all that this one asked."""
+        """Grant a free device to the first borrower in the queue, for all its waiting tickets."""
         if self._depth:
             return
         self._holder = self._waiting[0].borrower if self._waiting else None
@@ -121,10 +121,10 @@ def _happened(granted: Future[None]) -> bool:
 
 
 class Loan:
-    """Models that are lent to a node: `with` in a sync node, `async with` in an async one. Good for one use."""
+    """Models lent to a node: `with` in a sync node, `async with` in an async node. Can be used once."""
 
     def __init__(self, turns: Turns, borrower: Borrower, begin: Callable[[], Any], end: Callable[[bool], None]) -> None:
-        """`begin` gets the models ready, in the borrower's turn; `end(good)` takes them back."""
+        """`begin` makes the models ready while the borrower holds the device; `end(good)` takes them back."""
         self._turns, self._borrower = turns, borrower
         self._begin, self._end = begin, end
         self._lock = threading.Lock()
@@ -147,7 +147,7 @@ class Loan:
         opening = asyncio.get_running_loop().run_in_executor(None, self._open)
         try:
             return await asyncio.shield(opening)
-        except asyncio.CancelledError:  # models that are on their way are closed when they have come
+        except asyncio.CancelledError:  # models that are still loading are closed when they are ready
             opening.add_done_callback(lambda done: done.exception())
             self.close(good=False)
             raise
@@ -170,7 +170,7 @@ class Loan:
         return found
 
     def close(self, *, good: bool) -> None:
-        """Take the models back, once; `good`: the computation ended well."""
+        """Take the models back, once. `good`: the computation succeeded."""
         with self._lock:
             due = self._ready and not self._closed
             self._closed = True

@@ -1,4 +1,4 @@
-"""Models: loaded through the registered kinds, patched, and lent to nodes from the device's pool."""
+"""The model store: loads models through the registered kinds, patches them, and lends them to nodes."""
 
 from __future__ import annotations
 
@@ -27,48 +27,49 @@ from latentloom.engine.types.context import Borrower
 from latentloom.engine.types.registry import Registry
 from latentloom.engine.types.values import Handle, Patch
 
-KEPT = 16  # models whose modules stay; the weights of unpatched ones are pages of their files
+KEPT = 16  # maximum number of models in host memory; weights of unpatched ones are mapped file pages
 
 
 class ModelKind(Protocol):
-    """How one family of models is told apart and loaded. Registered as a class; made without arguments.
+    """Recognises and loads one family of models. Registered as a class; created without arguments.
 
-    A kind with text encoders has a method `reader(path, info)`: its answer, called with a text, a grammar and a number
-    of steps, tells as JSON how a prompt is cut into tokens, and is None for a file that reads no text. A kind may name,
-    as `model_modules` and `text_modules`, the modules that loading a model and reading a prompt import: an idle worker
-    imports them ahead.
+    A kind with text encoders has a method `reader(path, info)`. It returns a function of a text, a grammar and a number
+    of steps, which returns as JSON how a prompt is split into tokens; or None for a file without a text encoder. A kind
+    may list in `model_modules` and `text_modules` the modules that loading a model and reading a prompt import: an idle
+    worker imports them in advance.
     """
 
     def recognise(self, path: Path) -> Mapping[str, Any] | None:
-        """Facts about a file or folder of this kind (components, prediction, ...), or None. Reads headers only."""
+        """Return facts about a file or folder of this kind (components, prediction, ...) or None. Read headers only."""
 
     def load(self, paths: Sequence[Path], info: Mapping[str, Any]) -> Any:
-        """What the info describes, in eval mode on the processor: a module, or an object whose attributes are modules.
+        """Load what `info` describes, in eval mode on the CPU: a module, or an object whose attributes are modules.
 
-        Weights stay in the type of their file and, best, mapped from it: the engine converts and moves them.
+        Keep the weights in the dtype of their file, mapped from it if possible: the engine converts and moves them.
         """
 
 
 class ApplyPatch(Protocol):
-    """How one kind of patch changes a loaded module."""
+    """Applies one kind of patch to a loaded module."""
 
     def __call__(self, module: Any, patch: Patch, paths: Sequence[Path]) -> Any:
-        """The patched module: the given one, with weights replaced (never written into) or modules wrapped, or another.
+        """Return the patched module: the given one with replaced weights or wrapped modules, or another module.
 
-        Weights are those of the file, on the processor, whatever device and type they compute in later.
+        Never modify a weight in place. Weights are on the CPU in the dtype of their file, independent of the later
+        device and dtype.
         """
 
 
 class ApplyPatches(Protocol):
-    """Applies patches of one kind that follow each other, for a kind that is registered with together=True."""
+    """Applies consecutive patches of one kind together, for a kind that is registered with together=True."""
 
     def __call__(self, module: Any, patches: Sequence[Patch], paths: Sequence[Sequence[Path]]) -> Any:
-        """The module with new tensors in the place of old ones, which other models share."""
+        """Return the module with new tensors. Never modify the old ones: other models share them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Budgets:
-    """Bytes that models may take: on an accelerator, and in the host's memory. None: see `default_budget`."""
+    """Bytes for models on an accelerator and in host memory. None: see `default_budget`."""
 
     vram: int | None = None
     ram: int | None = None
@@ -77,23 +78,23 @@ class Budgets:
 @dataclass(frozen=True, slots=True, eq=False)
 class _Loaded:
     model: HostModel
-    own_bytes: int  # of weights that patches made, which no file holds
+    own_bytes: int  # bytes of weights made by patches, which are not in a file
 
 
 @dataclass(slots=True, eq=False)
 class _Account:
-    """What a borrower has at the moment."""
+    """The open loans of a borrower."""
 
     loans: list[Loan] = field(default_factory=list)
-    peak: int | None = 0  # bytes beside the weights; None where nobody counts
+    peak: int | None = 0  # bytes besides the weights; None if not measured
     good: bool = True
 
 
 class ModelStore:
-    """The one owner of models and device (docs/adr/0007-one-owner-of-models-and-device.md).
+    """The only owner of models and device (docs/adr/0007-one-owner-of-models-and-device.md).
 
-    Models in the host's memory, and the pool of the device that they compute on. Both change in the turn of one
-    borrower only, and for no longer than models take to get ready: the lock is never held over a node's body.
+    It holds the models in host memory and the pool of the device. Both change only while one borrower holds the device
+    and its models are made ready or taken back. The mutex is never held while a node's body runs.
     """
 
     def __init__(
@@ -104,23 +105,23 @@ class ModelStore:
         budgets: Budgets = Budgets(),
         device: Callable[[str], Device] = open_device,
     ) -> None:
-        """`path_of` finds a file by sha256; `device` opens one by its name."""
+        """`path_of` finds a file by sha256; `device` opens a device by name."""
         self._registry = registry
         self._environment = environment
         self._opened = OpenedFiles(path_of)
         self._budgets = budgets
         self._open = device
         self._turns = Turns()
-        self._lock = threading.Lock()  # threads of one borrower, and readers of plans
+        self._lock = threading.Lock()  # against threads of one borrower, and readers of plans
         self._threads = threading.local()
         self._accounts: dict[Borrower, _Account] = {}
         self._bases: OrderedDict[str, HostModel] = OrderedDict()
         self._loaded: OrderedDict[str, _Loaded] = OrderedDict()
-        self.loads = 0  # models that were read from their files
+        self.loads = 0  # number of models read from files
 
     @cached_property
     def pool(self) -> DevicePool:
-        """The device's pool; the device is opened with the first model."""
+        """The device's pool. The device is opened on first access."""
         environment = self._environment()
         device = self._open(environment.device)
         budget = self._budgets.ram if device.host else self._budgets.vram
@@ -128,14 +129,14 @@ class ModelStore:
 
     @cached_property
     def working(self) -> WorkingMemory:
-        """What is known of the memory that nodes need beside the weights."""
+        """The known needs of nodes for memory besides the weights."""
         return WorkingMemory(self.pool.budget)
 
     def load(self, handles: Sequence[Handle], working: int = 0, borrower: Borrower | None = None) -> Loan:
-        """Modules for handles, ready to compute for the time of a with-block. See `DevicePool.take`.
+        """Return a loan of modules that are ready to compute in a with-block. See `DevicePool.take`.
 
-        Loans of one borrower may overlap, in any order; another borrower waits until the last of them has ended. Code
-        without a borrower is told apart by its thread.
+        Loans of one borrower may overlap and end in any order; another borrower waits until the last one has ended.
+        Without `borrower`, each thread is a borrower.
         """
         borrower, models = borrower or self._of_thread(), list[HostModel]()
         borrower.asked = True
@@ -148,7 +149,7 @@ class ModelStore:
         return loan
 
     def take_back(self, borrower: Borrower) -> None:
-        """A call has ended: what it left open is closed, and it waits for nothing any more."""
+        """End all loans and waits of a borrower whose call has ended."""
         with self._lock:
             left = list(self._accounts[borrower].loans) if borrower in self._accounts else []
         for loan in left:
@@ -156,9 +157,9 @@ class ModelStore:
         self._turns.leave(borrower)
 
     def unplaced(self, handle: Handle) -> Any:
-        """What a handle describes, with all of its weights in the host's memory as files and patches have them.
+        """Return a patched model with all its weights in host memory, in the dtype of their files.
 
-        It belongs to the caller, who must not write into the weights. Raises BadValueError for packed weights.
+        It belongs to the caller, who must not modify the weights. Raises BadValueError for packed weights.
         """
         with self._turns.turn(self._of_thread()), self._lock, _no_grad():
             handle = self._without_sampling_patches(handle)
@@ -171,26 +172,26 @@ class ModelStore:
         return model.content
 
     def plan(self, handles: Sequence[Handle], working: int = 0) -> Placement:
-        """Where the weights of handles would be, if they were loaded now. Raises BudgetError."""
+        """Return the placement of models if they were loaded now. Raises BudgetError."""
         borrower = self._of_thread()
         with self._turns.turn(borrower), self._lock, _no_grad():
             return self.pool.plan(self._models(handles), working, self._spare(borrower))
 
     def figures(self) -> dict[str, int]:
-        """Models that were read and dropped since this was made, and the bytes that the device holds now."""
+        """Return the number of models loaded and evicted so far, and the bytes on the device."""
         pool: DevicePool | None = self.__dict__.get("pool")
         evictions, held = (pool.evictions, pool.held_bytes) if pool is not None else (0, 0)
         return {"model_loads": self.loads, "model_evictions": evictions, "model_bytes": held}
 
     def make_room(self, borrower: Borrower | None = None) -> None:
-        """After a node ran out of memory: drop what is not in use, and leave more to such computation from now on."""
+        """After a node ran out of memory, evict models not in use, and reserve more memory for such work later."""
         borrower = borrower or self._of_thread()
         with self._turns.turn(borrower), self._lock:
             self.working.short(borrower.work)
             self.pool.clear()
 
     def evict_all(self) -> None:
-        """Drop every model that is not in use."""
+        """Evict all models that are not in use."""
         with self._turns.turn(self._of_thread()), self._lock:
             if "pool" in self.__dict__:
                 self.pool.clear()
@@ -214,7 +215,7 @@ class ModelStore:
                 self._measure(account)
             models += self._models(handles)
             self.pool.take(models, working, self._spare(borrower))
-            self.pool.measure()  # what getting ready took is no working memory
+            self.pool.measure()  # making models ready is not working memory
             self._accounts.setdefault(borrower, _Account()).loans.append(loan)
         for warning in [warning for model in models for warning in model.warnings]:
             borrower.warn_once(*warning)
@@ -236,20 +237,20 @@ class ModelStore:
                 self._opened.check(models)
 
     def _spare(self, borrower: Borrower) -> int:
-        """Bytes of the pool's room to leave to a borrower's computation."""
+        """Return the bytes of the pool's room to leave free for a borrower's computation."""
         need, available = self.working.of(borrower.work), self.pool.available
         if available is None or (need is not None and not need.measured):
             return need.nbytes if need is not None else 0
-        if need is None:  # the share that the default budget leaves, of what the device has
+        if need is None:  # unknown: the share that the default budget leaves free
             need = Need(int(available * (1 - VRAM_SHARE)) if self._budgets.vram is None else 0, measured=True)
         return max(0, self.pool.room - (available - need.nbytes))
 
     def _measure(self, account: _Account) -> None:
-        """Note the memory that a borrower had beside the weights since it got or gave back models."""
+        """Record the peak memory of a borrower besides the weights since the last measurement."""
         found = self.pool.measure()
         account.peak = None if found is None or account.peak is None else max(found, account.peak)
 
-    # The host's memory
+    # Host memory
 
     def _models(self, handles: Sequence[Handle]) -> list[HostModel]:
         found = [self._model(handle) for handle in handles]
@@ -270,13 +271,13 @@ class ModelStore:
         return self._loaded[name].model
 
     def _without_sampling_patches(self, handle: Handle) -> Handle:
-        """A handle without the patches that steer a run and change no weights (docs/adr/0005-sampling-patches.md)."""
+        """Return a handle without sampling patches, which change no weights (docs/adr/0005-sampling-patches.md)."""
         infos = {patch.kind: self._registry.extension("patch", patch.kind).info for patch in handle.patches}
         kept = [patch for patch in handle.patches if infos[patch.kind].get("stage") != "sampling"]
         return type(handle)(handle.model_kind, handle.files, handle.info, kept)
 
     def _base(self, handle: Handle) -> HostModel:
-        """The model without its patches. It is never placed itself: others are made over its weights."""
+        """Return the model without patches. It is never placed on a device; patched models share its weights."""
         bare = type(handle)(handle.model_kind, handle.files, handle.info)
         name = _identity(bare)
         if name in self._bases and not self._opened.intact(self._bases[name]):
@@ -301,7 +302,7 @@ class ModelStore:
                 content = self._applied(content, kind, list(patches), files)
             warnings += told
             if stamps != [slot.host._version for slot in base.slots()]:
-                self._bases.clear()  # its weights are no longer those of the file
+                self._bases.clear()  # its weights differ from the file
                 raise PluginError(
                     f"the patch '{kind}' wrote into the model's weights",
                     hint="make a new tensor: other models share the old one",
@@ -309,8 +310,8 @@ class ModelStore:
         return HostModel(content, base.name, tuple(files), tuple(warnings))
 
     def _applied(self, content: Any, kind: str, patches: Sequence[Patch], files: list[Opened]) -> Any:
-        """A model with patches of one kind that follow each other: at once where the kind wants that. Adds to `files`
-        what they read.
+        """Apply consecutive patches of one kind, together if the kind requires it. Adds the files of the patches to
+        `files`.
         """
         extension = self._registry.extension("patch", kind)
         opened = [self._opened.open(patch.files) for patch in patches]
@@ -325,9 +326,9 @@ class ModelStore:
         return content
 
     def _thin(self, keep: Sequence[HostModel]) -> None:
-        """Forget models that were used longest ago, beyond the memory or the number that stays.
+        """Drop the least recently used models until the rest is within the budget and the number KEPT.
 
-        A processor computes in the same memory, so what patches made and what it computes with share one budget.
+        A CPU computes in host memory, so weights made by patches and copies of weights share one budget.
         """
         budget = self._budgets.ram or default_budget("cpu")
         host = self.pool.host
@@ -342,12 +343,12 @@ class ModelStore:
         self.pool.elsewhere = self._own_bytes() if host else 0
 
     def _own_bytes(self) -> int:
-        """Bytes of weights that patches made."""
+        """Return the bytes of all weights made by patches."""
         return sum(item.own_bytes for item in self._loaded.values())
 
 
 def _no_grad() -> Any:
-    """Weights are never trained: neither their patches nor their copies are recorded for gradients."""
+    """Disable gradients: weights are never trained, so patches and copies need no graph."""
     import torch
 
     return torch.no_grad()
@@ -358,7 +359,7 @@ def _identity(handle: Handle) -> str:
 
 
 def torch_dtype(name: str) -> Any:
-    """The torch dtype of "fp32", "fp16" or "bf16"."""
+    """Return the torch dtype of "fp32", "fp16" or "bf16"."""
     import torch
 
     return {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[name]

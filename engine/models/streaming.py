@@ -1,4 +1,4 @@
-"""Layers that have their weights only while they are called: fetched through two buffers in turn, or decoded."""
+"""Layers whose weights are present only while they are called: streamed through two buffers, or decoded."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ if TYPE_CHECKING:
 
 
 class DecodeMemory:
-    """Memory on a device that packed weights are decoded into, of one layer at a time.
+    """Device memory for the decoded weights of one layer at a time.
 
-    The computation of a layer follows its decoding, and the next decoding follows that, in the order of one stream.
+    Decoding and computation run on the same stream, so the next decoding starts after the computation that reads this
+    memory.
     """
 
     def __init__(self, device: Device, dtype: Any, nbytes: int) -> None:
-        """Raises what `is_out_of_memory` knows."""
+        """Raises an error that `is_out_of_memory` recognises."""
         import torch
 
         self._dtype, self._channels_last = dtype, channels_last(device, dtype)
         self._memory = device.empty((nbytes,), torch.uint8) if nbytes else torch.empty(0, dtype=torch.uint8)
 
     def tensors(self, layer: Layer, stored: Sequence[Stored]) -> list[Tensor]:
-        """A layer's weights as they compute, each from where it is kept."""
+        """Return a layer's weights for computation, given its stored weights. Packed ones are decoded."""
         made, start = list[Any](), 0
         for slot, kept in zip(layer.slots, stored, strict=True):
             if slot.packed is None:
@@ -45,7 +46,7 @@ class DecodeMemory:
 
 
 class CalledLayers(ABC):
-    """Layers that get their weights when they are called and lose them afterwards."""
+    """Layers that get their weights when they are called and release them afterwards."""
 
     def __init__(self, device: Device, dtype: Any, layers: Sequence[Layer]) -> None:
         self._device, self._dtype = device, dtype
@@ -57,7 +58,7 @@ class CalledLayers(ABC):
             layer.put(self._holes[layer])
 
     def close(self) -> None:
-        """Leave the layers with their host tensors."""
+        """Remove the hooks and restore the host tensors of the layers."""
         for hook in self._hooks:
             hook.remove()
         for layer in self._holes:
@@ -66,13 +67,13 @@ class CalledLayers(ABC):
 
     @abstractmethod
     def _enter(self, layer: Layer, *_: Any) -> None:
-        """A layer is called."""
+        """Provide the weights of a layer that is being called."""
 
     def _leave(self, layer: Layer, *_: Any) -> None:
         layer.put(self._holes[layer])
 
     def _hole(self, layer: Layer) -> list[Tensor]:
-        """NaN in the shape of a layer's weights, for while they are not there: who reads them uncalled shall notice."""
+        """Return NaN tensors in the shapes of a layer's weights. They make a read outside a call noticeable."""
         import torch
 
         nan = torch.full((1,), torch.nan, dtype=self._dtype, device=self._device.name)
@@ -85,7 +86,7 @@ class DecodedLayers(CalledLayers):
     def __init__(
         self, device: Device, dtype: Any, layers: Mapping[Layer, Sequence[Stored]], memory: DecodeMemory
     ) -> None:
-        """`layers`: where the weights of each are kept."""
+        """`layers`: the stored weights of each layer."""
         self._stored, self._memory = layers, memory
         super().__init__(device, dtype, list(layers))
 
@@ -103,11 +104,11 @@ class _Buffer:
 
 
 class LayerStream(CalledLayers):
-    """Two buffers on a device and the layers that share them: the next layer's copy beside this one's work.
+    """Layers that share two device buffers: the copy of the next layer overlaps the computation of this one.
 
-    A buffer is written to again only after the computation that read it (see `Device.copies_wait`). Which layer comes
-    next is learnt from the first pass; a wrong guess costs a copy, never a wrong weight. Packed layers are fetched as
-    they are, and decoded from their buffer.
+    A buffer is overwritten only after the computation that reads it (see `Device.copies_wait`). The order of layers is
+    learnt in the first pass; a wrong prediction costs one copy and never gives a wrong weight. Packed layers are copied
+    in packed form and decoded from their buffer.
     """
 
     def __init__(
@@ -119,21 +120,22 @@ class LayerStream(CalledLayers):
         kept: Callable[[Slot], int],
         memory: DecodeMemory,
     ) -> None:
-        """`nbytes`: of one buffer; `kept`: of a weight in it, 0 where the host tensor serves. Raises what
-        `is_out_of_memory` knows.
+        """`nbytes`: size of one buffer; `kept`: bytes of a weight in it, 0 if the host tensor is used directly.
+
+        Raises an error that `is_out_of_memory` recognises.
         """
         import torch
 
         self._kept, self._memory = kept, memory
         self._channels_last = channels_last(device, dtype)
         self._buffers = [_Buffer(device.empty((nbytes,), torch.uint8), device.staging(nbytes)) for _ in range(2)]
-        device.copies_wait(device.computed())  # an allocator hands out memory that earlier computation still reads
+        device.copies_wait(device.computed())  # the allocator may reuse memory that computation still reads
         self._next: dict[Layer, Layer] = {}
         self._before: Layer | None = None
         super().__init__(device, dtype, layers)
 
     def close(self) -> None:
-        """Leave the layers with their host tensors, and let go of the buffers once nothing is copied into them."""
+        """Restore the host tensors of the layers, wait for copies, and release the buffers."""
         super().close()
         for buffer in self._buffers:
             if buffer.copied is not None:
@@ -158,7 +160,7 @@ class LayerStream(CalledLayers):
         super()._leave(layer)
 
     def _fetch(self, layer: Layer, beside: _Buffer | None = None) -> _Buffer:
-        """Start to copy a layer into the buffer whose layer ran longest ago."""
+        """Start to copy a layer into the buffer that was not used last."""
         recent = beside or next((item for item in self._buffers if item.layer is self._before), self._buffers[1])
         buffer = next(item for item in self._buffers if item is not recent)
         if buffer.computed is not None:
@@ -183,7 +185,7 @@ class LayerStream(CalledLayers):
             start = end
 
     def _stored(self, memory: Tensor, layer: Layer) -> list[Stored]:
-        """A layer's weights in a buffer, or where they serve as they are."""
+        """Return a layer's stored weights: in a buffer, or the host tensors that are used directly."""
         found, start = list[Any](), 0
         for slot in layer.slots:
             views = self._views(slot, memory, start)
@@ -192,7 +194,7 @@ class LayerStream(CalledLayers):
         return found
 
     def _views(self, slot: Slot, memory: Tensor, start: int) -> tuple[Tensor, ...]:
-        """The weight, or the parts of a packed one, in a buffer from some byte on."""
+        """Return views of a weight, or of the parts of a packed one, in a buffer from byte `start`."""
         if not self._kept(slot):
             return (slot.host,) if slot.packed is None else slot.packed.parts
         if slot.packed is None:
@@ -206,5 +208,5 @@ def _ends(start: int, sizes: Sequence[int]) -> list[int]:
 
 
 def _as(part: Tensor, memory: Tensor) -> Tensor:
-    """Some bytes in the type and shape of a part."""
+    """View bytes with the dtype and shape of a part."""
     return memory[: part.nbytes].view(part.dtype).view(part.shape)

@@ -1,4 +1,4 @@
-"""What an idle worker imports before a job needs it: PyTorch and the libraries of the model kinds take seconds."""
+"""Imports in advance, in an idle worker process: PyTorch and the libraries of the model kinds take seconds."""
 
 import contextlib
 from collections.abc import Iterator
@@ -10,9 +10,9 @@ CODE: tuple[ExtensionKind, ...] = ("sampler", "schedule", "patch")
 
 
 def warm_up(registry: Registry, *, models: bool) -> Iterator[str]:
-    """Import what reading prompts takes and, with `models`, what models and samplers take; the names, one by one.
+    """Import the modules for reading prompts and, with `models`, for models and samplers. Yields each name.
 
-    A module that cannot be imported is left to whoever needs it, and to tell of it.
+    An import error is ignored here: it is reported when the module is needed.
     """
     for name in needed_modules(registry, models=models):
         with contextlib.suppress(Exception):
@@ -21,7 +21,7 @@ def warm_up(registry: Registry, *, models: bool) -> Iterator[str]:
 
 
 def needed_modules(registry: Registry, *, models: bool) -> list[str]:
-    """The modules that reading prompts takes and, with `models`, those of samplers and models."""
+    """Return the modules for reading prompts and, with `models`, those for samplers and models."""
     code = [extension for kind in CODE for extension in registry.extensions(kind).values()]
     names = [extension.ref.target.partition(":")[0] for extension in code] if models else []
     for extension in registry.extensions("model_kind").values():

@@ -1,25 +1,25 @@
-"""How much memory computations need beside the weights: measured where the device tells, guessed after a shortage."""
+"""Working memory of computations besides the weights: measured if the device supports it, otherwise estimated."""
 
 from collections import OrderedDict
 from collections.abc import Hashable
 from typing import NamedTuple
 
-KEPT = 1000  # kinds of work that are remembered
-MARGIN = 1.05  # of a measured peak: allocators round up
+KEPT = 1000  # maximum number of stored kinds of work
+MARGIN = 1.05  # factor for a measured peak: allocators round up
 
 
 class Need(NamedTuple):
-    """Bytes beside the weights."""
+    """Working memory in bytes."""
 
     nbytes: int
     measured: bool
 
 
 class WorkingMemory:
-    """Needs by kind of work: a node type with the sizes of its inputs, so that one large picture costs no other one.
+    """Needs by kind of work: a node type with the sizes of its inputs, so a large picture does not affect small ones.
 
-    A guess is a quarter of the budget, twice as much each time that it was too small. A measurement takes its place;
-    where a device does not measure, it is halved each time that all went well.
+    The first estimate is a quarter of the budget. It is doubled each time it was too small. A measurement replaces it;
+    on a device without measurement, it is halved each time the work succeeds.
     """
 
     def __init__(self, budget: int) -> None:
@@ -27,22 +27,22 @@ class WorkingMemory:
         self._needs: OrderedDict[Hashable, Need] = OrderedDict()
 
     def of(self, work: Hashable) -> Need | None:
-        """What a kind of work is known, or thought, to need; None for one that nobody has seen."""
+        """Return the measured or estimated need of a kind of work; None if unknown."""
         return self._needs.get(work)
 
     def short(self, work: Hashable) -> None:
-        """A computation ran out of memory."""
+        """Record that a computation ran out of memory."""
         known = self._needs.get(work, Need(0, False)).nbytes
         self._keep(work, Need(min(max(2 * known, self._budget // 4), self._budget), measured=False))
 
     def seen(self, work: Hashable, peak: int | None) -> None:
-        """A computation that did not end well had `peak` bytes at once; None where nobody measured."""
+        """Record the peak bytes of a computation that failed; None if not measured."""
         known = self._needs.get(work)
         if peak and (known is None or known.nbytes < peak):
             self._keep(work, Need(peak, measured=known is None or known.measured))
 
     def good(self, work: Hashable, peak: int | None) -> None:
-        """A computation ended well with `peak` bytes at once; None where nobody measured."""
+        """Record the peak bytes of a computation that succeeded; None if not measured."""
         known = self._needs.get(work)
         if peak is not None:
             self._keep(work, Need(int(peak * MARGIN), measured=True))

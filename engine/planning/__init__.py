@@ -1,4 +1,4 @@
-"""What a workflow means before it runs: its graph, its validation, and the cache key of each step.
+"""Planning of a workflow before it runs: its graph, its validation, and the cache key of each step.
 
-In: a workflow and the registry. Out: checked steps in order, problems, and the fields of every key.
+Input: a workflow and the registry. Output: validated steps in order, problems, and the fields of each cache key.
 """

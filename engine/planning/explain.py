@@ -1,4 +1,4 @@
-"""Why a step would run: its key's fields, and what it used, against those of the last time."""
+"""Explains why a step would run: compares the fields of its cache key and its uses with those of the last run."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from latentloom.engine.types.registry import Registry
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What would happen at one node, and why."""
+    """What a run would do at one node, and why."""
 
     node: str
     type: str
@@ -28,7 +28,7 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class Explainer:
-    """Explains plans. Nothing runs; below the first miss results are unknown until it has run."""
+    """Explains plans without running anything. Steps that depend on a cache miss are unknown."""
 
     identity: Identity
     uses: Uses
@@ -37,7 +37,7 @@ class Explainer:
     files: Files
 
     def explain(self, checked: Checked, name: str) -> list[Explanation]:
-        """The steps of a workflow of that name in order; those that a step is known to stand for come before it."""
+        """Explain the steps of a workflow in order. The steps of a known expansion come before the expanded step."""
         needed = checked.graph.upstream(checked.wanted)
         plan = _Plan(self, name, dict(checked.steps))
         plan.walk(id for id in checked.graph.order() if id in needed)
@@ -75,7 +75,7 @@ class _Plan:
             self.reachable(step, asked)
 
     def asked(self, step: Step) -> frozenset[str] | None:
-        """The lazy inputs that a step is known to want."""
+        """Return the lazy inputs that a step wants, or None if they are unknown."""
         if not any(port.lazy for port in step.spec.inputs):
             return frozenset()
         inputs = self.parts.identity.inputs(step, self.results, frozenset())
@@ -84,7 +84,7 @@ class _Plan:
         return frozenset(names.literal) if type(names) is Item else None
 
     def reachable(self, step: Step, asked: frozenset[str]) -> None:
-        """A step whose inputs are known."""
+        """Explain a step whose inputs are known."""
         inputs = self.parts.identity.inputs(step, self.results, asked)
         fields = self.parts.identity.fields(step, inputs, self.parts.identity.mentions(step, inputs))
         result = self.parts.cache.result(fields.key())
@@ -104,7 +104,7 @@ class _Plan:
         return _changes(fields.record(), last)
 
     def expansion(self, step: Step, known: Result, record: Mapping[str, Any]) -> None:
-        """A step that is known to stand for others."""
+        """Explain a step whose expansion is known."""
         try:
             grafted = graft(step, Expansion.from_record(record), self.parts.registry, self.parts.files, self.steps)
         except LoomError as error:

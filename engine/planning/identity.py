@@ -1,4 +1,4 @@
-"""A step's identity once its inputs are known: the key's fields, and the code of every distribution that it uses."""
+"""The identity of a step whose inputs are known: the fields of its cache key, including the hash of its code."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,11 +14,11 @@ from latentloom.engine.types.registry import Registry
 from latentloom.engine.types.spec import ANY, FILE_KINDS, InputSpec, NodeSpec
 
 Inputs = dict[str, Any]  # per input: an Item, or a list of Items
-Mentions = dict[str, Any]  # the files that texts may mean, by name
+Mentions = dict[str, Any]  # the files that texts may name, by name
 
 
 class Identity:
-    """Finds what a step's key is made of. Environment belongs to the key of nodes with a tensor port."""
+    """Collects the fields of cache keys. The environment is part of the key of numeric nodes only."""
 
     def __init__(
         self,
@@ -30,8 +30,8 @@ class Identity:
         mentioned: Callable[[str, str], list[str]],
         deviation: Callable[[], Mapping[str, str]],
     ) -> None:
-        """`identify(source, name)` gives a file or model with its sha256; `mentioned(source, text)` the names of those
-        that a text may mean; `deviation` is what this process has set otherwise than usual.
+        """`identify(source, name)` returns a file or model with its sha256; `mentioned(source, text)` the names of the
+        files that a text may name; `deviation()` the process settings that differ from their usual values.
         """
         self._registry = registry
         self._identify = identify
@@ -43,9 +43,9 @@ class Identity:
         self._bases: dict[tuple[Any, ...], Base] = {}
 
     def inputs(self, step: Step, results: Mapping[str, Result], asked: frozenset[str]) -> Inputs:
-        """The item of each input, in the order of the spec. Lazy inputs that were not asked for are left out.
+        """Return the item of each input, in the order of the spec. Lazy inputs that are not in `asked` are left out.
 
-        Raises NodeError where an input comes from an output that is absent.
+        Raises NodeError if an input comes from an absent output.
         """
         found: Inputs = {}
         for port in step.spec.inputs:
@@ -71,8 +71,8 @@ class Identity:
         return literal_item(port.kind, value)
 
     def fields(self, step: Step, inputs: Inputs, named: Mentions, more: Mapping[str, Any] | None = None) -> Fields:
-        """What the step's key is made of; `named` are its mentions, `more` belongs to steps that are not pure, and to
-        questions.
+        """Return the fields of the step's cache key. `named` are its mentions; `more` are the extra fields of impure
+        steps and of calls of `needs`.
         """
         digests = {name: _digests(value) for name, value in inputs.items()}
         economy = self._economy_of(step.spec)
@@ -81,7 +81,7 @@ class Identity:
         return Fields(self._base(step, inputs), digests, {**(more or {}), **own} if own else more)
 
     def mentions(self, step: Step, inputs: Inputs) -> Mentions:
-        """The files that the step's texts may mean, by name. They belong to its key."""
+        """Return the files that the step's texts may name, by name. They are part of its cache key."""
         texts = [
             (port.mentions, item.literal)
             for port in step.spec.inputs
@@ -113,7 +113,7 @@ class Identity:
         return found
 
     def _code(self, step: Step, inputs: Inputs) -> frozenset[str]:
-        """The code of the step's distribution and of the extensions that its inputs name."""
+        """Return the code hashes of the step's distribution and of the extensions that its inputs name."""
         used = {step.type.distribution.code}
         for port in step.spec.inputs:
             if port.source in CHOICE_SOURCES and port.name in inputs:
@@ -125,7 +125,7 @@ class Identity:
 
 
 def literal_item(kind: str, value: Any) -> Item:
-    """A literal as an item; of a port that takes anything, in the kind that the value itself has."""
+    """Return a literal as an item. On a port of kind ANY, the item has the kind of the value."""
     if kind == ANY or value is None:
         kind = kind_of_literal(value)
     return Item(kind, literal_digest(kind, value), value)
@@ -142,7 +142,7 @@ def _from_edges(port: InputSpec, value: Any, results: Mapping[str, Result]) -> A
 
 
 def check_present(found: Any, node: str, input: str | None = None) -> None:
-    """Raise NodeError if an output's Item, or one of its items, stands for an output that is absent."""
+    """Raise NodeError if an output's Item, or one of its items, is absent."""
     for item in [found] if type(found) is Item else found:
         if item.kind == ABSENT:
             raise NodeError(item.literal["message"], node=node, input=input, hint=item.literal["hint"])

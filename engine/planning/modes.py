@@ -1,4 +1,4 @@
-"""What the modes of nodes do to a graph: mute takes a node out, bypass lets its inputs through."""
+"""The effect of node modes on a graph: mute removes a node, bypass passes its inputs through."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ Types = Mapping[str, NodeType | None]
 
 
 def muted(nodes: Nodes) -> set[str]:
-    """Muted nodes and everything that needs one of them."""
+    """Return the muted nodes and all nodes that depend on them."""
     first = [id for id, node in nodes.items() if node.mode == "mute"]
     if not first:
         return set()
@@ -24,9 +24,9 @@ def muted(nodes: Nodes) -> set[str]:
 
 
 def source_of(edge: Edge, nodes: Nodes, types: Types, known: dict[Edge, Edge | None]) -> Edge | None:
-    """Where an edge really comes from: bypassed nodes pass on their first input of the output's type.
+    """Return the edge that an edge stands for: a bypassed node passes on its first input of the output's type.
 
-    `known` keeps the answers, so that no chain of bypassed nodes is followed twice.
+    `known` caches the results, so that no chain of bypassed nodes is followed twice.
     """
     seen: dict[Edge, None] = {}
     found: Edge | None = edge
@@ -40,7 +40,7 @@ def source_of(edge: Edge, nodes: Nodes, types: Types, known: dict[Edge, Edge | N
 
 
 def _bypassed(edge: Edge, nodes: Nodes, types: Types) -> OutputSpec | None:
-    """The output that an edge comes from if its node is bypassed."""
+    """Return the output that an edge comes from if its node is bypassed, else None."""
     node, found = nodes.get(edge.node), types.get(edge.node)
     if node is None or found is None or node.mode != "bypass":
         return None

@@ -1,4 +1,4 @@
-"""Grafts a node's expansion onto the graph: validated, with ids `parent/child` and its edges in place."""
+"""Adds a node's expansion to the graph: validates it, gives its nodes the ids `parent/child` and connects them."""
 
 import json
 from collections.abc import Mapping
@@ -20,24 +20,24 @@ MAX_STEPS = 1_000_000
 
 
 class Grafted(NamedTuple):
-    """The new steps, where each output of the parent comes from, and the sinks that must run."""
+    """A validated expansion: its steps, the edge for each output of the parent, and the sinks that must run."""
 
     steps: dict[str, Step]
     outputs: dict[str, Edge]
     sinks: list[str]
     graph: Graph
     record: Mapping[str, Any]
-    """The expansion as JSON, for whoever has the same inputs again."""
+    """The expansion as JSON, for the cache."""
 
     def order(self) -> list[str]:
-        """The new steps that must run, each behind those that it takes values from."""
+        """Return the new steps that must run, in topological order."""
         ends = [*(edge.node for edge in self.outputs.values()), *self.sinks]
         needed = self.graph.upstream([id for id in ends if id in self.steps])
         return [id for id in self.graph.order() if id in needed]
 
 
 def graft(parent: Step, expansion: Expansion, registry: Registry, files: Files, steps: Mapping[str, Step]) -> Grafted:
-    """The steps that stand for a node. Raises NodeError or WorkflowError naming `parent/child`."""
+    """Return the steps that replace a node. Raises NodeError or WorkflowError, which name `parent/child`."""
     if parent.id.count("/") >= MAX_DEPTH or len(steps) + len(expansion.nodes) > MAX_STEPS:
         raise NodeError("its expansions never end", node=parent.id, expected=f"at most {MAX_DEPTH} levels")
     inner, nodes, outputs = _read(parent, expansion)
@@ -53,7 +53,7 @@ def graft(parent: Step, expansion: Expansion, registry: Registry, files: Files, 
 
 
 def given(step: Step) -> dict[str, Any]:
-    """What `ctx.edge` tells of each wired input of a step."""
+    """Return what `ctx.edge` returns for each connected input of a step."""
     return {name: _given(name, value) for name, value in step.edges.items()}
 
 
@@ -64,7 +64,7 @@ def _given(name: str, value: Any) -> Any:
 
 
 def _record(inner: Mapping[str, Node], expansion: Expansion, registry: Registry) -> dict[str, Any]:
-    """A copy that whoever made the expansion has no part of."""
+    """Return the expansion as JSON that shares no object with it."""
     nodes = to_json(Workflow(inner), lambda type: registry.nodes[type].spec)["nodes"]
     outputs = {
         name: edge if type(edge) is Given else {"node": edge["node"], "output": edge["output"]}
@@ -75,7 +75,7 @@ def _record(inner: Mapping[str, Node], expansion: Expansion, registry: Registry)
 
 
 def _read(parent: Step, expansion: Expansion) -> tuple[dict[str, Node], dict[str, Node], tuple[NamedOutput, ...]]:
-    """The nodes as they stand in the expansion and in the graph, and the outputs."""
+    """Return the nodes as written in the expansion, the nodes for the graph, and the outputs."""
     try:
         outputs = tuple(NamedOutput(name, _edge(parent, edge)) for name, edge in expansion.outputs.items())
         inner = from_json(
@@ -90,7 +90,7 @@ def _read(parent: Step, expansion: Expansion) -> tuple[dict[str, Node], dict[str
 
 
 def _nodes(parent: Step, inner: Mapping[str, Node]) -> dict[str, Node]:
-    """The nodes with full ids, and what was given in its place."""
+    """Return the nodes with full ids. Each Given is replaced by the parent's edge or literal."""
     return {
         f"{parent.id}/{id}": Node(
             node.type,
@@ -134,7 +134,7 @@ def _check_outputs(parent: Step, outputs: tuple[NamedOutput, ...]) -> None:
 
 
 def _check_kinds(parent: Step, checked: Checked, outer: Mapping[str, NodeType]) -> None:
-    """Raise NodeError if an output of the node would be delivered in another kind."""
+    """Raise NodeError if an output of the node would get a value of another kind."""
     types = {**outer, **{id: step.type for id, step in checked.steps.items()}}
     for name, source in checked.outputs.items():
         port, inner = parent.spec.output(name), types[source.node].spec.output(source.output)
@@ -154,16 +154,16 @@ def _unresolved(node: str, name: str) -> Problem:
 
 
 class _Expanded(NamedTuple):
-    """A step that stands for others: where its outputs come from, and what its own body took."""
+    """An expanded step: the sources of its outputs, and the time of its own body."""
 
     outputs: Mapping[str, Edge]
     seconds: float
     known: bool
-    """Whether its body did not run."""
+    """Whether the expansion came from the cache, so that the body did not run."""
 
 
 class Expansions:
-    """The steps of one run that stand for others."""
+    """The expanded steps of one run."""
 
     def __init__(self) -> None:
         self._expanded: dict[str, _Expanded] = {}
@@ -172,18 +172,18 @@ class Expansions:
         return id in self._expanded
 
     def put(self, id: str, grafted: Grafted, seconds: float, *, known: bool) -> None:
-        """A step was replaced by others, by its body or because its expansion was `known`."""
+        """Record that a step was expanded, by its body or because its expansion was `known`."""
         self._expanded[id] = _Expanded(grafted.outputs, seconds, known)
 
     def known(self, id: str) -> bool:
-        """Whether the body of a step that stands for others did not run."""
+        """Whether the body of an expanded step did not run."""
         return self._expanded[id].known
 
     def inside(self, id: str) -> set[str]:
-        """The steps that deliver the outputs of the step that they stand for; none for an ordinary step."""
+        """Return the steps that deliver the outputs of an expanded step; none for any other step."""
         return {edge.node for edge in self._expanded[id].outputs.values()} if id in self._expanded else set()
 
     def result(self, id: str, results: Mapping[str, Result]) -> Result:
-        """A step's result, once those inside have theirs."""
+        """Return the result of an expanded step. The steps inside must have results."""
         outputs, seconds, _ = self._expanded[id]
         return Result({name: results[edge.node].outputs[edge.output] for name, edge in outputs.items()}, seconds)

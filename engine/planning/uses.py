@@ -1,7 +1,8 @@
-"""What a step used beside its inputs: written down with its result, and compared before the result is used again.
+"""Uses: what a step used besides its inputs. Stored with its result, and compared before the result is reused.
 
-A key holds what can be foreseen. Which sampler a node looks up by a name of its own making, which patches lie on a
-model that it loads: that is known when it has run (as in the dependency files of compilers, and in Shake).
+A cache key contains what is known before the step runs. Which sampler a node looks up by a name that it computes, or
+which patches are on a model that it loads, is known only after it has run (as in the dependency files of compilers,
+and in Shake).
 """
 
 from collections.abc import Collection, Mapping
@@ -18,25 +19,25 @@ FILE_NAME = "file name"
 
 
 class Uses:
-    """Tells the identities of what steps use."""
+    """Finds the identities of what steps use."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
     def of(self, step: Step, lent: Collection[tuple[str, str]]) -> tuple[Use, ...]:
-        """What a step's context lent, by kind and name. The code of its own distribution is in its key already."""
+        """Return the uses for what a step got from its context. Code of the step's own distribution is in its key."""
         if not lent:
             return ()
         uses = (Use(kind, name, self._identity(kind, name)) for kind, name in sorted(lent))
         return tuple(use for use in uses if use.identity != step.type.distribution.code)
 
     def names(self, step: Step, inputs: Mapping[str, Any]) -> tuple[Use, ...]:
-        """The names of a step's files. Keys hold their content only, but nodes inside may be told the names."""
+        """Return the names of a step's files. Keys contain only their content, but an expansion may use the names."""
         files = [port.name for port in step.spec.inputs if port.kind in FILE_KINDS]
         return tuple(Use(FILE_NAME, name, _names(inputs, name)) for name in files)
 
     def changed(self, uses: Collection[Use], inputs: Mapping[str, Any]) -> list[Use]:
-        """Those that no longer hold."""
+        """Return the uses whose identity has changed."""
         if not uses:
             return []
         return [use for use in uses if use.identity != self._now(use, inputs)]
@@ -45,14 +46,14 @@ class Uses:
         return _names(inputs, use.name) if use.kind == FILE_NAME else self._identity(use.kind, use.name)
 
     def _identity(self, kind: str, name: str) -> str:
-        """The code behind a name; "" for what nobody brings."""
+        """Return the code hash of an extension; "" if it is not registered."""
         if kind == RECOGNITION:
             return self._recognition()
         found = self._registry.extensions(kind).get(name)
         return found.distribution.code if found is not None else ""
 
     def _recognition(self) -> str:
-        """The code of all model kinds that plugins bring, in the order in which they are asked."""
+        """Return a hash of the code of all model kinds of plugins, in the order in which they are tried."""
         kinds = self._registry.extensions("model_kind").items()
         return digest([[name, kind.distribution.code] for name, kind in kinds if not kind.distribution.builtin])
 

@@ -1,4 +1,4 @@
-"""The one validator: a workflow against the registered NodeSpecs, with every problem at once."""
+"""The validator: checks a workflow against the registered NodeSpecs and reports all problems at once."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -21,15 +21,15 @@ class Files(Protocol):
     """The part of a catalog that validation needs."""
 
     def check(self, source: str, name: str, *, alike: bool) -> None:
-        """Raises a LoomError when the name stands for no file; with `alike` it tells the most alike name."""
+        """Raise a LoomError if the name is not a file. With `alike`, it contains the most similar name."""
 
     def compare(self, files: Iterable[Any]) -> None:
-        """Raises ChangedFileError when one of these identified files is not what it was."""
+        """Raise ChangedFileError if the content of one of these identified files has changed."""
 
 
 @dataclass(slots=True)
 class Step:
-    """A node that is ready to run once its edges have values."""
+    """A validated node. It can run when its edges have values."""
 
     id: str
     type: NodeType
@@ -42,9 +42,9 @@ class Step:
         self.spec = self.type.spec
 
     def sources(self, *, lazy: bool) -> tuple[str, ...]:
-        """The ids that this step takes values from, each once; without lazy, only those that it always needs.
+        """Return the ids that this step depends on, each once; without `lazy`, only those of eager inputs.
 
-        Asked for once all edges are in place: the answer is kept.
+        Call it only when all edges are set: the result is cached.
         """
         if lazy not in self._sources:
             values = [value for name, value in self.edges.items() if lazy or not self.spec.by_name[name].lazy]
@@ -54,7 +54,7 @@ class Step:
 
 @dataclass(slots=True)
 class Checked:
-    """A validated workflow: its steps (bypassed and muted nodes are gone), wanted outputs, and all problems."""
+    """A validated workflow: its steps (without bypassed and muted nodes), wanted outputs, and all problems."""
 
     steps: dict[str, Step]
     outputs: dict[str, Edge]
@@ -64,7 +64,7 @@ class Checked:
 
     @property
     def needs_device(self) -> bool:
-        """Whether a step that is wanted, or that one of these needs, computes on a device."""
+        """Whether a wanted step, or a step that it depends on, computes on a device."""
         needed = self.graph.upstream(self.wanted)
         return any(self.steps[id].spec.device for id in needed if id in self.steps)
 
@@ -76,9 +76,9 @@ def validate(
     wanted: Collection[str] | None = None,
     outer: Mapping[str, NodeType] | None = None,
 ) -> Checked:
-    """Check everything. `wanted` names the outputs to make; None means all named outputs and all sinks.
+    """Validate a workflow. `wanted` names the outputs to compute; None means all named outputs and all sinks.
 
-    `outer` holds nodes of an enclosing graph that edges may come from.
+    `outer` contains nodes of an enclosing graph that edges may come from.
     """
     return _Validator(workflow, registry, files, outer or {}).run(wanted)
 
@@ -304,7 +304,7 @@ class _Validator:
             hint=hint,
         )
 
-    # The whole
+    # The whole workflow
 
     def _cycle(self, graph: Graph) -> None:
         cycle = graph.cycle()
@@ -368,14 +368,14 @@ class _Validator:
 
 
 def choices_of(port: InputSpec, registry: Registry) -> Collection[str] | None:
-    """What a CHOICE input with a source may be; None for any other input."""
+    """Return the choices of a CHOICE input with a source; None for any other input."""
     if port.kind != "CHOICE" or port.source is None:
         return None
     return tuple(registry.extensions(CHOICE_SOURCES.get(port.source, port.source)))
 
 
 def accepts(port: InputSpec | OutputSpec, output: OutputSpec, *, element: bool = False) -> bool:
-    """Whether a port takes the values of an output; element: as one item of its list."""
+    """Whether a port accepts the values of an output. `element`: as one item of its list."""
     return output.is_list == (port.is_list and not element) and _fits(output.kind, port.kind)
 
 
@@ -384,7 +384,7 @@ def _fits(output: str, port: str) -> bool:
 
 
 def unresolved(steps: Mapping[str, Step]) -> list[tuple[str, str]]:
-    """The (node, input) places where a seed is still "random"."""
+    """Return the (node, input) pairs whose seed is still "random"."""
     return [
         (id, port.name)
         for id, step in steps.items()

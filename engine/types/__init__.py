@@ -1,4 +1,4 @@
-"""The types of the graph: node specs, values on edges, port types, the registry, and the context that nodes get.
+"""The types of the graph: node specs, values on edges, port types, the registry, and the context of a node.
 
-In: typed functions and values. Out: specs as data, and values that can be stored and identified.
+Input: typed functions and values. Output: specs as data, and values that can be stored and hashed.
 """

@@ -1,16 +1,16 @@
-"""What a node returns in place of an output that it cannot give this time."""
+"""Absent: what a node returns in place of an output that it cannot produce."""
 
 from dataclasses import dataclass
 
 ABSENT = "ABSENT"
-"""The kind of such an output among results."""
+"""The kind of an absent output in results."""
 
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """Stands for an output that is not there, such as the VAE of a checkpoint without one.
+    """Stands for a missing output, such as the VAE of a checkpoint that contains none.
 
-    A run that reads the output fails with this message as soon as the node is through; other runs do not.
+    A run that reads the output fails with this message as soon as the node has finished. Other runs are not affected.
     """
 
     message: str

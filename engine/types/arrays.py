@@ -1,4 +1,4 @@
-"""Frozen arrays of numbers: what pictures, latents and embeddings are made of."""
+"""Frozen float32 arrays: the content of pictures, latents and embeddings."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class Array:
     """A frozen float32 array that numpy and torch share without a copy.
 
-    `numpy()` is read-only; `tensor()` hands out one tensor over the same memory, which is not to be written to. Since
-    Python cannot keep code from writing all the same, code that is not trusted gets `lent()` arrays.
+    `numpy()` is read-only. `tensor()` returns a tensor over the same memory, which must not be modified. Python cannot
+    enforce that, so untrusted code gets `lent()` arrays.
     """
 
     __slots__ = ("_data", "_source", "_span", "_tensor")
@@ -33,18 +33,18 @@ class Array:
         self._span: tuple[float, float] | None = None
 
     def lent(self) -> Array:
-        """The same numbers in memory of their own, which is taken when somebody looks at them."""
+        """Return a private copy of this array. Its memory is allocated on first access."""
         made = Array.__new__(Array)
         made._source, made._span = self, self._span
         made._data = made._tensor = None
         return made
 
     def sealed(self) -> Array:
-        """The same numbers in memory that nobody else has: of a lent array that was not written to, its source."""
+        """Return the same numbers in unshared memory: a copy, or the source of a lent array, if it was not modified."""
         return self._source if self._source is not None else Array(self._memory().copy())
 
     def equals(self, other: Array) -> bool:
-        """Whether both hold the same bits. A lent array that nobody looked at equals its source at once."""
+        """Whether both hold the same bits. A lent array that was never accessed is not compared with its source."""
         if self is other or (self._data is None and self._source is other):
             return True
         one, two = self._memory(), other._memory()
@@ -64,24 +64,24 @@ class Array:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the numbers."""
+        """The size of the data in bytes."""
         return 4 * math.prod(self.shape)
 
     @property
     def span(self) -> tuple[float, float]:
-        """The smallest and the largest number, NaN among them; of an array that is not empty."""
+        """The minimum and maximum; NaN if any number is NaN. The array must not be empty."""
         if self._span is None:
             self._span = float(self._memory().min()), float(self._memory().max())
         return self._span
 
     def numpy(self) -> Floats:
-        """A read-only view."""
+        """Return a read-only view."""
         view = self._memory().view()
         view.flags.writeable = False
         return view
 
     def tensor(self) -> torch.Tensor:
-        """The same memory as a torch tensor; not to be written to."""
+        """Return a torch tensor over the same memory. Do not modify it."""
         if self._tensor is None:
             import torch
 

@@ -1,4 +1,4 @@
-"""What a node may touch: progress, models, registered extensions, and files that it saves."""
+"""The context of a node: access to progress, models, registered extensions and saved files."""
 
 import math
 import threading
@@ -12,25 +12,25 @@ from latentloom.engine.events import Event, FileSaved, NodePreview, NodeProgress
 
 PREVIEWS_PER_SECOND = 5
 RECOGNITION = "recognition"
-"""What a node used that asked which kind of model a file is: every kind's code."""
+"""Marks, in `Context.used`, that a node called `recognise`: its result depends on the code of all model kinds."""
 
 
 @dataclass(slots=True, eq=False)
 class Borrower:
-    """One call of a node, as the owner of models and device knows it: what it borrows comes back when the call ends."""
+    """One call of a node that borrows models and the device. What it borrows is returned when the call ends."""
 
     work: Hashable = None
-    """Node type and sizes of its inputs: what working memory is learnt for."""
+    """Key for the measured working memory: node type and sizes of its inputs."""
     asynchronous: bool = False
     cancelled: threading.Event = field(default_factory=threading.Event)
     asked: bool = False
-    """Whether it ever asked for models."""
+    """Whether the call has requested models."""
     warn: Callable[[str, str], None] = lambda _code, _message: None
     told: set[tuple[str, str]] = field(default_factory=set)
-    """What was told of models; the borrowers of a run share it."""
+    """Warnings about models that were already given; shared by the borrowers of a run."""
 
     def warn_once(self, code: str, message: str) -> None:
-        """Tell something of a model that is lent, unless the run told it before."""
+        """Give a warning about a borrowed model, once per run."""
         if (code, message) not in self.told:
             self.told.add((code, message))
             self.warn(code, message)
@@ -42,7 +42,7 @@ class Borrower:
 
 
 class Lent(Protocol):
-    """Loaded models, for the time of a with-block: `with` in a sync node, `async with` in an async one."""
+    """Loaded models for the duration of a with-block: `with` in a sync node, `async with` in an async node."""
 
     def __enter__(self) -> tuple[Any, ...]: ...
 
@@ -54,45 +54,45 @@ class Lent(Protocol):
 
 
 class Services(Protocol):
-    """What the engine lends to a context."""
+    """What the engine provides to a context."""
 
     def load(self, handles: tuple[Any, ...], working: int, borrower: Borrower) -> Lent:
-        """Loaded models, for the time of a with-block."""
+        """Return loaded models for the duration of a with-block."""
 
     def unplaced(self, handle: Any) -> Any:
-        """A model with its weights in the host's memory."""
+        """Return a model with its weights in host memory."""
 
     def make_room(self, borrower: Borrower) -> None:
-        """Free what memory can be freed: a node ran out of it and is run again."""
+        """Free all memory that can be freed, before a node that ran out of memory is run again."""
 
     def take_back(self, borrower: Borrower) -> None:
-        """A call ended: take back what it left open."""
+        """Take back what a call that ended has not returned."""
 
     def lookup(self, kind: str, name: str) -> Any:
-        """A registered extension's code."""
+        """Return a registered extension's code."""
 
     def facts(self, kind: str, name: str) -> Mapping[str, Any]:
-        """What a registered extension said of itself."""
+        """Return the facts of a registered extension."""
 
     def recognise(self, file: Any) -> tuple[str, dict[str, Any]] | None:
-        """The model kind of a file, and what it knows of it."""
+        """Return the model kind of a file and its facts."""
 
     def suggest(self, source: str, name: str) -> str | None:
-        """The name below a source that is most alike."""
+        """Return the most similar file name in a source."""
 
     def save(self, node: str, kind: str, data: Any, name_template: str, fields: Mapping[str, Any]) -> str:
-        """Write a file for a node; its final path."""
+        """Save a file for a node and return its final path."""
 
 
 class RunServices(Services, Protocol):
-    """What the engine lends to a run."""
+    """What the engine provides to a run."""
 
     def begin(self, node: str, *, saves: bool) -> None:
-        """A sink's body begins; `saves` tells whether it can save through its context."""
+        """Note that a sink's body starts. `saves`: whether it can save through its context."""
 
 
 class Context:
-    """A node's door to the world, made anew for each run of a node."""
+    """A node's access to the engine. Each call of a node gets a new context."""
 
     def __init__(
         self,
@@ -112,8 +112,8 @@ class Context:
         self.node = node
         self.borrower = Borrower(work, asynchronous, cancelled, warn=self.warn)
         self.economy = economy
-        """How much memory to spare, 0..economies of the node type: more each time that the node ran out of it."""
-        self.mentioned: Mapping[str, Any] = mentioned or {}  # ModelFiles that its texts may mean, by name
+        """The level of memory saving, 0..economies of the node type. It rises each time the node runs out of memory."""
+        self.mentioned: Mapping[str, Any] = mentioned or {}  # ModelFiles that its texts may name, by name
         self._services = services
         self._emit = emit
         self._cancelled = cancelled
@@ -121,8 +121,8 @@ class Context:
         self._clock = clock
         self._next_preview = 0.0 if previews else math.inf
         self.used: set[tuple[str, str]] = set()
-        """Kind and name of what was lent, beside the node's inputs: its result depends on it."""
-        self.stopped = False  # whether the node was told to stop: what it returns then is not its result
+        """Kind and name of each extension that the node used: its result depends on their code."""
+        self.stopped = False  # whether `check` raised Cancelled: the return value is then not a result
 
     def check(self) -> None:
         """Raise Cancelled if the run was cancelled. `progress` calls it; long loops without progress should too."""
@@ -131,8 +131,9 @@ class Context:
             raise Cancelled("the run was cancelled", node=self.node)
 
     def progress(self, step: int, total: int, preview: Callable[[], Any] | None = None, message: str = "") -> None:
-        """Report step of total. `preview` makes an Image and is called at most five times a second, and never in
-        a run that nobody watches. Raises Cancelled when the run was cancelled.
+        """Report progress: `step` of `total`. Raises Cancelled if the run was cancelled.
+
+        `preview` makes an Image. It is called at most five times per second, and never in a run without previews.
         """
         self.check()
         self._emit(NodeProgress(node=self.node, step=step, total=total, message=message))
@@ -140,21 +141,21 @@ class Context:
         if preview is not None and now >= self._next_preview:
             try:
                 self._emit(NodePreview(node=self.node, step=step, image=preview()))
-            except OutOfMemoryError:  # a picture to look at is not worth the run
+            except OutOfMemoryError:  # a preview must not fail the run
                 self._next_preview = math.inf
                 return
             self._next_preview = self._clock() + 1 / PREVIEWS_PER_SECOND
 
     def warn(self, code: str, message: str) -> None:
-        """Tell the person something that does not stop the run."""
+        """Give the user a warning. The run continues."""
         self._emit(NodeWarning(node=self.node, code=code, message=message))
 
     def load(self, *handles: Any, working: int = 0) -> Lent:
-        """`with ctx.load(model, controlnet, working=bytes) as (unet, control):` one reservation, always a tuple.
+        """Load models together: `with ctx.load(model, controlnet, working=bytes) as (unet, control):`. Yields a tuple.
 
-        An async node writes `async with`. One node at a time computes on the device: the others wait for their turn,
-        and a cancel ends the wait. `working` is the memory that the node needs beside the weights, where it knows;
-        otherwise the engine measures it.
+        An async node uses `async with`. Only one node at a time computes on the device; the others wait, and
+        cancelling the run ends the wait. `working` is the memory in bytes that the node needs besides the weights. If
+        it is not given, the engine measures it.
         """
         self.check()
         for handle in handles:
@@ -163,45 +164,45 @@ class Context:
         return self._services.load(handles, working, self.borrower)
 
     def unplaced(self, handle: Any) -> Any:
-        """A model with all of its weights in the host's memory, as files and patches have them, not to be written to.
+        """Return a model with all its weights in host memory, with patches applied. Do not modify the weights.
 
-        For nodes that look at weights. `load` is for those that compute. Raises BadValueError for packed weights.
+        For nodes that read weights; use `load` to compute. Raises BadValueError for packed weights.
         """
         return self._services.unplaced(handle)
 
     def lookup(self, kind: str, name: str) -> Any:
-        """The code registered as a "sampler", "schedule", "model_kind" or "patch" of that name."""
+        """Return the code registered as a "sampler", "schedule", "model_kind" or "patch" under this name."""
         self.used.add((kind, name))
         return self._services.lookup(kind, name)
 
     def facts(self, kind: str, name: str) -> Mapping[str, Any]:
-        """What an extension said of itself when it was registered: a sampler's noise, evaluations per step, ..."""
+        """Return the facts that an extension was registered with: a sampler's noise, evaluations per step, ..."""
         self.used.add((kind, name))
         return self._services.facts(kind, name)
 
     def recognise(self, file: Any) -> tuple[str, dict[str, Any]] | None:
-        """(model kind, facts) of a ModelFile, told by the registered kinds from its content; None if none knows it."""
+        """Return (model kind, facts) of a ModelFile, or None if no registered kind recognises its content."""
         self.used.add((RECOGNITION, ""))
         return self._services.recognise(file)
 
     def suggest(self, source: str, name: str) -> str | None:
-        """The file below a source whose name is most alike, for a warning: no key knows of it."""
+        """Return the most similar file name in a source. Use it only in warnings: it is not part of the cache key."""
         return self._services.suggest(source, name)
 
     def save(self, kind: str, data: Any, name_template: str, **fields: Any) -> str:
         """Save an "image" (one picture of an Image, [H, W, C], or a PictureToSave), "text", "safetensors" or "bytes".
 
-        The file's final path; it is never half there.
-
-        `name_template` may hold {name}s of fields and {counter}; folders are below the output folder.
+        Returns the file's final path. The file is written atomically. `name_template` may contain the {name}s of
+        fields and {counter}. Its folders are relative to the output folder.
         """
         path = self._services.save(self.node, kind, data, name_template, fields)
         self._emit(FileSaved(node=self.node, path=path))
         return path
 
     def edge(self, input: str) -> Any:
-        """What is wired to an input, for use in an expansion's nodes and outputs: for a list a list, with the literals
-        that stand in it. Raises KeyError for an input without edges.
+        """Return what is connected to an input, for use in the nodes and outputs of an expansion.
+
+        For a list input it is a list, which includes the literals. Raises KeyError for an input without edges.
         """
         found = self._edges[input]
         return list(found) if type(found) is list else found

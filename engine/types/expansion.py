@@ -1,4 +1,4 @@
-"""A node that answers with more nodes: a sub-document that the executor runs in its place."""
+"""Expansion: a node returns a sub-document of nodes, which the executor runs in its place."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 
 class Given(NamedTuple):
-    """What is wired to an input of the node that expands, or to one item of its list."""
+    """What is connected to an input of the expanded node, or to one item of a list input."""
 
     input: str
     item: int | None = None
@@ -16,15 +16,15 @@ class Given(NamedTuple):
 class Expansion:
     """Returned by a node instead of its outputs.
 
-    `nodes` has the form of a document's "nodes"; `outputs` names, for each output of the node, the edge
-    {"node", "output"} among them that delivers it. Inputs are literals, edges among `nodes`, or `ctx.edge(...)`.
+    `nodes` has the format of a document's "nodes". `outputs` maps each output of the node to the edge
+    {"node", "output"} that delivers it. Inputs are literals, edges between `nodes`, or `ctx.edge(...)`.
     """
 
     nodes: Mapping[str, Any]
     outputs: Mapping[str, Any]
 
     def record(self) -> dict[str, Any]:
-        """This expansion as JSON, with everything in the form of a document but what was given."""
+        """Return this expansion as JSON in the format of a document; a Given becomes {"given": [input, item]}."""
         nodes = {
             id: {**node, "inputs": {name: _to_json(value) for name, value in node.get("inputs", {}).items()}}
             for id, node in self.nodes.items()
@@ -33,7 +33,7 @@ class Expansion:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "Expansion":
-        """The expansion that `record` wrote."""
+        """Return the expansion that `record` wrote."""
         nodes = {
             id: {**node, "inputs": {name: _from_json(value) for name, value in node["inputs"].items()}}
             for id, node in record["nodes"].items()

@@ -1,4 +1,4 @@
-"""Literal values of inputs: one reading of an InputSpec, every bound checked, numbers brought to type."""
+"""Literal values of inputs: checks them against the bounds of an InputSpec and converts numbers to its type."""
 
 import json
 import math
@@ -23,19 +23,19 @@ _INTEGER = re.compile(r"-?[0-9]{1,20}\Z")
 
 
 class LiteralError(Exception):
-    """A literal that its input does not take."""
+    """A literal that its input does not accept."""
 
     def __init__(self, **fields: str | None) -> None:
         super().__init__(fields["message"])
         self.fields = fields
 
     def at(self, node: str | None, name: str) -> Problem:
-        """The problem, at its place."""
+        """Return the problem with its node and input."""
         return Problem(node=node, input=name, **self.fields)  # type: ignore[arg-type]
 
 
 def coerce(port: InputSpec, value: Any, choices: Collection[str] | None = None) -> Any:
-    """The value in the type that the port declares. Choices replace the port's own when they come from a source.
+    """Return the value in the type that the port declares. `choices` from a source replace the port's own choices.
 
     Raises LiteralError with code wrong_type, out_of_range or unknown_choice.
     """
@@ -68,7 +68,7 @@ def _integer(port: InputSpec, value: Any) -> int:
     if type(value) is float and value.is_integer() and abs(value) < 2**53:
         value = int(value)
     if type(value) is str and _INTEGER.match(value):
-        value = int(value)  # integers over 2^53-1 are written as text
+        value = int(value)  # integers above 2^53-1 are written as text
     if type(value) is not int:
         raise _wrong(port, value)
     _bounded(port, value)
@@ -161,12 +161,15 @@ def _choice(port: InputSpec, value: str, choices: Collection[str]) -> None:
 
 
 def kind_of_literal(value: Any) -> str:
-    """The kind that a literal itself has, for ports that take anything."""
+    """Return the kind of a literal, for ports of kind ANY."""
     return _KINDS.get(type(value), "JSON")
 
 
 def plain(value: Any) -> Any:
-    """A copy as JSON gives it back: lists for tuples, texts for keys. Raises ValueError for what JSON cannot hold."""
+    """Return a copy after a JSON round trip: tuples become lists, keys become strings.
+
+    Raises ValueError for values that JSON cannot represent.
+    """
     try:
         text = json.dumps(value, allow_nan=False, ensure_ascii=False)
         text.encode()

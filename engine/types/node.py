@@ -1,4 +1,4 @@
-"""`@node`: the signature of a typed function is its port list, its docstring the help."""
+"""`@node` makes a node type from a typed function: its signature is the port list, its docstring the help."""
 
 import inspect
 import types
@@ -31,7 +31,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Mentions:
-    """A source whose files a text may name, such as "models/embeddings"; `Context.mentioned` has those that it does."""
+    """A source whose files a text may name, such as "models/embeddings". `Context.mentioned` holds the named files."""
 
     source: str
 
@@ -48,14 +48,14 @@ class _Lazy:
 
 
 Lazy = Annotated[T | None, _Lazy()]
-"""An input that is computed only if the node's `needs` asks for it; None otherwise."""
+"""An input that is computed only if the node's `needs` names it, otherwise None."""
 
 Seed = Annotated[
     int,
     Field(ge=0, le=MAX_SEED, description='Where chance begins; "random" is drawn once for each run.'),
     Widget("seed"),
 ]
-"""A seed, 0..2^64-1; "random" in a document is drawn once, when the workflow is resolved."""
+"""A seed, 0..2^64-1. "random" in a document is replaced by a random seed when the workflow is resolved."""
 
 Text = Annotated[str, Widget("multiline")]
 """Text of several lines."""
@@ -65,7 +65,7 @@ _PLAIN = {bool: "BOOLEAN", int: "INT", float: "FLOAT", str: "STRING", InputFile:
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """A node type with its code. `needs`, `fingerprint` and `migrate` are None unless the author gave them."""
+    """A node type with its code. `needs`, `fingerprint` and `migrate` are optional."""
 
     spec: NodeSpec
     function: Callable[..., Any]
@@ -86,11 +86,11 @@ def node(
     fingerprint: Callable[..., Any] | None = None,
     migrate: Callable[[dict[str, Any], int], dict[str, Any]] | None = None,
 ) -> Callable[[F], F]:
-    """Attach a NodeSpec to a function; nothing is registered until a plugin's `register` hook hands it over.
+    """Attach a NodeSpec to a function. A plugin's `register` hook must still register the function.
 
-    needs(**eager inputs) names the lazy inputs that are wanted; fingerprint(**inputs) is the identity of the outside
-    world for an external node; migrate(inputs, from_version) brings inputs of an older version up to date. After a
-    shortage of memory a node runs again with a higher `ctx.economy`, as far as `economies`.
+    needs(**eager inputs) returns the names of the lazy inputs that are wanted. fingerprint(**inputs) identifies the
+    external state that an external node reads. migrate(inputs, from_version) updates inputs of an older version. After
+    an out-of-memory error a node runs again with a higher `ctx.economy`, up to `economies`.
     Raises SpecError for a signature that a NodeSpec cannot express.
     """
 
@@ -104,7 +104,7 @@ def node(
 
 
 def definition(function: Any) -> Definition:
-    """The definition that `@node` attached. Raises SpecError when there is none."""
+    """Return the definition that `@node` attached. Raises SpecError if there is none."""
     found = getattr(function, "__loom_node__", None)
     if not isinstance(found, Definition):
         raise SpecError(f"{function!r} is not a node", hint="decorate it with @node")
@@ -188,7 +188,7 @@ def _with_default(place: str, port: InputSpec) -> InputSpec:
 
 
 def _annotation(place: str, annotation: Any) -> dict[str, Any]:
-    """The fields of an InputSpec that an annotation means."""
+    """Return the InputSpec fields that an annotation defines."""
     if get_origin(annotation) is Annotated:
         base, *marks = get_args(annotation)
         fields = _annotation(place, base)

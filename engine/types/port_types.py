@@ -1,4 +1,4 @@
-"""Port types: how a value becomes bytes, an identity, and a copy that others may write into."""
+"""Port types: serialisation, digest and private copies of the values of one kind."""
 
 import json
 from collections.abc import Sequence
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 
 class Codec(Protocol):
-    """Takes a value of one port type apart into JSON and numpy arrays, and puts it together again."""
+    """Splits a value of one port type into JSON and numpy arrays, and joins them to a value again."""
 
     def split(self, value: Any) -> tuple[Any, "Arrays"]:
-        """JSON and arrays, enough to make the value again."""
+        """Return JSON and arrays from which `join` can restore the value."""
 
     def join(self, meta: Any, arrays: "Arrays") -> Any:
-        """The value that `split` took apart."""
+        """Restore the value that `split` returned the parts of."""
 
     def essence(self, value: Any) -> Any:
-        """The JSON that tells two values apart; with the arrays' bytes it makes the digest."""
+        """Return the JSON that identifies the value. The digest covers it and the bytes of the arrays."""
 
 
 class ValueCodec:
@@ -51,7 +51,7 @@ class ValueCodec:
         return value.essence()
 
     def private(self, value: Value) -> Value:
-        """See `PortType.private`. Arrays are copied when they are looked at."""
+        """See `PortType.private`. Arrays are copied on first access."""
         meta, arrays = value.split()
         return self._cls.join(plain(meta), [array.lent() for array in arrays])
 
@@ -69,7 +69,7 @@ class ValueCodec:
 
 @dataclass(frozen=True, slots=True)
 class PortType:
-    """A kind of value: its name on ports, its class and its codec (None: values stay in this process)."""
+    """A port type: its kind, its class and its codec (None: values never leave this process)."""
 
     kind: str
     cls: type
@@ -78,25 +78,25 @@ class PortType:
     help: str = ""
 
     def digest(self, value: Any) -> str | None:
-        """The identity of a value, or None when it has none."""
+        """Return the digest of a value, or None without a codec."""
         if self.codec is None:
             return None
         return keys.array_digest(self.kind, self.codec.essence(value), self.codec.split(value)[1])
 
     def private(self, value: Any) -> Any:
-        """The value in memory of its own, for code that may write into it. Without a codec it is the value itself."""
+        """Return a private copy for code that may modify it. Without a codec, return the value itself."""
         if isinstance(self.codec, ValueCodec):
             return self.codec.private(value)
         return self._copied(value)
 
     def sealed(self, value: Any) -> Any:
-        """The value in memory that whoever made it does not have. Without a codec it is the value itself."""
+        """Return the value in memory that its creator has no reference to. Without a codec, return the value itself."""
         if isinstance(self.codec, ValueCodec):
             return self.codec.sealed(value)
         return self._copied(value)
 
     def equal(self, one: Any, two: Any) -> bool:
-        """Whether two values have the same content, names of files included."""
+        """Whether two values have the same content, including the names of files."""
         if self.codec is None:
             return one is two
         if isinstance(self.codec, ValueCodec):
@@ -111,11 +111,11 @@ class PortType:
         return self.codec.join(plain(meta), [array.copy() for array in arrays])
 
     def nbytes(self, value: Any) -> int:
-        """Bytes of the arrays inside, with some for the rest."""
+        """Return the size in bytes: the arrays, plus 256 for the rest."""
         return 256 if self.codec is None else 256 + sum(array.nbytes for array in self.codec.split(value)[1])
 
     def encode(self, value: Any) -> bytes:
-        """The value as safetensors bytes."""
+        """Return the value as safetensors bytes."""
         from safetensors.numpy import save
 
         assert self.codec is not None
@@ -125,7 +125,7 @@ class PortType:
         return blob
 
     def decode(self, blob: bytes) -> Any:
-        """The value that `encode` wrote. Raises FileError for anything else."""
+        """Return the value that `encode` wrote. Raises FileError for any other bytes."""
         from safetensors import SafetensorError
         from safetensors.numpy import load
 

@@ -1,4 +1,4 @@
-"""What is registered: node types, port types and extensions, each with the distribution that brought it."""
+"""The registry of node types, port types and extensions, each with the distribution that provides it."""
 
 import importlib
 import importlib.util
@@ -20,7 +20,7 @@ ExtensionKind = Literal["sampler", "schedule", "model_kind", "patch", "importer"
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """An installed distribution that brings node types. `code` is the identity of all of its code."""
+    """An installed distribution that provides node types. `code` is the hash of all its code."""
 
     name: str
     version: str
@@ -28,7 +28,7 @@ class Distribution:
     code: str
     builtin: bool = False
     files: CodeFiles = field(default=CodeFiles(), compare=False, repr=False)
-    """The files that `code` was taken from."""
+    """The files that `code` is the hash of."""
 
     def __str__(self) -> str:
         return f"{self.name} {self.version}"
@@ -36,13 +36,13 @@ class Distribution:
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """A module-level object by its "module:name", imported when it is needed."""
+    """A reference "module:name" to a module-level object, imported on demand."""
 
     target: str
 
     @classmethod
     def of(cls, thing: Any) -> "Ref":
-        """The reference of a module-level function or class, or of a "module:name" text that spares its import.
+        """Return the reference to a module-level function or class. A "module:name" string avoids its import.
 
         Raises PluginError for anything else.
         """
@@ -56,10 +56,10 @@ class Ref:
         return cls(f"{module}:{name}")
 
     def load(self) -> Any:
-        """The object. Raises PluginError when the module no longer has it."""
+        """Import and return the object. Raises PluginError if the module does not have it."""
         module, _, name = self.target.partition(":")
         found: Any = sys.modules.get(module)
-        if getattr(getattr(found, "__spec__", None), "_initializing", True):  # or let another thread end its import
+        if getattr(getattr(found, "__spec__", None), "_initializing", True):  # also waits for another thread's import
             found = importlib.import_module(module)
         for part in name.split("."):
             found = getattr(found, part, None)
@@ -76,13 +76,13 @@ class NodeType:
     distribution: Distribution
 
     def definition(self) -> Definition:
-        """Its code; imports the node's module."""
+        """Import the node's module and return the definition."""
         return definition(Ref(self.spec.function).load())
 
 
 @dataclass(frozen=True, slots=True)
 class Extension:
-    """A registered sampler, schedule, model kind, patch or importer: a reference and facts about it as data."""
+    """A registered sampler, schedule, model kind, patch or importer: a reference to its code, and facts about it."""
 
     kind: ExtensionKind
     name: str
@@ -91,13 +91,13 @@ class Extension:
     info: Mapping[str, Any] = field(default_factory=dict)
 
     def load(self) -> Any:
-        """The registered function or class; imports its module."""
+        """Import the module and return the registered function or class."""
         return self.ref.load()
 
 
 @dataclass(frozen=True, slots=True)
 class RegisteredType:
-    """A registered port type, made when it is first needed."""
+    """A registered port type, created on first use."""
 
     kind: str
     cls: Ref
@@ -107,7 +107,7 @@ class RegisteredType:
     help: str = ""
 
     def load(self) -> PortType:
-        """The port type; imports its module."""
+        """Import the module and return the port type."""
         cls = self.cls.load()
         if self.codec is not None:
             codec: Codec | None = self.codec.load()()
@@ -118,21 +118,21 @@ class RegisteredType:
 
 @dataclass(frozen=True, slots=True)
 class ModelFolder:
-    """A folder inside an installed package whose model files show up in a source, such as "models/checkpoints"."""
+    """A folder in an installed package whose model files appear in a source, such as "models/checkpoints"."""
 
     source: str
     package: str
     folder: str
 
     def path(self) -> Path | None:
-        """Where it is; the package is not imported."""
+        """Return the folder's path without importing the package."""
         spec = importlib.util.find_spec(self.package)
         places = list(spec.submodule_search_locations or ()) if spec else []
         return Path(places[0]) / self.folder if places else None
 
 
 class Registration:
-    """What one distribution registers. Passed to its `register(registry)` hook; nothing counts until the hook ends."""
+    """What one distribution registers. Passed to its `register(registry)` hook; takes effect when the hook returns."""
 
     def __init__(self, distribution: Distribution) -> None:
         self.distribution = distribution
@@ -143,7 +143,7 @@ class Registration:
         self.listens = False
 
     def node(self, *functions: Callable[..., Any]) -> None:
-        """Register functions decorated with `@node`. A plugin's ids get its entry point's name in front."""
+        """Register functions decorated with `@node`. The ids of a plugin get its entry point's name as a prefix."""
         for function in functions:
             Ref.of(function)
             spec = definition(function).spec
@@ -151,7 +151,7 @@ class Registration:
             self.nodes.append(NodeType(replace(spec, type=prefix + spec.type), self.distribution))
 
     def type(self, cls: type, codec: type | None = None, *, colour: str = "#8a8f98", help: str = "") -> None:
-        """Register a port class (with a `kind`) and the class of its codec; without one its values stay in memory."""
+        """Register a port class (with a `kind`) and the class of its codec. Without a codec, values stay in memory."""
         kind = getattr(cls, "kind", None)
         if not isinstance(kind, str):
             raise PluginError("a port class needs `kind: ClassVar[str]`", got=cls.__name__)
@@ -163,7 +163,7 @@ class Registration:
         self._extension("sampler", name, function, info)
 
     def schedule(self, name: str, function: Callable[..., Any] | str, **info: Any) -> None:
-        """Register a schedule: function(steps, table) -> sigmas, falling to 0."""
+        """Register a schedule: function(steps, table) -> sigmas in descending order, ending with 0."""
         self._extension("schedule", name, function, info)
 
     def model_kind(self, name: str, loader: Callable[[], Any] | str, **info: Any) -> None:
@@ -177,12 +177,12 @@ class Registration:
     def importer(self, name: str, function: Callable[..., Any] | str, **info: Any) -> None:
         """Register a reader of foreign workflow files: function(bytes) -> (document, report) or None.
 
-        The report is JSON with "source", a text, and "lines", texts that say what was changed or lost.
+        The report is JSON with "source", a string, and "lines", strings that describe what was changed or lost.
         """
         self._extension("importer", name, function, info)
 
     def models(self, source: str, package: str, folder: str) -> None:
-        """Register a folder of model files that ships inside a package, for a source such as "models/checkpoints"."""
+        """Register a folder of model files inside a package, for a source such as "models/checkpoints"."""
         self.folders.append(ModelFolder(source, package, folder))
 
     def _extension(self, kind: ExtensionKind, name: str, thing: Any, info: Mapping[str, Any]) -> None:
@@ -191,7 +191,7 @@ class Registration:
         )
 
     def record(self) -> dict[str, Any]:
-        """All that was registered, as JSON."""
+        """Return everything that was registered, as JSON."""
         return {
             "nodes": [item.spec.record() for item in self.nodes],
             "types": [
@@ -213,7 +213,7 @@ class Registration:
 
     @classmethod
     def from_record(cls, distribution: Distribution, record: Mapping[str, Any]) -> "Registration":
-        """The registration that `record` wrote, without importing any of its code."""
+        """Return the registration that `record` wrote. Imports none of its code."""
         made = cls(distribution)
         made.nodes = [NodeType(spec_from_record(item), distribution) for item in record["nodes"]]
         made.types = [
@@ -240,7 +240,7 @@ def _summary(thing: Any) -> str:
 
 
 class Registry:
-    """Every node type, port type and extension by name. Names are unique; a clash names both distributions."""
+    """All node types, port types and extensions by name. Names are unique; a conflict is an error."""
 
     def __init__(self, registrations: Iterable[Registration] = ()) -> None:
         self.distributions: dict[str, Distribution] = {}
@@ -250,12 +250,12 @@ class Registry:
         self._extensions: dict[tuple[str, str], Extension] = {}
         self.folders: list[ModelFolder] = []
         self.foreign = False
-        """Whether a plugin brings samplers, model kinds or other code that built-in nodes may run."""
+        """Whether a plugin provides samplers, model kinds or other code that built-in nodes may run."""
         for registration in registrations:
             self.add(registration)
 
     def add(self, registration: Registration) -> None:
-        """Take over all of a registration, or nothing. Raises DuplicateError."""
+        """Add a registration completely or not at all. Raises DuplicateError, which names both distributions."""
         new: dict[tuple[str, str], Any] = {}
         taken = self._taken()
         for kind, name, item in _items(registration):
@@ -282,30 +282,30 @@ class Registry:
         }
 
     def types(self) -> list[RegisteredType]:
-        """Every registered port type."""
+        """Return all registered port types."""
         return list(self._types.values())
 
     def type_of(self, kind: str) -> PortType | None:
-        """The port type of a kind, or None."""
+        """Return the port type of a kind, or None."""
         if kind not in self._loaded and kind in self._types:
             self._loaded[kind] = self._types[kind].load()
         return self._loaded.get(kind)
 
     def type_of_value(self, value: Any) -> PortType | None:
-        """The port type of a value; None for a literal."""
+        """Return the port type of a value; None for a literal."""
         kind = getattr(value, "kind", None)
         return self.type_of(kind) if isinstance(kind, str) else None
 
     def knows_type(self, kind: str) -> bool:
-        """Whether a port type of that kind is registered."""
+        """Whether a port type of this kind is registered."""
         return kind in self._types
 
     def extensions(self, kind: str) -> dict[str, Extension]:
-        """Every extension of a kind by name, in the order of registration."""
+        """Return all extensions of a kind by name, in the order of registration."""
         return {name: item for (of, name), item in self._extensions.items() if of == kind}
 
     def extension(self, kind: str, name: str) -> Extension:
-        """One extension. Raises UnknownError with the nearest name."""
+        """Return an extension. Raises UnknownError with the nearest name."""
         found = self._extensions.get((kind, name))
         if found is None:
             raise UnknownError(f"there is no {kind} '{name}'", nearest=nearest(name, self.extensions(kind)))

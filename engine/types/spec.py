@@ -1,4 +1,4 @@
-"""What a node type is, as data: its ports, bounds, purity and help. The one source for validation, widgets and docs."""
+"""The spec of a node type: ports, bounds, purity and help. Validation, widgets and docs are derived from it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -12,14 +12,14 @@ PURITIES: tuple[Purity, ...] = ("pure", "external", "nondeterministic", "sink")
 LITERAL_KINDS = ("INT", "FLOAT", "STRING", "BOOLEAN", "CHOICE", "JSON")
 FILE_KINDS = ("FILE", "MODEL_FILE")
 INLINE_KINDS = (*LITERAL_KINDS, ABSENT)
-"""Kinds whose values stand in results themselves, not beside them."""
+"""Kinds whose values are stored inside results, not separately by digest."""
 ANY = "ANY"
 MAX_SEED = 2**64 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputSpec:
-    """One input: its kind, whether it may be left out, and what a literal value must satisfy."""
+    """One input: its kind, whether it is required, and the bounds of a literal value."""
 
     name: str
     kind: str
@@ -34,19 +34,19 @@ class InputSpec:
     min_length: int | None = None
     max_length: int | None = None
     choices: tuple[str, ...] = ()
-    source: str | None = None  # where choices or files come from: "samplers", "models/loras", "input"
+    source: str | None = None  # the source of choices or files: "samplers", "models/loras", "input"
     mentions: str | None = None  # a source whose files the text may name, such as "models/embeddings"
     widget: str | None = None
     help: str = ""
 
     @property
     def literal(self) -> bool:
-        """Whether a value can be written into the document (otherwise an edge is needed)."""
+        """Whether a value can be written into the document. Otherwise the input needs an edge."""
         return self.kind in LITERAL_KINDS or self.kind in FILE_KINDS or self.kind == ANY
 
     @property
     def seed(self) -> bool:
-        """Whether "random" is a legal value, drawn once when the workflow is resolved."""
+        """Whether "random" is a legal value. It is replaced by a random seed when the workflow is resolved."""
         return self.widget == "seed"
 
 
@@ -61,7 +61,7 @@ class OutputSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeSpec:
-    """A node type. `function` is a "module:name" reference; the function's `Definition` holds the rest of its code."""
+    """A node type as data. `function` is a "module:name" reference; the function's `Definition` holds the code."""
 
     type: str
     version: int
@@ -72,16 +72,18 @@ class NodeSpec:
     outputs: tuple[OutputSpec, ...] = ()
     purity: Purity = "pure"
     device: bool = False
-    economies: int = 0  # ways to compute in less memory, each with less than the one before
+    economies: int = 0  # levels of computing in less memory; each level needs less than the one before
     asynchronous: bool = False
     context: str | None = None  # name of the parameter that takes the Context
     several: bool = False  # returns a NamedTuple
     migrates: bool = False
     by_name: Mapping[str, InputSpec] = field(init=False, repr=False, compare=False)
     values: tuple[str, ...] = field(init=False, repr=False, compare=False)
-    """Inputs that are not literals."""
+    """The names of the inputs that are not literals."""
     numeric: bool = field(init=False, repr=False, compare=False)
-    """Whether results may depend on device, dtype and library versions: any port is neither literal nor file."""
+    """Whether results may depend on device, dtype and library versions: a port is neither literal nor file, or the
+    node uses the device.
+    """
 
     def __post_init__(self) -> None:
         kinds = {port.kind for port in self.inputs} | {port.kind for port in self.outputs}
@@ -91,11 +93,11 @@ class NodeSpec:
         object.__setattr__(self, "numeric", numeric)
 
     def output(self, name: str) -> OutputSpec | None:
-        """The output of that name, or None."""
+        """Return the output of this name, or None."""
         return next((port for port in self.outputs if port.name == name), None)
 
     def record(self) -> dict[str, Any]:
-        """This spec as JSON."""
+        """Return this spec as JSON."""
         return {
             name: [_sparse(port) for port in getattr(self, name)] if name in ("inputs", "outputs") else value
             for name, value in _sparse(self).items()
@@ -103,7 +105,7 @@ class NodeSpec:
 
 
 def _sparse(data: Any) -> dict[str, Any]:
-    """The fields of a dataclass that differ from their defaults."""
+    """Return the fields of a dataclass that differ from their defaults."""
     return {
         item.name: getattr(data, item.name)
         for item in fields(data)
@@ -112,7 +114,7 @@ def _sparse(data: Any) -> dict[str, Any]:
 
 
 def spec_from_record(record: Mapping[str, Any]) -> NodeSpec:
-    """The spec that `NodeSpec.record` wrote."""
+    """Return the spec that `NodeSpec.record` wrote."""
     plain = {name: value for name, value in record.items() if name not in ("inputs", "outputs")}
     inputs = tuple(
         InputSpec(**{**port, "choices": tuple(port.get("choices", ()))}) for port in record.get("inputs", ())

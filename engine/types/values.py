@@ -1,4 +1,4 @@
-"""What travels on edges: frozen values on the CPU. Arrays are float32; `numpy()` never needs torch."""
+"""The values on edges. They are frozen and on the CPU. Arrays are float32; `numpy()` does not import torch."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ if TYPE_CHECKING:
 
 
 class Value:
-    """Base of the values with arrays inside. A subclass names its port type and says how it splits and joins."""
+    """Base class of values that contain arrays. A subclass sets its port type and implements `split` and `join`."""
 
     kind: ClassVar[str]
     __slots__ = ()
 
     def split(self) -> tuple[Any, list[Array]]:
-        """This value as JSON plus arrays."""
+        """Return this value as JSON plus arrays."""
         raise TypeError(f"{type(self).__name__} has no split()")
 
     @classmethod
     def join(cls, meta: Any, arrays: Sequence[Array]) -> Value:
-        """The value that `split` took apart."""
+        """Restore the value from the parts that `split` returned."""
         raise TypeError(f"{cls.__name__} has no join()")
 
     def essence(self) -> Any:
-        """The part of `split`'s JSON that makes two values different (names of files do not)."""
+        """Return the part of `split`'s JSON that identifies the value. Names of files are not part of it."""
         return self.split()[0]
 
 
 def _checked(kind: str, data: Any, rank: int, layout: str, *, unit: bool) -> Array:
-    """An Array of the given rank; with unit, its numbers must lie in 0..1."""
+    """Return an Array of the given rank. With `unit`, its numbers must be in 0..1."""
     array = data if isinstance(data, Array) else Array(data)
     if len(array.shape) != rank or 0 in array.shape:
         raise BadValueError(f"{kind} has the wrong shape", expected=layout, got=str(list(array.shape)))
@@ -80,7 +80,7 @@ class Image(Value):
         return self._pixels.numpy()
 
     def tensor(self) -> torch.Tensor:
-        """float32 [B, H, W, C]; not to be written to."""
+        """float32 [B, H, W, C]. Do not modify it."""
         return self._pixels.tensor()
 
     def split(self) -> tuple[Any, list[Array]]:
@@ -112,7 +112,7 @@ class Mask(Value):
         return self._pixels.numpy()
 
     def tensor(self) -> torch.Tensor:
-        """float32 [B, H, W]; not to be written to."""
+        """float32 [B, H, W]. Do not modify it."""
         return self._pixels.tensor()
 
     def split(self) -> tuple[Any, list[Array]]:
@@ -126,9 +126,9 @@ class Mask(Value):
 
 
 class Latent(Value):
-    """Latents, float32 [B, C, h, w], unscaled, with an optional noise mask [B, H, W] (pixels; 1 = repaint).
+    """Latents, float32 [B, C, h, w], unscaled, with an optional noise mask [B, H, W] (in pixels; 1 = repaint).
 
-    `downscale` is the number of pixels per latent cell and axis.
+    `downscale` is the number of pixels per latent cell along each axis.
     """
 
     kind = "LATENT"
@@ -149,7 +149,7 @@ class Latent(Value):
         return self._samples.numpy()
 
     def tensor(self) -> torch.Tensor:
-        """float32 [B, C, h, w]; not to be written to."""
+        """float32 [B, C, h, w]. Do not modify it."""
         return self._samples.tensor()
 
     def split(self) -> tuple[Any, list[Array]]:
@@ -166,9 +166,9 @@ class Latent(Value):
 
 @dataclass(frozen=True, slots=True)
 class Cond:
-    """One entry of a conditioning: an embedding [1, T, D] and how it is used.
+    """One entry of a conditioning: an embedding [1, T, D] and its parameters.
 
-    `extra` holds numbers and texts (strength, start, end, size, ...); `arrays` holds further arrays by name (pooled
+    `extra` holds numbers and strings (strength, start, end, size, ...). `arrays` holds further arrays by name (pooled
     embedding [1, P], mask [B, H, W], ...).
     """
 
@@ -178,7 +178,7 @@ class Cond:
 
 
 class Conditioning(Value):
-    """What guides a sampler: a tuple of entries."""
+    """The conditioning of a sampler: a tuple of entries."""
 
     kind = "CONDITIONING"
     __slots__ = ("entries",)
@@ -200,7 +200,7 @@ class Conditioning(Value):
         return meta, arrays
 
     def essence(self) -> Any:
-        """`split`'s JSON without the names of the files that controls come from."""
+        """Return `split`'s JSON without the names of the files of controls."""
         return [_without_names(entry) for entry in self.split()[0]]
 
     @classmethod
@@ -211,7 +211,7 @@ class Conditioning(Value):
 
 
 def _without_names(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """An entry's JSON with each control's handle by its essence."""
+    """Return an entry's JSON, with each control's handle replaced by its essence."""
     controls = entry["extra"].get("controls", [])
     bare = [{**control, "handle": ControlNet.join(control["handle"], ()).essence()} for control in controls]
     return {**entry, "extra": {**entry["extra"], "controls": bare}} if bare else dict(entry)
@@ -219,7 +219,7 @@ def _without_names(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """A change to a model as data: a registered kind, its parameters, and the files and arrays that it uses."""
+    """A change to a model, as data: a registered kind, its parameters, and its files and arrays."""
 
     kind: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -228,9 +228,9 @@ class Patch:
 
 
 class Handle(Value):
-    """A model that is not loaded: the files that it comes from, which part of them, and the patches on it, in order.
+    """A reference to a model that need not be loaded: its files, which part of them, and its patches in order.
 
-    `model_kind` names the registered loader; `info` holds facts that nodes need without loading (channels, prediction
+    `model_kind` names the registered loader. `info` holds facts that nodes need before loading (channels, prediction
     type, downscale, ...).
     """
 
@@ -249,7 +249,7 @@ class Handle(Value):
         self.patches = tuple(patches)
 
     def patched(self, *patches: Patch) -> Handle:
-        """This model with further patches on top."""
+        """Return this model with further patches."""
         return type(self)(self.model_kind, self.files, self.info, (*self.patches, *patches))
 
     def split(self) -> tuple[Any, list[Array]]:
@@ -272,7 +272,7 @@ class Handle(Value):
         return meta, [array for patch in self.patches for array in patch.arrays]
 
     def essence(self) -> Any:
-        """`split`'s JSON without the names of files: their content decides."""
+        """Return `split`'s JSON without the names of files, which are identified by content."""
         meta, _ = self.split()
         bare = [{**patch, "files": [sha256 for _, sha256 in patch["files"]]} for patch in meta["patches"]]
         return {**meta, "files": [file.sha256 for file in self.files], "patches": bare}
@@ -308,14 +308,14 @@ class Clip(Handle):
 
 
 class ClipVision(Handle):
-    """A picture encoder of CLIP's."""
+    """A CLIP image encoder."""
 
     kind = "CLIP_VISION"
     __slots__ = ()
 
 
 class Vae(Handle):
-    """A picture encoder and decoder."""
+    """A VAE: encodes pictures to latents and decodes latents to pictures."""
 
     kind = "VAE"
     __slots__ = ()

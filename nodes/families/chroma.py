@@ -29,6 +29,7 @@ class Chroma(Family):
     reads, vae = "T5-XXL", "the VAE of Flux.1 (ae.safetensors)"
     texts: ClassVar = {"text_encoder": "t5"}
     needs, tokenizer = ("t5",), ("t5", TOKENIZER)
+    renamed, fused = CHROMA, FLUX_PARTS
 
     def matches(self, shapes: Shapes) -> bool:
         """Radiance has the first of these names too, but not the second."""
@@ -54,7 +55,7 @@ class Chroma(Family):
 
     def convert(self, tensors: dict[str, Any]) -> Mapping[str, Any]:
         """By a table of names."""
-        return converted(tensors, len(tensors["img_in.weight"]), CHROMA, FLUX_PARTS)
+        return converted(tensors, len(tensors["img_in.weight"]), self.renamed, self.fused)
 
     def clip_facts(self, paths: Sequence[Path]) -> dict[str, Any]:
         """Of a T5."""

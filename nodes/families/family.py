@@ -18,6 +18,7 @@ from latentloom.nodes.families.conversion import converted_pieces
 from latentloom.nodes.families.denoiser import Denoiser, Residuals, Told
 from latentloom.nodes.families.folder import folder_weights, read_json
 from latentloom.nodes.families.header import Header, Shapes, below, read_header, weights_facts
+from latentloom.nodes.families.key_tables import Names, Origin, Parts, authors_layers
 from latentloom.nodes.families.module_loading import Piece, Weights, assemble
 from latentloom.nodes.families.stable_diffusion.building import build_vae
 from latentloom.nodes.families.stable_diffusion.facts import vae_facts
@@ -54,6 +55,10 @@ class Family(ABC):
     """Those of them that it cannot do without."""
     tokenizer: ClassVar[tuple[str, TokenizerFiles]]
     """Which of them needs a tokenizer from the disk, and what that is called."""
+    renamed: ClassVar[Names] = ()
+    """How its authors call the network's layers, where diffusers calls them otherwise."""
+    fused: ClassVar[Parts] = ()
+    """Layers that are one in their files and several in diffusers' class."""
     patch: ClassVar[int] = 2
     """Cells of a latent that a token takes, along each axis."""
 
@@ -185,8 +190,16 @@ class Family(ABC):
         return self._network(paths[0])
 
     def _network(self, path: Path) -> Any:
-        if path.is_dir():
-            return _from_folder(self._class(), path / "transformer")
+        """The network. It carries its `Origin`, for LoRAs, which may have its authors' names."""
+        made = self._from_folder(path) if path.is_dir() else self._from_file(path)
+        layers = [name.removesuffix(".weight") for name in made.state_dict() if name.endswith(".weight")]
+        made.origin = Origin(self.title, authors_layers(layers, self.renamed, self.fused))
+        return made
+
+    def _from_folder(self, path: Path) -> Any:
+        return _from_folder(self._class(), path / "transformer")
+
+    def _from_file(self, path: Path) -> Any:
         header = read_header(path)
         found = self._prefix(header.shapes)
         if found is None:

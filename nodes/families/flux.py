@@ -64,6 +64,7 @@ class Flux(Family):
     reads, vae = "CLIP-L and T5-XXL", "the VAE of Flux.1 (ae.safetensors)"
     texts: ClassVar = {"text_encoder": "l", "text_encoder_2": "t5"}
     needs, tokenizer = ("l", "t5"), ("t5", TOKENIZER)
+    renamed, fused = FLUX, FLUX_PARTS
 
     def matches(self, shapes: Shapes) -> bool:
         """Flux.2 and Chroma have the first of these names too, but not the second."""
@@ -95,7 +96,7 @@ class Flux(Family):
 
     def convert(self, tensors: dict[str, Any]) -> Mapping[str, Any]:
         """By a table of names."""
-        return converted(tensors, len(tensors["img_in.weight"]), FLUX, FLUX_PARTS)
+        return converted(tensors, len(tensors["img_in.weight"]), self.renamed, self.fused)
 
     def build(self, config: Mapping[str, Any]) -> Any:
         """The authors' last norm has its shift before its scale."""

@@ -5,8 +5,10 @@ Authors keep query, key and value in one tensor, and Flux in its single blocks t
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 FLUX = (
@@ -55,9 +57,10 @@ FLUX_PARTS = (  # one tensor of the authors', and what diffusers makes of it
 
 CHROMA = (
     *FLUX,
-    (r"(distilled_guidance_layer\.(?:in_proj|out_proj|norms\.\d+))", r"\1"),
-    (r"(distilled_guidance_layer\.layers\.\d+)\.in_layer", r"\1.linear_1"),
-    (r"(distilled_guidance_layer\.layers\.\d+)\.out_layer", r"\1.linear_2"),
+    (r"distilled_guidance_layer\.(in_proj|out_proj)", r"distilled_guidance_layer.\1"),
+    (r"distilled_guidance_layer\.norms\.(\d+)", r"distilled_guidance_layer.norms.\1"),
+    (r"distilled_guidance_layer\.layers\.(\d+)\.in_layer", r"distilled_guidance_layer.layers.\1.linear_1"),
+    (r"distilled_guidance_layer\.layers\.(\d+)\.out_layer", r"distilled_guidance_layer.layers.\1.linear_2"),
 )
 _SD3_BLOCK = r"joint_blocks\.(\d+)\."
 SD3 = (
@@ -94,11 +97,35 @@ SD3_PARTS = (
         [rf"transformer_blocks.\1.attn.{name}" for name in ("add_q_proj", "add_k_proj", "add_v_proj")],
     ),
 )
+_Z_IMAGE_BLOCK = r"(layers|noise_refiner|context_refiner)\.(\d+)\."
+Z_IMAGE = (
+    (r"x_embedder", "all_x_embedder.2-1"),
+    (r"final_layer\.linear", "all_final_layer.2-1.linear"),
+    (r"final_layer\.adaLN_modulation\.1", "all_final_layer.2-1.adaLN_modulation.1"),
+    (_Z_IMAGE_BLOCK + r"attention\.out", r"\1.\2.attention.to_out.0"),
+    (_Z_IMAGE_BLOCK + r"attention\.q_norm", r"\1.\2.attention.norm_q"),
+    (_Z_IMAGE_BLOCK + r"attention\.k_norm", r"\1.\2.attention.norm_k"),
+)
+Z_IMAGE_PARTS = (
+    (
+        _Z_IMAGE_BLOCK + r"attention\.qkv",
+        [rf"\1.\2.attention.{name}" for name in ("to_q", "to_k", "to_v")],
+    ),
+)
 
 Names = Sequence[tuple[str, str]]
-"""A pattern of the authors' names of layers, and diffusers' name."""
+"""A pattern of the authors' names of layers, and diffusers' name: each group once in both, and none inside another."""
 Parts = Sequence[tuple[str, Sequence[str]]]
 """A pattern of the names of layers that are several, and diffusers' names of those in the order of their rows."""
+_GROUP = re.compile(r"\([^()]*\)")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What people call a network, and its layers by their authors' names; see `authors_layers`."""
+
+    title: str
+    layers: Mapping[str, tuple[str, ...]]
 
 
 def converted(tensors: Mapping[str, Any], width: int, names: Names, parts: Parts) -> dict[str, Any]:
@@ -122,3 +149,25 @@ def _converted(name: str, tensor: Any, width: int, names: Names, parts: Parts) -
             rows = [width] * 3 + ([len(tensor) - 3 * width] if len(several) == 4 else [])
             found = zip(several, tensor.split(rows), strict=True)
             yield from ((f"{match.expand(ours)}.{kind}", part) for ours, part in found)
+
+
+def authors_layers(layers: Collection[str], names: Names, parts: Parts) -> dict[str, tuple[str, ...]]:
+    """By the authors' name of a layer, diffusers' layers that its rows are, in their order: `converted` read backwards.
+
+    `layers` are diffusers' names of those that a network has.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for theirs, several in [*((pattern, [ours]) for pattern, ours in names), *parts]:
+        known, template = _backwards(theirs, several[0])
+        for match in filter(None, map(known.fullmatch, layers)):
+            ours = tuple(match.expand(one) for one in several)
+            if all(one in layers for one in ours):
+                found[match.expand(template)] = ours
+    return found
+
+
+def _backwards(theirs: str, ours: str) -> tuple[re.Pattern[str], str]:
+    """A pattern of diffusers' names, and the authors' name as a template with its groups."""
+    groups, numbers = _GROUP.findall(theirs), itertools.count(1)
+    known = re.sub(r"\\\\(\d)", lambda number: groups[int(number[1]) - 1], re.escape(ours))
+    return re.compile(known), _GROUP.sub(lambda _: rf"\{next(numbers)}", theirs).replace(r"\.", ".")

@@ -6,7 +6,8 @@ more special comes first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 PREFIXES = ("", "model.diffusion_model.", "diffusion_model.", "model.", "model.model.", "model.language_model.")
@@ -38,6 +39,18 @@ TITLES = {  # the name of a tensor -> the network that has it
     "bn.running_mean": "the VAE of Flux.2",
     "decoder.middle.0.residual.0.gamma": "the VAE of Wan or Qwen-Image",
 }
+MARKS = (  # how a layer's name begins, with "_" for ".", and what has such layers; the first that fits counts
+    (r"(double|single)_blocks_\d+_|single_transformer_blocks_\d+_", "a Flux model or Chroma"),
+    (r"joint_blocks_\d+_", "Stable Diffusion 3"),
+    (r"transformer_blocks_\d+_(img|txt)_(mlp|mod)_", "Qwen-Image"),
+    (r"(layers|noise_refiner|context_refiner)_\d+_(attention|feed_forward|adaLN_modulation)_", "Z-Image or Lumina 2"),
+    (r"transformer_blocks_\d+_", "a transformer in diffusers' layout"),
+    (r"blocks_\d+_(self_attn|cross_attn|ffn)_", "Wan"),
+    (r"(down|up|input|output)_blocks_\d+_|mid(dle)?_block_", "Stable Diffusion with a UNet"),
+    (r"encoder_layers_\d+_", "CLIP"),
+    (r"block_\d+_layer_\d+_", "T5"),
+    (r"layers_\d+_(self_attn|mlp)_", "a language model"),
+)
 _RUNNING = {"Stable Diffusion 3", "Chroma", "Flux.1", "Qwen-Image", "Z-Image", "T5", "Qwen2.5-VL", "Qwen3"}
 _WAN = {(1536,): " 1.3B", (3072,): " 5B", (5120,): " 14B"}  # by the width of its first layer
 _FLUX = {(384,): " Fill", (128,): " Depth or Canny"}  # by its first layer's inputs
@@ -60,6 +73,13 @@ def network_title(tensors: Mapping[str, Any]) -> str:
 def runs_here(title: str) -> bool:
     """Whether networks of that title, with whatever variant behind it, run here."""
     return max((known for known in TITLES.values() if title.startswith(known)), key=len, default="") in _RUNNING
+
+
+def layers_title(layers: Iterable[str]) -> str:
+    """What has layers of these names, which have "_" for "."."""
+    names = list(layers)
+    found = (title for mark, title in MARKS if any(re.match(mark, name) for name in names))
+    return next(found, "an unknown model")
 
 
 def _shape(tensors: Mapping[str, Any], name: str) -> tuple[int, ...]:

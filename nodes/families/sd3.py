@@ -31,6 +31,7 @@ class SD3(Family):
     reads, vae = "CLIP-L, CLIP-G and T5-XXL", "the VAE of Stable Diffusion 3"
     texts: ClassVar = {"text_encoder": "l", "text_encoder_2": "g", "text_encoder_3": "t5"}
     needs, tokenizer = (), ("t5", TOKENIZER)
+    renamed, fused = NAMES, SD3_PARTS
 
     def matches(self, shapes: Shapes) -> bool:
         """By a name that no other family has."""
@@ -75,7 +76,7 @@ class SD3(Family):
 
     def convert(self, tensors: dict[str, Any]) -> Mapping[str, Any]:
         """By a table of names."""
-        found = converted(tensors, len(tensors["x_embedder.proj.weight"]), NAMES, SD3_PARTS)
+        found = converted(tensors, len(tensors["x_embedder.proj.weight"]), self.renamed, self.fused)
         return {**found, "pos_embed.pos_embed": tensors["pos_embed"]}
 
     def build(self, config: Mapping[str, Any]) -> Any:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from latentloom.nodes.families.family import Family
 from latentloom.nodes.families.header import Shapes, counted
+from latentloom.nodes.families.key_tables import Z_IMAGE, Z_IMAGE_PARTS, converted
 from latentloom.nodes.families.qwen import TOKENIZER
 from latentloom.nodes.text.chat import Chat, ChatReader
 
@@ -24,6 +25,7 @@ class ZImage(Family):
     reads, vae = "Qwen3-4B", "the VAE of Flux.1 (ae.safetensors)"
     texts: ClassVar = {"text_encoder": "qwen3"}
     needs, tokenizer = ("qwen3",), ("qwen3", TOKENIZER)
+    renamed, fused = Z_IMAGE, Z_IMAGE_PARTS
 
     def matches(self, shapes: Shapes) -> bool:
         """Lumina 2 has the first of these names too, but not the second."""
@@ -59,11 +61,9 @@ class ZImage(Family):
         }
 
     def convert(self, tensors: dict[str, Any]) -> Mapping[str, Any]:
-        """By diffusers' converter."""
-        from diffusers.loaders.single_file_utils import convert_z_image_transformer_checkpoint_to_diffusers as convert
-
-        found: Mapping[str, Any] = convert(tensors)
-        return found
+        """By a table of names; all others are diffusers'."""
+        width = len(tensors["layers.0.attention.out.weight"])
+        return {**tensors, **converted(tensors, width, self.renamed, self.fused)}
 
     def clip_facts(self, paths: Sequence[Path]) -> dict[str, Any]:
         """Of a Qwen3."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from latentloom.engine.errors import BadValueError
@@ -44,10 +44,6 @@ class JoinedReader(ABC):
     def tokenizer(self) -> Any:
         """That of the first CLIP."""
         return self.encoders[0].tokenizer
-
-    def with_clips(self, encoders: Sequence[Encoder]) -> JoinedReader:
-        """The same with other CLIPs."""
-        return replace(self, clips=TextEncoder(tuple(encoders)))
 
     def read(
         self,

@@ -1,8 +1,8 @@
-"""Runs what ComfyUI saved: its workflows become ours, with a report of all that was changed or lost.
+"""Imports ComfyUI workflows, with a report of everything that was changed or lost.
 
-In: the bytes of a JSON file, a picture or a safetensors file that carries a graph in ComfyUI's API format or in that
-of its editor.
-Out: a workflow document and a report. What has no counterpart stays as a placeholder with all of its data.
+Input: the bytes of a JSON file, a picture or a safetensors file with a graph in ComfyUI's API format or its editor's
+format.
+Output: a workflow document and a report. A node without a counterpart becomes a placeholder with all its data.
 """
 
 from latentloom.engine.types.registry import Registration

@@ -1,4 +1,4 @@
-"""The files that carry a graph: JSON, pictures (PNG, WebP and others with EXIF), safetensors."""
+"""Extracts graphs from files: JSON, pictures (PNG, WebP and others with EXIF), safetensors."""
 
 import io
 import struct
@@ -10,15 +10,15 @@ from latentloom.engine.document.strict_json import Limits, parse
 from latentloom.engine.errors import LoomError
 from latentloom.engine.files.pictures import MAX_PIXELS, formats, picture_suffix
 
-DEPTH = 40  # levels of a document: placeholders put it into some of their own
-MAX_HEADER = 2**26  # bytes of a safetensors header
+DEPTH = 40  # levels of nesting; placeholders add further levels
+MAX_HEADER = 2**26  # maximum bytes of a safetensors header
 NAMES = ("prompt", "workflow")
 
 
 def graphs_in(data: bytes) -> dict[str, Any]:
-    """What a file holds, parsed: the graph under "prompt", the editor's form of it under "workflow", or neither.
+    """Return the parsed graphs in a file: "prompt" in the API format, "workflow" in the editor's format, or "file".
 
-    Numbers that are not finite are None. Raises WorkflowError for JSON that cannot be read.
+    Non-finite numbers become None. Raises WorkflowError for invalid JSON.
     """
     if picture_suffix(data):
         return {name: parsed(text) for name, text in _texts(data) if name in NAMES}
@@ -32,17 +32,17 @@ def graphs_in(data: bytes) -> dict[str, Any]:
 
 
 def texts_in(data: bytes, names: Collection[str]) -> dict[str, str]:
-    """The texts of a picture by name; the comment of a photograph's EXIF counts as "parameters"."""
+    """Return the texts of a picture by name. EXIF's UserComment has the name "parameters"."""
     return {name: text for name, text in _texts(data) if name in names} if picture_suffix(data) else {}
 
 
 def parsed(text: bytes | str) -> Any:
-    """JSON as ComfyUI writes it."""
+    """Parse JSON as ComfyUI writes it."""
     return parse(text, Limits()._replace(depth=DEPTH), lambda _: None)
 
 
 def _texts(data: bytes) -> Iterator[tuple[str, str]]:
-    """The named texts of a picture: PNG's chunks, or EXIF's tags that begin with a name and a colon."""
+    """Yield the named texts of a picture: PNG chunks, or EXIF tags that begin with a name and a colon."""
     from PIL import Image as Pil
     from PIL.ExifTags import IFD, Base
 
@@ -52,11 +52,11 @@ def _texts(data: bytes) -> Iterator[tuple[str, str]]:
             if picture.width * picture.height > MAX_PIXELS:
                 return
             if picture.format == "PNG":
-                picture.load()  # chunks may stand behind the pixels
+                picture.load()  # chunks may follow the pixels
             texts: Mapping[Any, Any] = picture.info
             exif = picture.getexif()
             tags, comment = dict(exif), exif.get_ifd(IFD.Exif).get(Base.UserComment)
-    except Exception:  # Pillow's decoders raise many kinds; what is no picture carries nothing
+    except Exception:  # Pillow's decoders raise many types; such a file has no texts
         return
     yield from ((name, text) for name, text in texts.items() if type(name) is str and isinstance(text, str))
     if isinstance(comment, bytes):
@@ -68,7 +68,7 @@ def _texts(data: bytes) -> Iterator[tuple[str, str]]:
 
 
 def _comment(data: bytes) -> str:
-    """The text of EXIF's UserComment: eight bytes that name its encoding, then the text."""
+    """Decode EXIF's UserComment: eight bytes that name the encoding, then the text."""
     if not data.startswith(b"UNICODE\0"):
         return data[8:].decode(errors="replace")
     text = data[8:]

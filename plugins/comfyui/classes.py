@@ -1,4 +1,4 @@
-"""The classes of ComfyUI that have a counterpart here, with the rule that makes it."""
+"""The ComfyUI classes that have a counterpart, with their conversion rules."""
 
 from latentloom.plugins.comfyui import core_conditioning, core_images, core_models, core_sampling, core_values
 from latentloom.plugins.comfyui.rules import Rule
@@ -11,4 +11,4 @@ RULES: dict[str, Rule] = {
     **core_values.RULES,
 }
 FOLDED = core_models.FOLDED | core_sampling.FOLDED | core_images.FOLDED
-"""The classes whose meaning goes into the nodes that use them."""
+"""The classes that are merged into the nodes that use them."""

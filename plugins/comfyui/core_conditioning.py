@@ -1,9 +1,9 @@
-"""ComfyUI's core classes that make conditionings and change them."""
+"""Rules for ComfyUI's core classes that make or change conditionings."""
 
 from latentloom.plugins.comfyui.graph import Link
 from latentloom.plugins.comfyui.rules import Inner, Made, Passed, Result, Rule, Unmappable, Use, renamed
 
-PLACING = {  # the classes that say where, when and how much, with the input that they change
+PLACING = {  # the classes that set area, time range or strength, with the input that they change
     "ConditioningSetArea": "conditioning", "ConditioningSetMask": "conditioning",
     "ConditioningSetAreaStrength": "conditioning", "ConditioningSetTimestepRange": "conditioning",
 }  # fmt: skip
@@ -11,7 +11,7 @@ STRENGTHS = ("ConditioningSetArea", "ConditioningSetMask", "ConditioningSetAreaS
 
 
 def _clip_skip(use: Use) -> int:
-    """How many layers are skipped on the way of the CLIP edge, through LoRAs and reroutes."""
+    """Return the number of layers that are skipped upstream of the CLIP input, through LoRAs and reroutes."""
     seen: set[str] = set()
     link = use.node.inputs.get("clip")
     while type(link) is Link and link.node not in seen:
@@ -64,7 +64,7 @@ def _average(use: Use) -> Result:
 
 
 def _second(use: Use, what: str, *types: str) -> None:
-    """Tell where a node replaces in ComfyUI what one before it said, and joins it here."""
+    """Report if a node replaces an earlier node's setting in ComfyUI, but is combined with it here."""
     for before in use.above("conditioning", PLACING):
         if before.type in types:
             use.note("approximated", f"{what} replaces that of the node '{before.id}' in ComfyUI; here both count")

@@ -1,4 +1,4 @@
-"""ComfyUI's core classes for pictures, masks and latents."""
+"""Rules for ComfyUI's core classes for pictures, masks and latents."""
 
 from typing import Any
 
@@ -139,7 +139,7 @@ def _image_scale_to_side(use: Use) -> Result:
 
 
 def _resize_any(use: Use) -> Result:
-    """A class with a choice of rules, each with widgets of its own."""
+    """Convert a class whose option selects the rule and its widgets."""
     rule = use.value("resize_type", str)
     method = use.value("scale_method", str, "area")
     if method not in RESIZE:
@@ -216,7 +216,7 @@ def _blend(use: Use) -> Result:
 
 def _blur(use: Use) -> Result:
     radius = use.whole("blur_radius")
-    sigma = radius * use.number("sigma")  # there the radius is 1
+    sigma = radius * use.number("sigma")  # ComfyUI's radius is 1
     return Made("BlurImage", 1, {**use.take(image="image"), "sigma": sigma, "radius": radius}, ("image",))
 
 
@@ -340,4 +340,4 @@ RULES: dict[str, Rule] = {
     ),
     "MaskComposite": _combine_masks,
 }  # fmt: skip
-FOLDED = frozenset({"UpscaleModelLoader"})  # their meaning goes into the node that uses them
+FOLDED = frozenset({"UpscaleModelLoader"})  # merged into the node that uses them

@@ -1,4 +1,4 @@
-"""ComfyUI's core classes that load models and change them."""
+"""Rules for ComfyUI's core classes that load or change models."""
 
 import math
 from typing import Any
@@ -7,8 +7,8 @@ from latentloom.plugins.comfyui.graph import Link
 from latentloom.plugins.comfyui.rules import Inner, Made, Passed, Result, Rule, Unmappable, Use, renamed, saved_name
 
 PREDICTIONS = {"eps": "epsilon", "v_prediction": "v", "x0": "sample", "lcm": "lcm"}
-READ_HERE = ("stable_diffusion", "lumina2", "qwen_image", "chroma")  # what CLIPLoader calls the families that run here
-READ_BY_TWO = ("sdxl", "flux", "sd3")  # what DualCLIPLoader calls them
+READ_HERE = ("stable_diffusion", "lumina2", "qwen_image", "chroma")  # CLIPLoader's names of the supported families
+READ_BY_TWO = ("sdxl", "flux", "sd3")  # DualCLIPLoader's names of them
 UNION_KINDS = {
     "openpose": "openpose", "depth": "depth", "hed/pidi/scribble/ted": "soft_edge",
     "canny/lineart/anime_lineart/mlsd": "lines", "normal": "normal", "segment": "segmentation", "tile": "tile",
@@ -68,7 +68,7 @@ def _triple_clip(use: Use) -> Result:
 
 
 def _read_for(use: Use, type: str) -> dict[str, Any]:
-    """The model that text encoders are read for, where that is not Stable Diffusion and the graph has only one."""
+    """Return the model for which text encoders are loaded, if it is not Stable Diffusion and the only one."""
     if type in ("stable_diffusion", "sdxl"):
         return {}
     models = [node.id for node in use.scene.graph.values() if node.type == "UNETLoader"]
@@ -97,7 +97,7 @@ def _shift(use: Use) -> Result:
 
 
 def _shift_by_size(use: Use) -> Result:
-    """The shift of Flux.1, whose logarithm is a line in the number of tokens."""
+    """Return Flux.1's shift: its logarithm is linear in the number of tokens."""
     low, high = use.number("base_shift"), use.number("max_shift")
     tokens = use.whole("width") * use.whole("height") / 256
     power = low + (tokens - 256) * (high - low) / (4096 - 256)
@@ -131,7 +131,7 @@ def _freeu(method: str) -> Rule:
     return renamed("FreeU", 2, "model", {"method": method}, model="model", b1="b1", b2="b2", s1="s1", s2="s2")
 
 
-# Merging. Shares are those of the other model here, and of the first one there.
+# Merging. Here a share is that of the second model; in ComfyUI it is that of the first.
 
 
 def _merge(use: Use) -> Result:
@@ -173,7 +173,7 @@ def _merge_clip_add(use: Use) -> Result:
 
 
 def controlnet_parts(use: Use) -> dict[str, Any]:
-    """The inputs that say which ControlNet and of what kind, through the node that tells a union one its kind."""
+    """Return the inputs for the ControlNet and its type, which a node in between sets for a union ControlNet."""
     link = use.link("control_net")
     if use.scene.graph[link.node].type != "SetUnionControlNetType":
         return {"controlnet": link}
@@ -196,7 +196,7 @@ def _controlnet(use: Use) -> Result:
 
 
 def _controlnet_one(use: Use) -> Result:
-    """A ControlNet on one conditioning, which acts on the negative of the sampler as well."""
+    """Convert a ControlNet on one conditioning, which also affects the negative of the sampler."""
     inputs = {**use.take(positive="conditioning", image="image", strength="strength"), **controlnet_parts(use)}
     negative = _negative_of(use)
     if negative is None:
@@ -209,12 +209,12 @@ ONE = "ControlNetApply"
 
 
 def _negative_of(use: Use) -> Link | None:
-    """What goes into a ControlNet beside the conditioning: what the one before gives, or the sampler's negative."""
+    """Return the negative input of a ControlNet: that of the ControlNet before it, or the sampler's negative."""
     before = use.link("conditioning")
     if use.scene.graph[before.node].type == ONE:
         return Link(before.node, 1)
     negative = use.scene.negatives.get(use.node.id)
-    if negative is not None and _controlled(use, negative):  # it is controlled by itself, and output 1 is not used
+    if negative is not None and _controlled(use, negative):  # the negative has its own ControlNet; output 1 is not used
         return before
     return negative
 
@@ -224,7 +224,7 @@ def _controlled(use: Use, link: Link) -> bool:
 
 
 def with_controls(use: Use, inputs: dict[str, Any]) -> dict[str, Any]:
-    """A sampler's inputs; its negative goes through the ControlNets that its positive goes through."""
+    """Return a sampler's inputs, with the negative through the same ControlNets as the positive."""
     positive, negative = inputs.get("positive"), inputs.get("negative")
     if type(positive) is not Link or type(negative) is not Link:
         return inputs
@@ -238,7 +238,7 @@ def _perpendicular_inputs(use: Use, model: Link) -> dict[str, Any]:
 
 
 def perpendicular(use: Use) -> tuple[Inner, dict[str, Made]]:
-    """The model of a guider with a perpendicular negative, and the node that makes it."""
+    """Return the model for a guider with a perpendicular negative, and the node that creates it."""
     made = Made("PerpendicularNegative", 1, _perpendicular_inputs(use, use.link("model")))
     return Inner("perpendicular", "model"), {"perpendicular": made}
 

@@ -1,4 +1,4 @@
-"""ComfyUI's core classes that sample, and those that give a sampler its sigmas, noise and guidance."""
+"""Rules for ComfyUI's core classes for sampling, sigmas, noise and guidance."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,14 +8,14 @@ from latentloom.plugins.comfyui.core_models import perpendicular, with_controls
 from latentloom.plugins.comfyui.rules import MOST, NOISE_RULE, Known, Made, Result, Rule, Unmappable, Use, renamed
 
 MAX_STEPS = 10_000
-MAX_WRITTEN = 1_000  # sigmas that are written down
+MAX_WRITTEN = 1_000  # maximum number of sigmas written as literals
 TRAINED = 1000  # timesteps of Stable Diffusion
-# Align Your Steps, Sabour et al. 2024: the sigmas that they published for ten steps
+# Align Your Steps, Sabour et al. 2024: the published sigmas for ten steps
 ALIGNED = {
     "SD1": (14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152, 0.029),
     "SDXL": (14.615, 6.315, 3.771, 2.181, 1.342, 0.862, 0.555, 0.380, 0.234, 0.113, 0.029),
 }
-# Objects that choose a sampler, with its name here and our options by theirs
+# Classes that select a sampler, with its name here, and option names here by ComfyUI's
 OBJECTS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "SamplerEulerAncestral": ("euler_ancestral", {"eta": "eta", "s_noise": "s_noise"}),
     "SamplerDPMPP_SDE": ("dpmpp_sde", {"eta": "eta", "s_noise": "s_noise"}),
@@ -54,11 +54,11 @@ def _ksampler_advanced(use: Use) -> Result:
     return Made("KSamplerAdvanced", 1, {**_sampling(use), **steps, **switches}, ("latent",))
 
 
-# Samplers in pieces
+# Samplers composed of several nodes
 
 
 def _chosen(use: Use) -> dict[str, Any]:
-    """The sampler behind a link, with its options."""
+    """Return the sampler behind a link, with its options."""
     part = use.source("sampler", "KSamplerSelect", *OBJECTS)
     if part.node.type == "KSamplerSelect":
         inputs = part.take(sampler="sampler_name")
@@ -99,7 +99,7 @@ def _sampler_custom_advanced(use: Use) -> Result:
     return _custom(use, {**guided, "model": model}, told, inner)
 
 
-# Sigmas. Those that depend on numbers alone are written down.
+# Sigmas. Those that depend only on numbers are written as literals.
 
 
 def _count(use: Use, name: str = "steps") -> int:
@@ -117,7 +117,7 @@ def _denoise(use: Use) -> float:
 
 
 def _range(use: Use) -> tuple[int, float, float]:
-    """Steps and the largest and smallest sigma. Raises Unmappable for sigmas that do not fall."""
+    """Return steps, largest and smallest sigma. Raises Unmappable unless the sigmas decrease."""
     count, most, least = _count(use), use.number("sigma_max"), use.number("sigma_min")
     if not 1e-6 < least < most < 1e6:
         raise Unmappable("'sigma_max' is not above 'sigma_min', or no sigma at all")
@@ -125,7 +125,7 @@ def _range(use: Use) -> tuple[int, float, float]:
 
 
 def _karras(use: Use) -> Result:
-    """Karras et al. 2022, eq. 5."""
+    """Karras schedule: Karras et al. 2022, eq. 5."""
     count, most, least = _range(use)
     rho = use.number("rho", 7.0)
     if not 0.1 <= rho <= 1000:
@@ -135,7 +135,7 @@ def _karras(use: Use) -> Result:
 
 
 def _exponential(use: Use) -> Result:
-    """Even in log sigma."""
+    """Exponential schedule: equally spaced in log sigma."""
     count, most, least = _range(use)
     return Known(([math.exp(math.log(most) + s * math.log(least / most)) for s in _shares(count)] + [0.0],))
 
@@ -145,7 +145,7 @@ def _shares(count: int) -> list[float]:
 
 
 def _turbo(use: Use) -> Result:
-    """The sigmas of every hundredth timestep, the last ones for less denoise."""
+    """Turbo schedule: the sigmas of every hundredth timestep, the last ones if denoise is below 1."""
     use.link("model")
     count, start = _count(use), 10 - int(10 * _denoise(use))
     betas = [(0.00085**0.5 + n / (TRAINED - 1) * (0.012**0.5 - 0.00085**0.5)) ** 2 for n in range(TRAINED)]
@@ -167,7 +167,7 @@ def _aligned(use: Use) -> Result:
 
 
 def _spread(sigmas: Sequence[float], count: int) -> list[float]:
-    """Some sigmas spread over others, linear in their logarithms."""
+    """Interpolate sigmas to `count` values, linearly in log sigma."""
     logs, found = [math.log(sigma) for sigma in sigmas], []
     for n in range(count):
         place = n * (len(logs) - 1) / (count - 1)

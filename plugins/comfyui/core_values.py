@@ -1,4 +1,4 @@
-"""ComfyUI's core classes for plain values, and those of packs that need no models."""
+"""Rules for ComfyUI's core classes for plain values, and for classes of node packs that need no models."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ def _combo(use: Use) -> Result:
 
 
 def _first_link(use: Use) -> Result:
-    """A node that gives the first of its inputs that is connected."""
+    """Convert a node that returns its first connected input."""
     links = [value for _, value in sorted(use.node.inputs.items()) if type(value) is Link]
     use.ignore(*use.node.inputs)
     running = [link for link in links if use.scene.graph[link.node].mode != "mute"]
@@ -39,7 +39,7 @@ def _first_link(use: Use) -> Result:
 
 
 def _loras(use: Use) -> Result:
-    """rgthree's list of LoRAs: one of our nodes for each that is switched on."""
+    """Convert rgthree's list of LoRAs to one node for each enabled LoRA."""
     inner: dict[str, Made] = {}
     model, clip = (use.node.inputs.get(name) for name in ("model", "clip"))
     use.ignore("model", "clip", "PowerLoraLoaderHeaderWidget", "➕ Add Lora")

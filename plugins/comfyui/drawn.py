@@ -1,4 +1,4 @@
-"""The parts of what ComfyUI's editor saves: nodes with sockets, and the links between them."""
+"""Reads graphs in the format of ComfyUI's editor: nodes with sockets, and links."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -9,14 +9,14 @@ from latentloom.engine.errors import Problem, WorkflowError, brief
 from latentloom.plugins.comfyui.report import Report, counted
 
 LinkId = int | str
-INPUTS, OUTPUTS = "-10", "-20"  # the ids that stand for a subgraph's own inputs and outputs
+INPUTS, OUTPUTS = "-10", "-20"  # the ids of a subgraph's own inputs and outputs
 MUTED, BYPASSED = 2, 4
-OPTIONAL = 7  # the shape of a socket that may stay empty
-MAX_SOCKETS = 1_000  # of one node
+OPTIONAL = 7  # the shape of an optional socket
+MAX_SOCKETS = 1_000  # maximum per node
 
 
 class Wire(NamedTuple):
-    """A link: from an output of a node to an input of another one, both by place."""
+    """A link from an output of a node to an input of another node, both by position."""
 
     node: str
     slot: int
@@ -25,7 +25,7 @@ class Wire(NamedTuple):
 
 
 class Socket(NamedTuple):
-    """An input of a node that a link can lead to; `widget` names the value that it replaces."""
+    """An input of a node that accepts a link. `widget` names the widget that the link replaces."""
 
     name: str
     type: str
@@ -43,7 +43,7 @@ class Port(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A node as it is drawn."""
+    """A node in the editor's format."""
 
     id: str
     type: str
@@ -53,12 +53,12 @@ class Part:
     raw: Mapping[str, Any]
 
     def socket(self, name: str) -> Socket | None:
-        """The socket of that name."""
+        """Return the socket with this name, or None."""
         return next((socket for socket in self.sockets if socket.name == name), None)
 
     @property
     def values(self) -> Any:
-        """What its widgets hold: a list, an object, or nothing."""
+        """The values of its widgets: a list, an object, or None."""
         return self.raw.get("widgets_values")
 
     @property
@@ -70,30 +70,30 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """A graph: the whole file's, or what is inside a subgraph."""
+    """A graph: the root graph of a file, or a subgraph."""
 
     parts: Mapping[str, Part]
     wires: Mapping[LinkId, Wire]
     inputs: tuple[Port, ...] = ()
     outputs: tuple[Port, ...] = ()
     raw: Mapping[str, Any] = field(default_factory=dict)
-    ends: Mapping[int, LinkId] = field(default_factory=dict)  # the links that lead to the subgraph's outputs
+    ends: Mapping[int, LinkId] = field(default_factory=dict)  # output position -> link to that output of the subgraph
 
 
 def refused(message: str, **facts: str) -> WorkflowError:
-    """The error of a file whose form is wrong."""
+    """Return the error for a file with a wrong structure."""
     return WorkflowError([Problem(code="bad_document", message=message, **facts)])
 
 
 def objects(value: Any) -> Iterator[dict[str, Any]]:
-    """The objects in what should be a list of them."""
+    """Iterate over the objects in a value that should be a list of objects."""
     return (item for item in value if type(item) is dict) if type(value) is list else iter(())
 
 
 def read_drawing(raw: Mapping[str, Any], report: Report, place: str = "") -> Drawing:
-    """The nodes and links of a graph. `place` says in messages where it is.
+    """Read the nodes and links of a graph. `place` names the graph in messages.
 
-    Raises WorkflowError for nodes without an id or a type, and for ids that stand twice.
+    Raises WorkflowError for nodes without an id or a type, and for duplicate ids.
     """
     nodes = raw.get("nodes")
     parts: dict[str, Part] = {}
@@ -107,7 +107,7 @@ def read_drawing(raw: Mapping[str, Any], report: Report, place: str = "") -> Dra
 
 
 def ends_of(wires: Mapping[LinkId, Wire]) -> dict[int, LinkId]:
-    """The links that lead to the outputs of a subgraph, by the place of the output."""
+    """Return the links to the outputs of a subgraph, by the position of the output."""
     return {wire.target_slot: id for id, wire in wires.items() if wire.target == OUTPUTS}
 
 
@@ -124,7 +124,7 @@ def _part(node: Any, place: str) -> Part:
 
 
 def identifier(value: Any) -> str | None:
-    """The id of a node, which may be written as a number or as a text."""
+    """Return the id of a node, which may be written as a number or a string; None for anything else."""
     return str(value) if type(value) in (int, str) else None
 
 
@@ -141,7 +141,7 @@ def _socket(raw: Mapping[str, Any]) -> Socket:
 
 
 def _type(value: Any) -> str:
-    return value if type(value) is str else "*"  # an old file may write 0 for any type
+    return value if type(value) is str else "*"  # old files may use 0 for any type
 
 
 def _ports(value: Any) -> tuple[Port, ...]:
@@ -155,7 +155,7 @@ def _wires(raw: Mapping[str, Any], report: Report, place: str) -> dict[LinkId, W
         known = _wire(link)
         if known is not None:
             found[known[0]] = known[1]
-        elif link is not None:  # deleted links may leave a null
+        elif link is not None:  # a deleted link may be null
             unread += 1
     if unread:
         report.note("", "lost", f"{counted(unread, 'link')}{place} that cannot be read")
@@ -178,7 +178,7 @@ def _wire(link: Any) -> tuple[LinkId, Wire] | None:
 
 
 def numbers(value: Any, count: int) -> list[float] | None:
-    """Finite numbers, from a list or from an object with the keys "0", "1", ..."""
+    """Return finite numbers from a list or from an object with the keys "0", "1", ...; None if any is missing."""
     if type(value) is dict:
         value = [value.get(str(n)) for n in range(count)]
     if type(value) is not list or len(value) < count:

@@ -1,4 +1,4 @@
-"""A workflow of ours as a graph in ComfyUI's API format, with a report of what that program does not have."""
+"""Exports a workflow as a graph in ComfyUI's API format, with a report of everything that ComfyUI lacks."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -9,7 +9,7 @@ from latentloom.engine.planning.modes import source_of
 from latentloom.engine.types.registry import NodeType
 from latentloom.plugins.comfyui.report import Report
 
-IMPLIED: Mapping[str, tuple[Any, ...]] = {  # inputs that ComfyUI does not have, and the values that it acts by
+IMPLIED: Mapping[str, tuple[Any, ...]] = {  # inputs that ComfyUI lacks, and the values that it uses
     "resize": ("bilinear", "auto"), "by": ("time",), "posterior": ("mean",), "alpha": ("drop",), "crop_other": (True,),
     "fit": ("fill",), "kind": ("plain",), "grammar": ("comfyui",), "noise_rule": ("comfyui",),
 }  # fmt: skip
@@ -19,7 +19,7 @@ _FIELD = re.compile(r"[-_ ]?\{(\w{1,40})\}")
 
 
 class Class(NamedTuple):
-    """A class of ComfyUI's: its inputs by ours, our outputs in the order of its own, and what it has besides."""
+    """A ComfyUI class: its input names by ours, our outputs in its order, and its further inputs."""
 
     name: str
     inputs: Mapping[str, str]
@@ -28,7 +28,7 @@ class Class(NamedTuple):
 
 
 def _class(name: str, inputs: str, outputs: str = "", **fixed: Any) -> Class:
-    """Inputs are `ours=theirs`, or one word for both."""
+    """Create a Class. Inputs are written `ours=theirs`, or as one word if both names are equal."""
     pairs = (word.partition("=") for word in inputs.split())
     return Class(name, {ours: theirs or ours for ours, _, theirs in pairs}, tuple(outputs.split()), fixed)
 
@@ -97,7 +97,7 @@ MADE: dict[str, tuple[Callable[[Given], dict[str, Any]], frozenset[str]]] = {
 
 
 def export(workflow: Workflow, types: Mapping[str, NodeType | None]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The graph of a workflow, and the report. `types` are the types of its nodes by their ids."""
+    """Return the graph of a workflow, and the report. `types` maps node ids to node types."""
     report = Report("Latentloom")
     return _Exporter(workflow.nodes, types, report).graph(), report.record()
 
@@ -111,7 +111,7 @@ class _Exporter:
         self._skips: dict[str, dict[str, Any]] = {}
 
     def graph(self) -> dict[str, Any]:
-        """Every node that runs and has a counterpart there."""
+        """Return all nodes that run and have a counterpart in ComfyUI."""
         found = {id: made for id, node in self._nodes.items() if (made := self._node(id, node)) is not None}
         return {**found, **self._skips}
 
@@ -134,7 +134,7 @@ class _Exporter:
         return {"class_type": found.name, "inputs": self._finished(id, node.type, whole, given)}
 
     def _finished(self, id: str, type: str, inputs: dict[str, Any], given: Given) -> dict[str, Any]:
-        """Inputs with what takes more than another name."""
+        """Return the inputs, converted if ComfyUI needs more than another name."""
         if type == "SaveImage":
             return {**inputs, "filename_prefix": self._prefix(id, str(given["name"]))}
         if type == "CLIPEncode" and given.get("clip_skip", 1) != 1:
@@ -145,14 +145,14 @@ class _Exporter:
         return inputs
 
     def _prefix(self, id: str, name: str) -> str:
-        """What a name begins with, without its fields; ComfyUI adds a counter of its own."""
+        """Return the prefix of a name template without its fields. ComfyUI adds its own counter."""
         left = sorted(set(_FIELD.findall(name)) - {"counter"})
         if left:
             self._report.note(id, "lost", f"the parts of the name that are filled in: {', '.join(left)}")
         return _FIELD.sub("", name) or "Latentloom"
 
     def _tell(self, id: str, node: Node, known: set[str], defaults: Given) -> None:
-        """Tell which inputs have no counterpart, and what ComfyUI does in another way."""
+        """Report inputs without a counterpart, and differences in ComfyUI's behaviour."""
         for name, value in {**defaults, **node.inputs}.items():
             if name in IMPLIED and name not in known:
                 if value not in IMPLIED[name]:

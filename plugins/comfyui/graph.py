@@ -1,4 +1,4 @@
-"""A graph in ComfyUI's API format: nodes by id, with values and links by input name."""
+"""Reads graphs in ComfyUI's API format: nodes by id, with values and links by input name."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from latentloom.plugins.comfyui.report import Report
 
 
 class Link(NamedTuple):
-    """An output of a node, by its place."""
+    """A reference to an output of a node, by position."""
 
     node: str
     slot: int
@@ -18,7 +18,7 @@ class Link(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SourceNode:
-    """A node as the file has it."""
+    """A node in the API format."""
 
     id: str
     type: str
@@ -29,17 +29,17 @@ class SourceNode:
 
 
 def is_api_format(data: Any) -> bool:
-    """Whether parsed JSON is a graph in the API format: an object whose every value has a class."""
+    """Whether parsed JSON is a graph in the API format: an object whose values all have a class."""
     return type(data) is dict and bool(data) and all(type(v) is dict and "class_type" in v for v in data.values())
 
 
 def is_ui_format(data: Any) -> bool:
-    """Whether parsed JSON is what the editor saves: lists of nodes and of links."""
+    """Whether parsed JSON is in the editor's format: lists of nodes and links."""
     return type(data) is dict and type(data.get("nodes")) is list and type(data.get("links")) is list
 
 
 def read_graph(data: Mapping[str, Any], report: Report) -> dict[str, SourceNode]:
-    """The nodes of a graph in the API format. Raises WorkflowError for a node whose parts have wrong types."""
+    """Read the nodes of a graph in the API format. Raises WorkflowError for a node with wrong types."""
     wrong = [
         Problem(code="bad_document", message=f"the node '{brief(id)[1:-1]}' has no class name or no inputs")
         for id, node in data.items()
@@ -72,5 +72,5 @@ def _link(value: Any) -> Link | None:
 
 
 def _plain(value: Any) -> Any:
-    """A literal; ComfyUI wraps lists, because a bare list may be a link."""
+    """Return a literal. ComfyUI wraps lists, because a plain list may be a link."""
     return value["__value__"] if type(value) is dict and value.keys() == {"__value__"} else value

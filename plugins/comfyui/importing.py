@@ -1,4 +1,4 @@
-"""From the bytes of a file of ComfyUI's to a workflow document and a report."""
+"""Converts the bytes of a ComfyUI file to a workflow document and a report."""
 
 import re
 from collections.abc import Collection, Iterable, Mapping
@@ -13,15 +13,15 @@ from latentloom.plugins.comfyui.report import Report
 from latentloom.plugins.comfyui.rules import Inner, Known, Made, Named, Passed, Result, Scene, Unmappable, Use
 from latentloom.plugins.comfyui.ui_format import read_ui
 
-TITLE = 200  # characters that a title may have here
+TITLE = 200  # maximum characters of a title
 PLAIN = (bool, int, float, str)
 _NO_ID = re.compile(r"[^A-Za-z0-9_-]")
 
 
 def import_file(data: bytes) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """The workflow document of a file that ComfyUI saved, and the report; None for any other file.
+    """Return the workflow document of a ComfyUI file and the report; None for any other file.
 
-    Raises WorkflowError for a file of ComfyUI's that cannot be read.
+    Raises WorkflowError for a ComfyUI file that cannot be read.
     """
     found = graphs_in(data)
     graph = next((found[name] for name in ("prompt", "file") if is_api_format(found.get(name))), None)
@@ -32,13 +32,13 @@ def import_file(data: bytes) -> tuple[dict[str, Any], dict[str, Any]] | None:
 
 
 def import_graph(graph: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The workflow document of a graph in the API format, and the report. Raises WorkflowError."""
+    """Return the workflow document of a graph in the API format, and the report. Raises WorkflowError."""
     report = Report("ComfyUI, API format")
     return Importer(read_graph(graph, report), report).document(), report.record()
 
 
 def import_ui(data: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The workflow document of what ComfyUI's editor saved, and the report. Raises WorkflowError."""
+    """Return the workflow document of a graph in the editor's format, and the report. Raises WorkflowError."""
     report = Report("ComfyUI, editor's format")
     drawn = read_ui(data, {*RULES, *FOLDED}, report)
     importer = Importer(drawn.nodes, report)
@@ -48,8 +48,8 @@ def import_ui(data: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 class Importer:
-    """Makes one document of a graph. `ids` are our ids by theirs, `inner` those of the further nodes that rules made,
-    `placeholders` why a node has no counterpart.
+    """Converts a graph to a document. `ids` maps ComfyUI's ids to ours, `inner` the further nodes of rules to their
+    ids, `placeholders` each node without a counterpart to the reason.
     """
 
     def __init__(self, graph: Mapping[str, SourceNode], report: Report) -> None:
@@ -57,13 +57,13 @@ class Importer:
         self._report = report
         self.ids = _ids(graph)
         self._scene = Scene(graph, report)
-        self.placeholders: dict[str, str] = {}  # why a node has no counterpart
-        self._names: dict[str, Mapping[str, str]] = {}  # our inputs by theirs
+        self.placeholders: dict[str, str] = {}  # id -> why the node has no counterpart
+        self._names: dict[str, Mapping[str, str]] = {}  # our input names by ComfyUI's
         self._results = {id: self._result(node) for id, node in graph.items() if node.type not in FOLDED}
         self.inner = self._inner_ids()
 
     def _inner_ids(self) -> dict[tuple[str, str], str]:
-        """The ids of the further nodes that rules made, by the node and their name."""
+        """Return the ids of the further nodes that rules made, by (node, name)."""
         taken, found = set(self.ids.values()), {}
         for id, result in self._results.items():
             for name in result.inner if isinstance(result, Made) else ():
@@ -72,7 +72,7 @@ class Importer:
         return found
 
     def document(self) -> dict[str, Any]:
-        """The document, without its layout."""
+        """Return the document without its layout."""
         nodes = {self.ids[id]: self._node(id, result) for id, result in self._results.items()}
         kept = {id: node for id, node in nodes.items() if node is not None} | self._inner_nodes()
         named = [(id, found) for id, found in self._results.items() if isinstance(found, Named)]
@@ -84,7 +84,7 @@ class Importer:
         return {"format": FORMAT, "nodes": kept, "outputs": outputs}
 
     def form(self, shown: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
-        """The named inputs for a form that shows some widgets."""
+        """Return the named inputs for the widgets that the form shows."""
         found: dict[str, dict[str, Any]] = {}
         for id, theirs in shown:
             ours = self._names.get(id, {}).get(theirs)
@@ -101,7 +101,7 @@ class Importer:
         return self._graph[id].mode == "active"
 
     def _result(self, node: SourceNode) -> Result | None:
-        """What a node becomes; None for a placeholder."""
+        """Return the conversion result of a node; None for a placeholder."""
         rule = RULES.get(node.type)
         use = Use(node, self._scene)
         try:
@@ -130,7 +130,7 @@ class Importer:
         return {"type": made.type, "version": made.version, "inputs": self._inputs(id, made)}
 
     def _inner_nodes(self) -> dict[str, dict[str, Any]]:
-        """The further nodes that rules made, in the mode of their node."""
+        """Return the further nodes that rules made, with the mode of their node."""
         found = {}
         for id, result in self._results.items():
             for name, made in result.inner.items() if isinstance(result, Made) else ():
@@ -169,7 +169,7 @@ class Importer:
         return {"literal": value} if type(value) is dict else value
 
     def _origin(self, link: Link) -> Link:
-        """Where a link comes from, behind nodes that only pass on; itself in a circle of them."""
+        """Follow a link back through nodes that only pass values on. Stops in a cycle of such nodes."""
         seen = set()
         while isinstance(result := self._results.get(link.node), Passed):
             if link in seen or not 0 <= link.slot < len(result.outputs):
@@ -179,14 +179,16 @@ class Importer:
         return link
 
     def _literal(self, link: Link) -> Any:
-        """What a link brings if that is a literal, else None."""
+        """Return the literal behind a link, or None."""
         link = self._origin(link)
         result = self._results.get(link.node)
         known = isinstance(result, Known) and 0 <= link.slot < len(result.values)
         return result.values[link.slot] if known and isinstance(result, Known) else None
 
     def _edge(self, id: str, link: Link) -> dict[str, str] | None:
-        """Where a link leads, through nodes that only pass on; None, and a line, where that is nowhere."""
+        """Return the edge for a link, through nodes that only pass values on. If it has no source, report it and return
+        None.
+        """
         link = self._origin(link)
         result = self._results.get(link.node)
         if isinstance(result, Made) and 0 <= link.slot < len(result.outputs):
@@ -201,7 +203,7 @@ class Importer:
 
 
 def _ids(graph: Mapping[str, SourceNode]) -> dict[str, str]:
-    """Our ids: letters, digits, '_' and '-' only, at most 200; still one for each node."""
+    """Return a unique id for each node: only letters, digits, '_' and '-', at most 200 characters."""
     found: dict[str, str] = {}
     taken: set[str] = set()
     for id in graph:
@@ -211,7 +213,7 @@ def _ids(graph: Mapping[str, SourceNode]) -> dict[str, str]:
 
 
 def free_name(base: str, taken: Collection[str]) -> str:
-    """A name that is not taken: itself, or with a number behind it."""
+    """Return a free name: the base, if necessary with a number appended."""
     name, count = base, 2
     while name in taken:
         name, count = f"{base}-{count}", count + 1
@@ -219,6 +221,6 @@ def free_name(base: str, taken: Collection[str]) -> str:
 
 
 def _input_name(theirs: str) -> str:
-    """What a named input of a workflow may be called."""
+    """Return a valid name for a named input of a workflow."""
     name = _NO_ID.sub("_", theirs)[:90].replace("-", "_")
     return name if name[:1].isascii() and name[:1].isalpha() else f"input_{name}"

@@ -1,4 +1,4 @@
-"""Where things stand: places of nodes, groups and notes, with each subgraph's nodes in a group below."""
+"""The layout: positions of nodes, groups and notes. The nodes of each subgraph are in a group below."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -9,28 +9,28 @@ from latentloom.plugins.comfyui.report import Report, counted
 from latentloom.plugins.comfyui.subgraphs import Scope
 
 NOTES = frozenset({"Note", "MarkdownNote"})
-WIDTH, HEIGHT = 240.0, 140.0  # of a node whose size is not in the file
+WIDTH, HEIGHT = 240.0, 140.0  # default size of a node
 GAP = 120.0
-HEAD = 48.0  # above the nodes of a group
-MAX_TEXT = 20_000  # characters of a note
+HEAD = 48.0  # space above the nodes of a group
+MAX_TEXT = 20_000  # maximum characters of a note
 
 
 @dataclass(slots=True)
 class Layout:
-    """Places by the ids of the file, groups and notes."""
+    """Positions of nodes by their ids in the file, groups and notes."""
 
     places: dict[str, dict[str, Any]] = field(default_factory=dict)
     groups: list[dict[str, Any]] = field(default_factory=list)
     notes: list[dict[str, Any]] = field(default_factory=list)
 
     def record(self, ids: Mapping[str, str]) -> dict[str, Any]:
-        """The layout of a document whose nodes have other ids."""
+        """Return the layout of the document. `ids` maps the file's ids to the document's."""
         nodes = {ids[id]: place for id, place in self.places.items() if id in ids}
         return {"nodes": nodes, "groups": self.groups, "notes": self.notes}
 
 
 def layout_of(root: Scope, nodes: Collection[str], report: Report) -> Layout:
-    """The layout of a file. What no layout here has a place for is counted in the report."""
+    """Return the layout of a file. What a layout cannot represent is counted in the report."""
     layout, bottom = Layout(), 0.0
     coloured = cut = 0
     for scope in root.all():
@@ -88,7 +88,7 @@ def _text(part: Part) -> str:
 
 
 def _groups(scope: Scope, across: float, down: float, count: int) -> list[dict[str, Any]]:
-    """The groups of a graph."""
+    """Return the groups of a graph."""
     found: list[dict[str, Any]] = []
     for raw in objects(scope.drawing.raw.get("groups")):
         box = numbers(raw.get("bounding"), 4)
@@ -99,7 +99,7 @@ def _groups(scope: Scope, across: float, down: float, count: int) -> list[dict[s
 
 
 def _frame(scope: Scope, left: float, top: float, right: float, low: float, layout: Layout) -> dict[str, Any]:
-    """A group around the nodes of a subgraph."""
+    """Return a group around the nodes of a subgraph."""
     instance = scope.instance
     name = scope.drawing.raw.get("name") or (instance.title or instance.type if instance else "")
     box = left - GAP / 4, top - HEAD, right - left + GAP / 2, low - top + HEAD + GAP / 4

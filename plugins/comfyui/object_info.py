@@ -1,4 +1,4 @@
-"""The classes that run here as ComfyUI describes classes to its clients: inputs, outputs and choices by name."""
+"""Descriptions of the supported classes in ComfyUI's format: inputs, outputs and choices by name."""
 
 import json
 import re
@@ -7,7 +7,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, NamedTuple
 
-Choices = Callable[[str], Sequence[str]]  # what is installed of a source
+Choices = Callable[[str], Sequence[str]]  # source -> installed names
 SINKS = frozenset({
     "SaveImage", "SaveLatent", "PreviewImage", "MaskPreview", "ImageCompare", "PreviewAny", "CheckpointSave",
     "Image Comparer (rgthree)",
@@ -18,7 +18,7 @@ _PART = re.compile(
 
 
 class ClassInfo(NamedTuple):
-    """A class as the table has it."""
+    """An entry of the table of classes."""
 
     name: str
     category: str
@@ -29,7 +29,7 @@ class ClassInfo(NamedTuple):
 
 @cache
 def class_table() -> dict[str, ClassInfo]:
-    """Every class that the table names."""
+    """Return all classes in the table."""
     text = (files("latentloom.plugins.comfyui") / "object_info.txt").read_text(encoding="utf-8")
     lines = (line for line in text.splitlines() if line and not line.startswith("#"))
     return {info.name: info for info in map(_row, lines)}
@@ -48,7 +48,7 @@ def _inputs(text: str) -> Iterator[tuple[str, str, str]]:
 
 
 def object_info(choices: Choices) -> dict[str, Any]:
-    """The description of every class."""
+    """Return the descriptions of all classes."""
     known: dict[str, Sequence[str]] = {}
 
     def once(source: str) -> Sequence[str]:
@@ -80,7 +80,7 @@ def _described(info: ClassInfo, choices: Choices) -> dict[str, Any]:
 
 
 def _port(type: str, bounds: str, choices: Choices) -> list[Any]:
-    """An input in the older form, which all clients read: choices are a list, numbers have bounds beside them."""
+    """Return an input in the older format, which all clients support: a list of choices, or a type with bounds."""
     if type.startswith("@"):
         more = {"image_upload": True} if type == "@input" else {}
         return [list(choices(type[1:])), more]

@@ -1,4 +1,4 @@
-"""The generation parameters that AUTOMATIC1111 (with Forge and other relatives) and InvokeAI write into pictures."""
+"""Imports the generation parameters that AUTOMATIC1111 (also Forge and other forks) and InvokeAI embed in pictures."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -25,7 +25,7 @@ SCHEDULES = {
 KARRAS = frozenset({
     "dpmpp_2m", "dpmpp_sde", "dpmpp_2m_sde", "dpmpp_2m_sde_heun", "dpmpp_2s_ancestral", "dpm_2", "dpm_2_ancestral",
     "lms",
-})  # fmt: skip  # what "Automatic" means for them
+})  # fmt: skip  # the meaning of "Automatic"
 INVOKE_SAMPLERS = {
     "euler": ("euler", "normal"), "euler_k": ("euler", "karras"), "euler_a": ("euler_ancestral", "normal"),
     "heun": ("heun", "normal"), "heun_k": ("heun", "karras"), "dpmpp_2m": ("dpmpp_2m", "normal"),
@@ -45,7 +45,7 @@ _SIZE = re.compile(r"\s*(\d{1,5})\s*x\s*(\d{1,5})\s*\Z")
 
 @dataclass(slots=True)
 class Parameters:
-    """How a picture was made; what is not known has the default of its program."""
+    """The generation parameters of a picture. Unknown parameters have the default of the program."""
 
     source: str
     prompt: str = ""
@@ -62,11 +62,11 @@ class Parameters:
     height: int = 512
     clip_skip: int = 1
     noise_rule: str = "comfyui_cuda"
-    hires: tuple[float, int, float, bool] | None = None  # factor, steps, denoise, and whether latents are enlarged
+    hires: tuple[float, int, float, bool] | None = None  # factor, steps, denoise, whether latents are upscaled
 
 
 def import_picture(data: bytes) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """The workflow document that a picture's parameters describe, and the report; None for other files."""
+    """Return the workflow document for a picture's parameters, and the report; None for other files."""
     texts = texts_in(data, ("parameters", "invokeai_metadata"))
     if "parameters" in texts and "Steps: " in texts["parameters"][-MAX_TEXT:]:
         report = Report("AUTOMATIC1111, parameters")
@@ -81,7 +81,7 @@ def import_picture(data: bytes) -> tuple[dict[str, Any], dict[str, Any]] | None:
     return document_of(_invoke(known, report), report), report.record()
 
 
-# AUTOMATIC1111: the prompt, the negative, and a line of pairs
+# AUTOMATIC1111: the prompt, the negative prompt, and a line of pairs
 
 
 def _a1111(text: str, report: Report) -> Parameters:
@@ -149,18 +149,18 @@ def _without_loras(prompt: str, report: Report) -> tuple[str, list[tuple[str, fl
 
 
 class _Given:
-    """Pairs, read one by one; the rest is told."""
+    """Name-value pairs that are read one by one. Unread pairs are reported."""
 
     def __init__(self, pairs: Mapping[str, str], report: Report) -> None:
         self._left = dict(pairs)
         self._report = report
 
     def text(self, name: str, default: str) -> str:
-        """A text, without its quotes."""
+        """Read a text without its quotes."""
         return self._left.pop(name, default).strip('"')
 
     def number(self, name: str, default: float) -> float:
-        """A number; the default, and a line, for what is none."""
+        """Read a number. An invalid number is reported and replaced by the default."""
         text = self._left.pop(name, "")
         try:
             found = float(text) if text else default
@@ -172,7 +172,7 @@ class _Given:
         return default
 
     def whole(self, name: str, default: int) -> int:
-        """A whole number, as `number`."""
+        """Read an integer, like `number`."""
         text = self._left.pop(name, "")
         if text.isascii() and text.isdigit() and len(text) < 21:
             return int(text)
@@ -181,12 +181,12 @@ class _Given:
         return default
 
     def ignore(self, *names: str) -> None:
-        """Pairs that nothing is lost with."""
+        """Mark pairs as read whose loss has no effect."""
         for name in names:
             self._left.pop(name, None)
 
     def end(self) -> None:
-        """Tell what nobody read."""
+        """Report the unread pairs."""
         if self._left:
             names = ", ".join(sorted(self._left)[:8])
             self._report.note("", "lost", f"{counted(len(self._left), 'parameter')} that nothing here reads: {names}")
@@ -238,7 +238,7 @@ def _invoke_loras(value: Any) -> Iterator[tuple[str, float]]:
 
 
 def document_of(made: Parameters, report: Report) -> dict[str, Any]:
-    """A workflow from text to image with these parameters, with a second pass where there was one."""
+    """Return a text-to-image workflow with these parameters, with a second pass if there was one."""
     report.note(
         "", "approximated", "the noise of the steps and the rounding of the other program differ: so do details"
     )
@@ -306,7 +306,7 @@ def _edge(node: str, output: str) -> dict[str, str]:
 
 
 def _inputs(nodes: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The named inputs of the workflow; what both passes share is set for both."""
+    """Return the named inputs of the workflow. Inputs that both passes share are set for both."""
     passes = [id for id in ("sample", "refine") if id in nodes]
     targets = {"prompt": [("positive", "text")], "negative": [("negative", "text")]}
     targets |= {name: [(id, name) for id in passes] for name in ("seed", "steps", "cfg")}
@@ -321,7 +321,7 @@ def _output() -> dict[str, Any]:
 
 
 def _file(name: str, what: str, report: Report) -> str:
-    """The file that a name most likely means."""
+    """Return the most likely file for a name."""
     name = name.replace("\\", "/").strip() or "model"
     if name.lower().endswith((".safetensors", ".ckpt", ".pt")):
         return name

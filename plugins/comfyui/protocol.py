@@ -1,4 +1,4 @@
-"""What ComfyUI's clients are told: prompts as jobs, results as histories, events as messages. Pure functions."""
+"""Converts between jobs and ComfyUI's HTTP API: prompts, histories and messages. Pure functions."""
 
 import json
 import struct
@@ -14,7 +14,7 @@ from latentloom.plugins.comfyui.report import Report
 
 TAG = "comfyui"
 PREVIEWS = "previews/ComfyUI_{counter}"
-PREVIEW, JPEG = 1, 1  # the kind of a binary message, and that of its picture
+PREVIEW, JPEG = 1, 1  # type of the binary message, format of its picture
 STATES = {
     "queued": "pending", "claimed": "in_progress", "running": "in_progress", "cancelling": "in_progress",
     "done": "completed", "failed": "failed", "cancelled": "cancelled",
@@ -24,18 +24,18 @@ Message = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A graph as a client sent it, and the document that it became."""
+    """A graph as a client sent it, and the converted document."""
 
     graph: Mapping[str, Any]
     document: dict[str, Any]
-    nodes: Mapping[str, str]  # their ids by ours
-    unknown: Mapping[str, str]  # why a node has no counterpart, by their ids
+    nodes: Mapping[str, str]  # ComfyUI's ids by ours
+    unknown: Mapping[str, str]  # why a node has no counterpart, by ComfyUI's ids
 
 
 def prompt_of(graph: Mapping[str, Any], targets: Sequence[str] | None) -> Prompt:
-    """The document of a graph. With `targets`, of the nodes that save or show only these do so.
+    """Convert a graph to a document. With `targets`, all other nodes that save or show pictures are muted.
 
-    Raises WorkflowError for a graph whose parts have wrong types.
+    Raises WorkflowError for a graph with wrong types.
     """
     report = Report("ComfyUI, API format")
     importer = Importer(read_graph(graph, report), report)
@@ -46,7 +46,7 @@ def prompt_of(graph: Mapping[str, Any], targets: Sequence[str] | None) -> Prompt
         node = document["nodes"].get(ours)
         if node is None:
             continue
-        if node["type"] == "PreviewImage":  # clients fetch what it shows, so it has to be a file
+        if node["type"] == "PreviewImage":  # clients fetch previews as files
             node |= {"type": "SaveImage", "inputs": {**node["inputs"], "name": PREVIEWS}}
         if targets is not None and graph[theirs]["class_type"] in SINKS and theirs not in targets:
             node["mode"] = "mute"
@@ -54,12 +54,12 @@ def prompt_of(graph: Mapping[str, Any], targets: Sequence[str] | None) -> Prompt
 
 
 def prompt_id(job: str) -> str:
-    """The id that a client knows a job by: a UUID with its dashes."""
+    """Return the prompt id of a job: a UUID with dashes."""
     return str(uuid.UUID(hex=job))
 
 
 def job_id(given: Any) -> str | None:
-    """The job that a prompt id means; None for what is no UUID in its canonical form."""
+    """Return the job id of a prompt id; None if it is not a canonical UUID."""
     try:
         return uuid.UUID(given).hex if type(given) is str and str(uuid.UUID(given)) == given else None
     except ValueError:
@@ -67,7 +67,7 @@ def job_id(given: Any) -> str | None:
 
 
 def kept(prompt: Prompt, extra: Any) -> dict[str, Any]:
-    """What is kept in a job's document, so that it can be told later."""
+    """Return the data that is stored in a job's document for later answers."""
     return {"comfyui": {"prompt": dict(prompt.graph), "nodes": dict(prompt.nodes), "extra": extra}}
 
 
@@ -75,7 +75,7 @@ def kept(prompt: Prompt, extra: Any) -> dict[str, Any]:
 
 
 def refusal(type: str, message: str, details: str = "", nodes: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The body of an answer that refuses a prompt."""
+    """Return the body of an answer that rejects a prompt."""
     error = {"type": type, "message": message, "details": details, "extra_info": {}}
     return {"error": error, "node_errors": dict(nodes or {})}
 
@@ -92,7 +92,7 @@ _TYPES = {
 
 
 def refused_problems(prompt: Prompt, problems: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """The refusal of a prompt whose document is not valid; each problem stands at the node that it is about."""
+    """Return the answer that rejects a prompt with an invalid document. Problems are grouped by node."""
     found: dict[str, Any] = {}
     rest: list[str] = []
     for problem in problems:
@@ -130,7 +130,7 @@ def _node_error(problem: Mapping[str, Any], unknown: str | None) -> dict[str, An
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A job, as far as ComfyUI's clients are told of it."""
+    """A job with the data for ComfyUI clients."""
 
     job: str
     number: int
@@ -146,26 +146,26 @@ class Told:
 
     @property
     def id(self) -> str:
-        """Its prompt id."""
+        """The prompt id."""
         return prompt_id(self.job)
 
     def theirs(self, node: str) -> str:
-        """Their id of a node of ours; of one that an expansion made, that of the node that made it."""
+        """Return ComfyUI's id of one of our nodes. A node inside an expansion has the id of the expanded node."""
         return self.nodes.get(node.split("/")[0], node)
 
     def kind(self, node: str) -> str:
-        """The class of a node of theirs."""
+        """Return the class of a ComfyUI node."""
         found = self.prompt.get(node)
         return str(found.get("class_type", "")) if type(found) is dict else ""
 
     def queued(self) -> list[Any]:
-        """It, as queue and history list it."""
+        """Return the job as an entry of queue and history."""
         sinks = [id for id in self.prompt if self.kind(id) in SINKS]
         return [self.number, self.id, self.prompt, self.extra, sinks]
 
 
 def told_of(document: str, job: str, **facts: Any) -> Told:
-    """A job with what its document keeps for ComfyUI's clients."""
+    """Create a Told from a job's document and further facts."""
     extra = json.loads(document).get("extra")
     known = extra.get("comfyui", {}) if type(extra) is dict else {}
     return Told(
@@ -174,13 +174,13 @@ def told_of(document: str, job: str, **facts: Any) -> Told:
 
 
 def picture(path: str) -> dict[str, str]:
-    """A saved file, as clients ask for it."""
+    """Return a saved file in the format in which clients request it."""
     folder, _, name = path.rpartition("/")
     return {"filename": name, "subfolder": folder, "type": "output"}
 
 
 def history(told: Told, files: Iterable[tuple[str, str]]) -> dict[str, Any]:
-    """What is known of an ended job: its files by node (each a node and a path), how it ended, and how it went."""
+    """Return the history entry of an ended job. `files` are pairs of node and path."""
     outputs: dict[str, Any] = {}
     for node, path in files:
         outputs.setdefault(told.theirs(node), {"images": []})["images"].append(picture(path))
@@ -192,7 +192,7 @@ def history(told: Told, files: Iterable[tuple[str, str]]) -> dict[str, Any]:
 
 
 def listed(told: Told, files: int) -> dict[str, Any]:
-    """A job, as the routes of jobs list it."""
+    """Return a job in the format of the job routes."""
     found = {"id": told.id, "status": STATES[told.state], "priority": told.number, "outputs_count": files}
     times = {"create_time": told.created, "execution_start_time": told.started, "execution_end_time": told.finished}
     return {**found, **{name: _milliseconds(time) for name, time in times.items() if time is not None}}
@@ -206,13 +206,13 @@ def _milliseconds(seconds: float | None) -> int:
 
 
 def status(remaining: int, sid: str | None = None) -> Message:
-    """How many jobs are left, for everybody."""
+    """Return the status message with the number of remaining jobs."""
     data: Message = {"status": {"exec_info": {"queue_remaining": remaining}}}
     return {"type": "status", "data": data | ({"sid": sid} if sid is not None else {})}
 
 
 def messages(told: Told, record: Mapping[str, Any], saved: dict[str, list[str]]) -> list[Message]:
-    """The messages of an event of a job. `saved` keeps the files of each node until the node has finished."""
+    """Return the messages for an event of a job. `saved` collects the files of each node until it has finished."""
     event, time = record["event"], _milliseconds(record.get("time"))
     node = told.theirs(str(record.get("node", "")))
     if event == "job_running":
@@ -234,7 +234,7 @@ def messages(told: Told, record: Mapping[str, Any], saved: dict[str, list[str]])
 
 
 def ended(told: Told, problems: Sequence[Mapping[str, Any]], time: int | None = None) -> list[Message]:
-    """How a job ended; the last message, which tells that no node runs, always comes."""
+    """Return the messages for the end of a job. The last one, that no node is running, is always sent."""
     time = _milliseconds(told.finished) if time is None else time
     last = _message(told, "executing", node=None)
     problem = next(iter(problems), None)
@@ -254,6 +254,6 @@ def _message(told: Told, type: str, **data: Any) -> Message:
 
 
 def preview(body: bytes) -> bytes:
-    """A preview as ComfyUI sends it, from ours: four bytes with the length of a JSON head, the head, a JPEG."""
+    """Convert a preview message to ComfyUI's format. The input is a length in four bytes, a JSON head, a JPEG."""
     (length,) = struct.unpack(">I", body[:4])
     return struct.pack(">II", PREVIEW, JPEG) + body[4 + length :]

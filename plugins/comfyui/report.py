@@ -1,4 +1,4 @@
-"""What an import has to tell: one line for each thing that was changed, approximated or lost."""
+"""The report of an import: one line for each change, approximation or loss."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ MAX_LINES = 1_000
 
 
 class Report:
-    """Collects the lines about a file of some source; beyond the first thousand it counts."""
+    """Collects the lines about a file. Lines after the first thousand are only counted."""
 
     def __init__(self, source: str) -> None:
         self.source = source
@@ -23,11 +23,11 @@ class Report:
             self._lines.append(f"node '{brief(node)[1:-1]}': {what}: {message}" if node else f"{what}: {message}")
 
     def record(self) -> dict[str, Any]:
-        """The report as JSON."""
+        """Return the report as JSON."""
         more = [f"{self._more} more lines are left out"] if self._more else []
         return {"source": self.source, "lines": [*self._lines, *more]}
 
 
 def counted(count: int, noun: str) -> str:
-    """A number and what it counts."""
+    """Return a number with its noun, in the plural if needed."""
     return f"{count} {noun}{'s' * (count != 1)}"

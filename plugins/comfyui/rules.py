@@ -1,4 +1,4 @@
-"""How a rule turns one node of ComfyUI's into nodes of ours."""
+"""The types that conversion rules use to convert a ComfyUI node to our nodes."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -9,11 +9,11 @@ from latentloom.plugins.comfyui.graph import Link, SourceNode
 from latentloom.plugins.comfyui.report import Report
 
 NOISE_RULE = "comfyui"
-MOST = 1e9  # of the numbers that rules compute with
+MOST = 1e9  # largest number that rules accept
 
 
 class Inner(NamedTuple):
-    """An output of a further node that a rule makes."""
+    """A reference to an output of a further node that a rule makes."""
 
     name: str
     output: str
@@ -21,9 +21,9 @@ class Inner(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """One of our nodes: its inputs (literals, Links, Inners), and which of its outputs theirs are, by place.
+    """One of our nodes: its inputs (literals, Links, Inners), and its outputs in the order of the ComfyUI node's.
 
-    `inner` are further nodes by name, which stand in front of it.
+    `inner` contains further nodes by name, which are upstream of it.
     """
 
     type: str
@@ -35,28 +35,28 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """No node of its own: each output is what another node's output gives."""
+    """No node: each output is replaced by the output of another node."""
 
     outputs: tuple[Link, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """No node of its own: each output is a literal."""
+    """No node: each output is replaced by a literal."""
 
     values: tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """No node of its own: what is linked becomes a named output of the workflow."""
+    """No node: the linked output becomes a named output of the workflow."""
 
     name: str
     source: Link
 
 
 class Unmappable(Exception):
-    """A use of a class that has no counterpart here; the text says why."""
+    """This use of a class has no counterpart. The message is the reason."""
 
 
 Result = Made | Passed | Known | Named
@@ -64,13 +64,13 @@ Rule = Callable[["Use"], Result]
 
 
 class Scene:
-    """What rules look at beside their own node."""
+    """What rules read besides their own node: the whole graph and the report."""
 
     def __init__(self, graph: Mapping[str, SourceNode], report: Report) -> None:
         self.graph = graph
         self.report = report
         self.used = frozenset(value for node in graph.values() for value in node.inputs.values() if type(value) is Link)
-        self.negatives: dict[str, Link] = {}  # by the nodes that a sampler's positive comes through
+        self.negatives: dict[str, Link] = {}  # node upstream of a sampler's positive -> the sampler's negative
         for node in graph.values():
             negative = node.inputs.get("negative")
             if type(negative) is Link:
@@ -84,16 +84,16 @@ class Scene:
 
 @dataclass(slots=True)
 class Use:
-    """One node, as a rule takes it apart; what it leaves is told as lost."""
+    """One node that a rule converts. Inputs that the rule does not read are reported as lost."""
 
     node: SourceNode
     scene: Scene
-    names: dict[str, str] = field(default_factory=dict)  # our inputs by theirs
+    names: dict[str, str] = field(default_factory=dict)  # our input names by ComfyUI's
     _taken: set[str] = field(default_factory=set)
     _parts: list["Use"] = field(default_factory=list)
 
     def take(self, **names: str) -> dict[str, Any]:
-        """Our inputs by name, each from theirs. What is not there is told, and left to our default."""
+        """Return our inputs from ComfyUI's, given as ours="theirs". A missing one is reported; our default applies."""
         found = {}
         for ours, theirs in names.items():
             self._taken.add(theirs)
@@ -105,7 +105,7 @@ class Use:
         return found
 
     def value(self, name: str, kind: type | tuple[type, ...], default: Any = None) -> Any:
-        """A literal of a type, which a rule computes with. Raises Unmappable for anything else."""
+        """Return a literal of a type. Raises Unmappable for anything else."""
         self._taken.add(name)
         value = self.node.inputs.get(name, default)
         if type(value) is Link:
@@ -116,11 +116,11 @@ class Use:
         return value
 
     def number(self, name: str, default: float | None = None) -> float:
-        """A literal number. Raises Unmappable for anything else, and for numbers that nothing here takes."""
+        """Return a literal number. Raises Unmappable for anything else, and for numbers that are too large."""
         return float(self._bounded(name, self.value(name, (int, float), default)))
 
     def whole(self, name: str, default: int | None = None) -> int:
-        """A literal whole number, as `number`."""
+        """Return a literal integer, like `number`."""
         return int(self._bounded(name, self.value(name, int, default)))
 
     def _bounded(self, name: str, value: float) -> float:
@@ -129,7 +129,7 @@ class Use:
         return value
 
     def file(self, name: str) -> str:
-        """The name of a file, with our separator."""
+        """Return the name of a file, with "/" as separator."""
         return str(self.value(name, str)).replace("\\", "/")
 
     def _primitive(self, link: Link) -> Any:
@@ -137,7 +137,7 @@ class Use:
         return source.inputs.get("value") if source.type.startswith("Primitive") else None
 
     def link(self, name: str) -> Link:
-        """A link. Raises Unmappable when there is none."""
+        """Return a link. Raises Unmappable if there is none."""
         self._taken.add(name)
         found = self.node.inputs.get(name)
         if type(found) is not Link:
@@ -145,7 +145,7 @@ class Use:
         return found
 
     def source(self, name: str, *types: str) -> "Use":
-        """The node behind a link, if it is of one of those classes, as a part of this one. Raises Unmappable."""
+        """Return the node behind a link as a part of this one. Raises Unmappable if its class is not in `types`."""
         found = self.scene.graph[self.link(name).node]
         if found.type not in types:
             raise Unmappable(f"'{name}' comes from {found.type}, not from {' or '.join(types)}")
@@ -154,7 +154,7 @@ class Use:
         return part
 
     def above(self, name: str, types: Mapping[str, str]) -> Iterator[SourceNode]:
-        """The nodes of some classes that an input comes from, the nearest first; `types` says how to go on."""
+        """Yield the upstream nodes of some classes, nearest first. `types` maps each class to the input to follow."""
         link, seen = self.node.inputs.get(name), set[str]()
         while type(link) is Link and link.node not in seen:
             seen.add(link.node)
@@ -165,11 +165,11 @@ class Use:
             link = node.inputs.get(types[node.type])
 
     def uses(self, slot: int) -> bool:
-        """Whether any node takes an output of this one."""
+        """Whether any node uses an output of this one."""
         return Link(self.node.id, slot) in self.scene.used
 
     def ignore(self, *names: str) -> None:
-        """Inputs that have no meaning here, and whose loss changes nothing."""
+        """Mark inputs as read whose loss has no effect."""
         self._taken |= set(names)
 
     def note(self, what: str, message: str) -> None:
@@ -177,7 +177,7 @@ class Use:
         self.scene.report.note(self.node.id, what, message)
 
     def end(self) -> None:
-        """Tell what no rule took, of this node and of its parts."""
+        """Report the unread inputs of this node and of its parts."""
         for name in self.node.inputs.keys() - self._taken:
             value = self.node.inputs[name]
             text = f"the link from '{value.node}'" if type(value) is Link else brief(value)
@@ -187,7 +187,7 @@ class Use:
 
 
 def renamed(type: str, version: int, outputs: str, fixed: Mapping[str, Any] | None = None, **names: str) -> Rule:
-    """The rule of a class that differs from ours in names only."""
+    """Return the rule for a class that differs from our node only in names."""
 
     def rule(use: Use) -> Result:
         return Made(type, version, {**use.take(**names), **(fixed or {})}, tuple(outputs.split()))
@@ -196,7 +196,7 @@ def renamed(type: str, version: int, outputs: str, fixed: Mapping[str, Any] | No
 
 
 def saved_name(use: Use, default: str) -> str:
-    """Our name for what is saved under a prefix of theirs."""
+    """Return our name template for a ComfyUI prefix."""
     prefix = str(use.value("filename_prefix", str, default))
     if "%" in prefix or "{" in prefix:
         use.note("changed", f"the name '{prefix}' has parts that are not filled in here")
@@ -205,7 +205,7 @@ def saved_name(use: Use, default: str) -> str:
 
 
 def passing(input: str, why: str) -> Rule:
-    """The rule of a class that passes one of its inputs on, and what that loses."""
+    """Return the rule for a class that passes an input on. `why` describes the loss."""
 
     def rule(use: Use) -> Result:
         use.ignore(*use.node.inputs)

@@ -1,4 +1,4 @@
-"""Graphs inside graphs: subgraphs and the older group nodes, taken apart into one scope for each use."""
+"""Nested graphs: subgraphs and the older group nodes. Each use of one gets its own scope."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -23,34 +23,34 @@ from latentloom.plugins.comfyui.drawn import (
 from latentloom.plugins.comfyui.report import Report
 from latentloom.plugins.comfyui.widgets import instance_values
 
-MAX_DEPTH = 32  # levels of subgraphs in subgraphs
-MAX_PARTS = 20_000  # nodes, with those of every use of a subgraph
-GROUPS = ("workflow/", "workflow>")  # what the type of a group node starts with
+MAX_DEPTH = 32  # levels of nested subgraphs
+MAX_PARTS = 20_000  # nodes, including those of each use of a subgraph
+GROUPS = ("workflow/", "workflow>")  # prefixes of the type of a group node
 
 
 @dataclass(slots=True)
 class Scope:
     """One use of a graph."""
 
-    path: str  # what stands before the ids of its nodes: "" for the root, "12:" inside of node 12
+    path: str  # prefix of its nodes' ids: "" for the root, "12:" inside node 12
     drawing: Drawing
     parent: "Scope | None" = None
     instance: Part | None = None
     muted: bool = False
-    values: Mapping[str, Any] = field(default_factory=dict)  # of its inputs that nothing is connected to
+    values: Mapping[str, Any] = field(default_factory=dict)  # values of its unconnected inputs
     inner: dict[str, "Scope"] = field(default_factory=dict)
 
     def all(self) -> "Iterator[Scope]":
-        """It, and the scopes inside."""
+        """Iterate over this scope and all scopes inside."""
         yield self
         for scope in self.inner.values():
             yield from scope.all()
 
 
 def scopes(data: Mapping[str, Any], report: Report) -> Scope:
-    """The root scope of a file, with the scopes of all uses of subgraphs in it.
+    """Return the root scope of a file, with the scopes of all uses of subgraphs.
 
-    Raises WorkflowError for subgraphs that hold themselves, for too many levels and for too many nodes.
+    Raises WorkflowError for recursive subgraphs, too many levels or too many nodes.
     """
     return _Expansion(data, report).root()
 
@@ -117,11 +117,11 @@ def _object(value: Any) -> dict[str, Any]:
     return value if type(value) is dict else {}
 
 
-# Group nodes: nodes by their place in a list, whose open sockets and outputs became those of the group
+# Group nodes: a list of nodes, whose unconnected sockets and outputs are those of the group
 
 
 def group_drawing(raw: Mapping[str, Any], instance: Part, report: Report) -> Drawing:
-    """The graph inside of a group node, with its sockets tied to those of one use."""
+    """Return the graph inside a group node, with its sockets connected to those of one use."""
     nodes = [{**node, "id": n, "inputs": node.get("inputs")} for n, node in enumerate(objects(raw.get("nodes")))]
     nodes = _with_values(nodes, instance, report)
     bare = read_drawing({"nodes": nodes}, report, f" of the group '{brief(instance.type)[1:-1]}'")
@@ -137,7 +137,7 @@ def group_drawing(raw: Mapping[str, Any], instance: Part, report: Report) -> Dra
 
 
 def _with_values(nodes: list[dict[str, Any]], instance: Part, report: Report) -> list[dict[str, Any]]:
-    """The inner nodes with the values of one use: its list holds those of all of them, one after the other."""
+    """Return the inner nodes with the values of one use, whose list contains those of all nodes in order."""
     own = [node.get("widgets_values") for node in nodes]
     counts = [len(values) if type(values) is list else 0 for values in own]
     given = instance.values
@@ -164,14 +164,14 @@ def _inside(links: Any) -> list[Wire]:
 
 
 def _tied(part: Part, wires: Mapping[LinkId, Wire]) -> Part:
-    """A node whose sockets know the links inside of the group, and no others."""
+    """Return a node with only the links inside the group."""
     ends = {wire.target_slot: id for id, wire in wires.items() if wire.target == part.id}
     sockets = tuple(socket._replace(link=ends.get(n)) for n, socket in enumerate(part.sockets))
     return Part(part.id, part.type, part.mode, sockets, part.outputs, part.raw)
 
 
 def _tie_input(parts: dict[str, Part], wires: dict[LinkId, Wire], slot: int, wanted: Socket) -> None:
-    """Connect an input of the group to the open socket that it stands for: by name, else the first of its type."""
+    """Connect an input of the group to its unconnected inner socket: by name, else the first one of its type."""
     free = [(part, n) for part in parts.values() for n, socket in enumerate(part.sockets) if socket.link is None]
     fitting = [(part, n) for part, n in free if part.sockets[n].type == wanted.type]
     named = [(part, n) for part, n in fitting if f" {wanted.name}".endswith(f" {part.sockets[n].name}")]
@@ -183,7 +183,7 @@ def _tie_input(parts: dict[str, Part], wires: dict[LinkId, Wire], slot: int, wan
 
 
 def _tie_outputs(raw: Mapping[str, Any], parts: Mapping[str, Part], wires: dict[LinkId, Wire]) -> None:
-    """The group shows each output that is not used inside, and those that are used outside as well."""
+    """Connect the outputs of the group: each output that is not used inside, and those that are also used outside."""
     used = {(wire.node, wire.slot) for wire in wires.values()}
     external = raw.get("external")
     shown = {
@@ -201,5 +201,5 @@ def _tie_outputs(raw: Mapping[str, Any], parts: Mapping[str, Part], wires: dict[
 
 
 def is_muted(part: Part, scope: Scope) -> bool:
-    """Whether a node does not run, by its own mode or by that of what it is in."""
+    """Whether a node is muted, by its own mode or that of an enclosing node."""
     return scope.muted or part.mode == MUTED

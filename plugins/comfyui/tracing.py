@@ -1,4 +1,4 @@
-"""Where a link of the editor really comes from: through reroutes, bypassed nodes, subgraphs and named links."""
+"""Traces links of the editor to their sources, through reroutes, bypassed nodes, subgraphs and named links."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,28 +10,28 @@ from latentloom.plugins.comfyui.subgraphs import Scope, is_muted
 
 PRIMITIVE = "PrimitiveNode"
 REROUTES = frozenset({"Reroute", "Reroute (rgthree)", "ReroutePrimitive|pysssss"})
-KEPT = frozenset({"LoraLoader", "LoraLoaderModelOnly"})  # bypassed, they pass on the same here as there
+KEPT = frozenset({"LoraLoader", "LoraLoaderModelOnly"})  # if bypassed, they behave the same here as in ComfyUI
 SET, GET = frozenset({"SetNode", "easy setNode"}), frozenset({"GetNode", "easy getNode"})
 
 
 class Value(NamedTuple):
-    """A literal that a primitive or a promoted widget gives."""
+    """A literal from a primitive or a promoted widget."""
 
     value: Any
 
 
 class Muted(NamedTuple):
-    """An output of a node that does not run."""
+    """An output of a muted node."""
 
     link: Link
 
 
 class Unlinked(NamedTuple):
-    """An input of a subgraph that nothing is connected to: the widget's own value counts."""
+    """An unconnected input of a subgraph: the widget's own value applies."""
 
 
 class Nowhere(NamedTuple):
-    """A link whose source is not there."""
+    """A link without a source."""
 
     why: str
 
@@ -42,7 +42,7 @@ _Key = tuple[str, str, int, str]
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """An output of a node, or an input of the subgraph from the inside (the node is INPUTS)."""
+    """An output of a node, or an input of the subgraph seen from inside (`node` is INPUTS)."""
 
     scope: Scope
     node: str
@@ -50,7 +50,7 @@ class _Place:
 
 
 class Tracer:
-    """Follows the links of a file. Each place is followed once for each wanted type."""
+    """Traces the links of a file. Each place is traced once for each wanted type."""
 
     def __init__(self, root: Scope) -> None:
         self._known: dict[_Key, Found] = {}
@@ -64,7 +64,7 @@ class Tracer:
                     self._near.setdefault((scope.path, name), part)
 
     def find(self, scope: Scope, link: LinkId, wanted: str) -> Found:
-        """What a link brings to an input of the wanted type."""
+        """Return the source of a link for an input of the wanted type."""
         seen: dict[_Key, None] = {}
         place = _start(scope, link)
         while isinstance(place, _Place):
@@ -107,7 +107,7 @@ class Tracer:
         return Muted(link) if is_muted(part, scope) else link
 
     def _named(self, scope: Scope, part: Part) -> Found | _Place:
-        """The input of the node that sets the name; the nearest one, from the inside to the outside."""
+        """Return the input of the Set node for a Get node's name: the nearest one, from inside to outside."""
         name = name_of(part)
         at: Scope | None = scope
         while at is not None and name is not None:
@@ -121,7 +121,7 @@ class Tracer:
 
 
 def name_of(part: Part) -> str | None:
-    """The name that a Set or Get node has for its value."""
+    """Return the name in a Set or Get node, or None."""
     first = part.values[0] if type(part.values) is list and part.values else None
     return first if type(first) is str else None
 
@@ -137,7 +137,7 @@ def _input(scope: Scope, part: Part, place: int) -> Found | _Place:
 
 
 def _outside(scope: Scope, slot: int) -> Found | _Place:
-    """What one use of a subgraph has at an input: a link, or a value, or neither."""
+    """Return what is connected to an input of a subgraph in one use: a link, a value, or neither."""
     if scope.parent is None or scope.instance is None or not 0 <= slot < len(scope.drawing.inputs):
         return Nowhere("it is an input of a subgraph that does not exist")
     name = scope.drawing.inputs[slot].name
@@ -154,10 +154,10 @@ def _primitive(part: Part) -> Found:
 
 
 def passed_input(part: Part, slot: int, wanted: str) -> int | None:
-    """The input that a bypassed node passes on to one of its outputs, by place; None where none fits.
+    """Return the position of the input that a bypassed node passes on to an output; None if none fits.
 
-    It is the one beside the output if its type fits output and target, else the first of exactly the target's type,
-    else the first that fits.
+    It is the input at the output's position if its type fits output and target, else the first input of exactly the
+    target's type, else the first that fits.
     """
     types = [socket.type for socket in part.sockets]
     beside = 0 <= slot < len(types)
@@ -171,7 +171,7 @@ def passed_input(part: Part, slot: int, wanted: str) -> int | None:
 
 
 def fits(one: str, other: str) -> bool:
-    """Whether sockets of two types can be connected; a type may name several, with commas."""
+    """Whether sockets of two types can be connected. A type may be a comma-separated list."""
     if "*" in (one, other):
         return True
     return not {part.strip().lower() for part in one.split(",")}.isdisjoint(

@@ -1,4 +1,4 @@
-"""What ComfyUI's editor saves becomes nodes with named inputs, as the API format has them, and a layout."""
+"""Converts the format of ComfyUI's editor to nodes with named inputs, as in the API format, and a layout."""
 
 import re
 from collections import Counter
@@ -22,17 +22,17 @@ _CHOICE = re.compile(r"(?<!\\)\{([^{}]*)\}")
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """The nodes of a file by the ids that their flat form has in ComfyUI, and where they stand."""
+    """The nodes of a file by their ids in ComfyUI's API format, and the layout."""
 
     nodes: dict[str, SourceNode]
     layout: Layout
-    form: tuple[tuple[str, str], ...] = ()  # the inputs that its form shows: a node and a widget
+    form: tuple[tuple[str, str], ...] = ()  # the inputs in its form: (node, widget)
 
 
 def read_ui(data: Mapping[str, Any], known: Iterable[str], report: Report) -> Drawn:
-    """The nodes of a file in the editor's format; `known` are the classes that are no decoration.
+    """Read the nodes of a file in the editor's format. `known` are classes that are never decoration.
 
-    Raises WorkflowError for nodes that cannot be told apart, for subgraphs that hold themselves and for too many nodes.
+    Raises WorkflowError for nodes with the same id, recursive subgraphs or too many nodes.
     """
     root = scopes(data, report)
     reader = _Reader(Tracer(root), frozenset(known), report)
@@ -55,7 +55,7 @@ def _form(data: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 
 
 def _without_comments(text: str) -> str:
-    """A prompt without `/* ... */` and without what stands behind `//` in a line."""
+    """Return a prompt without `/* ... */` and `//` comments."""
     found, place, closes = [], 0, True
     while (start := text.find("/", place)) >= 0:
         end = -1
@@ -64,7 +64,7 @@ def _without_comments(text: str) -> str:
             end = len(text) if end < 0 else end
         elif closes and text.startswith("/*", start):
             end = text.find("*/", start + 2) + 2
-            closes = end > 1  # where nothing closes this one, nothing closes any that follows
+            closes = end > 1  # if this one is not closed, no later one is
         found.append(text[place:start] if end > 1 else text[place : start + 1])
         place = end if end > 1 else start + 1
     return "".join([*found, text[place:]])
@@ -79,7 +79,7 @@ class _Reader:
     _counts: Counter[str] = field(default_factory=Counter)
 
     def read(self, scope: Scope, part: Part) -> None:
-        """Add a node, unless it is one that only the editor knows."""
+        """Add a node, unless it exists only in the editor."""
         if part.type in VIRTUAL or part.id in scope.inner:
             return
         id, kind = scope.path + part.id, part.type.strip()
@@ -104,7 +104,7 @@ class _Reader:
         return found
 
     def _chosen(self, id: str, value: Any) -> Any:
-        """A text without its comments, and with the first of each choice, as the editor sends one of them."""
+        """Return a text without comments, and with the first option of each choice. The editor picks one at random."""
         if type(value) is not str:
             return value
         text = _without_comments(value)
@@ -126,7 +126,7 @@ class _Reader:
         return found
 
     def _source(self, id: str, scope: Scope, socket: Socket, mode: Mode) -> Any:
-        """The link or literal behind a socket; None where the widget's own value counts, or nothing is there."""
+        """Return the link or literal behind a socket; None if the widget's own value applies or there is no source."""
         assert socket.link is not None
         found = self._tracer.find(scope, socket.link, socket.type)
         if isinstance(found, Link):
@@ -143,7 +143,7 @@ class _Reader:
         return None
 
     def tell(self) -> None:
-        """Lines about what concerns many nodes."""
+        """Report what concerns many nodes."""
         if self._counts["bypass"]:
             self._report.note("", "changed", f"links go around {counted(self._counts['bypass'], 'bypassed node')}")
         if self._counts["drawn"]:

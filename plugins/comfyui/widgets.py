@@ -1,4 +1,4 @@
-"""The values of widgets by name: the editor saves most of them as lists, whose order depends on the class."""
+"""Widget values by name. The editor saves most of them as lists, whose order depends on the class."""
 
 import json
 from collections import deque
@@ -12,14 +12,14 @@ from latentloom.plugins.comfyui.drawn import Part, Port
 
 CONTROL = "control_after_generate"
 CONTROLS = frozenset({"fixed", "increment", "decrement", "randomize", "increment-wrap"})
-UPLOAD = "upload"  # a button that has a place in the list
+UPLOAD = "upload"  # a button that has a position in the list
 WIDGETS = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"})
 SEEDS = frozenset({"seed", "noise_seed"})
 LORAS = "Power Lora Loader (rgthree)"
 
 
 class Values(NamedTuple):
-    """The values by name, and what became of the list: what has no name, and the word after a seed."""
+    """Widget values by name, the values without a name, and the control word after a seed."""
 
     named: dict[str, Any]
     rest: tuple[Any, ...] = ()
@@ -28,12 +28,12 @@ class Values(NamedTuple):
 
 @cache
 def _orders() -> Mapping[str, Any]:
-    """Widget orders: by class the orders that were seen, and by class and dynamic combo those of its options."""
+    """Return the known widget orders: by class, and by class and dynamic combo for the options of the combo."""
     return json.loads((files("latentloom.plugins.comfyui") / "widget_orders.json").read_bytes())  # type: ignore[no-any-return]
 
 
 def widget_values(part: Part) -> Values:
-    """The values of a node's widgets by name."""
+    """Return the values of a node's widgets by name."""
     given, named = part.values, part.raw.get("widgets_values_named")
     if type(named) is dict and (type(given) is not list or len(named) >= len(given)):
         control = named.get(CONTROL)
@@ -59,7 +59,7 @@ def _listed(part: Part, given: list[Any]) -> Values:
 
 
 def _shown(part: Part) -> Values | None:
-    """The values by the names that the sockets of the widgets have, if all widgets have one."""
+    """Return the values by the names of the widgets' sockets, if all widgets have sockets."""
     order: list[str] = []
     for socket in part.sockets:
         if socket.widget is not None:
@@ -69,10 +69,10 @@ def _shown(part: Part) -> Values | None:
 
 
 def paired(order: Sequence[str], given: Sequence[Any], dynamic: Mapping[str, Any]) -> tuple[Values, int]:
-    """Names and values in step, and how many names were left over.
+    """Pair names and values. Returns the values and the number of names without a value.
 
-    The word after a seed and the upload button's are there or not; a dynamic combo is followed by the widgets of the
-    chosen option.
+    The control word after a seed and the upload button's value are optional. A dynamic combo is followed by the
+    widgets of the chosen option.
     """
     found: dict[str, Any] = {}
     control, place, missing, waiting = None, 0, 0, deque(order)
@@ -100,13 +100,13 @@ def _without_controls(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _loras(given: Sequence[Any]) -> dict[str, Any]:
-    """The rows of rgthree's list of LoRAs, under the names that the API format gives them."""
+    """Return the rows of rgthree's list of LoRAs, with the names of the API format."""
     rows = [item for item in given if type(item) is dict and "lora" in item]
     return {f"lora_{n}": row for n, row in enumerate(rows, 1)}
 
 
 def instance_values(part: Part, inputs: Sequence[Port]) -> dict[str, Any]:
-    """The values that one use of a subgraph gives to its inputs; empty where the nodes inside have their own."""
+    """Return the values that one use of a subgraph sets for its inputs; empty if the inner nodes have the values."""
     named, given = part.raw.get("widgets_values_named"), part.values
     if type(named) is dict and named:
         return _without_controls(named)
@@ -120,6 +120,6 @@ def instance_values(part: Part, inputs: Sequence[Port]) -> dict[str, Any]:
 
 
 def told(rest: Sequence[Any]) -> str:
-    """Values without names, for a line of the report."""
+    """Describe values without names, for a line of the report."""
     few = ", ".join(brief(value) for value in rest[:3])
     return f"{few}, ..." if len(rest) > 3 else few

@@ -1,6 +1,6 @@
-"""The routes that ComfyUI's clients use, on the same queue, files and access checks as all others.
+"""The routes for ComfyUI clients. They use the same queue, files and access checks as all other routes.
 
-Each stands with and without `/api`. Bodies are JSON whatever their media type says, as those clients send them.
+Each route exists with and without `/api`. Bodies are read as JSON regardless of their media type.
 """
 
 import contextlib
@@ -41,8 +41,8 @@ from latentloom.web.routes.comfyui_socket import follow
 from latentloom.web.routing import Call, Handler, Query, Route
 from latentloom.web.services import Services
 
-VERSION = "0.3.64"  # the one whose results tests compare with
-FOLDERS = {  # what ComfyUI calls a folder of models, and our source
+VERSION = "0.3.64"  # the version whose results the tests compare with
+FOLDERS = {  # ComfyUI's name of a model folder -> our source
     "checkpoints": "models/checkpoints", "loras": "models/loras", "vae": "models/vae", "clip": "models/clip",
     "text_encoders": "models/clip", "unet": "models/unet", "diffusion_models": "models/unet",
     "controlnet": "models/controlnet", "upscale_models": "models/upscale_models",
@@ -57,7 +57,7 @@ class AnyQuery(Query):
 
 
 def routes() -> tuple[Route, ...]:
-    """The routes, with and without `/api`."""
+    """Return the routes, with and without `/api`."""
     api = ComfyApi()
     table: tuple[tuple[str, str, Handler], ...] = (
         ("POST", "/prompt", api.post_prompt),
@@ -95,7 +95,7 @@ def routes() -> tuple[Route, ...]:
 
 
 class ComfyApi:
-    """The handlers. What a client has deleted from its history is not shown until the server starts again."""
+    """The handlers. Jobs that a client deletes from its history are hidden until the server restarts."""
 
     def __init__(self) -> None:
         self._forgotten: set[str] = set()
@@ -313,7 +313,7 @@ class ComfyApi:
 
 
 def features(services: Services) -> dict[str, Any]:
-    """What this server can do beside the plain protocol."""
+    """Return the features of this server beyond the basic protocol."""
     return {"supports_preview_metadata": False, "max_upload_size": services.settings.upload_bytes}
 
 
@@ -331,7 +331,7 @@ def _cancelling(id: str) -> Callable[[Tables], Job]:
 
 
 def _submitted(tables: Tables, new: NewJob, front: bool) -> Job | None:
-    """The new job; None where there is one with its id."""
+    """Submit a job and return it; None if its id exists."""
     try:
         tables.queue.job(new.id)
     except UnknownJob:
@@ -349,7 +349,7 @@ def _listed(tables: Tables, job: Job) -> dict[str, Any]:
 
 
 def _choices(services: Services) -> Callable[[str], Sequence[str]]:
-    """What is installed of a source, by name."""
+    """Return a function that lists the installed names of a source."""
     registry, catalog = services.intake.registry, services.intake.catalog
 
     def choices(source: str) -> list[str]:

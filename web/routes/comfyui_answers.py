@@ -1,4 +1,4 @@
-"""Bodies and answers of the routes that ComfyUI's clients use."""
+"""Bodies and answers of the routes for ComfyUI clients."""
 
 import json
 from typing import Any
@@ -12,7 +12,7 @@ from latentloom.web.services import Services
 
 
 async def read_json(services: Services, request: web.Request) -> dict[str, Any]:
-    """The object in a body of any media type; an empty body is an empty object. Raises RequestError, WorkflowError."""
+    """Return the JSON object in a body of any media type; {} for an empty body. Raises RequestError, WorkflowError."""
     data = await limited(request, services.settings.request_bytes)
     if not data.strip():
         return {}
@@ -24,6 +24,6 @@ async def read_json(services: Services, request: web.Request) -> dict[str, Any]:
 
 
 def answer(data: Any, status: int = 200) -> web.Response:
-    """JSON of any form, in UTF-8."""
+    """Return JSON data as an answer in UTF-8."""
     text = json.dumps(data, ensure_ascii=False, allow_nan=False)
     return web.Response(text=text, status=status, content_type="application/json")

@@ -1,4 +1,4 @@
-"""Files of ComfyUI's clients: shown from the output and input folders, and uploaded into the latter."""
+"""File routes for ComfyUI clients: view files in the output and input folders, and upload to the input folder."""
 
 import contextlib
 import secrets
@@ -52,12 +52,12 @@ async def upload_mask(services: Services, call: Call) -> web.Response:
 
 
 def _below(folder: str, name: str) -> str:
-    """A name below a folder, from what clients send of both."""
+    """Join the folder and the name that a client sent."""
     return "/".join(part for part in (*folder.replace("\\", "/").split("/"), name) if part)
 
 
 async def _upload(services: Services, request: web.Request) -> dict[str, Part]:
-    """The parts of an upload, with a picture among them. Raises RequestError, WorkflowError, StorageError."""
+    """Return the parts of an upload, which includes a picture. Raises RequestError, WorkflowError, StorageError."""
     if services.disk_free() < LOW_DISK + (request.content_length or 0):
         raise StorageError("the disk has no room for that file", hint="free some space on the server's disk")
     parts = parts_in(request, await limited(request, services.settings.upload_bytes))
@@ -72,7 +72,7 @@ def _text(parts: Mapping[str, Part], name: str) -> str:
 
 
 def _stored(services: Services, parts: Mapping[str, Part], content: bytes) -> dict[str, str]:
-    """Put a picture where an upload says. Raises PathError, FileError."""
+    """Store the picture of an upload. Raises PathError, FileError."""
     folder = _text(parts, "subfolder")
     name = parts["image"].filename.replace("\\", "/").rpartition("/")[2]
     stem, dot, suffix = name.rpartition(".")
@@ -86,7 +86,7 @@ def _stored(services: Services, parts: Mapping[str, Part], content: bytes) -> di
 
 
 def _placed(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all. Raises FileError."""
+    """Write a file atomically. Raises FileError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.parent / f".{secrets.token_hex(8)}.partial"
@@ -97,7 +97,7 @@ def _placed(path: Path, content: bytes) -> None:
 
 
 def _original(services: Services, parts: Mapping[str, Part]) -> Path:
-    """The picture that a mask is for. Raises RequestError, PathError."""
+    """Return the path of the picture that a mask belongs to. Raises RequestError, PathError."""
     try:
         named = parse(_text(parts, "original_ref"))
         known = type(named) is dict and type(named.get("filename")) is str
@@ -111,7 +111,7 @@ def _original(services: Services, parts: Mapping[str, Part]) -> Path:
 
 @contextlib.contextmanager
 def _waiting(services: Services) -> Iterator[Path]:
-    """A file that exists for the time of a block."""
+    """Return a path for a temporary file, which is removed after a with-block."""
     services.uploads.mkdir(parents=True, exist_ok=True)
     path = services.uploads / secrets.token_hex(8)
     try:

@@ -1,4 +1,4 @@
-"""The socket of ComfyUI's clients: events of their own jobs in that program's words, and the length of the queue."""
+"""The WebSocket for ComfyUI clients: events of their jobs in ComfyUI's format, and the length of the queue."""
 
 import asyncio
 import contextlib
@@ -19,13 +19,13 @@ from latentloom.web.routes.events import SEND_SECONDS, opened
 from latentloom.web.services import Services
 
 ENDS = tuple(f"job_{state}" for state in FINAL)
-COUNTED = ("job_queued", *ENDS)  # after which the queue has another length
+COUNTED = ("job_queued", *ENDS)  # events that change the length of the queue
 
 
 async def follow(
     services: Services, request: web.Request, owner: str, client: str, features: Mapping[str, Any]
 ) -> web.StreamResponse:
-    """Send a client what happens, until it leaves or the server stops."""
+    """Send events to a client until it disconnects or the server stops."""
     socket = await opened(request)
     reading = asyncio.create_task(_answer_until_closed(socket, features))
     hub = services.event_hub
@@ -51,7 +51,7 @@ async def _answer_until_closed(socket: web.WebSocketResponse, features: Mapping[
 
 
 class _Follower:
-    """One client's socket. It knows the jobs that run, so that each is read once."""
+    """One client's socket. It caches the running jobs, so that each is read once."""
 
     def __init__(self, services: Services, socket: web.WebSocketResponse, owner: str, client: str) -> None:
         self._services = services
@@ -62,7 +62,7 @@ class _Follower:
         self._saved: dict[str, dict[str, list[str]]] = {}
 
     async def send_all(self, reader: Reader, reading: "asyncio.Task[None]") -> None:
-        """Send until the client leaves, takes nothing, or the stream ends."""
+        """Send until the client disconnects, does not read, or the stream ends."""
         with contextlib.suppress(ConnectionError, TimeoutError):
             await self._send([protocol.status(await remaining(self._services), self._client)])
             while not reading.done() and not reader.ended:
@@ -103,7 +103,7 @@ class _Follower:
             await self._send(protocol.messages(job, json.loads(live.body), {}))
 
     async def _told(self, id: str) -> protocol.Told | None:
-        """A job of this client's, or of one that gave no id; None for any other."""
+        """Return a job of this client or of a client without an id; None for any other job."""
         if id not in self._jobs:
             job = await self._services.store.read(lambda t: one_job(t, id, self._owner))
             found = None if job is None else told(job)
@@ -111,7 +111,7 @@ class _Follower:
         return self._jobs[id]
 
     def _below_output(self, record: dict[str, Any]) -> dict[str, Any]:
-        """A record whose file is named from the output folder on."""
+        """Return a record whose path is relative to the output folder."""
         path = record.get("path")
         if not isinstance(path, str) or not Path(path).is_absolute():
             return record

@@ -1,4 +1,4 @@
-"""The editor's files, which the build put into dist/: its page at /, its assets under names that hold their hash."""
+"""The editor's files from dist/: the page at /, and assets whose names contain their hash."""
 
 import mimetypes
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Routes about events: the same numbered events over long poll and WebSocket."""
+"""Routes for events: the same numbered events by long polling and WebSocket."""
 
 import asyncio
 import contextlib
@@ -16,12 +16,12 @@ from latentloom.web.services import Services
 
 HEARTBEAT_SECONDS = 20.0
 CLOSE_SECONDS = 2.0
-RESET_CODE = 4410  # of a socket that is closed because of its place; HTTP's 410
-SEND_SECONDS = 30.0  # a client that takes nothing for so long is let go
+RESET_CODE = 4410  # close code for an invalid position, like HTTP 410
+SEND_SECONDS = 30.0  # a client that reads nothing for this long is disconnected
 
 
 class StreamReset(RequestError):
-    """A number that this stream of events has not given, or that is another stream's."""
+    """The number is not from this event stream, or has not been used yet."""
 
     code = "stream_reset"
     status = 410
@@ -72,18 +72,18 @@ async def list_events(services: Services, call: Call) -> web.Response:
 
 
 def page(found: list[Stored], next: int, stream: str) -> str:
-    """Events as the text of an EventPage."""
+    """Return events as the JSON text of an EventPage."""
     return f'{{"events":[{",".join(stored.text for stored in found)}],"next":{next},"stream":"{stream}"}}'
 
 
 async def _known(services: Services, job: str | None) -> None:
-    """Raise UnknownJob for a job that is not there, or no longer."""
+    """Raise UnknownJob if the job does not exist or was removed."""
     if job is not None:
         await services.store.read(lambda t: t.queue.job(job))
 
 
 def _reset(hub: EventHub, stream: str | None, after: int) -> StreamReset | None:
-    """The refusal of a place that this stream does not have."""
+    """Return the error for a position that this stream does not have, or None."""
     if stream is not None and stream != hub.stream:
         return StreamReset(
             "that number is from another stream of events",
@@ -131,19 +131,19 @@ async def follow_events(services: Services, call: Call) -> web.StreamResponse:
 
 
 async def opened(request: web.Request) -> web.WebSocketResponse:
-    """A socket that answers a handshake. Raises RequestError."""
+    """Accept a WebSocket handshake. Raises RequestError."""
     socket = web.WebSocketResponse(
         heartbeat=HEARTBEAT_SECONDS, timeout=CLOSE_SECONDS, max_msg_size=4096, compress=False
     )
     try:
         await socket.prepare(request)
-    except UnicodeError:  # aiohttp's own refusal repeats a header that no text can hold
+    except UnicodeError:  # aiohttp's own refusal repeats a header that may not be encodable
         raise RequestError("that is no WebSocket handshake", expected="Upgrade: websocket") from None
     return socket
 
 
 async def _turn_away(socket: web.WebSocketResponse, hub: EventHub, reset: StreamReset) -> None:
-    """Tell where the stream is and close: a browser's page does not see the status of a handshake."""
+    """Send the stream's position and close. A browser's page cannot see the HTTP status of a handshake."""
     await socket.send_json({"reset": {"stream": hub.stream, "next": hub.last}})
     await socket.close(code=RESET_CODE, message=reset.problem.message.encode())
 

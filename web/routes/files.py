@@ -1,4 +1,4 @@
-"""Routes about pictures: those that workflows read, and those that jobs saved."""
+"""Routes for pictures: input pictures of workflows, and pictures saved by jobs."""
 
 import contextlib
 import hashlib
@@ -32,13 +32,13 @@ INLINE = {
 PICTURES = (*INLINE.values(), "image/heic", "image/heif", "image/bmp", "image/tiff")
 IMPORTS = ("application/json", "application/octet-stream", *PICTURES)
 MOST_WORDS = 10
-HEAD_BYTES = 16  # by which a kind of picture is told
+HEAD_BYTES = 16  # that identify a picture format
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 FOR_EVER = "private, max-age=31536000, immutable"
 
 
 def file_response(path: Path, *, cache: str = "private, no-cache") -> web.StreamResponse:
-    """A file, shown only if its first bytes are those of an allowed picture; anything else is a download.
+    """Return a file: inline if its first bytes are those of an allowed picture format, otherwise as a download.
 
     Raises NotFound.
     """
@@ -57,7 +57,7 @@ def file_response(path: Path, *, cache: str = "private, no-cache") -> web.Stream
     return web.FileResponse(path, headers=headers)
 
 
-# Pictures that workflows read
+# Input pictures
 
 
 async def list_files(services: Services, _: Call) -> wire.FileList:
@@ -92,7 +92,7 @@ async def take_in(services: Services, call: Call) -> wire.Imported:
 
 @contextlib.asynccontextmanager
 async def _received(services: Services, call: Call) -> AsyncIterator[tuple[Path, str]]:
-    """A body in a file of its own, for the time of the block, and its sha256. It never lies in memory as a whole."""
+    """Stream a body to a temporary file, which exists for the duration of a with-block, and yield its sha256."""
     room = services.disk_free() - LOW_DISK - (call.request.content_length or 0)
     if room < 0:
         raise StorageError("the disk has no room for that file", hint="free some space on the server's disk")
@@ -118,7 +118,7 @@ async def show_file(services: Services, call: Call) -> web.StreamResponse:
     return file_response(safe_join(services.settings.input, call.part("file")))
 
 
-# Pictures that jobs saved
+# Saved pictures
 
 
 class OutputQuery(Query):
@@ -147,7 +147,7 @@ async def list_outputs(services: Services, call: Call) -> wire.OutputPage:
 
 
 async def _outputs(services: Services, call: Call) -> list[Output]:
-    """Every saved file with the content that is asked for, the newest first. Raises NotFound."""
+    """Return all saved files with the requested content, newest first. Raises NotFound."""
     sha256, found = call.part("sha256"), list[Output]()
     if _SHA256.match(sha256):
         found = await services.store.read(lambda t: t.outputs.by_hash(sha256))
@@ -157,7 +157,7 @@ async def _outputs(services: Services, call: Call) -> list[Output]:
 
 
 async def _intact(services: Services, outputs: list[Output]) -> Path:
-    """A file that still is what was saved. Raises NotFound."""
+    """Return a saved file that is unchanged. Raises NotFound."""
     path = await services.disk(services.files.intact, outputs)
     if path is None:
         raise NotFound("the file was removed or changed after it was saved", got=outputs[0].path)

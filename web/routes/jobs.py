@@ -1,4 +1,4 @@
-"""Routes about jobs and the queue."""
+"""Routes for jobs and the queue."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ class JobQuery(Query):
 
 
 async def order_of(services: Services, body: Any) -> Order:
-    """The workflow that a body names or holds. Raises RequestError, UnknownDocument."""
+    """Return the order for the workflow that a body names or contains. Raises RequestError, UnknownDocument."""
     if (body.workflow is None) == (body.workflow_name is None):
         raise RequestError("a workflow is needed", expected="`workflow` or `workflow_name`, one of the two")
     outputs = None if body.outputs is None else tuple(body.outputs)
@@ -44,7 +44,7 @@ async def submit(services: Services, call: Call) -> Reply:
     201 for a new job, 200 for the one that the same idempotency key has given before.
     """
     body, key = call.body, _key(call)
-    keyed = body.model_copy(update={"idempotency_key": key})  # in the body or as a header, it is the same request
+    keyed = body.model_copy(update={"idempotency_key": key})  # key in body or header: the same request
     asked = await services.intake.thread(lambda: fingerprint(keyed.model_dump(mode="json")))
     known = await services.store.read(lambda t: t.queue.known(call.owner, key, asked))
     if known is not None:
@@ -66,7 +66,7 @@ async def submit(services: Services, call: Call) -> Reply:
 
 
 def _key(call: Call) -> str | None:
-    """The idempotency key, in the body or as a header. Raises RequestError for two of them."""
+    """Return the idempotency key from the body or the header. Raises RequestError if both are given."""
     own: str | None = call.body.idempotency_key
     if own is not None and call.key is not None and own != call.key:
         raise RequestError("the request has two idempotency keys", expected="one of the two", got=brief(own))
@@ -93,7 +93,7 @@ async def list_jobs(services: Services, call: Call) -> wire.JobPage:
 
 
 def _states(text: str) -> list[str]:
-    """The states in a text. Raises RequestError."""
+    """Parse a list of states. Raises RequestError."""
     states = text.split(",")
     unknown = next((state for state in states if state not in STATES), None)
     if unknown is not None:

@@ -1,4 +1,4 @@
-"""Routes about what is installed and what a workflow would do: nodes, validation, explanation, models, plugins."""
+"""Routes for nodes, models, plugins, validation and explanation."""
 
 import contextlib
 import hashlib
@@ -31,7 +31,7 @@ class ChoiceQuery(Query):
 
 
 def port_record(port: InputSpec, registry: Registry) -> wire_nodes.InputPort:
-    """Everything that a form needs to show an input; choices that plugins bring are filled in."""
+    """Return everything that a form needs to show an input, with the choices that plugins provide."""
     data = asdict(port)
     if port.source in CHOICE_SOURCES:
         data["choices"] = tuple(registry.extensions(CHOICE_SOURCES[port.source]))
@@ -122,7 +122,7 @@ def _models(services: Services) -> list[wire_nodes.ModelFile]:
 
 
 def _model(catalog: Catalog, source: str, found: Found) -> wire_nodes.ModelFile:
-    """A model file; size and hash of one that is gone by now, or cannot be read, are not known."""
+    """Return a model file. Size and hash are unknown if it was removed or cannot be read."""
     size, sha256 = 0, None
     with contextlib.suppress(OSError):
         size, sha256 = size_of(found.path), catalog.known_hash(found)
@@ -130,7 +130,7 @@ def _model(catalog: Catalog, source: str, found: Found) -> wire_nodes.ModelFile:
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files in a folder."""
+    """Return the bytes of a file, or of all files in a folder."""
     files = path.rglob("*") if path.is_dir() else (path,)
     return sum(file.stat().st_size for file in files if file.is_file())
 

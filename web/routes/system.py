@@ -1,4 +1,4 @@
-"""Routes about the server itself: its state, its health, its figures, who is let in, and this API's description."""
+"""Routes for the server itself: state, health, metrics, login, and the description of the API."""
 
 from collections import Counter
 from importlib.metadata import version
@@ -13,7 +13,7 @@ from latentloom.web.routing import API, TABLE, Call, Route
 from latentloom.web.services import Services
 
 LIVE = ("claiming", "queue")
-"""The checks that a restart of the server may mend."""
+"""The checks that a restart of the server may fix."""
 
 
 async def show_system(services: Services, _: Call) -> wire.System:

@@ -1,4 +1,4 @@
-"""Routes about saved workflows and drafts."""
+"""Routes for saved workflows and drafts."""
 
 import json
 import re
@@ -40,7 +40,7 @@ class VersionQuery(Query):
 
 
 async def document_of(services: Services, name: str, version: int | None = None) -> tuple[int, dict[str, Any]]:
-    """Version and document of a saved or shipped workflow. Raises UnknownDocument."""
+    """Return version and document of a saved or shipped workflow. Raises UnknownDocument."""
     shipped = services.intake.shipped(name)
     if version != 0:
         try:
@@ -117,9 +117,9 @@ async def remove_workflow(services: Services, call: Call) -> wire.Empty:
 
 
 def _expected(call: Call) -> Expected:
-    """The versions that a change may be based on; None for whatever is there. Raises Unconditional, RequestError.
+    """Return the versions that a change may be based on; None for any. Raises Unconditional, RequestError.
 
-    As in RFC 9110: any ETag of a list will do, and a weak one matches nothing.
+    As in RFC 9110, any ETag of a list may match, and a weak ETag never matches.
     """
     match, none = call.request.if_match, call.request.if_none_match
     if none is not None and [one.value for one in none] == [ANY_ETAG]:

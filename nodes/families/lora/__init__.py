@@ -1,1 +1,1 @@
-"""LoRA and its relatives: files of small changes to the weights of a UNet and of text encoders."""
+"""LoRA and its relatives: files of small changes to the weights of a denoiser and of text encoders."""

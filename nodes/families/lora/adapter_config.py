@@ -7,6 +7,7 @@ PEFT scales by alpha / r, with rank-stabilised LoRA (Kalajdzievski 2023) by alph
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,7 +21,13 @@ from latentloom.nodes.families.folder import read_json
 from latentloom.nodes.families.lora.key_names import Network, Target
 
 KEY = "lora_adapter_metadata"  # of a safetensors header; its keys are PART.NAME
-_PARTS: Mapping[str, Network] = {"unet": "unet", "text_encoder": "te1", "text_encoder_2": "te2"}
+_PARTS: Mapping[str, tuple[Network, ...]] = {  # a T5 is the last text encoder of its pipeline
+    "unet": ("unet",),
+    "transformer": ("unet",),
+    "text_encoder": ("te1", "te3"),
+    "text_encoder_2": ("te2", "te3"),
+    "text_encoder_3": ("te3",),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +54,8 @@ def adapter_configs(metadata: Mapping[str, str], name: str) -> dict[Network, Ada
         return {}
     try:
         said = json.loads(metadata[KEY])
-        return {network: _config(said, part) for part, network in _PARTS.items()}
+        own = {key.partition(".")[0] for key, _ in said.items()}
+        return {network: _config(said, part) for part in _PARTS if part in own for network in _PARTS[part]}
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise FileError(
             f"the LoRA '{name}' describes itself in a way that cannot be read", got=f"{KEY}: {error}"
@@ -83,7 +91,7 @@ def adapter_beside(path: Path) -> dict[str, Any] | None:
 def adapter_of(said: Mapping[str, Any]) -> dict[Network, AdapterConfig]:
     """The adapter that `adapter_beside` found: it is of whatever network the file changes."""
     config = _config(said, "")
-    return dict.fromkeys(_PARTS.values(), config)
+    return dict.fromkeys(itertools.chain.from_iterable(_PARTS.values()), config)
 
 
 def _checked(said: Mapping[str, Any], name: str) -> None:

@@ -1,10 +1,11 @@
-"""Names in LoRA files, in kohya's, LyCORIS's and diffusers' layouts: which weight, and which factor of its change."""
+"""Names in LoRA files of kohya, LyCORIS, diffusers, PEFT and ComfyUI: which weight, and which factor of its change."""
 
 import re
 from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
-Network = Literal["unet", "te1", "te2"]
+Network = Literal["unet", "te1", "te2", "te3"]
+"""The denoiser, UNet or transformer; CLIP-L or the only text encoder; CLIP-G; T5."""
 PARTS: Mapping[str, str] = {  # how a name ends -> the factor
     "lora_down.weight": "down",
     "lora_up.weight": "up",
@@ -26,19 +27,19 @@ PARTS: Mapping[str, str] = {  # how a name ends -> the factor
     **{name: name for name in ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2")},
     **{name: name for name in ("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2")},
 }
-_NETWORKS: tuple[tuple[str, Network], ...] = (
-    ("lora_unet_", "unet"),
-    ("lora_te1_", "te1"),
-    ("lora_te2_", "te2"),
-    ("lora_te_", "te1"),
-    ("unet_", "unet"),
-    ("diffusion_model_", "unet"),
-    ("text_encoder_2_", "te2"),
-    ("text_encoder_", "te1"),
+_OUTER = re.compile(r"^(?:base_model\.model\.|lycoris_)")  # in front of a name that is complete without it
+_NETWORKS: tuple[tuple[re.Pattern[str], Network], ...] = (
+    (re.compile(r"lora_unet_|lora_transformer_|unet[._]|transformer\.|(model\.)?diffusion_model[._]"), "unet"),
+    (re.compile(r"lora_te2_|text_encoder_2[._]|text_encoders\.clip_g\.transformer\."), "te2"),
+    (re.compile(r"lora_te3_|text_encoder_3[._]|text_encoders\.t5xxl\.transformer\."), "te3"),
+    (re.compile(r"lora_te1?_|text_encoder[._]|text_encoders\.\w+\.transformer\."), "te1"),
 )
-_BARE_UNET = ("down_blocks_", "mid_block_", "up_blocks_", "conv_in", "conv_out", "time_embedding_", "add_embedding_")
-_BARE_TEXT = "text_model_"  # PEFT's adapters, and diffusers' first ones, are of one network and do not name it
-LONGEST = 3  # words of those endings
+_TEXT: tuple[tuple[str, Network | None, str], ...] = (  # how layers of text encoders begin, whose, and what is cut off
+    ("text_model_", None, "text_model_"),
+    ("encoder_block_", "te3", "encoder_"),
+    ("model_layers_", None, "model_"),
+)
+LONGEST = 3  # words of the endings of names
 _PROCESSOR = re.compile(r"\.processor\.(to_[qkv])_lora\.(down|up)\.weight$")  # as diffusers 0.1x wrote it
 _PROCESSOR_OUT = re.compile(r"\.processor\.to_out_lora\.(down|up)\.weight$")
 
@@ -72,12 +73,18 @@ def _parsed(name: str) -> tuple[Target | None, str]:
     return None, ""
 
 
-def _target(base: str) -> Target | None:
-    flat = base.removeprefix("base_model.model.").replace(".", "_")
-    for prefix, network in _NETWORKS:
-        if flat.startswith(prefix):
-            layer = flat.removeprefix(prefix)
-            return Target(network, layer if network == "unet" else layer.removeprefix("text_model_"))
-    if flat.startswith(_BARE_UNET):
-        return Target("unet", flat)
-    return Target("te1", flat.removeprefix(_BARE_TEXT)) if flat.startswith(_BARE_TEXT) else None
+def _target(base: str) -> Target:
+    """By its prefix; what has none is of the denoiser, unless its layer is one of text encoders.
+
+    A T5 is the third text encoder, wherever a pipeline has it.
+    """
+    name = _OUTER.sub("", base)
+    found = next(((match, network) for pattern, network in _NETWORKS if (match := pattern.match(name))), None)
+    network: Network = "unet" if found is None else found[1]
+    flat = (name if found is None else name[found[0].end() :]).replace(".", "_")
+    if network == "unet" and found is not None:
+        return Target(network, flat)
+    for begin, whose, cut in _TEXT:
+        if flat.startswith(begin):
+            return Target(whose or ("te1" if found is None else network), flat.removeprefix(cut))
+    return Target(network, flat)

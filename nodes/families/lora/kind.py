@@ -10,10 +10,10 @@ from latentloom.nodes.families.lora.key_names import changes
 
 
 class LoraFile:
-    """A LoRA, LoCon, LoHa, LoKr or DoRA in kohya's or diffusers' layout: a change to models, as a safetensors file."""
+    """A LoRA, LoCon, LoHa, LoKr or DoRA: a change to models, as a safetensors file."""
 
     def recognise(self, path: Path) -> Mapping[str, Any] | None:
-        """Which networks it changes ("unet", "te1", "te2"); None for another file."""
+        """Which networks it changes, see `key_names.Network`; None for another file."""
         if not path.is_file():
             return None
         found = changes(read_header(path).shapes)

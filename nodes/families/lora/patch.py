@@ -1,9 +1,9 @@
-"""The patch kind "lora": a loaded UNet or text encoder with the changes of a LoRA file."""
+"""The patch kind "lora": a loaded denoiser or text encoder with the changes of a LoRA file."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,9 +14,10 @@ from latentloom.nodes.families.header import read_header
 from latentloom.nodes.families.lora.adapter_config import AdapterConfig, adapter_configs, adapter_of, alpha_of
 from latentloom.nodes.families.lora.deltas import changed
 from latentloom.nodes.families.lora.key_names import Network, Target, changes
+from latentloom.nodes.families.lora.layers import Rows, groups_of, layers_of
 from latentloom.nodes.families.merge import section_of
 from latentloom.nodes.families.module_loading import Weights
-from latentloom.nodes.families.stable_diffusion.unet_keys import original_names
+from latentloom.nodes.families.network_titles import layers_title
 from latentloom.nodes.families.unused import harmless, warn_left
 from latentloom.nodes.text.chat import ChatReader
 from latentloom.nodes.text.clip_reader import TextEncoder
@@ -26,6 +27,8 @@ from latentloom.nodes.text.joined import JoinedReader
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
+FITS = "a LoRA fits the family that it was trained on"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,56 +62,77 @@ class _Lora:
 
 
 class _Change(NamedTuple):
-    """A file's change of one layer: the tensor of each factor."""
+    """A file's change of the rows that a name of it means: the tensor of each factor."""
 
     lora: _Lora
     target: Target
     parts: Mapping[str, str]
+    rows: Rows
 
 
 def apply_loras(module: Any, patches: Sequence[Patch], paths: Sequence[Sequence[Path]]) -> Any:
     """A copy of the module that shares every weight but the changed ones; the module itself stays as it is.
 
     The changes of all files add up in float32 and are rounded once. Layers that the module does not have are passed
-    over. Raises FileError when it has none of those of a file, or when one of them has another shape.
+    over, which a warning counts. Raises FileError when it has none of those of a file, when one of them has another
+    shape, and for strengths by third of what is no UNet.
     """
     loras = [_opened(patch, files[0]) for patch, files in zip(patches, paths, strict=True)]
     if isinstance(module, ChatReader):
-        raise _no_match(loras[0].name, "text encoder")
+        (model,) = _texts({"te1": module.model}, loras)
+        return replace(module, model=model)
     if isinstance(module, JoinedReader):
-        return module.with_clips(_encoders(module.encoders, loras))
+        return _joined(module, loras)
     if isinstance(module, TextEncoder):
-        return TextEncoder(_encoders(module.encoders, loras))
-    _check_whole(module, loras)
+        networks = _networks(module.encoders)
+        models = {networks[clip.name]: clip.model for clip in module.encoders}
+        return _with_models(module.encoders, _texts(models, loras))
+    _check_thirds(module, loras)
     return _patched(module, "unet", loras)
 
 
-def _encoders(encoders: Sequence[Encoder], loras: Sequence[_Lora]) -> tuple[Encoder, ...]:
-    networks = _networks(encoders)
+def _check_thirds(module: Any, loras: Sequence[_Lora]) -> None:
+    """Raise FileError for strengths by third, where the network has none."""
+    divided = [lora for lora in loras if lora.sections]
+    if divided and hasattr(module, "origin"):
+        raise FileError(
+            f"the LoRA '{divided[0].name}' has a strength for each third of a UNet, and {_title(module)} has no thirds",
+            expected="a UNet",
+            got=_title(module),
+            hint="LoadLora and LoadLoraModel have one strength for all layers",
+        )
+
+
+def _joined(reader: JoinedReader, loras: Sequence[_Lora]) -> JoinedReader:
+    """CLIPs and a T5, each by its own name."""
+    models: dict[Network, Any] = {"te2" if clip.name == "g" else "te1": clip.model for clip in reader.encoders}
+    models |= {} if reader.t5 is None else {"te3": reader.t5.model}
+    made = _texts(models, loras)
+    t5 = reader.t5 and replace(reader.t5, model=made.pop())
+    return replace(reader, clips=_with_models(reader.encoders, made), t5=t5)
+
+
+def _with_models(encoders: Sequence[Encoder], models: Sequence[Any]) -> TextEncoder:
+    return TextEncoder(tuple(replace(clip, model=model) for clip, model in zip(encoders, models, strict=True)))
+
+
+def _texts(models: Mapping[Network, Any], loras: Sequence[_Lora]) -> list[Any]:
+    """Text encoders with the changes of those files that have some for them."""
     for lora in loras:
-        if not lora.networks() & set(networks.values()):
-            raise _no_match(lora.name, "text encoder")
-    return tuple(_encoder(encoder, networks[encoder.name], loras) for encoder in encoders)
+        if not lora.networks() & models.keys():
+            raise _no_match(lora, min(lora.networks()), "text encoder")
+        _warn_of_others(lora, models.keys())
+    return [
+        _patched(model, network, own) if (own := [lora for lora in loras if network in lora.networks()]) else model
+        for network, model in models.items()
+    ]
 
 
-def _check_whole(module: Any, loras: Sequence[_Lora]) -> None:
-    """Raise FileError for a LoRA of which a transformer has some layers only: half a LoRA is another one.
-
-    In UNets a few layers are passed over, as other programs do.
-    """
-    if type(module).__name__.startswith("UNet"):
-        return
-    layers = _layers(module)
-    for lora in loras:
-        own = [target for target in lora.changes if target.network == "unet"]
-        known = sum(target.layer in layers for target in own)
-        if 0 < known < len(own):
-            missing = next(target.layer for target in own if target.layer not in layers)
-            raise FileError(
-                f"the LoRA '{lora.name}' changes layers that this model has not under these names",
-                expected=f"all of its {len(own)} layers",
-                got=f"{known}; the first that is not there is '{missing}'",
-            )
+def _warn_of_others(lora: _Lora, networks: Collection[Network]) -> None:
+    """Tell which of a file's tensors are for text encoders that are not there."""
+    others = {target for target in lora.changes if target.network not in {*networks, "unet"}}
+    left = sorted(name for target in others for name in lora.changes[target].values())
+    warn_left(lora.name, left, lora.weights.keys(), "tensors")
 
 
 def _opened(patch: Patch, path: Path) -> _Lora:
@@ -126,60 +150,52 @@ def _networks(encoders: Sequence[Encoder]) -> dict[str, Network]:
     return {encoder.name: "te1" if single or encoder.name == "l" else "te2" for encoder in encoders}
 
 
-def _encoder(encoder: Encoder, network: Network, loras: Sequence[_Lora]) -> Encoder:
-    own = [lora for lora in loras if network in lora.networks()]
-    return replace(encoder, model=_patched(encoder.model, network, own)) if own else encoder
-
-
 def _patched(module: Any, network: Network, loras: Sequence[_Lora]) -> Any:
     from torch.nn import Parameter
 
-    wanted = _wanted(network, _layers(module), loras)
+    wanted = _wanted(module, network, loras)
     made = _sharing_copy(module)
-    for layer, found in wanted.items():
-        place = made.get_submodule(layer)
-        turn = _in_order(made.get_submodule(layer.rpartition(".")[0]))
-        for attribute, tensor in _new_weights(place, layer, found, turn).items():
-            setattr(place, attribute, Parameter(tensor, requires_grad=False))
+    for changes_of_group in wanted.values():
+        for (layer, attribute), tensor in _new_tensors(module, changes_of_group).items():
+            setattr(made.get_submodule(layer), attribute, Parameter(tensor, requires_grad=False))
     return made
 
 
-def _wanted(network: Network, layers: Mapping[str, str], loras: Sequence[_Lora]) -> dict[str, list[_Change]]:
-    """The changes of each layer that a network has, file by file. Raises FileError for a file that has none."""
-    wanted: dict[str, list[_Change]] = {}
+def _wanted(module: Any, network: Network, loras: Sequence[_Lora]) -> dict[tuple[str, ...], list[_Change]]:
+    """The changes of layers that a network has, file by file, by the layers that change together.
+
+    Raises FileError for a file that changes none.
+    """
+    layers = layers_of(module)
+    groups, wanted = groups_of(layers), dict[tuple[str, ...], list[_Change]]()
     for lora in loras:
-        known = {target: parts for target, parts in lora.changes.items() if _known(target, network, layers)}
+        known = [
+            _Change(lora, target, usable, layers[target.layer])
+            for target, parts in lora.changes.items()
+            if target.network == network and target.layer in layers
+            if (usable := _usable(parts, layers[target.layer], module))
+        ]
         if not known:
-            raise _no_match(lora.name, "UNet" if network == "unet" else "text encoder")
-        for target, parts in known.items():
-            wanted.setdefault(layers[target.layer], []).append(_Change(lora, target, parts))
+            raise _no_match(lora, network, _title(module) if network == "unet" else "text encoder")
+        for change in known:
+            wanted.setdefault(groups[change.rows.layers[0]], []).append(change)
         _warn_left(lora, network, known)
     return wanted
 
 
-def _warn_left(lora: _Lora, network: Network, known: Mapping[Target, Mapping[str, str]]) -> None:
+def _usable(parts: Mapping[str, str], rows: Rows, module: Any) -> dict[str, str]:
+    """The factors of a change but that of a bias where there is none."""
+    return {part: name for part, name in parts.items() if part != "diff_b" or rows.sources(module, "bias") is not None}
+
+
+def _warn_left(lora: _Lora, network: Network, known: Sequence[_Change]) -> None:
     """Tell which of a file's tensors change nothing: those for layers that the network lacks, and those of no LoRA."""
     names = lora.weights.keys()
     ours = {name for target, parts in lora.changes.items() if target.network == network for name in parts.values()}
-    used = {name for parts in known.values() for name in parts.values()}
+    used = {name for change in known for name in change.parts.values()}
     parsed = {name for parts in lora.changes.values() for name in parts.values()}
     warn_left(lora.name, sorted(ours - used), names, "tensors")
     warn_left(lora.name, [name for name in names if name not in parsed and not harmless(name)], names, "tensors")
-
-
-def _known(target: Target, network: Network, layers: Mapping[str, str]) -> bool:
-    return target.network == network and target.layer in layers
-
-
-def _layers(module: Any) -> dict[str, str]:
-    """Every layer by the names that files call it: its own and, in a UNet, the original's."""
-    names = [name.removesuffix(".weight") for name in module.state_dict() if name.endswith(".weight")]
-    found = {original.rstrip(".").replace(".", "_"): name for name, original in _originals(names)}
-    return {**found, **{name.replace(".", "_"): name for name in names}}
-
-
-def _originals(names: Sequence[str]) -> Iterator[tuple[str, str]]:
-    return ((name.removesuffix("."), original) for name, original in original_names(f"{n}." for n in names).items())
 
 
 def _sharing_copy(module: Any) -> Any:
@@ -188,32 +204,33 @@ def _sharing_copy(module: Any) -> Any:
     return copy.deepcopy(module, {id(tensor): tensor for tensor in shared})
 
 
-def _in_order(parent: Any) -> Callable[[Tensor], Tensor]:
-    """What puts the rows of a layer in the order that LoRAs of its name mean, and back.
-
-    A last norm that is read as its authors' file has it has its halves the other way round than diffusers.
-    """
-    import torch
-
-    def turned(tensor: Tensor) -> Tensor:
-        return torch.cat(list(reversed(tensor.chunk(2))))
-
-    return turned if type(parent).__name__ == "ShiftFirst" else lambda tensor: tensor
-
-
-def _new_weights(
-    place: Any, layer: str, found: Sequence[_Change], turn: Callable[[Tensor], Tensor]
-) -> dict[str, Tensor]:
-    """The attributes of a layer that change, with their new values in the old dtype."""
-    made: dict[str, Tensor] = {}
-    for lora, target, parts in found:
-        factors = {part: tensor.to(place.weight.device) for part, tensor in lora.factors(target, parts).items()}
+def _new_tensors(module: Any, changes_of_group: Sequence[_Change]) -> dict[tuple[str, str], Tensor]:
+    """By layer and attribute, the new tensors in the old dtype."""
+    made: dict[tuple[str, str], Tensor] = {}  # float32
+    for change in changes_of_group:
+        factors = change.lora.factors(change.target, change.parts)
         bias = factors.pop("diff_b", None)
-        if bias is not None and place.bias is not None:
-            made["bias"] = made.get("bias", turn(place.bias.float())) + lora.at(layer) * bias.float()
+        if bias is not None:
+            _apply(module, change, "bias", {"diff": bias}, made)
         if factors:
-            made["weight"] = _weight(made.get("weight", turn(place.weight.float())), factors, lora, layer)
-    return {name: turn(tensor).to(_rounded(getattr(place, name).dtype)) for name, tensor in made.items()}
+            _apply(module, change, "weight", factors, made)
+    return {
+        (layer, attribute): tensor.to(_rounded(getattr(module.get_submodule(layer), attribute).dtype), copy=True)
+        for (layer, attribute), tensor in made.items()
+    }
+
+
+def _apply(
+    module: Any, change: _Change, attribute: str, factors: Mapping[str, Tensor], made: dict[tuple[str, str], Tensor]
+) -> None:
+    """Put the tensors of a change's layers after it in `made`, on top of what is there."""
+    rows, found = change.rows, change.rows.sources(module, attribute)
+    assert found is not None
+    now = [made.get((layer, attribute), tensor) for layer, tensor in zip(rows.layers, found, strict=True)]
+    placed = {part: tensor.to(found[0].device) for part, tensor in factors.items()}
+    whole = _changed(rows.joined(now, module), placed, change)
+    parts = rows.split(whole, [len(tensor) for tensor in found], module)
+    made |= {(layer, attribute): part for layer, part in zip(rows.layers, parts, strict=True)}
 
 
 def _rounded(dtype: torch.dtype) -> torch.dtype:
@@ -223,18 +240,19 @@ def _rounded(dtype: torch.dtype) -> torch.dtype:
     return torch.float16 if dtype.itemsize == 1 else dtype
 
 
-def _weight(weight: Tensor, factors: dict[str, Tensor], lora: _Lora, layer: str) -> Tensor:
-    """A weight with one file's change, float32."""
+def _changed(weight: Tensor, factors: Mapping[str, Tensor], change: _Change) -> Tensor:
+    """A weight or bias with one file's change, float32."""
     import torch
 
+    lora, layer = change.lora, " + ".join(change.rows.layers)
     try:
-        found = changed(weight, factors, lora.at(layer))
+        found = changed(weight, factors, lora.at(change.rows.layers[0]))
     except (ValueError, RuntimeError, KeyError) as error:
         raise FileError(
             f"the LoRA '{lora.name}' does not fit the model: its change of '{layer}' has another shape",
             expected=str(list(weight.shape)),
             got=", ".join(f"{part} {list(factor.shape)}" for part, factor in factors.items()),
-            hint="a LoRA fits the family that it was trained on: SD 1.x, SD 2.x or SDXL",
+            hint=FITS,
         ) from error
     if not torch.isfinite(found).all():
         raise FileError(
@@ -245,10 +263,16 @@ def _weight(weight: Tensor, factors: dict[str, Tensor], lora: _Lora, layer: str)
     return found
 
 
-def _no_match(name: str, part: str) -> FileError:
+def _title(module: Any) -> str:
+    """What people call a denoiser."""
+    return module.origin.title if hasattr(module, "origin") else "UNet"
+
+
+def _no_match(lora: _Lora, network: Network, part: str) -> FileError:
+    layers = [target.layer for target in lora.changes if target.network == network]
     return FileError(
-        f"the LoRA '{name}' changes nothing of this {part}",
+        f"the LoRA '{lora.name}' changes nothing of this {part}",
         expected=f"layers of the {part}",
-        got="layers of another model",
-        hint="a LoRA fits the family that it was trained on: SD 1.x, SD 2.x or SDXL",
+        got=f"{len(layers)} layer{'s' * (len(layers) != 1)} of {layers_title(layers)}, such as '{layers[0]}'",
+        hint=FITS,
     )

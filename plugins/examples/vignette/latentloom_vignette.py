@@ -25,5 +25,5 @@ def vignette(
 
 @hookimpl
 def register(registry: Registration) -> None:
-    """Bring the node `vignette/Vignette`."""
+    """Register the node `vignette/Vignette`."""
     registry.node(vignette)

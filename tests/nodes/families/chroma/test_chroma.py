@@ -9,7 +9,7 @@ import torch
 from diffusers import ChromaPipeline, ChromaTransformer2DModel, FlowMatchEulerDiscreteScheduler
 from tiny_transformers import (
     autoencoder,
-    flux_names,
+    chroma_names,
     original_vae,
     randomised,
     t5,
@@ -50,20 +50,10 @@ def pipe() -> ChromaPipeline:
     return made
 
 
-def original(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """A transformer's weights by the authors' names."""
-    found = flux_names(state)
-    for name, tensor in state.items():
-        if name.startswith("distilled_guidance_layer."):
-            name = name.replace(".linear_1.", ".in_layer.").replace(".linear_2.", ".out_layer.")
-            found[name.replace(".weight", ".scale") if ".norms." in name else name] = tensor
-    return found
-
-
 @pytest.fixture
 def session(tmp_path: Path, pipe: ChromaPipeline) -> Iterator[Session]:
     root = tmp_path / "models"
-    write(original(pipe.transformer.state_dict()), root / "diffusion_models" / "chroma.safetensors")
+    write(chroma_names(pipe.transformer.state_dict()), root / "diffusion_models" / "chroma.safetensors")
     write(t5_file(pipe.text_encoder), root / "text_encoders" / "t5xxl.safetensors")
     (root / "text_encoders" / "t5_tokenizer").mkdir()
     unigram_tokenizer().save(str(root / "text_encoders" / "t5_tokenizer" / "tokenizer.json"))

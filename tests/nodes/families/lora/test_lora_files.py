@@ -7,12 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from lora_files import applied, applied_together, written
 
-from latentloom.engine import FileIdentity, Patch
 from latentloom.engine.errors import FileError
 from latentloom.nodes.families.lora.kind import LoraFile
-from latentloom.nodes.families.lora.patch import apply_loras
 from latentloom.nodes.families.stable_diffusion.single_file import SingleFile
 from latentloom.training.random_checkpoint import write_checkpoint
 
@@ -40,20 +38,6 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Any
 def factors(size: int = 128, rank: int = 2) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     return torch.randn(rank, size, generator=generator), torch.randn(size, rank, generator=generator)
-
-
-def applied(module: Any, path: Path, strength: float = 1.0) -> Any:
-    return applied_together(module, [(path, strength)])
-
-
-def applied_together(module: Any, loras: list[tuple[Path, float]]) -> Any:
-    patches = [Patch("lora", {"strength": s}, (FileIdentity(path.name, "0" * 64),)) for path, s in loras]
-    return apply_loras(module, patches, [[path] for path, _ in loras])
-
-
-def written(path: Path, tensors: dict[str, torch.Tensor]) -> Path:
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
-    return path
 
 
 LAYOUTS = {

@@ -13,6 +13,7 @@ from tiny_transformers import (
     original_vae,
     prefixed,
     randomised,
+    sd3_names,
     t5,
     t5_file,
     t5_tokenizer,
@@ -25,67 +26,12 @@ from latentloom.engine.settings import load_settings
 from latentloom.nodes.text.clip_tokenizer import clip_tokenizer
 
 L, G, WIDTH = 32, 48, 96  # of the CLIPs and of T5
-OUTER = {
-    "pos_embed.proj": "x_embedder.proj",
-    "time_text_embed.timestep_embedder.linear_1": "t_embedder.mlp.0",
-    "time_text_embed.timestep_embedder.linear_2": "t_embedder.mlp.2",
-    "time_text_embed.text_embedder.linear_1": "y_embedder.mlp.0",
-    "time_text_embed.text_embedder.linear_2": "y_embedder.mlp.2",
-    "context_embedder": "context_embedder",
-    "proj_out": "final_layer.linear",
-}
-INNER = {
-    "norm1.linear": "x_block.adaLN_modulation.1",
-    "attn.to_out.0": "x_block.attn.proj",
-    "attn2.to_out.0": "x_block.attn2.proj",
-    "attn.to_add_out": "context_block.attn.proj",
-    "attn.norm_q": "x_block.attn.ln_q",
-    "attn.norm_k": "x_block.attn.ln_k",
-    "attn2.norm_q": "x_block.attn2.ln_q",
-    "attn2.norm_k": "x_block.attn2.ln_k",
-    "attn.norm_added_q": "context_block.attn.ln_q",
-    "attn.norm_added_k": "context_block.attn.ln_k",
-    "ff.net.0.proj": "x_block.mlp.fc1",
-    "ff.net.2": "x_block.mlp.fc2",
-    "ff_context.net.0.proj": "context_block.mlp.fc1",
-    "ff_context.net.2": "context_block.mlp.fc2",
-}
-STACKED = {
-    "x_block.attn.qkv": ("attn.to_q", "attn.to_k", "attn.to_v"),
-    "x_block.attn2.qkv": ("attn2.to_q", "attn2.to_k", "attn2.to_v"),
-    "context_block.attn.qkv": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"),
-}
-LAYERS = 2
-
-
-def swapped(tensor: torch.Tensor) -> torch.Tensor:
-    return torch.cat(list(reversed(tensor.chunk(2))))
-
-
-def original(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """A transformer's weights by the authors' names."""
-    found = {"pos_embed": state["pos_embed.pos_embed"]}
-    for kind in ("weight", "bias"):
-        found |= {f"{theirs}.{kind}": state[f"{ours}.{kind}"] for ours, theirs in OUTER.items()}
-        found[f"final_layer.adaLN_modulation.1.{kind}"] = swapped(state[f"norm_out.linear.{kind}"])
-        for n in range(LAYERS):
-            block, place = f"transformer_blocks.{n}.", f"joint_blocks.{n}."
-            inner = {o: t for o, t in INNER.items() if f"{block}{o}.{kind}" in state}
-            found |= {f"{place}{theirs}.{kind}": state[f"{block}{ours}.{kind}"] for ours, theirs in inner.items()}
-            stacked = {t: o for t, o in STACKED.items() if f"{block}{o[0]}.{kind}" in state}
-            found |= {
-                f"{place}{t}.{kind}": torch.cat([state[f"{block}{o}.{kind}"] for o in os]) for t, os in stacked.items()
-            }
-            context = state[f"{block}norm1_context.linear.{kind}"]
-            last = n == LAYERS - 1
-            found[f"{place}context_block.adaLN_modulation.1.{kind}"] = swapped(context) if last else context
-    return found
 
 
 def transformer(**more: Any) -> SD3Transformer2DModel:
     made = SD3Transformer2DModel(
         sample_size=32,
-        num_layers=LAYERS,
+        num_layers=2,
         joint_attention_dim=WIDTH,
         pooled_projection_dim=L + G,
         pos_embed_max_size=12,
@@ -144,7 +90,7 @@ def sd3_models(
     }
     last = t5_file(pipe.text_encoder_3, "text_encoders.t5xxl.transformer.")
     for name, model in (("sd3", pipe), ("sd35", newer)):
-        net = prefixed("model.diffusion_model.", original(model.transformer.state_dict()))
+        net = prefixed("model.diffusion_model.", sd3_names(model.transformer.state_dict()))
         write({**net, **vae}, whole / f"{name}.safetensors")
         write({**net, **vae, **clips}, whole / f"{name}_clips.safetensors")
         write({**net, **vae, **clips, **last}, whole / f"{name}_all.safetensors")

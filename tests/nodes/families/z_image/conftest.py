@@ -7,20 +7,13 @@ import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, ZImagePipeline, ZImageTransformer2DModel
 from safetensors.torch import save_file
-from tiny_transformers import autoencoder, chat_tokenizer, original_vae, prefixed, randomised
+from tiny_transformers import autoencoder, chat_tokenizer, original_vae, prefixed, randomised, z_image_names
 from transformers import Qwen3Config, Qwen3Model
 
 from latentloom.api import Session
 from latentloom.engine.settings import load_settings
 
 WIDTH = 48  # of the text encoder
-RENAMED = (  # of diffusers' names to the authors'
-    ("all_final_layer.2-1.", "final_layer."),
-    ("all_x_embedder.2-1.", "x_embedder."),
-    (".attention.to_out.0.", ".attention.out."),
-    (".attention.norm_k.", ".attention.k_norm."),
-    (".attention.norm_q.", ".attention.q_norm."),
-)
 
 
 @pytest.fixture(scope="session")
@@ -58,27 +51,13 @@ def pipe() -> ZImagePipeline:
     return made
 
 
-def original(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """A transformer's weights by the authors' names, with q, k and v in one."""
-    found = {}
-    for name, tensor in state.items():
-        for ours, theirs in RENAMED:
-            name = name.replace(ours, theirs)
-        if ".attention.to_q." in name:
-            parts = (state[name.replace("to_q", part)] for part in ("to_q", "to_k", "to_v"))
-            found[name.replace("to_q", "qkv")] = torch.cat(list(parts))
-        elif ".attention.to_k." not in name and ".attention.to_v." not in name:
-            found[name] = tensor.contiguous()
-    return found
-
-
 @pytest.fixture(scope="session")
 def z_models(pipe: ZImagePipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """ComfyUI's folders with split files, and the folder of the pipeline among the checkpoints."""
     root = tmp_path_factory.mktemp("z") / "models"
     for name in ("diffusion_models", "text_encoders", "vae", "checkpoints"):
         (root / name).mkdir(parents=True)
-    save_file(original(pipe.transformer.state_dict()), root / "diffusion_models" / "z.safetensors")
+    save_file(z_image_names(pipe.transformer.state_dict()), root / "diffusion_models" / "z.safetensors")
     save_file(prefixed("model.", pipe.text_encoder.state_dict()), root / "text_encoders" / "qwen.safetensors")
     pipe.tokenizer.save_pretrained(root / "text_encoders" / "tokenizer")
     save_file(original_vae(pipe.vae), root / "vae" / "ae.safetensors")
