@@ -14,7 +14,7 @@ MAX_SEED = 2**64
 
 
 def spread_inwards(pixels: "Floats", known: "Floats") -> "Floats":
-    """Return the colour [H, W, 3] of a picture whose unknown part (0 in `known` [H, W]) is filled from its surroundings.
+    """Fill the unknown part (0 in `known` [H, W]) of a picture from its surroundings; returns colour [H, W, 3].
 
     The result is grey if nothing is known. Pull-push (Gortler et al. 1996, "The Lumigraph", section 3.4): means of the
     known pixels are computed on coarser and coarser grids, then each finer grid takes missing values from the coarser.
