@@ -65,7 +65,7 @@ class ChildProcess(asyncio.SubprocessProtocol):
         self.pid = self._transport.get_pid() or 0
 
     def pipe_data_received(self, _fd: int, data: bytes) -> None:
-        """Keep the end of the output, so that endless output uses no memory."""
+        """Keep only the end of the output, so that memory stays bounded."""
         self.tail = (self.tail + data)[-TAIL:]
 
     def pipe_connection_lost(self, _fd: int, _error: Exception | None) -> None:

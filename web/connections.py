@@ -11,7 +11,7 @@ from aiohttp import web
 from latentloom.web.http_errors import TooManyConnections
 
 HEADER_SECONDS = 15.0  # from the start of a connection or request to the end of its header
-WRITE_SECONDS = 60.0  # that a client may read nothing of an answer
+WRITE_SECONDS = 60.0  # maximum time in which a client reads nothing of an answer
 SETTLE_SECONDS = 1.0  # after a request, for sending its answer
 KEPT_FREE = 32  # connections reserved for health checks and clients with a token
 DESCRIPTORS = 128  # file descriptors for files, databases and workers

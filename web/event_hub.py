@@ -22,7 +22,7 @@ class Live(NamedTuple):
 
 
 class Reader:
-    """A client's position in the event stream. It stores a number, not a queue, so slow clients use no memory."""
+    """A client's position in the event stream: a number, not a queue. A slow client continues where it was."""
 
     def __init__(self, number: int, job: str | None, *, previews: bool) -> None:
         self.number = number

@@ -157,7 +157,7 @@ class Call:
     def _settle(self) -> None:
         """Restore the process settings that changed while the body ran, and warn about them.
 
-        Skipped for trusted code without numeric outputs: no setting can have changed its result.
+        Skipped for trusted code of a node that is not numeric: no setting can affect its result.
         """
         if self.trusted and not self._step.spec.numeric:
             return
@@ -178,7 +178,7 @@ class Call:
 
 
 class faults:  # noqa: N801 - used like a statement; a class, because one is created for each step
-    """Convert every exception of a node's code to a NodeError that names the node, SystemExit included.
+    """Convert exceptions of a node's code, even SystemExit, to a NodeError that names the node. LoomErrors pass.
 
     With `awaits`, the exceptions that end a coroutine (CancelledError, GeneratorExit) are not converted.
     """

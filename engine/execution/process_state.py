@@ -31,7 +31,7 @@ class ProcessState:
 
     @contextlib.contextmanager
     def run(self) -> Iterator[None]:
-        """Mark a run in this thread. The shared settings at the begin of the first of several runs are kept."""
+        """Mark a run in this thread. The shared settings at the start of the first of several runs are kept."""
         with self._lock:
             if not self._runs:
                 self._shared = []

@@ -104,8 +104,8 @@ class CountedName:
     def largest(self, names: Sequence[str]) -> int:
         """Return the largest counter in names that match the pattern; 0 if none matches.
 
-        Among the names with the right begin and end, the last in text order of the longest ones has the largest
-        counter. All names are checked only if that one does not match.
+        Of the names with the right start and end, the longest ones have the largest counters, and the last of these in
+        text order has the largest one. All names are checked only if that one does not match.
         """
         first, last = self._texts[0], self._texts[-1]
         alike = [name for name in names if name.startswith(first) and name.endswith(last)]

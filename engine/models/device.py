@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 GIB = 2**30
-VRAM_SHARE = 0.85  # of an accelerator's memory is for weights; the rest is for computation
+VRAM_SHARE = 0.85  # of an accelerator's memory; the rest is for computation
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # parameters of mallopt, see malloc.h
 
 
