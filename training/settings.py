@@ -1,4 +1,4 @@
-"""Settings: every number of a training run."""
+"""The settings of a training run."""
 
 from dataclasses import dataclass, field
 
@@ -31,7 +31,7 @@ class VaeSettings:
 
 @dataclass(frozen=True, slots=True)
 class TextSettings:
-    """The text encoder, and the map of the scene that it learns to tell before the UNet sees it."""
+    """The text encoder, and the map of the scene that it learns to predict before the UNet is trained."""
 
     width: int = 128
     layers: int = 3
@@ -60,7 +60,7 @@ class UnetSettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """A whole run; the phases share `minutes` by `shares`."""
+    """A whole run; `shares` distributes `minutes` among the phases."""
 
     seed: int = 20
     minutes: float = 107.0
