@@ -57,7 +57,7 @@ _MODULES = (
         "study",
     ),
 )
-"""Where nodes are, in the order in which lists show them."""
+"""The modules of the nodes, in the order in which lists show them."""
 
 
 @hookimpl

@@ -14,10 +14,10 @@ from latentloom.nodes.families.stable_diffusion.facts import PARTS, clip_facts
 from latentloom.nodes.families.text_encoder import family_of
 
 CLIPS = "lhg"
-"""The text encoders of Stable Diffusion, in the order in which their answers stand side by side."""
+"""The text encoders of Stable Diffusion, in the order in which their hidden states are concatenated."""
 
 LATENTS = {"wan": "Qwen-Image and Wan"}
-"""Kinds of latents that their number of channels does not tell apart."""
+"""Titles of latents that cannot be distinguished by their number of channels."""
 
 Prediction = Annotated[
     Literal["auto", "epsilon", "v", "sample"],

@@ -14,22 +14,22 @@ Floats = np.ndarray[tuple[int, ...], np.dtype[np.floating]]
 Mask = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
 
 APART = 0.2
-"""Distance in RGB (0..1 per channel) from which a pixel is not background."""
+"""Distance in RGB (0..1 per channel) above which a pixel is not background."""
 NECK = 5
-"""Pixels; less does not connect two parts of a region."""
+"""Width in pixels; a narrower neck does not connect two parts of a region."""
 LEAST = 80
-"""Pixels of the smallest object; less is an artefact."""
+"""Area of the smallest object in pixels; a smaller region is an artefact."""
 CORE = 30
-"""Pixels that a colour fills inside an object's border, to be the object's own colour."""
+"""Minimum pixels of a colour inside an object's border for it to be a colour of the object."""
 PART = 0.12
-"""Share of the inside that a colour fills, to be an object of its own beside a touching one."""
+"""Minimum share of a colour in a region's interior for it to be a separate, touching object."""
 ASIDE = 12
-"""Pixels between the centres of two colours' parts, to be two objects and not one that is unevenly coloured."""
+"""Minimum pixels between the centres of two colours' parts for two objects instead of one of uneven colour."""
 LIKENESS = 0.72
 """Overlap with an ideal shape below which an object has no shape."""
 ODD_SIZE = 0.3
-"""Overlap that a shape loses when its radius would be e times one of the two that there are: blur takes a small star's
-tips, but what is left is too small for a circle.
+"""Penalty in overlap for a radius that is e times one of the two sizes. It tells a blurred small star, which has lost
+its tips, from a circle: the rest is too small for a circle.
 """
 FINE = 256
 

@@ -40,9 +40,9 @@ class EdgeSettings:
     batch: int = 12
     rate: float = 1e-3
     zero_rate: float = 5e-3
-    """Of the layers that start at zero."""
+    """Learning rate of the layers that start at zero."""
     silent: float = 0.5
-    """Share of empty captions, so that the edges alone must be enough (Zhang et al. 2023)."""
+    """Share of empty captions, so that the model learns to rely on the edges alone (Zhang et al. 2023)."""
     gamma: float = 5.0
 
 

@@ -39,7 +39,7 @@ class Run:
     writer: Writer
     team: Team = field(default_factory=Team)
     base: Path | None = None
-    """A model in diffusers' layout whose weights training starts from; its text encoder may stay as it is."""
+    """A model in diffusers' layout with the initial weights of the training; its text encoder may stay unchanged."""
 
     def train(self, phases: Sequence[PhaseName] = PHASES) -> None:
         """Run phases; phases that were interrupted are resumed."""

@@ -27,7 +27,7 @@ from latentloom.training.tokenizer import LENGTH
 CELLS = 8
 """Cells of the map per axis."""
 CLASSES = (len(BACKGROUNDS), len(SHAPES) + 1, len(COLOURS) + 1, len(SIZES) + 1)
-"""Background, and shape, colour, size with 0 for nothing there."""
+"""Number of classes of background, shape, colour and size; for the last three 0 means no object."""
 
 
 def create_text_encoder(settings: TextSettings, tokenizer: CLIPTokenizer) -> CLIPTextModel:

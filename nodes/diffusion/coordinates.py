@@ -11,7 +11,7 @@ from torch import Tensor
 
 from latentloom.nodes.diffusion.sampler import Denoised, Report
 
-MOST_NOISE = 1 - 1e-4  # the largest sigma of a flow that has a finite sigma / (1 - sigma)
+MOST_NOISE = 1 - 1e-4  # sigmas of a flow are limited to this, so that sigma / (1 - sigma) is finite
 
 
 class Coordinates:

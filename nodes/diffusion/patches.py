@@ -252,7 +252,7 @@ def seamless(steering: Steering, patch: Patch) -> None:
     """Pictures without edges: {"horizontal", "vertical"}. A tile or an area that ends within the picture has edges."""
     before, steering.seamless = steering.seamless, steering.seamless | Axes(**patch.parameters)
     if before:
-        return  # the networks follow already
+        return  # an earlier patch has wrapped the networks
     ring = steering.hooks.enter_context(circular(steering.networks))
 
     def go_round(predict: Predict, x: Tensor, moment: Moment, condition: Condition) -> Tensor:

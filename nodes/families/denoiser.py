@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from latentloom.engine.types.values import Cond
 
 Residuals = Callable[..., dict[str, Any]]
-"""(x, timestep, context, condition, **more) -> what ControlNets add to a UNet's call; see `Controls.residuals`."""
+"""(x, timestep, context, condition, **more) -> the residual arguments of a UNet call; see `Controls.residuals`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Denoiser(Protocol):
     """
 
     unet: bool
-    """Whether the network is diffusers' UNet, which ControlNets and changes of its attention are made for."""
+    """Whether the network is diffusers' UNet, which ControlNets and attention patches require."""
 
     def tells(self, entry: Cond, told: Told) -> dict[str, Tensor]:
         """Return the network's inputs besides x and the time: tensors by name, with a leading batch dimension.

@@ -114,9 +114,9 @@ Z_IMAGE_PARTS = (
 )
 
 Names = Sequence[tuple[str, str]]
-"""A pattern of the authors' names of layers, and diffusers' name: each group once in both, and none inside another."""
+"""A pattern for original layer names, and diffusers' name. Both use each group once, and groups are not nested."""
 Parts = Sequence[tuple[str, Sequence[str]]]
-"""A pattern of the names of layers that are several, and diffusers' names of those in the order of their rows."""
+"""A pattern for original layers that diffusers splits, and diffusers' names in the order of their rows."""
 _GROUP = re.compile(r"\([^()]*\)")
 
 

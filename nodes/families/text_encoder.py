@@ -18,7 +18,7 @@ READERS: Mapping[frozenset[str], str] = {
     frozenset({"l", "g", "t5"}): "sd3",
     frozenset({"g", "t5"}): "sd3",
 }
-"""Which family reads text encoders of these names, where no model says so; `texts_in` has the names."""
+"""The family for text encoders of these names if no model is given; the names are those of `texts_in`."""
 
 
 def family_of(encoders: Collection[str]) -> str | None:

@@ -22,7 +22,7 @@ BESIDE = (
     ".input_scale",
     ".comfy_quant",
 )
-"""What belongs to the weight NAME.weight and is no weight itself."""
+"""Suffixes of the tensors that belong to NAME.weight and are not weights."""
 FORMATS = {"float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2", "int8_tensorwise": "I8"}
 _ALWAYS = ("F8_E4M3", "F8_E5M2")  # packed even without a scale
 TITLES = {"F8_E4M3": "fp8 e4m3fn", "F8_E5M2": "fp8 e5m2", "I8": "int8", "BF16": "bf16", "F16": "fp16", "F32": "fp32"}

@@ -19,7 +19,7 @@ MODEL_MODULES = (
     "diffusers.models.unets.unet_2d_condition",
     "diffusers.models.autoencoders.autoencoder_kl",
 )
-"""What a worker may import ahead; see `ModelKind`."""
+"""Modules that a worker may import in advance; see `ModelKind`."""
 
 
 def build_unet(part: UNetPart, weights: Weights) -> Any:
