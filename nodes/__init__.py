@@ -1,4 +1,4 @@
-"""The built-in nodes. They come through the same door as anyone's: `register` hands them to the registry."""
+"""The built-in nodes. They are registered through the same hook as the nodes of plugins."""
 
 from importlib import import_module
 
@@ -57,7 +57,7 @@ _MODULES = (
         "study",
     ),
 )
-"""Where nodes are, in the order in which lists show them."""
+"""The modules of the nodes, in the order in which lists show them."""
 
 
 @hookimpl

@@ -34,7 +34,7 @@ Prompt = Annotated[
 
 
 def _without_steps(inputs: dict[str, Any], version: int) -> dict[str, Any]:  # noqa: ARG001
-    """Version 1 was told the sampler's steps; a prompt now leaves them to the sampler."""
+    """Migrate version 1, which had the sampler's steps as an input; now only the sampler has them."""
     return {name: value for name, value in inputs.items() if name != "steps"}
 
 
@@ -105,7 +105,7 @@ def reference_latent(conditioning: Conditioning, latent: Latent) -> Conditioning
 
 
 def _encoded(ctx: Context, clip: Clip, texts: tuple[str, ...], grammar: Grammar, clip_skip: int) -> Conditioning:
-    """An entry for each text that the prompts change to; `texts` is one for all encoders, or one for each."""
+    """Encode each variant of the prompts as an entry; `texts` is one text for all encoders, or one for each."""
     for message in unread_syntax("\n".join(texts), grammar):
         ctx.warn("unread_syntax", message)
     found = variants(*texts) if grammar == "a1111" else (Variant(texts),)
@@ -123,7 +123,7 @@ def _encoded(ctx: Context, clip: Clip, texts: tuple[str, ...], grammar: Grammar,
 
 
 def _cond(clip: Clip, told: ReadText) -> Cond:
-    """An entry of what was read. Raises BadValueError for numbers that are not finite."""
+    """Make an entry of an encoded text. Raises BadValueError for numbers that are not finite."""
     if not told.embedding.isfinite().all():
         raise BadValueError(
             f"the text encoder '{name_of(clip)}' gave numbers that are not finite",
@@ -137,19 +137,19 @@ def _cond(clip: Clip, told: ReadText) -> Cond:
 
 
 def name_of(clip: Clip) -> str:
-    """What messages call a text encoder."""
+    """Return the name of a text encoder for messages."""
     return clip.files[0].name if clip.files else clip.model_kind
 
 
 def _bare(found: Sequence[Variant], grammar: Grammar, embeddings: Embeddings) -> str:
-    """The words of a prompt's texts, without brackets, weights and embeddings."""
+    """Return the words of a prompt's texts, without brackets, weights and embeddings."""
     texts = [text for one in found for text in one.texts]
     sections = [section for text in texts for section in embeddings(parse(text, grammar))]
     return "\n".join("".join(span.text for span in section if span.embedding is None) for section in sections)
 
 
 def _times(variant: Variant) -> dict[str, Any]:
-    """What an entry says about when it counts; nothing for one that always does."""
+    """Return the times of an entry; {} for an entry that is always active."""
     said = {name: value for name, value in asdict(variant.times).items() if value != getattr(ALWAYS, name)}
     return {"times": said} if said else {}
 

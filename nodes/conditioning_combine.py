@@ -1,4 +1,4 @@
-"""Nodes that put conditionings together and say where, when and how much they count."""
+"""Nodes that combine conditionings and set their region, their range of steps and their strength."""
 
 import math
 from collections.abc import Mapping
@@ -171,14 +171,14 @@ def _with(entry: Cond, **extra: Any) -> Cond:
 
 
 def _stronger(entry: Cond, strength: float) -> Cond:
-    """An entry whose strength is multiplied."""
+    """Return an entry with its strength multiplied."""
     if strength == 1:
         return entry
     return _with(entry, strength=_number(entry.extra, "strength", 1.0) * strength)
 
 
 def _timed(entry: Cond, start: float, end: float) -> Cond | None:
-    """An entry within a time, or None for one that lies outside."""
+    """Limit an entry to a range of steps; None if nothing remains."""
     first, last = max(start, _number(entry.extra, "start", 0.0)), min(end, _number(entry.extra, "end", 1.0))
     return _with(entry, start=first, end=last) if first < last else None
 
@@ -218,7 +218,7 @@ def _joined(a: Any, b: Any) -> Array:
 
 
 def _same_length(a: Any, b: Any) -> tuple[Any, Any]:
-    """Embeddings [1, T, D] repeated to one length."""
+    """Repeat embeddings [1, T, D] to a common length."""
     _check_widths(a, b)
     length = math.lcm(a.shape[1], b.shape[1])
     if length > MOST_TOKENS:

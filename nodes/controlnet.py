@@ -1,4 +1,4 @@
-"""Nodes that guide a sampler by a picture, through a ControlNet or a T2I-Adapter."""
+"""Nodes that guide sampling by a picture, with a ControlNet or a T2I-Adapter."""
 
 from typing import Annotated, Literal, NamedTuple
 
@@ -109,7 +109,7 @@ def _check_span(start: float, end: float) -> None:
 
 
 def _check_kind(controlnet: ControlNet, kind: str) -> None:
-    """Raise BadValueError for a kind that the ControlNet does not know, or for none where it must be told."""
+    """Raise BadValueError for a kind that the ControlNet does not support, or if a required kind is missing."""
     known, name = KINDS[: controlnet.info.get("union", 0)], controlnet.files[0].name
     if kind == "plain" and known:
         raise BadValueError(

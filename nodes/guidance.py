@@ -1,4 +1,4 @@
-"""Nodes that change how a model is guided: each gives it a patch, which the sampling nodes follow in order."""
+"""Nodes that change the guidance of a model: each adds a patch, and the sampling nodes apply them in order."""
 
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -68,7 +68,7 @@ def differential_diffusion(
 
 
 def _freeu_by_stage(inputs: dict[str, Any], version: int) -> dict[str, Any]:  # noqa: ARG001
-    """Version 1 knew stages alone."""
+    """Migrate version 1, which had only the rule "stage"."""
     return {"where": "stage", **inputs}
 
 
@@ -161,7 +161,7 @@ def deep_shrink(
 
 
 class SeamlessPair(NamedTuple):
-    """A model and a VAE whose pictures have no edge."""
+    """A model and a VAE for seamless pictures."""
 
     model: Model
     vae: Vae

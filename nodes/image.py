@@ -32,14 +32,14 @@ Picture = Annotated[InputFile, Source("input")]
 
 
 class LoadedImage(NamedTuple):
-    """A picture and what it leaves open."""
+    """A picture and the mask of its transparent part."""
 
     image: Image
     mask: Mask
 
 
 class ImageAndMask(NamedTuple):
-    """Pictures and the mask that goes with them, which is 0 everywhere where none was given."""
+    """Pictures and their mask, which is 0 everywhere if none was given."""
 
     image: Image
     mask: Mask
@@ -124,7 +124,7 @@ def image_scale(
 
 
 def _mask_of(image: Image, mask: Mask | None) -> "Floats":
-    """A mask at its picture's size: the one that goes along, or one of zeros."""
+    """Return the mask at its picture's size; zeros if there is no mask."""
     _, height, width, _ = image.shape
     if mask is None:
         return np.zeros((1, height, width), np.float32)

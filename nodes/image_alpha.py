@@ -1,4 +1,4 @@
-"""Nodes that take transparency out of pictures and put it into them."""
+"""Nodes that separate the transparency of pictures from their colour, and join both."""
 
 import numpy as np
 

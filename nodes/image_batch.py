@@ -1,4 +1,4 @@
-"""Nodes that put pictures into one batch and take them out of it."""
+"""Nodes that join pictures to a batch and select items of a batch."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Nodes that put pictures together: one over another by a mask, and the colours of one as those of another."""
+"""Nodes that composite pictures with masks, and that match the colours of one picture to another."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -60,7 +60,7 @@ def _check_batches(image: Image, over: Image, share: "Floats") -> None:
 
 
 def _placed(pixels: "Floats", width: int, height: int, x: int, y: int) -> "Floats":
-    """[B, H, W, C] on an empty sheet of a size; itself where it fills the sheet."""
+    """Place [B, H, W, C] on an empty canvas of a size; returned unchanged if it fills the canvas."""
     batch, tall, wide, channels = pixels.shape
     if (x, y, wide, tall) == (0, 0, width, height):
         return pixels
@@ -107,7 +107,7 @@ def match_colours(
 
 
 def _kept(mask: "Floats", shape: tuple[int, ...]) -> "Floats":
-    """How much each pixel of a picture [H, W, C] counts."""
+    """Return the weight of each pixel of a picture [H, W, C]."""
     return 1 - resize_mask(mask[None], Size(shape[1], shape[0]))[0]
 
 

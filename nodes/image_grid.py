@@ -64,7 +64,7 @@ def _write(band: "Floats", text: str, background: float) -> None:
 
 
 def _place(cell: "Floats", picture: "Floats") -> None:
-    """Put a picture into the middle of its cell."""
+    """Place a picture in the middle of its cell."""
     height, width = picture.shape[:2]
     top, left = (cell.shape[0] - height) // 2, (cell.shape[1] - width) // 2
     under = cell[top : top + height, left : left + width]

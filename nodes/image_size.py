@@ -1,4 +1,4 @@
-"""Nodes about sizes: what a picture has, and pictures brought to a size that is not said in pixels for both sides."""
+"""Nodes for picture sizes: reading the size, and scaling to a size that is not given as width and height in pixels."""
 
 from typing import Annotated, Literal, NamedTuple
 

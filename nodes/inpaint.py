@@ -1,4 +1,4 @@
-"""Nodes that cut, pad and put back what is painted on."""
+"""Nodes that crop and pad pictures for inpainting, and paste the result back."""
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
@@ -37,7 +37,7 @@ class Cropped(NamedTuple):
 
 
 class Span(NamedTuple):
-    """A stretch of pixels along one axis: what of it lies in the picture, and how far it reaches beyond."""
+    """A range of pixels along one axis: the part inside the picture, and its extent beyond both edges."""
 
     start: int
     length: int
@@ -115,7 +115,7 @@ def inpaint_crop(
 
 
 def _spans(mask: "Floats", context: int, shape: float) -> tuple[Span, Span]:
-    """What to cut across and down: the mask and its surroundings, in a shape (width over height)."""
+    """Return the spans to crop, across and down: the mask and its surroundings at an aspect ratio (width / height)."""
     rows, columns = (np.flatnonzero((mask > 0).any((0, axis))) for axis in (2, 1))
     if not len(rows):
         raise BadValueError("the mask is empty", expected="a part to repaint", got="none")
@@ -129,13 +129,13 @@ def _spans(mask: "Floats", context: int, shape: float) -> tuple[Span, Span]:
 
 
 def _span(start: int, end: int, limit: int) -> Span:
-    """A span, cut to 0..limit."""
+    """Make a span that is clipped to 0..limit."""
     first, last = max(0, start), min(limit, end)
     return Span(first, last - first)
 
 
 def _widened(span: Span, wanted: int, limit: int) -> Span:
-    """A span made as long as wanted, about its middle: first within 0..limit, then beyond it on both sides."""
+    """Extend a span around its middle to the wanted length: first within 0..limit, then beyond it on both sides."""
     long = min(wanted, limit)
     start = max(0, min(span.start - (long - span.length) // 2, limit - long))
     before = (wanted - long) // 2
@@ -169,14 +169,14 @@ def inpaint_stitch(image: Image, part: Image, mask: Mask, region: Region) -> Ima
     large = large[:, down.before : down.before + down.length, across.before : across.before + across.length]
     where = np.s_[:, down.start : down.start + down.length, across.start : across.start + across.length]
     share = fitted[where][..., None]
-    if region.get("soft") != "picture":  # the sampler has mixed the part with the picture already
+    if region.get("soft") != "picture":  # otherwise the sampler has already blended the part with the picture
         share = (share > 0).astype(np.float32)
     pixels[where] = blend(pixels[where], large, share)
     return Image(pixels)
 
 
 def _checked(region: dict[str, Any], pixels: "Floats") -> tuple[Span, Span]:
-    """The spans of a region across and down. Raises BadValueError for one that does not lie in the picture."""
+    """Return the spans of a region across and down. Raises BadValueError if it is not inside the picture."""
     named = [region.get(name) for name in ("x", "y", "width", "height")]
     named += [region.get(name, 0) for name in ("left", "right", "top", "bottom")]
     whole = all(type(value) is int and 0 <= value <= 2**16 for value in named)

@@ -1,4 +1,4 @@
-"""Nodes that tell a model of further channels what it paints into: inpainting models and InstructPix2Pix."""
+"""Nodes that set the extra input channels of inpainting models and InstructPix2Pix."""
 
 from typing import Annotated, NamedTuple
 

@@ -1,4 +1,4 @@
-"""InpaintFill: what stands under a mask before a model paints there."""
+"""InpaintFill: fills the masked part of a picture before inpainting."""
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -52,7 +52,7 @@ def inpaint_fill(
 
 
 def _blur_over(background: "Floats", pixels: "Floats", sigma: float) -> "Floats":
-    """The blurred picture; where it was transparent all around, the background."""
+    """Blur the picture and composite it over the background, which shows where the picture is transparent."""
     return blend(background, blurred(pixels, sigma), 1.0)
 
 

@@ -1,4 +1,4 @@
-"""Nodes that let a picture be a prompt."""
+"""Nodes that use pictures as prompts."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _recognised(ctx: Context, file: ModelFile, part: str, what: str, expected: s
 
 
 def _check(model: Model, clip_vision: ClipVision, adapter: ModelFile, facts: dict[str, Any]) -> None:
-    """Raise BadValueError for pieces of unlike families."""
+    """Raise BadValueError if model, image encoder and adapter are not of matching families."""
     wanted, found = model.info.get("context"), facts["context"]
     if wanted is not None and wanted != found:
         raise BadValueError(
@@ -94,9 +94,9 @@ def _check(model: Model, clip_vision: ClipVision, adapter: ModelFile, facts: dic
 
 
 def _seen(encoder: Any, image: Image, side: int, *, plus: bool) -> Tensor:
-    """No picture, and then each picture: embeddings [1 + B, E], or for plus hidden states [1 + B, T, E].
+    """Encode "no picture" and then each picture: embeddings [1 + B, E], or for plus hidden states [1 + B, T, E].
 
-    Plus knows "no picture" as grey pixels, the plain one as an embedding of zeros.
+    "No picture" is an input of zeros for plus (grey pixels), and an embedding of zeros for the plain adapter.
     """
     import torch
 
@@ -112,7 +112,7 @@ def _seen(encoder: Any, image: Image, side: int, *, plus: bool) -> Tensor:
 
 
 def _side_by_side(part: Tensor) -> Tensor:
-    """[1 + B, tokens, width] -> [2, B * tokens, width]: no picture as often as there are pictures, and all of them."""
+    """[1 + B, tokens, width] -> [2, B * tokens, width]: "no picture" repeated B times, and all pictures joined."""
     import torch
 
     none, pictures = part[:1], part[1:]

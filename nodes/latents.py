@@ -56,7 +56,7 @@ def latent_upscale(
 
 
 def _cells(latent: Latent, width: int, height: int, factor: float) -> tuple[int, int]:
-    """Height and width in cells. Raises BadValueError for a size and a factor together."""
+    """Return height and width in cells. Raises BadValueError if both a size and a factor are given."""
     if (width or height) and factor != 1:
         raise BadValueError("a size and a factor exclude each other", got=f"{width}x{height} and factor {factor:g}")
     high, wide = latent.shape[2:]

@@ -1,4 +1,4 @@
-"""Nodes that put latents into one batch and take them out of it."""
+"""Nodes that join latents to a batch and select items of a batch."""
 
 from typing import Annotated
 
@@ -29,7 +29,7 @@ def join_latents(
 
 
 def _joined_mask(latents: list[Latent]) -> Mask | None:
-    """The masks of all items, at one size; an item without a mask is repainted whole. None where none has one."""
+    """Join the masks of all items at one size; items without a mask are fully repainted. None if no item has one."""
     sizes = {latent.noise_mask.shape[1:] for latent in latents if latent.noise_mask is not None}
     if not sizes:
         return None

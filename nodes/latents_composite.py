@@ -1,4 +1,4 @@
-"""Nodes that lay latents over each other and cut them."""
+"""Nodes that composite and crop latents."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -56,7 +56,7 @@ def latent_composite(
 
 
 def _share(size: tuple[int, ...], whole: tuple[int, ...], left: int, top: int, feather: int) -> "Floats":
-    """[1, 1, h, w]: 1 but for ramps at the edges that do not lie on those of the other latent."""
+    """Return weights [1, 1, h, w]: 1, with ramps at the edges that are not edges of the other latent."""
     (high, wide), (all_high, all_wide) = size, whole
     down = _ramp(high, feather, first=top > 0, last=top + high < all_high)
     across = _ramp(wide, feather, first=left > 0, last=left + wide < all_wide)

@@ -1,4 +1,4 @@
-"""Nodes that name models. Nothing is loaded here: a handle is the file's identity and what is known of it."""
+"""Nodes that select models. No weights are loaded here: a handle holds the file's identity and its facts."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,10 +14,10 @@ from latentloom.nodes.families.stable_diffusion.facts import PARTS, clip_facts
 from latentloom.nodes.families.text_encoder import family_of
 
 CLIPS = "lhg"
-"""The text encoders of Stable Diffusion, in the order in which their answers stand side by side."""
+"""The text encoders of Stable Diffusion, in the order in which their hidden states are concatenated."""
 
 LATENTS = {"wan": "Qwen-Image and Wan"}
-"""Kinds of latents that their number of channels does not tell apart."""
+"""Titles of latents that cannot be distinguished by their number of channels."""
 
 Prediction = Annotated[
     Literal["auto", "epsilon", "v", "sample"],
@@ -107,7 +107,7 @@ def load_clip(
 
 
 def _unread(files: list[ModelFile], names: list[str], model: Model | None) -> BadValueError:
-    """That text encoders are not those of a model, or that no model says how they are read."""
+    """Return the error for text encoders that do not belong to the model, or that need a model to be connected."""
     titles, got = (" and ".join(f"'{name}'" for name in found) for found in ([file.name for file in files], names))
     if model is not None:
         return BadValueError(f"{titles}: no text encoder of this model", expected="a CLIP", got=got)
@@ -119,7 +119,7 @@ def _unread(files: list[ModelFile], names: list[str], model: Model | None) -> Ba
 
 
 def _clips(files: list[ModelFile], found: list[tuple[str, Mapping[str, Any]]]) -> Clip:
-    """The text encoders of Stable Diffusion 1, 2 and XL."""
+    """Return the handle of the text encoders of Stable Diffusion 1, 2 or XL."""
     clips = sorted((facts["clip"] for _, facts in found), key=lambda clip: CLIPS.index(clip["encoders"][0]))
     names = [name for clip in clips for name in clip["encoders"]]
     if len(files) > 1 and names != ["l", "g"]:
@@ -134,7 +134,7 @@ def _clips(files: list[ModelFile], found: list[tuple[str, Mapping[str, Any]]]) -
 
 
 def _clip_of(ctx: Context, family: str, files: list[ModelFile], model: Model | None) -> Clip:
-    """Text encoders as a family reads them. Raises BadValueError where they do not fit the model."""
+    """Return the handle of text encoders for a family. Raises BadValueError if they do not fit the model."""
     facts = ctx.lookup("model_kind", family)().clip_facts([Path(file.path) for file in files])
     if model is not None:
         _check_widths(files, facts, model)
@@ -146,7 +146,7 @@ def _clip_of(ctx: Context, family: str, files: list[ModelFile], model: Model | N
 
 
 def _check_widths(files: list[ModelFile], facts: Mapping[str, Any], model: Model) -> None:
-    """Raise BadValueError for text encoders of other widths than a model reads; 0 stands for one that is not there."""
+    """Raise BadValueError if the widths of text encoders differ from the model's; 0 means a missing encoder."""
     names = " and ".join(f"'{file.name}'" for file in files)
     for name, fact, where in (("width", "context", "wide"), ("pooled", "pooled", "wide where it is pooled")):
         if facts[name] not in (0, model.info.get(fact, 0)):
@@ -158,7 +158,7 @@ def _check_widths(files: list[ModelFile], facts: Mapping[str, Any], model: Model
 
 
 def _missing_tokenizer(ctx: Context, files: Sequence[ModelFile], facts: Mapping[str, Any]) -> FileError | None:
-    """That one of some text encoders needs a tokenizer and has none on the disk; None where all have theirs."""
+    """Return the error for a text encoder whose tokenizer is not on the disk; None if none is missing."""
     if facts.get("tokenizer") != "":
         return None
     family: Family = ctx.lookup("model_kind", facts["family"])()
@@ -170,7 +170,7 @@ def _unreadable(missing: FileError) -> Absent:
 
 
 def _absent(file: ModelFile, part: str, facts: Mapping[str, Any]) -> Absent:
-    """A part that a checkpoint has not, and which node takes it from elsewhere."""
+    """Return the absent output for a part that a checkpoint does not have, with the node that loads it instead."""
     loader, folder, wanted = _ELSEWHERE[part]
     named = facts.get("unet", {}).get(wanted)
     what = f", {named}," if named else ""
@@ -199,7 +199,7 @@ def load_vae(
 
 
 def _latents(handle: Model | Vae) -> str:
-    """What latents a model or a VAE works with."""
+    """Return the kind of latents of a model or a VAE."""
     kind = handle.info.get("latents")
     return f"{handle.info['channels']} channels" + (f" of {LATENTS[kind]}" if kind else "")
 
@@ -226,12 +226,12 @@ def _with(ctx: Context, file: ModelFile, part: str) -> tuple[str, Mapping[str, A
 
 
 def _part(facts: Mapping[str, Any], part: str) -> dict[str, Any]:
-    """A handle's info: what is known of one part."""
+    """Return a handle's info: the facts of one part."""
     return {"component": part, **facts[part]}
 
 
 def _sampled(info: dict[str, Any], prediction: str, zero_snr: str) -> dict[str, Any]:
-    """A UNet's facts with what the person says of its training. Raises BadValueError for a flow, which is told."""
+    """Override a UNet's facts by the user's settings. Raises BadValueError for a flow, which has no such choice."""
     if info["prediction"] == "flow" and (prediction, zero_snr) != ("auto", "auto"):
         raise BadValueError(
             "the model was trained by flow matching: what it predicts is no choice",
@@ -244,7 +244,7 @@ def _sampled(info: dict[str, Any], prediction: str, zero_snr: str) -> dict[str, 
 
 
 def _warn_guess(ctx: Context, file: ModelFile, facts: Mapping[str, Any], prediction: str) -> None:
-    """Tell that the weights of SD 2.x do not say for certain what they predict."""
+    """Warn that the prediction kind of SD 2.x weights is a guess."""
     if prediction == "auto" and facts.get("guessed"):
         other = "epsilon" if facts["prediction"] == "v" else "v"
         ctx.warn(
@@ -254,7 +254,7 @@ def _warn_guess(ctx: Context, file: ModelFile, facts: Mapping[str, Any], predict
         )
 
 
-_ELSEWHERE = {  # a part: its loader, its folder, and the fact of a network that names what it was trained with
+_ELSEWHERE = {  # part -> its loader, its folder, and the network's fact that names the required part
     "unet": ("LoadUNet", "models/unet (ComfyUI: diffusion_models)", ""),
     "clip": ("LoadCLIP", "models/clip (ComfyUI: text_encoders)", "reads"),
     "vae": ("LoadVAE", "models/vae", "vae"),

@@ -1,4 +1,4 @@
-"""Nodes that put LoRAs on models. Several in a row add up."""
+"""Nodes that apply LoRAs to models. The effects of several LoRAs add up."""
 
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -18,7 +18,7 @@ Strength = Annotated[float, Field(ge=-10, le=10, description="How much of the ch
 
 
 class WithLora(NamedTuple):
-    """A model and its text encoder, both changed."""
+    """A model and its text encoder, both with the LoRA applied."""
 
     model: Model
     clip: Clip

@@ -42,7 +42,7 @@ def load_mask(
 
 
 def channel_of(pixels: "Floats", channel: Channel) -> "Floats":
-    """A mask [...] out of pixels [..., C]; alpha needs C = 4."""
+    """Return a channel of pixels [..., C] as a mask [...]; alpha needs C = 4."""
     if channel == "alpha":
         return 1 - pixels[..., 3]
     if channel == "luminance":
@@ -83,7 +83,7 @@ def mask_grow(
 
 
 def _reached(mask: "Floats", pixels: int, shape: Shape) -> "Floats":
-    """The largest value within a shape around each pixel: sharp masks by distance, soft ones level by level."""
+    """Return the largest value within a shape around each pixel, by the distance to the pixels of each level."""
     from scipy import ndimage
 
     if shape == "square":
@@ -124,7 +124,7 @@ def mask_feather(
 
 
 def _ramp(inside: "Floats", pixels: int, shift: float) -> "Floats":
-    """A linear ramp over the distance to the edge, which runs between the pixels."""
+    """A linear ramp over the distance to the mask's edge, which is between pixels."""
     from scipy import ndimage
 
     if inside.all() or not inside.any():
@@ -145,7 +145,7 @@ def mask_fade_borders(mask: Mask, left: Border = 0, top: Border = 0, right: Bord
 
 
 def _fading(length: int, pixels: int) -> "Floats":
-    """1 but for a ramp over the first pixels, which begins at 1 / pixels."""
+    """Return ones, with a ramp over the first pixels that starts at 1 / pixels."""
     ramp: Floats = np.minimum(1, np.arange(1, length + 1, dtype=np.float32) / max(1, pixels))
     return ramp
 

@@ -1,4 +1,4 @@
-"""Nodes between masks and pictures: one becomes the other, masks are scaled and cut like pictures, and shown."""
+"""Nodes that convert between masks and pictures, and that scale, crop and show masks."""
 
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 

@@ -1,4 +1,4 @@
-"""Nodes that mix the weights of checkpoints, and save them."""
+"""Nodes that merge the weights of checkpoints, and save them."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _unplaced(ctx: Context, handle: Model | Clip | Vae) -> Any:
 
 
 def _stored(tensors: Mapping[str, Tensor], dtype: str) -> dict[str, Tensor]:
-    """Tensors as a file holds them: of one type, none sharing memory with another."""
+    """Prepare tensors for a file: of one dtype, and without shared memory."""
     import torch
 
     wanted = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}.get(dtype)
@@ -98,7 +98,7 @@ def _stored(tensors: Mapping[str, Tensor], dtype: str) -> dict[str, Tensor]:
 
 
 def _said(model: Model) -> dict[str, str]:
-    """What the weights do not tell of their training."""
+    """Return metadata for the training facts that the weights do not show."""
     prediction = {"v": "v", "epsilon": "epsilon"}.get(model.info["prediction"])
     said = {"modelspec.prediction_type": prediction} if prediction else {}
     return {**said, **({"ss_zero_terminal_snr": "true"} if model.info.get("zero_snr") else {}), "format": "pt"}
@@ -116,7 +116,7 @@ def _merged(first: H, other: H, base: H | None, shares: dict[str, float]) -> H:
 
 
 def _check(first: Model | Clip, other: Model | Clip) -> None:
-    """Raise BadValueError for what cannot be merged into the first."""
+    """Raise BadValueError if the second cannot be merged into the first."""
     name = other.files[0].name if other.files else "the other model"
     if other.patches:
         raise BadValueError(

@@ -1,4 +1,4 @@
-"""Nodes that make noise, mix it and put it on latents."""
+"""Nodes that make noise, mix it and add it to latents."""
 
 from typing import Annotated, Literal
 

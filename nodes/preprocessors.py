@@ -1,4 +1,4 @@
-"""Nodes that make the pictures that ControlNets are trained on, by computation alone."""
+"""Nodes that compute the input pictures of ControlNets, without a network."""
 
 from __future__ import annotations
 
@@ -92,13 +92,13 @@ def invert_image(image: Image) -> Image:
 
 
 def _each(image: Image, draw: Callable[[Floats], Floats]) -> Image:
-    """A grey RGB picture that is drawn from each picture's brightness, where it is transparent that of white paper."""
+    """Apply `draw` to the luma of each picture over white; returns grey RGB pictures."""
     grey = flattened(image.numpy(), 1) @ LUMA
     return Image(np.repeat(np.stack([draw(item) for item in grey])[..., None], 3, axis=-1))
 
 
 def canny(grey: Floats, low: float, high: float, sigma: float) -> Floats:
-    """Edges of a picture [H, W] in 0..1, as 0 and 1."""
+    """Return the edges of a picture [H, W] in 0..1, as 0 and 1."""
     from scipy import ndimage
 
     smooth = ndimage.gaussian_filter(grey, sigma, mode="nearest")
@@ -113,7 +113,7 @@ def canny(grey: Floats, low: float, high: float, sigma: float) -> Floats:
 
 
 def _along(steep: Floats, dx: Floats, dy: Floats) -> tuple[Floats, Floats]:
-    """The steepness one pixel ahead and one behind, in the nearest of the eight directions of the slope."""
+    """Return the gradient magnitude one pixel ahead and one behind, in the nearest of eight gradient directions."""
     height, width = steep.shape
     angle = np.round(np.arctan2(dy, dx) / (np.pi / 4)).astype(int)
     step_x, step_y = np.rint(np.cos(angle * np.pi / 4)).astype(int), np.rint(np.sin(angle * np.pi / 4)).astype(int)

@@ -7,7 +7,7 @@ from pydantic import Field
 from latentloom.engine import Lazy, Seed, Text, node
 from latentloom.engine.errors import BadValueError, brief, nearest
 
-EXACT = 2**53 - 1  # what every program that reads JSON holds exactly
+EXACT = 2**53 - 1  # the largest integer that every JSON parser represents exactly
 MAX_TEXT = 1_000_000
 
 

@@ -1,4 +1,4 @@
-"""The sampling nodes: from noise to a latent, guided by conditioning."""
+"""The sampling nodes: they denoise a latent, guided by conditioning."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ Churn = Annotated[
 ]
 Denoise = Annotated[float, Field(ge=0, le=1, description="1 = from pure noise; less keeps more of the latent.")]
 
-ECONOMIES = 2  # 1: each condition in a forward pass of its own; 2: each item of the batch too
+ECONOMIES = 2  # 1: one forward pass per condition; 2: one per condition and batch item
 
 
 def options(eta: float, s_noise: float, churn: float) -> dict[str, float]:
-    """What a sampler may be told beside its sigmas, by the names of `sampler.OPTIONS`."""
+    """Return the options of a sampler, by the names of `sampler.OPTIONS`."""
     return {"eta": eta, "s_noise": s_noise, "churn": churn}
 
 

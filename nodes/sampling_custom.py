@@ -1,4 +1,4 @@
-"""Sampling in pieces: the noise levels as a list of numbers that a workflow makes, cuts and writes itself."""
+"""Custom sampling: the noise levels are a list of numbers that a workflow makes, splits and edits."""
 
 from itertools import pairwise
 from typing import Annotated, NamedTuple
@@ -24,14 +24,14 @@ from latentloom.nodes.sampling import (
     options,
 )
 
-MOST_SIGMAS = 10_001  # as many as Sigmas gives
+MOST_SIGMAS = 10_001  # the most that Sigmas returns
 SigmaList = Annotated[
     list[float], Field(ge=0, le=100_000, description="Noise levels, each lower than the one before; the last is left.")
 ]
 
 
 class Split(NamedTuple):
-    """Two runs that make one."""
+    """The sigmas of two runs that together make one run."""
 
     high: list[float]
     low: list[float]
@@ -103,7 +103,7 @@ def sample_custom(
 
 
 def _start(sigmas: list[float]) -> str:
-    """The first few of some numbers, for a message."""
+    """Return the first few sigmas as text, for a message."""
     return ", ".join(f"{sigma:g}" for sigma in sigmas[:6]) + (", ..." if len(sigmas) > 6 else "")
 
 

@@ -1,4 +1,4 @@
-"""Nodes that say how a model was trained, where its file does not."""
+"""Nodes that set facts of a model's training that its file does not contain."""
 
 from typing import Annotated, Literal
 

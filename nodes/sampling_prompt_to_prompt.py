@@ -19,7 +19,7 @@ Share = Annotated[float, Field(ge=0, le=1, description="The share of the steps i
 
 
 class Pair(NamedTuple):
-    """What the source prompt gives, and what the edited one makes of it."""
+    """The results for the source prompt and for the edited prompt."""
 
     source: Latent
     edited: Latent
@@ -61,7 +61,7 @@ def prompt_to_prompt(
     sigmas = sigmas_of(ctx, model, sampler, schedule, steps, 1.0, latent)
     noise = Latent(first_noise(latent.shape, seed, noise_rule))
     plan = Plan(sampler, sigmas, seed, noise_rule, cfg, noise=_twice(noise))
-    patched = Model(model.model_kind, model.files, model.info, (patch, *model.patches))  # others add to its attention
+    patched = Model(model.model_kind, model.files, model.info, (patch, *model.patches))  # innermost
     found = sample_latent(ctx, patched, positive, negative, _twice(latent), plan).tensor()
     return Pair(*(Latent(half.clone(), latent.noise_mask, downscale=latent.downscale) for half in found.chunk(2)))
 
@@ -69,7 +69,7 @@ def prompt_to_prompt(
 def _read(
     ctx: Context, clip: Clip, texts: tuple[str, str], how: Edit, batch: int
 ) -> tuple[Conditioning, tuple[Array, ...]]:
-    """The prompts' vectors, for `batch` sources and then as many edits, and the arrays of their alignment."""
+    """Return the prompts' embeddings, for `batch` sources and then as many edits, and the arrays of their alignment."""
     from latentloom.nodes.text.embedding import embed
 
     with ctx.load(clip) as (encoder,):
@@ -84,12 +84,12 @@ def _read(
 
 
 def _bare(text: str) -> str:
-    """A prompt without its brackets: weights act on attention here, not on vectors."""
+    """Remove the brackets of a prompt: its weights are applied to the attention here, not to the embedding."""
     return "".join(span.text for section in parse(text) for span in section)
 
 
 def _twice(latent: Latent) -> Latent:
-    """A batch, and once more the same."""
+    """Repeat a batch."""
     mask = latent.noise_mask
     if mask is not None and mask.shape[0] > 1:
         mask = Mask(np.concatenate([mask.numpy()] * 2))

@@ -1,4 +1,4 @@
-"""Nodes that show what happens inside: noise, schedules, latents, steps and tokens."""
+"""Nodes that show the internals of sampling: noise, schedules, latents, steps and tokens."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class NoisedLatents(NamedTuple):
 
 
 class SampledSteps(NamedTuple):
-    """The result of sampling, and what the model saw and predicted on the way, with a label for each."""
+    """The result of sampling, and the model's inputs and predictions at chosen steps, with a label for each."""
 
     latent: Latent
     noisy: Latent
@@ -80,7 +80,7 @@ def forward_noise(
 
 
 def _check_places(what: str, places: list[int], count: int, latent: Latent) -> None:
-    """Raise BadValueError unless there are places, all of them below count, and a latent for each is not too much."""
+    """Raise BadValueError if there are no places, one is not below count, or a latent for each exceeds the limits."""
     if not places:
         raise BadValueError(f"there are no {what} to show", expected="at least one", got="none")
     if max(places) >= count:

@@ -1,4 +1,4 @@
-"""Nodes that make pictures larger with a network."""
+"""Nodes that upscale pictures with a network."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from latentloom.engine.types.values import Floats
 
-MARGIN, MOST_MARGIN = 16, 48  # pixels around a tile that are computed with it and cut off
+MARGIN, MOST_MARGIN = 16, 48  # pixels around a tile that are computed with it and discarded
 
 
 @node("UpscaleWithModel", category="upscale", device=True)
@@ -55,7 +55,7 @@ def upscale_with_model(
 
 
 def _with_alpha(pixels: "Floats", image: Image) -> "Floats":
-    """The picture with the transparency of the smaller one, if that has any."""
+    """Add the transparency of the original picture, if it has any, to the upscaled one."""
     if image.shape[3] == 3:
         return pixels
     alpha = resize(image.numpy()[..., 3:], Size(pixels.shape[2], pixels.shape[1]), "lanczos")
@@ -63,10 +63,10 @@ def _with_alpha(pixels: "Floats", image: Image) -> "Floats":
 
 
 def upscaled(ctx: Context, network: Any, pixels: "Tensor", scale: int, tile: int, margin: int = MARGIN) -> "Tensor":
-    """Pictures [B, H, W, 3], each side `scale` times as long.
+    """Upscale pictures [B, H, W, 3]; each side becomes `scale` times as long.
 
-    `margin` is how far the network looks. Where that is further than `MOST_MARGIN`, as in RRDBNet, what lies there
-    hardly counts (docs/large-pictures.md).
+    `margin` is the radius of the network's receptive field. Pixels beyond `MOST_MARGIN`, as in RRDBNet, have hardly any
+    effect (docs/large-pictures.md).
     """
     import torch
     from torch.nn.functional import pad

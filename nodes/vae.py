@@ -1,4 +1,4 @@
-"""Nodes between pixels and latents."""
+"""Nodes that convert between pixels and latents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""VAEPrecision: a VAE that computes in a type of its own."""
+"""VAEPrecision: sets the dtype that a VAE computes in."""
 
 from typing import Annotated, Literal
 

@@ -1,1 +1,1 @@
-"""How the embedded model `shapes` is made: pictures, captions, training, detector, score."""
+"""Training of the embedded model `shapes`: pictures, captions, training, detector, score."""

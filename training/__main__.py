@@ -1,4 +1,4 @@
-"""Makes the embedded model from nothing.
+"""Trains the embedded model from scratch.
 
 python -m latentloom.training --out runs/shapes --minutes 107
 torchrun --nproc-per-node 2 -m latentloom.training --out runs/shapes --minutes 107    (two processes, faster)
@@ -23,7 +23,7 @@ GUIDANCE = (0.0, 1.0, 2.0, 5.0, 10.0)
 
 
 def read_arguments() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m latentloom.training", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -42,7 +42,7 @@ def read_arguments() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Run the phases asked for, in their order."""
+    """Run the requested phases in order."""
     arguments = read_arguments()
     writer = Writer(sys.stdout)
     if any(arguments.out.glob("*.pt")) and not arguments.resume:

@@ -1,4 +1,4 @@
-"""The detector: reads a scene off the pixels, with no learnt parts, and judges a picture by the scene asked for."""
+"""The detector: recognises the scene in a picture without learned parts, and compares it with the requested scene."""
 
 import itertools
 from dataclasses import dataclass
@@ -14,29 +14,29 @@ Floats = np.ndarray[tuple[int, ...], np.dtype[np.floating]]
 Mask = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
 
 APART = 0.2
-"""Distance in RGB (0..1 per channel) from which a pixel is not background."""
+"""Distance in RGB (0..1 per channel) above which a pixel is not background."""
 NECK = 5
-"""Pixels; less does not connect two parts of a region."""
+"""Width in pixels; a narrower neck does not connect two parts of a region."""
 LEAST = 80
-"""Pixels of the smallest object; less is an artefact."""
+"""Area of the smallest object in pixels; a smaller region is an artefact."""
 CORE = 30
-"""Pixels that a colour fills inside an object's border, to be the object's own colour."""
+"""Minimum pixels of a colour inside an object's border for it to be a colour of the object."""
 PART = 0.12
-"""Share of the inside that a colour fills, to be an object of its own beside a touching one."""
+"""Minimum share of a colour in a region's interior for it to be a separate, touching object."""
 ASIDE = 12
-"""Pixels between the centres of two colours' parts, to be two objects and not one that is unevenly coloured."""
+"""Minimum pixels between the centres of two colours' parts for two objects instead of one of uneven colour."""
 LIKENESS = 0.72
 """Overlap with an ideal shape below which an object has no shape."""
 ODD_SIZE = 0.3
-"""Overlap that a shape loses when its radius would be e times one of the two that there are: blur takes a small star's
-tips, but what is left is too small for a circle.
+"""Penalty in overlap for a radius that is e times one of the two sizes. It tells a blurred small star, which has lost
+its tips, from a circle: the rest is too small for a circle.
 """
 FINE = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One object in a picture; `shape` is "" when it is like none. The centre is in pixels."""
+    """One object in a picture; `shape` is "" if no shape matches. The centre is in pixels."""
 
     shape: str
     colour: str
@@ -47,7 +47,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a picture shows."""
+    """The detected background and objects of a picture."""
 
     background: str
     objects: tuple[Found, ...]
@@ -55,7 +55,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What of a scene a picture shows; with two objects, `shape`, `colour` and `size` need both right."""
+    """The correct parts of a scene in a picture; `shape`, `colour` and `size` must be right for all objects."""
 
     count: bool
     shape: bool
@@ -66,18 +66,18 @@ class Report:
 
     @property
     def right(self) -> bool:
-        """Whether all of it is right."""
+        """Whether all parts are right."""
         return self.count and self.shape and self.colour and self.size and self.place and self.background
 
 
 class Detector:
-    """Reads pictures; keeps one ideal mask of unit area per shape."""
+    """Detects the objects in pictures; holds one ideal mask of unit area per shape."""
 
     def __init__(self) -> None:
         self._ideals = {shape: _ideal(shape) for shape in SHAPES}
 
     def read(self, picture: Floats) -> Reading:
-        """Read a picture [H, W, 3] in 0..1."""
+        """Detect the scene of a picture [H, W, 3] in 0..1."""
         edge = np.concatenate([picture[:3].reshape(-1, 3), picture[-3:].reshape(-1, 3)])
         sides = np.concatenate([picture[:, :3].reshape(-1, 3), picture[:, -3:].reshape(-1, 3)])
         ground = np.median(np.concatenate([edge, sides]), axis=0)
@@ -91,7 +91,7 @@ class Detector:
         return Reading(_nearest(ground, BACKGROUNDS), tuple(found))
 
     def judge(self, picture: Floats, scene: Scene) -> Report:
-        """Compare a picture with the scene that it should show; the better of two pairings counts."""
+        """Compare a picture with the requested scene; the better of the possible pairings of objects is used."""
         reading = self.read(picture)
         ground = reading.background == scene.background
         if len(reading.objects) != len(scene.things):
@@ -100,7 +100,7 @@ class Detector:
         return max(reports, key=lambda r: (r.shape + r.colour + r.size + r.place, r.place))
 
     def _objects(self, picture: Floats, mask: Mask, ground: Floats, corner: tuple[int, int]) -> list[Found]:
-        """The objects of a connected region: one for each colour that fills a part of its inside."""
+        """The objects of a connected region: one for each colour that fills a part of its interior."""
         inner = ndimage.binary_erosion(mask, iterations=2)
         palette = np.array(list(COLOURS.values())) / 255
         nearest = np.argmin(np.stack([_distance(picture, colour) for colour in palette]), axis=0)
@@ -127,7 +127,7 @@ class Detector:
 
 
 def _regions(there: Mask) -> np.ndarray[tuple[int, ...], np.dtype[np.int32]]:
-    """Connected regions, numbered from 1; a neck of less than NECK pixels does not connect."""
+    """Label connected regions from 1; a neck narrower than NECK pixels does not connect."""
     whole, _ = ndimage.label(there)
     cores, _ = ndimage.label(ndimage.binary_opening(there, np.ones((NECK, NECK))))
     _, nearest = ndimage.distance_transform_edt(cores == 0, return_indices=True)
@@ -136,7 +136,7 @@ def _regions(there: Mask) -> np.ndarray[tuple[int, ...], np.dtype[np.int32]]:
 
 
 def _parts(inner: Mask, nearest: Floats, colours: int) -> list[int]:
-    """The colours that are objects of their own, the largest part first."""
+    """The indices of the colours that are separate objects, the largest part first."""
     parts = {index: ndimage.binary_opening(inner & (nearest == index)) for index in range(colours)}
     sizes = {index: int(part.sum()) for index, part in parts.items()}
     least = max(CORE, PART * inner.sum())
@@ -151,7 +151,7 @@ def _parts(inner: Mask, nearest: Floats, colours: int) -> list[int]:
 
 
 def _size(radius: float) -> tuple[str, float]:
-    """The nearest size, and how far from it a radius is, as a logarithm."""
+    """Return the nearest size, and the distance of the radius from it in log space."""
     off = {name: abs(float(np.log(radius / wanted))) for name, wanted in SIZES.items()}
     size = min(off, key=lambda name: off[name])
     return size, off[size]
@@ -170,7 +170,7 @@ def _compare(objects: tuple[Found, ...], scene: Scene, ground: bool) -> Report:
 
 
 def place_of(objects: tuple[Found, ...]) -> str:
-    """The place of one object, or the relation of the first of two to the second."""
+    """Return the place of one object, or the relation of the first of two objects to the second."""
     first = objects[0]
     if len(objects) == 1:
         middle = (SIDE - 1) / 2
@@ -189,7 +189,7 @@ def _nearest(colour: Floats, palette: dict[str, tuple[int, int, int]]) -> str:
 
 
 def _coverage(picture: Floats, colour: Floats, ground: Floats) -> Floats:
-    """How much of each pixel has the object's colour rather than the ground's, 0..1."""
+    """Return the share of the object's colour, as opposed to the background's, in each pixel, 0..1."""
     way = colour - ground
     return np.clip(((picture - ground) * way).sum(axis=-1) / (way * way).sum(), 0, 1)
 
@@ -208,7 +208,7 @@ def _ideal(shape: str) -> tuple[Floats, float]:
 
 
 def _overlap(cover: Floats, ideal: Floats, x: float, y: float, area: float) -> float:
-    """Shared part of an object and an ideal shape of its area and centre, over their union."""
+    """Intersection over union of an object and an ideal shape with the same area and centre."""
     rows, columns = (
         np.clip(((np.arange(length) - centre) / area**0.5 / 3 + 0.5) * FINE, 0, FINE - 1).astype(int)
         for length, centre in zip(cover.shape, (y, x), strict=True)

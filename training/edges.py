@@ -1,4 +1,4 @@
-"""Makes the embedded edge ControlNet: it learns to let the embedded model draw what an edge map shows.
+"""Trains the embedded edge ControlNet, with which the embedded model draws the shapes of an edge map.
 
 python -m latentloom.training.edges --out runs/edges --minutes 42
 """
@@ -33,16 +33,16 @@ ZERO = ("controlnet_down_blocks.", "controlnet_mid_block.")
 
 @dataclass(frozen=True, slots=True)
 class EdgeSettings:
-    """Every number of the training."""
+    """All settings of the training."""
 
     seed: int = 20
     pictures: int = 4000
     batch: int = 12
     rate: float = 1e-3
     zero_rate: float = 5e-3
-    """Of the layers that start at zero."""
+    """Learning rate of the layers that start at zero."""
     silent: float = 0.5
-    """Share of empty captions, so that the edges alone must be enough (Zhang et al. 2023)."""
+    """Share of empty captions, so that the model learns to rely on the edges alone (Zhang et al. 2023)."""
     gamma: float = 5.0
 
 
@@ -56,13 +56,13 @@ class EdgeSet:
 
 
 def edges_of(picture: Pixels) -> Tensor:
-    """What CannyEdges makes of a picture, uint8 [H, W] of 0 and 1; with low thresholds, so that faint shapes show."""
+    """Return the CannyEdges of a picture, uint8 [H, W] of 0 and 1; low thresholds also find faint shapes."""
     grey = (picture.astype(np.float32) / 255) @ LUMA
     return torch.from_numpy(canny(grey, 0.03, 0.06, 1.0).astype(np.uint8))
 
 
 def draw_edges(model: Model, settings: EdgeSettings) -> EdgeSet:
-    """Paint pictures, encode them and draw their edges."""
+    """Paint pictures, encode them and compute their edges."""
     painter, indices = Painter(), range(settings.pictures)
     edges = torch.stack([edges_of(painter.paint(*scene_at(settings.seed, index))) for index in indices])
     latents = encode_pictures(model.vae, settings.seed, 0, settings.pictures)
@@ -70,9 +70,9 @@ def draw_edges(model: Model, settings: EdgeSettings) -> EdgeSet:
 
 
 def create_controlnet(unet: UNet2DConditionModel) -> ControlNetModel:
-    """A ControlNet with the UNet's own weights, and a middle of one resnet, which is enough for edges.
+    """Create a ControlNet from the UNet's weights, with a middle block of one resnet, which is enough for edges.
 
-    Its answer starts at zero (Zhang et al. 2023), but not what it reads of the edges: see `even_out`.
+    Its output starts at zero (Zhang et al. 2023), but its embedding of the edges does not: see `even_out`.
     """
     shared = unet.config.keys() & inspect.signature(ControlNetModel).parameters.keys()
     config: dict[str, Any] = {name: unet.config[name] for name in shared}
@@ -84,9 +84,9 @@ def create_controlnet(unet: UNet2DConditionModel) -> ControlNetModel:
 
 @torch.no_grad()
 def even_out(embedding: torch.nn.Module, edges: Tensor) -> None:
-    """Scale the layers that read edge maps [B, 3, H, W] until each answers with variance one (Mishkin & Matas 2016).
+    """Scale the layers that read edge maps [B, 3, H, W] so that each output has variance one (Mishkin & Matas 2016).
 
-    Thin white lines on black are weak, and eight plain layers in a row would leave nothing of them.
+    Thin white lines on black are a weak signal, which would vanish after eight layers with default weights.
     """
     embedding.conv_out.reset_parameters()
     for layer in (embedding.conv_in, *embedding.blocks, embedding.conv_out):
@@ -95,7 +95,7 @@ def even_out(embedding: torch.nn.Module, edges: Tensor) -> None:
 
 
 def _answer(net: torch.nn.Module, layer: torch.nn.Module, inputs: Tensor) -> Tensor:
-    """What one layer of a network answers."""
+    """Return the output of one layer of a network."""
     seen: list[Tensor] = []
     hook = layer.register_forward_hook(lambda module, arguments, output: seen.append(output))
     net(inputs)
@@ -108,7 +108,7 @@ def _common(source: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, T
 
 
 class EdgeSteps:
-    """Training steps of the ControlNet; the model stays as it is."""
+    """Training steps of the ControlNet; the model is frozen."""
 
     def __init__(self, net: ControlNetModel, model: Model, data: EdgeSet, settings: EdgeSettings) -> None:
         self._net, self._model, self._data, self._settings = net, model, data, settings
@@ -140,7 +140,7 @@ class EdgeSteps:
 
 
 def train_edges(model: Model, out: Path, minutes: float, writer: Writer, settings: EdgeSettings) -> ControlNetModel:
-    """Train, or go on with what is in the folder, until the minutes are spent."""
+    """Train until the minutes are spent, starting from the checkpoint in the folder if there is one."""
     torch.manual_seed(settings.seed)
     net, data = create_controlnet(model.unet), draw_edges(model, settings)
     even_out(net.controlnet_cond_embedding, data.edges[:64].float()[:, None].expand(-1, 3, -1, -1))

@@ -30,7 +30,7 @@ INDEX = {
 
 
 def export_model(model: Model, folder: Path) -> None:
-    """Write the model's parts in float16, each whole or not at all; other files in the folder stay."""
+    """Write the model's parts in float16, each file atomically; other files in the folder are kept."""
     folder.mkdir(parents=True, exist_ok=True)
     new = folder / ".new"
     shutil.rmtree(new, ignore_errors=True)
@@ -51,7 +51,7 @@ def export_model(model: Model, folder: Path) -> None:
 
 
 def create_scheduler() -> DDIMScheduler:
-    """The noise schedule of training, as diffusers describes it."""
+    """Create the noise schedule of the training as a diffusers scheduler."""
     return DDIMScheduler(
         num_train_timesteps=STEPS,
         beta_start=BETA_START,
@@ -65,7 +65,7 @@ def create_scheduler() -> DDIMScheduler:
 
 
 def load_model(folder: Path) -> Model:
-    """The model of a folder, in float32."""
+    """Load the model of a folder, in float32."""
     options = {"local_files_only": True, "torch_dtype": torch.float32}
     return Model(
         UNet2DConditionModel.from_pretrained(folder / "unet", **options).eval(),

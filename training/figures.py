@@ -1,4 +1,4 @@
-"""Figures for the model's page: a sheet of samples and one caption per row under growing guidance."""
+"""Figures for the model's page: a sheet of samples, and a sheet with one caption per row at increasing guidance."""
 
 from pathlib import Path
 
@@ -18,13 +18,13 @@ SWEEP = (
 
 
 def sample_sheet(model: Model, seed: int) -> Image.Image:
-    """Pictures of held-out captions, not chosen: eight with one object, sixteen with two."""
+    """Make a sheet of pictures for held-out captions, not cherry-picked: eight with one object, sixteen with two."""
     scenes = test_scenes(seed, 1, 8) + test_scenes(seed, 2, 16)
     return grid(sample(model, [caption(scene) for scene in scenes], seed, cfg=3.0), 8)
 
 
 def guidance_sheet(model: Model, seed: int) -> Image.Image:
-    """One row per caption, one column per cfg of GUIDANCE, each row from one noise."""
+    """Make a sheet with one row per caption and one column per cfg of GUIDANCE; each row uses the same noise."""
     columns = [sample(model, list(SWEEP), seed, cfg) for cfg in GUIDANCE]
     return grid([column[row] for row in range(len(SWEEP)) for column in columns], len(GUIDANCE))
 

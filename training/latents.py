@@ -1,4 +1,4 @@
-"""Latents: a large set of training pictures, encoded once, so that the VAE is out of the UNet's training loop."""
+"""Latents: a large set of training pictures, encoded once, so that the UNet's training loop does not need the VAE."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,14 +27,14 @@ class LatentSet:
 
 
 def scene_at(seed: int, index: int) -> tuple[Scene, np.random.Generator]:
-    """The scene of one training picture, and the random numbers to paint it with."""
+    """Return the scene of one training picture, and the random generator to paint it with."""
     rng = np.random.default_rng([seed, 3, index])
     return next(training_scenes(rng)), rng
 
 
 @torch.no_grad()
 def encode_pictures(vae: AutoencoderKL, seed: int, first: int, count: int) -> Tensor:
-    """Paint pictures and encode them to scaled latents, float16, in bfloat16 arithmetic."""
+    """Paint pictures and encode them to scaled latents in float16; the VAE computes in bfloat16."""
     vae = vae.eval().to(memory_format=torch.channels_last)
     painter, batch = Painter(), 8
     latents = []
@@ -48,7 +48,7 @@ def encode_pictures(vae: AutoencoderKL, seed: int, first: int, count: int) -> Te
 
 
 def cache_latents(vae: AutoencoderKL, folder: Path, seed: int, count: int, writer: Writer) -> LatentSet:
-    """The set of latents; what files in the folder hold already is not encoded again."""
+    """Return the set of latents; latents that files in the folder already hold are not encoded again."""
     folder.mkdir(parents=True, exist_ok=True)
     parts = []
     for first in range(0, count, CHUNK):

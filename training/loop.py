@@ -1,4 +1,4 @@
-"""The training loop that every phase shares: time, learning rate, checkpoints, progress."""
+"""The training loop that all phases share: time, learning rate, checkpoints, progress."""
 
 import math
 import time
@@ -13,30 +13,30 @@ from latentloom.training.team import Team
 
 
 class Part(Protocol):
-    """Something whose state a checkpoint holds."""
+    """An object whose state is stored in a checkpoint."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state."""
 
     def load_state_dict(self, state: dict[str, Any], /) -> Any:
-        """Take the state over."""
+        """Load a state."""
 
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """The one place that training prints from."""
+    """Prints the output of the training; no other code prints."""
 
     stream: TextIO
 
     def line(self, text: str) -> None:
-        """Write one line at once."""
+        """Write one line and flush."""
         self.stream.write(text + "\n")
         self.stream.flush()
 
 
 @dataclass(slots=True)
 class Phase:
-    """One phase: steps until its seconds are spent, over as many starts as it takes."""
+    """One phase: runs steps until its seconds are spent; it can be interrupted and resumed."""
 
     name: str
     folder: Path
@@ -55,18 +55,18 @@ class Phase:
 
     @property
     def share(self) -> float:
-        """How much of the time is spent, 0..1."""
+        """The share of the time that is spent, 0..1."""
         return min(self.spent / self.seconds, 1.0)
 
     @property
     def file(self) -> Path:
-        """Where the checkpoint is."""
+        """The path of the checkpoint."""
         return self.folder / f"{self.name}.pt"
 
     def run(self, take: Callable[[int], tuple[torch.Tensor, int]], show: Callable[[], None] | None = None) -> None:
-        """Take steps until the time is spent; `take` maps the number of a batch to its loss and count of pictures.
+        """Run steps until the time is spent; `take` maps the number of a batch to its loss and its number of pictures.
 
-        `show` runs with every checkpoint.
+        `show` is called with every checkpoint.
         """
         self._rates = [group["lr"] for group in self.optimizer.param_groups]
         self.resume()
@@ -120,7 +120,7 @@ class Phase:
         )
 
     def save(self) -> None:
-        """Write the checkpoint, never half."""
+        """Write the checkpoint atomically."""
         state = {name: part.state_dict() for name, part in self.parts.items()}
         state["optimizer"] = self.optimizer.state_dict()
         state["progress"] = {"spent": self.spent, "step": self.step, "seen": self.seen}
@@ -130,7 +130,7 @@ class Phase:
         temporary.replace(self.file)
 
     def resume(self) -> None:
-        """Go on from the checkpoint, where there is one."""
+        """Resume from the checkpoint if there is one."""
         if not self.file.exists():
             return
         state = torch.load(self.file, weights_only=True)

@@ -22,7 +22,7 @@ Pixels = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 
 
 def outline(shape: str, radius: float) -> list[tuple[float, float]]:
-    """Corners of a shape around the origin, y pointing down."""
+    """Return the corners of a shape around the origin; y points down."""
     if shape == "circle":
         return _around([radius] * 90)
     if shape == "square":
@@ -43,13 +43,13 @@ def _around(radii: list[float], turn: float = 0.0) -> list[tuple[float, float]]:
 
 
 class Painter:
-    """Draws scenes; keeps one coverage mask per shape and size."""
+    """Draws scenes; holds one coverage mask per shape and size."""
 
     def __init__(self) -> None:
         self._masks = {(shape, size): _mask(shape, radius) for shape in SHAPES for size, radius in SIZES.items()}
 
     def paint(self, scene: Scene, rng: np.random.Generator) -> Pixels:
-        """Draw the scene, each object a few pixels off its place."""
+        """Draw the scene; each object is shifted randomly by a few pixels."""
         picture = np.empty((SIDE, SIDE, 3), np.float32)
         picture[:] = BACKGROUNDS[scene.background]
         for thing, (x, y) in zip(scene.things, places(scene, rng), strict=True):
@@ -62,7 +62,7 @@ class Painter:
 
 
 def places(scene: Scene, rng: np.random.Generator) -> list[tuple[int, int]]:
-    """Centres (x, y) of a scene's objects in pixels."""
+    """Draw the centres (x, y) of a scene's objects, in pixels."""
     middle = SIDE // 2
     if len(scene.things) == 1:
         dx, dy = PLACES[scene.place]
@@ -88,7 +88,7 @@ def _mask(shape: str, radius: float) -> np.ndarray[tuple[int, ...], np.dtype[np.
 
 
 def grid(pictures: list[Pixels], columns: int) -> Image.Image:
-    """Pictures side by side on one sheet, two pixels apart."""
+    """Arrange pictures in a grid on one sheet, two pixels apart."""
     side = pictures[0].shape[0] + 2
     sheet = Image.new("RGB", (columns * side - 2, math.ceil(len(pictures) / columns) * side - 2), "white")
     for index, picture in enumerate(pictures):

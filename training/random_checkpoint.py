@@ -1,8 +1,8 @@
-"""Checkpoints of true form and random weights: what tests and benchmarks load where there is no real one.
+"""Checkpoints with real structure and random weights, for tests and benchmarks without published weights.
 
-Names and shapes are those of the published files; `*_tiny` relatives have the same names, fewer levels and thin layers.
-Each tensor is drawn from a seed of its own, so a tensor does not depend on the others. Scales keep activations finite
-and let the output depend on the prompt and on the noise.
+Names and shapes are those of the published files; `*_tiny` recipes have the same names, fewer levels and thin layers.
+Each tensor has its own seed and does not depend on the others. The scales keep activations finite and make the output
+depend on the prompt and on the noise.
 """
 
 import math
@@ -36,7 +36,7 @@ Shapes = dict[str, tuple[int, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """The parts of a checkpoint; texts are (prefix, whether in OpenCLIP's layout, shape)."""
+    """The parts of a checkpoint; text encoders are (prefix, whether in OpenCLIP's layout, shape)."""
 
     unet: UNetShape
     vae: VaeShape
@@ -106,7 +106,7 @@ def write_controlnet(path: Path, recipe: str, *, seed: int = 0, original: bool =
 def write_t2i_adapter(
     path: Path, kind: str, widths: Sequence[int], *, channels: int = 3, original: bool = True, seed: int = 0
 ) -> None:
-    """Write a random T2I-Adapter in fp32; `kind` is what diffusers calls its class, two resnets a level."""
+    """Write a random T2I-Adapter in fp32 with two resnets per level; `kind` is diffusers' `adapter_type`."""
     from diffusers import T2IAdapter
 
     fold = 16 if kind == "full_adapter_xl" else 8
@@ -117,7 +117,7 @@ def write_t2i_adapter(
 
 
 def write_ip_adapter(path: Path, recipe: str, image: int, *, plus: bool = False, seed: int = 0) -> None:
-    """Write a random IP-Adapter in fp32 for the UNet of one of RECIPES and a picture encoder `image` wide."""
+    """Write a random IP-Adapter in fp32 for the UNet of one of RECIPES and an image encoder of width `image`."""
     from diffusers import UNet2DConditionModel
 
     unet = RECIPES[recipe].unet
@@ -134,7 +134,7 @@ def write_ip_adapter(path: Path, recipe: str, image: int, *, plus: bool = False,
 
 
 def write_clip_vision(path: Path, width: int = 64, projection: int = 48, *, seed: int = 0) -> None:
-    """Write a small random CLIP picture encoder in fp32: pictures of 32 pixels a side, two layers."""
+    """Write a small random CLIP image encoder in fp32: pictures of 32 x 32 pixels, two layers."""
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
     sizes = {"hidden_size": width, "intermediate_size": 2 * width, "num_hidden_layers": 2, "num_attention_heads": 1}
@@ -144,7 +144,7 @@ def write_clip_vision(path: Path, width: int = 64, projection: int = 48, *, seed
 
 
 def controlnet_shapes(recipe: str) -> Shapes:
-    """Names and shapes of a ControlNet's tensors in the original layout."""
+    """Return names and shapes of a ControlNet's tensors in the original layout."""
     shapes, names = _controlnet_module_shapes(recipe), _controlnet_names(recipe)
     return {f"control_model.{names[name]}": shape for name, shape in shapes.items()}
 
@@ -161,7 +161,7 @@ def _controlnet_module_shapes(recipe: str) -> Shapes:
 
 
 def checkpoint_shapes(recipe: str) -> Shapes:
-    """Names and shapes of a checkpoint's tensors."""
+    """Return names and shapes of a checkpoint's tensors."""
     found = RECIPES[recipe]
     shapes = {f"model.diffusion_model.{name}": shape for name, shape in unet_shapes(found.unet).items()}
     shapes |= {f"first_stage_model.{name}": shape for name, shape in vae_shapes(found.vae).items()}
@@ -171,7 +171,7 @@ def checkpoint_shapes(recipe: str) -> Shapes:
 
 
 def unet_shapes(unet: UNetShape) -> Shapes:
-    """Names and shapes of a UNet in the original layout."""
+    """Return names and shapes of a UNet in the original layout."""
     from diffusers import UNet2DConditionModel
 
     shapes = _shapes(lambda: UNet2DConditionModel(**unet_config(unet)))
@@ -180,7 +180,7 @@ def unet_shapes(unet: UNetShape) -> Shapes:
 
 
 def vae_shapes(vae: VaeShape) -> Shapes:
-    """Names and shapes of a VAE in the original layout, whose attention is made of 1x1 convolutions."""
+    """Return names and shapes of a VAE in the original layout, whose attention uses 1x1 convolutions."""
     from diffusers import AutoencoderKL
 
     shapes = _shapes(lambda: AutoencoderKL(**vae_config(vae)))
@@ -193,7 +193,7 @@ def _as_convolution(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def text_shapes(text: TextShape, *, open_clip: bool) -> Shapes:
-    """Names and shapes of a text model, in OpenCLIP's layout or in transformers'."""
+    """Return names and shapes of a text model, in OpenCLIP's layout or in transformers'."""
     from transformers import CLIPTextConfig, CLIPTextModel
 
     shapes = _shapes(lambda: CLIPTextModel(CLIPTextConfig(**text_config(text, "gelu"))))
@@ -215,7 +215,7 @@ def _shapes(build: Callable[[], Any]) -> Shapes:
 
 
 def random_tensor(name: str, shape: Sequence[int], seed: int = 0) -> Tensor:
-    """A float32 tensor of a scale that suits its name: norms near 1, biases near 0, the rest by its fan-in."""
+    """Draw a float32 tensor with a scale by its name: norms near 1, biases near 0, others by their fan-in."""
     generator = torch.Generator().manual_seed(zlib.crc32(name.encode()) ^ seed)
     drawn = torch.randn(tuple(shape), generator=generator)
     if name.endswith("position_ids"):

@@ -1,4 +1,4 @@
-"""A training run: its phases in order, each one resumable, all in one folder.
+"""A training run: its phases in order, each resumable, all in one folder.
 
 <out>/ holds tokenizer/, vae.pt, text.pt, latents/, unet.pt, decoder.pt, and sheets of samples as PNG.
 """
@@ -32,17 +32,17 @@ PHASES: tuple[PhaseName, ...] = ("vae", "text", "unet", "decoder")
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of training in a folder of its own."""
+    """One training run in its own folder."""
 
     settings: Settings
     out: Path
     writer: Writer
     team: Team = field(default_factory=Team)
     base: Path | None = None
-    """A model in diffusers' layout whose weights training starts from; its text encoder may stay as it is."""
+    """A model in diffusers' layout with the initial weights of the training; its text encoder may stay unchanged."""
 
     def train(self, phases: Sequence[PhaseName] = PHASES) -> None:
-        """Run phases, or what is left of them."""
+        """Run phases; phases that were interrupted are resumed."""
         if self.team.leads:
             self.out.mkdir(parents=True, exist_ok=True)
             self.captions()
@@ -57,7 +57,7 @@ class Run:
             trainers[phase]()
 
     def captions(self) -> Captions:
-        """The tokenizer, written first where it is not there."""
+        """Return the tokenizer; it is written first if it does not exist."""
         folder = self.out / "tokenizer"
         if not folder.exists():
             write_tokenizer(folder, words())
@@ -77,7 +77,7 @@ class Run:
         phase.run(VaeSteps(vae, colours, self.settings, lambda: phase.share), show)
 
     def train_text(self) -> None:
-        """Train the text encoder to tell what is where."""
+        """Train the text encoder to predict the map of the scene."""
         captions, text = self.captions(), self.settings.text
         encoder = self._encoder(captions)
         head = MapHead(text.width, text.heads)
@@ -114,7 +114,7 @@ class Run:
         phase.run(UnetSteps(unet, encoder, captions, data, average, settings), show)
 
     def train_decoder(self) -> None:
-        """Train the decoder further; the encoder, and so what the UNet learnt, stays as it is."""
+        """Train the decoder further. The encoder is frozen, because the UNet was trained on its latents."""
         vae = self._encoding_vae()
         vae.encoder.requires_grad_(False)
         vae.quant_conv.requires_grad_(False)
@@ -129,7 +129,7 @@ class Run:
         phase.run(DecoderSteps(vae, self.settings), show)
 
     def trained_vae(self) -> AutoencoderKL:
-        """The autoencoder of the checkpoints, its scaling factor measured."""
+        """Return the autoencoder of the checkpoints, with a measured scaling factor."""
         vae = self._encoding_vae()
         if (self.out / "decoder.pt").exists():
             vae.load_state_dict(self._state("decoder")["vae"])
@@ -142,14 +142,14 @@ class Run:
         return vae
 
     def model(self) -> Model:
-        """The averaged model of the checkpoints, at any time in training."""
+        """Return the averaged model of the checkpoints, at any time during training."""
         captions = self.captions()
         average = Average(self._unet(), self.settings.unet.average)
         average.load_state_dict(self._state("unet")["average"])
         return Model(self._averaged(average), self.trained_vae(), self._trained_encoder(captions), captions)
 
     def progress(self, phase: PhaseName) -> dict[str, float]:
-        """Seconds spent, steps done and pictures seen by a phase."""
+        """Return the seconds, steps and pictures of a phase so far."""
         return self._state(phase)["progress"]
 
     def _averaged(self, average: Average) -> UNet2DConditionModel:

@@ -1,4 +1,4 @@
-"""Samples pictures from captions with the parts of a model, as Latentloom's own nodes do."""
+"""Samples pictures for captions with the parts of a model, in the same way as Latentloom's nodes."""
 
 from dataclasses import dataclass
 
@@ -33,7 +33,7 @@ class Model:
 def sample(
     model: Model, captions: list[str], seed: int, cfg: float, steps: int = 20, sampler: Sample = dpmpp_2m
 ) -> list[Pixels]:
-    """Pictures for captions, on the karras schedule; picture i starts from seed + i."""
+    """Sample pictures for captions with the karras schedule; picture i starts from seed + i."""
     levels = noise_levels()
     sigmas = karras(steps, levels)
     denoised = guided(

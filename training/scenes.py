@@ -1,4 +1,4 @@
-"""Scenes: what is to be seen in a picture, and the captions that say so."""
+"""Scenes: the content of pictures, and their captions."""
 
 import hashlib
 import itertools
@@ -47,7 +47,7 @@ class Thing:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One or two objects on a background; `place` is one of PLACES for one object, of RELATIONS for two."""
+    """One or two objects on a background; `place` is from PLACES for one object, from RELATIONS for two."""
 
     things: tuple[Thing, ...]
     place: str
@@ -56,7 +56,7 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """Which parts a caption says, and how."""
+    """The parts that a caption mentions, and its style."""
 
     sizes: tuple[bool, ...] = (True, True)
     place: bool = True
@@ -66,7 +66,7 @@ class Wording:
 
 
 def caption(scene: Scene, wording: Wording | None = None) -> str:
-    """The caption of a scene, in full when no wording is given."""
+    """Return the caption of a scene; the full caption if no wording is given."""
     said = wording or Wording()
     names = [
         _name(thing, size=size, article=said.article) for thing, size in zip(scene.things, said.sizes, strict=False)
@@ -88,13 +88,13 @@ def _name(thing: Thing, *, size: bool, article: bool) -> str:
 
 
 def words() -> list[str]:
-    """Every word of the grammar, once, in a stable order."""
+    """Return every word of the grammar once, in a stable order."""
     phrases = (GLUE, SHAPES, COLOURS, SIZES, BACKGROUNDS, PLACES, RELATIONS)
     return list(dict.fromkeys(word for phrase in itertools.chain(*phrases) for word in phrase.split()))
 
 
 def draw_wording(rng: np.random.Generator) -> Wording:
-    """A wording for training: half the time in full, else with parts left out."""
+    """Draw a wording for training: full in half of the cases, else with parts left out."""
     commas = bool(rng.random() < 0.1)
     if rng.random() < 0.5:
         return Wording(commas=commas)
@@ -103,7 +103,7 @@ def draw_wording(rng: np.random.Generator) -> Wording:
 
 
 def draw_scene(rng: np.random.Generator, count: int) -> Scene:
-    """A random scene of one or two objects, held-out ones included; two objects differ in colour or shape."""
+    """Draw a scene of one or two objects, possibly a held-out one; two objects differ in colour or shape."""
     first = _draw_thing(rng)
     background = str(rng.choice(list(BACKGROUNDS)))
     if count == 1:
@@ -120,9 +120,9 @@ def _draw_thing(rng: np.random.Generator) -> Thing:
 
 
 def held_out(scene: Scene) -> bool:
-    """Whether training may never show this combination: one in eight, by a hash that never changes.
+    """Whether this combination is excluded from training: one in eight, by a stable hash.
 
-    The background does not count, and the two ways of saying one picture (A above B, B below A) are one combination.
+    The background is ignored. The two descriptions of one picture (A above B, B below A) are one combination.
     """
     if scene.place in ("right of", "below"):
         scene = replace(scene, things=scene.things[::-1], place=OPPOSITES[scene.place])
@@ -131,7 +131,7 @@ def held_out(scene: Scene) -> bool:
 
 
 def training_scenes(rng: np.random.Generator, two: float = 0.6) -> Iterator[Scene]:
-    """Endless scenes that training may show, a share `two` of them with two objects."""
+    """An endless sequence of scenes for training; a share `two` of them has two objects."""
     while True:
         scene = draw_scene(rng, 2 if rng.random() < two else 1)
         if not held_out(scene):
@@ -139,7 +139,7 @@ def training_scenes(rng: np.random.Generator, two: float = 0.6) -> Iterator[Scen
 
 
 def test_scenes(seed: int, count: int, each: int) -> list[Scene]:
-    """`each` held-out scenes of `count` objects, different ones; of one object there are 196, which then repeat."""
+    """Return `each` different held-out scenes of `count` objects; there are 196 with one object, which then repeat."""
     rng = np.random.default_rng([seed, count])
     drawn = (scene for scene in iter(lambda: draw_scene(rng, count), None) if held_out(scene))
     different = list(dict.fromkeys(itertools.islice(drawn, 6 * each)))

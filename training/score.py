@@ -1,4 +1,4 @@
-"""The score: how much of what held-out captions ask for is in the model's pictures."""
+"""The score: the share of the model's pictures that match held-out captions."""
 
 from dataclasses import dataclass, fields
 
@@ -15,7 +15,7 @@ BATCH = 25
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Shares of pictures, 0..1: all right, and right per attribute."""
+    """Shares of correct pictures, 0..1: with all attributes right, and by attribute."""
 
     right: float
     attributes: dict[str, float]
@@ -23,7 +23,7 @@ class Score:
 
 
 def score_scenes(model: Model, scenes: list[Scene], cfg: float, steps: int = 20, seed: int = SEED) -> list[Report]:
-    """One report per scene; picture i starts from seed + i."""
+    """Return one report per scene; picture i starts from seed + i."""
     detector = Detector()
     pictures: list[Pixels] = []
     for first in range(0, len(scenes), BATCH):
@@ -35,7 +35,7 @@ def score_scenes(model: Model, scenes: list[Scene], cfg: float, steps: int = 20,
 
 
 def summarise(reports: list[Report]) -> Score:
-    """Shares over reports."""
+    """Compute the shares of the reports."""
     attributes = {
         field.name: float(np.mean([getattr(report, field.name) for report in reports])) for field in fields(Report)
     }
@@ -43,7 +43,7 @@ def summarise(reports: list[Report]) -> Score:
 
 
 def score(model: Model, cfg: float, each: int = 200, seed: int = SEED) -> dict[str, Score]:
-    """Scores on `each` held-out captions with one object and as many with two."""
+    """Return the scores on `each` held-out captions with one object and as many with two."""
     return {
         name: summarise(score_scenes(model, test_scenes(seed, count, each), cfg, seed=seed))
         for name, count in (("one object", 1), ("two objects", 2))
@@ -51,7 +51,7 @@ def score(model: Model, cfg: float, each: int = 200, seed: int = SEED) -> dict[s
 
 
 def table(scores: dict[float, dict[str, Score]]) -> str:
-    """A Markdown table: one row per cfg and number of objects."""
+    """Return a Markdown table with one row per cfg and number of objects."""
     names = [field.name for field in fields(Report)]
     rows = [f"| cfg | captions | all right | {' | '.join(names)} |", "|" + " ---: |" * (3 + len(names))]
     for cfg, kinds in scores.items():

@@ -1,4 +1,4 @@
-"""Settings: every number of a training run."""
+"""The settings of a training run."""
 
 from dataclasses import dataclass, field
 
@@ -16,22 +16,22 @@ class VaeSettings:
     rate: float = 2e-3
     kl: float = 1e-4
     colours: float = 0.2
-    """Weight of reading each cell's mean colour off its latent by a linear map, as previews do."""
+    """Weight of the loss of predicting each cell's mean colour from its latent by a linear map, as previews do."""
     spread: float = 0.05
-    """Weight of latents' channels being uncorrelated and of variance one, so that noise hides all of them alike."""
+    """Weight of the loss for uncorrelated channels of variance one, so that noise hides all channels equally."""
     edges: float = 0.5
     objects: float = 4.0
-    """Weight of the pixels that are not background."""
+    """Weight of pixels that are not background."""
     outlines: float = 6.0
-    """Further weight of the pixels along outlines, which make the shape."""
+    """Additional weight of pixels along outlines, which define the shape."""
     decoder_rate: float = 6e-4
     noise: float = 0.25
-    """Largest deviation of the noise in the latents while the decoder alone is trained; the latents' own is 1."""
+    """Largest deviation of the noise in the latents while only the decoder is trained; the latents' own is 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class TextSettings:
-    """The text encoder, and the map of the scene that it learns to tell before the UNet sees it."""
+    """The text encoder, and the map of the scene that it learns to predict before the UNet is trained."""
 
     width: int = 128
     layers: int = 3
@@ -47,7 +47,7 @@ class UnetSettings:
     channels: tuple[int, ...] = (40, 80, 96)
     heads: int = 4
     batch: int = 24
-    """Pictures of one step and process."""
+    """Pictures per step and process."""
     rate: float = 1e-3
     dropout: float = 0.1
     """Share of empty captions, which classifier-free guidance needs."""
@@ -60,7 +60,7 @@ class UnetSettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """A whole run; the phases share `minutes` by `shares`."""
+    """A whole run; `shares` distributes `minutes` among the phases."""
 
     seed: int = 20
     minutes: float = 107.0

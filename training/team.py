@@ -1,6 +1,6 @@
-"""Data-parallel training: several processes of one thread each, as `torchrun` starts them, act as one.
+"""Data-parallel training with several processes of one thread each, started by `torchrun`.
 
-On a processor two processes that meet once per step are faster than two threads that meet in every operation.
+On a CPU two processes that synchronise once per step are faster than two threads that synchronise in every operation.
 """
 
 import os
@@ -13,7 +13,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Team:
-    """The processes that train together; each draws batches of its own."""
+    """The processes that train together; each draws its own batches."""
 
     rank: int = 0
     size: int = 1
@@ -24,7 +24,7 @@ class Team:
         return self.rank == 0
 
     def agree(self, weights: list[Tensor], spent: float) -> float:
-        """Make the gradients their mean over the team; return the leader's `spent`."""
+        """Average the gradients over the team; return the leader's `spent`."""
         if self.size == 1:
             return spent
         gradients = [weight.grad for weight in weights if weight.grad is not None]
@@ -36,13 +36,13 @@ class Team:
         return float(flat[-1])
 
     def wait(self) -> None:
-        """Wait for the others."""
+        """Wait for the other processes."""
         if self.size > 1:
             dist.barrier()
 
 
 def join_team() -> Team:
-    """The team that torchrun's environment describes, or one process alone."""
+    """Join the team in torchrun's environment variables, or return a team of one process."""
     if "WORLD_SIZE" not in os.environ:
         return Team()
     dist.init_process_group("gloo")

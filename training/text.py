@@ -1,8 +1,8 @@
-"""The text encoder, and what it learns before the UNet sees it: to tell from a caption what is where.
+"""The text encoder and its pretraining: it learns to predict the layout of the scene from a caption.
 
-A throw-away head asks the token states, for each cell of an 8x8 map of the picture, for the background's colour and
-for the shape, colour and size of the object there. States that can answer have each attribute bound to its object and
-each object to its place, which is what the UNet needs and learns only slowly by itself.
+A temporary head predicts from the token states, for each cell of an 8x8 map of the picture, the background's colour and
+the shape, colour and size of the object there. For this the states must bind each attribute to its object and each
+object to its place. The UNet needs the same binding, and learns it only slowly without this pretraining.
 """
 
 import numpy as np
@@ -27,11 +27,11 @@ from latentloom.training.tokenizer import LENGTH
 CELLS = 8
 """Cells of the map per axis."""
 CLASSES = (len(BACKGROUNDS), len(SHAPES) + 1, len(COLOURS) + 1, len(SIZES) + 1)
-"""Background, and shape, colour, size with 0 for nothing there."""
+"""Number of classes of background, shape, colour and size; for the last three 0 means no object."""
 
 
 def create_text_encoder(settings: TextSettings, tokenizer: CLIPTokenizer) -> CLIPTextModel:
-    """An untrained text encoder."""
+    """Create an untrained text encoder."""
     return CLIPTextModel(
         CLIPTextConfig(
             vocab_size=len(tokenizer),
@@ -49,20 +49,20 @@ def create_text_encoder(settings: TextSettings, tokenizer: CLIPTokenizer) -> CLI
 
 
 class Captions:
-    """Turns captions into token numbers."""
+    """Converts captions to token ids."""
 
     def __init__(self, tokenizer: CLIPTokenizer) -> None:
         self.tokenizer = tokenizer
 
     def tokens(self, captions: list[str]) -> Tensor:
-        """Token numbers [B, LENGTH], padded with the end mark."""
+        """Return token ids [B, LENGTH], padded with the end token."""
         return self.tokenizer(
             captions, padding="max_length", max_length=LENGTH, truncation=True, return_tensors="pt"
         ).input_ids
 
 
 class MapHead(nn.Module):
-    """Reads the map of the scene off the token states."""
+    """Predicts the map of the scene from the token states."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class MapHead(nn.Module):
 
 
 def scene_map(scene: Scene, rng: np.random.Generator) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
-    """What is in each cell [cells, 4]: background, shape, colour, size."""
+    """Return the classes of each cell [cells, 4]: background, shape, colour, size."""
     cells = np.zeros((CELLS, CELLS, 4), np.int64)
     cells[..., 0] = list(BACKGROUNDS).index(scene.background)
     middle = (np.arange(CELLS) + 0.5) * SIDE / CELLS
@@ -96,7 +96,7 @@ def scene_map(scene: Scene, rng: np.random.Generator) -> np.ndarray[tuple[int, .
 
 
 class TextSteps:
-    """Training steps of the text encoder with its throw-away head."""
+    """Training steps of the text encoder with its temporary head."""
 
     def __init__(self, encoder: CLIPTextModel, head: MapHead, captions: Captions, settings: Settings) -> None:
         self._encoder, self._head, self._captions = encoder, head, captions
@@ -119,7 +119,7 @@ class TextSteps:
 
 @torch.no_grad()
 def map_accuracy(encoder: CLIPTextModel, head: MapHead, captions: Captions, scenes: list[Scene]) -> float:
-    """Share of scenes whose full caption gives each object's shape, colour and size right at its centre."""
+    """Share of scenes for which each object's shape, colour and size are predicted correctly at its centre."""
     rng = np.random.default_rng(0)
     states = encoder(captions.tokens([caption(scene) for scene in scenes])).last_hidden_state
     parts = [part.argmax(-1) for part in head(states).split(CLASSES, dim=-1)]

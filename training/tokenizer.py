@@ -1,4 +1,4 @@
-"""The tokenizer: byte pairs learnt from the grammar's words, in CLIPTokenizer's file format."""
+"""The tokenizer: byte pairs learned from the grammar's words, in CLIPTokenizer's file format."""
 
 import itertools
 import json
@@ -15,16 +15,16 @@ STOP = "</w>"
 
 
 def alphabet() -> list[str]:
-    """The 256 printable characters that stand for bytes, in the order of GPT-2's vocabulary."""
+    """Return the 256 printable characters that represent bytes, in the order of GPT-2's vocabulary."""
     plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     moved = len([byte for byte in range(256) if byte not in plain])
     return [chr(byte) for byte in plain] + [chr(256 + index) for index in range(moved)]
 
 
 def learn_merges(words: list[str]) -> list[tuple[str, str]]:
-    """Byte pairs that make every word one token.
+    """Learn byte pairs that make every word one token.
 
-    Pairs inside words come before pairs that end a word, so nothing but a whole word becomes a token with an end mark.
+    Pairs inside words come before pairs that end a word, so only whole words become tokens with an end mark.
     """
     pieces = [[*word[:-1], word[-1] + STOP] for word in words]
     merges: list[tuple[str, str]] = []
@@ -75,5 +75,5 @@ def _write_json(file: Path, data: dict[str, object] | dict[str, int]) -> None:
 
 
 def load_tokenizer(folder: Path) -> CLIPTokenizer:
-    """The tokenizer of a model folder."""
+    """Load the tokenizer of a model folder."""
     return CLIPTokenizer.from_pretrained(folder, local_files_only=True)

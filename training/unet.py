@@ -20,12 +20,12 @@ BETA_START, BETA_END = 0.00085, 0.012
 
 
 def noise_levels() -> Tensor:
-    """The sigmas of the 1000 steps, float64."""
+    """Return the sigmas of the 1000 timesteps, float64."""
     return scaled_linear_table(BETA_START, BETA_END, STEPS)
 
 
 def create_unet(settings: Settings) -> UNet2DConditionModel:
-    """An untrained denoiser: plain blocks at full resolution, cross-attention in the blocks below."""
+    """Create an untrained denoiser: plain blocks at full resolution, cross-attention in the deeper blocks."""
     channels = settings.unet.channels
     deeper = len(channels) - 1
     return UNet2DConditionModel(
@@ -43,7 +43,7 @@ def create_unet(settings: Settings) -> UNet2DConditionModel:
 
 
 class Average:
-    """Exponential moving average of a module's weights (EMA); short at first, so that it never holds untrained ones."""
+    """Exponential moving average (EMA) of a module's weights; short at first, to forget the untrained weights."""
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         self._live = dict(module.named_parameters())
@@ -52,7 +52,7 @@ class Average:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take the live weights in."""
+        """Update the averages with the current weights."""
         self._count += 1
         decay = min(self._decay, (1 + self._count) / (10 + self._count))
         torch._foreach_lerp_(list(self.weights.values()), list(self._live.values()), 1 - decay)
@@ -62,28 +62,28 @@ class Average:
         return {"weights": self.weights, "count": self._count}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take averages over."""
+        """Load averages and their count."""
         self.weights = {name: state["weights"][name].clone() for name in self._live}
         self._count = state["count"]
 
 
 def loss_weights(snr: Tensor, gamma: float) -> Tensor:
-    """Weight of the noise error at a signal-to-noise ratio.
+    """Return the weight of the noise error at a signal-to-noise ratio.
 
-    min(snr, gamma) / snr (Hang et al., 2023), raised up to six times where there is almost no signal: there the layout
-    is decided, and an error in the noise hardly shows it.
+    It is min(snr, gamma) / snr (Hang et al., 2023), increased by a factor of up to six for a low signal: there the
+    layout is determined, and layout errors change the predicted noise only slightly.
     """
     return snr.clamp(max=gamma) / snr * (1 + 0.25 / (snr + 0.05))
 
 
 def draw_times(rng: np.random.Generator, count: int) -> Tensor:
-    """Steps spread evenly over a batch, more of them where there is much noise."""
+    """Draw timesteps for a batch by stratified sampling, with more of them at high noise."""
     even = (np.arange(count) + rng.random(count)) / count
     return torch.from_numpy((STEPS * even**0.75).astype(np.int64))
 
 
 class UnetSteps:
-    """Training steps of the denoiser; the text encoder stays as it is."""
+    """Training steps of the denoiser; the text encoder is frozen."""
 
     def __init__(
         self,

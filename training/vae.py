@@ -18,7 +18,7 @@ Channels = tuple[int, ...]
 
 
 def create_vae(channels: Channels) -> AutoencoderKL:
-    """An untrained autoencoder; one resolution per entry of `channels`."""
+    """Create an untrained autoencoder with one resolution per entry of `channels`."""
     vae = AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * len(channels),
         up_block_types=("UpDecoderBlock2D",) * len(channels),
@@ -29,26 +29,26 @@ def create_vae(channels: Channels) -> AutoencoderKL:
         sample_size=SIDE,
         mid_block_add_attention=False,
     )
-    # Start with little noise, or the decoder learns to ignore the channels that it drowns.
+    # Start with little noise: the decoder learns to ignore channels in which the noise hides the signal.
     torch.nn.init.constant_(vae.quant_conv.bias[4:], -4.0)
     return vae
 
 
 def to_tensor(pictures: list[Pixels]) -> Tensor:
-    """[H, W, 3] bytes to float [B, 3, H, W] in -1..1."""
+    """Convert [H, W, 3] bytes to float [B, 3, H, W] in -1..1."""
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float().div(127.5).sub(1)
 
 
 def to_pixels(batch: Tensor) -> list[Pixels]:
-    """Float [B, 3, H, W] in -1..1 to [H, W, 3] bytes."""
+    """Convert float [B, 3, H, W] in -1..1 to [H, W, 3] bytes."""
     return list(batch.float().add(1).mul(127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy())
 
 
 class VaeSteps:
-    """Training steps of the autoencoder: crops first, which are cheap, then whole pictures."""
+    """Training steps of the autoencoder: first on crops, which are cheap, then on whole pictures."""
 
     def __init__(self, vae: AutoencoderKL, colours: nn.Module, settings: Settings, share: Callable[[], float]) -> None:
-        """`colours` is a throw-away map from latents to mean colours (see `create_colours`)."""
+        """`colours` is a temporary map from latents to mean colours (see `create_colours`)."""
         self._vae, self._colours, self._settings, self._seed = vae, colours, settings.vae, settings.seed
         self._share = share
         self._painter = Painter()
@@ -66,7 +66,7 @@ class VaeSteps:
         return picture_loss(decoded.float(), pictures, settings) + self._latent_loss(posterior, pictures), count
 
     def _latent_loss(self, posterior: Any, pictures: Tensor) -> Tensor:
-        """What latents should be like, whatever the decoder could live with."""
+        """The loss on the latents themselves, independent of the decoder."""
         mean, settings = posterior.mean.float(), self._settings
         kl = posterior.kl().mean() / mean[0].numel()
         cells = functional.avg_pool2d(pictures, pictures.shape[-1] // mean.shape[-1])
@@ -75,7 +75,7 @@ class VaeSteps:
 
 
 class DecoderSteps:
-    """Further steps of the decoder alone, on whole pictures and slightly noisy latents, such as the UNet makes."""
+    """Further training steps of the decoder only, on whole pictures and slightly noisy latents like the UNet's."""
 
     def __init__(self, vae: AutoencoderKL, settings: Settings) -> None:
         self._vae, self._settings, self._seed = vae, settings.vae, settings.seed
@@ -96,18 +96,18 @@ class DecoderSteps:
 
 
 def create_colours() -> nn.Conv2d:
-    """A linear map from a latent to the mean colour of its cell, which only training needs."""
+    """Create a linear map from a latent to the mean colour of its cell, used only in training."""
     return nn.Conv2d(4, 3, 1)
 
 
 def unevenness(latents: Tensor) -> Tensor:
-    """How far the covariance of the channels of [B, C, h, w] is from the identity, squared."""
+    """Return the squared distance of the covariance of the channels of [B, C, h, w] from the identity."""
     covariance = torch.cov(latents.movedim(1, 0).flatten(1))
     return (covariance - torch.eye(len(covariance))).square().mean()
 
 
 def draw_batch(painter: Painter, rng: np.random.Generator, count: int, side: int) -> Tensor:
-    """Squares of new pictures, float [B, 3, side, side] in -1..1."""
+    """Paint new pictures and crop squares, float [B, 3, side, side] in -1..1."""
     scenes = training_scenes(rng)
     pictures = [painter.paint(next(scenes), rng) for _ in range(count)]
     corners = rng.integers(0, SIDE - side + 1, size=(count, 2))
@@ -115,7 +115,7 @@ def draw_batch(painter: Painter, rng: np.random.Generator, count: int, side: int
 
 
 def picture_loss(decoded: Tensor, wanted: Tensor, settings: VaeSettings) -> Tensor:
-    """Mean absolute and squared error, with more weight on objects and their outlines, and the error's own edges."""
+    """Mean absolute and squared error, weighted towards objects and outlines, plus the gradients of the error."""
     error = decoded - wanted
     ground = wanted.flatten(2).median(dim=2).values[..., None, None]
     there = (wanted - ground).abs().amax(dim=1, keepdim=True) > 0.1
@@ -126,7 +126,7 @@ def picture_loss(decoded: Tensor, wanted: Tensor, settings: VaeSettings) -> Tens
 
 
 def _steepness(pictures: Tensor) -> Tensor:
-    """The largest step to the next pixel, [B, 1, H, W]."""
+    """The largest difference to a neighbouring pixel, [B, 1, H, W]."""
     down = functional.pad(pictures.diff(dim=2).abs(), (0, 0, 0, 1))
     along = functional.pad(pictures.diff(dim=3).abs(), (0, 1, 0, 0))
     return torch.maximum(down, along).amax(dim=1, keepdim=True)
@@ -134,7 +134,7 @@ def _steepness(pictures: Tensor) -> Tensor:
 
 @torch.no_grad()
 def round_trip(vae: AutoencoderKL, pictures: list[Pixels]) -> list[Pixels]:
-    """Encode and decode."""
+    """Encode and decode pictures."""
     return to_pixels(vae.decode(vae.encode(to_tensor(pictures)).latent_dist.mode()).sample)
 
 
@@ -151,7 +151,7 @@ def show_round_trip(vae: AutoencoderKL, seed: int, file: Path) -> float:
 
 @torch.no_grad()
 def measure_latents(vae: AutoencoderKL, seed: int, count: int = 512) -> float:
-    """The factor that scales latents to a standard deviation of one."""
+    """Measure the factor that scales latents to a standard deviation of one."""
     rng, painter = np.random.default_rng(seed), Painter()
     scenes = training_scenes(rng)
     pictures = [painter.paint(next(scenes), rng) for _ in range(count)]

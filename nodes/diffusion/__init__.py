@@ -1,5 +1,5 @@
-"""The tensor maths of diffusion sampling: schedules, samplers, noise, guidance, and what assembles a run.
+"""The tensor maths of diffusion sampling: schedules, samplers, noise, guidance, and the assembly of a run.
 
-In: a denoising network, conditions, a latent, noise levels. Out: the denoised latent. Samplers, schedules, prediction
-and guidance are pure functions.
+Input: a denoising network, conditions, a latent and noise levels. Output: the denoised latent. Samplers, schedules,
+prediction and guidance are pure functions.
 """

@@ -1,4 +1,4 @@
-"""What a model's training asks of a run, told once where the run asks something else."""
+"""Warnings for sampling settings that do not suit the way in which a model was trained."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from latentloom.engine import Conditioning, Context, Model
 TO_PURE_NOISE = ("simple", "sgm_uniform", "normal", "beta")
 """Schedules that suit a model whose training ended in pure noise (Lin et al. 2024, table 2)."""
 
-MOST_STEPS, MOST_CFG = 12, 3.0  # of what a model for few steps is still used with
+MOST_STEPS, MOST_CFG = 12, 3.0  # the largest values that are usual with a few-step model
 
 
 @dataclass(frozen=True, slots=True)
 class FewSteps:
-    """A way of training models for few steps, by what their files are called."""
+    """A distillation method for few-step models, recognised by file names."""
 
     title: str
-    name: str  # a pattern of the file's name
+    name: str  # a regular expression for the file name
     settings: str
 
 
@@ -33,11 +33,11 @@ FEW_STEPS = (
 
 
 FOR_WIDE_SIGMAS = ("karras", "exponential", "kl_optimal", "laplace")
-"""Schedules that are made for sigmas which span three orders of magnitude, as a flow's do not."""
+"""Schedules designed for sigmas that span three orders of magnitude. The sigmas of flow matching do not."""
 
 
 def warn_of_schedule(ctx: Context, model: Model, schedule: str) -> None:
-    """Warn of a schedule that does not suit a model: one trained down to pure noise, or one of flow matching."""
+    """Warn if a schedule does not suit a model with zero terminal SNR or a flow matching model."""
     if model.info.get("prediction") == "flow" and schedule in FOR_WIDE_SIGMAS:
         ctx.warn(
             "schedule_for_flow",
@@ -54,7 +54,7 @@ def warn_of_schedule(ctx: Context, model: Model, schedule: str) -> None:
 
 
 def warn_of_guidance(ctx: Context, model: Model, *conditionings: Conditioning) -> None:
-    """Warn of a guidance that a model is not told, because it was not distilled from a guided one."""
+    """Warn if a conditioning has embedded guidance that the model ignores, because it is not guidance-distilled."""
     if "guidance" not in model.info and any(
         "guidance" in one.extra for found in conditionings for one in found.entries
     ):
@@ -66,7 +66,7 @@ def warn_of_guidance(ctx: Context, model: Model, *conditionings: Conditioning) -
 
 
 def warn_of_steps(ctx: Context, model: Model, steps: int, cfg: float) -> None:
-    """Warn of a long or strongly guided run with a model or a LoRA that by its name was made for few steps."""
+    """Warn of many steps or a high cfg with a model or LoRA whose file name says that it is for few steps."""
     if steps <= MOST_STEPS and cfg <= MOST_CFG:
         return
     files = [*model.files, *(file for patch in model.patches if patch.kind == "lora" for file in patch.files)]
@@ -81,6 +81,6 @@ def warn_of_steps(ctx: Context, model: Model, steps: int, cfg: float) -> None:
 
 
 def few_steps(name: str) -> FewSteps | None:
-    """The way in which a file of that name was trained for few steps, or None."""
+    """Return the few-step method that a file name names, or None."""
     stem = PurePosixPath(name).name.lower()
     return next((kind for kind in FEW_STEPS if re.search(rf"(?<![a-z]){kind.name}(?![a-z])", stem)), None)

@@ -1,7 +1,8 @@
-"""Prompt-to-Prompt (Hertz et al. 2023): a picture and an edited one are made side by side, and share attention.
+"""Prompt-to-Prompt (Hertz et al. 2023): a source picture and its edit are sampled in one batch and share attention.
 
-The batch is in two halves: sources, then their edits. While control is on, an edit's cross-attention maps are those of
-its source, token by token where the prompts agree, and its self-attention looks where the source's does.
+The first half of the batch holds the sources, the second half their edits. While control is on, an edit uses the
+cross-attention maps of its source for the tokens that both prompts share, and the queries and keys of its source in
+self-attention.
 """
 
 import contextlib
@@ -14,15 +15,15 @@ from torch import Tensor
 
 from latentloom.nodes.diffusion.timeline import Moment
 
-MOST_PLACES = 32**2  # of self-attention; beyond, textures are settled and not the layout
+MOST_PLACES = 32**2  # of self-attention; layers with more positions determine textures, not the layout
 
 
 @dataclass(frozen=True, slots=True)
 class Alignment:
-    """How an edited prompt's tokens come from the source's.
+    """How the tokens of an edited prompt correspond to those of the source prompt.
 
-    `mapper` [T_source, T_edit] carries attention over; `kept` [T_edit] is 1 where the source's counts and 0 where the
-    edit's own does; `weights` [T_edit] scale the edit's maps.
+    `mapper` [T_source, T_edit] maps the source's attention to the edit's tokens. `kept` [T_edit] is 1 for tokens that
+    use the source's attention and 0 for tokens that use their own. `weights` [T_edit] scale the edit's maps.
     """
 
     mapper: Tensor
@@ -30,23 +31,23 @@ class Alignment:
     weights: Tensor
 
     def edit(self, source: Tensor, own: Tensor) -> Tensor:
-        """The edit's maps [..., places, T_edit] from both prompts' maps."""
+        """Return the edit's maps [..., places, T_edit], computed from the maps of both prompts."""
         mapper, kept, weights = (part.to(source) for part in (self.mapper, self.kept, self.weights))
         return (source @ mapper * kept + own * (1 - kept)) * weights
 
 
 class AttentionControl:
-    """Takes over the attention layers of a UNet for the time of a run."""
+    """Controls the attention layers of a UNet during a run."""
 
     def __init__(self, alignment: Alignment, cross: float, self_attention: float) -> None:
-        """`cross` and `self_attention` are the shares of the steps in which each is taken from the source."""
+        """`cross` and `self_attention` are the shares of the steps, from the first, that use the source's attention."""
         self._alignment, self._cross, self._self = alignment, cross, self_attention
         self._moment = Moment(0.0)
         self._on = False
 
     @contextlib.contextmanager
     def on(self, moment: Moment) -> Iterator[None]:
-        """Control a forward pass of the two halves; passes outside of it are left alone."""
+        """Control the forward passes of both halves inside a with-block. Other passes are not changed."""
         self._on, self._moment = True, moment
         try:
             yield
@@ -55,7 +56,7 @@ class AttentionControl:
 
     @contextlib.contextmanager
     def over(self, unet: Any) -> Iterator[None]:
-        """Replace the processors of a UNet's attention layers, and put them back."""
+        """Replace the attention processors of a UNet inside a with-block, and restore them at its end."""
         before = dict(unet.attn_processors)
         try:
             unet.set_attn_processor(
@@ -66,7 +67,7 @@ class AttentionControl:
             unet.set_attn_processor(before)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, scale: float, *, cross: bool) -> Tensor | None:
-        """What the layer gives [B, heads, places, d], or None where it is left alone."""
+        """Return the layer's attention output [B, heads, places, d], or None if the layer is not controlled."""
         if not self._on or not self._moment.within(0, self._cross if cross else self._self):
             return None
         if cross:
@@ -80,7 +81,7 @@ class AttentionControl:
 
 
 class _Processor:
-    """A diffusers attention processor: asks the control, else does what was there before."""
+    """A diffusers attention processor: uses the control's output, or calls the original processor if there is none."""
 
     def __init__(self, control: AttentionControl, before: Any, *, cross: bool) -> None:
         self._control, self._before, self._cross_attention = control, before, cross

@@ -1,4 +1,4 @@
-"""A Brownian path that depends on its seed alone, whatever is asked of it and in which order."""
+"""A Brownian path that depends only on its seed, not on which points are queried or in which order."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 
 
 class _Interval(NamedTuple):
-    """A dyadic interval low <= t < high; `node` is its number in the binary tree, 1 at the root, of tree `octave`."""
+    """A dyadic interval low <= t < high; `node` is its number in the binary tree `octave`, 1 at the root."""
 
     octave: int
     node: int
@@ -27,12 +27,12 @@ class _Interval(NamedTuple):
 class BrownianPath:
     """W from 0 on, W(0) = 0, by Lévy's midpoint construction (the Brownian tree of Li et al. 2020, algorithm 3).
 
-    The first tree reaches from 0 to `end`, each further one to twice the end of the one before, so that no part of the
-    path depends on how far it is asked for.
+    The first tree covers 0 to `end`; each further tree starts at the end of the previous one and ends at twice that
+    point. So no part of the path depends on how far it is queried.
 
-    The interval around a point is halved until it is 1e-5 of the point or shorter, then interpolated. Each midpoint
-    has a seed of its own, so the way down may be forgotten at will. torchsde's tree does the same, but sums up to 48
-    pieces per increment: this one takes a quarter of its time.
+    The interval around a point is halved until it is 1e-5 of the point or shorter; then the value is interpolated.
+    Each midpoint has its own seed, so intermediate intervals need not be kept. The tree of torchsde works in the same
+    way, but sums up to 48 pieces per increment; this class takes a quarter of its time.
     """
 
     def __init__(self, shape: Sequence[int], end: float, seed: int) -> None:
@@ -73,7 +73,7 @@ class BrownianPath:
         return torch.lerp(leaf.w_low, leaf.w_high, (t - leaf.low) / (leaf.high - leaf.low))
 
     def _half(self, parent: _Interval, t: float) -> _Interval:
-        """The half that holds t; given the ends of an interval of length h, W at its middle has the variance h/4."""
+        """Return the half with t. Given W at the ends of an interval of length h, W at its middle has variance h/4."""
         octave, node, low, high, w_low, w_high = parent
         middle = (low + high) / 2
         w = torch.add(w_low, w_high).mul_(0.5).add_(self._normal(octave, node), alpha=math.sqrt(high - low) / 2)

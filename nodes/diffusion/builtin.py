@@ -1,4 +1,4 @@
-"""The samplers that Latentloom brings, with their code."""
+"""The built-in samplers, with their code."""
 
 from importlib import import_module
 
@@ -7,7 +7,7 @@ from latentloom.nodes.diffusion.samplers import SAMPLERS
 
 
 def builtin_samplers() -> tuple[Sampler, ...]:
-    """All samplers, in the order in which an interface shows them."""
+    """Return all samplers, in the order in which an interface shows them."""
     return tuple(
         Sampler(name, getattr(import_module(f"latentloom.nodes.diffusion.{module}"), name), **facts)
         for name, module, facts in SAMPLERS

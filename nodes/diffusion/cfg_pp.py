@@ -1,6 +1,7 @@
-"""CFG++ (Chung et al. 2024, algorithm 2): towards the guided prediction, with the noise that the negative alone sees.
+"""CFG++ (Chung et al. 2024, algorithm 2): steps to the guided prediction, with the noise of the negative prediction.
 
-A guidance scale around 1 is strong here: the paper's lambda is 0 to 1, and pictures stay on what the model knows.
+A guidance scale around 1 is already strong: the paper's lambda is between 0 and 1, which keeps samples near the data
+manifold.
 """
 
 from itertools import pairwise
@@ -49,5 +50,5 @@ def euler_ancestral_cfg_pp(
 
 
 def _noise_of(x: Tensor, x0: Tensor, unguided: Unguided | None) -> Tensor:
-    """sigma times the noise that the negative's prediction leaves in x."""
+    """Return sigma times the noise in x according to the negative prediction."""
     return x - (x0 if unguided is None else unguided())

@@ -1,4 +1,4 @@
-"""From conditioning, as it travels on edges, to the entries that guidance works with."""
+"""Converts the conditioning of nodes to the entries that guidance uses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WIDTHS = {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL", 1280: "the SDXL refiner"}
 
 
 def check_conditioning(model: Model, latent: Latent, *conditionings: Conditioning) -> None:
-    """Raise BadValueError for entries that the model or the latent cannot take, before anything is loaded."""
+    """Raise BadValueError for entries that do not fit the model or the latent, before anything is loaded."""
     for entry in (entry for found in conditionings for entry in found.entries):
         _check_embedding(model, entry)
         _check_batch(latent, entry)
@@ -74,7 +74,7 @@ def _of(width: int) -> str:
 
 
 def _name(model: Model) -> str:
-    """The model's family and where it comes from, for messages."""
+    """Return the model's file name and family, for messages."""
     name = model.files[0].name if model.files else "this model"
     family = model.info.get("family")
     return f"'{name}' ({family})" if family else f"'{name}'"
@@ -127,7 +127,7 @@ def _check_concat(model: Model, latent: Latent, entry: Cond) -> None:
 
 
 def _area(area: Any, latent: Latent) -> Area:
-    """An area in cells, cut to the latent."""
+    """Convert an area in pixels to cells, clipped to the latent."""
     from latentloom.nodes.diffusion.entries import Area
 
     step, (height, width) = latent.downscale, latent.shape[2:]
@@ -137,7 +137,7 @@ def _area(area: Any, latent: Latent) -> Area:
 
 @dataclass(frozen=True, slots=True)
 class EntryMaker:
-    """Makes entries for one model and one latent, with tensors on the model's device in its dtype."""
+    """Makes entries for one model and one latent. Their tensors have the model's device and dtype."""
 
     model: Model
     latent: Latent
@@ -147,9 +147,9 @@ class EntryMaker:
     controls: Controls
 
     def __call__(self, conditioning: Conditioning, *, negative: bool = False) -> tuple[Entry, ...]:
-        """The entries of a conditioning, which may be one that guidance leads away from.
+        """Return the entries of a conditioning; `negative` marks one that guidance leads away from.
 
-        Raises BadValueError for a conditioning that does not fit.
+        Raises BadValueError for a conditioning that does not fit the model or the latent.
         """
         check_conditioning(self.model, self.latent, conditioning)
         return tuple(self._entry(found, negative=negative) for found in conditioning.entries)
@@ -170,14 +170,14 @@ class EntryMaker:
         )
 
     def _condition(self, found: Cond, *, negative: bool) -> dict[str, Tensor]:
-        """What the network is told, and the controls of the entry."""
+        """Return the network's condition for an entry, with the inputs of the entry's controls."""
         latent = self.latent
         told = Told(self.model.info, latent.shape, latent.downscale, self._put, self._cells, negative)
         made = self.denoiser.tells(found, told)
         return {**made, **self._controls(found, next(iter(made.values())))}
 
     def _controls(self, found: Cond, like: Tensor) -> dict[str, Tensor]:
-        """Pictures and masks of ControlNets, in pixels; of an entry with an area, that part of them."""
+        """Return the pictures and masks of the ControlNets, in pixels, cropped to the entry's area if it has one."""
         from latentloom.nodes.diffusion.entries import Area
 
         step = self.latent.downscale

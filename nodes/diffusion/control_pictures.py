@@ -1,4 +1,4 @@
-"""The picture that a ControlNet sees: fitted to what is sampled, with what is to be repainted marked."""
+"""The input picture of a ControlNet: resized to the sampled picture, with the repainted part marked."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 Fit = Literal["fill", "pad", "stretch"]
 Resize = Literal["auto", "smooth", "nearest"]
 KINDS = (
-    *("openpose", "depth", "soft_edge", "lines", "normal", "segmentation"),  # as the first union ControlNet counts
-    *("tile", "repaint"),  # those of "promax" besides
+    *("openpose", "depth", "soft_edge", "lines", "normal", "segmentation"),  # in the order of the first union model
+    *("tile", "repaint"),  # added by the "promax" union model
 )
 HOLE = -1.0  # of an inpaint ControlNet (Zhang et al., control_v11p_sd15_inpaint; diffusers' make_inpaint_condition)
 UNION_HOLE = 0.0  # of a union ControlNet's kind "repaint": black
 
 
 def fitted(array: Array, size: tuple[int, int], batch: int, part: str, fit: Fit, resize: Resize) -> Tensor:
-    """Maps [B, C, H, W] at a size (height, width): the middle filled, padded with black, or stretched.
+    """Resize maps [B, C, H, W] to a size (height, width): crop to the middle, pad with black, or stretch.
 
-    "auto" takes the nearest pixel for pictures of black and white alone, so that lines stay lines, and averages else.
-    Raises BadValueError for maps whose number fits no batch.
+    "auto" takes the nearest pixel if all values are 0 or 1, to keep lines sharp, and averages otherwise.
+    Raises BadValueError if the number of maps is neither 1 nor `batch`.
     """
     tensor = array.tensor()
     if tensor.shape[0] not in (1, batch):
@@ -42,7 +42,7 @@ def fitted(array: Array, size: tuple[int, int], batch: int, part: str, fit: Fit,
 
 
 def _middle(tensor: Tensor, size: tuple[int, int]) -> Tensor:
-    """The largest part about the middle that has the shape of a size."""
+    """Return the largest centred part that has the aspect ratio of a size."""
     height, width = tensor.shape[2:]
     high, wide = min(height, round(width * size[0] / size[1])), min(width, round(height * size[1] / size[0]))
     high, wide = max(1, high), max(1, wide)
@@ -70,7 +70,7 @@ def _resized(tensor: Tensor, size: tuple[int, int], *, nearest: bool) -> Tensor:
 
 
 def with_hole(picture: Tensor, hole: Tensor, value: float) -> Tensor:
-    """A picture [B, 3, H, W] with a value in every pixel that a mask [B, 1, H, W] marks with more than a half."""
+    """Set a picture [B, 3, H, W] to `value` in every pixel where the mask [B, 1, H, W] is above 0.5."""
     import torch
 
     return torch.where(hole > 0.5, value, picture)

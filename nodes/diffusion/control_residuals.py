@@ -1,6 +1,6 @@
-"""ControlNets and T2I-Adapters while sampling: which conditioning carries which, and what they add to a UNet's call.
+"""ControlNets and T2I-Adapters during sampling: the controls of each conditioning entry and their UNet residuals.
 
-A conditioning entry holds `extra["controls"]`, a list of {handle, strength, start, end, fit, resize, kind}; the n-th
+A conditioning entry holds `extra["controls"]`, a list of {handle, strength, start, end, fit, resize, kind}. The n-th
 picture and masks are in `arrays` as "control.n.image" [B, 3, H, W], "control.n.mask" and "control.n.hole" [B, 1, H, W].
 """
 
@@ -31,9 +31,9 @@ def with_control(
     hole: Mask | None = None,
     **options: str,
 ) -> Conditioning:
-    """Every entry with a further control; `options` are fit, resize and kind.
+    """Add a control to every entry; `options` are fit, resize and kind.
 
-    Where `mask` is 0 the control does nothing; `hole` is what it is not shown, because it is to be repainted.
+    The control has no effect where `mask` is 0. `hole` marks the part that will be repainted and is hidden from it.
     """
     record = {"handle": control.split()[0], "strength": strength, "start": start, "end": end, **options}
     pixels = flattened(image.numpy(), 0).transpose(0, 3, 1, 2)
@@ -49,40 +49,40 @@ def _with(entry: Cond, record: Mapping[str, Any], maps: Mapping[str, Array]) -> 
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """A loaded ControlNet or T2I-Adapter; it acts from `start` to `end`, shares of the way to the picture."""
+    """A loaded ControlNet or T2I-Adapter. It acts from `start` to `end`, given as shares of the denoising process."""
 
     net: Any
     strength: float
     start: float
     end: float
-    kind: int | None = None  # of a union ControlNet: what its picture shows, a place in KINDS
+    kind: int | None = None  # for a union ControlNet: the kind of its picture, an index into KINDS
 
     def acts(self, done: float) -> bool:
-        """Whether it does anything at a share of the way; two that share it meet at one that belongs to the second."""
+        """Whether the control acts at a share of the process. The share `end` itself is excluded, unless it is 1."""
         return self.strength != 0 and self.start <= done and (done < self.end or self.end == 1)
 
 
 class Controls:
-    """The controls of one run: the handles to load, and what they add to each call of the UNet."""
+    """The controls of one run: the handles to load, and the residuals for each call of the UNet."""
 
     def __init__(self, model: Model, conditionings: Sequence[Conditioning], *, unet: bool = True) -> None:
-        """Raise BadValueError for a ControlNet of another family than the model's, or if the network is no UNet."""
-        self._slots: list[tuple[int, dict[str, Any]]] = []  # place in an entry's list, record: entries share them
+        """Raise BadValueError for a control of another model family, or if the network is not a UNet."""
+        self._slots: list[tuple[int, dict[str, Any]]] = []  # index in an entry's list, and record; entries share slots
         for entry in (entry for conditioning in conditionings for entry in conditioning.entries):
             self._slots += [slot for slot in _slots(entry) if slot not in self._slots]
         self.handles = [ControlNet.join(record["handle"], []) for _, record in self._slots]
         self._model = model
         self._controls: list[Control] = []
-        self._seen: dict[int, tuple[Tensor, list[Tensor]]] = {}  # what a T2I-Adapter sees in its last picture
+        self._seen: dict[int, tuple[Tensor, list[Tensor]]] = {}  # a T2I-Adapter's last picture and its features
         for handle in self.handles:
             if not unet:
                 raise no_unet(model, f"'{handle.files[0].name}'", "connect its prompts without the ControlNet")
             _check_family(model, handle)
 
     def loaded(self, unet: Any, nets: Sequence[Any]) -> None:
-        """Take the loaded modules, in the order of the handles.
+        """Set the loaded modules, in the order of the handles.
 
-        Raises BadValueError for a T2I-Adapter whose features have not the widths of the UNet's.
+        Raises BadValueError for a T2I-Adapter whose feature widths differ from those of the UNet.
         """
         for handle, net in zip(self.handles, nets, strict=True):
             if _is_adapter(handle):
@@ -93,9 +93,9 @@ class Controls:
         ]
 
     def inputs(self, entry: Cond, latent: tuple[int, ...], downscale: int, like: Tensor) -> dict[str, Tensor]:
-        """What an entry's controls add to its condition: pictures and masks, by the number of the control in the run.
+        """Return the pictures and masks of an entry's controls, named by the number of the control in the run.
 
-        Pictures and masks of another size than latent x downscale are resized to it.
+        They are resized to latent x downscale. Raises BadValueError for a control that the run does not have.
         """
         size = (latent[2] * downscale, latent[3] * downscale)
         found = {}
@@ -114,9 +114,10 @@ class Controls:
     def residuals(
         self, x: Tensor, timestep: Tensor, context: Tensor, inputs: Mapping[str, Tensor], **more: Any
     ) -> dict[str, Any]:
-        """Arguments of the UNet's call: what the controls that act at this timestep add to its skip connections.
+        """Return arguments for the UNet's call: the residuals of the controls that act at this timestep.
 
-        `inputs` is what `inputs` gave, stacked to x's batch; `more` goes to the ControlNets (added_cond_kwargs).
+        `inputs` is the result of the method `inputs`, stacked to x's batch; `more` goes to the ControlNets
+        (added_cond_kwargs).
         """
         done = 1 - int(timestep.flatten()[0]) / (self._model.info["betas"][2] - 1)
         skips: list[Tensor] = []
@@ -146,7 +147,7 @@ class Controls:
         }
 
     def _features(self, number: int, adapter: Any, image: Tensor) -> list[Tensor]:
-        """What a T2I-Adapter sees, found once for each picture: it does not look at the noise."""
+        """Return the features of a T2I-Adapter, computed once per picture: they do not depend on the noise."""
         import torch
 
         from latentloom.nodes.families.controlnet.t2i_adapter import features
@@ -176,7 +177,7 @@ def _is_adapter(handle: ControlNet) -> bool:
 
 
 def _maps(entry: Cond, slot: tuple[int, dict[str, Any]], size: tuple[int, int], batch: int) -> dict[str, Tensor]:
-    """The picture of one control, with its hole, and its mask, at a size."""
+    """Return the picture of one control, with its hole filled in, and its mask, resized to a size."""
     number, record = slot
     fit, resize = record.get("fit", "fill"), record.get("resize", "auto")
     found = {
@@ -196,7 +197,7 @@ def _kind(record: Mapping[str, Any]) -> int | None:
 
 
 def _union(control: Control, image: Tensor) -> dict[str, Any]:
-    """What a union ControlNet is told: its picture, and which kind it is of."""
+    """Return the arguments of a union ControlNet: its picture and the picture's kind."""
     import torch
 
     types = torch.zeros(image.shape[0], control.net.config.num_control_type, device=image.device)
@@ -205,9 +206,9 @@ def _union(control: Control, image: Tensor) -> dict[str, Any]:
 
 
 def skip_sizes(net: Any, height: int, width: int) -> list[tuple[int, int]]:
-    """The height and width of each skip connection that a ControlNet adds to, and of the middle.
+    """Return the height and width of each skip connection that a ControlNet adds to, and of the middle block.
 
-    They are needed where a net gives one number for all of a map (global pooling), which a mask spreads again.
+    A mask needs them if the network pools its residuals globally: the residuals then have a size of 1 x 1.
     """
     layers, count = net.config.layers_per_block, len(net.config.block_out_channels)
     sizes = [(height, width)]
@@ -228,7 +229,7 @@ def _scaled(part: Tensor, strength: float, mask: Tensor | None, size: tuple[int,
 
 
 def no_unet(model: Model, what: str, hint: str) -> BadValueError:
-    """That something is made for a UNet, and the model has another network."""
+    """Return the error for `what` that needs a UNet, if the model has another network."""
     return BadValueError(
         f"{what} changes the inside of a UNet, which this model has not",
         expected="a model of SD 1.x, SD 2.x or SDXL",

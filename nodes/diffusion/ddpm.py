@@ -1,4 +1,4 @@
-"""The steps of the first diffusion papers, written for x = x0 + sigma * noise: DDPM, DDIM, and LCM's.
+"""The update steps of DDPM, DDIM and LCM, written for x = x0 + sigma * noise.
 
 In the papers' variables x_t = x / sqrt(sigma^2 + 1) and alpha_bar_t = 1 / (sigma^2 + 1).
 """
@@ -13,7 +13,7 @@ from latentloom.nodes.diffusion.sampler import Denoised, Report, StepNoise
 def ddim(denoised: Denoised, x: Tensor, sigmas: Tensor, noise: StepNoise, report: Report) -> Tensor:  # noqa: ARG001
     """Song et al. (2021), eq. 12 with eta 0: keep the predicted noise and lower its level.
 
-    Equal to `euler` but for rounding.
+    Equal to `euler` except for rounding.
     """
     for i, (sigma, sigma_next) in enumerate(pairwise(sigmas.tolist())):
         x0 = denoised(x, sigmas[i])
@@ -32,8 +32,8 @@ def ddpm(
 ) -> Tensor:
     """Ho et al. (2020), eq. 6-7: draw from the posterior q(x_next | x, x0), with the smaller of the two variances.
 
-    Its mean is x0 + r (x - x0) and its variance sigma_next^2 (1 - r), where r = sigma_next^2 / sigma^2; no noise in
-    a step to 0. Equal to `euler_ancestral` but for rounding.
+    Its mean is x0 + r (x - x0) and its variance is sigma_next^2 (1 - r), where r = sigma_next^2 / sigma^2. A step to 0
+    adds no noise. Equal to `euler_ancestral` except for rounding.
     """
     for i, (sigma, sigma_next) in enumerate(pairwise(sigmas.tolist())):
         x0 = denoised(x, sigmas[i])

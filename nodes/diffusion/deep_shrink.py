@@ -1,7 +1,7 @@
-"""Deep Shrink (kohya-ss 2023): a UNet's deeper blocks look at a smaller picture, at the first steps of a large one.
+"""Deep Shrink (kohya-ss 2023): the deeper blocks of a UNet see smaller features in the first steps of a large picture.
 
-What a model was trained to see decides how it composes. Where the features behind a block are smaller, a picture larger
-than those of the training is composed as one; later steps draw its details at full size.
+A UNet composes well only at the size that it was trained on. With smaller features in the deeper blocks, a picture
+larger than the training size gets one coherent composition; later steps add the details at full size.
 """
 
 from __future__ import annotations
@@ -22,17 +22,19 @@ _CONTROLS = ("down_block_additional_residuals", "mid_block_additional_residual")
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where features shrink and grow again."""
+    """The layers where features are shrunk and enlarged again."""
 
-    shrinks: Any  # the layer in front of which they shrink
-    grows: Any  # the layer behind which they grow
-    halvings: int  # on the way down from there
+    shrinks: Any  # the layer whose input is shrunk
+    grows: Any  # the layer whose output is enlarged
+    halvings: int  # the number of downsamplers after `shrinks`
 
 
 @dataclass(slots=True)
 class DeepShrink:
-    """Features are divided by `factor` behind the block `depth`, counted as the original code does (1 = the first after
-    the input convolution), while `active` is set. Skips of that block and those before it keep their size.
+    """Divides the size of the features by `factor` after the block `depth` while `active` is set.
+
+    Blocks are counted as in the original code: 1 is the first after the input convolution. The skip connections of
+    that block and of those before it keep their size.
     """
 
     depth: int
@@ -43,7 +45,7 @@ class DeepShrink:
 
     @contextlib.contextmanager
     def over(self, unet: Any) -> Iterator[None]:
-        """For the time of a with-block. Raises BadValueError for a depth that the UNet has not."""
+        """Change a UNet inside a with-block. Raises BadValueError for a depth that the UNet does not have."""
         place = _place(unet, self.depth)
 
         def shrink(_: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...] | None:
@@ -74,7 +76,7 @@ class DeepShrink:
                 handle.remove()
 
     def _smaller(self, halvings: int) -> tuple[int, int]:
-        """A size that can be halved as often as the blocks below do it, and that grows back the same."""
+        """Return a reduced size that the deeper blocks can halve `halvings` times without a remainder."""
         step = 2**halvings
         height, width = (max(step, round(side / self.factor / step) * step) for side in self._size)
         return height, width
@@ -86,7 +88,7 @@ class DeepShrink:
         return interpolate(x, size, mode=self.method, **aligned)
 
     def _fitted(self, named: dict[str, Any], halvings: int) -> dict[str, Any]:
-        """What ControlNets add, in the size of what it is added to. Raises BadValueError for a T2I-Adapter."""
+        """Resize ControlNet residuals to the features they are added to. Raises BadValueError for a T2I-Adapter."""
         if named.get("down_intrablock_additional_residuals") is not None:
             raise BadValueError(
                 "DeepShrink changes the size of what a T2I-Adapter adds to",
@@ -119,13 +121,13 @@ def _place(unet: Any, depth: int) -> _Place:
 
 
 def _down_layers(block: Any) -> Iterator[tuple[Any, bool]]:
-    """The first layer of each of the original's blocks, and whether the block halves its size."""
+    """The first layer of each block of the original code, and whether the block halves the size."""
     yield from ((layer, False) for layer in block.resnets)
     yield from ((layer, True) for layer in block.downsamplers or ())
 
 
 def _up_layers(block: Any) -> Iterator[Any]:
-    """The last layer before each skip is read, and the block's last one."""
+    """The last layer before each skip connection is read, and the last layer of the block."""
     attentions = getattr(block, "attentions", None) or block.resnets
     yield from attentions[:-1]
     yield (block.upsamplers or attentions[-1:])[0]

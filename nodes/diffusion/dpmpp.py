@@ -1,7 +1,7 @@
 """DPM-Solver++ (Lu et al. 2022, "DPM-Solver++: Fast Solver for Guided Sampling"), deterministic and ancestral.
 
-With lambda = -log(sigma) and h = lambda_next - lambda the exact solution for a constant x0 is
-x_next = exp(-h) x + (1 - exp(-h)) x0, and exp(-h) is sigma_next / sigma. A step to 0 gives x0.
+With lambda = -log(sigma) and h = lambda_next - lambda, the exact solution for a constant x0 is
+x_next = exp(-h) x + (1 - exp(-h)) x0, where exp(-h) = sigma_next / sigma. A step to 0 returns x0.
 """
 
 from itertools import pairwise

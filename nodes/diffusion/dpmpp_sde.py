@@ -1,7 +1,7 @@
 """SDE variants of DPM-Solver++ (Lu et al. 2022, appendix on "SDE-DPM-Solver++"; 3M by Crowson, k-diffusion).
 
-They solve the reverse-time SDE whose noise level is eta: 1 is the diffusion of DDPM, 0 the ODE. Noise should come from
-one Brownian path, so that runs with other step counts stay near each other.
+They solve the reverse-time SDE with noise level eta: 1 is the diffusion of DDPM, 0 the ODE. The noise should come from
+one Brownian path, so that runs with different step counts give similar results.
 """
 
 from collections.abc import Callable
@@ -78,7 +78,7 @@ def _two_steps(
     s_noise: float,
     weight: Callable[[float], float],
 ) -> Tensor:
-    """The loop of both; `weight` is that of the change of x0 over a step of (1 + eta) h."""
+    """The loop of both 2M samplers; `weight` gives the weight of the change of x0 over a step of (1 + eta) h."""
     old_x0, h_last = None, 0.0
     for i, (sigma, sigma_next) in enumerate(pairwise(sigmas.tolist())):
         x0 = denoised(x, sigmas[i])

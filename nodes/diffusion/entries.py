@@ -1,4 +1,4 @@
-"""Entries: conditions that count somewhere in the picture and at some of the steps."""
+"""Entries: conditions with a strength, a region of the picture and a range of steps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from latentloom.nodes.diffusion.seamless import EDGES, Axes
 from latentloom.nodes.diffusion.timeline import Moment
 from latentloom.nodes.text.prompt_times import ALWAYS, Times
 
-RAMP = 8  # cells over which an area fades where it does not end with the picture
+RAMP = 8  # cells over which an area fades at an edge inside the picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,17 +24,17 @@ class Area:
     width: int
 
     def of(self, x: Tensor) -> Tensor:
-        """That part of [..., h, w], as a view."""
+        """Return this part of [..., h, w], as a view."""
         return x[..., self.top : self.top + self.height, self.left : self.left + self.width]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Entry:
-    """A condition, how much it counts, where and when.
+    """A condition with its weight, its region and its range of steps.
 
-    With an `area` the network sees that part of the picture alone. `mask` [1 or B, 1, h, w] is on the CPU. The entry
-    counts while start <= step / total < end, and at the `times` that a prompt names. Along the axes `around` the
-    picture has no edges.
+    With an `area` the network sees only that part of the picture. `mask` [1 or B, 1, h, w] is on the CPU. The entry is
+    active while start <= step / total < end, at the `times` given in the prompt. Along the axes `around` the picture
+    wraps around and has no edges.
     """
 
     condition: Condition
@@ -47,17 +47,17 @@ class Entry:
     around: Axes = EDGES
 
     def active(self, moment: Moment) -> bool:
-        """Whether it counts at a moment."""
+        """Whether the entry has an effect at a moment."""
         told = self.times.active(moment.step, moment.total)
         return told and self.strength > 0 and moment.within(self.start, self.end)
 
     @property
     def everywhere(self) -> bool:
-        """Whether it counts the same in the whole picture."""
+        """Whether the weight is the same in the whole picture."""
         return self.mask is None and self.area is None
 
     def weight(self, height: int, width: int) -> Tensor:
-        """How much it counts in each cell, [1 or B, 1, h, w] on the CPU."""
+        """Return the weight of each cell, [1 or B, 1, h, w] on the CPU."""
         found = torch.full((1, 1, height, width), self.strength)
         if self.area is not None:
             inside = self.area.of(found) * _ramp(self.area, height, width, self.around)
@@ -67,14 +67,14 @@ class Entry:
 
 
 def _ramp(area: Area, height: int, width: int, around: Axes) -> Tensor:
-    """1 inside, less towards those edges of an area that are not edges of the picture."""
+    """The weights inside an area: 1, decreasing towards edges of the area that are not edges of the picture."""
     down = _side(area.top, area.height, height, around=around.vertical)
     across = _side(area.left, area.width, width, around=around.horizontal)
     return down[:, None] * across[None, :]
 
 
 def _side(start: int, length: int, whole: int, *, around: bool) -> Tensor:
-    """The ramp along one side, no longer than a quarter of it."""
+    """The weights along one side. A ramp is at most a quarter of the side long."""
     fades_in, fades_out = start > 0, start + length < whole
     if around:
         fades_in = fades_out = length < whole
@@ -86,9 +86,9 @@ def _side(start: int, length: int, whole: int, *, around: bool) -> Tensor:
 
 
 def share(entries: Sequence[Entry], height: int, width: int) -> Tensor | None:
-    """How much some entries count in each cell together, [1 or B, 1, h, w]; None if one alone counts everywhere.
+    """Return the sum of the entries' weights in each cell, [1 or B, 1, h, w].
 
-    That one alone is then the answer, without any arithmetic on it.
+    Returns None for a single entry that covers the whole picture: its prediction is then used unchanged.
     """
     if len(entries) == 1 and entries[0].everywhere:
         return None

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from latentloom.nodes.diffusion.sampler import Denoised, Report, StepNoise
 
-_POINTS = 200  # of the integrals over a step
+_POINTS = 200  # per integral over a step
 
 
 def _phi(sigma: float) -> float:
@@ -24,7 +24,7 @@ def _integral(f: Callable[[float], float], low: float, high: float) -> float:
 
 
 def _added(sigma: float, sigma_next: float, r: float) -> float:
-    """The deviation of the noise that a step adds: what the solution's shrinking by r leaves of sigma_next."""
+    """The deviation of the noise that a step adds, to reach sigma_next after the noise in x was scaled by r."""
     return float(max(sigma_next**2 - (sigma * r) ** 2, 0.0) ** 0.5)
 
 

@@ -29,7 +29,8 @@ def euler(
 def ancestral_step(sigma: float, sigma_next: float, eta: float = 1.0) -> tuple[float, float]:
     """Split a step into one down to sigma_down and noise of sigma_up that leads back up to sigma_next.
 
-    With eta 1 it is the posterior q(x_next | x, x0) of DDPM (Ho et al. 2020, eq. 7); with eta 0 nothing is added.
+    With eta 1 the step draws from the posterior q(x_next | x, x0) of DDPM (Ho et al. 2020, eq. 7); with eta 0 it adds
+    no noise.
     """
     sigma_up = min(sigma_next, eta * (sigma_next**2 * (sigma**2 - sigma_next**2) / sigma**2) ** 0.5)
     return (sigma_next**2 - sigma_up**2) ** 0.5, sigma_up

@@ -1,4 +1,4 @@
-"""Asking a network under many conditions with few forward passes, and blending what it answers."""
+"""Evaluates networks under several conditions in few forward passes, and blends the predictions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from latentloom.nodes.diffusion.timeline import Moment
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Branch:
-    """One of the predictions that guidance compares: entries that are blended, and the network that they are for."""
+    """One of the predictions that guidance compares: the entries that are blended, and the network to evaluate."""
 
     entries: tuple[Entry, ...]
     predict: Predict
@@ -29,24 +29,25 @@ class _Job:
     condition: Condition
 
 
-_Key = tuple[int, int]  # of an entry and a network
+_Key = tuple[int, int]  # the ids of an entry and a network
 
 
 class Evaluation:
-    """Predictions of x0 by branch. A branch that counts nowhere in some cells is filled up from another one there."""
+    """Computes predictions of x0 by branch. Cells that no entry of a branch covers are filled from another branch."""
 
     def __init__(self, branches: Mapping[str, Branch], most: int | None = None) -> None:
-        """`branches` has "positive" and "negative"; any others are for guidance that needs them. At `most` so many
-        items go through a network at once.
+        """`branches` has "positive" and "negative", and others if a guidance rule needs them.
+
+        At most `most` items go through a network at once; None sets no limit.
         """
         self._branches, self._most = branches, most
         self._shares: dict[tuple[int, ...], tuple[Tensor | None, bool]] = {}
         self._weights: dict[int, Tensor] = {}
 
     def ask(self, names: Sequence[str], x: Tensor, moment: Moment) -> dict[str, Tensor]:
-        """The predictions of some branches, and of those that fill them up.
+        """Return the predictions of some branches, and of the branches that fill them.
 
-        Raises BadValueError where no entry of a branch or of the one beside it counts.
+        Raises BadValueError if some cells are covered neither by a branch nor by the branch that fills it.
         """
         active = {name: self._active(name, moment) for name in names}
         for name in names:
@@ -61,7 +62,7 @@ class Evaluation:
         return tuple(entry for entry in self._branches[name].entries if entry.active(moment))
 
     def _answers(self, active: Mapping[str, tuple[Entry, ...]], x: Tensor, moment: Moment) -> dict[_Key, Tensor]:
-        """A prediction for each different pair of entry and network."""
+        """Return a prediction for each distinct pair of entry and network."""
         jobs: dict[_Key, _Job] = {}
         for name, entries in active.items():
             predict = self._branches[name].predict
@@ -73,7 +74,7 @@ class Evaluation:
         return found
 
     def _blended(self, entries: tuple[Entry, ...], found: Mapping[_Key, Tensor], name: str, x: Tensor) -> Tensor:
-        """The weighted mean of a branch's predictions; 0 where none counts."""
+        """Return the weighted mean of a branch's predictions; 0 in cells that no entry covers."""
         predict = self._branches[name].predict
         total, _ = self._share(entries, x)
         if total is None:
@@ -107,11 +108,11 @@ class Evaluation:
         return torch.where(own > 0, blended[name], blended[other])
 
     def _gaps(self, entries: tuple[Entry, ...], x: Tensor) -> bool:
-        """Whether the entries count nowhere in some cells."""
+        """Whether the entries leave some cells without weight."""
         return not entries or self._share(entries, x)[1]
 
     def _share(self, entries: tuple[Entry, ...], x: Tensor) -> tuple[Tensor | None, bool]:
-        """See `entries.share`, on x's device; and whether it has gaps. Found once for each set of entries."""
+        """Return `entries.share` on x's device, and whether it has gaps. Computed once for each set of entries."""
         key = tuple(id(entry) for entry in entries)
         if key not in self._shares:
             total = share(entries, *x.shape[-2:])
@@ -126,12 +127,12 @@ class Evaluation:
 
 
 def _beside(name: str) -> str:
-    """The branch that fills up another."""
+    """Return the branch that fills the gaps of another."""
     return "positive" if name == "negative" else "negative"
 
 
 def _job(entry: Entry, predict: Predict, x: Tensor) -> _Job:
-    """An entry with what it sees: of conditions that are maps, like x, its area too."""
+    """Make the job of an entry: x, and every condition that is a map of x's size, are cropped to the entry's area."""
     if entry.area is None:
         return _Job(predict, x, entry.condition)
     maps = {name: value for name, value in entry.condition.items() if value.shape[2:] == x.shape[2:]}
@@ -139,7 +140,7 @@ def _job(entry: Entry, predict: Predict, x: Tensor) -> _Job:
 
 
 def _groups(jobs: Mapping[_Key, _Job], most: int | None) -> list[list[_Key]]:
-    """Jobs that fit into one forward pass each, in order."""
+    """Group jobs so that each group fits into one forward pass; the order is kept."""
     found: list[list[_Key]] = []
     for key, job in jobs.items():
         for group in found:
@@ -156,7 +157,7 @@ def _groups(jobs: Mapping[_Key, _Job], most: int | None) -> list[list[_Key]]:
 
 
 def _forward(keys: list[_Key], jobs: Mapping[_Key, _Job], moment: Moment, most: int | None) -> dict[_Key, Tensor]:
-    """One forward pass, or as many as it takes with at `most` so many items."""
+    """Run one forward pass, or several with at most `most` items each."""
     batch = jobs[keys[0]].x.shape[0]
     condition = stacked([jobs[key].condition for key in keys], batch)
     assert condition is not None

@@ -1,7 +1,7 @@
 """The space of flow matching (Lipman et al. 2022, Liu et al. 2022): x = (1 - sigma) x0 + sigma n, sigma in 0..1.
 
-The network is told sigma and predicts the velocity v = n - x0. Sigmas are shifted towards noise (Esser et al. 2024,
-section 5.3.2): the larger the picture, the more noise hides it.
+The network receives sigma and predicts the velocity v = n - x0. Sigmas are shifted towards noise (Esser et al. 2024,
+section 5.3.2), because a larger picture needs more noise to hide its content.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ TIMESTEPS = 1000
 
 
 def shifted(t: Tensor, shift: float) -> Tensor:
-    """Times 0..1 shifted towards 1: sigma / (1 - sigma) = shift * t / (1 - t) (Esser et al. 2024, eq. 23)."""
+    """Shift times 0..1 towards 1: sigma / (1 - sigma) = shift * t / (1 - t) (Esser et al. 2024, eq. 23)."""
     return shift * t / (1 + (shift - 1) * t)
 
 
 def flow_table(rule: Mapping[str, Any], cells: tuple[int, ...], steps: int) -> Tensor:
-    """The sigmas of a model with a rule of shift, ascending, for a latent of `cells` (height, width).
+    """Return the sigmas of a model with a shift rule, ascending, for a latent of `cells` (height, width).
 
     `rule` is {"shift": factor}, or {"by": "size", "low": [tokens, mu], "high": [tokens, mu], "patch"} or {"by":
-    "size_and_steps", "patch"}, where the factor is e^mu; "count" is the number of sigmas, 1000 where none is given.
+    "size_and_steps", "patch"}, where the factor is e^mu. "count" is the number of sigmas, 1000 by default.
     """
     count = rule.get("count", TIMESTEPS)
     t = torch.arange(1, count + 1, dtype=torch.float64) / count
@@ -37,7 +37,7 @@ def flow_table(rule: Mapping[str, Any], cells: tuple[int, ...], steps: int) -> T
 
 
 def shift_of(rule: Mapping[str, Any], cells: tuple[int, ...], steps: int) -> float:
-    """The factor of a rule; see `flow_table`."""
+    """Return the shift factor of a rule; see `flow_table`."""
     if "by" not in rule:
         return float(rule["shift"])
     patch = rule["patch"]
@@ -48,13 +48,13 @@ def shift_of(rule: Mapping[str, Any], cells: tuple[int, ...], steps: int) -> flo
 
 
 def _line(tokens: int, low: int, base: float, high: int, top: float) -> float:
-    """The line through (low, base) and (high, top), which goes on beyond both."""
+    """The line through (low, base) and (high, top), extrapolated beyond both."""
     slope = (top - base) / (high - low)
     return tokens * slope + (base - slope * low)
 
 
 def _by_steps(tokens: int, steps: int) -> float:
-    """Flux.2's fit: a line in the tokens for 200 steps, one for 10, and between them a line in the steps."""
+    """Flux.2's fit: mu is linear in the tokens for 200 and for 10 steps, and linear in the steps between them."""
     at_200 = 0.00016927 * tokens + 0.45666666
     if tokens > 4300:
         return at_200
@@ -64,7 +64,7 @@ def _by_steps(tokens: int, steps: int) -> float:
 
 
 def stretched(sigmas: Tensor, terminal: float) -> Tensor:
-    """Sigmas [n + 1], the last one 0, stretched so that the last but one is `terminal`; a single step stays."""
+    """Stretch sigmas [n + 1] that end with 0, so that the last but one is `terminal`; a single step is unchanged."""
     rest = 1 - sigmas[:-1]
     if rest[-1] == 0:
         return sigmas
@@ -78,41 +78,41 @@ class Flow:
         self.table = table
 
     def start(self, latent: Tensor, noise: Tensor, sigma: float) -> Tensor:
-        """The mix of noise and latent; at sigma 1 a latent that has noise already counts as `level` has it there."""
+        """Mix latent and noise. A latent that already has noise is only scaled, as `level` defines it."""
         if not noise.any():
             return latent * (1 - min(sigma, MOST_NOISE))
         return self.noised(latent, noise, sigma)
 
     def noised(self, latent: Tensor, noise: Tensor, sigma: float) -> Tensor:
-        """(1 - sigma) latent + sigma noise."""
+        """Return (1 - sigma) latent + sigma noise."""
         return noise * sigma + latent * (1 - sigma)
 
     def left(self, x: Tensor, sigma: float) -> Tensor:
-        """x / (1 - sigma), which is x0 + `level(sigma)` n."""
+        """Return x / (1 - sigma), which is x0 + `level(sigma)` n."""
         return x if sigma == 0 else x / (1 - min(sigma, MOST_NOISE))
 
     def level(self, sigma: float) -> float:
-        """sigma / (1 - sigma), finite at 1 too."""
+        """Return sigma / (1 - sigma); it is finite at 1 too."""
         sigma = min(sigma, MOST_NOISE)
         return sigma / (1 - sigma)
 
     def seen(self, x: Tensor, sigma: Tensor | float) -> Tensor:  # noqa: ARG002
-        """x itself."""
+        """Return x unchanged."""
         return x
 
     def time(self, sigma: float) -> float:
-        """Sigma in thousandths."""
+        """Return 1000 sigma."""
         return sigma * TIMESTEPS
 
     def raised(self, sigmas: Tensor, churn: float) -> Tensor:
-        """Sigmas whose `level` is times 1 + churn."""
+        """Return sigmas whose `level` is multiplied by 1 + churn."""
         if not churn:
             return sigmas
         level = sigmas.clamp(max=MOST_NOISE) / (1 - sigmas.clamp(max=MOST_NOISE)) * (1 + churn)
         return level / (1 + level)
 
     def prediction(self, network: Network) -> Predict:
-        """The network as a prediction of x0, told sigma as float32 [B]."""
+        """Adapt the network to a prediction of x0. The network receives sigma as float32 [B]."""
 
         def predict(x: Tensor, moment: Moment, condition: Condition) -> Tensor:
             sigma = torch.full((x.shape[0],), moment.sigma, dtype=torch.float32, device=x.device)
@@ -121,13 +121,13 @@ class Flow:
         return predict
 
     def velocity(self, x: Tensor, x0: Tensor, sigma: float) -> Tensor:
-        """v = (x - x0) / sigma."""
+        """Return v = (x - x0) / sigma."""
         return (x - x0) / sigma
 
     def from_velocity(self, x: Tensor, v: Tensor, sigma: float) -> Tensor:
-        """The other way."""
+        """Return x0 = x - sigma v."""
         return x - v * sigma
 
     def coordinates(self, sigmas: Tensor, *, stochastic: bool) -> Coordinates:
-        """Its own for a sampler that adds no noise: Euler's step is the same. Noise adds up only in x / (1 - sigma)."""
+        """Return the flow's variables for a deterministic sampler, x / (1 - sigma) for one that adds noise."""
         return Exploding(sigmas) if stochastic else Coordinates(sigmas, float(self.table[-1]))

@@ -1,4 +1,4 @@
-"""FreeU (Si et al. 2023): a UNet's features weighed against its skips where the two meet, at no cost."""
+"""FreeU (Si et al. 2023): scales the backbone features and the skip features of a UNet where they are concatenated."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from torch import Tensor
 
-LOW = 1  # frequencies of a skip on each side of 0 that are scaled
+LOW = 1  # frequencies of a skip connection on each side of 0 that are scaled
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Factors of a half of the features (b) and of the skips' low frequencies (s), for the deeper and the next stage.
+    """Factors of half of the features (b) and of the skips' low frequencies (s), for the deepest and the next stage.
 
-    `where` says what a stage is: "width", the layers whose features are 4 and 2 times as wide as the first (the
-    authors' code, and ComfyUI's), or "stage", the two deepest blocks of the way up (diffusers'). `version` 2 weighs
-    each place by how strong its features are (the authors' second version).
+    `where` defines a stage: "width" means the layers whose features are 4 and 2 times as wide as the first (the
+    authors' code and ComfyUI), "stage" the two deepest up blocks (diffusers). `version` 2 scales each position
+    according to the strength of its features (the authors' second version).
     """
 
     b1: float
@@ -31,7 +31,7 @@ class Weights:
     version: Literal["1", "2"] = "1"
 
     def of(self, widths: int, block: int) -> tuple[float, float] | None:
-        """The factors for features of so many times the first width, in a block; None for those left alone."""
+        """Return the factors for features `widths` times as wide as the first; None for features left unchanged."""
         deep = widths == 4 if self.where == "width" else block == 0
         next = widths == 2 if self.where == "width" else block == 1
         return (self.b1, self.s1) if deep else (self.b2, self.s2) if next else None
@@ -39,7 +39,7 @@ class Weights:
 
 @contextlib.contextmanager
 def weighed(unet: Any, weights: Weights) -> Iterator[None]:
-    """Weigh what goes into the layers of a UNet's way up, for the time of a with-block."""
+    """Scale the inputs of the layers in a UNet's up blocks inside a with-block."""
     handles = []
     for layer, features, block in _meetings(unet):
         factors = weights.of(features // unet.config.block_out_channels[0], block)
@@ -54,7 +54,7 @@ def weighed(unet: Any, weights: Weights) -> Iterator[None]:
 
 
 def _meetings(unet: Any) -> Iterator[tuple[Any, int, int]]:
-    """The layers that read features and a skip side by side, how wide the features are, and the number of the block."""
+    """The layers that read features and a skip concatenated, with the width of the features and the block's number."""
     features = unet.config.block_out_channels[-1]
     for number, block in enumerate(unet.up_blocks):
         for layer in block.resnets:
@@ -80,7 +80,7 @@ def _weigh(
 
 
 def _strength(x: Tensor) -> Tensor:
-    """Each place's mean over the features [B, 1, h, w], between 0 where it is the least and 1 where it is the most."""
+    """The mean over the features [B, 1, h, w], scaled so that its smallest value is 0 and its largest is 1."""
     mean = x.mean(1, keepdim=True)
     least, most = mean.amin((2, 3), keepdim=True), mean.amax((2, 3), keepdim=True)
     return (mean - least) / (most - least).clamp(min=1e-12)

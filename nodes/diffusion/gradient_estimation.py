@@ -13,7 +13,7 @@ _GAMMA = 2.0  # the paper's value
 def gradient_estimation(denoised: Denoised, x: Tensor, sigmas: Tensor, noise: StepNoise, report: Report) -> Tensor:  # noqa: ARG001
     """Euler steps along gamma d + (1 - gamma) d_old with gamma 2, one model call per step.
 
-    The first step goes along d; a step to 0 gives x0.
+    The first step is along d; a step to 0 returns x0.
     """
     d_old: Tensor | None = None
     for i, (sigma, sigma_next) in enumerate(pairwise(sigmas.tolist())):

@@ -1,7 +1,7 @@
-"""What steers a prediction: guidance rules, and the mask of an inpainting.
+"""Guidance rules, and the mask of inpainting.
 
-They compose, inside out: masked(steered(branches of prediction(network, ...), rule, ...), ...) is what a sampler calls
-`denoised`. A rule asks for the predictions that it compares, by branch, and makes one of them.
+They are composed from the inside out: a sampler's `denoised` is masked(steered(branches of prediction(network, ...),
+rule, ...), ...). A rule requests the predictions of the branches that it compares, and combines them into one.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ from latentloom.nodes.diffusion.timeline import Moment, Timeline
 
 
 class Call:
-    """One call of the denoiser, which a rule answers."""
+    """One call of the denoiser. A rule computes its result."""
 
     def __init__(self, evaluation: Evaluation, x: Tensor, moment: Moment) -> None:
         self.x, self.moment = x, moment
@@ -25,25 +25,25 @@ class Call:
         self._known: dict[str, Tensor] = {}
 
     def at(self, x: Tensor) -> "Call":
-        """A call of the same moment for another x."""
+        """Return a call at the same moment for another x."""
         return Call(self._evaluation, x, self.moment)
 
     def ask(self, *names: str) -> tuple[Tensor, ...]:
-        """The predictions of x0 of some branches, in as few forward passes as possible; known ones cost nothing."""
+        """Return the x0 predictions of some branches, in as few forward passes as possible. Known ones are reused."""
         wanted = [name for name in names if name not in self._known]
         if wanted:
             self._known |= self._evaluation.ask(wanted, self.x, self.moment)
         return tuple(self._known[name] for name in names)
 
 
-# What a rule is: it answers a call with one prediction of x0.
+# A rule returns one prediction of x0 for a call.
 Rule = Callable[[Call], Tensor]
 
 
 def classifier_free(cfg: float) -> Rule:
     """Classifier-free guidance (Ho & Salimans 2022): uncond + cfg * (cond - uncond), where cfg is their w + 1.
 
-    At cfg 1 only "positive" is asked for, at cfg 0 only "negative".
+    At cfg 1 only "positive" is evaluated, at cfg 0 only "negative".
     """
 
     def rule(call: Call) -> Tensor:
@@ -56,8 +56,9 @@ def classifier_free(cfg: float) -> Rule:
 
 
 def norm_keeping(cfg: float) -> Rule:
-    """Classifier-free guidance whose velocity keeps, token by token, the length of the unguided one (Qwen-Image's
-    pipeline in diffusers). A token is 2 x 2 cells of x [B, C, h, w].
+    """Classifier-free guidance that keeps the length of the positive velocity for each token.
+
+    A token is 2 x 2 cells of x [B, C, h, w]. Source: the Qwen-Image pipeline of diffusers.
     """
     free = classifier_free(cfg)
 
@@ -75,7 +76,7 @@ LEAST_LENGTH = 1e-12
 
 
 def _lengths(x: Tensor) -> Tensor:
-    """The length of each token's vector, for each of its cells: [B, 1, h, w]."""
+    """Return the length of each token's vector, repeated for each of its cells: [B, 1, h, w]."""
     from torch.nn.functional import avg_pool2d, pad
 
     height, width = x.shape[2:]
@@ -91,9 +92,9 @@ def steered(
     most: int | None = None,
     unguided: Unguided | None = None,
 ) -> Denoised:
-    """A denoiser that follows a rule, with at `most` so many items in a forward pass.
+    """Return a denoiser that applies a rule, with at most `most` items in a forward pass.
 
-    `unguided` is told what the negative alone predicts, which costs nothing where the rule asks for it too.
+    `unguided` records the negative prediction, at no cost if the rule requests it too.
     """
     evaluation = Evaluation(branches, most)
 
@@ -108,9 +109,9 @@ def steered(
 
 
 def guided(predict: Predict, positive: Condition, negative: Condition, cfg: float) -> Denoised:
-    """Plain classifier-free guidance with one condition on each side, which count everywhere and always.
+    """Plain classifier-free guidance with one condition on each side, for the whole picture and all steps.
 
-    One forward of twice the batch, positive first; two where the conditions' shapes do not fit together.
+    Runs one forward pass with twice the batch, positive first; two if the conditions' shapes cannot be stacked.
     """
     branches = {
         "positive": Branch((Entry(positive),), predict),
@@ -125,11 +126,11 @@ def masked(
     latent: Tensor,
     noised: Callable[[float], Tensor],
 ) -> Denoised:
-    """Inpainting in the manner of RePaint (Lugmayr et al. 2022) without resampling: 1 in `mask` = repaint, 0 = keep.
+    """Inpainting as in RePaint (Lugmayr et al. 2022) without resampling: 1 in `mask` = repaint, 0 = keep.
 
-    Before each call what is kept becomes `noised(sigma)`, the latent with the run's first noise; in the answer it is
-    the clean latent. `mask` broadcasts against x and may be soft, or is a function of sigma that gives one. A sampler's
-    last step may mix the two, so the run ends with `restored(x, mask, latent)`.
+    Before each call the kept part is replaced by `noised(sigma)`, the latent with the run's first noise; in the
+    prediction it is replaced by the clean latent. `mask` broadcasts against x and may be soft, or is a function of
+    sigma that returns a mask. A sampler's last step may mix both parts, so a run ends with `restored(x, mask, latent)`.
     """
 
     def kept(x: Tensor, sigma: Tensor) -> Tensor:
@@ -141,13 +142,13 @@ def masked(
 
 
 def composite(x: Tensor, mask: Tensor, latent: Tensor) -> Tensor:
-    """Exactly x where the mask is 1, exactly `latent` where it is 0, the mix in between; all of one dtype."""
+    """Return exactly x where the mask is 1, exactly `latent` where it is 0, and a mix in between; all of one dtype."""
     return torch.where(mask == 0, latent, torch.lerp(latent, x, mask))
 
 
 def restored(x: Tensor, mask: Tensor, latent: Tensor) -> Tensor:
-    """A masked run's result with exactly `latent` where the mask is 0.
+    """Return a masked run's result with exactly `latent` where the mask is 0.
 
-    Elsewhere it is x itself: the last prediction went through the mask, and a soft mask must not count twice.
+    Elsewhere it is x: the last prediction was masked already, and a soft mask must not be applied twice.
     """
     return torch.where(mask == 0, latent, x)

@@ -34,7 +34,7 @@ def heun(
 def heunpp2(denoised: Denoised, x: Tensor, sigmas: Tensor, noise: StepNoise, report: Report) -> Tensor:  # noqa: ARG001
     """Heun++ (Carzit, sd-webui-samplers-scheduler): the slopes at the next two sigmas count by their level of noise.
 
-    The last step is Euler's, the last but one looks one sigma ahead.
+    The last step is an Euler step; the last but one looks one sigma ahead.
     """
     for i, (sigma, sigma_next) in enumerate(pairwise(sigmas.tolist())):
         x0 = denoised(x, sigmas[i])
@@ -72,7 +72,7 @@ def dpm_2(
 ) -> Tensor:
     """DPM-Solver-2 of Lu et al. (2022) as a plain midpoint rule in sigma, midpoint in log sigma (k-diffusion's dpm_2).
 
-    The paper weighs the slopes with exponential integrators; this rule keeps Karras' d. The step to 0 is Euler's.
+    The paper weights the slopes with exponential integrators; this rule uses Karras' d. The step to 0 is an Euler step.
     """
     for i, sigma_next in enumerate(sigmas[1:].tolist()):
         x, sigma_hat = churned(x, sigmas, i, noise, churn, s_noise)

@@ -1,4 +1,4 @@
-"""What an IP-Adapter adds while sampling: attention to image tokens beside the attention to text."""
+"""The attention of an IP-Adapter: cross-attention to image tokens in addition to the attention to text."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class ImageAttention:
-    """Keys and values of one picture for each cross-attention layer, [2, tokens, width]: without it, and with it."""
+    """Keys and values [2, tokens, width] for each cross-attention layer: index 0 without the picture, 1 with it."""
 
     def __init__(self, pairs: Sequence[tuple[Tensor, Tensor]], weight: float, start: float, end: float) -> None:
-        """It acts from `start` to `end`, shares of the steps."""
+        """The picture has an effect from `start` to `end`, given as shares of the steps."""
         self._pairs, self._weight = pairs, weight
         self._start, self._end = start, end
         self._moment = Moment(0.0)
@@ -29,7 +29,10 @@ class ImageAttention:
 
     @contextlib.contextmanager
     def on(self, moment: Moment, chosen: Tensor, mask: Tensor | None) -> Iterator[None]:
-        """Let a forward pass of items [B] look at the picture; `mask` [B, 1, h, w] says where."""
+        """Enable image attention for forward passes inside a with-block.
+
+        `chosen` [B] is 1 for items that see the picture; `mask` [B, 1, h, w] limits its effect to a region.
+        """
         self._moment, self._chosen, self._mask = moment, chosen, mask
         try:
             yield
@@ -38,9 +41,9 @@ class ImageAttention:
 
     @contextlib.contextmanager
     def over(self, unet: Any, name: str) -> Iterator[None]:
-        """Wrap the processors of a UNet's cross-attention, and put them back. `name` is the adapter's, for messages.
+        """Wrap the cross-attention processors of a UNet inside a with-block, and restore them at its end.
 
-        Raises BadValueError for an adapter of another UNet.
+        `name` is the adapter's name for messages. Raises BadValueError for an adapter of another UNet.
         """
         before = dict(unet.attn_processors)
         layers = [layer for layer in before if "attn2" in layer]
@@ -61,7 +64,7 @@ class ImageAttention:
             unet.set_attn_processor(before)
 
     def look(self, layer: Any, hidden: Tensor, keys: Tensor, values: Tensor) -> Tensor | None:
-        """What the layer adds [B, places, width], or None where the picture does not act."""
+        """Return the layer's image attention [B, places, width], or None if the picture has no effect."""
         if self._chosen is None or not self._weight or not self._moment.within(self._start, self._end):
             return None
         parts = (layer.to_q(hidden), keys[self._chosen].to(hidden), values[self._chosen].to(hidden))
@@ -71,7 +74,7 @@ class ImageAttention:
 
 
 def _places(mask: Tensor, count: int) -> Tensor:
-    """A mask [B, 1, h, w] for the places of a layer, [B, places, 1]; its size is halved until they are as many."""
+    """Resize a mask [B, 1, h, w] to a layer, [B, places, 1]. The size is halved until the number of places matches."""
     height, width = mask.shape[2:]
     while height * width > count:
         height, width = -(-height // 2), -(-width // 2)
@@ -85,7 +88,7 @@ def _places(mask: Tensor, count: int) -> Tensor:
 
 
 class _Processor:
-    """A diffusers attention processor: what was there before, and the picture on top."""
+    """A diffusers attention processor: adds the image attention to the output of the original processor."""
 
     def __init__(self, control: ImageAttention, before: Any, keys: Tensor, values: Tensor) -> None:
         self._control, self._before, self._keys, self._values = control, before, keys, values
@@ -95,6 +98,6 @@ class _Processor:
         found = self._control.look(layer, hidden_states, self._keys, self._values)
         if found is None:
             return answer
-        project = layer.to_out[0]  # linear, so what is added before it may be added behind, but for its bias
+        project = layer.to_out[0]  # linear, so a term may be added after it instead of before, minus the bias
         bias = project(torch.zeros_like(found[:1, :1]))
         return answer + (project(found) - bias) / layer.rescale_output_factor

@@ -12,7 +12,8 @@ _WEIGHTS = ([1.0], [3 / 2, -1 / 2], [23 / 12, -16 / 12, 5 / 12], [55 / 24, -59 /
 def ipndm_v(denoised: Denoised, x: Tensor, sigmas: Tensor, noise: StepNoise, report: Report) -> Tensor:  # noqa: ARG001
     """`ipndm` with weights for steps of unlike length, those of its authors' code (diff-sampler).
 
-    With equal steps they are ipndm's; with unequal ones they are not the Adams-Bashforth weights that `lms` has.
+    With equal steps they equal the weights of `ipndm`. With unequal steps they differ from the Adams-Bashforth weights
+    of `lms`.
     """
     levels = sigmas.tolist()
     ds: list[Tensor] = []
@@ -30,7 +31,7 @@ def ipndm_v(denoised: Denoised, x: Tensor, sigmas: Tensor, noise: StepNoise, rep
 
 
 def _uneven(steps: list[float]) -> list[float]:
-    """The weights of the last slopes; steps[0] is the one ahead, the others those before it."""
+    """Return the weights of the last slopes. steps[0] is the next step, the others are the steps before it."""
     h, *old = steps
     if not old:
         return [1.0]
@@ -58,7 +59,7 @@ def _uneven(steps: list[float]) -> list[float]:
 def ipndm(denoised: Denoised, x: Tensor, sigmas: Tensor, noise: StepNoise, report: Report) -> Tensor:  # noqa: ARG001
     """Adams-Bashforth of order 4 with the weights of equal steps, of lower orders while it starts.
 
-    Unlike PNDM it needs no more than one model call in its first steps. A step to 0 gives x0.
+    Unlike PNDM it needs only one model call in each of its first steps. A step to 0 returns x0.
     """
     ds: list[Tensor] = []
     for i, (sigma, sigma_next) in enumerate(pairwise(sigmas.tolist())):

@@ -1,4 +1,4 @@
-"""How a mask in pixels becomes one in a latent's cells."""
+"""Converts masks in pixels to masks in latent cells."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ CellRule = Literal["area", "cover", "bilinear", "nearest"]
 
 
 def cells_of(mask: Tensor, cells: tuple[int, ...], rule: CellRule = "area") -> Tensor:
-    """A mask [B, H, W] at a latent's size (h, w), [B, 1, h, w].
+    """Convert a mask [B, H, W] to a latent's size (h, w), [B, 1, h, w].
 
-    "area" is the share of a cell that is masked. "cover" is the largest value in a cell, so that a cell is repainted
-    whole when it is touched. "bilinear" mixes the four pixels about a cell's middle, as ComfyUI does; "nearest" takes
-    one pixel, as diffusers does. On masks that are even within each cell all agree.
+    "area" is the masked share of each cell. "cover" is the largest value in a cell, so a cell is repainted completely
+    if any part of it is masked. "bilinear" interpolates the four pixels around a cell's centre, as ComfyUI does;
+    "nearest" takes one pixel, as diffusers does. All rules agree on masks that are constant within each cell.
     """
     from torch.nn.functional import adaptive_max_pool2d, interpolate
 
@@ -26,6 +26,6 @@ def cells_of(mask: Tensor, cells: tuple[int, ...], rule: CellRule = "area") -> T
 
 
 def even_in_cells(mask: Tensor, cells: tuple[int, ...], downscale: int, rule: CellRule) -> Tensor:
-    """A mask [B, H, W] in pixels that is even within each cell, so that every rule makes the same cells of it."""
+    """Make a mask [B, H, W] in pixels constant within each cell, so that every rule converts it to the same cells."""
     found = cells_of(mask, cells, rule)[:, 0]
     return found.repeat_interleave(downscale, 1).repeat_interleave(downscale, 2)

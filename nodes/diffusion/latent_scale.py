@@ -1,4 +1,4 @@
-"""Latents are unscaled outside of a run, as the VAE gives them, and of about unit variance inside."""
+"""Scaling of latents: they are unscaled outside a run, as the VAE returns them, and of about unit variance inside."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ if TYPE_CHECKING:
 
 
 def scaled(latent: Tensor, info: Mapping[str, Any]) -> Tensor:
-    """(latent - shift_factor) * scaling_factor, by the facts of a model; either may be a list, one for each channel."""
+    """Return (latent - shift_factor) * scaling_factor; a model's factors are numbers or lists with one per channel."""
     shift = info.get("shift_factor")
     return (latent - _like(shift, latent) if shift else latent) * _like(info["scaling_factor"], latent)
 
 
 def unscaled(latent: Tensor, info: Mapping[str, Any]) -> Tensor:
-    """The other way."""
+    """Return latent / scaling_factor + shift_factor."""
     shift, found = info.get("shift_factor"), latent / _like(info["scaling_factor"], latent)
     return found + _like(shift, latent) if shift else found
 

@@ -1,7 +1,7 @@
 """Linear multistep methods: they reuse the slopes d = (x - x0) / sigma of earlier steps, one model call per step.
 
-x_next = x + sum_j c_j d_{i-j}. The methods differ in the polynomial through the slopes: LMS takes one in sigma, DEIS
-one in the time of the variance-preserving process, PNDM one in equal steps of time.
+x_next = x + sum_j c_j d_{i-j}. The methods differ in the variable of the polynomial through the slopes: LMS uses
+sigma, DEIS the time of the variance-preserving process, PNDM equal steps of time.
 """
 
 from itertools import pairwise
@@ -41,7 +41,7 @@ def _multistep(
 def lms(denoised: Denoised, x: Tensor, sigmas: Tensor, noise: StepNoise, report: Report) -> Tensor:  # noqa: ARG001
     """Adams-Bashforth of order 4 for unequal steps in sigma (Crowson, k-diffusion).
 
-    Lower orders while it starts; first order in a step to 0, where the polynomial would be extrapolated the farthest.
+    Lower orders in the first steps; first order in a step to 0, where the extrapolation would be the farthest.
     """
     s = np.array(sigmas.tolist())
     tau, weights = np.polynomial.legendre.leggauss(4)
@@ -72,8 +72,8 @@ def _vp_dsigma_dt(t: Array) -> Array:
 def deis(denoised: Denoised, x: Tensor, sigmas: Tensor, noise: StepNoise, report: Report) -> Tensor:  # noqa: ARG001
     """tAB-DEIS of order 3 (Zhang & Chen 2023): the slopes' polynomial is taken in the VP process's time.
 
-    The comfyui rule, which is ours, integrates by the sum over 10,000 points, both ends counted, times a 10,000th of
-    the interval; against the exact integral that moves a result by 1e-5. First order in a step to 0.
+    As in ComfyUI, the integral is the sum over 10,000 points, including both ends, times a 10,000th of the interval;
+    this changes a result by 1e-5 compared with the exact integral. First order in a step to 0.
     """
     s = sigmas.tolist()
     t = _vp_time(np.array(s))
@@ -91,7 +91,7 @@ def deis(denoised: Denoised, x: Tensor, sigmas: Tensor, noise: StepNoise, report
 def pndm(denoised: Denoised, x: Tensor, sigmas: Tensor, noise: StepNoise, report: Report) -> Tensor:  # noqa: ARG001
     """PLMS of Liu et al. (2022), "Pseudo Numerical Methods": Adams-Bashforth with the weights of equal time steps.
 
-    The first step is a Heun step (one model call more), as in Stable Diffusion, instead of the paper's Runge-Kutta.
+    The first step is a Heun step (one extra model call), as in Stable Diffusion, instead of the paper's Runge-Kutta.
     """
     weights = ([1.0], [3 / 2, -1 / 2], [23 / 12, -16 / 12, 5 / 12], [55 / 24, -59 / 24, 37 / 24, -9 / 24])
     ds: list[Tensor] = []

@@ -1,17 +1,16 @@
-"""Where the noise comes from: the first noise of a run and the noise that a sampler adds at its steps.
+"""The noise of a run: its first noise and the noise that a sampler adds at each step.
 
-Noise is drawn on the CPU in float32 and then delivered on the device asked for, so a seed means the same everywhere;
-the rule "comfyui" alone draws where that program does.
+Noise is drawn on the CPU in float32 and then moved to the requested device, so a seed gives the same noise on every
+machine. Only the rule "comfyui" draws on the device, as ComfyUI does.
 
-Rule "per_item": item i of a batch has a seed of its own, (seed + i) mod 2^64. Its first noise comes from that seed,
-its step noise from blake2b("step", that seed) and the interval of sigmas that it is for. So step noise never repeats
-the first noise, item i of a batch equals a batch of one with seed + i, and a run in two parts sees what the whole run
-sees.
+Rule "per_item": item i of a batch has the seed (seed + i) mod 2^64. Its first noise is drawn from that seed, its step
+noise from blake2b("step", that seed) and the interval of sigmas. So step noise never repeats the first noise, item i
+of a batch equals a batch of one with seed + i, and a run in two parts draws the same noise as the whole run.
 
-The rules "comfyui*" make that program's pictures again: one draw for the whole batch, then step noise from a generator
-of its own. "comfyui" is that of today, with seed + 1 on a processor and with the seed itself on a card, by the card's
-generator; "comfyui_cuda" is what a CUDA card draws, on any machine; "comfyui_0_3" is that of 2025 on a processor, whose
-first gaussian step noise is the first noise again.
+The rules "comfyui*" reproduce ComfyUI's pictures: one draw for the whole batch, and step noise from a second
+generator. "comfyui" is the current behaviour: step noise is seeded with seed + 1 on the CPU, and with the seed itself
+on a GPU, which uses its own generator. "comfyui_cuda" gives the step noise of a CUDA device on any machine.
+"comfyui_0_3" is the behaviour of 2025 on the CPU, where the first gaussian step noise repeats the first noise.
 """
 
 import struct
@@ -31,17 +30,17 @@ NoiseRule = Literal["per_item", "comfyui", "comfyui_cuda", "comfyui_0_3"]
 
 
 def item_seeds(seed: int, batch: int) -> list[int]:
-    """The seeds of the items of a batch under the rule per_item."""
+    """Return the seeds of a batch's items under the rule per_item."""
     return [(seed + i) % 2**64 for i in range(batch)]
 
 
 def step_seed(item_seed: int) -> int:
-    """The seed of an item's step noise under the rule per_item."""
+    """Return the seed of an item's step noise under the rule per_item."""
     return _hashed(b"step", item_seed)
 
 
 def posterior_noise(shape: Sequence[int], seed: int) -> Tensor:
-    """The noise [B, ...] that picks a latent of a VAE's answer: it is not the first noise of any seed near it."""
+    """Draw the noise [B, ...] for a sample of a VAE's posterior. It differs from the first noise of nearby seeds."""
     seeds = [_hashed(b"posterior", one) for one in item_seeds(seed, shape[0])]
     return _draw([Generator().manual_seed(s) for s in seeds], shape)
 
@@ -51,13 +50,13 @@ def _hashed(purpose: bytes, seed: int) -> int:
 
 
 def _draw(generators: Sequence[Generator], shape: Sequence[int]) -> Tensor:
-    """Standard normal noise, the batch split evenly among the generators."""
+    """Draw standard normal noise; the batch is split evenly among the generators."""
     part = (shape[0] // len(generators), *shape[1:])
     return torch.cat([torch.randn(part, generator=generator) for generator in generators])
 
 
 def first_noise(shape: Sequence[int], seed: int, rule: NoiseRule = "per_item") -> Tensor:
-    """The noise [B, ...] that a run starts from."""
+    """Draw the noise [B, ...] that a run starts from."""
     seeds = item_seeds(seed, shape[0]) if rule == "per_item" else [seed]
     return _draw([Generator().manual_seed(s) for s in seeds], shape)
 
@@ -72,12 +71,12 @@ def step_noise(
     largest: float = 0.0,
     device: torch.device | str = "cpu",
 ) -> StepNoise:
-    """The noise that a sampler of this kind adds at its steps; `sigmas` are those of the run.
+    """Return the step noise of a sampler; `sigmas` are the sigmas of the run.
 
-    "gaussian" draws anew for each interval. "brownian" gives the increments of a Brownian path in sigma, divided by the
-    root of the interval, so that runs with other step counts see the same path. Under per_item both depend on the seed
-    and the interval alone, not on the order of the calls; the path reaches over 0..`largest`, the model's largest
-    sigma, and further where it is asked to. "none" must not be called.
+    "gaussian" draws new noise for each interval. "brownian" returns the increments of a Brownian path in sigma, divided
+    by the square root of the interval's length, so that runs with different step counts use the same path. Under
+    per_item both depend only on the seed and the interval, not on the order of the calls. The path covers 0..`largest`,
+    the model's largest sigma, and is extended if necessary. The noise of "none" must not be called.
     """
     nonzero = sigmas[sigmas > 0]
     if kind == "none" or len(nonzero) == 0:
@@ -125,9 +124,9 @@ def _brownian(shape: Sequence[int], seeds: Sequence[int], end: float) -> StepNoi
 
 
 def _brownian_of_batch(shape: Sequence[int], seed: int, sigmas: Tensor) -> StepNoise:
-    """torchsde's Brownian tree with the sign of k-diffusion, whose path runs from sigma_min up.
+    """torchsde's Brownian tree with the sign of k-diffusion, whose path ascends from sigma_min.
 
-    The tree rounds its ends to its tolerance, 6 digits, and warns of what lies beyond them, so queries are cut to fit.
+    The tree rounds its ends to 6 digits, its tolerance, and warns of queries outside, so queries are clamped.
     """
     sigma_min, sigma_max = sigmas.min().item(), sigmas.max().item()
     tree: Callable[[float, float], Tensor] = torchsde.BrownianTree(

@@ -1,4 +1,4 @@
-"""Patches of the stage "sampling": each changes a run that is under construction, and holds no weights."""
+"""Patches of the stage "sampling": each changes a run during its construction, and holds no weights."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _PATCHES = (
     "instruct_guidance",
     "tiled_diffusion",
 )
-_UNET_PATCHES = (  # those that look for layers of a UNet
+_UNET_PATCHES = (  # patches that need the layers of a UNet
     "freeu",
     "perturbed_attention",
     "self_attention_guidance",
@@ -44,7 +44,7 @@ WITHOUT_PICTURE = ("negative", "empty", "pictureless")  # branches that guidance
 
 
 def register_patches(registry: Registration) -> None:
-    """Hand the patches to the registry by reference."""
+    """Register the patches by reference."""
     for name in _PATCHES:
         registry.patch(name, f"{__name__}:{name}", stage=SAMPLING)
     for name in _UNET_PATCHES:
@@ -78,7 +78,7 @@ def guidance_interval(steering: Steering, patch: Patch) -> None:
 def differential_diffusion(steering: Steering, patch: Patch) -> None:
     """Levin & Fried (2023): each cell is repainted from the moment that its mask value asks for; 1 from the first.
 
-    {"by"}: "steps", or "time", which counts the model's timesteps between the run's first sigma and its last.
+    {"by"}: "steps", or "time", which counts model timesteps between the first and the last sigma of the run.
     """
     left = _time_left(steering) if patch.parameters.get("by") == "time" else _steps_left
 
@@ -93,7 +93,7 @@ def _steps_left(moment: Moment) -> float:
 
 
 def _time_left(steering: Steering) -> Callable[[Moment], float]:
-    """The share of a run's timesteps that are left: 1 at its first sigma, 0 at its last or at the model's least."""
+    """The remaining share of a run's timesteps: 1 at its first sigma, 0 at its last or at the model's smallest."""
     time, (high, low) = steering.space.time, steering.timeline.ends
     first, last = time(high), time(max(low, float(steering.space.table[0])))
     return lambda moment: (time(moment.sigma) - last) / max(first - last, 1.0)
@@ -135,7 +135,7 @@ def _self_attention(module: Any, layers: str) -> list[Any]:
 
 @contextlib.contextmanager
 def _unattentive(layers: list[Any]) -> Iterator[None]:
-    """Let every place look at itself alone, for the time of a with-block."""
+    """Replace the attention maps of layers by the identity inside a with-block."""
     before = [layer.processor for layer in layers]
     try:
         for layer in layers:
@@ -235,7 +235,7 @@ def ip_adapter(steering: Steering, patch: Patch) -> None:
 
 
 def _marked(entries: tuple[Entry, ...], key: str, mask: Tensor | None, *, seen: bool) -> tuple[Entry, ...]:
-    """Entries that say whether the picture counts for them, and where."""
+    """Add to entries whether they see the picture, and the mask of its region."""
     import torch
 
     def marked(entry: Entry) -> Entry:
@@ -252,7 +252,7 @@ def seamless(steering: Steering, patch: Patch) -> None:
     """Pictures without edges: {"horizontal", "vertical"}. A tile or an area that ends within the picture has edges."""
     before, steering.seamless = steering.seamless, steering.seamless | Axes(**patch.parameters)
     if before:
-        return  # the networks follow already
+        return  # an earlier patch has wrapped the networks
     ring = steering.hooks.enter_context(circular(steering.networks))
 
     def go_round(predict: Predict, x: Tensor, moment: Moment, condition: Condition) -> Tensor:

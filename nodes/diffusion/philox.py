@@ -1,8 +1,9 @@
-"""The normal numbers that PyTorch draws on a CUDA card, made on any machine.
+"""Reproduces on any machine the normal random numbers that PyTorch draws on a CUDA device.
 
-Philox4x32-10 is the counter-based generator of Salmon et al. 2011, "Parallel Random Numbers: As Easy as 1, 2, 3"; its
-two first words become a normal number by Box and Muller's formula, as in cuRAND. A card gives each element of a tensor
-a stream of its own, up to as many elements as it has threads (some 250,000); beyond, what it draws depends on the card.
+Philox4x32-10 is the counter-based generator of Salmon et al. 2011, "Parallel Random Numbers: As Easy as 1, 2, 3". Its
+first two words are converted to a normal number by the Box-Muller formula, as in cuRAND. The device uses one random
+stream per thread, so each element of a tensor has its own stream if the tensor has at most as many elements as the
+device has threads (about 250,000). For larger tensors the numbers depend on the device.
 """
 
 from collections.abc import Sequence
@@ -21,13 +22,13 @@ _HALF = np.uint64(32)
 
 
 class CudaGenerator:
-    """What torch.Generator("cuda").manual_seed(seed) draws."""
+    """Draws the same numbers as torch.Generator("cuda").manual_seed(seed)."""
 
     def __init__(self, seed: int) -> None:
         self._seed, self._calls = seed, 0
 
     def normal(self, shape: Sequence[int]) -> Tensor:
-        """The next tensor of standard normal numbers, float32 on the CPU."""
+        """Draw the next tensor of standard normal numbers, float32 on the CPU."""
         first, second = _words(self._seed, self._calls, prod(shape))
         self._calls += 1
         radius = np.sqrt(-2 * np.log(_unit(first)))
@@ -35,12 +36,12 @@ class CudaGenerator:
 
 
 def _unit(word: Any) -> Any:
-    """The middle of the word's place among the 2^32 in 0..1."""
+    """Convert 32-bit words to 0..1: the middle of each of the 2^32 intervals."""
     return (word.astype(np.float64) + 0.5) / 2**32
 
 
 def _words(seed: int, call: int, count: int) -> tuple[Any, Any]:
-    """The first two words that Philox makes of the counter (call, element), for each element."""
+    """Return the first two words that Philox generates from the counter (call, element), for each element."""
     a = np.full(count, call, np.uint64)
     b, d = np.zeros(count, np.uint64), np.zeros(count, np.uint64)
     c = np.arange(count, dtype=np.uint64)

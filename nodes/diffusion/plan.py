@@ -1,4 +1,4 @@
-"""What a run is asked to do before a model is loaded: its sigmas, its noise and its sampler's options."""
+"""The plan of a run, made before a model is loaded: its sigmas, its noise and its sampler's options."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the sampling nodes agree on before they sample."""
+    """The settings of one sampling run."""
 
     sampler: str
     sigmas: Tensor
@@ -30,20 +30,20 @@ class Plan:
     noise_rule: NoiseRule
     cfg: float
     add_noise: bool = True
-    noise: Latent | None = None  # instead of what the seed draws
-    whole: Tensor | None = None  # the sigmas of the run that this is a part of
-    first: int = 0  # the number of its first step there
-    options: Mapping[str, float] = field(default_factory=dict)  # those of `sampler.OPTIONS`
+    noise: Latent | None = None  # replaces the noise drawn from the seed
+    whole: Tensor | None = None  # the sigmas of the whole run, if this is a part of it
+    first: int = 0  # the number of the first step in the whole run
+    options: Mapping[str, float] = field(default_factory=dict)  # see `sampler.OPTIONS`
 
     def timeline(self, space: Space) -> Timeline:
-        """Which step of the whole run each sigma belongs to; a sampler that churns calls from above its sigmas."""
+        """Return the steps of the whole run by sigma. With churn the denoiser is called above the plan's sigmas."""
         whole = self._whole.tolist()
         called = space.raised(self.sigmas, self.churn)
         return Timeline(called.tolist(), self.first, len(whole) - 1, (whole[0], whole[-1]))
 
     @property
     def steps(self) -> int:
-        """The steps of the whole run."""
+        """The number of steps of the whole run."""
         return len(self._whole) - 1
 
     @property
@@ -61,7 +61,7 @@ class Plan:
 def sigmas_of(
     ctx: Context, model: Model, sampler: str, schedule: str, steps: int, denoise: float, latent: Latent | None = None
 ) -> Tensor:
-    """The sigmas of a run over a latent; without one, over the size that the model was trained on."""
+    """Return the sigmas of a run for a latent, or for the model's training size if there is none."""
     warn_of_schedule(ctx, model, schedule)
     facts = ctx.facts("sampler", sampler)
     return schedule_of(ctx, model, schedule, steps, denoise, latent, facts.get("discard_penultimate", False))
@@ -76,7 +76,7 @@ def schedule_of(
     latent: Latent | None = None,
     discard_penultimate: bool = False,
 ) -> Tensor:
-    """The sigmas of a schedule for a model; see `schedules.sigmas_for`."""
+    """Return the sigmas of a schedule for a model; see `schedules.sigmas_for`."""
     from latentloom.nodes.diffusion.schedules import sigmas_for
 
     table = space_of(model, None if latent is None else latent.shape[2:], steps).table
@@ -85,7 +85,7 @@ def schedule_of(
 
 
 def sampler_options(ctx: Context, plan: Plan) -> dict[str, float]:
-    """What the sampler is told beside the sigmas. Raises BadValueError for an option that it does not take."""
+    """Return the sampler's options. Raises BadValueError for an option that the sampler does not support."""
     from latentloom.nodes.diffusion.sampler import OPTIONS
 
     said = {name: value for name, value in plan.options.items() if value != OPTIONS[name]}
@@ -101,7 +101,7 @@ def sampler_options(ctx: Context, plan: Plan) -> dict[str, float]:
 
 
 def starting_noise(latent: Latent, plan: Plan) -> Tensor:
-    """The noise that a run starts from, on the CPU."""
+    """Return the noise that a run starts from, on the CPU."""
     import torch
 
     from latentloom.nodes.diffusion.noise import first_noise
@@ -115,7 +115,7 @@ def starting_noise(latent: Latent, plan: Plan) -> Tensor:
 
 
 def kept_noise(ctx: Context, latent: Latent, plan: Plan, noise: Tensor) -> Tensor:
-    """The noise on what a mask keeps: the run's first noise, which the second part of a run draws once more."""
+    """Return the noise for the part that a mask keeps: the first noise, which the second part of a run draws again."""
     from latentloom.nodes.diffusion.noise import first_noise
 
     if plan.noise_rule == "per_item":
@@ -125,13 +125,13 @@ def kept_noise(ctx: Context, latent: Latent, plan: Plan, noise: Tensor) -> Tenso
 
 
 def stochastic(ctx: Context, plan: Plan) -> bool:
-    """Whether the run's sampler adds noise at its steps, or noise of another prediction than the one it goes to."""
+    """Whether the sampler adds noise at its steps, or combines x0 with the noise of another prediction (CFG++)."""
     facts = ctx.facts("sampler", plan.sampler)
     return bool(plan.churn) or facts.get("noise", "none") != "none" or bool(facts.get("unguided"))
 
 
 def noise_of_steps(ctx: Context, latent: Latent, plan: Plan, coordinates: Coordinates, device: Any) -> StepNoise:
-    """The noise that the sampler adds at its steps."""
+    """Return the noise that the sampler adds at its steps."""
     from latentloom.nodes.diffusion.noise import step_noise
 
     kind = "gaussian" if plan.churn else ctx.facts("sampler", plan.sampler).get("noise", "none")
@@ -140,7 +140,7 @@ def noise_of_steps(ctx: Context, latent: Latent, plan: Plan, coordinates: Coordi
 
 
 def check_noise(latent: Latent, noise: Latent) -> None:
-    """Raise BadValueError for noise that does not fit a latent; noise of one item is for each of a batch."""
+    """Raise BadValueError for noise that does not fit a latent; noise of one item is used for a whole batch."""
     if noise.shape[1:] != latent.shape[1:] or noise.shape[0] not in (1, latent.shape[0]):
         raise BadValueError(
             "the noise has another size than the latent",

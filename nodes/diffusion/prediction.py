@@ -1,8 +1,8 @@
-"""From the raw output of a network to the denoised prediction that samplers integrate.
+"""Converts the output of a network to the prediction of x0 that samplers integrate.
 
-A network sees x / sqrt(sigma^2 + 1), the variance-preserving x_t, and an integer timestep; it predicts the noise
+A network receives x / sqrt(sigma^2 + 1), the variance-preserving x_t, and an integer timestep. It predicts the noise
 epsilon (Ho et al. 2020), v (Salimans & Ho 2022, appendix D) or x0 itself. A latent consistency model predicts epsilon
-at some of the timesteps, and its x0 is mixed with x_t so that it is x_t at the start (Luo et al. 2023, section 2).
+at some of the timesteps; its x0 is mixed with x_t so that it equals x_t at timestep 0 (Luo et al. 2023, section 2).
 """
 
 import math
@@ -15,10 +15,10 @@ from torch import Tensor
 from latentloom.nodes.diffusion.timeline import Moment
 
 PredictionKind = Literal["epsilon", "v", "sample", "lcm"]
-SIGMA_DATA = 0.5  # of the boundary condition of a consistency model
-TIMESTEP_SCALE = 10  # of its timesteps in that condition
+SIGMA_DATA = 0.5  # in the boundary condition of a consistency model
+TIMESTEP_SCALE = 10  # the factor of the timesteps in that condition
 
-# What a network is told besides x and the timestep: tensors by name, each with a leading batch dimension.
+# The network's inputs besides x and the timestep: tensors by name, each with a leading batch dimension.
 Condition = Mapping[str, Tensor]
 
 # (x, moment, condition) -> the prediction of x0 under that condition.
@@ -35,14 +35,14 @@ class Network(Protocol):
 
 
 def timestep_of(sigma: Tensor, log_sigmas: Tensor) -> Tensor:
-    """The integer timestep whose sigma is nearest in log sigma, of no dimensions; `log_sigmas` ascending."""
+    """Return the timestep whose sigma is nearest in log sigma, as a scalar tensor; `log_sigmas` must ascend."""
     return (log_sigmas - sigma.log()).abs().argmin()
 
 
 def prediction(network: Network, kind: PredictionKind, table: Tensor, stride: int = 1) -> Predict:
-    """Adapt a network to Predict; `table` holds the model's sigmas, ascending, on the CPU, of every stride-th timestep.
+    """Adapt a network to Predict. `table` holds the sigmas of every stride-th timestep, ascending, on the CPU.
 
-    The network gets x in x's dtype and may answer in its own; the answer is cast to that of x.
+    The network receives x in x's dtype. Its output may have another dtype and is cast to that of x.
     """
     log_sigmas = table.log().float()
 
@@ -67,10 +67,10 @@ def prediction(network: Network, kind: PredictionKind, table: Tensor, stride: in
 
 
 def initial_latent(noise: Tensor, latent: Tensor, sigma0: Tensor | float, sigma_max: Tensor | float) -> Tensor:
-    """The x that a run starts from: noise of level sigma0 on the latent.
+    """Return the x that a run starts from: the latent plus noise of level sigma0.
 
-    At sigma_max (relative 1e-5) or above the level is sqrt(sigma0^2 + 1): there the network has seen noise of unit
-    variance and hardly any image, so an empty latent must come out with unit variance once scaled.
+    At sigma_max (relative 1e-5) or above the level is sqrt(sigma0^2 + 1): there the network was trained on noise of
+    unit variance with hardly any image, so an empty latent must have unit variance after the scaling.
     """
     s0 = float(sigma0)
     level = (s0**2 + 1) ** 0.5 if s0 >= float(sigma_max) * (1 - 1e-5) else s0
@@ -78,11 +78,11 @@ def initial_latent(noise: Tensor, latent: Tensor, sigma0: Tensor | float, sigma_
 
 
 def fitted(conditions: Sequence[Condition]) -> list[Condition] | None:
-    """Conditions whose tensors have the same shapes but for the batch, or None if they cannot be brought to that.
+    """Bring the tensors of conditions to the same shapes except for the batch. Returns None if that is impossible.
 
-    Embeddings "context" [B, T, D] of unlike length are repeated up to a common one, no more than twice the longest:
-    attention over repeated tokens gives the same answer. A "prompt" [B, T, D] with its "prompt_mask" [B, T] is padded:
-    a transformer tells places apart.
+    Embeddings "context" [B, T, D] of different length are repeated up to a common length, at most twice the longest:
+    attention over repeated tokens gives the same result. A "prompt" [B, T, D] with its "prompt_mask" [B, T] is padded
+    instead, because a transformer uses the positions of the tokens.
     """
     names = conditions[0].keys()
     if any(condition.keys() != names for condition in conditions):
@@ -118,7 +118,7 @@ def _padded(condition: Condition, length: int) -> Condition:
 
 
 def stacked(conditions: Sequence[Condition], batch: int) -> Condition | None:
-    """One condition for `batch` items under each of `conditions` in turn, or None if their tensors do not fit together.
+    """Concatenate conditions for `batch` items each, or return None if their tensors have incompatible shapes.
 
     A tensor whose leading dimension is 1 is repeated for the batch.
     """
@@ -129,5 +129,5 @@ def stacked(conditions: Sequence[Condition], batch: int) -> Condition | None:
 
 
 def batched(value: Tensor, batch: int) -> Tensor:
-    """Repeat a value of one item for a batch; a value that already has the batch passes."""
+    """Repeat a value of one item for a batch; a value that already has the batch is unchanged."""
     return value.expand(batch, *value.shape[1:]) if value.shape[0] == 1 else value

@@ -1,9 +1,9 @@
 """RES, the refined exponential solver in its multistep form (Zhang et al. 2023, "Improved Order Analysis and Design of
 Exponential Integrator for Diffusion Models Sampling"), deterministic and ancestral.
 
-With lambda = -log(sigma) and h = lambda_next - lambda the exact solution for x0 linear in lambda through the last two
-predictions is x_next = exp(-h) x + h (b1 x0 + b2 x0_old), where b2 = phi_2(-h) / c, b1 = phi_1(-h) - b2 and c h is the
-place of x0_old beside x0.
+With lambda = -log(sigma) and h = lambda_next - lambda, the exact solution for an x0 that is linear in lambda through
+the last two predictions is x_next = exp(-h) x + h (b1 x0 + b2 x0_old), where b2 = phi_2(-h) / c, b1 = phi_1(-h) - b2
+and c h is the distance in lambda from x0 to x0_old.
 """
 
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""Guidance rules beyond the plain one: what steers a run beside the scale."""
+"""Guidance rules beyond plain classifier-free guidance."""
 
 from torch import Tensor
 
@@ -9,7 +9,7 @@ from latentloom.nodes.diffusion.space import Space
 def rescaled(rule: Rule, amount: float, space: Space) -> Rule:
     """Lin et al. (2024), section 3.4: give the guided v the standard deviation of the conditional one, by `amount`.
 
-    v is found from x0, so it does not matter what the network predicts. Statistics are those of each item.
+    v is computed from x0, so the rule works for every prediction kind. The deviation is that of each item.
     """
 
     def follow(call: Call) -> Tensor:
@@ -27,10 +27,10 @@ def _deviation(v: Tensor) -> Tensor:
 
 
 def perpendicular(cfg: float, strength: float) -> Rule:
-    """Perp-Neg (Armandpour et al. 2023): the negative steers only across the direction of the positive.
+    """Perp-Neg (Armandpour et al. 2023): the negative acts only perpendicular to the direction of the positive.
 
-    Directions are counted from the branch "empty"; the part of the negative's that is perpendicular to the positive's
-    is taken off, `strength` times.
+    Directions are relative to the branch "empty". The component of the negative direction that is perpendicular to the
+    positive direction is subtracted, multiplied by `strength`.
     """
 
     def follow(call: Call) -> Tensor:
@@ -44,7 +44,7 @@ def perpendicular(cfg: float, strength: float) -> Rule:
 
 
 def within(rule: Rule, start: float, end: float) -> Rule:
-    """Guidance in a limited interval (Kynkäänniemi et al. 2024): outside of it the positive alone, at half the cost."""
+    """Guidance in a limited interval (Kynkäänniemi et al. 2024): outside it only the positive, at half the cost."""
 
     def follow(call: Call) -> Tensor:
         return rule(call) if call.moment.within(start, end) else call.ask("positive")[0]
@@ -53,7 +53,7 @@ def within(rule: Rule, start: float, end: float) -> Rule:
 
 
 def perturbed(rule: Rule, scale: float, branch: str = "perturbed") -> Rule:
-    """Perturbed-attention guidance (Ahn et al. 2024): away from a branch that makes a worse prediction."""
+    """Perturbed-attention guidance (Ahn et al. 2024): guides away from a branch with a worse prediction."""
 
     def follow(call: Call) -> Tensor:
         x0 = rule(call)
@@ -66,7 +66,7 @@ def perturbed(rule: Rule, scale: float, branch: str = "perturbed") -> Rule:
 def instructed(cfg: float, image_cfg: float) -> Rule:
     """InstructPix2Pix (Brooks et al. 2023), eq. 3: one scale for the picture, one for the text.
 
-    "positive" has both, "negative" the picture, "pictureless" neither.
+    "positive" has both, "negative" only the picture, "pictureless" neither.
     """
 
     def follow(call: Call) -> Tensor:

@@ -1,4 +1,4 @@
-"""One sampling run: a model, conditions and noise put together and taken along a schedule."""
+"""One sampling run: assembles model, conditions and noise, and runs the sampler."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def sample_latent(
     plan: Plan,
     observe: Report | None = None,
 ) -> Latent:
-    """Denoise `latent` along the plan's sigmas. Latents are unscaled outside, scaled inside.
+    """Denoise `latent` along the plan's sigmas. The latent and the result are unscaled.
 
     `observe` is called once per step, with scaled tensors.
     """
@@ -64,7 +64,7 @@ def sample_latent(
     positive, negative = shared_areas(positive, negative)
     space = space_of(model, latent.shape[2:], plan.steps)
     first, last = float(plan.sigmas[0]), float(plan.sigmas[-1])
-    if first > 0.9 * space.table[-1]:  # from noise alone
+    if first > 0.9 * space.table[-1]:  # starts from pure noise
         warn_of_size(ctx, model, latent)
     denoiser = denoiser_of(ctx, model)
     controls = Controls(model, (positive, negative), unet=denoiser.unet)
@@ -90,7 +90,7 @@ def sample_latent(
         x = sample(way.denoised(denoised), x, way.sigmas, steps, report, **options, **more)
         x = space.left(way.leave(x), last)
         if mask is not None and steering.repaint is not None:
-            mask = steering.repaint(mask, steering.timeline.at(float(plan.sigmas[-2])))  # what the last step kept
+            mask = steering.repaint(mask, steering.timeline.at(float(plan.sigmas[-2])))  # the mask of the last step
     found = unscaled(x.cpu(), model.info)
     if not found.isfinite().all():
         raise _not_finite(f"step {len(plan.sigmas) - 1} of {len(plan.sigmas) - 1}")
@@ -100,7 +100,7 @@ def sample_latent(
 
 
 def _widened(model: Model, latent: Latent) -> Latent:
-    """An empty latent with the model's number of channels: emptiness has no channels of its own."""
+    """Give an empty latent the model's number of channels. Other latents are unchanged."""
     import torch
 
     batch, channels, *cells = latent.shape
@@ -110,13 +110,13 @@ def _widened(model: Model, latent: Latent) -> Latent:
 
 
 def denoiser_of(ctx: Context, model: Model) -> Denoiser:
-    """How a model's network is told and called: as its kind says, else as a UNet of diffusers."""
+    """Return the denoiser of a model's kind; the one for a diffusers UNet if the kind has none."""
     found: Denoiser = getattr(ctx.lookup("model_kind", model.model_kind)(), "denoiser", UNET)
     return found
 
 
 def apply_patches(ctx: Context, model: Model, steering: Steering, denoiser: Denoiser) -> None:
-    """Let the patches of a model change a run. Raises BadValueError for one for UNets where the network is another."""
+    """Apply the patches of a model to a run. Raises BadValueError for a UNet patch if the network is not a UNet."""
     for patch in sampling_patches(ctx, model):
         if ctx.facts("patch", patch.kind).get("unet") and not denoiser.unet:
             raise no_unet(model, f"'{patch.kind}'", "take its node out of the chain of the model")
@@ -124,7 +124,7 @@ def apply_patches(ctx: Context, model: Model, steering: Steering, denoiser: Deno
 
 
 def check_channels(model: Model, latent: Latent) -> None:
-    """Raise BadValueError for a latent that the model cannot take."""
+    """Raise BadValueError for a latent with the wrong number of channels, or larger than the model supports."""
     if latent.shape[1] != model.info["channels"]:
         raise BadValueError(
             "the latent does not fit the model",
@@ -150,7 +150,7 @@ def _steering(
     plan: Plan,
     hooks: ExitStack,
 ) -> Steering:
-    """Plain classifier-free guidance, for the patches to change."""
+    """Return plain classifier-free guidance, which the patches may change."""
     from latentloom.nodes.diffusion.evaluation import Branch
     from latentloom.nodes.diffusion.guidance import classifier_free, norm_keeping
 
@@ -177,15 +177,15 @@ def _steering(
 
 
 def _place(net: Any) -> tuple[Any, Any]:
-    """The device and the type of a network's weights, which need not be one of diffusers'."""
+    """Return the device and dtype of the weights of any torch module."""
     from diffusers.models.modeling_utils import get_parameter_device, get_parameter_dtype
 
     return get_parameter_device(net), get_parameter_dtype(net)
 
 
 def _network(net: Any, entries: EntryMaker) -> Network:
-    """The one place where the network is called, with all that an entry tells it."""
-    dtype = _place(net)[1]  # once: it may go through all weights
+    """Return the network's forward pass. This is the only place where the network is called."""
+    dtype = _place(net)[1]  # once: it may read all weights
     call, residuals = entries.denoiser.call, entries.controls.residuals
 
     def network(x: Tensor, time: Tensor, /, **condition: Tensor) -> Tensor:
@@ -213,17 +213,17 @@ def _denoised(
 
 
 def _mask(latent: Latent, device: Any) -> Tensor | None:
-    """The noise mask at the latent's size, [B, 1, h, w]."""
+    """Return the noise mask at the latent's size, [B, 1, h, w]."""
     if latent.noise_mask is None:
         return None
     return cells_of(latent.noise_mask.tensor(), latent.shape[2:]).to(device)
 
 
 def _report(ctx: Context, model: Model, total: int, observe: Report | None) -> Report:
-    """Progress, with what the model sees of the first picture where its VAE is small enough to decode that.
+    """Report progress, with a preview of the first picture if the model's VAE is small enough to decode it each step.
 
-    Raises BadValueError after a step whose prediction is not finite: what comes of it is a black picture. It is looked
-    at a step later, because to ask at once would empty an accelerator's queue at each step.
+    Raises BadValueError after a step whose prediction is not finite, which would end in a black picture. The check is
+    done one step later, because an immediate check would synchronise with the accelerator at each step.
     """
     finite: Tensor | None = None
 

@@ -1,9 +1,9 @@
 """SA-Solver, stochastic Adams methods (Xue et al. 2023, "SA-Solver: Stochastic Adams Solver for Fast Sampling of
 Diffusion Models", algorithm 1 and appendix).
 
-The predictor goes through the last three predictions of x0, the corrector through four, each as a polynomial in
-lambda = -log(sigma) that is integrated exactly against the linear part of an SDE of noise level tau. tau is eta in the
-middle of the process and 0 outside of it, where noise harms.
+The predictor fits a polynomial in lambda = -log(sigma) to the last three predictions of x0, the corrector to the last
+four. The polynomial is integrated exactly together with the linear part of an SDE of noise level tau. tau is eta in
+the middle of the process and 0 outside it, where noise reduces quality.
 """
 
 from collections.abc import Sequence
@@ -68,7 +68,7 @@ def _solved(
         x0 = denoised(predicted, sigmas[i])
         report(i, predicted, x0)
         x0s = [*x0s, x0][-CORRECTOR:]
-        left = len(levels) - 1 - i  # steps, this one too
+        left = len(levels) - 1 - i  # remaining steps, including this one
         order = min(CORRECTOR, len(x0s), left) if ends_at_0 else min(CORRECTOR, len(x0s))
         if i > 0 and order > 0:
             x = _adams(x, x0s, lambdas[i + 1 - order : i + 1], lambdas[i - 1], lambdas[i], tau) + drawn
@@ -94,7 +94,7 @@ def _solved(
 
 
 def _adams(x: Tensor, x0s: Sequence[Tensor], nodes: Sequence[float], start: float, end: float, tau: float) -> Tensor:
-    """x from one lambda to another; the predictions x0s, of which the last ones count, lie at the nodes."""
+    """Take x from lambda `start` to `end`. The last predictions in x0s belong to the lambdas in `nodes`."""
     h, rate = end - start, 1 + tau**2
     places = np.array(nodes) - end
     weights = np.linalg.solve(np.vander(places, increasing=True).T, _moments(h, rate, len(nodes)))
@@ -105,7 +105,7 @@ def _adams(x: Tensor, x0s: Sequence[Tensor], nodes: Sequence[float], start: floa
 
 
 def _moments(h: float, rate: float, count: int) -> list[float]:
-    """The integrals of rate e^(rate u) u^p over u from -h to 0, for p = 0, 1, ...: by parts, each from the last one."""
+    """The integrals of rate e^(rate u) u^p over u from -h to 0, for p = 0, 1, ..., each from the last one by parts."""
     found = [-expm1(-rate * h)]
     for p in range(1, count):
         found.append(-((-h) ** p) * exp(-rate * h) - p / rate * found[-1])

@@ -1,10 +1,10 @@
-"""What a sampler is: a function that takes x from sigmas[0] to sigmas[-1] with the help of a denoiser.
+"""Samplers: functions that take x from sigmas[0] to sigmas[-1] by means of a denoiser.
 
 All samplers share one signature, sample(denoised, x, sigmas, noise, report, **options), and one loop order: call the
-denoiser, report, step, add noise. x is [B, ...] in the variance-exploding convention x = x0 + sigma * noise, any
-floating dtype and device; `sigmas` is on the CPU, strictly descending, and usually ends with 0; with fewer than two, x
-is the result. Options are numbers, and a sampler names those that it takes among its facts; one with the fact
-`unguided` also takes an `Unguided`. Coefficients are Python floats, so that the loop never waits for a device.
+denoiser, report, step, add noise. x is [B, ...] in the variance-exploding convention x = x0 + sigma * noise, with any
+floating dtype and device. `sigmas` is on the CPU, strictly descending, and usually ends with 0; with fewer than two
+sigmas the result is x. Options are numbers; a sampler's facts name the options that it supports. A sampler with the
+fact `unguided` also receives an `Unguided`. Coefficients are Python floats, so the loop never waits for a device.
 """
 
 from collections.abc import Callable
@@ -24,15 +24,15 @@ Report = Callable[[int, Tensor, Tensor], None]
 
 NoiseKind = Literal["none", "gaussian", "brownian"]
 
-# What each option is where nothing is said. eta: how much of the noise of the process is put back at each step, 0 makes
-# the sampler deterministic. s_noise: the deviation of the noise that is added. churn: by which share of sigma the noise
-# is raised before each step (gamma in algorithm 2 of Karras et al. 2022).
+# The default of each option. eta: the share of the process's noise that each step adds; with 0 the sampler is
+# deterministic. s_noise: the standard deviation of the added noise. churn: the share of sigma by which noise is raised
+# before each step (gamma in algorithm 2 of Karras et al. 2022).
 OPTIONS = {"eta": 1.0, "s_noise": 1.0, "churn": 0.0}
 MOST_CHURN = 2**0.5 - 1
 
 
 class Sample(Protocol):
-    """A sampler's function."""
+    """The function of a sampler."""
 
     def __call__(  # noqa: D102
         self, denoised: Denoised, x: Tensor, sigmas: Tensor, noise: StepNoise, report: Report, **options: Any
@@ -40,23 +40,23 @@ class Sample(Protocol):
 
 
 class Unguided:
-    """What the negative alone predicted at the denoiser's last call, for samplers whose fact `unguided` asks for it."""
+    """The negative prediction of the denoiser's last call, for samplers with the fact `unguided`."""
 
     def __init__(self) -> None:
         self._x0: Tensor | None = None
 
     def note(self, x0: Tensor) -> None:
-        """The denoiser was called."""
+        """Record the prediction of a denoiser call."""
         self._x0 = x0
 
     def __call__(self) -> Tensor:
-        """The prediction of x0, shaped like x."""
+        """Return the prediction of x0, shaped like x."""
         assert self._x0 is not None, "the denoiser was not called"
         return self._x0
 
 
 def churned(x: Tensor, sigmas: Tensor, i: int, noise: StepNoise, churn: float, s_noise: float) -> tuple[Tensor, Tensor]:
-    """x raised to a higher sigma by fresh noise, and that sigma: the first lines of algorithm 2, Karras et al. 2022."""
+    """Raise x to a higher sigma with new noise; return x and that sigma (Karras et al. 2022, algorithm 2)."""
     if churn == 0:
         return x, sigmas[i]
     sigma_hat = sigmas[i] * (1 + churn)
@@ -66,13 +66,13 @@ def churned(x: Tensor, sigmas: Tensor, i: int, noise: StepNoise, churn: float, s
 
 @dataclass(frozen=True, slots=True)
 class Sampler:
-    """A sampler with what must be known to run it.
+    """A sampler with the facts that are needed to run it.
 
-    `noise` is the kind of step noise that it draws; `discard_penultimate` belongs to its sigmas (see
-    `schedules.sigmas_for`); `options` are those of `OPTIONS` that it takes; `kept_seed` is what the comfyui rules add
-    to the seed for the noise on what a mask keeps; `unguided` says that it takes an `Unguided`; `evaluations`
-    counts model calls per step, for progress and the time left (exact but for the first or the last step, where a
-    sampler may take one more or less).
+    `noise` is the kind of its step noise. `discard_penultimate` applies to its sigmas (see `schedules.sigmas_for`).
+    `options` are the `OPTIONS` that it supports. `kept_seed` is the number that the comfyui rules add to the seed for
+    the noise of the part that a mask keeps. `unguided` means that it receives an `Unguided`. `evaluations` is the
+    number of model calls per step, for progress and the remaining time; the first or the last step may need one more
+    or one less.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Which samplers and schedules Latentloom brings: names and facts, without importing their code."""
+"""The names and facts of the built-in samplers and schedules. Their code is not imported here."""
 
 from typing import Any
 
@@ -66,7 +66,7 @@ SCHEDULES = (
 
 
 def register_samplers(registry: Registration) -> None:
-    """Hand samplers and schedules to the registry by reference."""
+    """Register the samplers and schedules by reference."""
     for name, module, facts in SAMPLERS:
         registry.sampler(name, f"{_CODE}.{module}:{name}", **facts)
     for name in SCHEDULES:

@@ -1,9 +1,9 @@
-"""Schedules: the sigmas at which a sampler visits the model, descending and ending with 0.
+"""Noise schedules: the sigmas at which a sampler calls the model, descending and ending with 0.
 
-Every schedule has one signature, `schedule(steps, table)`; `table` holds the model's sigmas in ascending order, one per
-training timestep; those of a flow end at 1. The result is float32. Where it rounds is part of the rule, because a
-Brownian tree tells apart sigmas that differ in the last digit: sigmas are float32, but their logarithms are those of
-the float64 table (with a float32 table `normal` and `sgm_uniform` may differ by 1e-7).
+All schedules share one signature, `schedule(steps, table)`. `table` holds the model's sigmas in ascending order, one
+per training timestep; the sigmas of a flow end at 1. The result is float32. The place of the rounding is part of the
+definition, because a Brownian tree distinguishes sigmas that differ in the last digit: sigmas are float32, but their
+logarithms are computed from the float64 table (with a float32 table `normal` and `sgm_uniform` may differ by 1e-7).
 """
 
 import math
@@ -16,18 +16,20 @@ from torch import Tensor
 
 from latentloom.engine.errors import BadValueError
 
-MOST_STEPS = 1_000_000  # of a schedule of which a run takes the end
+MOST_STEPS = 1_000_000  # of a schedule whose last steps a run takes
 Schedule = Callable[[int, Tensor], Tensor]
 
 
 def scaled_linear_table(beta_start: float = 0.00085, beta_end: float = 0.012, n: int = 1000) -> Tensor:
-    """Sigmas of a model trained on betas whose square roots are evenly spaced (Rombach et al. 2022)."""
+    """Return the sigmas of a model trained on betas with evenly spaced square roots (Rombach et al. 2022)."""
     return beta_table(betas_of(beta_start, beta_end, n, "scaled_linear"))
 
 
 def betas_of(start: float, end: float, n: int, schedule: str, trained: Sequence[float] | None = None) -> Tensor:
-    """The betas of a training, float64 [n]: those given outright, or evenly spaced ones ("linear"), those whose square
-    roots are ("scaled_linear"), or those of a squared cosine (Nichol & Dhariwal 2021, "squaredcos_cap_v2").
+    """Return the betas of the training, float64 [n].
+
+    They are `trained` if given, else evenly spaced ("linear"), with evenly spaced square roots ("scaled_linear"), or
+    from a squared cosine ("squaredcos_cap_v2", Nichol & Dhariwal 2021).
     """
     if trained:
         return torch.tensor(trained, dtype=torch.float64)
@@ -40,18 +42,19 @@ def betas_of(start: float, end: float, n: int, schedule: str, trained: Sequence[
 
 
 def beta_table(betas: Tensor) -> Tensor:
-    """Sigmas of a model trained on betas, float64: sigma_t = sqrt((1 - alpha_bar_t) / alpha_bar_t), where alpha_bar_t =
-    prod(1 - beta).
+    """Return the sigmas of a model trained on betas, float64.
+
+    sigma_t = sqrt((1 - alpha_bar_t) / alpha_bar_t), where alpha_bar_t = prod(1 - beta).
     """
     alpha_bar = torch.cumprod(1 - betas, dim=0)
     return ((1 - alpha_bar) / alpha_bar).sqrt()
 
 
 def zero_snr_table(table: Tensor) -> Tensor:
-    """The table of a model that was trained down to pure noise (Lin et al. 2024, algorithm 1: zero terminal SNR).
+    """Convert a table to that of a model with zero terminal SNR (Lin et al. 2024, algorithm 1).
 
-    sqrt(alpha_bar) is shifted to end in 0 and scaled to keep its first value. An infinite last sigma cannot be computed
-    with, so the last alpha_bar is 2^-24, a sigma of 4096 (as in diffusers).
+    sqrt(alpha_bar) is shifted to end at 0 and scaled to keep its first value. An infinite last sigma is not usable in
+    computations, so the last alpha_bar is 2^-24, a sigma of 4096 (as in diffusers).
     """
     root = (1 + table**2) ** -0.5
     root = (root - root[-1]) * root[0] / (root[0] - root[-1])
@@ -65,23 +68,23 @@ def _ending_with_zero(sigmas: Tensor) -> Tensor:
 
 
 def _bounds(table: Tensor) -> tuple[float, float]:
-    """sigma_min and sigma_max, rounded to float32."""
+    """Return sigma_min and sigma_max, rounded to float32."""
     sigma_min, sigma_max = table[[0, -1]].float().tolist()
     return sigma_min, sigma_max
 
 
 def _at_timesteps(t: Tensor, table: Tensor) -> Tensor:
-    """Sigma at fractional timesteps, linear in log sigma."""
+    """Interpolate sigma at fractional timesteps, linearly in log sigma."""
     log_sigmas = table.log().float()
     low, high, w = t.floor().long(), t.ceil().long(), t.frac()
     return ((1 - w) * log_sigmas[low] + w * log_sigmas[high]).exp()
 
 
 def _evenly(count: int, table: Tensor) -> Tensor:
-    """`count` sigmas at even distances in time, from the last of the training to the first.
+    """Return `count` sigmas at evenly spaced timesteps, from the last to the first.
 
-    The times of a flow end at its smallest sigma and are shifted as the table is, which is itself shifted: so do
-    diffusers and ComfyUI.
+    The times of a flow end at its smallest sigma, which is already shifted, and are then shifted again like the table.
+    diffusers and ComfyUI do the same.
     """
     if not is_flow(table):
         return _at_timesteps(torch.linspace(len(table) - 1, 0, count), table)
@@ -91,7 +94,7 @@ def _evenly(count: int, table: Tensor) -> Tensor:
 
 
 def is_flow(table: Tensor) -> bool:
-    """Whether sigmas are those of a flow, which end at 1: noise alone."""
+    """Whether the sigmas are those of a flow: they end at 1, which is pure noise."""
     return float(table[-1]) == 1
 
 
@@ -114,8 +117,8 @@ def simple(steps: int, table: Tensor) -> Tensor:
 def ddim_uniform(steps: int, table: Tensor) -> Tensor:
     """The DDIM paper's uniform stride, offset by one (Song et al. 2021, "leading" in Lin et al. 2024).
 
-    Starts below sigma_max, and has more than `steps` steps where len(table) // steps leaves a remainder that is large
-    enough: 7 gives 8, 12 gives 13.
+    It starts below sigma_max. It has more than `steps` steps if the remainder of len(table) / steps is large enough: 7
+    gives 8, 12 gives 13.
     """
     stride = max(len(table) // steps, 1)
     return _ending_with_zero(table[1::stride].flip(0))
@@ -138,7 +141,7 @@ def exponential(steps: int, table: Tensor) -> Tensor:
 def beta(steps: int, table: Tensor, alpha: float = 0.6, beta: float = 0.6) -> Tensor:
     """Timesteps at the quantiles of a Beta(0.6, 0.6) distribution (Lee et al. 2024, "Beta Sampling is All You Need").
 
-    The comfyui rule, which is ours, rounds to the nearest timestep and drops repeated ones, so many steps give fewer.
+    As in ComfyUI, timesteps are rounded to integers and repeated ones are dropped, so large step counts give fewer.
     """
     quantiles = betaincinv(alpha, beta, 1 - np.linspace(0, 1, steps, endpoint=False))
     t = np.rint(quantiles * (len(table) - 1)).astype(np.int64)
@@ -148,8 +151,8 @@ def beta(steps: int, table: Tensor, alpha: float = 0.6, beta: float = 0.6) -> Te
 def linear_quadratic(steps: int, table: Tensor, threshold: float = 0.025) -> Tensor:
     """Half of the steps descend linearly by `threshold` of sigma_max, the rest as a parabola (Polyak et al. 2024).
 
-    With L linear steps the noise removed is threshold * i / L, then threshold + (threshold / L) u + c u^2 with
-    u = i - L, where c makes the last one 1.
+    With L linear steps the removed noise is threshold * i / L, then threshold + (threshold / L) u + c u^2 with
+    u = i - L, where c is chosen so that the last value is 1.
     """
     sigma_max = _bounds(table)[1]
     L = steps // 2
@@ -199,7 +202,7 @@ def _aligned(sigmas: Sequence[float], steps: int, table: Tensor) -> Tensor:
 def laplace(steps: int, table: Tensor, mu: float = 0.0, beta: float = 0.5) -> Tensor:
     """Quantiles of a Laplace distribution of the log SNR / 2, within the table (Hang & Gu 2024).
 
-    Sigmas beyond the table's ends are its ends, so many steps give fewer.
+    Sigmas are clamped to the table and repeated ones are dropped, so large step counts give fewer.
     """
     sigma_min, sigma_max = _bounds(table)
     places = torch.linspace(0, 1, steps, dtype=torch.float64)
@@ -218,7 +221,7 @@ def sd_turbo(steps: int, table: Tensor) -> Tensor:
 
 
 def builtin_schedules() -> dict[str, Schedule]:
-    """All schedules by name, in the order in which an interface shows them."""
+    """Return all schedules by name, in the order in which an interface shows them."""
     return {
         "normal": normal,
         "karras": karras,
@@ -239,11 +242,12 @@ def builtin_schedules() -> dict[str, Schedule]:
 def sigmas_for(
     schedule: Schedule, steps: int, table: Tensor, denoise: float = 1.0, discard_penultimate: bool = False
 ) -> Tensor:
-    """The sigmas of a run of `steps` steps that removes only the last `denoise` (0..1) of the noise.
+    """Return the sigmas of a run of `steps` steps that removes only the last `denoise` (0..1) of the noise.
 
-    A schedule of int(steps / denoise) steps is made and its last steps + 1 sigmas are kept; denoise 0 gives no sigmas,
-    so no step. `discard_penultimate` asks for one step more and drops the smallest nonzero sigma; for samplers whose
-    last model call is poor there. Repeated sigmas, which `simple` has beyond len(table) steps, are dropped.
+    They are the last steps + 1 sigmas of a schedule of int(steps / denoise) steps; denoise 0 gives no sigmas, so no
+    steps. `discard_penultimate` requests one extra step and drops the smallest nonzero sigma, for samplers whose last
+    model call is poor there. Repeated sigmas, which `simple` has above len(table) steps, are dropped.
+    Raises ValueError for steps or denoise out of range, BadValueError if the schedule is too long.
     """
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")

@@ -1,4 +1,4 @@
-"""Pictures that can be laid side by side: convolutions that go on at the opposite edge."""
+"""Seamless pictures, which can be tiled: convolutions with circular padding."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Axes:
-    """Along which axes a picture goes round."""
+    """The axes along which a picture wraps around."""
 
     horizontal: bool = False
     vertical: bool = False
@@ -29,12 +29,12 @@ class Axes:
         return self.horizontal or self.vertical
 
     def within(self, part: Sequence[int], whole: Sequence[int]) -> Axes:
-        """Those along which a part (height, width) has all of a picture: its other edges are not the picture's."""
+        """Return the axes along which a part (height, width) spans the whole picture; only there does it wrap."""
         return Axes(self.horizontal and part[1] == whole[1], self.vertical and part[0] == whole[0])
 
 
 def axes_of(patches: Iterable[Patch]) -> Axes:
-    """The axes that the patches "seamless" of a model or a VAE name together."""
+    """Return the union of the axes of all "seamless" patches of a model or VAE."""
     found = Axes()
     for patch in patches:
         if patch.kind == "seamless":
@@ -46,15 +46,15 @@ EDGES = Axes()  # none: a picture that ends at its edges
 
 
 class Ring:
-    """Along which axes the convolutions of networks go round at the moment; none at first."""
+    """Holds the axes along which the convolutions of networks currently wrap around; none at first."""
 
     def __init__(self, *, bends: bool = True) -> None:
-        """`bends` is False for networks whose convolutions it cannot stand in for."""
+        """`bends` is False for networks whose convolutions cannot be replaced."""
         self.axes, self._bends = EDGES, bends
 
     @contextlib.contextmanager
     def on(self, axes: Axes) -> Iterator[None]:
-        """Go round for the time of a with-block. Raises BadValueError for networks that cannot."""
+        """Wrap around inside a with-block. Raises BadValueError for networks that do not support it."""
         if axes and not self._bends:
             raise BadValueError(
                 "Seamless does not reach a VAE for videos, such as that of Qwen-Image",
@@ -69,7 +69,7 @@ class Ring:
             self.axes = before
 
     def convolve(self, layer: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """A padded convolution; what lies beyond an edge is the opposite edge or zeros."""
+        """Compute a padded convolution. The padding is circular along the axes that wrap, and zero elsewhere."""
         from torch.nn import Conv2d, functional
 
         if not self.axes:
@@ -80,7 +80,10 @@ class Ring:
         return functional.conv2d(x, weight, bias, layer.stride, 0, layer.dilation, layer.groups)
 
     def halve(self, layer: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """The convolution of a VAE's encoder that halves the size: it comes with a row and a column of zeros."""
+        """Compute the downsampling convolution of a VAE's encoder, whose input ends with a row and column of zeros.
+
+        Along the axes that wrap, the first row or column replaces the zeros.
+        """
         from torch.nn import Conv2d
 
         if self.axes:
@@ -94,7 +97,7 @@ class Ring:
 
 @contextlib.contextmanager
 def circular(networks: Iterable[Any]) -> Iterator[Ring]:
-    """Let the convolutions of networks follow a ring, for the time of a with-block."""
+    """Make the convolutions of networks use a Ring inside a with-block."""
     from torch.nn import Conv3d
 
     networks = list(networks)
@@ -110,7 +113,7 @@ def circular(networks: Iterable[Any]) -> Iterator[Ring]:
 
 
 def _layers(network: Any) -> Iterator[tuple[Any, str]]:
-    """The convolutions that look beyond an edge, with the method of the ring that stands in for each."""
+    """The padded convolutions, each with the name of the Ring method that replaces it."""
     from diffusers.models.downsampling import Downsample2D
     from torch import nn
 

@@ -1,8 +1,8 @@
 """SEEDS, stochastic exponential integrators of one step (Gonzalez et al. 2023, "SEEDS: Exponential SDE Solvers for Fast
 High-Quality Sampling from Diffusion Models", algorithms 2 and 3).
 
-With lambda = -log(sigma) each stage solves the SDE of noise level eta from the start of the step on, exactly in its
-linear part. The stages of a step share one noise path: what was drawn for a part of it fades in the parts behind.
+With lambda = -log(sigma) each stage solves the SDE of noise level eta from the start of the step; the linear part is
+solved exactly. The stages of a step share one noise path: noise drawn for a part of the step decays in later parts.
 """
 
 from collections.abc import Sequence
@@ -66,7 +66,7 @@ def seeds_3(
 
 
 class _Step:
-    """The coefficients of one step, whose stages lie at shares of it in lambda; the last stage is its end."""
+    """The coefficients of one step. Its stages are at `shares` of the step in lambda; the last stage is its end."""
 
     def __init__(self, sigma: float, sigma_next: float, shares: Sequence[float], eta: float, s_noise: float) -> None:
         self._sigma, self._eta, self._s_noise = sigma, eta, s_noise
@@ -75,23 +75,23 @@ class _Step:
         self.sigmas = [*(sigma * exp(-share * h) for share in shares), sigma_next]
 
     def weight(self, stage: int) -> float:
-        """-expm1(-(1 + eta) h), of a constant x0."""
+        """Return the weight of a constant x0, -expm1(-(1 + eta) h)."""
         return -expm1(-(1 + self._eta) * self._h[stage])
 
     def slope(self, stage: int) -> float:
-        """1 - phi_1, of an x0 that grows from 0 to 1 over the stage."""
+        """Return the weight of an x0 that grows from 0 to 1 over the stage, 1 - phi_1."""
         h = (1 + self._eta) * self._h[stage]
         return 1 + expm1(-h) / h
 
     def draw(self, noise: StepNoise, first: Tensor, last: Tensor) -> list[Tensor]:
-        """Noise for each part of the step; none without eta."""
+        """Draw noise for each part of the step; none if eta or s_noise is 0."""
         if self._eta * self._s_noise == 0:
             return []
         inner = [first.new_tensor(sigma) for sigma in self.sigmas[:-1]]
         return [noise(high, low) for high, low in pairwise([first, *inner, last])]
 
     def to(self, stage: int, x: Tensor, x0: Tensor, drawn: Sequence[Tensor]) -> Tensor:
-        """x at the end of a stage, whose part of x0 is weighed already."""
+        """Return x at the end of a stage; `x0` is already weighted."""
         sigma = self.sigmas[stage]
         found = x * (sigma / self._sigma * exp(-self._eta * self._h[stage])) + x0
         for part in range(stage + 1 if drawn else 0):
@@ -99,6 +99,6 @@ class _Step:
         return found
 
     def _fading(self, parts: int) -> float:
-        """The deviation of noise that was drawn so many parts ago; all parts are equally long."""
+        """The deviation of noise that was drawn `parts` parts ago; all parts have the same length."""
         least, most = (self._h[parts - 1] if parts else 0.0), self._h[parts]
         return sqrt(expm1(-2 * least * self._eta) - expm1(-2 * most * self._eta))

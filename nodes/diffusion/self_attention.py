@@ -1,4 +1,4 @@
-"""Self-attention guidance (Hong et al. 2023): away from a prediction whose salient parts were blurred."""
+"""Self-attention guidance (Hong et al. 2023): guides away from a prediction for x with blurred salient parts."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from latentloom.nodes.diffusion.prediction import Condition, Predict
     from latentloom.nodes.diffusion.timeline import Moment
 
-KERNEL = 9  # cells of the blur
+KERNEL = 9  # width of the blur in cells
 LAYER = "mid_block.attentions.0.transformer_blocks.0.attn1"
 
 
 class Watch:
-    """Keeps how much each place of the middle block is looked at, while a prediction that it watches is made."""
+    """Records how much attention each position of the middle block receives during a prediction."""
 
     def __init__(self, predict: Predict) -> None:
         self.seen: Tensor | None = None  # [B, places]
         self._predict, self._on = predict, False
 
     def __call__(self, x: Tensor, moment: Moment, condition: Condition) -> Tensor:
-        """The prediction that is watched."""
+        """Compute the prediction and record its attention."""
         self._on = True
         try:
             return self._predict(x, moment, condition)
@@ -38,7 +38,7 @@ class Watch:
             self._on = False
 
     def wrapped(self, before: Any) -> Callable[..., Tensor]:
-        """An attention processor that watches another one."""
+        """Return an attention processor that records the attention and then calls the original one."""
 
         def process(layer: Any, hidden: Tensor, *arguments: Any, **more: Any) -> Tensor:
             if self._on:
@@ -55,14 +55,14 @@ class Watch:
 
 
 def self_attentive(rule: Rule, watch: Watch, branch: str, scale: float, sigma: float, axes: Axes = EDGES) -> Rule:
-    """The rule of the paper, algorithm 2, for predictions of x0: `branch` is the one that is watched and blurred."""
+    """The paper's algorithm 2 for predictions of x0; `branch` is the branch that is recorded and blurred."""
 
     def follow(call: Call) -> Tensor:
         (plain,) = call.ask(branch)
-        seen = watch.seen  # now, because rules may ask again for another x
+        seen = watch.seen  # read now: rules may evaluate the branch again for another x
         assert seen is not None
         x0 = rule(call)
-        mask = (seen[: len(plain)] > 1).to(plain)  # looked at more than a place is on the average
+        mask = (seen[: len(plain)] > 1).to(plain)  # positions with more attention than the average, 1
         noise = call.x - plain
         x = torch.lerp(plain, blurred(plain, sigma, axes), _spread(mask, plain)) + noise
         (worse,) = call.at(x).ask(branch)
@@ -72,7 +72,7 @@ def self_attentive(rule: Rule, watch: Watch, branch: str, scale: float, sigma: f
 
 
 def _spread(mask: Tensor, like: Tensor) -> Tensor:
-    """A mask of places [B, places] for cells, [B, 1, h, w]."""
+    """Resize a mask of positions [B, places] to cells, [B, 1, h, w]."""
     height, width = like.shape[2:]
     while height * width > mask.shape[1]:
         height, width = -(-height // 2), -(-width // 2)
@@ -86,7 +86,7 @@ def _spread(mask: Tensor, like: Tensor) -> Tensor:
 
 
 def blurred(x: Tensor, sigma: float, axes: Axes = EDGES) -> Tensor:
-    """[B, C, h, w] under a Gaussian of 9x9 cells, mirrored at its edges but for those that go round."""
+    """Blur x [B, C, h, w] with a Gaussian kernel of 9x9 cells. Padding is mirrored, or circular along `axes`."""
     place = torch.arange(KERNEL, dtype=torch.float32, device=x.device) - KERNEL // 2
     line = torch.exp(-((place / sigma) ** 2) / 2)
     line = (line / line.sum()).to(x.dtype)

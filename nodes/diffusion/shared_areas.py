@@ -1,15 +1,15 @@
-"""Areas that both conditionings are asked for, so that guidance compares predictions of the same view."""
+"""Shared areas: both conditionings get an entry for an area, so guidance compares predictions of the same view."""
 
 from dataclasses import replace
 from typing import Any
 
 from latentloom.engine.types.values import Cond, Conditioning
 
-_WHEN = ("area", "strength", "start", "end", "times")  # what an entry says of where, how much and when
+_WHEN = ("area", "strength", "start", "end", "times")  # an entry's region, weight and range of steps
 
 
 def shared_areas(positive: Conditioning, negative: Conditioning) -> tuple[Conditioning, Conditioning]:
-    """Both with an entry for each area of the other one that asks for it (ConditioningArea's `crop_other`)."""
+    """Add to each conditioning an entry for every area of the other that has ConditioningArea's `crop_other`."""
     return _with_areas(positive, negative), _with_areas(negative, positive)
 
 
@@ -28,7 +28,7 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def _nearest(area: Any, own: Conditioning) -> Cond | None:
-    """The entry with the smallest area around this one, else the first without an area."""
+    """Return the entry with the smallest area that contains this one, else the first without an area."""
     around = [entry for entry in own.entries if "area" in entry.extra and _covers(entry.extra["area"], area)]
     if around:
         return min(around, key=lambda entry: entry.extra["area"]["width"] * entry.extra["area"]["height"])
@@ -43,7 +43,7 @@ def _covers(outer: Any, inner: Any) -> bool:
 
 
 def _moved(source: Cond, entry: Cond) -> Cond:
-    """What one entry says, where, when and as much as another one counts."""
+    """Return the source entry with the area, mask, weight and range of steps of another entry."""
     extra = {name: value for name, value in source.extra.items() if name not in _WHEN}
     extra |= {name: entry.extra[name] for name in _WHEN if name in entry.extra}
     arrays = {name: value for name, value in source.arrays.items() if name != "mask"}

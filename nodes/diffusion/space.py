@@ -1,8 +1,8 @@
-"""Spaces: what x is at a noise level sigma, and what a network's answer there means.
+"""Spaces: the meaning of x at a noise level sigma, and of a network's output there.
 
-A run starts, mixes in what a mask keeps, asks the network and ends in its model's space; samplers see only x, sigma and
-the prediction of x0. Two spaces are known: `VarianceExploding`, x = x0 + sigma n, and `Flow`, x = (1 - sigma) x0 +
-sigma n. At the edges of nodes a latent that has noise left is x0 + level n in either, see `Space.level`.
+The start and the end of a run, its mask and its network calls use the model's space; samplers see only x, sigma and the
+prediction of x0. There are two spaces: `VarianceExploding`, x = x0 + sigma n, and `Flow`, x = (1 - sigma) x0 + sigma n.
+Between nodes, a latent with remaining noise is x0 + level n in both spaces; see `Space.level`.
 """
 
 from __future__ import annotations
@@ -20,48 +20,50 @@ if TYPE_CHECKING:
 
 
 class Space(Protocol):
-    """How noise and picture mix. Latents are scaled; `sigma` is a number of the model's own scale."""
+    """Defines how noise and latent are mixed. Latents are scaled; `sigma` is on the model's own scale."""
 
     table: Tensor
     """The model's sigmas, ascending, float64 on the CPU."""
 
     def start(self, latent: Tensor, noise: Tensor, sigma: float) -> Tensor:
-        """The x that a run starts from; `noise` is zero where the latent has noise already."""
+        """Return the x that a run starts from; `noise` is zero if the latent already has noise."""
 
     def noised(self, latent: Tensor, noise: Tensor, sigma: float) -> Tensor:
-        """A latent with the noise of a level."""
+        """Return a latent with noise of level sigma."""
 
     def left(self, x: Tensor, sigma: float) -> Tensor:
-        """The latent that a run ends with: x0 at sigma 0, else x0 + `level(sigma)` n."""
+        """Return the latent at the end of a run: x0 at sigma 0, else x0 + `level(sigma)` n."""
 
     def level(self, sigma: float) -> float:
-        """How much noise there is at sigma for one part of picture."""
+        """Return the ratio of noise to signal at sigma."""
 
     def seen(self, x: Tensor, sigma: Tensor | float) -> Tensor:
-        """x as the network sees it."""
+        """Return x as the network receives it."""
 
     def time(self, sigma: float) -> float:
-        """The place of a sigma in the model's training, in its timesteps."""
+        """Return the training timestep of a sigma."""
 
     def raised(self, sigmas: Tensor, churn: float) -> Tensor:
-        """Sigmas whose noise is raised by a share; see `sampler.churned`."""
+        """Return the sigmas after the noise was raised by a share; see `sampler.churned`."""
 
     def prediction(self, network: Network) -> Predict:
-        """The network as a prediction of x0."""
+        """Adapt the network to a prediction of x0."""
 
     def velocity(self, x: Tensor, x0: Tensor, sigma: float) -> Tensor:
-        """The velocity that leads from x to x0."""
+        """Return the velocity v for x and x0."""
 
     def from_velocity(self, x: Tensor, v: Tensor, sigma: float) -> Tensor:
-        """The x0 that a velocity leads to."""
+        """Return x0 for x and the velocity v."""
 
     def coordinates(self, sigmas: Tensor, *, stochastic: bool) -> Coordinates:
-        """In which variables a sampler computes."""
+        """Return the variables in which a sampler computes."""
 
 
 def space_of(model: Model, cells: tuple[int, ...] | None = None, steps: int = 20) -> Space:
-    """The space of a model. Where its sigmas depend on the picture's size or on the steps, those of a latent of `cells`
-    (height, width), by default of the size of the training.
+    """Return the space of a model.
+
+    Its sigmas may depend on the number of steps and on the latent's size `cells` (height, width), by default the
+    training size.
     """
     info = model.info
     if info["prediction"] != "flow":
@@ -74,7 +76,7 @@ def space_of(model: Model, cells: tuple[int, ...] | None = None, steps: int = 20
 
 
 def finished(info: Mapping[str, Any], sigmas: Tensor) -> Tensor:
-    """The sigmas of a run as a model takes them: some flows end above 0, whatever the schedule."""
+    """Adapt the sigmas of a run to a model: for some flows the last nonzero sigma has a fixed value."""
     terminal = info.get("shift", {}).get("terminal", 0.0)
     if not terminal or len(sigmas) < 2:
         return sigmas

@@ -1,4 +1,4 @@
-"""What a patch of the stage "sampling" may change: a run under construction."""
+"""The parts of a run that a patch of the stage "sampling" may change."""
 
 from __future__ import annotations
 
@@ -26,33 +26,33 @@ SAMPLING = "sampling"
 
 
 class Innermost:
-    """The network's own prediction. What is put around it here sees what the network sees: a tile, an area."""
+    """The network's own prediction. Wrappers set here receive the same x as the network, e.g. one tile or one area."""
 
     def __init__(self, predict: Predict) -> None:
         self._predict = predict
 
     def __call__(self, x: Tensor, moment: Moment, condition: Condition) -> Tensor:
-        """The prediction of x0."""
+        """Return the prediction of x0."""
         return self._predict(x, moment, condition)
 
     def wrap(self, wrap: Callable[[Predict], Predict]) -> None:
-        """Put something around the network, whoever calls it."""
+        """Wrap the network's prediction, for all callers."""
         self._predict = wrap(self._predict)
 
 
 @dataclass(slots=True)
 class Steering:
-    """The parts that a denoiser is made of. A patch's function gets it and the patch, and changes what it must.
+    """The parts of a denoiser. A patch's function receives them together with the patch, and changes them.
 
-    A patch adds to what others did, so that their order decides what is inside and what is outside, and nothing is
-    lost: `lead` sets the rule, which one patch of a model may do, `wrap_rule` puts another around it, `wrap` puts
-    something around every prediction, `inner.wrap` around the network itself.
+    Patches add to the changes of earlier patches, so their order defines the nesting and no change is lost: `lead`
+    sets the rule, which only one patch of a model may do; `wrap_rule` wraps the rule; `wrap` wraps every prediction;
+    `inner.wrap` wraps the network itself.
 
-    `module` is the loaded UNet, `networks` has the ControlNets besides; `hooks` undoes after the run what was done to
-    them. `branches` holds "positive", "negative" and what a rule asks for besides. `entries` makes entries of a further
-    conditioning. `repaint` makes the noise mask of a moment out of the run's. `cells` is the latent's height and width,
-    `space` the model's. `seamless` says where the picture goes round, `joint` that something looks at all of a
-    batch, so that its items must go through the network together.
+    `module` is the loaded denoiser network; `networks` also has the ControlNets. `hooks` reverts changes to them after
+    the run. `branches` holds "positive", "negative" and further branches that a rule needs. `entries` converts a
+    further conditioning to entries. `repaint` computes the noise mask at a moment from that of the run. `cells` is the
+    latent's height and width, `space` the model's space. `seamless` holds the axes along which the picture wraps.
+    `joint` means that a patch reads the whole batch, so its items must go through the network together.
     """
 
     module: Any
@@ -78,7 +78,7 @@ class Steering:
         self.predict = self.inner
 
     def lead(self, name: str, rule: Rule) -> None:
-        """Set the rule that others go around. Raises BadValueError where another patch, named by its node, did so."""
+        """Set the innermost rule. Raises BadValueError if another patch has set it; `name` is the patch's node."""
         if self._leader:
             raise BadValueError(
                 "two nodes set the rule of guidance",
@@ -89,16 +89,16 @@ class Steering:
         self._leader, self.rule = name, rule
 
     def new_branch(self, name: str) -> str:
-        """A name for a branch that no patch before has taken."""
+        """Return a branch name that no earlier patch uses."""
         count = sum(known.startswith(name) for known in self.branches)
         return f"{name}{count + 1}" if count else name
 
     def wrap_rule(self, around: Callable[[Rule], Rule]) -> None:
-        """Put a rule around the others, whichever is set as theirs."""
+        """Wrap the rule, also if `lead` sets it later."""
         self._around.append(around)
 
     def wrap(self, around: Callable[[Predict], Predict]) -> None:
-        """Put something around every branch's prediction; branches that shared one share the new one."""
+        """Wrap every branch's prediction. Branches that shared a prediction share the wrapped one."""
         known = {id(branch.predict): branch.predict for branch in self.branches.values()}
         made = {key: around(predict) for key, predict in {**known, id(self.predict): self.predict}.items()}
         self.predict = made[id(self.predict)]
@@ -107,7 +107,7 @@ class Steering:
         }
 
     def whole_rule(self) -> Rule:
-        """The rule with all that goes around it, in the order in which it was put there."""
+        """Return the rule with its wrappers, in the order in which they were added."""
         rule = self.rule
         for around in self._around:
             rule = around(rule)
@@ -115,5 +115,5 @@ class Steering:
 
 
 def sampling_patches(ctx: Context, model: Model) -> list[Patch]:
-    """The patches of a model that steer a run; `ctx.load` leaves them out."""
+    """Return the model's patches of the stage "sampling", which `ctx.load` does not apply."""
     return [patch for patch in model.patches if ctx.facts("patch", patch.kind).get("stage") == SAMPLING]

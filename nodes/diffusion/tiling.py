@@ -1,4 +1,4 @@
-"""Working on a large map tile by tile, with seams that are blended."""
+"""Processes a large map tile by tile and blends the seams."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from latentloom.nodes.diffusion.seamless import EDGES, Axes
 
 
 class Tile(NamedTuple):
-    """Where a tile begins, and its size. On a map that goes round it may go on at the opposite edge."""
+    """The start and the size of a tile. On a map that wraps around, it may continue at the opposite edge."""
 
     top: int
     left: int
@@ -18,11 +18,11 @@ class Tile(NamedTuple):
     width: int
 
     def scaled(self, scale: float) -> "Tile":
-        """The tile on a map whose sides are `scale` times as long."""
+        """Return the tile on a map whose sides are `scale` times as long."""
         return Tile(*(round(side * scale) for side in self))
 
     def of(self, x: Tensor) -> Tensor:
-        """That part of [..., h, w]; a view where the tile lies within the map."""
+        """Return this part of [..., h, w]; a view if the tile does not wrap around."""
         rows, columns = (self.top, self.height, x.shape[-2]), (self.left, self.width, x.shape[-1])
         for dim, (start, length, whole) in ((-2, rows), (-1, columns)):
             if start + length <= whole:
@@ -32,19 +32,19 @@ class Tile(NamedTuple):
         return x
 
     def add_to(self, x: Tensor, part: Tensor) -> None:
-        """Add something of the tile's size to that part of [..., h, w]."""
+        """Add a tensor of the tile's size to this part of [..., h, w], in place."""
         rows = _round(self.top, self.height, x.shape[-2], x)
         columns = _round(self.left, self.width, x.shape[-1], x)
         x[..., rows[:, None], columns] += part
 
 
 def _round(start: int, length: int, whole: int, like: Tensor) -> Tensor:
-    """The places from a start on, at the end going on at 0."""
+    """The indices from `start`; they continue at 0 after the end."""
     return torch.arange(start, start + length, device=like.device) % whole
 
 
 def tiles(height: int, width: int, tile: int, overlap: int, axes: Axes = EDGES) -> list[Tile]:
-    """Tiles of one size that cover a map, row by row; neighbours share at least `overlap` cells.
+    """Return tiles of one size that cover a map, row by row; neighbours share at least `overlap` cells.
 
     Along `axes` the last tile's neighbour is the first.
     """
@@ -57,7 +57,7 @@ def tiles(height: int, width: int, tile: int, overlap: int, axes: Axes = EDGES) 
 
 
 def _starts(length: int, tile: int, overlap: int, *, around: bool) -> list[int]:
-    """Evenly spread starts, the first at 0 and the last at the end, or before the first where the map goes round."""
+    """Evenly spaced starts from 0. The last tile ends at the end of the map; with `around` it overlaps the first."""
     if tile >= length:
         return [0]
     if around:
@@ -75,10 +75,10 @@ def tiled(
     scale: float = 1.0,
     axes: Axes = EDGES,
 ) -> Tensor:
-    """function(part of x, where it is) for each tile of x [B, C, h, w], put together: [B, C', h * scale, w * scale].
+    """Apply function(part, tile) to each tile of x [B, C, h, w] and blend the results: [B, C', h * scale, w * scale].
 
-    Where tiles meet, each counts more the further its own edge is (a pyramid), so that no seam shows. Along `axes` the
-    map goes round, and so do the tiles. One tile is the function's own answer, bit for bit.
+    In an overlap the weight of a tile grows with the distance from its edge (a pyramid), so that no seam is visible.
+    Along `axes` the map and the tiles wrap around. A single tile's result is returned unchanged, bit for bit.
     """
     places = tiles(*x.shape[2:], tile, overlap, axes)
     if len(places) == 1:
@@ -97,9 +97,9 @@ def tiled(
 
 
 def _pyramid(height: int, width: int, overlap: int) -> Tensor:
-    """1 in the middle, falling to nearly 0 over `overlap` cells at each edge.
+    """Weights of 1 in the middle that fall to nearly 0 over `overlap` cells at each edge.
 
-    It is a product, so that along the edge of a map, where all tiles fall, they still blend as elsewhere.
+    They are a product of both directions, so tiles blend at the edge of a map, where all weights fall, as elsewhere.
     """
     down, across = (_slope(length, overlap) for length in (height, width))
     return down[:, None] * across[None, :]

@@ -1,4 +1,4 @@
-"""Which step of a run a call of the denoiser belongs to."""
+"""Finds the step of a run to which a call of the denoiser belongs."""
 
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -9,19 +9,19 @@ _TOLERANCE = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A call's sigma and its step, counted from 0, of `total`."""
+    """The sigma and the step of a call; steps are counted from 0, `total` is their number."""
 
     sigma: float
     step: int = 0
     total: int = 1
 
     def within(self, start: float, end: float) -> bool:
-        """Whether the step lies in a share of the run: start * total <= step < end * total; 1 ends after the last."""
+        """Whether start * total <= step < end * total; an `end` of 1 includes the last step."""
         return start * self.total - _TOLERANCE <= self.step and (end >= 1 or self.step < end * self.total - _TOLERANCE)
 
 
 class Timeline:
-    """The steps of a run, told from sigmas: a call between two of them belongs to the step that began above it."""
+    """The steps of a run by sigma: a call between two sigmas belongs to the step that starts at the higher one."""
 
     def __init__(
         self,
@@ -30,14 +30,17 @@ class Timeline:
         total: int | None = None,
         ends: tuple[float, float] | None = None,
     ) -> None:
-        """`sigmas` descend; `first`, `total` and `ends` place a run that is a part of a longer one in it."""
+        """`sigmas` descend. For a part of a longer run, `first`, `total` and `ends` describe the whole run.
+
+        They are the number of the part's first step, the number of steps, and the first and last sigma.
+        """
         self._negated = [-sigma for sigma in sigmas]
         self._first = first
         self._total = max(1, len(sigmas) - 1) if total is None else total
         self.ends = ends or ((sigmas[0], sigmas[-1]) if sigmas else (0.0, 0.0))
 
     def at(self, sigma: float) -> Moment:
-        """The moment of a call."""
+        """Return the moment of a call."""
         if not self._negated:
             return Moment(sigma)
         index = bisect_left(self._negated, -sigma * (1 + _TOLERANCE))

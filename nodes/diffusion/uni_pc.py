@@ -2,7 +2,8 @@
 
 In x = x0 + sigma * noise, with lambda = -log(sigma) and h = lambda_next - lambda, predictor and corrector read
 x_next = exp(-h) x + (1 - exp(-h)) m_0 - B(h) sum_k rho_k D_k / r_k, where D_k are differences to m_0 of earlier (and,
-for the corrector, of the new) predictions. The weights are found in float64: in float32 the phi functions cancel.
+for the corrector, of the new) predictions. The weights are computed in float64: in float32 the phi functions lose
+their precision by cancellation.
 """
 
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from latentloom.nodes.diffusion.sampler import Denoised, Report, StepNoise
 
-# The reference ends at 0.001, but computes it back as sqrt(1 - alpha_bar) in float32, which gives exactly this.
+# The reference code ends at 0.001, but recomputes it as sqrt(1 - alpha_bar) in float32, which gives exactly this value.
 _SIGMA_END = 2**-10
 
 

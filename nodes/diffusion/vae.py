@@ -1,6 +1,6 @@
-"""A VAE's two ways: pictures to latents and back, at once or tile by tile.
+"""Encodes pictures to latents with a VAE and decodes them, at once or tile by tile.
 
-Pictures are [B, H, W, C] in 0..1, latents [B, 4, h, w], unscaled.
+Pictures are [B, H, W, C] in 0..1, latents [B, C, h, w], unscaled.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-TILES = (0, 512, 256)  # pixels, by economy; 0: all at once
+TILES = (0, 512, 256)  # tile size in pixels, by economy level; 0: no tiles
 
 
 def encode(ctx: Context, vae: Vae, image: Image, seed: int | None = None) -> Latent:
-    """The latents of pictures: the encoder's mean, or with a seed a sample. Raises BadValueError for sides that do
-    not fit.
+    """Encode pictures to latents: the encoder's mean, or a sample if there is a seed.
+
+    Raises BadValueError for a VAE without an encoder, and for sides that are not multiples of its downscale.
     """
     step = vae.info["downscale"]
     check_encodes(vae)
@@ -42,7 +43,7 @@ def _encoded(ctx: Context, vae: Vae, image: Image) -> tuple[Tensor, Tensor]:
 
 
 def check_encodes(vae: Vae) -> None:
-    """Raise BadValueError for a VAE that is a decoder alone."""
+    """Raise BadValueError for a VAE that has only a decoder."""
     if not vae.info.get("encodes", True):
         raise BadValueError(
             f"'{vae.files[0].name}' holds a decoder only, which turns no pictures into latents",
@@ -65,7 +66,7 @@ def check_sides(image: Image, step: int) -> None:
 
 
 def check_decodes(vae: Vae, latent: Latent) -> None:
-    """Raise BadValueError for latents of another number of channels than a VAE's."""
+    """Raise BadValueError for latents whose number of channels differs from the VAE's."""
     channels = vae.info.get("channels", latent.shape[1])
     if latent.shape[1] != channels:
         raise BadValueError(
@@ -77,7 +78,7 @@ def check_decodes(vae: Vae, latent: Latent) -> None:
 
 
 def decode(ctx: Context, vae: Vae, latent: Latent) -> Image:
-    """The pictures of latents. Raises BadValueError for those of another VAE."""
+    """Decode latents to pictures. Raises BadValueError for latents of another VAE."""
     check_decodes(vae, latent)
     with ctx.load(vae) as (model,), circular([model]) as ring, ring.on(axes_of(vae.patches)):
         pixels = model.decode(latent.tensor().to(model.device, model.dtype)).sample

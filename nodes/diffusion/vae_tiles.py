@@ -1,4 +1,4 @@
-"""A VAE's two ways, tile by tile: memory for one tile is enough for any size. Seams are blended."""
+"""Encodes and decodes with a VAE tile by tile: the memory for one tile suffices for any size. Seams are blended."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def check_overlap(tile: int, overlap: int) -> None:
 
 
 def decode_tiles(ctx: Context, vae: Vae, latent: Latent, tile: int, overlap: int) -> Image:
-    """The pictures of latents; tile and overlap in pixels."""
+    """Decode latents to pictures; tile and overlap are in pixels."""
     import torch
 
     from latentloom.nodes.diffusion.tiling import tiled, tiles
@@ -43,7 +43,7 @@ def decode_tiles(ctx: Context, vae: Vae, latent: Latent, tile: int, overlap: int
 
 
 def encode_tiles(ctx: Context, vae: Vae, image: Image, tile: int, overlap: int) -> tuple[Tensor, Tensor]:
-    """The encoder's mean and standard deviation [B, C, h, w]; tile and overlap in pixels."""
+    """Return the encoder's mean and standard deviation [B, C, h, w]; tile and overlap are in pixels."""
     import torch
 
     from latentloom.nodes.diffusion.tiling import tiled

@@ -1,4 +1,4 @@
-"""The space of Stable Diffusion: x = x0 + sigma n, for networks that see the variance-preserving x_t."""
+"""The space of Stable Diffusion: x = x0 + sigma n, for networks that receive the variance-preserving x_t."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LCM_TIMESTEPS = 50  # Luo et al. 2023, section 4.3: every 20th of 1000
 
 
 def table_of(info: Mapping[str, Any]) -> Tensor:
-    """The sigmas of a model with these facts, ascending, one for each timestep of its training or distillation."""
+    """Return the sigmas of a model by its facts, ascending, one per timestep of its training or distillation."""
     table = beta_table(betas_of(*info["betas"], info.get("beta_schedule", "scaled_linear"), info.get("trained_betas")))
     table = zero_snr_table(table) if info.get("zero_snr") else table
     stride = stride_of(info, len(table))
@@ -31,7 +31,7 @@ def table_of(info: Mapping[str, Any]) -> Tensor:
 
 
 def stride_of(info: Mapping[str, Any], timesteps: int = 1000) -> int:
-    """From how many timesteps one is taken: a latent consistency model was distilled on 50 of them."""
+    """Return the distance between a model's timesteps: a latent consistency model is distilled on 50 of 1000."""
     return timesteps // LCM_TIMESTEPS if info["prediction"] == "lcm" else 1
 
 
@@ -39,52 +39,52 @@ class VarianceExploding:
     """x = x0 + sigma n; see `Space`."""
 
     def __init__(self, table: Tensor, kind: PredictionKind, stride: int = 1) -> None:
-        """`kind` is what the network predicts; `table` holds the sigmas of every stride-th timestep."""
+        """`kind` is the network's prediction kind; `table` holds the sigmas of every stride-th timestep."""
         self.table = table
         self._stride = stride
         self._kind = kind
         self._log_sigmas = table.log().float()
 
     def start(self, latent: Tensor, noise: Tensor, sigma: float) -> Tensor:
-        """Noise of a level on the latent; see `initial_latent`."""
+        """Return the latent plus noise of level sigma; see `initial_latent`."""
         return initial_latent(noise, latent, sigma, self.table[-1])
 
     def noised(self, latent: Tensor, noise: Tensor, sigma: float) -> Tensor:
-        """latent + sigma * noise."""
+        """Return latent + sigma * noise."""
         return latent + noise * sigma
 
     def left(self, x: Tensor, sigma: float) -> Tensor:  # noqa: ARG002
-        """x as it is."""
+        """Return x unchanged."""
         return x
 
     def level(self, sigma: float) -> float:
-        """Sigma itself."""
+        """Return sigma."""
         return sigma
 
     def seen(self, x: Tensor, sigma: Tensor | float) -> Tensor:
-        """The variance-preserving x / sqrt(sigma^2 + 1)."""
+        """Return the variance-preserving x / sqrt(sigma^2 + 1)."""
         return x / (sigma**2 + 1) ** 0.5
 
     def time(self, sigma: float) -> float:
-        """The nearest timestep of the training."""
+        """Return the nearest training timestep."""
         return float((timestep_of(torch.tensor(sigma), self._log_sigmas) + 1) * self._stride - 1)
 
     def raised(self, sigmas: Tensor, churn: float) -> Tensor:
-        """Sigmas times 1 + churn."""
+        """Return the sigmas times 1 + churn."""
         return sigmas * (1 + churn)
 
     def prediction(self, network: Network) -> Predict:
-        """The network as a prediction of x0, told integer timesteps."""
+        """Adapt the network to a prediction of x0. The network receives integer timesteps."""
         return prediction(network, self._kind, self.table, self._stride)
 
     def velocity(self, x: Tensor, x0: Tensor, sigma: float) -> Tensor:
-        """Salimans & Ho (2022): v = (x / (sigma^2 + 1) - x0) * sqrt(sigma^2 + 1) / sigma."""
+        """Return v = (x / (sigma^2 + 1) - x0) * sqrt(sigma^2 + 1) / sigma (Salimans & Ho 2022)."""
         return (x / (sigma**2 + 1) - x0) * ((sigma**2 + 1) ** 0.5 / sigma)
 
     def from_velocity(self, x: Tensor, v: Tensor, sigma: float) -> Tensor:
-        """The other way."""
+        """Return x0 from v; the inverse of `velocity`."""
         return x / (sigma**2 + 1) - v * (sigma / (sigma**2 + 1) ** 0.5)
 
     def coordinates(self, sigmas: Tensor, *, stochastic: bool) -> Coordinates:  # noqa: ARG002
-        """Its own: samplers are written for this space."""
+        """Return the variables of this space, for which samplers are written."""
         return Coordinates(sigmas, float(self.table[-1].float()))

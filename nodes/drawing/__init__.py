@@ -1,4 +1,4 @@
 """Pixel work without a model: resizing, blending, labels, plots and tables.
 
-In: arrays in 0..1. Out: arrays in 0..1.
+Input and output: arrays in 0..1.
 """

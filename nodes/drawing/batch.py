@@ -1,4 +1,4 @@
-"""Items of batches: inputs that several nodes share, and the cut that they make."""
+"""Selection of batch items: the inputs that several nodes share, and the slice that they make."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +15,7 @@ Times = Annotated[int, Field(ge=1, le=1024, description="How often each item is 
 
 
 def picked(items: "Floats", first: int, count: int) -> "Floats":
-    """Some items of [B, ...]. Raises BadValueError for those that the batch has not."""
+    """Return `count` items of [B, ...] from `first`. Raises BadValueError if the batch has too few items."""
     if first + count > items.shape[0]:
         raise BadValueError(
             "the batch has not that many items",

@@ -1,4 +1,4 @@
-"""Laying pictures over each other, as the W3C's "Compositing and Blending Level 1" (2024) defines it."""
+"""Blending of pictures as defined in the W3C's "Compositing and Blending Level 1" (2024)."""
 
 from typing import TYPE_CHECKING, Literal
 
@@ -13,10 +13,10 @@ Mode = Literal["normal", "multiply", "screen", "overlay", "difference"]
 
 
 def blend(a: "Floats", b: "Floats", amount: "float | Floats", mode: Mode = "normal") -> "Floats":
-    """The source b over the backdrop a, [B, H, W, C]: blended (section 10), then composited source-over (9.1.4).
+    """Blend the source b with the backdrop a, [B, H, W, C] (section 10), then composite source-over (9.1.4).
 
-    `amount`, a number or [B, H, W, 1] in 0..1, is b's opacity: it scales b's alpha. A picture without alpha counts as
-    opaque. The result has a's channels, and is a bit for bit where nothing lies over it.
+    `amount`, a number or [B, H, W, 1] in 0..1, is b's opacity: it scales b's alpha. A picture without alpha is opaque.
+    The result has a's channels. It equals a bit for bit where b has no opacity.
     """
     opacity = np.asarray(amount, np.float32)
     colour_a, alpha_a = parts(a)
@@ -32,14 +32,14 @@ def blend(a: "Floats", b: "Floats", amount: "float | Floats", mode: Mode = "norm
 
 
 def flattened(pixels: "Floats", background: float) -> "Floats":
-    """[B, H, W, 3] pixels over a grey background: what is seen of a picture that may be transparent."""
+    """Composite a picture over a grey background of value `background`; returns [B, H, W, 3]."""
     if pixels.shape[3] == 3:
         return pixels
     return np.clip(background + (pixels[..., :3] - background) * pixels[..., 3:], 0, 1, dtype=np.float32)
 
 
 def parts(pixels: "Floats") -> "tuple[Floats, Floats]":
-    """Colour [B, H, W, 3] and alpha [B, H, W, 1]."""
+    """Return colour [B, H, W, 3] and alpha [B, H, W, 1]."""
     alpha = pixels[..., 3:] if pixels.shape[3] == 4 else np.ones((*pixels.shape[:3], 1), np.float32)
     return pixels[..., :3], alpha
 

@@ -11,11 +11,10 @@ if TYPE_CHECKING:
 
 
 def blurred(pixels: "Floats", sigma: float, radius: int = 0) -> "Floats":
-    """[B, H, W, C] pixels, blurred; sigma is in pixels, and the edge goes on beyond the picture.
+    """Blur [B, H, W, C] pixels; sigma is in pixels. Beyond the picture its edge pixels are repeated.
 
-    The blur is cut off at `radius` pixels; 0 stands for four times sigma.
-
-    Colour is weighted with its alpha, so that what a transparent pixel hides is not seen anywhere.
+    The blur is truncated at `radius` pixels; 0 means four times sigma. Colour is weighted with its alpha, so the colour
+    of a transparent pixel has no effect.
     """
     from scipy.ndimage import gaussian_filter
 

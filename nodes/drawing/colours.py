@@ -1,4 +1,4 @@
-"""Colours by name, and those of one picture made like those of another, by their first two moments."""
+"""Parses colours, and matches the colours of one picture to those of another by their first two moments."""
 
 from typing import TYPE_CHECKING, Literal
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     Doubles = npt.NDArray[np.float64]
 
 Likeness = Literal["mean", "spread", "covariance"]
-SOLID = 1e-8 * np.eye(3)  # keeps the transport between colours of one hue finite
-LEAST = 1e-6  # of a variance, a quarter of a level of 255: less is an even colour, which is moved and not stretched
+SOLID = 1e-8 * np.eye(3)  # keeps the transport finite for degenerate covariances
+LEAST = 1e-6  # smallest variance (a quarter of a level of 255); a more uniform colour is shifted but not scaled
 
 
 def colour_of(text: str) -> "Floats":
-    """Red, green and blue [3] in 0..1 of a colour such as #ff8000. Raises BadValueError."""
+    """Parse a colour such as #ff8000 to red, green and blue [3] in 0..1. Raises BadValueError."""
     from PIL import ImageColor
 
     try:
@@ -32,9 +32,9 @@ def colour_of(text: str) -> "Floats":
 def matched(
     pixels: "Floats", reference: "Floats", weights: "Floats", reference_weights: "Floats", likeness: Likeness
 ) -> "Floats":
-    """The colour [H, W, 3] of a picture, made like a reference's, not clipped; a weight says how much a pixel counts.
+    """Match the colour [H, W, 3] of a picture to that of a reference; the result is not clipped.
 
-    Raises BadValueError where nothing counts.
+    The weights [H, W] are those of the pixels. Raises BadValueError if their sum is 0.
     """
     mean, covariance = _moments(pixels, weights)
     wanted, wanted_covariance = _moments(reference, reference_weights)
@@ -44,7 +44,7 @@ def matched(
 
 
 def _moments(pixels: "Floats", weights: "Floats") -> "tuple[Doubles, Doubles]":
-    """The mean [3] and the covariance [3, 3] of the colour; what is transparent counts less."""
+    """Return the mean [3] and the covariance [3, 3] of the colour; weights are multiplied by alpha."""
     counted = (weights * pixels[..., 3] if pixels.shape[2] == 4 else weights).ravel().astype(np.float64)
     if counted.sum() <= 0:
         raise BadValueError(
@@ -56,7 +56,7 @@ def _moments(pixels: "Floats", weights: "Floats") -> "tuple[Doubles, Doubles]":
 
 
 def _transport(covariance: "Doubles", wanted: "Doubles", likeness: Likeness) -> "Doubles":
-    """The matrix [3, 3] that takes one covariance to another (Pitié & Kokaram 2007, eq. 9), or only its diagonal."""
+    """The matrix [3, 3] that maps one covariance to another (Pitié & Kokaram 2007, eq. 9), or only the variances."""
     if likeness == "mean":
         return np.eye(3)
     if likeness == "spread":
@@ -68,7 +68,7 @@ def _transport(covariance: "Doubles", wanted: "Doubles", likeness: Likeness) -> 
 
 
 def _root(matrix: "Doubles") -> "tuple[Doubles, Doubles]":
-    """The square root of a symmetric positive matrix, and the inverse of that."""
+    """The square root of a symmetric positive matrix, and its inverse."""
     values, vectors = np.linalg.eigh(matrix)
     roots = np.sqrt(np.maximum(values, 1e-12))
     return (vectors * roots) @ vectors.T, (vectors / roots) @ vectors.T

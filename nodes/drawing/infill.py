@@ -1,4 +1,4 @@
-"""Colours for a part of a picture that is not known."""
+"""Fills the unknown part of a picture with colours."""
 
 from typing import TYPE_CHECKING
 
@@ -14,10 +14,10 @@ MAX_SEED = 2**64
 
 
 def spread_inwards(pixels: "Floats", known: "Floats") -> "Floats":
-    """The colour [H, W, 3] of a picture; what is not known (0 in [H, W]) is filled from around it, or grey if all is.
+    """Fill the unknown part (0 in `known` [H, W]) of a picture from its surroundings; returns colour [H, W, 3].
 
-    Pull and push (Gortler et al. 1996, "The Lumigraph", section 3.4): means of the known on ever coarser grids, then
-    each finer grid takes from the coarser one what it lacks.
+    The result is grey if nothing is known. Pull-push (Gortler et al. 1996, "The Lumigraph", section 3.4): means of the
+    known pixels are computed on coarser and coarser grids, then each finer grid takes missing values from the coarser.
     """
     levels = [(pixels[..., :3] * known[..., None], known)]
     while max(levels[-1][1].shape) > 1:
@@ -32,7 +32,7 @@ def spread_inwards(pixels: "Floats", known: "Floats") -> "Floats":
 
 
 def _halved(weighted: "Floats", weight: "Floats") -> "tuple[Floats, Floats]":
-    """The means of each 2 x 2 known pixels, times a weight that one whole known pixel saturates."""
+    """The means of the known pixels in each 2 x 2 block, times their weight; one fully known pixel gives weight 1."""
     edges = [(0, side % 2) for side in weight.shape]
     total = _sums(np.pad(weight, edges))
     mean = _sums(np.pad(weighted, [*edges, (0, 0)])) / np.maximum(total, 1e-6)[..., None]
@@ -47,7 +47,7 @@ def _sums(values: "Floats") -> "Floats":
 
 
 def noise_like(pixels: "Floats", known: "Floats", seed: int) -> "Floats":
-    """Noise [H, W, 3] with the mean and the deviation of each channel of what is known."""
+    """Return noise [H, W, 3] with the mean and the standard deviation of each channel of the known pixels."""
     colours, weights = pixels[..., :3].reshape(-1, 3), known.ravel()
     mean, deviation = np.full(3, GREY), np.full(3, np.float32(0.25))
     if weights.sum() > 0:
@@ -59,7 +59,7 @@ def noise_like(pixels: "Floats", known: "Floats", seed: int) -> "Floats":
 
 
 def hidden_filled(pixels: "Floats") -> "Floats":
-    """The colour [B, H, W, 3] of pictures; what is wholly transparent gets the colours around it."""
+    """Return the colour [B, H, W, 3] of pictures; fully transparent pixels get the colours around them."""
     if pixels.shape[3] == 3:
         return pixels
     return np.stack([spread_inwards(item, (item[..., 3] > 0).astype(np.float32)) for item in pixels])

@@ -1,4 +1,4 @@
-"""Short texts for pictures, wrapped to a width, as floats of how much ink lies on each pixel."""
+"""Short texts for pictures, wrapped to a width and rendered as the ink coverage of each pixel."""
 
 import math
 import unicodedata
@@ -18,18 +18,18 @@ PLAIN = str.maketrans("‘’“”–—−×", "''\"\"---x")
 
 
 def font_size(width: int) -> int:
-    """A size in pixels that reads well above a picture of that width."""
+    """Return a font size in pixels that suits a picture of that width."""
     return min(64, max(12, width // 18))
 
 
 def label_height(texts: list[str], width: int) -> int:
-    """The rows that the tallest of some labels needs; 0 when all are empty."""
+    """Return the height in pixels of the tallest label; 0 if all are empty."""
     lines = max((len(_wrapped(text, width)) for text in texts), default=0)
     return 0 if lines == 0 else round(font_size(width) * LEADING * (lines + 0.4))
 
 
 def ink(text: str, width: int, height: int) -> "Floats":
-    """[height, width] floats: the text in the middle, standing on the lower edge."""
+    """Render a text to [height, width] floats, centred horizontally at the lower edge."""
     from PIL import Image as Pil
     from PIL import ImageDraw
 
@@ -43,7 +43,7 @@ def ink(text: str, width: int, height: int) -> "Floats":
 
 
 def plain(text: str) -> str:
-    """The text in the letters that Pillow's own font has on every machine: accents go, other letters become "?"."""
+    """Reduce a text to ASCII, which Pillow's default font always has: accents are removed, others become "?"."""
     bare = unicodedata.normalize("NFKD", text.translate(PLAIN))
     return "".join(c if c.isascii() else "?" for c in bare if not unicodedata.combining(c))
 
@@ -55,7 +55,7 @@ def _font(width: int) -> "FreeTypeFont | ImageFont":
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    """The lines of a text; what does not fit into MAX_LINES ends in an ellipsis."""
+    """The lines of a text; a text longer than MAX_LINES ends with an ellipsis."""
     font, lines = _font(width), []
     for paragraph in plain(text[:1000]).splitlines():
         line = ""

@@ -1,4 +1,4 @@
-"""How large pictures may become, checked before any work, so that a small document cannot ask for all of the memory."""
+"""Limits of picture sizes, checked before any work, so that a small workflow cannot request all of the memory."""
 
 from latentloom.engine import Context, Latent, Model
 from latentloom.engine.errors import BadValueError
@@ -9,7 +9,7 @@ MAX_BATCH_PIXELS = 2**30  # 12 GiB as RGB floats
 
 
 def check_size(width: int, height: int, batch: int = 1) -> None:
-    """Raise BadValueError for pictures that are larger than this program makes them."""
+    """Raise BadValueError for pictures above the size limits."""
     if max(width, height) > MAX_SIDE:
         raise _too_large(width, height, batch, f"at most {MAX_SIDE} pixels a side")
     if width * height > MAX_PIXELS:
@@ -19,9 +19,9 @@ def check_size(width: int, height: int, batch: int = 1) -> None:
 
 
 def check_latent(latent: Latent, batch: int) -> None:
-    """Raise BadValueError for so many items of a latent's size that their pictures are larger than this program makes.
+    """Raise BadValueError if `batch` items of a latent's size exceed the pixel limit of a batch.
 
-    It counts the memory of what is joined, not that of one item: a latent that is there may be of any size.
+    Only a batch larger than the latent's own is checked: an existing latent may have any size.
     """
     height, width = (side * latent.downscale for side in latent.shape[2:])
     if width * height * batch > MAX_BATCH_PIXELS and batch > latent.shape[0]:
@@ -29,7 +29,7 @@ def check_latent(latent: Latent, batch: int) -> None:
 
 
 def warn_of_size(ctx: Context, model: Model, latent: Latent) -> None:
-    """Warn of a picture with four times the pixels that a model was trained on, or a quarter of them."""
+    """Warn of a picture with at least four times the pixels of the model's training size, or at most a quarter."""
     trained, step = model.info["size"], latent.downscale
     height, width = latent.shape[2:]
     if trained**2 / 4 < height * width < trained**2 * 4:

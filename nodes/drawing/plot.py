@@ -1,4 +1,4 @@
-"""Curves in one plot: axes with round ticks, a legend beside them, a dot at every point."""
+"""Plots curves, with round ticks on the axes, a legend at the side and a dot at every point."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 Scale = Literal["log", "linear"]
 
-# Okabe and Ito's colours, which stay apart for the colour-blind, with yellow and black made readable, and two more.
+# Okabe and Ito's colours, which colour-blind people can distinguish; yellow and black adapted, and two more.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#24292f", "#8c564b", "#a0a30d", "#7b4fb5")
 LEFT, TOP, BOTTOM, GAP = 58, 44, 46, 24
 
@@ -28,12 +28,12 @@ class Axis:
     scale: Scale = "linear"
 
     def pixel(self, value: float) -> float:
-        """The place of a value."""
+        """Return the pixel position of a value."""
         place, low, high = (self._even(number) for number in (value, self.low, self.high))
         return self.start + (self.end - self.start) * (place - low) / (high - low)
 
     def ticks(self) -> list[float]:
-        """Round numbers inside the axis: 1, 2 and 5 times powers of ten, even apart on a linear scale."""
+        """Return round numbers on the axis: 1, 2 and 5 times powers of ten, evenly spaced on a linear scale."""
         if self.scale == "log":
             decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
             found = [round(digit * 10.0**decade, 12) for decade in decades for digit in (1, 2, 5)]
@@ -47,7 +47,7 @@ class Axis:
 
 
 def _round_step(least: float) -> float:
-    """The smallest of 1, 2, 5, 10, ... that is no smaller; steps are whole numbers."""
+    """The smallest of 1, 2, 5, 10, ... that is at least `least`; steps are integers."""
     power = 10 ** math.floor(math.log10(max(least, 1)))
     return next(digit * power for digit in (1, 2, 5, 10) if digit * power >= least)
 
@@ -55,9 +55,9 @@ def _round_step(least: float) -> float:
 def plot(
     curves: Mapping[str, Sequence[float]], size: tuple[int, int], scale: Scale, *, title: str, x: str, y: str
 ) -> "Floats":
-    """[1, H, W, 3] pixels of curves by name, each number against its place in the sequence.
+    """Plot curves by name to [1, H, W, 3] pixels; each number is drawn against its index.
 
-    A log scale leaves numbers out that are not above 0; at least one number must be. `x` and `y` name the axes.
+    A log scale omits numbers that are not positive; at least one must be positive. `x` and `y` name the axes.
     """
     shown = {name: _points(numbers, scale) for name, numbers in curves.items()}
     across, up = _axes(shown, size, scale)
@@ -75,7 +75,7 @@ def plot(
 
 
 def _hidden(points: Sequence[Point], later: Sequence[Sequence[Point]]) -> bool:
-    """Whether one of the curves that are drawn later lies on this one; it is drawn broader then, to show under it."""
+    """Whether a later curve covers this one. A covered curve is drawn broader, to be visible under the other."""
     return any(
         len(points) == len(other) and all(math.dist(a, b) < 2 for a, b in zip(points, other, strict=True))
         for other in later

@@ -1,4 +1,4 @@
-"""Resizing of float pictures, channel by channel, so that nothing is rounded to 8 bits on the way."""
+"""Resizing of float pictures, channel by channel, without rounding to 8 bits."""
 
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -17,7 +17,7 @@ _FILTERS = {"nearest": "NEAREST", "area": "BOX", "bilinear": "BILINEAR", "bicubi
 
 
 class Region(NamedTuple):
-    """A part of a picture in pixels, which may begin and end between two of them."""
+    """A part of a picture in pixels; the coordinates may be fractional."""
 
     left: float
     top: float
@@ -33,9 +33,9 @@ class Size(NamedTuple):
 
 
 def resize(pixels: "Floats", size: Size, method: Method, region: Region | None = None) -> "Floats":
-    """[B, H, W, C] pixels, or a region of them, at another size. Every filter but nearest averages when it shrinks.
+    """Resize [B, H, W, C] pixels, or a region of them. All filters except nearest average when they shrink.
 
-    Colour is weighted with its alpha, so that what a transparent pixel hides does not bleed into its neighbours.
+    Colour is weighted with its alpha, so the colour of a transparent pixel does not bleed into its neighbours.
     """
     check_size(*size, batch=pixels.shape[0])
     if region is None and size == (pixels.shape[2], pixels.shape[1]):
@@ -47,14 +47,15 @@ def resize(pixels: "Floats", size: Size, method: Method, region: Region | None =
 
 
 def resize_mask(mask: "Floats", size: Size, method: Method = "bilinear") -> "Floats":
-    """A mask [B, H, W] at another size. Only "nearest" keeps its edges hard; other filters become "bilinear", which
-    never rings: what was 0 all around stays 0.
+    """Resize a mask [B, H, W]. "nearest" keeps hard edges; every other filter is replaced by "bilinear".
+
+    "bilinear" does not ring: a pixel surrounded by 0 stays 0.
     """
     return resize(mask[..., None], size, mask_method(method))[..., 0]
 
 
 def check_mask_batch(pixels: "Floats", mask: "Floats") -> None:
-    """Raise BadValueError for a mask whose items do not go with those of the pictures."""
+    """Raise BadValueError if a mask has neither one item nor as many as the pictures."""
     if mask.shape[0] not in (1, pixels.shape[0]):
         raise BadValueError(
             "the mask has another number of items than the picture",
@@ -64,17 +65,17 @@ def check_mask_batch(pixels: "Floats", mask: "Floats") -> None:
 
 
 def mask_method(method: Method) -> Method:
-    """The filter for a mask that goes with a picture: see `resize_mask`."""
+    """Return the filter for the mask of a picture; see `resize_mask`."""
     return "nearest" if method == "nearest" else "bilinear"
 
 
 def premultiplied(pixels: "Floats") -> "Floats":
-    """[..., 4] pixels with their colour multiplied with their alpha."""
+    """Multiply the colour of [..., 4] pixels by their alpha."""
     return np.concatenate([pixels[..., :3] * pixels[..., 3:], pixels[..., 3:]], axis=-1)
 
 
 def unpremultiplied(colour: "Floats", alpha: "Floats") -> "Floats":
-    """[..., 4] pixels from colour that was multiplied with its alpha; black where alpha is 0."""
+    """Return [..., 4] pixels from premultiplied colour and alpha; black where alpha is 0."""
     bare = np.divide(colour, alpha, out=np.zeros_like(colour), where=alpha > 0)
     return np.concatenate([np.clip(bare, 0, 1), alpha], axis=-1)
 
@@ -91,13 +92,15 @@ def _filtered(pixels: "Floats", size: Size, method: Method, region: Region | Non
 
 
 def rounded(width: float, height: float, multiple: int) -> Size:
-    """The nearest size whose sides are multiples of a number, at least one of them a side."""
+    """Round the sides to the nearest multiples of a number, at least one multiple each."""
     return Size(*(max(1, round(side / multiple)) * multiple for side in (width, height)))
 
 
 def fitted(pixels: "Floats", box: Size, method: Method, fit: Fit, multiple: int) -> "Floats":
-    """[B, H, W, C] pixels made to fit a box: "stretch" ignores the shape, "fit" keeps it and stays inside the box,
-    "fill" keeps it and cuts off what sticks out, "pad" keeps it and adds borders (transparent ones with alpha).
+    """Resize [B, H, W, C] pixels to fit a box.
+
+    "stretch" ignores the aspect ratio; the others keep it. "fit" stays inside the box, "fill" crops to the box, and
+    "pad" adds borders (transparent ones for pictures with alpha).
     """
     height, width = pixels.shape[1:3]
     if fit == "stretch":
@@ -114,9 +117,9 @@ def fitted(pixels: "Floats", box: Size, method: Method, fit: Fit, multiple: int)
 def scaled(
     pixels: "Floats", width: int, height: int, factor: float, method: Method, fit: Fit, multiple: int
 ) -> "Floats":
-    """[B, H, W, C] pixels at a width and height; a side of 0 follows from the other one, or both from the factor.
+    """Resize [B, H, W, C] pixels to a width and height. A side of 0 follows from the other side, or from the factor.
 
-    Raises BadValueError for a size and a factor together.
+    Raises BadValueError if both a size and a factor are given.
     """
     if (width or height) and factor != 1:
         raise BadValueError("a size and a factor exclude each other", got=f"{width}x{height} and factor {factor:g}")
@@ -128,7 +131,7 @@ def scaled(
 
 
 def cropped(pixels: "Floats", x: int, y: int, width: int, height: int) -> "Floats":
-    """A rectangle of [B, H, W, ...] pixels. Raises BadValueError for one that does not lie inside."""
+    """Return a rectangle of [B, H, W, ...] pixels. Raises BadValueError if it is not inside the picture."""
     if x + width > pixels.shape[2] or y + height > pixels.shape[1]:
         raise BadValueError(
             "the rectangle lies outside of the picture",

@@ -1,4 +1,4 @@
-"""A white sheet for figures: lines, dots, boxes and texts in pixels, smooth because it is drawn larger and shrunk."""
+"""A white sheet for figures: lines, dots, boxes and texts in pixels, smoothed by supersampling."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
@@ -19,7 +19,7 @@ Align = Literal["left", "middle", "right"]
 
 
 class Sheet:
-    """A figure under way. Coordinates are pixels from the upper left corner, and may lie between two."""
+    """A figure to draw on. Coordinates are pixels from the upper left corner, and may be fractional."""
 
     def __init__(self, width: int, height: int) -> None:
         from PIL import Image as Pil
@@ -30,26 +30,26 @@ class Sheet:
         self._pen = ImageDraw.Draw(self._canvas)
 
     def line(self, points: Sequence[Point], colour: str, width: float = 1) -> None:
-        """A line through points."""
+        """Draw a line through points."""
         self._pen.line(_fine(points), fill=colour, width=round(width * FINE), joint="curve")
 
     def dot(self, at: Point, radius: float, colour: str) -> None:
-        """A filled circle."""
+        """Draw a filled circle."""
         x, y = at
         self._pen.ellipse(_fine([(x - radius, y - radius), (x + radius, y + radius)]), fill=colour)
 
     def box(self, left: float, top: float, width: float, height: float, colour: str) -> None:
-        """A filled rectangle."""
+        """Draw a filled rectangle."""
         (x0, y0), (x1, y1) = _fine([(left, top), (left + width, top + height)])
         self._pen.rectangle((x0, y0, x1 - 1, y1 - 1), fill=colour)
 
     def text(self, at: Point, text: str, size: int = 13, colour: str = INK, align: Align = "left") -> None:
-        """One line of text; `at` is the middle of its height, at its left end, middle or right end."""
+        """Draw one line of text; `at` is at the middle of its height, and at its left end, middle or right end."""
         anchor = {"left": "lm", "middle": "mm", "right": "rm"}[align]
         self._pen.text(*_fine([at]), plain(text), fill=colour, font=_font(size * FINE), anchor=anchor)
 
     def pixels(self) -> "Floats":
-        """The figure as [1, height, width, 3] floats."""
+        """Return the figure as [1, height, width, 3] floats."""
         from PIL import Image as Pil
 
         small = self._canvas.resize(self._size, Pil.Resampling.BOX)
@@ -57,7 +57,7 @@ class Sheet:
 
 
 def text_width(text: str, size: int = 13) -> float:
-    """The pixels that a text takes."""
+    """Return the width of a text in pixels."""
     return _font(size * FINE).getlength(plain(text)) / FINE
 
 

@@ -1,4 +1,4 @@
-"""Inputs that several nodes share: how pictures and masks are scaled and cut."""
+"""Inputs that several nodes share for the scaling and cropping of pictures and masks."""
 
 from typing import Annotated
 

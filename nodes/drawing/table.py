@@ -22,7 +22,7 @@ class Row:
 
 
 def table(heading: Sequence[str], rows: Sequence[Row], note: str) -> "Floats":
-    """[1, H, W, 3] pixels of a table that is as wide as its texts."""
+    """Draw a table as wide as its texts; returns [1, H, W, 3] pixels."""
     columns = [[heading[n], *(row.cells[n] for row in rows)] for n in range(len(heading))]
     widths = [max(text_width(cell, SIZE) for cell in column) for column in columns]
     inner = max(sum(widths) + GAP * (len(widths) - 1), text_width(note, 12))
@@ -41,7 +41,7 @@ def table(heading: Sequence[str], rows: Sequence[Row], note: str) -> "Floats":
 
 
 def as_text(heading: Sequence[str], rows: Sequence[Row], note: str) -> str:
-    """The same table as plain text, its columns aligned by spaces."""
+    """Return the same table as plain text, with columns aligned by spaces."""
     lines = [tuple(heading), *(row.cells for row in rows)]
     widths = [max(len(line[n]) for line in lines) for n in range(len(heading))]
     texts = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]

@@ -1,4 +1,4 @@
-"""Families of networks: one folder for each, with file recognition, key names, configuration and loading.
+"""Families of networks: the recognition of files, key names, configuration and loading of each family.
 
-In: weight files and folders. Out: handles with what is known of a file, and loaded modules.
+Input: weight files and folders. Output: handles with the facts of a file, and loaded modules.
 """

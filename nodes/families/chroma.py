@@ -1,4 +1,4 @@
-"""Chroma (lodestones 2025): Flux.1 with one small network in place of all modulations, read by T5 alone."""
+"""Chroma (lodestones 2025): Flux.1 with one small network that computes all modulations, and T5 as text encoder."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from latentloom.nodes.text.t5 import T5
 if TYPE_CHECKING:
     from torch import Tensor
 
-LENGTH = 512  # tokens that T5 reads
+LENGTH = 512  # maximum number of T5 tokens
 
 
 class Chroma(Family):
-    """Chroma1 of any kind but Radiance, which works on pixels. It was not distilled: cfg is true guidance."""
+    """Every Chroma1 except Radiance, which works on pixels. It is not distilled: cfg is real guidance."""
 
     name, title, module = "chroma", "Chroma", "diffusers:ChromaTransformer2DModel"
     reads, vae = "T5-XXL", "the VAE of Flux.1 (ae.safetensors)"
@@ -32,11 +32,11 @@ class Chroma(Family):
     renamed, fused = CHROMA, FLUX_PARTS
 
     def matches(self, shapes: Shapes) -> bool:
-        """Radiance has the first of these names too, but not the second."""
+        """Whether both names exist; Radiance has only the first."""
         return "distilled_guidance_layer.in_proj.weight" in shapes and "final_layer.linear.weight" in shapes
 
     def config(self, shapes: Shapes) -> dict[str, Any]:
-        """As Flux.1's, and of the network that makes the modulations."""
+        """Return the configuration of Flux.1 plus that of the modulation network."""
         hidden, channels = shapes["distilled_guidance_layer.in_proj.weight"]
         return {
             **flux_config(shapes),
@@ -46,7 +46,7 @@ class Chroma(Family):
         }
 
     def facts(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """As Flux.1's, without a shift."""
+        """Return the facts of Flux.1, without a shift."""
         return {
             **flux_facts(config),
             "shift": {"shift": 1.0},
@@ -54,22 +54,22 @@ class Chroma(Family):
         }
 
     def convert(self, tensors: dict[str, Any]) -> Mapping[str, Any]:
-        """By a table of names."""
+        """Convert the tensors by a table of names."""
         return converted(tensors, len(tensors["img_in.weight"]), self.renamed, self.fused)
 
     def clip_facts(self, paths: Sequence[Path]) -> dict[str, Any]:
-        """Of a T5."""
+        """Return the facts of a T5."""
         t5 = self.chosen(paths)["t5"]
         digest = TOKENIZER.digest(t5.path)
         return {"family": self.name, "encoders": ["t5"], "width": t5.width, "pooled": 0, "tokenizer": digest}
 
     def reader(self, paths: Sequence[Path], info: Mapping[str, Any]) -> T5Reader:  # noqa: ARG002
-        """T5's hidden states of the text and of one token of padding."""
+        """Return a reader of T5's hidden states for the text and one padding token."""
         t5 = self.chosen(paths)["t5"]
         return T5Reader(TextEncoder(()), T5(t5.module(), TOKENIZER.load(t5.path), LENGTH, masked=True))
 
     def answer(self, module: Any, x: Tensor, sigma: Tensor, condition: Mapping[str, Tensor]) -> Tensor:
-        """As Flux.1's, without a guidance and a pooled text."""
+        """Call the network like Flux.1, without guidance and pooled text."""
         prompt = condition["prompt"]
         found = module(
             hidden_states=packed(x),

@@ -1,4 +1,4 @@
-"""The seam between a run and a denoising network: what a network is told of an entry, and how it is called."""
+"""The interface between a run and a denoising network: the network's inputs for an entry, and its forward pass."""
 
 from __future__ import annotations
 
@@ -12,39 +12,42 @@ if TYPE_CHECKING:
     from latentloom.engine.types.values import Cond
 
 Residuals = Callable[..., dict[str, Any]]
-"""(x, timestep, context, condition, **more) -> what ControlNets add to a UNet's call; see `Controls.residuals`."""
+"""(x, timestep, context, condition, **more) -> the residual arguments of a UNet call; see `Controls.residuals`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """The run that an entry is made for."""
+    """The facts of the run for which the inputs of an entry are made."""
 
     info: Mapping[str, Any]  # facts of the model
     shape: tuple[int, ...]  # of the latent, [B, C, h, w]
     downscale: int  # pixels per latent cell and axis
-    put: Callable[[Tensor], Tensor]  # to the network's device and type
-    cells: Callable[[Tensor], Tensor]  # a mask in pixels [B, H, W] in the latent's cells [B, 1, h, w]
-    negative: bool = False  # whether the entry is one that guidance leads away from
+    put: Callable[[Tensor], Tensor]  # moves a tensor to the network's device and dtype
+    cells: Callable[[Tensor], Tensor]  # converts a mask in pixels [B, H, W] to latent cells [B, 1, h, w]
+    negative: bool = False  # whether guidance leads away from the entry
 
 
 class Denoiser(Protocol):
-    """How a family of networks is told and called.
+    """Prepares the inputs of a family's networks and calls them.
 
-    Packing, position ids and the sign of the answer belong here: a run knows x [B, C, h, w] in the model's space alone,
-    see `latentloom.nodes.diffusion.space`.
+    Packing, position ids and the sign of the output are handled here: a run uses only x [B, C, h, w] in the model's
+    space, see `latentloom.nodes.diffusion.space`.
     """
 
     unet: bool
-    """Whether the network is diffusers' UNet, which ControlNets and changes of its attention are made for."""
+    """Whether the network is diffusers' UNet, which ControlNets and attention patches require."""
 
     def tells(self, entry: Cond, told: Told) -> dict[str, Tensor]:
-        """What the network is told besides x and the time: tensors by name, with a leading batch dimension.
+        """Return the network's inputs besides x and the time: tensors by name, with a leading batch dimension.
 
-        A text of any length is "prompt" [1, T, D] with "prompt_mask" [1, T] (1 = a token), which is padded where
-        entries go through the network together; or "context" [1, T, D], which may be repeated. Maps are [1, C, h, w].
+        The text is "prompt" [1, T, D] with "prompt_mask" [1, T] (1 = token), which is padded if entries share a forward
+        pass; or "context" [1, T, D], which may be repeated. Maps are [1, C, h, w].
         """
 
     def call(
         self, module: Any, x: Tensor, time: Tensor, condition: Mapping[str, Tensor], residuals: Residuals
     ) -> Tensor:
-        """The network's answer to x [B, C, h, w], in its type; `time` [B] is an integer timestep or a flow's sigma."""
+        """Call the network for x [B, C, h, w]; the output has the network's dtype.
+
+        `time` [B] is an integer timestep or the sigma of a flow.
+        """

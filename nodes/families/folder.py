@@ -1,4 +1,4 @@
-"""Folders that hold one model: their configurations, and which of their files are the weights."""
+"""Folders that hold one model: their configurations and their weight files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d+)-of-(?P<count>\d+)\.safetensor
 
 
 def read_json(path: Path) -> Any:
-    """A configuration. Raises FileError for one that cannot be read."""
+    """Read a configuration. Raises FileError if it cannot be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -25,7 +25,7 @@ def read_json(path: Path) -> Any:
 
 
 def said_class(path: Path) -> str:
-    """The class that a folder's config.json names, as diffusers or transformers write it; "" without one."""
+    """Return the class name in a folder's config.json, as diffusers or transformers write it; "" without one."""
     try:
         found = read_json(path / "config.json") if path.is_dir() else {}
     except FileError:
@@ -37,9 +37,9 @@ def said_class(path: Path) -> str:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a part: the plain one, else a variant of it, or all of its shards.
+    """Return the safetensors files of a part: the plain file, else a variant of it, or all of its shards.
 
-    Raises FileError where there are none, and where a shard is missing.
+    Raises FileError if there are none or a shard is missing.
     """
     groups: dict[str, list[Path]] = {}
     for file in sorted(folder.glob("*.safetensors")):
@@ -69,7 +69,7 @@ def _contents(folder: Path) -> str:
 
 
 def folder_weights(folder: Path) -> Weights:
-    """The weights of a part, from all of its files. Raises FileError."""
+    """Return the weights of a part, from all of its files. Raises FileError."""
     files = weight_files(folder)
     for file in files:
         read_header(file)
@@ -77,7 +77,7 @@ def folder_weights(folder: Path) -> Weights:
 
 
 def folder_header(folder: Path) -> Header:
-    """The header of a part's weights, as if they were in one file. Raises FileError."""
+    """Return the header of a part's weights, merged from all of its files. Raises FileError."""
     headers = [read_header(file) for file in weight_files(folder)]
     shapes: Mapping[str, tuple[int, ...]] = {name: shape for header in headers for name, shape in header.shapes.items()}
     dtypes = {name: dtype for header in headers for name, dtype in header.dtypes.items()}

@@ -1,4 +1,4 @@
-"""What a weights file says of itself: names, shapes and metadata, told by content and not by suffix."""
+"""Headers of weight files: names, shapes and metadata. The format is detected by content, not by suffix."""
 
 import itertools
 import json
@@ -16,14 +16,14 @@ from latentloom.nodes.families.packing.gguf_file import MAGIC, GgufHeader, read_
 from latentloom.nodes.families.packing.gguf_types import BLOCKS
 from latentloom.nodes.families.packing.layout import TITLES, Layout, Packing, find_layout
 
-MAX_HEADER = 16 * 2**20  # that of the largest files for Stable Diffusion has 2 MiB
-MOST_KINDS = 3  # of weights in a file, that people are told
-MAX_NOTE = 2**16  # bytes of JSON beside a packed weight
+MAX_HEADER = 16 * 2**20  # bytes; the largest files for Stable Diffusion have 2 MiB
+MOST_KINDS = 3  # of weights in a file that are shown to people
+MAX_NOTE = 2**16  # bytes of the JSON note of a packed weight
 Shapes = Mapping[str, tuple[int, ...]]
 
 
 class ShapeTable(dict[str, tuple[int, ...]]):
-    """Shapes by name. Every kind of model asks for those below the same prefixes, which are found once."""
+    """Shapes by name. The shapes below a prefix are cached, because every model kind looks up the same prefixes."""
 
     def __init__(self, shapes: Shapes) -> None:
         super().__init__(shapes)
@@ -31,7 +31,7 @@ class ShapeTable(dict[str, tuple[int, ...]]):
         self._below: dict[str, Shapes] = {}
 
     def below(self, prefix: str) -> Shapes:
-        """Those whose names begin with a prefix, which is cut off."""
+        """Return the shapes whose names begin with a prefix; the prefix is removed."""
         if not prefix:
             return self
         if prefix not in self._below:
@@ -46,31 +46,31 @@ class ShapeTable(dict[str, tuple[int, ...]]):
 
 
 def below(shapes: Shapes, prefix: str) -> Shapes:
-    """Shapes of the tensors whose names begin with a prefix, which is cut off."""
+    """Return the shapes whose names begin with a prefix; the prefix is removed."""
     return (shapes if isinstance(shapes, ShapeTable) else ShapeTable(shapes)).below(prefix)
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The names and shapes of a file's weights, as they are when they are decoded, and its metadata."""
+    """The names and the decoded shapes of a file's weights, and its metadata."""
 
     path: Path
-    shapes: Shapes  # of all tensors but those that stand beside packed weights, such as scales
+    shapes: Shapes  # of all tensors except companions of packed weights, such as scales
     metadata: Mapping[str, str]
     nbytes: int  # of the tensors
     dtypes: Mapping[str, str]  # by name, as safetensors calls them: "F16", "BF16", "F8_E4M3", ...
     layout: Layout
-    title: str = ""  # of the network, by its names; see `network_title`
+    title: str = ""  # of the network; see `network_title`
 
     def below(self, prefix: str) -> Shapes:
-        """Shapes of the tensors whose names begin with a prefix, which is cut off."""
+        """Return the shapes whose names begin with a prefix; the prefix is removed."""
         return below(self.shapes, prefix)
 
 
 def read_header(path: Path) -> Header:
-    """The header of a safetensors or GGUF file.
+    """Read the header of a safetensors or GGUF file.
 
-    Raises FileError for anything else, for a file that ends early, and for weights packed in a way that is not read.
+    Raises FileError for other files, for a truncated file, and for an unsupported packing format.
     """
     try:
         facts = path.stat()
@@ -79,7 +79,7 @@ def read_header(path: Path) -> Header:
         raise FileError(f"'{path.name}' cannot be read", got=error.strerror or str(error)) from None
 
 
-@lru_cache(maxsize=8)  # every kind of model looks at a file's header in turn
+@lru_cache(maxsize=8)  # every model kind reads a file's header in turn
 def _read(path: Path, size: int, _stamp: tuple[int, ...]) -> Header:
     with path.open("rb") as file:
         start = file.read(8)
@@ -87,13 +87,13 @@ def _read(path: Path, size: int, _stamp: tuple[int, ...]) -> Header:
             return _gguf(path, read_gguf(path))
         length = int.from_bytes(start, "little")
         if len(start) < 8 or length > min(MAX_HEADER, size - 8):
-            _refuse_pickle(path, start)  # only now: a length may begin with the bytes that a pickle begins with
+            _refuse_pickle(path, start)  # only here: the length may begin with the same bytes as a pickle
             raise _foreign(path)
         return _parsed(path, size, file.read(length), file)
 
 
 def _gguf(path: Path, found: GgufHeader) -> Header:
-    """A GGUF file's header as that of a safetensors file."""
+    """Convert the header of a GGUF file."""
     _check_end(path, found.size, found.end)
     tensors = found.tensors
     packings = {
@@ -140,7 +140,7 @@ def _parsed(path: Path, size: int, text: bytes, file: BinaryIO) -> Header:
 
 
 def weights_facts(header: Header) -> dict[str, str]:
-    """How a file keeps its weights, for people: {"weights": "fp8 e4m3fn scaled, bf16"}, the most frequent first."""
+    """Return a file's weight formats for people, e.g. {"weights": "fp8 e4m3fn scaled, bf16"}, most frequent first."""
     packings, kinds = header.layout.packings, Counter[str]()
     for name, shape in header.shapes.items():
         if len(shape) > 1:
@@ -149,14 +149,14 @@ def weights_facts(header: Header) -> dict[str, str]:
 
 
 def _check_sizes(groups: Iterable[tuple[Any, ...]]) -> None:
-    """Raise TypeError for what is no length as it stands in a header."""
+    """Raise TypeError for a value that is not a valid length in a header."""
     numbers = list(itertools.chain.from_iterable(groups))
     if not set(map(type, numbers)) <= {int} or min(numbers, default=0) < 0:
         raise TypeError
 
 
 def _refuse_pickle(path: Path, start: bytes) -> None:
-    """Refuse what torch.save writes: a zip file or a bare pickle. Reading either runs code that the file names."""
+    """Raise FileError for files of torch.save, a zip file or a bare pickle: reading them can execute code."""
     if start[:4] == b"PK\x03\x04" or (start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05" and start[1:2]):
         raise FileError(
             f"'{path.name}' is a pickle: opening one can run any code that its author put in",
@@ -182,7 +182,7 @@ def _check_end(path: Path, size: int, needed: int) -> None:
 
 
 def counted(names: Iterable[str], pattern: str) -> int:
-    """How many numbers n from 0 on have a name that begins with the pattern's text, "{}" standing for n."""
+    """Count the numbers n = 0, 1, ... for which a name begins with the pattern, where "{}" is replaced by n."""
     before, _, after = pattern.partition("{}")
     rests = (name.removeprefix(before).partition(after) for name in names if name.startswith(before))
     numbers = {number for number, found, _ in rests if found}

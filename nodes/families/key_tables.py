@@ -1,6 +1,6 @@
-"""Names of transformers' weights: from those of their authors to diffusers'.
+"""Key names of transformers' weights: from the original names to those of diffusers.
 
-Authors keep query, key and value in one tensor, and Flux in its single blocks the first layer of the MLP as well.
+The original layout stores query, key and value in one tensor; Flux's single blocks include the first MLP layer too.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ FLUX = (
     (r"single_blocks\.(\d+)\.norm\.key_norm", r"single_transformer_blocks.\1.attn.norm_k"),
     (r"single_blocks\.(\d+)\.linear2", r"single_transformer_blocks.\1.proj_out"),
 )
-FLUX_PARTS = (  # one tensor of the authors', and what diffusers makes of it
+FLUX_PARTS = (  # one original tensor, and the diffusers tensors of its rows
     (
         r"double_blocks\.(\d+)\.img_attn\.qkv",
         [rf"transformer_blocks.\1.attn.{name}" for name in ("to_q", "to_k", "to_v")],
@@ -114,24 +114,24 @@ Z_IMAGE_PARTS = (
 )
 
 Names = Sequence[tuple[str, str]]
-"""A pattern of the authors' names of layers, and diffusers' name: each group once in both, and none inside another."""
+"""A pattern for original layer names, and diffusers' name. Both use each group once, and groups are not nested."""
 Parts = Sequence[tuple[str, Sequence[str]]]
-"""A pattern of the names of layers that are several, and diffusers' names of those in the order of their rows."""
+"""A pattern for original layers that diffusers splits, and diffusers' names in the order of their rows."""
 _GROUP = re.compile(r"\([^()]*\)")
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What people call a network, and its layers by their authors' names; see `authors_layers`."""
+    """The title of a network, and its layers by their original names; see `authors_layers`."""
 
     title: str
     layers: Mapping[str, tuple[str, ...]]
 
 
 def converted(tensors: Mapping[str, Any], width: int, names: Names, parts: Parts) -> dict[str, Any]:
-    """Tensors by diffusers' names; those that no pattern matches are left out.
+    """Return tensors by diffusers' names; tensors that no pattern matches are left out.
 
-    Each part of a tensor has `width` rows, and a fourth one the rest.
+    The first three parts of a tensor have `width` rows each; a fourth part has the rest.
     """
     return {
         ours: part for name, tensor in tensors.items() for ours, part in _converted(name, tensor, width, names, parts)
@@ -152,9 +152,9 @@ def _converted(name: str, tensor: Any, width: int, names: Names, parts: Parts) -
 
 
 def authors_layers(layers: Collection[str], names: Names, parts: Parts) -> dict[str, tuple[str, ...]]:
-    """By the authors' name of a layer, diffusers' layers that its rows are, in their order: `converted` read backwards.
+    """Map each original layer name to the diffusers layers of its rows, in order: the inverse of `converted`.
 
-    `layers` are diffusers' names of those that a network has.
+    `layers` are the diffusers names of a network's layers.
     """
     found: dict[str, tuple[str, ...]] = {}
     for theirs, several in [*((pattern, [ours]) for pattern, ours in names), *parts]:
@@ -167,7 +167,7 @@ def authors_layers(layers: Collection[str], names: Names, parts: Parts) -> dict[
 
 
 def _backwards(theirs: str, ours: str) -> tuple[re.Pattern[str], str]:
-    """A pattern of diffusers' names, and the authors' name as a template with its groups."""
+    """Return a pattern for diffusers' names, and a template for the original name with the pattern's groups."""
     groups, numbers = _GROUP.findall(theirs), itertools.count(1)
     known = re.sub(r"\\\\(\d)", lambda number: groups[int(number[1]) - 1], re.escape(ours))
     return re.compile(known), _GROUP.sub(lambda _: rf"\{next(numbers)}", theirs).replace(r"\.", ".")

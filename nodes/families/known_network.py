@@ -1,4 +1,4 @@
-"""The model kind "known_network": networks that have a name and do not run here yet, which are refused by it."""
+"""The model kind "known_network": networks that are recognised but not supported, and refused by name."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ class KnownNetwork:
     """A network that is told apart and not loaded. Any other kind that knows its files comes first."""
 
     def recognise(self, path: Path) -> Mapping[str, Any] | None:
-        """Its name, and that it is refused; None for a file that has no name here."""
+        """Return the network's name and that it is refused; None for an unknown network."""
         header = read_header(path) if path.is_file() else None
         if header is None or not header.title:
             return None
@@ -27,7 +27,7 @@ class KnownNetwork:
 
 
 def refused(name: str, title: str) -> FileError:
-    """What a person is told who wants to load such a file; of a family that runs, it is one that lacks something."""
+    """Return the error for loading such a file. For a supported family it says that the file is incomplete."""
     part = runs_here(title)
     return FileError(
         f"'{name}' is {f'only a part of {title}' if part else f'{title}, which Latentloom does not run yet'}",

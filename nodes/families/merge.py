@@ -1,4 +1,4 @@
-"""The patch kind "merge": a UNet or text encoder mixed with those of other files."""
+"""The patch kind "merge": a UNet or text encoder merged with those of other files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FIRST, _LAST = ("down_blocks.", "conv_in.", "time_embedding.", "add_embedding."
 
 
 def section_of(name: str) -> Section | None:
-    """Which third of a UNet a weight or layer belongs to; None for a name of another network."""
+    """Return the section of a UNet that a weight or layer belongs to; None for a name of another network."""
     if name.startswith(_FIRST):
         return "input"
     if name.startswith("mid_block."):
@@ -32,8 +32,8 @@ def section_of(name: str) -> Section | None:
 def apply_merge(module: Any, patch: Patch, paths: Sequence[Path]) -> Any:
     """a + share * (b - base), found in float32 and rounded once, where base is a itself or a third file.
 
-    Parameters: {"parts": [{"model_kind", "info", "files"}] of b and perhaps of base, "shares" by section}; paths are
-    those of their files in that order. Raises FileError for networks of unlike forms.
+    Parameters: {"parts": [{"model_kind", "info", "files"}] of b and optionally of base, "shares" by section}. `paths`
+    are their files in the same order. Raises FileError if the networks have different structures.
     """
     from torch.nn import Parameter
 
@@ -65,7 +65,7 @@ def _weights(module: Any) -> Mapping[str, Tensor]:
 
 
 def _same(other: Mapping[str, Tensor], name: str, weight: Tensor, patch: Patch) -> Tensor:
-    """The weight of that name. Raises FileError where there is none of that shape."""
+    """Return the weight of that name. Raises FileError if there is none of that shape."""
     found = other.get(name)
     if found is None or found.shape != weight.shape:
         raise FileError(

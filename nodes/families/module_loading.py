@@ -1,4 +1,4 @@
-"""From weights in a file to a module: what goes where, and the module put together without a second copy."""
+"""Loads modules from weight files: maps weights to a module and assembles it without a second copy."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Where a weight of a module comes from: a tensor of a file, or a part or another form of it."""
+    """The source of a module's weight: a tensor of a file, a part of it, or its transpose."""
 
     source: str
-    third: int | None = None  # which third of its rows
+    third: int | None = None  # the index of a third of its rows
     transposed: bool = False
-    rows: tuple[int, int] | None = None  # from the first on, up to the second
+    rows: tuple[int, int] | None = None  # from the first number to before the second
 
 
 class Weights:
-    """The weights of files, by name, mapped into memory and never read as a whole; packed ones stay packed."""
+    """The weights of files by name. They are memory-mapped and never read as a whole; packed ones stay packed."""
 
     def __init__(self, *paths: Path) -> None:
-        """Raises FileError for a file that cannot be read, and for weights that are packed in a way that is not."""
+        """Raises FileError for a file that cannot be read, and for an unsupported packing format."""
         self.paths = paths
         self.taken: set[str] = set()
         self._tensors: dict[str, Callable[[str], Tensor]] = {}
@@ -48,8 +48,9 @@ class Weights:
         return name in self._shapes
 
     def __getitem__(self, name: str) -> Tensor:
-        """A tensor; the packed weight of that name, decoded when it is read. Raises FileError for a scale that does not
-        fit.
+        """Return a tensor, or a packed weight that is decoded when it is used.
+
+        Raises FileError for a scale that does not fit.
         """
         packing, tensor = self._packings.get(name), self._tensors[name](name)
         return tensor if packing is None else self._packed(name, packing, tensor)
@@ -66,15 +67,15 @@ class Weights:
         return packed_numbers(packing, numbers, scale)
 
     def keys(self) -> list[str]:
-        """The names of all weights."""
+        """Return the names of all weights."""
         return list(self._shapes)
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """The shape of a tensor, without reading it."""
+        """Return the shape of a tensor, without reading it."""
         return self._shapes[name]
 
     def take(self, piece: Piece) -> Tensor:
-        """The tensor that a piece means; packed where its source is, but for one that is transposed."""
+        """Return the tensor of a piece. It is packed if its source is packed and the piece is not transposed."""
         self.taken.add(piece.source)
         tensor, rows = self[piece.source], piece.rows
         if piece.third is not None:
@@ -86,7 +87,7 @@ class Weights:
 
 
 def _reader(path: Path) -> Callable[[str], Tensor]:
-    """What gives a file's tensors by name, mapped. Raises FileError."""
+    """Return a function that returns a file's memory-mapped tensors by name. Raises FileError."""
     from safetensors import SafetensorError, safe_open
 
     if is_gguf(path):
@@ -112,10 +113,10 @@ def assemble(
     weights: Weights,
     part: str,
 ) -> Any:
-    """The module that `build` makes, with weights from files, in eval mode and without gradients.
+    """Build a module with `build` and weights from files, in eval mode and without gradients.
 
-    Weights stay where they are, in the file. Raises FileError for weights that are missing, have another shape or are
-    not finite; `part` names the module in it.
+    Weights stay mapped from the file. Raises FileError for weights that are missing, have another shape or are not
+    finite; `part` is the module's name in the error.
     """
     with _unfilled():
         module = build()
@@ -129,8 +130,9 @@ def assemble(
 
 
 def _unfilled() -> Any:
-    """A context in which memory that waits for weights is none, while what a module computes for itself (positions,
-    frequencies) is real: no file holds it.
+    """A context in which `torch.empty` allocates no memory, because weights replace its result.
+
+    Tensors that a module computes itself (positions, frequencies) are real, because no file holds them.
     """
     import torch
     from torch.overrides import TorchFunctionMode
@@ -187,7 +189,7 @@ def _beside(tensor: Tensor) -> str:
 
 
 def _reshaped(where: str, tensor: Tensor, piece: Piece, shape: tuple[int, ...]) -> Tensor:
-    """A 1x1 convolution as a linear layer and the other way; nothing else changes shape."""
+    """Convert a 1x1 convolution to a linear layer or back. Raises FileError for other differences in shape."""
     found = tuple(tensor.shape)
     if sorted((len(found), len(shape))) == [2, 4] and found[:2] == shape[:2] and tensor.numel() == shape[0] * shape[1]:
         packed = getattr(tensor, "packed", None)

@@ -1,7 +1,6 @@
-"""What networks are called, by the names of their tensors: those that run here, and those that do not yet.
+"""Titles of networks by the names of their tensors, for supported networks and for others.
 
-Which name tells which network was read in published files' headers (families of 2024 to 2026). Order matters: what is
-more special comes first.
+The names are from the headers of published files (families of 2024 to 2026). Order matters: special cases come first.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ TITLES = {  # the name of a tensor -> the network that has it
     "bn.running_mean": "the VAE of Flux.2",
     "decoder.middle.0.residual.0.gamma": "the VAE of Wan or Qwen-Image",
 }
-MARKS = (  # how a layer's name begins, with "_" for ".", and what has such layers; the first that fits counts
+MARKS = (  # prefix of a layer's name, with "_" for ".", and the network; the first match wins
     (r"(double|single)_blocks_\d+_|single_transformer_blocks_\d+_", "a Flux model or Chroma"),
     (r"joint_blocks_\d+_", "Stable Diffusion 3"),
     (r"transformer_blocks_\d+_(img|txt)_(mlp|mod)_", "Qwen-Image"),
@@ -62,7 +61,7 @@ _WAN_KINDS = {
 
 
 def network_title(tensors: Mapping[str, Any]) -> str:
-    """What the network in a file is called, "" for one without a name here. `tensors`: shapes, or what has a shape."""
+    """Return the title of the network in a file, or "". `tensors`: shapes, or objects with a shape, by name."""
     for prefix in PREFIXES:
         for name, title in TITLES.items():
             if prefix + name in tensors:
@@ -71,12 +70,12 @@ def network_title(tensors: Mapping[str, Any]) -> str:
 
 
 def runs_here(title: str) -> bool:
-    """Whether networks of that title, with whatever variant behind it, run here."""
+    """Whether networks of that title are supported; a variant at the end of the title is ignored."""
     return max((known for known in TITLES.values() if title.startswith(known)), key=len, default="") in _RUNNING
 
 
 def layers_title(layers: Iterable[str]) -> str:
-    """What has layers of these names, which have "_" for "."."""
+    """Return the network that has layers of these names, which have "_" for "."."""
     names = list(layers)
     found = (title for mark, title in MARKS if any(re.match(mark, name) for name in names))
     return next(found, "an unknown model")
@@ -98,7 +97,7 @@ def _wan(tensors: Mapping[str, Any], prefix: str) -> str:
 
 
 def _flux(tensors: Mapping[str, Any], prefix: str) -> str:
-    """Fill and the control models take more channels than they make."""
+    """The variant of Flux: Fill and the control models have more input channels than output channels."""
     kind = _FLUX.get(_shape(tensors, f"{prefix}img_in.weight")[1:])
     return kind or (" dev" if f"{prefix}guidance_in.in_layer.weight" in tensors else " schnell")
 

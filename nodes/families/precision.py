@@ -1,4 +1,4 @@
-"""The patch kind "precision": a loaded model that computes in a type of its own."""
+"""The patch kind "precision": sets the dtype that a loaded model computes in."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Qwen3 and Qwen2.5-VL (Qwen team 2025) in files: told by their keys, configured by their shapes."""
+"""Qwen3 and Qwen2.5-VL (Qwen team 2025) in files: recognised by keys, configured by shapes."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from latentloom.nodes.families.unused import warn_unused
 from latentloom.nodes.text.tokenizer_files import TokenizerFiles
 
 PREFIXES = ("model.", "model.language_model.", "language_model.model.", "")
-TOKENIZER = TokenizerFiles("BPE", ("tokenizer", "qwen25_tokenizer"))  # the last is what ComfyUI calls its own
+TOKENIZER = TokenizerFiles("BPE", ("tokenizer", "qwen25_tokenizer"))  # the last is ComfyUI's folder name
 NAMES = {
     "qwen3": {2560: "Qwen3-4B", 4096: "Qwen3-8B", 2048: "Qwen3-1.7B", 1024: "Qwen3-0.6B"},
     "qwen2_5_vl": {3584: "Qwen2.5-VL-7B", 2048: "Qwen2.5-VL-3B"},
 }
 TITLES = {"qwen3": "Qwen3", "qwen2_5_vl": "Qwen2.5-VL"}
-HEAD = 128  # of Qwen2.5-VL, which has no norms of query and key that tell
-EYES = ("visual.", "model.visual.")  # what Qwen2.5-VL sees pictures with, which no prompt needs
+HEAD = 128  # head width of Qwen2.5-VL, which has no query and key norms to derive it from
+EYES = ("visual.", "model.visual.")  # prefixes of Qwen2.5-VL's vision tower, which prompts do not need
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +38,16 @@ class QwenPart:
 
     @property
     def title(self) -> str:
-        """What people call it."""
+        """The title shown to people."""
         return NAMES[self.name].get(self.width, TITLES[self.name])
 
     @property
     def width(self) -> int:
-        """Of its hidden states."""
+        """The width of the hidden states."""
         return self.shapes["embed_tokens.weight"][1]
 
     def config(self) -> dict[str, Any]:
-        """Arguments of transformers' configuration of its class."""
+        """Return the arguments of the transformers configuration class."""
         (head,) = self.shapes.get("layers.0.self_attn.q_norm.weight", (HEAD,))
         rope = {"rope_type": "default", "rope_theta": 1_000_000.0}
         shared = {
@@ -65,7 +65,7 @@ class QwenPart:
         return {**shared, "rope_parameters": rope, "max_position_embeddings": 128_000}
 
     def model(self) -> Any:
-        """The network, without weights and without the head that says the next word."""
+        """Return the network, without weights and without the language model head."""
         if self.name == "qwen3":
             from transformers import Qwen3Config, Qwen3Model
 
@@ -77,18 +77,18 @@ class QwenPart:
 
 
 def find_qwen(every: Shapes) -> QwenPart | None:
-    """The Qwen3 or Qwen2.5-VL among the tensors of a file, or None."""
+    """Find the Qwen3 or Qwen2.5-VL among the tensors of a file; None if there is none."""
     for prefix in PREFIXES:
         shapes = below(every, prefix)
         known = ("layers.0.self_attn.q_norm.weight", "layers.0.self_attn.k_proj.bias")
-        gemma = "layers.0.post_feedforward_layernorm.weight" in shapes  # which has the first of these names too
+        gemma = "layers.0.post_feedforward_layernorm.weight" in shapes  # Gemma has some of these names too
         if "embed_tokens.weight" in shapes and any(name in shapes for name in known) and not gemma:
             return QwenPart(prefix, shapes)
     return None
 
 
 def load_qwen(part: QwenPart, path: Path, others: Sequence[str] = ()) -> Any:
-    """A Qwen without its head, from a file or a folder; `others` are the prefixes of its other parts."""
+    """Load a Qwen without its head from a file or folder; `others` are the prefixes of the file's other parts."""
     weights = folder_weights(path) if path.is_dir() else Weights(path)
 
     def pieces(names: list[str]) -> dict[str, Piece]:

@@ -1,4 +1,4 @@
-"""Qwen-Image (Qwen team 2025): two streams of text and picture, read by Qwen2.5-VL in the template of a chat."""
+"""Qwen-Image (Qwen team 2025): a two-stream transformer with Qwen2.5-VL and a chat template as the text encoder."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class QwenImage(Family):
     needs, tokenizer = ("qwen2_5_vl",), ("qwen2_5_vl", TOKENIZER)
 
     def matches(self, shapes: Shapes) -> bool:
-        """Qwen-Image 2.1 has not the first of these names."""
+        """Whether all names exist; Qwen-Image 2.1 lacks the first."""
         return "txt_norm.weight" in shapes and "transformer_blocks.0.attn.add_q_proj.weight" in shapes
 
     def config(self, shapes: Shapes) -> dict[str, Any]:
-        """All but the split of a head's width into axes, which is 2 : 7 : 7."""
+        """Return the configuration by shapes; the head's width is split 2 : 7 : 7 between the axes."""
         head = shapes["transformer_blocks.0.attn.norm_q.weight"][0]
         return {
             "in_channels": shapes["img_in.weight"][1],
@@ -56,7 +56,7 @@ class QwenImage(Family):
         }
 
     def facts(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """Latents are scaled channel by channel; the shift goes by the picture's size, and sigmas end at 0.02."""
+        """Return the facts: latents are scaled per channel, the shift depends on the size, sigmas end at 0.02."""
         return {
             "channels": config["out_channels"],
             "size": 128,
@@ -71,30 +71,30 @@ class QwenImage(Family):
         }
 
     def convert(self, tensors: dict[str, Any]) -> Mapping[str, Any]:
-        """The authors' names are diffusers'."""
+        """Return the tensors unchanged: the original names are those of diffusers."""
         return tensors
 
     def vae_facts_of(self, folder: Path) -> dict[str, Any]:  # noqa: ARG002
-        """Of its VAE, which is one for videos."""
+        """Return the facts of its VAE, which is a video VAE."""
         return dict(FACTS)
 
     def load_vae(self, path: Path) -> Any:
-        """The VAE of a folder."""
+        """Load the VAE of a folder."""
         return load_folder(path / "vae")
 
     def clip_facts(self, paths: Sequence[Path]) -> dict[str, Any]:
-        """Of a Qwen2.5-VL."""
+        """Return the facts of a Qwen2.5-VL."""
         qwen = self.chosen(paths)["qwen2_5_vl"]
         digest = TOKENIZER.digest(qwen.path)
         return {"family": self.name, "encoders": ["qwen2_5_vl"], "width": qwen.width, "pooled": 0, "tokenizer": digest}
 
     def reader(self, paths: Sequence[Path], info: Mapping[str, Any]) -> ChatReader:  # noqa: ARG002
-        """Qwen2.5-VL's last layer, without what the system says."""
+        """Return a reader of Qwen2.5-VL's last hidden states, without those of the system prompt."""
         qwen = self.chosen(paths)["qwen2_5_vl"]
         return ChatReader(qwen.module(), TOKENIZER.load(qwen.path), CHAT)
 
     def answer(self, module: Any, x: Tensor, sigma: Tensor, condition: Mapping[str, Tensor]) -> Tensor:
-        """Tokens of 2 x 2 cells, whose places are counted from the middle; the velocity is the network's own."""
+        """Call the network with tokens of 2 x 2 cells and positions from the centre; it predicts the velocity."""
         height, width = x.shape[2:]
         mask = condition["prompt_mask"].bool()
         found = module(

@@ -1,4 +1,4 @@
-"""Stable Diffusion 3 and 3.5 (Esser et al. 2024): two streams of text and picture, read by two CLIPs and T5."""
+"""Stable Diffusion 3 and 3.5 (Esser et al. 2024): a two-stream transformer with two CLIPs and T5 as text encoders."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from latentloom.nodes.text.t5 import T5
 if TYPE_CHECKING:
     from torch import Tensor
 
-LENGTH = 256  # tokens that T5 reads
+LENGTH = 256  # maximum number of T5 tokens
 
 
 class SD3(Family):
@@ -34,11 +34,11 @@ class SD3(Family):
     renamed, fused = NAMES, SD3_PARTS
 
     def matches(self, shapes: Shapes) -> bool:
-        """By a name that no other family has."""
+        """Whether a name exists that no other family has."""
         return "joint_blocks.0.context_block.adaLN_modulation.1.bias" in shapes
 
     def config(self, shapes: Shapes) -> dict[str, Any]:
-        """All but a head's width of models without norms of query and key, which is 64."""
+        """Return the configuration by shapes; without query and key norms the head's width is 64."""
         width, channels, patch = shapes["x_embedder.proj.weight"][:3]
         (head,) = shapes.get("joint_blocks.0.x_block.attn.ln_q.weight", (64,))
         layers = counted(shapes, "joint_blocks.{}.")
@@ -59,7 +59,7 @@ class SD3(Family):
         }
 
     def facts(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """A static shift of 3; pictures are no larger than the table of places reaches."""
+        """Return the facts: a static shift of 3, and sides limited by the table of positions."""
         return {
             "channels": config["out_channels"],
             "size": 128,
@@ -75,12 +75,12 @@ class SD3(Family):
         }
 
     def convert(self, tensors: dict[str, Any]) -> Mapping[str, Any]:
-        """By a table of names."""
+        """Convert the tensors by a table of names."""
         found = converted(tensors, len(tensors["x_embedder.proj.weight"]), self.renamed, self.fused)
         return {**found, "pos_embed.pos_embed": tensors["pos_embed"]}
 
     def build(self, config: Mapping[str, Any]) -> Any:
-        """The authors' last norms have their shift before their scale. The table of places comes from the file."""
+        """Build the network with last norms that have the shift first. The table of positions comes from the file."""
         import torch
 
         from latentloom.nodes.families.last_norm import shift_first
@@ -94,7 +94,7 @@ class SD3(Family):
         return module
 
     def clip_facts(self, paths: Sequence[Path]) -> dict[str, Any]:
-        """Of those that are there; 0 for a width that one which is missing has a share in."""
+        """Return the facts of the encoders present; a width is 0 if a missing encoder contributes to it."""
         found = self._some(paths)
         t5, clips = found.get("t5"), [found[name] for name in ("l", "g") if name in found]
         tokenizer = {} if t5 is None else {"tokenizer": TOKENIZER.digest(t5.path)}
@@ -108,7 +108,7 @@ class SD3(Family):
         }
 
     def reader(self, paths: Sequence[Path], info: Mapping[str, Any]) -> SD3Reader:
-        """The layer before the last of each CLIP, and the last of T5."""
+        """Return a reader of each CLIP's last but one layer and of T5's last layer."""
         found = self._some(paths)
         clips = tuple(found[name].clip("sdxl") for name in ("l", "g") if name in found)
         t5 = T5(found["t5"].module(), TOKENIZER.load(found["t5"].path), LENGTH) if "t5" in found else None
@@ -122,7 +122,7 @@ class SD3(Family):
         return found
 
     def answer(self, module: Any, x: Tensor, sigma: Tensor, condition: Mapping[str, Tensor]) -> Tensor:
-        """The network is told sigma in thousandths; the velocity is its own."""
+        """Call the network with 1000 sigma as its time; it predicts the velocity."""
         found: Tensor = module(
             hidden_states=x,
             timestep=sigma * 1000,

@@ -1,4 +1,4 @@
-"""T5's encoder in files: told by its keys, configured by its shapes."""
+"""T5 encoders in files: recognised by keys, configured by shapes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _GATED = "encoder.block.0.layer.1.DenseReluDense.wi_1.weight"
 
 @dataclass(frozen=True, slots=True)
 class T5Part:
-    """A T5 v1.1 in a file. UMT5, which has a bias of positions in each layer, is one as well, by another name."""
+    """A T5 v1.1 or UMT5 in a file. UMT5 differs by a position bias in each layer, and has its own name."""
 
     prefix: str
     shapes: Shapes
@@ -34,21 +34,21 @@ class T5Part:
 
     @property
     def title(self) -> str:
-        """What people call it."""
+        """The title shown to people."""
         return "UMT5" if self.name == "umt5" else NAMES.get(self.width, "T5")
 
     @property
     def words(self) -> str:
-        """The name of the tokens' vectors, of which files have one or both of two equal ones."""
+        """The name of the token embeddings; files have one or both of two equal tensors."""
         return next(n for n in ("shared.weight", "encoder.embed_tokens.weight") if n in self.shapes)
 
     @property
     def width(self) -> int:
-        """Of its hidden states."""
+        """The width of the hidden states."""
         return self.shapes[self.words][1]
 
     def config(self) -> dict[str, Any]:
-        """Arguments of transformers' T5Config."""
+        """Return the arguments of transformers' T5Config."""
         buckets, heads = self.shapes[_BIAS.format(0)]
         return {
             "vocab_size": self.shapes[self.words][0],
@@ -63,7 +63,7 @@ class T5Part:
 
 
 def find_t5(every: Shapes) -> T5Part | None:
-    """The T5 v1.1 or UMT5 among the tensors of a file, or None."""
+    """Find the T5 v1.1 or UMT5 among the tensors of a file; None if there is none."""
     for prefix in PREFIXES:
         if prefix + _BIAS.format(0) in every and prefix + _GATED in every:
             shapes = below(every, prefix)
@@ -72,7 +72,7 @@ def find_t5(every: Shapes) -> T5Part | None:
 
 
 def load_t5(part: T5Part, path: Path, others: Sequence[str] = ()) -> Any:
-    """transformers' T5Stack with the weights of a file or folder; `others` are the prefixes of its other parts."""
+    """Load transformers' T5Stack from a file or folder; `others` are the prefixes of the file's other parts."""
     from transformers import T5Config, T5EncoderModel
 
     weights = folder_weights(path) if path.is_dir() else Weights(path)

@@ -1,4 +1,4 @@
-"""The model kind "text_encoder": a T5 or a language model as one file, which some families read prompts with."""
+"""The model kind "text_encoder": a T5 or a language model in one file, the text encoder of some families."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ READERS: Mapping[frozenset[str], str] = {
     frozenset({"l", "g", "t5"}): "sd3",
     frozenset({"g", "t5"}): "sd3",
 }
-"""Which family reads text encoders of these names, where no model says so; `texts_in` has the names."""
+"""The family for text encoders of these names if no model is given; the names are those of `texts_in`."""
 
 
 def family_of(encoders: Collection[str]) -> str | None:
-    """The family that text encoders of these names are read for, or None."""
+    """Return the family that uses text encoders of these names, or None."""
     return READERS.get(frozenset(encoders))
 
 
@@ -32,7 +32,7 @@ class TextEncoderFile:
     model_modules = ("transformers.models.qwen3.modeling_qwen3", "transformers.models.t5.modeling_t5")
 
     def recognise(self, path: Path) -> Mapping[str, Any] | None:
-        """Which encoder it is and the width of its hidden states; None for another file."""
+        """Return the encoder's name and the width of its hidden states; None for another file."""
         header = read_header(path) if path.is_file() else None
         part = header and (find_t5(header.shapes) or find_qwen(header.shapes))
         if header is None or part is None:
@@ -41,5 +41,5 @@ class TextEncoderFile:
         return {"clip": facts, "about": f"{part.title} text encoder", **weights_facts(header)}
 
     def load(self, paths: Sequence[Path], *_: Any) -> Any:
-        """Raise FileError: a family says how it is read."""
+        """Raise FileError: only a family can load its text encoder."""
         raise FileError(f"'{paths[0].name}' is read as a family of models asks for", expected="LoadCLIP with a model")

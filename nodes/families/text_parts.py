@@ -1,4 +1,4 @@
-"""Text encoders in files and folders, told by content: which there are, and each of them loaded."""
+"""Finds the text encoders of files and folders by content, and loads them."""
 
 from __future__ import annotations
 
@@ -32,27 +32,27 @@ class FoundText:
 
     @property
     def width(self) -> int:
-        """Of its hidden states."""
+        """The width of the hidden states."""
         return self.part.shape.width if isinstance(self.part, TextPart) else self.part.width
 
     @property
     def pooled(self) -> int:
-        """The numbers of its pooled output; 0 for one that has none."""
+        """The width of the pooled output; 0 without one."""
         return (self.part.shape.projection or self.part.shape.width) if isinstance(self.part, TextPart) else 0
 
     @property
     def title(self) -> str:
-        """What people call it."""
+        """The title shown to people."""
         return TITLES[self.part.name] if isinstance(self.part, TextPart) else self.part.title
 
     def module(self) -> Any:
-        """The network of a T5 or a Qwen."""
+        """Load the network of a T5 or a Qwen."""
         others = [prefix for prefix in prefixes(header_of(self.path)) if prefix != self.part.prefix]
         load: Any = load_t5 if isinstance(self.part, T5Part) else load_qwen
         return load(self.part, self.path, others)
 
     def clip(self, rule: str) -> Encoder:
-        """A CLIP as a family of Stable Diffusion reads it; see `build_encoder`."""
+        """Load a CLIP with the settings of a Stable Diffusion family; see `build_encoder`."""
         from transformers import CLIPTextConfig
 
         assert isinstance(self.part, TextPart)
@@ -71,14 +71,14 @@ class FoundText:
 
 
 def header_of(path: Path) -> Header:
-    """The header of a file, or of all files of a folder."""
+    """Return the header of a file, or of all files of a folder."""
     return folder_header(path) if path.is_dir() else read_header(path)
 
 
 def texts_in(paths: Sequence[Path], folders: Mapping[str, str] = {}) -> dict[str, FoundText]:
-    """The text encoders of files and folders by name: "l", "g", "h", "t5", "umt5", "qwen3" or "qwen2_5_vl".
+    """Find the text encoders of files and folders by name: "l", "g", "h", "t5", "umt5", "qwen3" or "qwen2_5_vl".
 
-    `folders` says which CLIP a folder of that name holds. Raises FileError for two of one name.
+    `folders` maps folder names to CLIP names. Raises FileError for two encoders of one name.
     """
     found: dict[str, FoundText] = {}
     for one in (FoundText(part, path) for path in paths for part in _parts(path, folders.get(path.name))):
@@ -99,14 +99,14 @@ def _parts(path: Path, name: Any) -> Iterator[TextPart | T5Part | QwenPart]:
 
 
 def _in_folder(part: TextPart, name: Any, path: Path, header: Header) -> TextPart:
-    """A CLIP by the name of its folder; its pooled output is projected where the folder's class says so."""
+    """Name a CLIP by its folder. Its pooled output is projected if the class in the folder's configuration does so."""
     projects = said_class(path) == "CLIPTextModelWithProjection"
     projection = header.shapes.get("text_projection.weight", (0,))[0] if projects else 0
     return replace(part, name=name, shape=replace(part.shape, projection=projection))
 
 
 def prefixes(header: Header) -> list[str]:
-    """How the names of each part of a file begin: its transformer, text encoders and VAE."""
+    """Return the name prefixes of a file's parts: its transformer, text encoders and VAE."""
     vae, t5 = find_vae(header), find_t5(header.shapes)
     parts = [vae, t5, *find_text(header)]
     networks = [prefix for prefix in TRANSFORMERS if any(name.startswith(prefix) for name in header.shapes)]

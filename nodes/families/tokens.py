@@ -1,4 +1,4 @@
-"""Latents as the tokens of a transformer: 2 x 2 cells in one, row by row, and back."""
+"""Converts latents to transformer tokens of 2 x 2 cells, row by row, and back."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def unpacked(tokens: Tensor, height: int, width: int) -> Tensor:
 
 
 def whole(x: Tensor) -> Tensor:
-    """x [B, C, h, w] with sides of whole tokens: cells that one lacks at an edge repeat the last ones."""
+    """Pad x [B, C, h, w] to whole tokens by repeating the last cells at an edge."""
     from torch.nn.functional import pad
 
     return pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2), mode="replicate")
 
 
 def places(x: Tensor, number: int = 0) -> Tensor:
-    """Where the tokens of picture `number`, x [B, C, h, w], are: number, row, column [h/2 * w/2, 3], float32."""
+    """Return the position ids of the tokens of x [B, C, h, w]: `number`, row, column, float32 [h/2 * w/2, 3]."""
     import torch
 
     rows, columns = (torch.arange(side // 2, dtype=torch.float32, device=x.device) for side in x.shape[2:])

@@ -1,4 +1,4 @@
-"""Tensors and keys of a file that nothing uses: told once, with a count, except for those that do no harm."""
+"""Warns of tensors and keys of a file that are not used, once and with a count, except for harmless ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from latentloom.engine.models.load_warnings import warn_of_model
 if TYPE_CHECKING:
     from latentloom.nodes.families.module_loading import Weights
 
-HARMLESS = {  # names that a file may well hold and nobody misses, and why
+HARMLESS = {  # patterns of tensor names that may stay unused, and what the tensors are
     r"(model_ema|ema)\.": "a running average of the weights, kept beside them to train on",
     r"(optimizer|lr_scheduler|loops|callbacks|state)s?[._]": "the state of a training",
     r"(epoch|global_step|ema_step|step)$": "a training's counters",
@@ -28,15 +28,15 @@ _HARMLESS = re.compile("|".join(f"(?:{pattern})" for pattern in HARMLESS))
 
 
 def harmless(name: str) -> bool:
-    """Whether nobody misses a tensor of that name."""
+    """Whether a tensor of that name may stay unused without a warning."""
     return _HARMLESS.match(name) is not None
 
 
 def warn_unused(weights: Weights, own: str = "", others: Sequence[str] = ()) -> None:
-    """Tell how many tensors of a file nothing took, when a part of it is loaded.
+    """Warn of the unused tensors of a file after a part of it was loaded.
 
-    `own` is the prefix of the part's names; `others` are those of parts that are loaded by themselves. What belongs to
-    no part is told in words of its own, which are the same whichever part is loaded.
+    `own` is the name prefix of the part; `others` are those of parts that are loaded separately. Tensors of no part get
+    their own warning, whose text does not depend on the loaded part.
     """
     names = weights.keys()
     left = [name for name in names if name not in weights.taken and not harmless(name.removeprefix(own))]
@@ -50,7 +50,7 @@ def _among(name: str, prefixes: Iterable[str]) -> bool:
 
 
 def warn_left(file: str, left: Sequence[str], known: Collection[str], what: str) -> None:
-    """Tell that some tensors, or keys, of a file are not used; nothing where all are."""
+    """Warn that some tensors or keys of a file are not used; no warning if all are used."""
     if left:
         verb = "is" if len(left) == 1 else "are"
         warn_of_model("not_used", f"{len(left)} of {len(known)} {what} of {file} {verb} not used, e.g. '{min(left)}'")

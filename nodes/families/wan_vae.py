@@ -1,4 +1,4 @@
-"""The model kind "wan_vae": the VAE of Wan 2.1 and Qwen-Image, which is one for videos, used for single pictures."""
+"""The model kind "wan_vae": the video VAE of Wan 2.1 and Qwen-Image, used for single pictures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class WanVae:
     """As one file by the authors' names, or as a folder in diffusers' layout."""
 
     def recognise(self, path: Path) -> Mapping[str, Any] | None:
-        """Facts of the part "vae"; see `ModelKind`."""
+        """Return the facts of the part "vae"; see `ModelKind`."""
         if path.is_dir():
             found = said_class(path) in CLASSES and read_json(path / "config.json").get("z_dim", 16) == 16
         else:
@@ -30,12 +30,12 @@ class WanVae:
         return {"vae": FACTS, "about": "VAE of Qwen-Image or Wan 2.1"} if found else None
 
     def load(self, paths: Sequence[Path], info: Mapping[str, Any]) -> Any:  # noqa: ARG002
-        """An `AutoencoderKLQwenImage` that takes and gives pictures."""
+        """Load an `AutoencoderKLQwenImage` for pictures."""
         return load_folder(paths[0]) if paths[0].is_dir() else _load_file(paths[0])
 
 
 def load_folder(folder: Path) -> Any:
-    """The VAE of a folder, in diffusers' layout."""
+    """Load the VAE of a folder in diffusers' layout."""
     from latentloom.nodes.families.wan_vae_module import PictureVae
 
     config, weights = read_json(folder / "config.json"), folder_weights(folder)
@@ -64,7 +64,7 @@ def _load_file(path: Path) -> Any:
 
 
 def _found(shapes: Shapes) -> str | None:
-    """The prefix of the VAE's names. That of Wan 2.2, which has 48 channels, is another network."""
+    """Return the prefix of the VAE's names. The VAE of Wan 2.2, with 48 channels, is another network."""
     for prefix in PREFIXES:
         if (
             f"{prefix}decoder.middle.0.residual.0.gamma" in shapes

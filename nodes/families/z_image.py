@@ -1,4 +1,4 @@
-"""Z-Image and Z-Image-Turbo (Tongyi-MAI 2025): one stream of text and picture, read by Qwen3-4B."""
+"""Z-Image and Z-Image-Turbo (Tongyi-MAI 2025): a single-stream transformer with Qwen3-4B as the text encoder."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class ZImage(Family):
     renamed, fused = Z_IMAGE, Z_IMAGE_PARTS
 
     def matches(self, shapes: Shapes) -> bool:
-        """Lumina 2 has the first of these names too, but not the second."""
+        """Whether both names exist; Lumina 2 has only the first."""
         return "cap_embedder.1.weight" in shapes and "layers.0.adaLN_modulation.0.weight" in shapes
 
     def config(self, shapes: Shapes) -> dict[str, Any]:
-        """All but the split of a head's width into axes, which is 2 : 3 : 3."""
+        """Return the configuration by shapes; the head's width is split 2 : 3 : 3 between the axes."""
         width = shapes["layers.0.attention.out.weight"][0]
         head = shapes["layers.0.attention.q_norm.weight"][0]
         return {
@@ -48,7 +48,7 @@ class ZImage(Family):
         }
 
     def facts(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """Flux's VAE and a static shift of 3."""
+        """Return the facts: Flux's VAE and a static shift of 3."""
         return {
             "channels": config["in_channels"],
             "size": 128,
@@ -61,23 +61,23 @@ class ZImage(Family):
         }
 
     def convert(self, tensors: dict[str, Any]) -> Mapping[str, Any]:
-        """By a table of names; all others are diffusers'."""
+        """Convert the tensors by a table of names; names not in the table are those of diffusers."""
         width = len(tensors["layers.0.attention.out.weight"])
         return {**tensors, **converted(tensors, width, self.renamed, self.fused)}
 
     def clip_facts(self, paths: Sequence[Path]) -> dict[str, Any]:
-        """Of a Qwen3."""
+        """Return the facts of a Qwen3."""
         qwen = self.chosen(paths)["qwen3"]
         digest = TOKENIZER.digest(qwen.path)
         return {"family": self.name, "encoders": ["qwen3"], "width": qwen.width, "pooled": 0, "tokenizer": digest}
 
     def reader(self, paths: Sequence[Path], info: Mapping[str, Any]) -> ChatReader:  # noqa: ARG002
-        """Qwen3's layer before the last, for a chat that thinks."""
+        """Return a reader of Qwen3's last but one layer, with the chat template for thinking."""
         qwen = self.chosen(paths)["qwen3"]
         return ChatReader(qwen.module(), TOKENIZER.load(qwen.path), CHAT)
 
     def answer(self, module: Any, x: Tensor, sigma: Tensor, condition: Mapping[str, Tensor]) -> Tensor:
-        """The network takes lists, time runs from noise 0 to picture 1, and its velocity leads to the picture."""
+        """Call the network with lists. Its time runs from 0 (noise) to 1 (picture), so its velocity is negated."""
         import torch
 
         prompts = [

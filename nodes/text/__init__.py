@@ -1,4 +1,4 @@
-"""From prompts to embeddings: prompt grammars, tokenizers, text encoders.
+"""Converts prompts to embeddings: prompt grammars, tokenizers, text encoders.
 
-In: prompt text. Out: weighted tokens, and the hidden states that a denoiser reads.
+Input: prompt text. Output: weighted tokens, and the hidden states that a denoiser uses.
 """

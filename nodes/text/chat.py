@@ -1,4 +1,4 @@
-"""A text reader that puts a prompt into the template of a chat model, and reads some of its hidden layers."""
+"""A text reader that inserts a prompt into the template of a chat model, and returns some of its hidden states."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Chat:
-    """How a family asks its chat model: the prompt stands for "{}" in the template.
+    """The chat template of a model family: the prompt replaces "{}".
 
-    `layers` count as transformers' `hidden_states` do; several stand side by side. A text of more than `length` tokens,
-    the template included, is refused.
+    `layers` are indices into transformers' `hidden_states`; several layers are concatenated along the last dimension.
+    A text of more than `length` tokens, including the template, is an error.
     """
 
     template: str
     layers: tuple[int, ...]
     length: int = 512
-    dropped: int = 0  # tokens of the template's beginning, which are read and not told
+    dropped: int = 0  # tokens at the template's start whose hidden states are not returned
 
 
 @dataclass(frozen=True)
 class ChatReader:
-    """A chat model's text tower with its tokenizer; see `TextReader`. Brackets of a prompt are read as they stand."""
+    """A chat model without its head, and its tokenizer; see `TextReader`. Brackets in a prompt have no meaning."""
 
     model: Any  # a decoder of transformers, without its head
     tokenizer: Any
@@ -49,10 +49,10 @@ class ChatReader:
         clip_skip: int = 1,
         embeddings: Words = tuple,  # noqa: ARG002
     ) -> ReadText:
-        """The hidden states [1, T, D] of the template's tokens behind those that are dropped, and a mask of ones.
+        """Return the hidden states [1, T, D] of the tokens after the dropped ones, and a mask of ones.
 
-        Raises BadValueError for a text that is too long, for several texts, and for a clip_skip: the layers are those
-        of the training.
+        Raises BadValueError for a text that is too long, for several texts, and for a clip_skip: the layers are fixed
+        by the model's training.
         """
         import torch
 

@@ -1,4 +1,4 @@
-"""The text reader of Stable Diffusion: CLIPs side by side, which read a prompt in chunks."""
+"""The text reader of Stable Diffusion: one or more CLIPs, which encode a prompt in chunks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class TextEncoder:
     """
 
     encoders: tuple[Encoder, ...]
-    modules: Any = field(init=False)  # everything with weights, for whoever counts or moves them
+    modules: Any = field(init=False)  # all modules with weights, to count or move them
 
     def __post_init__(self) -> None:
         from torch import nn
@@ -30,12 +30,12 @@ class TextEncoder:
 
     @property
     def tokenizer(self) -> Any:
-        """That of the first encoder; all of them split words in the same way."""
+        """The tokenizer of the first encoder; all encoders split words in the same way."""
         return self.encoders[0].tokenizer
 
     @property
     def widths(self) -> dict[str, int]:
-        """How wide the vector of a token is, by encoder."""
+        """The width of a token's vector, by encoder."""
         return {encoder.name: encoder.model.config.hidden_size for encoder in self.encoders}
 
     def read(

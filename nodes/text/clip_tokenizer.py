@@ -15,7 +15,7 @@ START_ID, END_ID, LENGTH = 49406, 49407, 77
 
 
 def clip_tokenizer(pad: Literal["end", "zero"]) -> CLIPTokenizer:
-    """The tokenizer of CLIP. OpenAI's models pad with the end token, OpenCLIP's with token 0 ("!")."""
+    """Return the tokenizer of CLIP. OpenAI's models pad with the end token, OpenCLIP's with token 0 ("!")."""
     from transformers import CLIPTokenizer
 
     merges = _merges()
@@ -26,19 +26,19 @@ def clip_tokenizer(pad: Literal["end", "zero"]) -> CLIPTokenizer:
         merges=merges,
         model_max_length=LENGTH,
     )
-    if pad == "zero":  # set afterwards, so that a "!" in a text is not taken for padding
+    if pad == "zero":  # set after construction, so that a "!" in a text is not treated as padding
         tokenizer.pad_token = alphabet[0]
     return tokenizer
 
 
 def _merges() -> list[tuple[str, str]]:
-    """The merges that CLIP uses: those that fit between the 512 letters and the two special tokens."""
+    """The merges that CLIP uses: as many as fit between the 512 letters and the two special tokens."""
     packed = resources.files("latentloom.nodes.text").joinpath("clip_vocabulary", VOCABULARY).read_bytes()
     lines = gzip.decompress(packed).decode().split("\n")[1 : SIZE - 512 - 2 + 1]
     return [(a, b) for a, b in (line.split() for line in lines)]
 
 
 def _alphabet() -> list[str]:
-    """A visible letter for each byte, in CLIP's order: printable bytes as they are, then the others from 256 on."""
+    """A visible letter for each byte, in CLIP's order: printable bytes unchanged, then the others from 256."""
     plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     return [chr(byte) for byte in plain] + [chr(256 + n) for n in range(256 - len(plain))]

@@ -1,4 +1,4 @@
-"""From a prompt to what a UNet reads: hidden states, weighed, of one encoder or of several side by side."""
+"""Converts a prompt to an embedding: the weighted hidden states of one encoder, or of several concatenated."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from latentloom.engine.errors import BadValueError
 from latentloom.nodes.text.prompt_weights import Grammar, Section, parse
 from latentloom.nodes.text.tokens import Chunk, chunks, ids_of, vectors_of, weights_of
 
-LEAST_MEAN = 0.02  # of the mean magnitude; that of CLIP ViT-L is above 0.1
+LEAST_MEAN = 0.02  # relative to the mean magnitude; CLIP ViT-L has more than 0.1
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,13 +25,13 @@ def embed(
     clip_skip: int = 1,
     embeddings: Callable[[Sequence[Section]], Sequence[Section]] = tuple,
 ) -> tuple[Tensor, Tensor]:
-    """The embedding [1, T, D] and the pooled output [1, P] of a text that does not change with the steps.
+    """Return the embedding [1, T, D] and the pooled output [1, P] of a text that does not change with the steps.
 
-    `text` is one for all encoders, or one for each. T is the encoder's length times the number of chunks, where a
-    shorter text goes on with empty ones; D adds up over the encoders; the pooled output is that of the last encoder's
-    first chunk. `clip_skip` counts layers from the last, 1; what the model was trained with is the least that is left
-    out. `embeddings` puts embeddings in the place of their names.
-    Raises BadValueError for what the grammar refuses, and for more layers left out than there are.
+    `text` is one text for all encoders, or one for each. T is the encoder's length times the number of chunks; shorter
+    texts are filled with empty chunks. D is the sum over the encoders. The pooled output is that of the last encoder's
+    first chunk. `clip_skip` counts layers from the end, 1 is the last; at least as many layers are skipped as in the
+    model's training. `embeddings` replaces the names of embeddings by their vectors.
+    Raises BadValueError for text that the grammar does not allow, and if clip_skip exceeds the number of layers.
     """
     import torch
 
@@ -50,7 +50,7 @@ def embed(
 
 
 def _part(encoder: Encoder, found: Sequence[Chunk], grammar: Grammar, clip_skip: int) -> tuple[Tensor, Tensor]:
-    """What one encoder gives for its chunks."""
+    """Return the hidden states and the pooled output of one encoder for its chunks."""
     import torch
 
     tokenizer, layer = encoder.tokenizer, _layer(encoder, clip_skip)
@@ -58,7 +58,7 @@ def _part(encoder: Encoder, found: Sequence[Chunk], grammar: Grammar, clip_skip:
     hidden, pooled = encoder.encode(ids, layer, vectors_of(found, encoder.name))
     weights = torch.tensor([weights_of(chunk, tokenizer) for chunk in found]).to(hidden)[..., None]
     if (weights == 1).all():
-        pass  # so that a prompt without weights is exactly what the encoder gives
+        pass  # a prompt without weights keeps the exact output of the encoder
     elif grammar == "comfyui":
         empty, _ = encoder.encode(torch.tensor([ids_of((), tokenizer)]), layer)
         hidden = torch.lerp(empty, hidden, weights)
@@ -68,10 +68,10 @@ def _part(encoder: Encoder, found: Sequence[Chunk], grammar: Grammar, clip_skip:
 
 
 def scaled(hidden: Tensor, weights: Tensor) -> Tensor:
-    """Each token times its weight, and every chunk with the mean that it had (AUTOMATIC1111's "original" emphasis).
+    """Multiply each token by its weight, then restore the mean of each chunk (AUTOMATIC1111's "original" emphasis).
 
-    A mean that is small beside the numbers themselves, as a model's may be, says nothing and is left alone: the
-    quotient of two such means has any size and sign.
+    The mean is not restored if it is small compared with the mean magnitude, because the quotient of two such means
+    can have any size and sign.
     """
     import torch
 
@@ -81,7 +81,7 @@ def scaled(hidden: Tensor, weights: Tensor) -> Tensor:
 
 
 def _layer(encoder: Encoder, clip_skip: int) -> int:
-    """The layer to read, counted from the end as `Encoder.layer` is: never one behind that of the training."""
+    """Return the layer to read, counted from the end like `Encoder.layer`: never later than that of the training."""
     count: int = encoder.model.config.num_hidden_layers
     if clip_skip > count:
         raise BadValueError(

@@ -1,4 +1,4 @@
-"""Loaded text encoders: what a CLIP handle becomes when a node loads it."""
+"""Loaded text encoders: the CLIP models that a node gets when it loads a CLIP handle."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Encoder:
-    """One CLIP text model and how its checkpoint reads it.
+    """One CLIP text model, with the settings of its checkpoint.
 
-    `layer` counts as transformers' `hidden_states` do: -1 is what the last layer gives, -2 the one before it.
+    `layer` is an index into transformers' `hidden_states`: -1 is the output of the last layer, -2 of the one before.
     """
 
     name: Literal["l", "g", "h"]  # OpenAI's ViT-L/14, OpenCLIP's ViT-bigG/14 and ViT-H/14
     model: Any  # transformers.CLIPTextModel
-    tokenizer: Any  # transformers.CLIPTokenizer; its pad token is the one that the model was trained with
+    tokenizer: Any  # transformers.CLIPTokenizer, with the pad token of the model's training
     layer: int = -1
     final_norm: bool = True  # whether that hidden state passes the final layer norm
     projection: Callable[[Tensor], Tensor] | None = None  # [B, D] -> [B, P], for the pooled output
@@ -28,10 +28,11 @@ class Encoder:
     def encode(
         self, tokens: Tensor, layer: int | None = None, vectors: Mapping[tuple[int, int], Tensor] | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Hidden states [B, T, D] and pooled output [B, P] for token ids [B, T], which hold an end token each.
+        """Return hidden states [B, T, D] and pooled output [B, P] for token ids [B, T]; each row has an end token.
 
-        `layer` stands in for the encoder's own, for instance for clip skip. The pooled output always is that of the
-        last layer, normed, at the first end token. `vectors` stand in for the tokens' own, by row and place.
+        `layer` replaces the encoder's own layer, for instance for clip skip. The pooled output is always the
+        normalised output of the last layer at the first end token. `vectors` replace token embeddings, by row and
+        position.
         """
         with self._replaced(vectors or {}):
             found = self.model(tokens.to(self.model.device), output_hidden_states=True)
@@ -43,7 +44,7 @@ class Encoder:
 
     @contextlib.contextmanager
     def _replaced(self, vectors: Mapping[tuple[int, int], Tensor]) -> Iterator[None]:
-        """Let the model read vectors where they are given, for the time of a with-block."""
+        """Replace token embeddings by vectors inside a with-block."""
 
         def put(module: Any, arguments: Any, output: Tensor) -> Tensor:  # noqa: ARG001
             found = output.clone()

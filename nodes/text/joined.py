@@ -1,4 +1,4 @@
-"""Text readers that join CLIPs and a T5: Flux.1's, where T5 reads and CLIP pools, and that of Stable Diffusion 3."""
+"""Text readers that combine CLIPs and a T5: those of Flux.1, Chroma and Stable Diffusion 3."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class JoinedReader(ABC):
-    """CLIPs and a T5 that read one prompt; see `TextReader`. Brackets count for both."""
+    """CLIPs and a T5 that encode one prompt; see `TextReader`. Prompt weights apply to both."""
 
     clips: TextEncoder
     t5: T5 | None
     modules: Any = field(init=False)
-    widths: Mapping[str, int] = field(default_factory=dict)  # T5 knows no embeddings, so that they are words
+    widths: Mapping[str, int] = field(default_factory=dict)  # empty: names of embeddings are read as words
 
     def __post_init__(self) -> None:
         from torch import nn
@@ -42,7 +42,7 @@ class JoinedReader(ABC):
 
     @property
     def tokenizer(self) -> Any:
-        """That of the first CLIP."""
+        """The tokenizer of the first CLIP."""
         return self.encoders[0].tokenizer
 
     def read(
@@ -60,7 +60,7 @@ class JoinedReader(ABC):
 
     @abstractmethod
     def _join(self, text: str, sections: Sequence[Section], grammar: Grammar, clip_skip: int) -> ReadText:
-        """What a model of the family is told of a text."""
+        """Return the embedding of a text for a model of the family."""
 
 
 class FluxReader(JoinedReader):
@@ -79,11 +79,11 @@ class FluxReader(JoinedReader):
 
 
 class T5Reader(JoinedReader):
-    """The hidden states of T5 alone, as Chroma reads them."""
+    """The hidden states of T5 only, for Chroma."""
 
     @property
     def tokenizer(self) -> Any:
-        """T5's."""
+        """The tokenizer of T5."""
         return self.t5 and self.t5.tokenizer
 
     def _join(self, text: str, sections: Sequence[Section], grammar: Grammar, clip_skip: int) -> ReadText:  # noqa: ARG002
@@ -97,18 +97,18 @@ class T5Reader(JoinedReader):
 
 @dataclass(frozen=True)
 class SD3Reader(JoinedReader):
-    """The hidden states of CLIP's ViT-L and ViT-bigG side by side, and behind them those of T5 (Esser et al. 2024).
+    """The concatenated hidden states of CLIP's ViT-L and ViT-bigG, followed by those of T5 (Esser et al. 2024).
 
-    Each of the three may be missing: zeros stand in its place.
+    Each of the three encoders may be missing; its part is filled with zeros.
     """
 
-    width: int = 4096  # of a token
-    pooled: int = 2048  # numbers of both pooled outputs
+    width: int = 4096  # of a token's embedding
+    pooled: int = 2048  # width of both pooled outputs together
     length: int = 256  # tokens of T5
 
     @property
     def tokenizer(self) -> Any:
-        """That of the first CLIP, or of T5."""
+        """The tokenizer of the first CLIP, or of T5 if there is no CLIP."""
         return self.encoders[0].tokenizer if self.encoders else self.t5 and self.t5.tokenizer
 
     def _join(self, text: str, sections: Sequence[Section], grammar: Grammar, clip_skip: int) -> ReadText:
@@ -119,7 +119,7 @@ class SD3Reader(JoinedReader):
         return ReadText(torch.cat([hidden, behind], dim=1), pooled)
 
     def _clips(self, text: str, grammar: Grammar, clip_skip: int) -> tuple[Tensor, Tensor]:
-        """Hidden states [1, T, width] and pooled output of the CLIPs; those of ViT-bigG come last."""
+        """Return the hidden states [1, T, width] and the pooled output of the CLIPs; those of ViT-bigG come last."""
         import torch
         from torch.nn.functional import pad
 
@@ -134,7 +134,7 @@ class SD3Reader(JoinedReader):
 
 
 def _beside(parts: Sequence[Tensor]) -> Tensor:
-    """Hidden states side by side; a shorter text goes on with zeros."""
+    """Concatenate hidden states along the last dimension; shorter ones are padded with zeros."""
     import torch
     from torch.nn.functional import pad
 

@@ -1,4 +1,4 @@
-"""Which token of an edited prompt comes from which token of another prompt."""
+"""Aligns the tokens of an edited prompt with those of its source prompt."""
 
 from collections.abc import Sequence
 from difflib import SequenceMatcher
@@ -14,7 +14,7 @@ Edit = Literal["replace", "refine"]
 
 
 def one_chunk(tokenizer: Any, text: str, name: str) -> Chunk:
-    """The tokens of a prompt that fits into the encoder at once. Raises BadValueError for a longer one."""
+    """Return the tokens of a prompt that fits into one chunk. Raises BadValueError for a longer prompt."""
     found = chunks(parse(text), tokenizer, "a1111")
     if len(found) > 1:
         most = tokenizer.model_max_length - 2
@@ -24,10 +24,10 @@ def one_chunk(tokenizer: Any, text: str, name: str) -> Chunk:
 
 
 def alignment(tokenizer: Any, source: Chunk, edited: Chunk, how: Edit) -> tuple[Any, Any, Any]:
-    """mapper [T, T], kept [T] and weights [T] as `AttentionControl` takes them, float32.
+    """Return mapper [T, T], kept [T] and weights [T] for `AttentionControl`, float32.
 
-    "replace" pairs the prompts word by word, which must be equally many; "refine" keeps what both have and leaves new
-    words to themselves. Weights are those that the edited prompt's words have.
+    "replace" pairs the prompts word by word; both must have the same number of words. "refine" keeps the tokens that
+    both prompts share; new words use their own attention. The weights are those of the edited prompt.
     """
     ids = [ids_of(chunk, tokenizer) for chunk in (source, edited)]
     weights = np.float32(weights_of(edited, tokenizer))
@@ -46,7 +46,7 @@ def _refined(source: list[int], edited: list[int]) -> tuple[Any, Any]:
 
 
 def _words(tokenizer: Any, chunk: Chunk, ids: list[int]) -> list[list[int]]:
-    """The places of each word; the start, the end and the padding are words too."""
+    """The token positions of each word; the start, the end and the padding count as words."""
     names = tokenizer.convert_ids_to_tokens([token.id for token in chunk])
     found: list[list[int]] = [[0], []]
     for place, name in enumerate(names, start=1):
@@ -58,7 +58,7 @@ def _words(tokenizer: Any, chunk: Chunk, ids: list[int]) -> list[list[int]]:
 
 
 def _replaced(source: Sequence[list[int]], edited: Sequence[list[int]]) -> Any:
-    """Each word's attention goes to its counterpart: token to token if they are equally many, else in equal shares."""
+    """Map each word's attention to its counterpart: token to token for equal token counts, else in equal shares."""
     if len(source) != len(edited):
         raise BadValueError(
             "the prompts have not the same number of words",

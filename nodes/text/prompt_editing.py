@@ -1,8 +1,8 @@
-"""Prompt editing: prompts that change while a picture is made, in AUTOMATIC1111's grammar.
+"""Prompt editing: prompts that change during sampling, in AUTOMATIC1111's grammar.
 
-`[a:b:0.4]` is a for the first 40 % of the steps, then b; `[a::0.4]` ends a, `[b:0.4]` begins b; a whole number is a
-step. `[a|b|c]` changes at each step. Anything else in square brackets is left for `prompt_weights.parse`. How many
-steps there are is known where the conditioning is sampled, so a text says when it is read as `prompt_times.Times`.
+`[a:b:0.4]` is a for the first 40 % of the steps, then b; `[a::0.4]` removes a, `[b:0.4]` adds b; an integer is a step.
+`[a|b|c]` changes at each step. Other square brackets are left to `prompt_weights.parse`. The number of steps is known
+only when the conditioning is sampled, so each text has its steps as `prompt_times.Times`.
 """
 
 import math
@@ -22,7 +22,7 @@ _WHEN = re.compile(rf"\s*({NUMBER})\s*")
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A text, or a text for each of several encoders, and when it is the prompt."""
+    """A text, or one text for each of several encoders, and the times at which it is the prompt."""
 
     texts: tuple[str, ...]
     times: Times = ALWAYS
@@ -37,8 +37,8 @@ class Variant:
 class _Switch:
     before: "_Sequence"
     after: "_Sequence"
-    share: float | None  # of the steps, or
-    step: int  # a step
+    share: float | None  # of the steps; None: `step` is used
+    step: int
 
     def passed(self, times: Times) -> bool:
         return self.step <= times.first if self.share is None else self.share <= times.start
@@ -53,10 +53,10 @@ _Sequence = tuple["str | _Switch | _Turn", ...]
 
 
 def variants(*texts: str) -> tuple[Variant, ...]:
-    """What a prompt is at which steps, in order of time; one variant if it never changes.
+    """Return the variants of a prompt in order of time; one variant if it never changes.
 
-    Several texts, for as many encoders, change together. Raises BadValueError for brackets nested deeper than 100, and
-    for more than 64 changes.
+    Several texts, one for each encoder, change together. Raises BadValueError for brackets nested deeper than 100, and
+    for more than 64 variants.
     """
     sequences = [_parsed(text) for text in texts]
     parts = [part for sequence in sequences for part in _parts(sequence)]
@@ -85,7 +85,7 @@ def _between(sequences: "Sequence[_Sequence]", times: Times, period: int) -> lis
 
 
 def _merged(found: list[Variant], ends: tuple[str, str]) -> list[Variant]:
-    """Variants of one text, one after the other along one kind of time, as one."""
+    """Merge adjacent variants with the same text along one kind of time (shares or steps)."""
     kept: list[Variant] = []
     for variant in found:
         begin, end = ends
@@ -113,7 +113,7 @@ def _resolved(sequence: _Sequence, times: Times, turn: int) -> str:
 
 
 def _parts(sequence: _Sequence) -> Iterator["str | _Switch | _Turn"]:
-    """Every part, those inside others too."""
+    """All parts, including nested ones."""
     for part in sequence:
         yield part
         inner = (part.before, part.after) if isinstance(part, _Switch) else getattr(part, "options", ())
@@ -122,7 +122,7 @@ def _parts(sequence: _Sequence) -> Iterator["str | _Switch | _Turn"]:
 
 
 class _Frame:
-    """A bracket under way: its parts, and what stood between them."""
+    """An open bracket: its parts and the separators between them."""
 
     def __init__(self, bracket: str) -> None:
         self.bracket = bracket
@@ -134,14 +134,14 @@ class _Frame:
         self.parts.append([])
 
     def literal(self, closing: str) -> list["str | _Switch | _Turn"]:
-        """All of it as it was written."""
+        """Return the bracket as literal text."""
         found: list[str | _Switch | _Turn] = [self.bracket, *self.parts[0]]
         for separator, part in zip(self.separators, self.parts[1:], strict=True):
             found += [separator, *part]
         return [*found, closing]
 
     def closed(self) -> list["str | _Switch | _Turn"]:
-        """What a pair of square brackets means."""
+        """Return the meaning of a pair of square brackets."""
         parts, kinds = [tuple(part) for part in self.parts], set(self.separators)
         if kinds == {"|"}:
             return [_Turn(tuple(parts))]
@@ -152,7 +152,7 @@ class _Frame:
 
 
 def _when(part: _Sequence) -> tuple[float | None, int] | None:
-    """A share of the steps or a step, as the fields of `_Switch`; None for what is no number."""
+    """Parse a share of the steps or a step to the fields of `_Switch`; None if the text is not a number."""
     text = "".join(item if isinstance(item, str) else "?" for item in part)
     match = _WHEN.fullmatch(text)
     if match is None:
@@ -185,6 +185,6 @@ def _parsed(text: str) -> _Sequence:
 
 
 def _keep(frames: list[_Frame], found: list["str | _Switch | _Turn"]) -> None:
-    """End the innermost bracket, with what it came to."""
+    """Close the innermost bracket and append its result to the bracket around it."""
     frames.pop()
     frames[-1].parts[-1] += found

@@ -1,8 +1,8 @@
-"""The grammar of prompts: words with weights, and sections. Pure text, in two dialects.
+"""The grammar of prompts: words with weights, and sections, in two dialects.
 
-AUTOMATIC1111's: `(a)` is 1.1 times as strong, `(a:1.3)` 1.3 times, `[a]` 1.1 times weaker; nested ones multiply; BREAK
-begins a new section; a backslash makes a bracket plain; a bracket that never closes reaches to the end. ComfyUI's:
-`(a)` and `(a:1.3)` only; a number given outright replaces what is around it; a bracket that never closes is plain text.
+AUTOMATIC1111: `(a)` multiplies the weight by 1.1, `(a:1.3)` by 1.3, `[a]` divides it by 1.1; nested brackets multiply.
+BREAK starts a new section. A backslash escapes a bracket. An unclosed bracket extends to the end. ComfyUI: only `(a)`
+and `(a:1.3)`; an explicit number replaces the surrounding weight; an unclosed bracket is plain text.
 """
 
 import re
@@ -17,7 +17,7 @@ Grammar = Literal["a1111", "comfyui", "plain"]
 STEP = 1.1
 MAX_DEPTH = 100
 MAX_WEIGHT = 1000.0
-NUMBER = r"(?:\d++(?:\.\d*+)?|\.\d++)"  # without a sign; each digit can be read in one way only
+NUMBER = r"(?:\d++(?:\.\d*+)?|\.\d++)"  # without a sign; possessive, so there is no backtracking
 _NUMBER = rf"[+-]?{NUMBER}"
 _TOKEN = re.compile(rf"\\.|\\|[()\[\]]|:\s*({_NUMBER})\s*\)|[^\\()\[\]:]+|:", re.DOTALL)
 _BREAK = re.compile(r"\bBREAK\b")
@@ -26,7 +26,7 @@ _EXPLICIT = re.compile(rf"\s*({_NUMBER})\s*")
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A piece of text and how much it counts; 1 is plain. An embedding stands in for the text."""
+    """A piece of text and its weight; 1 is neutral. An embedding replaces the text."""
 
     text: str
     weight: float = 1.0
@@ -37,9 +37,9 @@ Section = tuple[Span, ...]
 
 
 def parse(text: str, grammar: Grammar = "a1111") -> tuple[Section, ...]:
-    """The sections of a prompt, at least one. Neighbours of one weight are one span; empty ones are left out.
+    """Parse a prompt to its sections, at least one. Adjacent spans of equal weight are joined; empty ones are dropped.
 
-    Raises BadValueError for brackets nested deeper than 100 and for weights beyond 1000.
+    Raises BadValueError for brackets nested deeper than 100 and for absolute weights above 1000.
     """
     if grammar == "plain":
         return (_joined([Span(text)]),)
@@ -49,7 +49,7 @@ def parse(text: str, grammar: Grammar = "a1111") -> tuple[Section, ...]:
 
 
 def _joined(spans: list[Span]) -> Section:
-    """Spans with neighbours of the same weight in one."""
+    """Join adjacent spans of equal weight."""
     most = max((abs(span.weight) for span in spans), default=0.0)
     if most > MAX_WEIGHT:
         raise BadValueError(
@@ -60,9 +60,9 @@ def _joined(spans: list[Span]) -> Section:
 
 
 class _Ranges:
-    """Texts in order with a weight each, and brackets that reach back to where they were opened.
+    """Texts in order, each with a weight. Closing a bracket multiplies the weights since it was opened.
 
-    Round and square brackets do not know of each other, so `(a [b) c]` is read as it is written.
+    Round and square brackets are independent of each other, so they may overlap: `(a [b) c]`.
     """
 
     def __init__(self) -> None:
@@ -79,7 +79,7 @@ class _Ranges:
         _check_depth(len(self._open[bracket]))
 
     def close(self, bracket: str, factor: float) -> bool:
-        """Whether there was a bracket to close."""
+        """Close a bracket; return False if none is open."""
         if not self._open[bracket]:
             return False
         start = self._open[bracket].pop()
@@ -154,7 +154,7 @@ def _weighed(tree: "_Tree", weight: float) -> list[Span]:
 
 
 def _bracketed(tree: "_Tree", around: float) -> list[Span]:
-    """A closed bracket: the number at its end counts alone, without one it is 1.1 times what is around it."""
+    """A closed bracket: its weight is the number at its end, or 1.1 times the surrounding weight without a number."""
     last = tree[-1] if tree else None
     text, colon, number = last.rpartition(":") if isinstance(last, str) else ("", "", "")
     match = _EXPLICIT.fullmatch(number) if colon else None

@@ -1,4 +1,4 @@
-"""The seam between a prompt and the text encoders of a model: what reads a text, and what it gives."""
+"""The interface to the text encoders of a model: a reader, and the embedding that it returns for a text."""
 
 from __future__ import annotations
 
@@ -15,44 +15,44 @@ if TYPE_CHECKING:
     from latentloom.nodes.text.encoder import Encoder
 
 Words = Callable[[Sequence[Section]], Sequence[Section]]
-"""Puts embeddings in the place of their names."""
+"""Replaces the names of embeddings by the embeddings."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReadText:
-    """What a denoiser is told of a text, float32 on the CPU."""
+    """The embedding of a text for a denoiser, float32 on the CPU."""
 
     embedding: Tensor  # [1, T, D]
     pooled: Tensor | None = None  # [1, P]
-    mask: Tensor | None = None  # [1, T], 1 where there is a token, for encoders whose texts have any length
+    mask: Tensor | None = None  # [1, T], 1 for tokens, from encoders without a fixed length
 
 
 class TextReader(Protocol):
-    """A loaded CLIP handle: text encoders and their tokenizers, read as their model was trained.
+    """A loaded CLIP handle: text encoders and their tokenizers, used as in the training of their model.
 
-    CLIP's chunks are one reader, `TextEncoder`; others join CLIP and T5 or put a prompt into a chat's template.
+    `TextEncoder` encodes a prompt in CLIP chunks; other readers combine CLIP and T5 or use a chat template.
     """
 
     encoders: tuple[Encoder, ...]
-    """The CLIPs among them, none for a reader without."""
+    """The CLIPs; empty for a reader without one."""
     tokenizer: Any
-    """That of the first encoder."""
+    """The tokenizer of the first encoder."""
     widths: Mapping[str, int]
-    """How wide the vectors are that may stand in for tokens (textual inversion), by encoder; empty for none."""
+    """The width of the vectors that may replace tokens (textual inversion), by encoder; empty if not supported."""
     modules: Any
-    """Everything with weights, for whoever counts or moves them."""
+    """All modules with weights, to count or move them."""
 
     def read(
         self, text: str | Sequence[str], grammar: Grammar, clip_skip: int = 1, embeddings: Words = tuple
     ) -> ReadText:
-        """What the encoders make of a text that does not change with the steps: one for all, or one for each CLIP.
+        """Encode a text that does not change with the steps: one text for all encoders, or one for each CLIP.
 
-        Raises BadValueError for what the grammar refuses, and for a clip_skip that the encoders cannot follow.
+        Raises BadValueError for text that the grammar does not allow, and for a clip_skip that is not supported.
         """
 
 
 def clip_of(reader: TextReader, node: str) -> Encoder:
-    """The first CLIP of a reader, for what looks at its tokens. Raises BadValueError for a reader without one."""
+    """Return the first CLIP of a reader, for nodes that need its tokens. Raises BadValueError if there is none."""
     if not reader.encoders:
         raise BadValueError(
             f"{node} looks at the tokens of a CLIP, and this text encoder has none",

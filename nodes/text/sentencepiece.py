@@ -1,6 +1,6 @@
 """SentencePiece's unigram models (Kudo & Richardson 2018) as tokenizers of the tokenizers library.
 
-A `spiece.model` is a protobuf message. The few fields that decide how a text is cut are read here, so that neither
+A `spiece.model` is a protobuf message. This module reads only the fields that the tokenization depends on, so neither
 protobuf nor sentencepiece is needed.
 """
 
@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-PIECES, NORMALIZER = 1, 3  # fields of the message: its pieces, and how texts are normalised
+PIECES, NORMALIZER = 1, 3  # fields of the message: its pieces and its normalizer
 TEXT, SCORE, KIND = 1, 2, 3  # fields of a piece
 CHARACTERS = 2  # field of the normalizer: its table of characters
 PLAIN, UNKNOWN, BYTE = 1, 2, 6  # kinds of pieces
-VARINT, EIGHT_BYTES, BYTES, FOUR_BYTES = 0, 1, 2, 5  # how protobuf lays a field out
+VARINT, EIGHT_BYTES, BYTES, FOUR_BYTES = 0, 1, 2, 5  # wire types of protobuf
 SPACE = "\u2581"
 
 
 def unigram(model: bytes) -> Tokenizer:
-    """The tokenizer of a `spiece.model`. Raises ValueError for bytes that are none."""
+    """Return the tokenizer of a `spiece.model`. Raises ValueError for bytes that are not a SentencePiece model."""
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
     pieces, table = _read(model)
@@ -37,7 +37,7 @@ def unigram(model: bytes) -> Tokenizer:
 
 
 def _read(model: bytes) -> tuple[list[tuple[str, float, int]], bytes]:
-    """Text, score and kind of each piece, and the normalizer's table."""
+    """Return text, score and kind of each piece, and the normalizer's table."""
     pieces, table = [], b""
     try:
         for field, value in _fields(model):
@@ -55,7 +55,7 @@ def _read(model: bytes) -> tuple[list[tuple[str, float, int]], bytes]:
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, bytes | int]]:
-    """The fields of a protobuf message: number and value, which is bytes or an integer."""
+    """The fields of a protobuf message: number and value (bytes or an integer)."""
     place = 0
     while place < len(data):
         key, place = _varint(data, place)
@@ -75,7 +75,7 @@ def _fields(data: bytes) -> Iterator[tuple[int, bytes | int]]:
 
 
 def _varint(data: bytes, place: int) -> tuple[int, int]:
-    """A number of any length, seven bits in a byte, and the place behind it."""
+    """Read a varint (seven bits per byte); return its value and the position after it."""
     value = shift = 0
     while True:
         byte = data[place]

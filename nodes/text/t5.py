@@ -1,4 +1,4 @@
-"""How T5 (Raffel et al. 2020) reads a prompt: tokens of any text up to a length, with weights."""
+"""Encodes a prompt with T5 (Raffel et al. 2020): tokens up to a maximum length, with weights."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class T5:
 
     model: Any  # transformers' T5Stack
     tokenizer: Any  # of the tokenizers library
-    length: int  # most tokens of a text, with the end token
+    length: int  # maximum number of tokens, including the end token
     masked: bool = False
-    """Whether padding is one token that the others do not see; else it goes on to `length`, and counts."""
+    """Whether the padding is one masked token; otherwise it fills the text to `length` and is not masked."""
 
     def encode(self, sections: Sequence[Section], grammar: Grammar) -> Tensor:
-        """Hidden states [1, T, D] of the tokens of a text and of its padding, float32 on the CPU.
+        """Return the hidden states [1, T, D] of a text's tokens and its padding, float32 on the CPU.
 
-        Sections follow each other. Weights count as `grammar` says, see `embedding.embed`. Raises BadValueError for a
-        text that is too long.
+        Sections are concatenated. Weights are applied as in `grammar`, see `embedding.embed`. Raises BadValueError for
+        a text that is too long.
         """
         import torch
 
@@ -38,7 +38,7 @@ class T5:
         padding = 1 if self.masked else self.length - len(numbers)
         hidden = self._hidden(numbers, padding)
         if all(weight == 1 for weight in weights):
-            return hidden  # exactly what the encoder gives
+            return hidden  # the exact output of the encoder
         factors = torch.tensor([*weights, *[1.0] * padding])[None, :, None]
         if grammar != "comfyui":
             return scaled(hidden, factors)
@@ -55,7 +55,7 @@ class T5:
         return found.float().cpu()
 
     def _tokens(self, sections: Sequence[Section]) -> tuple[list[int], list[float]]:
-        """The numbers and weights of a text's tokens and of its end."""
+        """Return the ids and the weights of a text's tokens and of the end token."""
         numbers: list[int] = []
         weights: list[float] = []
         for span in (span for section in sections for span in section):

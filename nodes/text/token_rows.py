@@ -19,7 +19,7 @@ def token_rows(
     steps: int,
     embeddings: Callable[[Sequence[Section]], Sequence[Section]] = tuple,
 ) -> tuple[tuple[str, ...], list[Row], str]:
-    """Heading, rows and a note: every part that is read has a start and an end; weights show where there are any."""
+    """Return heading, rows and a note. Every part has a start and an end token; weights are shown if any is not 1."""
     parts = list(read_prompt(tokenizer, text, grammar, steps, embeddings))
     changes = len({part.variant for part in parts}) > 1
     weighed = any(token.weight != 1 for part in parts for token in part.tokens)

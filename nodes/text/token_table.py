@@ -1,4 +1,4 @@
-"""A prompt as the text encoder reads it: parts of tokens, with what each stands for and how much it counts."""
+"""A prompt as the text encoder reads it: parts of tokens, each token with its text and its weight."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from latentloom.nodes.text.vocabulary import WORD, unknown_words
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """A token: its number and name in the vocabulary, the text that it stands for, its weight, whether it is known.
+    """A token: its id and name in the vocabulary, its text, its weight, and whether the model knows the word.
 
-    A vector of an embedding has no number.
+    A vector of an embedding has no id.
     """
 
     id: int | None
@@ -26,7 +26,7 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What the encoder reads at once, without start, end and padding; from step `begin`, up to `end`."""
+    """One chunk of the encoder, without start, end and padding, for the steps from `begin` to before `end`."""
 
     variant: Variant
     begin: int
@@ -41,7 +41,7 @@ def read_prompt(
     steps: int,
     embeddings: Callable[[Sequence[Section]], Sequence[Section]] = tuple,
 ) -> Iterator[Part]:
-    """The parts of a prompt in order, at least one. Raises BadValueError for one that is too long or too deep."""
+    """The parts of a prompt in order, at least one. Raises BadValueError if it is too long or nested too deep."""
     for variant in variants(text) if grammar == "a1111" else (Variant((text,)),):
         begin, end = variant.times.span(steps)
         if begin >= end:
@@ -68,13 +68,13 @@ def _read(tokenizer: Any, section: Section) -> Iterator[Read]:
 
 
 def _strange(tokenizer: Any, text: str) -> list[tuple[int, int]]:
-    """Where the words are that the model does not know."""
+    """The spans of the words that the model does not know."""
     unknown = set(unknown_words(tokenizer, text))
     return [match.span() for match in WORD.finditer(text) if match[0].lower() in unknown]
 
 
 def as_json(part: Part, steps: int) -> dict[str, Any]:
-    """What the server tells of a part; its steps as shares of all."""
+    """Return a part as the server sends it, with its steps as shares of all steps."""
     times = part.variant.times
     tokens = [{"id": t.id, "text": t.text, "weight": round(t.weight, 4), "known": t.known} for t in part.tokens]
     when = {"start": part.begin / steps, "end": part.end / steps, "turn": times.turn, "period": times.period}

@@ -1,4 +1,4 @@
-"""Where a text encoder's tokenizer is: beside its weights, or in a ComfyUI that they lie in. Never on a network."""
+"""Finds a text encoder's tokenizer: beside its weights or in the ComfyUI that contains them, never on a network."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _MODEL = re.compile(rb'"type"\s*:\s*"(BPE|Unigram|WordPiece|WordLevel)"')
 
 @dataclass(frozen=True, slots=True)
 class TokenizerFiles:
-    """What a text encoder's tokenizer is called on the disk: `folders` that it may be in, and its kind.
+    """The files of a text encoder's tokenizer: the `folders` that may contain them, and the tokenizer's kind.
 
-    The kind tells it apart from that of another encoder in the same folder.
+    The kind distinguishes it from the tokenizer of another encoder in the same folder.
     """
 
     kind: Literal["BPE", "Unigram"]
@@ -32,42 +32,45 @@ class TokenizerFiles:
 
     @property
     def layouts(self) -> tuple[tuple[str, ...], ...]:
-        """The names of the files that make one, each time all of them."""
+        """The alternative sets of file names; a tokenizer needs all files of one set."""
         return (FILE,), (BPE_FILES if self.kind == "BPE" else (SPIECE,))
 
     def find(self, weights: Path) -> Path | None:
-        """The folder of the tokenizer of a file or folder of weights, or None.
+        """Return the folder of the tokenizer for a file or folder of weights, or None.
 
-        It is looked for in the folder of the weights, in one of `folders` beside it, and in ComfyUI's own files where
-        the weights lie below its `models`.
+        Searched are the `folders` in the weights' folder and in its parent, the weights' folder itself, and ComfyUI's
+        own files if the weights are below its `models` folder.
         """
         return next((place for place in self._places(weights) if self.files(place)), None)
 
     def files(self, folder: Path) -> tuple[Path, ...]:
-        """The files that make a tokenizer of this kind in a folder, or none."""
+        """Return the files of a tokenizer of this kind in a folder; empty if there is none."""
         layouts = (tuple(folder / name for name in names) for names in self.layouts)
         return next((files for files in layouts if all(file.is_file() for file in files) and self._fit(files)), ())
 
     def digest(self, weights: Path) -> str:
-        """What identifies the tokenizer of weights: a hash of its files; "" where there is none."""
+        """Return a hash of the tokenizer's files, or "" if the weights have no tokenizer."""
         folder = self.find(weights)
         return "" if folder is None else sha256(b"".join(f.read_bytes() for f in self.files(folder))).hexdigest()
 
     def load(self, weights: Path) -> Tokenizer:
-        """The tokenizer of weights, which neither pads nor cuts. Raises FileError where there is none."""
+        """Load the tokenizer for weights, without padding and truncation.
+
+        Raises FileError if there is none or it cannot be read.
+        """
         folder = self.find(weights)
         if folder is None:
             raise self.missing(weights)
         try:
             made = _loaded(self.files(folder))
-        except Exception as error:  # tokenizers raises nothing more exact
+        except Exception as error:  # the tokenizers library raises no narrower class
             raise FileError(f"'{folder.name}' holds no tokenizer that can be read", got=str(error)) from None
         made.no_padding()
         made.no_truncation()
         return made
 
     def missing(self, weights: Path) -> FileError:
-        """That weights have no tokenizer, and where it may be."""
+        """Return the error for weights without a tokenizer, with the places where it may be."""
         files = ", or ".join(" and ".join(names) for names in self.layouts)
         folders = " or ".join(f"'{name}'" for name in self.folders)
         return FileError(
@@ -78,7 +81,7 @@ class TokenizerFiles:
         )
 
     def _fit(self, files: Sequence[Path]) -> bool:
-        """Whether files are of this kind; one that does not say is taken, and told when it is read."""
+        """Whether files are of this kind. A file that does not name its kind is accepted; loading it may fail."""
         if files[0].name != FILE:
             return True
         said = _MODEL.search(files[0].read_bytes())
@@ -102,7 +105,7 @@ def _loaded(files: Sequence[Path]) -> Tokenizer:
 
 
 def _byte_level_bpe(vocabulary: Path, merges: Path, config: Path) -> Tokenizer:
-    """Qwen's tokenizer from the files of GPT-2's layout (Radford et al. 2019; Qwen2's splitting of words)."""
+    """Build Qwen's tokenizer from files in GPT-2's layout (Radford et al. 2019), with the word splitting of Qwen2."""
     import json
 
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers

@@ -1,4 +1,4 @@
-"""From sections of weighted text to chunks of tokens that fit a text encoder."""
+"""Converts sections of weighted text to chunks of tokens that fit a text encoder."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -11,12 +11,12 @@ from latentloom.nodes.text.prompt_weights import Grammar, Section, Span
 
 MAX_CHUNKS = 64
 LOOK_BACK = 20  # AUTOMATIC1111: a chunk may end at a comma among its last 20 tokens
-WHOLE_WORD = 8  # ComfyUI: a word of fewer tokens is not cut in two
+WHOLE_WORD = 8  # ComfyUI: a word of fewer tokens is not split
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token's number and how much it counts; or the n-th vector of an embedding."""
+    """A token's id and its weight; or the n-th vector of an embedding."""
 
     id: int
     weight: float = 1.0
@@ -28,11 +28,11 @@ Chunk = tuple[Token, ...]
 
 
 def chunks(sections: Sequence[Section], tokenizer: Any, grammar: Grammar) -> list[Chunk]:
-    """The chunks that an encoder reads one by one, at least one, without start, end and padding.
+    """Return the chunks of an encoder, at least one, without start, end and padding.
 
-    Each section begins a chunk, but an empty one at the end does not. A long one is cut: after a comma near the end in
-    AUTOMATIC1111's grammar, where a comma that would begin the next chunk leaves the full one as it is; between words
-    in ComfyUI's. Raises BadValueError for more than 64 chunks.
+    Each section starts a new chunk, except an empty section at the end. A long section is split: in AUTOMATIC1111's
+    grammar after a comma near the chunk's end, or at the end if the next token is a comma; in ComfyUI's between words.
+    Raises BadValueError for more than 64 chunks.
     """
     room = tokenizer.model_max_length - 2
     cut = _cut_at_words if grammar == "comfyui" else _cut_at_commas
@@ -43,20 +43,20 @@ def chunks(sections: Sequence[Section], tokenizer: Any, grammar: Grammar) -> lis
 
 
 def ids_of(chunk: Chunk, tokenizer: Any) -> list[int]:
-    """A chunk's numbers as the model reads them: start, tokens, end, padding."""
+    """Return the ids of a chunk as the model reads them: start, tokens, end, padding."""
     padding = tokenizer.model_max_length - 2 - len(chunk)
     body = [token.id for token in chunk]
     return [tokenizer.bos_token_id, *body, tokenizer.eos_token_id, *[tokenizer.pad_token_id] * padding]
 
 
 def weights_of(chunk: Chunk, tokenizer: Any) -> list[float]:
-    """The weights of `ids_of`; what is no text counts as 1."""
+    """Return the weights for `ids_of`; start, end and padding have the weight 1."""
     padding = tokenizer.model_max_length - 2 - len(chunk)
     return [1.0, *(token.weight for token in chunk), *[1.0] * (padding + 1)]
 
 
 def vectors_of(found: Sequence[Chunk], encoder: str) -> dict[tuple[int, int], Any]:
-    """The vectors of embeddings for one encoder, by chunk and place among `ids_of`."""
+    """Return the vectors of embeddings for one encoder, by chunk and by position in `ids_of`."""
     return {
         (row, place): token.embedding.vectors[encoder][token.n]
         for row, chunk in enumerate(found)
@@ -71,7 +71,7 @@ def _numbers(tokenizer: Any, text: str) -> list[int]:
 
 
 def _embedded(span: Span) -> list[Token]:
-    """The places that an embedding takes; their numbers are looked up and replaced."""
+    """The tokens of an embedding. Their id 0 is a placeholder; the vectors replace its embedding."""
     return [Token(0, span.weight, span.embedding, n) for n in range(len(span.embedding))]
 
 
@@ -92,7 +92,7 @@ def _cut_at_commas(section: Section, tokenizer: Any, room: int) -> Iterator[Chun
 
 
 def _parts(span: Span, tokenizer: Any) -> Iterator[list[Token]]:
-    """What stays together: a token, or all vectors of an embedding."""
+    """The units that are not split: a token, or all vectors of an embedding."""
     if span.embedding is not None:
         yield _embedded(span)
     else:
@@ -100,7 +100,7 @@ def _parts(span: Span, tokenizer: Any) -> Iterator[list[Token]]:
 
 
 def _last_comma(line: list[Token], comma: list[int]) -> int:
-    """Where a full chunk ends: after a comma that is near enough, else at its end."""
+    """Return the length of a full chunk: up to a comma among its last tokens, else all of it."""
     for end in range(len(line), max(0, len(line) - LOOK_BACK), -1):
         if [line[end - 1].id] == comma:
             return end

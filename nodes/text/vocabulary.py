@@ -1,4 +1,4 @@
-"""Which words of a prompt a tokenizer knows."""
+"""Finds the words of a prompt that a tokenizer does not know."""
 
 import re
 from typing import Any
@@ -8,7 +8,7 @@ WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")
 
 
 def unknown_words(tokenizer: Any, text: str) -> list[str]:
-    """The words that a model with a small vocabulary of its own has no token for, in order; else none."""
+    """Return the words without a token of their own, in order, if the vocabulary is small; else an empty list."""
     if len(tokenizer) > SMALL_VOCABULARY:
         return []
     words = dict.fromkeys(word.lower() for word in WORD.findall(text))

@@ -1,4 +1,4 @@
-"""What AUTOMATIC1111 takes out of a prompt before it is read, and nodes do here: tags of networks, and AND."""
+"""Prompt syntax of AUTOMATIC1111 that nodes replace here: tags of networks, and AND."""
 
 import re
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ _AND = re.compile(r"\bAND\b")
 
 
 def unread_syntax(text: str, grammar: Grammar) -> Iterator[str]:
-    """A message for each kind of syntax in a prompt that is read as words, with a count; none in plain grammar."""
+    """A message with a count for each kind of such syntax in a prompt; none in the plain grammar."""
     if grammar == "plain":
         return
     tags = [match[0] for match in _TAG.finditer(text)]

@@ -1,1 +1,1 @@
-"""CLIP's picture encoder: recognition and loading."""
+"""CLIP's image encoder: recognition and loading."""

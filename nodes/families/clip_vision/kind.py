@@ -1,4 +1,4 @@
-"""The model kind "clip_vision": CLIP's picture encoder, as one file in transformers' names or as a folder."""
+"""The model kind "clip_vision": CLIP's image encoder, as one file with transformers' key names or as a folder."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ClipVisionKind:
     """A picture encoder: what IP-Adapters read."""
 
     def recognise(self, path: Path) -> Mapping[str, Any] | None:
-        """The facts of a "clip_vision"; None for another file or folder."""
+        """Return the facts of a "clip_vision"; None for another file or folder."""
         file = _weights_file(path)
         config = vision_config(read_header(file), _folder_config(path)) if file else None
         if config is None:
@@ -39,7 +39,7 @@ class ClipVisionKind:
         return {"clip_vision": facts, "about": f"CLIP vision ({config['hidden_size']} wide)"}
 
     def load(self, paths: Sequence[Path], info: Mapping[str, Any]) -> Any:
-        """A transformers CLIPVisionModelWithProjection."""
+        """Load a transformers CLIPVisionModelWithProjection."""
         import torch
         from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
@@ -58,7 +58,7 @@ class ClipVisionKind:
         model = assemble(build, pieces, weights, "picture encoder")
         warn_unused(weights)
         places = model.vision_model.embeddings
-        places.position_ids = torch.arange(places.position_embedding.weight.shape[0])[None]  # what no file holds
+        places.position_ids = torch.arange(places.position_embedding.weight.shape[0])[None]  # not stored in files
         return model
 
 
@@ -70,7 +70,7 @@ def _weights_file(path: Path) -> Path | None:
 
 
 def _folder_config(path: Path) -> dict[str, Any]:
-    """What a folder says of its picture encoder; nothing for another one."""
+    """Return a folder's configuration of its image encoder; {} for another folder."""
     try:
         found = json.loads((path / "config.json").read_text(encoding="utf-8")) if path.is_dir() else {}
     except (OSError, ValueError):
@@ -80,7 +80,7 @@ def _folder_config(path: Path) -> dict[str, Any]:
 
 
 def vision_config(header: Header, said: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Arguments of transformers' CLIPVisionConfig, told from shapes, with what a folder says over it."""
+    """Return the arguments of transformers' CLIPVisionConfig, from shapes, overridden by a folder's configuration."""
     shapes = header.shapes
     try:
         width, _, patch, _ = shapes["vision_model.embeddings.patch_embedding.weight"]
@@ -101,9 +101,9 @@ def vision_config(header: Header, said: Mapping[str, Any]) -> dict[str, Any] | N
 
 
 def pixel_values(image: Image, side: int) -> Tensor:
-    """Pictures as CLIP takes them, [B, 3, side, side]: the shorter side resized, the middle cut out, normalised.
+    """Prepare pictures for CLIP, [B, 3, side, side]: resize the shorter side, crop the centre, normalise.
 
-    What is transparent is seen on white.
+    Transparent pixels are composited over white.
     """
     import torch
 

@@ -25,7 +25,7 @@ class ControlPart:
     """A ControlNet in a file."""
 
     prefix: str
-    original: bool  # whether in the original's layout
+    original: bool  # whether it has the original layout
     shape: UNetShape
     hints: tuple[int, ...]
     union: Mapping[str, int] | None = None  # further arguments of a union ControlNet
@@ -35,7 +35,7 @@ class ControlNetKind:
     """A ControlNet for SD 1.x, SD 2.x or SDXL."""
 
     def recognise(self, path: Path) -> Mapping[str, Any] | None:
-        """The facts of a "controlnet"; None for another file or folder."""
+        """Return the facts of a "controlnet"; None for another file or folder."""
         file = _weights_file(path)
         header = read_header(file) if file else None
         part = header and find_controlnet(header)
@@ -48,7 +48,7 @@ class ControlNetKind:
         return {"controlnet": facts, "about": about, **weights_facts(header)}
 
     def load(self, paths: Sequence[Path], info: Mapping[str, Any]) -> Any:
-        """A diffusers ControlNetModel or ControlNetUnionModel."""
+        """Load a diffusers ControlNetModel or ControlNetUnionModel."""
         from diffusers import ControlNetModel, ControlNetUnionModel
 
         file = _weights_file(paths[0])
@@ -75,7 +75,7 @@ class ControlNetKind:
 
 
 def _weights_file(path: Path) -> Path | None:
-    """The file itself; in a folder that says it is a ControlNet, the plain weights or else a variant of them."""
+    """Return the file itself; for a folder of a ControlNet its plain weights, else a variant; None for others."""
     if path.is_file():
         return path
     if not _folder_config(path):
@@ -93,7 +93,7 @@ def _folder_config(path: Path) -> Any:
 
 
 def find_controlnet(header: Header) -> ControlPart | None:
-    """The ControlNet of a file, in either layout."""
+    """Find the ControlNet of a file, in either layout."""
     for prefix in PREFIXES:
         shapes = header.below(prefix)
         original = "zero_convs.0.0.weight" in shapes
@@ -108,7 +108,7 @@ def find_controlnet(header: Header) -> ControlPart | None:
 
 
 def _union(shapes: Shapes) -> Mapping[str, int] | None:
-    """Arguments of diffusers' ControlNetUnionModel; None for a plain ControlNet."""
+    """Return the arguments of diffusers' ControlNetUnionModel; None for a plain ControlNet."""
     if "task_embedding" not in shapes:
         return None
     types, width = shapes["task_embedding"]

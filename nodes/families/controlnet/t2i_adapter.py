@@ -1,6 +1,6 @@
-"""The model kind "t2i_adapter" (Mou et al. 2023): for SD 1.x and SDXL, in the names of TencentARC or of diffusers.
+"""The model kind "t2i_adapter" (Mou et al. 2023): for SD 1.x and SDXL, with key names of TencentARC or diffusers.
 
-It guides as a ControlNet does and is used through the same nodes, but looks at the picture alone and not at the noise.
+It is used through the same nodes as a ControlNet, but its features depend only on the picture and not on the noise.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from latentloom.nodes.families.stable_diffusion.facts import TITLES
 from latentloom.nodes.families.unused import warn_unused
 
 PREFIXES = ("adapter.", "")
-ORIGINAL_LAYERS = 2  # resnets per level in TencentARC's full adapters, which count them through
-XL_CHANNELS = (256, 768)  # that come out of folding 16x16 pixels, grey or coloured
+ORIGINAL_LAYERS = 2  # resnets per level in TencentARC's full adapters, which number them across levels
+XL_CHANNELS = (256, 768)  # after a pixel unshuffle by 16, for grey or RGB pictures
 _FULL = re.compile(r"adapter\.body\.(\d+)\.(?:resnets\.(\d+)\.)?")
 
 
 @dataclass(frozen=True, slots=True)
 class AdapterPart:
-    """A T2I-Adapter in a file: arguments of diffusers' T2IAdapter, and how the file names its weights."""
+    """A T2I-Adapter in a file: the arguments of diffusers' T2IAdapter, and the layout of the file's names."""
 
     prefix: str
     original: bool
@@ -38,7 +38,7 @@ class AdapterPart:
         return "sdxl" if self.arguments["adapter_type"] == "full_adapter_xl" else "sd1"
 
     def source(self, name: str) -> str:
-        """Where in the file a weight of the module is."""
+        """Return the name in the file for a weight of the module."""
         if not self.original:
             return self.prefix + name.removeprefix("adapter.")
         if self.arguments["adapter_type"] == "light_adapter":
@@ -54,7 +54,7 @@ class T2IAdapterKind:
     """A network that looks at a picture once and adds what it sees to the UNet's features."""
 
     def recognise(self, path: Path) -> Mapping[str, Any] | None:
-        """The facts of a "t2i_adapter"; None for another file or folder."""
+        """Return the facts of a "t2i_adapter"; None for another file or folder."""
         file = _weights_file(path)
         part = find_adapter(read_header(file)) if file else None
         if part is None:
@@ -63,7 +63,7 @@ class T2IAdapterKind:
         return {"controlnet": facts, "about": f"{TITLES[part.family]} T2I-Adapter"}
 
     def load(self, paths: Sequence[Path], info: Mapping[str, Any]) -> Any:
-        """A diffusers T2IAdapter."""
+        """Load a diffusers T2IAdapter."""
         from diffusers import T2IAdapter
 
         file = _weights_file(paths[0])
@@ -82,7 +82,7 @@ class T2IAdapterKind:
 
 
 def _weights_file(path: Path) -> Path | None:
-    """The file itself; in a folder that says it is a T2I-Adapter, the plain weights or else a variant of them."""
+    """Return the file itself; for a folder of a T2I-Adapter its plain weights, else a variant; None for others."""
     if path.is_file():
         return path
     try:
@@ -96,7 +96,7 @@ def _weights_file(path: Path) -> Path | None:
 
 
 def find_adapter(header: Header) -> AdapterPart | None:
-    """The T2I-Adapter of a file, in either layout."""
+    """Find the T2I-Adapter of a file, in either layout."""
     for prefix in PREFIXES:
         shapes = header.below(prefix)
         try:
@@ -148,13 +148,13 @@ def _part(prefix: str, original: bool, kind: str, widths: list[int], layers: int
 
 
 def levels_of(adapter: Any) -> tuple[int, ...]:
-    """The widths of an adapter's features, one for each level of the UNet; the last one of XL's is for the middle."""
+    """Return the widths of an adapter's features, one per level of the UNet; XL's last one is for the middle block."""
     widths = tuple(adapter.config.channels)
     return (*widths, widths[-1]) if adapter.config.adapter_type == "light_adapter" else widths
 
 
 def features(adapter: Any, image: Any) -> list[Any]:
-    """What an adapter sees in pictures [B, 3, H, W] in 0..1: features for each level of the UNet."""
+    """Compute an adapter's features of pictures [B, 3, H, W] in 0..1, one for each level of the UNet."""
     from torch.nn.functional import pad
 
     if adapter.config.in_channels == 1:

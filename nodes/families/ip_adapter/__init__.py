@@ -1,1 +1,1 @@
-"""IP-Adapter (Ye et al. 2023): pictures as prompts. Networks, files, and what they add to a UNet's attention."""
+"""IP-Adapter (Ye et al. 2023): pictures as prompts. Networks, and the recognition and loading of files."""

@@ -1,4 +1,4 @@
-"""The model kind "ip_adapter": the plain and the plus layout, for SD 1.x and SDXL, told from names and shapes."""
+"""The model kind "ip_adapter": the plain and the plus layout, for SD 1.x and SDXL, found by names and shapes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class AdapterPart:
     """An IP-Adapter in a file."""
 
     plus: bool
-    image: int  # width of the image embedding, or of the hidden states that plus reads
+    image: int  # width of the image embedding, or for plus of the hidden states
     context: int
     layers: tuple[tuple[str, int], ...]  # number and width of each cross-attention
 
@@ -31,7 +31,7 @@ class IPAdapterKind:
     """Lets a UNet look at a picture beside the text."""
 
     def recognise(self, path: Path) -> Mapping[str, Any] | None:
-        """The facts of an "ip_adapter"; None for another file."""
+        """Return the facts of an "ip_adapter"; None for another file."""
         part = find_ip_adapter(read_header(path)) if path.is_file() else None
         if part is None:
             return None
@@ -40,7 +40,7 @@ class IPAdapterKind:
         return {"ip_adapter": facts, "about": f"{family}IP-Adapter{' plus' if part.plus else ''}"}
 
     def load(self, paths: Sequence[Path], info: Mapping[str, Any]) -> Any:
-        """An IPAdapterNet."""
+        """Load an IPAdapterNet."""
         header = read_header(paths[0])
         part = find_ip_adapter(header)
         if part is None:
@@ -57,7 +57,7 @@ class IPAdapterKind:
 
 
 def find_ip_adapter(header: Header) -> AdapterPart | None:
-    """The IP-Adapter of a file; None for another file, and for FaceID's, which read faces with other networks."""
+    """Find the IP-Adapter of a file; None for other files and for FaceID adapters, which use face encoders."""
     numbers = sorted({name.split(".")[1] for name in header.shapes if name.startswith(_KEY)}, key=_number)
     try:
         keys = [(number, header.shapes[f"{_KEY}{number}.to_k_ip.weight"]) for number in numbers]

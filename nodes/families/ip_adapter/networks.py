@@ -1,4 +1,4 @@
-"""The networks of an IP-Adapter, under the names of its files: image to tokens, and tokens to keys and values."""
+"""The networks of an IP-Adapter, with its files' key names: image to tokens, and tokens to keys and values."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ HEAD_WIDTH = 64
 
 
 class ImageProjection(nn.Module):
-    """The plain adapter's: some tokens from an image embedding [B, E] by one linear layer."""
+    """The plain adapter's projection: one linear layer maps an image embedding [B, E] to tokens."""
 
     def __init__(self, image: int, context: int, tokens: int) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class ImageProjection(nn.Module):
 
 
 class PerceiverAttention(nn.Module):
-    """Attention of queries to a picture's states and to themselves."""
+    """Attention of queries to a picture's hidden states and to the queries."""
 
     def __init__(self, width: int, inner: int) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class PerceiverAttention(nn.Module):
 
 
 class Resampler(nn.Module):
-    """The plus adapter's: learnt queries read all hidden states of a picture (Flamingo's Perceiver resampler)."""
+    """The plus adapter's projection: learned queries attend to a picture's hidden states (Perceiver resampler)."""
 
     def __init__(self, image: int, context: int, width: int, inner: int, queries: int, depth: int, hidden: int) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ def _feed_forward(width: int, hidden: int) -> nn.Sequential:
 
 
 class KeysAndValues(nn.Module):
-    """What one cross-attention layer reads image tokens with."""
+    """The key and value layers for image tokens of one cross-attention layer."""
 
     def __init__(self, context: int, width: int) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class KeysAndValues(nn.Module):
 
 
 class IPAdapterNet(nn.Module):
-    """A whole file: a projection, and a pair of layers for each cross-attention of the UNet, by its number."""
+    """A whole adapter: a projection, and key and value layers for each cross-attention of the UNet, by its number."""
 
     def __init__(self, image_proj: nn.Module, context: int, widths: Sequence[tuple[str, int]]) -> None:
         super().__init__()
@@ -85,6 +85,6 @@ class IPAdapterNet(nn.Module):
         self.ip_adapter = nn.ModuleDict({number: KeysAndValues(context, width) for number, width in widths})
 
     def forward(self, pictures: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Image embeddings or states [B, ...] -> key and value [B, tokens, width] for each layer."""
+        """Image embeddings or hidden states [B, ...] -> key and value [B, tokens, width] for each layer."""
         tokens = self.image_proj(pictures)
         return [(layer.to_k_ip(tokens), layer.to_v_ip(tokens)) for layer in self.ip_adapter.values()]

@@ -1,5 +1,5 @@
-"""Packed weights in files: how a file says that its weights are packed, and what decodes each format.
+"""Packed weights in files: the detection of packing formats, and a decoder for each format.
 
-In: names, types and notes of a file's header; bytes and scales. Out: `Packed` weights for the engine, or one sentence
-that names a format which is not read.
+Input: names, types and notes of a file's header; bytes and scales. Output: `Packed` weights for the engine, or an error
+that names the unsupported format.
 """

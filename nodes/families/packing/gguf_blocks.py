@@ -1,7 +1,7 @@
-"""GGUF's blocks: the decoders of the formats that files of denoisers and text encoders have.
+"""GGUF blocks: decoders for the formats used in files of denoisers and text encoders.
 
-A row is a run of blocks of 32 or 256 numbers, each with scales of its own (ggml, `ggml-quants.c`; MIT). All is computed
-in float32, in the order in which ggml's reference does.
+A row is a sequence of blocks of 32 or 256 numbers, each block with its own scales (ggml, `ggml-quants.c`; MIT). All
+computations use float32, in the order of ggml's reference code.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Blocks:
         return (parts[0][first:last],)
 
     def finite(self, parts: Sequence[Tensor]) -> bool:
-        """Whether no scale of a block is NaN or infinite; whole numbers beside them cannot be."""
+        """Whether all block scales are finite; the integers of a block always are."""
         block = BLOCKS[self.format]
         for piece in parts[0].reshape(-1, block.nbytes).split(2**18):
             for start in block.scales:
@@ -41,17 +41,17 @@ class Blocks:
 
 
 def _halves(blocks: Tensor, start: int) -> Tensor:
-    """A number in fp16 of each block, float32 [blocks, 1]."""
+    """Read one fp16 number of each block, as float32 [blocks, 1]."""
     return blocks[:, start : start + 2].contiguous().view(torch.float16).float()
 
 
 def _nibbles(packed: Tensor) -> Tensor:
-    """[n, bytes] -> [n, 2 * bytes]: the low halves of all bytes, then the high ones."""
+    """[n, bytes] -> [n, 2 * bytes]: the low nibbles of all bytes, then the high nibbles."""
     return torch.cat((packed & 0x0F, packed >> 4), dim=1)
 
 
 def _bits(packed: Tensor, shifts: Sequence[int]) -> Tensor:
-    """[n, bytes] shifted to the right by each of some counts: [n, counts, bytes]."""
+    """Shift [n, bytes] to the right by each of `shifts`: [n, shifts, bytes]."""
     return packed.unsqueeze(1) >> torch.tensor(shifts, dtype=torch.uint8, device=packed.device).view(1, -1, 1)
 
 
@@ -68,7 +68,7 @@ def _q4_1(blocks: Tensor) -> Tensor:
 
 
 def _fifths(packed: Tensor) -> Tensor:
-    """A fifth bit for each of 32 numbers, from 4 bytes: [n, 32] of 0 and 16."""
+    """The fifth bit of each of 32 numbers, from 4 bytes: [n, 32] of 0 and 16."""
     return (_bits(packed, range(8)).transpose(1, 2).reshape(-1, 32) & 1) << 4
 
 
@@ -91,14 +91,14 @@ def _scales_and_minima(packed: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _eighths(blocks: Tensor, numbers: Tensor) -> Tensor:
-    """Numbers [n, 8, 32] times the scale of their eighth, less its minimum."""
+    """Multiply numbers [n, 8, 32] by the scale of their sub-block and subtract its minimum."""
     scales, minima = _scales_and_minima(blocks[:, 4:16])
     scale, minimum = _halves(blocks, 0) * scales.float(), _halves(blocks, 2) * minima.float()
     return scale.unsqueeze(2) * numbers.float() - minimum.unsqueeze(2)
 
 
 def _halves_of_32(packed: Tensor) -> Tensor:
-    """128 bytes as 256 numbers of 4 bits, [n, 8, 32]: the low halves of each 32 bytes before the high ones."""
+    """Unpack 128 bytes to 256 numbers of 4 bits, [n, 8, 32]: for each 32 bytes the low nibbles, then the high ones."""
     groups = packed.reshape(-1, 4, 1, 32)
     return torch.cat((groups & 0x0F, groups >> 4), dim=2).view(-1, 8, 32)
 
@@ -121,7 +121,7 @@ def _q6_k(blocks: Tensor) -> Tensor:
 
 
 def _two_bits(packed: Tensor) -> Tensor:
-    """64 bytes as 256 numbers of 2 bits, [n, 16, 16]."""
+    """Unpack 64 bytes to 256 numbers of 2 bits, [n, 16, 16]."""
     return (_bits(packed.reshape(-1, 32), (0, 2, 4, 6)) & 0x03).reshape(-1, 16, 16)
 
 

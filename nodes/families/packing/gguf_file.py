@@ -1,7 +1,7 @@
-"""GGUF files: what the header says of the tensors (ggml/docs/gguf.md, versions 2 and 3, little-endian; MIT).
+"""GGUF files: reads the tensor table of the header (ggml/docs/gguf.md, versions 2 and 3, little-endian; MIT).
 
-The package `gguf` reads such files too, in a third of a second for a thousand tensors. A list of models reads hundreds
-of headers, and nothing else of that package is needed.
+The package `gguf` needs a third of a second for a header with a thousand tensors, which is too slow for a model list
+with hundreds of headers. Nothing else of that package is needed.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from latentloom.nodes.families.packing.gguf_types import BLOCKS, PLAIN, TYPES, n
 from latentloom.nodes.families.packing.layout import unread
 
 MAGIC = b"GGUF"
-MAX_TEXT, MAX_COUNT, MAX_RANK = 2**26, 2**24, 8  # of a text, of entries, of axes: more is a damaged file
+MAX_TEXT, MAX_COUNT, MAX_RANK = 2**26, 2**24, 8  # of a text, of entries, of axes: a file with more is damaged
 _SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
 _TEXT, _ARRAY = 8, 9
-_SHAPE = "comfy.gguf.orig_shape."  # before a tensor's name: the shape that it had before it was flattened
+_SHAPE = "comfy.gguf.orig_shape."  # prefix of a tensor's name: its shape before it was flattened
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +32,13 @@ class GgufTensor:
 
     format: str
     shape: tuple[int, ...]
-    start: int  # of its bytes in the file
+    start: int  # offset of its bytes in the file
     nbytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class GgufHeader:
-    """The tensors of a file, by the names that modules know them by, and what is said of them in one word."""
+    """The tensors of a file, by the names that modules use, and its metadata."""
 
     tensors: Mapping[str, GgufTensor]
     metadata: Mapping[str, str]
@@ -46,18 +46,18 @@ class GgufHeader:
 
     @property
     def end(self) -> int:
-        """Where the last tensor ends."""
+        """The end of the last tensor, in bytes."""
         return max((tensor.start + tensor.nbytes for tensor in self.tensors.values()), default=0)
 
 
 def is_gguf(path: Path) -> bool:
-    """Whether a file begins as a GGUF file does. Raises OSError."""
+    """Whether a file starts like a GGUF file. Raises OSError."""
     with path.open("rb") as file:
         return file.read(len(MAGIC)) == MAGIC
 
 
 def read_gguf(path: Path) -> GgufHeader:
-    """The header of a GGUF file. Raises FileError for a damaged one and for tensors in a type that is not read."""
+    """Read the header of a GGUF file. Raises FileError if it is damaged or a tensor has an unsupported type."""
     facts = path.stat()
     return _read(path, facts.st_size, (facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino))
 
@@ -72,7 +72,7 @@ def _read(path: Path, size: int, _stamp: tuple[int, ...]) -> GgufHeader:
 
 
 class _Reader:
-    """Numbers and texts of a file, one after the other. Raises struct.error where the file ends."""
+    """Reads numbers and texts of a file in sequence. Raises struct.error at the end of the file."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
@@ -94,7 +94,7 @@ class _Reader:
         return found.decode(errors="replace")
 
     def value(self, kind: int) -> Any:
-        """A value; None for a long array, which is passed over."""
+        """Read a value; long arrays are skipped and returned as None."""
         if kind == _TEXT:
             return self.text()
         if kind != _ARRAY:
@@ -135,7 +135,7 @@ def _parsed(where: str, reader: _Reader, size: int) -> GgufHeader:
 
 
 def _info(reader: _Reader) -> tuple[str, tuple[int, ...], int, int]:
-    """A tensor's name, shape [rows, ...], type and offset."""
+    """Read a tensor's name, shape [rows, ...], type and offset."""
     name, rank = reader.text(), reader.number("<I")
     if rank > MAX_RANK:
         raise ValueError

@@ -1,6 +1,6 @@
-"""The names of text encoders' tensors in GGUF, which llama.cpp gives, as transformers has them.
+"""Converts llama.cpp's tensor names of text encoders in GGUF files to those of transformers.
 
-Files of denoisers keep their authors' names. Which encoder a file holds is told by its tensors: `general.architecture`
+Files of denoisers keep the original names. The encoder is recognised by its tensors, because `general.architecture`
 is often that of another program.
 """
 
@@ -44,7 +44,7 @@ _LAYER = re.compile(r"(?:enc\.)?blk\.(\d+)\.(\w+)\.(\w+)")
 
 
 def model_names(names: Sequence[str]) -> dict[str, str]:
-    """What each tensor of a file is called in the model: itself, but for those of llama.cpp's text encoders."""
+    """Map each tensor name of a file to its name in the model; only names of llama.cpp's text encoders change."""
     if "token_embd.weight" not in names:
         return {name: name for name in names}
     t5 = any(name.startswith("enc.blk.") for name in names)

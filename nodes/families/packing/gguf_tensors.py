@@ -1,4 +1,4 @@
-"""The tensors of a GGUF file, mapped into memory."""
+"""Memory-mapped tensors of a GGUF file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _DTYPES = {
 
 
 class GgufTensors:
-    """Tensors by name: numbers where they are plain, bytes where they are blocks. Nothing is read before it is used."""
+    """Tensors by name: plain ones as numbers, block formats as bytes. Nothing is read before it is used."""
 
     def __init__(self, path: Path) -> None:
         """Raises FileError, OSError."""
@@ -32,7 +32,7 @@ class GgufTensors:
         self._bytes = torch.from_file(str(path), shared=False, size=self._header.size, dtype=torch.uint8)
 
     def __call__(self, name: str) -> Tensor:
-        """The tensor of that name."""
+        """Return the tensor of that name."""
         tensor = self._header.tensors[name]
         found = self._bytes[tensor.start : tensor.start + tensor.nbytes]
         if tensor.format in BLOCKS:

@@ -1,17 +1,17 @@
-"""GGUF's types of tensors by number, and the layout of the blocks of those that are read (ggml.h; MIT)."""
+"""GGUF's tensor types by number, and the block layouts of the supported types (ggml.h; MIT)."""
 
 from typing import NamedTuple
 
 
 class Block(NamedTuple):
-    """A run of numbers with scales of its own."""
+    """The layout of a block: numbers that share scales."""
 
     numbers: int
     nbytes: int
-    scales: tuple[int, ...] = ()  # where its numbers in fp16 begin
+    scales: tuple[int, ...] = ()  # byte offsets of its fp16 numbers
 
 
-PLAIN = {"F32": 4, "F16": 2, "BF16": 2, "F64": 8, "I8": 1, "I16": 2, "I32": 4, "I64": 8}  # bytes of a number
+PLAIN = {"F32": 4, "F16": 2, "BF16": 2, "F64": 8, "I8": 1, "I16": 2, "I32": 4, "I64": 8}  # bytes per number
 BLOCKS = {
     "Q4_0": Block(32, 18, (0,)),
     "Q4_1": Block(32, 20, (0, 2)),
@@ -63,7 +63,7 @@ TYPES = {
 
 
 def nbytes_of(format: str, shape: tuple[int, ...]) -> int | None:
-    """Bytes of a tensor; None where its rows are no whole number of blocks, or the format is not read."""
+    """Return the bytes of a tensor; None if its rows are not whole blocks or the format is not supported."""
     numbers = 1
     for size in shape:
         numbers *= size

@@ -1,8 +1,8 @@
-"""How a safetensors file says that its weights are packed: names, types and notes beside them.
+"""Finds the packed weights of a safetensors file by tensor names, types and notes.
 
-ComfyUI's two ways are read: `scaled_fp8` with `NAME.scale_weight`, and `NAME.weight_scale` with a note in JSON, which
-is the tensor `NAME.comfy_quant` or the metadata's `_quantization_metadata`. So is a weight of one byte per number
-without any of these.
+Both layouts of ComfyUI are supported: `scaled_fp8` with `NAME.scale_weight`, and `NAME.weight_scale` with a JSON note,
+which is the tensor `NAME.comfy_quant` or the metadata's `_quantization_metadata`. Weights of one byte per number
+without any of these are supported too.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from latentloom.engine.errors import FileError
 BESIDE = (
     ".scale_weight",
     ".weight_scale",
-    ".scale_input",  # of activations, which stay in the computing type here
+    ".scale_input",  # for activations, which are not quantized here
     ".input_scale",
     ".comfy_quant",
 )
-"""What belongs to the weight NAME.weight and is no weight itself."""
+"""Suffixes of the tensors that belong to NAME.weight and are not weights."""
 FORMATS = {"float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2", "int8_tensorwise": "I8"}
-_ALWAYS = ("F8_E4M3", "F8_E5M2")  # packed without a scale too
+_ALWAYS = ("F8_E4M3", "F8_E5M2")  # packed even without a scale
 TITLES = {"F8_E4M3": "fp8 e4m3fn", "F8_E5M2": "fp8 e5m2", "I8": "int8", "BF16": "bf16", "F16": "fp16", "F32": "fp32"}
-_UNREAD = {  # the end of a name that only files of this format have
+_UNREAD = {  # name suffixes that occur only in files of this format
     ".weight.quant_state.bitsandbytes__nf4": "NF4 (bitsandbytes)",
     ".weight.quant_state.bitsandbytes__fp4": "FP4 (bitsandbytes)",
     ".SCB": "int8 of bitsandbytes",
@@ -40,17 +40,17 @@ READ = "bf16, fp16, fp32, fp8, int8 with scales, or GGUF"
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """How one weight is packed."""
+    """The packing format of one weight."""
 
     title: str  # for people
-    dtype: str  # of its numbers, as safetensors calls it
-    scale: str = ""  # the tensor of its scale
+    dtype: str  # of its numbers, in safetensors' notation
+    scale: str = ""  # name of the scale tensor
     rotated: int = 0  # columns that were rotated together
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The packed weights of a file by name, and the tensors that stand beside them."""
+    """The packed weights of a file by name, and the names of their companion tensors."""
 
     packings: Mapping[str, Packing]
     beside: frozenset[str]
@@ -63,9 +63,9 @@ def find_layout(
     metadata: Mapping[str, str],
     read: Callable[[str], bytes],
 ) -> Layout:
-    """The layout of a file with such tensors. `read` gives the bytes of a note.
+    """Return the layout of a file with these tensors. `read` returns the bytes of a note.
 
-    Raises FileError for a format that is not read; it names the format and a layer.
+    Raises FileError for an unsupported format; the error names the format and a layer.
     """
     standing = {name for name in shapes if name.endswith(BESIDE)}
     said = _said_in(metadata)
@@ -90,9 +90,9 @@ def find_layout(
 
 
 def _packing(where: str, name: str, dtype: str, note: Mapping[str, Any] | None, scale: str) -> Packing | None:
-    """How a weight is packed; None for a plain one, and for whole numbers without a scale, which are no weight."""
+    """Return the packing of a weight; None for a plain weight, and for integers without a scale (not a weight)."""
     kept = dtype if note is None else FORMATS[note["format"]]
-    if dtype not in (kept, "U8"):  # fp8 was kept as plain bytes once
+    if dtype not in (kept, "U8"):  # older files store fp8 as plain bytes
         raise unread(where, f"{(note or {}).get('format')} in {dtype}", name)
     if kept not in TITLES or (kept not in _ALWAYS and not scale):
         return None
@@ -102,7 +102,7 @@ def _packing(where: str, name: str, dtype: str, note: Mapping[str, Any] | None, 
 
 
 def unread(where: str, format: str, name: str) -> FileError:
-    """What a person is told of weights in a format that is not read."""
+    """Return the error for weights in an unsupported format."""
     return FileError(
         f"{where} is packed as {format}, which Latentloom does not read",
         expected=READ,
@@ -121,7 +121,7 @@ def _note(where: str, base: str, text: bytes) -> Mapping[str, Any]:
 
 
 def _said_in(metadata: Mapping[str, str]) -> Mapping[str, Mapping[str, Any]]:
-    """Notes by layer, from the metadata."""
+    """Return the notes in the metadata, by layer."""
     try:
         found = json.loads(metadata.get("_quantization_metadata", "{}")).get("layers", {})
         return {str(name): note for name, note in found.items() if isinstance(note, dict)}
@@ -130,7 +130,7 @@ def _said_in(metadata: Mapping[str, str]) -> Mapping[str, Mapping[str, Any]]:
 
 
 def check_scale(where: str, name: str, packing: Packing, shape: tuple[int, ...], scale: tuple[int, ...]) -> None:
-    """Raise FileError for a scale that is neither one number nor one for each row, or a rotation that does not fit."""
+    """Raise FileError if a scale is neither one number nor one per row, or if a rotation does not fit the shape."""
     if prod(scale) != 1 and (scale[:1] != shape[:1] or prod(scale) != shape[0]):
         raise FileError(
             f"{where} has a scale of another shape, '{packing.scale}'",

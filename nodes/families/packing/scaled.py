@@ -1,4 +1,4 @@
-"""fp8 and int8 with scales: the decoders."""
+"""Decoders for fp8 and int8 with scales."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _E4M3_BIAS = 2.0**120  # between the exponents of e4m3 (bias 7) and bfloat16 (bi
 
 @dataclass(frozen=True, slots=True)
 class Scaled:
-    """Numbers, mostly of one byte, [rows, ...], perhaps times a scale: [] for all, or [rows] for each row.
+    """Numbers [rows, ...], mostly of one byte, with an optional scale: [] for all numbers, or [rows] for each row.
 
-    With `rotated`, groups of so many columns were multiplied by a regular Hadamard matrix before they were rounded
-    (ConvRot, comfy-kitchen), which is undone by the same matrix.
+    With `rotated`, groups of that many columns were multiplied by a regular Hadamard matrix before rounding (ConvRot,
+    comfy-kitchen). The same matrix reverses it.
     """
 
     rotated: int = 0
 
     def rows(self, parts: Sequence[Tensor], first: int, last: int) -> Tensor:
-        """See `Decoder.rows`. Rotation of whole numbers is exact, so that nothing depends on the order of sums."""
+        """See `Decoder.rows`. Rotation of integers is exact, so the result does not depend on the order of sums."""
         numbers = _numbers(parts[0][first:last].flatten(1))
         if self.rotated:
             numbers = unrotated(numbers, self.rotated)
@@ -46,14 +46,14 @@ class Scaled:
         return (parts[0][first:last], *scales)
 
     def finite(self, parts: Sequence[Tensor]) -> bool:
-        """Whether no number and no scale is NaN or infinite."""
+        """Whether all numbers and scales are finite."""
         return all(map(finite, parts))
 
 
 def _numbers(packed: Tensor) -> Tensor:
-    """Numbers as float32, in memory of their own.
+    """Convert numbers to float32, in new memory.
 
-    e4m3 goes by way of bfloat16's bits: torch's own conversion is ten times slower on a processor.
+    e4m3 is converted by way of bfloat16's bits, because torch's own conversion is ten times slower on a CPU.
     """
     if packed.dtype is torch.float8_e4m3fn:
         signed = packed.view(torch.int8).to(torch.int16)
@@ -65,9 +65,9 @@ def _numbers(packed: Tensor) -> Tensor:
 
 
 def unrotated(numbers: Tensor, group: int) -> Tensor:
-    """Each group of columns of [rows, columns] times the regular Hadamard matrix of its size, a power of 4.
+    """Multiply each group of columns of [rows, columns] by the regular Hadamard matrix of its size, a power of 4.
 
-    The matrix is a Kronecker product, so that two small ones do: along the columns within parts, and across the parts.
+    The matrix is a Kronecker product, so two small matrices suffice: one within parts of a group, one across parts.
     """
     low = 4 ** (round(log(group, 4)) // 2)
     parts = (numbers.reshape(-1, low) @ hadamard(low, numbers.device)).view(-1, group // low, low)
@@ -75,7 +75,7 @@ def unrotated(numbers: Tensor, group: int) -> Tensor:
 
 
 def hadamard(size: int, device: torch.device | None = None) -> Tensor:
-    """The regular Hadamard matrix of a power of 4, over its root: symmetric, and its own inverse."""
+    """Return the regular Hadamard matrix of size 4^n, divided by its size's root: symmetric, and its own inverse."""
     four = 0.5 - torch.eye(4).flip(1)
     made = torch.ones(1, 1)
     for _ in range(round(log(size, 4))):
@@ -84,11 +84,11 @@ def hadamard(size: int, device: torch.device | None = None) -> Tensor:
 
 
 def finite(numbers: Tensor) -> bool:
-    """Whether no number is NaN or infinite; those of one byte are told by their bits (Micikevicius et al. 2022)."""
+    """Whether all numbers are finite; one-byte formats are checked by their bits (Micikevicius et al. 2022)."""
     first_bad = {torch.float8_e4m3fn: 0x7F, torch.float8_e5m2: 0x7C}.get(numbers.dtype)
     if first_bad is not None:
         parts = numbers.view(torch.uint8).flatten().split(2**20)
-        masked = torch.empty(2**20, dtype=torch.uint8)  # one for all parts: freed ones would stay with the process
+        masked = torch.empty(2**20, dtype=torch.uint8)  # one buffer for all parts: the process would keep freed ones
         return all(int(torch.bitwise_and(part, 0x7F, out=masked[: len(part)]).max()) < first_bad for part in parts)
     low, high = torch.aminmax(numbers)
     return bool(torch.isfinite(low) and torch.isfinite(high))

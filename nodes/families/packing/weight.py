@@ -1,4 +1,4 @@
-"""A packed weight as a tensor, to stand in a module."""
+"""A packed weight as a tensor that can be a module's parameter."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from latentloom.nodes.families.packing.layout import Packing
 from latentloom.nodes.families.packing.scaled import DTYPES, Scaled
 
 LOGICAL = torch.float16
-"""The type that a packed weight says it has, for what makes a plain weight of it: patches."""
+"""The dtype that a packed weight reports. Patches use it when they convert the weight to a plain one."""
 
 
 class PackedWeight(torch.Tensor):  # type: ignore[misc]
-    """A packed weight in the place of a plain one.
+    """A packed weight in place of a plain one.
 
-    What computes with it gets the decoded numbers; nothing writes to it. The engine decodes into memory of its own
-    while a layer is called; everything else that reads weights, such as a patch, reads this as if it were plain.
+    Operations use the decoded numbers; writing is an error. During a layer's call the engine decodes into a buffer of
+    its own. Other code that reads weights, such as a patch, can treat this tensor as a plain weight.
     """
 
     packed: Packed
     __torch_function__ = torch._C._disabled_torch_function_impl
 
     def __new__(cls, packed: Packed) -> Self:
-        """A tensor without memory of its own."""
+        """Make a tensor without storage."""
         make: Any = torch.Tensor._make_wrapper_subclass
         made: Self = make(cls, packed.shape, dtype=LOGICAL, device=packed.parts[0].device)
         made.packed = packed
@@ -38,7 +38,7 @@ class PackedWeight(torch.Tensor):  # type: ignore[misc]
         return f"PackedWeight({tuple(self.shape)}, {self.packed.decoder})"
 
     def __deepcopy__(self, memo: Any) -> Self:
-        """Itself: nothing writes to it."""
+        """Return the same object: it is immutable."""
         return self
 
     @classmethod
@@ -60,7 +60,7 @@ class PackedWeight(torch.Tensor):  # type: ignore[misc]
 
 
 def packed_numbers(packing: Packing, numbers: Tensor, scale: Tensor | None) -> PackedWeight:
-    """Numbers with their scale, whose shape was checked."""
+    """Make a packed weight from numbers and a scale, whose shape is already checked."""
     parts = [numbers.view(DTYPES[packing.dtype])]
     if scale is not None:
         parts.append(scale.flatten() if scale.numel() > 1 else scale.reshape(()))
@@ -68,5 +68,5 @@ def packed_numbers(packing: Packing, numbers: Tensor, scale: Tensor | None) -> P
 
 
 def packed_blocks(packing: Packing, blocks: Tensor, shape: tuple[int, ...]) -> PackedWeight:
-    """The bytes of GGUF's blocks."""
+    """Make a packed weight from the bytes of GGUF blocks."""
     return PackedWeight(Packed(Blocks(packing.dtype), (blocks.view(shape[0], -1),), shape))

@@ -1,4 +1,4 @@
-"""Modules of a checkpoint's parts, put together from the weights of a file."""
+"""Builds the modules of a checkpoint's parts from the weights of a file."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ MODEL_MODULES = (
     "diffusers.models.unets.unet_2d_condition",
     "diffusers.models.autoencoders.autoencoder_kl",
 )
-"""What a worker may import ahead; see `ModelKind`."""
+"""Modules that a worker may import in advance; see `ModelKind`."""
 
 
 def build_unet(part: UNetPart, weights: Weights) -> Any:
-    """A diffusers UNet2DConditionModel."""
+    """Build a diffusers UNet2DConditionModel."""
     from diffusers import UNet2DConditionModel
 
     def pieces(names: list[str]) -> dict[str, Piece]:
@@ -35,7 +35,7 @@ def build_unet(part: UNetPart, weights: Weights) -> Any:
 
 
 def build_vae(part: VaePart, weights: Weights) -> Any:
-    """A diffusers AutoencoderKL; without its encoder, where the file has none."""
+    """Build a diffusers AutoencoderKL, without an encoder if the file has none."""
     from diffusers import AutoencoderKL
 
     config = vae_config(part.shape)
@@ -50,14 +50,14 @@ def build_vae(part: VaePart, weights: Weights) -> Any:
 
 
 def vae_pieces(part: VaePart, names: list[str], weights: Weights) -> dict[str, Piece]:
-    """Where a VAE's weights are."""
+    """Return the sources of a VAE's weights."""
     if part.layout == "original":
         return {name: Piece(part.prefix + source) for name, source in vae_keys.original_names(names).items()}
     return diffusers_pieces(names, weights, part.prefix)
 
 
 def diffusers_pieces(names: list[str], weights: Weights, prefix: str = "") -> dict[str, Piece]:
-    """Where weights in diffusers' own layout are. The attention of VAEs has other names in old files."""
+    """Return the sources of weights in diffusers' layout. The attention of VAEs has other names in old files."""
     sources = {name: prefix + name for name in names}
     for name in [name for name, source in sources.items() if source not in weights]:
         for new, old in vae_keys.OLD_ATTENTION:
@@ -66,9 +66,9 @@ def diffusers_pieces(names: list[str], weights: Weights, prefix: str = "") -> di
 
 
 def build_encoder(part: TextPart, family: str, weights: Weights, config: Any = None, tokenizer: Any = None) -> Encoder:
-    """A text encoder as its family reads it: SD 2.x and SDXL take the layer before the last, SDXL without its norm.
+    """Build a text encoder for its family: SD 2.x and SDXL use the last but one layer, SDXL without the final norm.
 
-    Without a configuration and a tokenizer it gets those of the published models.
+    The defaults for configuration and tokenizer are those of the published models.
     """
     from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -89,7 +89,7 @@ def build_encoder(part: TextPart, family: str, weights: Weights, config: Any = N
 
 
 def _layer(part: TextPart, family: str) -> int:
-    """The layer that is read. diffusers stores the text encoder of SD 2.x without its last layer, which is not."""
+    """Return the layer to read. diffusers stores the text encoder of SD 2.x without its last, unused layer."""
     shortened = part.name == "h" and part.layout == "diffusers" and part.shape.layers != 24
     return -1 if family == "sd1" or shortened else -2
 

@@ -1,4 +1,4 @@
-"""Names of CLIP text weights: from transformers' to those of OpenCLIP, whose attention stacks q, k and v."""
+"""Key names of CLIP text weights: from transformers to OpenCLIP, whose attention stacks q, k and v."""
 
 import re
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ _STACKED = re.compile(r"self_attn\.([qkv])_proj\.(weight|bias)")
 
 
 def open_clip_pieces(names: Iterable[str]) -> dict[str, Piece]:
-    """Where in OpenCLIP's layout each of a CLIPTextModel's weights is."""
+    """Return the source in OpenCLIP's layout of each weight of a CLIPTextModel."""
     return {name: _piece(name) for name in names}
 
 

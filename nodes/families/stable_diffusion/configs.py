@@ -1,4 +1,4 @@
-"""Configurations of modules, told from the shapes of their weights under the original's names."""
+"""Configurations of modules, derived from the shapes of their weights in the original layout."""
 
 from __future__ import annotations
 
@@ -7,35 +7,35 @@ from typing import Any
 
 from latentloom.nodes.families.header import Shapes, counted
 
-HEAD_WIDTH = 64  # of SD 2.x, SDXL and every CLIP; SD 1.x has 8 heads of whatever width
+HEAD_WIDTH = 64  # of SD 2.x, SDXL and every CLIP; SD 1.x has 8 heads of any width
 MOST_LEVELS = 16  # each halves the picture
 TIME_ID_WIDTH = 256  # of the embedding of one number of SDXL's sizes and crops
 
 
 @dataclass(frozen=True, slots=True)
 class UNetShape:
-    """What the weights of a UNet (or of a ControlNet, which has no `out`) tell."""
+    """The configuration of a UNet (or of a ControlNet, which has no `out`) by its weights."""
 
-    channels: int  # that go in
+    channels: int  # input channels
     out: int
     widths: tuple[int, ...]  # of each level
     layers: int  # resnets per level
     depths: tuple[int, ...]  # transformer blocks per attention of each level, 0 for none
     middle: int  # transformer blocks in the middle
     context: int  # width of the text embedding
-    linear: bool  # whether attention projects with linear layers, as it does since SD 2
-    vector: int  # width of what SDXL adds to the timestep, 0 for none
+    linear: bool  # whether attention uses linear projections, as since SD 2
+    vector: int  # width of the vector that SDXL adds to the timestep embedding, 0 for none
 
     @property
     def time_ids(self) -> int:
-        """How many numbers SDXL is told beside the pooled text: 6, the refiner 5, others none."""
+        """The number of SDXL's size and crop values besides the pooled text: 6, 5 for the refiner, 0 for others."""
         if not self.vector:
             return 0
         return 5 if self.vector - 5 * TIME_ID_WIDTH == self.context else 6
 
     @property
     def pooled(self) -> int:
-        """Width of the pooled text embedding that the UNet takes, 0 for none."""
+        """The width of the UNet's pooled text embedding, 0 for none."""
         return self.vector - self.time_ids * TIME_ID_WIDTH if self.vector else 0
 
     @property
@@ -47,7 +47,7 @@ class UNetShape:
 
 
 def unet_shape(shapes: Shapes) -> UNetShape | None:
-    """What the weights of a UNet tell, or None for another network or one of a kind that Latentloom does not know."""
+    """Derive the configuration of a UNet; None for another network or an unsupported UNet."""
     try:
         return _unet_shape(shapes)
     except (KeyError, StopIteration, IndexError):
@@ -80,7 +80,7 @@ def _unet_shape(shapes: Shapes) -> UNetShape:
 
 
 def unet_config(found: UNetShape) -> dict[str, Any]:
-    """Arguments of diffusers' UNet2DConditionModel."""
+    """Return the arguments of diffusers' UNet2DConditionModel."""
     return {
         **_shared_config(found),
         "out_channels": found.out,
@@ -90,12 +90,12 @@ def unet_config(found: UNetShape) -> dict[str, Any]:
 
 
 def controlnet_config(found: UNetShape, hints: tuple[int, ...]) -> dict[str, Any]:
-    """Arguments of diffusers' ControlNetModel; `hints` are the widths of the layers that read the picture."""
+    """Return the arguments of diffusers' ControlNetModel; `hints` are the widths of the picture's input layers."""
     return {**_shared_config(found), "conditioning_embedding_out_channels": hints}
 
 
 def hint_widths(shapes: Shapes) -> tuple[int, ...]:
-    """Widths of a ControlNet's layers that read the picture: the first one, and each one that halves its size."""
+    """Return the widths of a ControlNet's picture input layers: the first, and each that halves the size."""
     weights = [name.split(".") for name in shapes if name.startswith("input_hint_block.") and name.endswith("weight")]
     numbers = sorted(int(parts[1]) for parts in weights)
     widths = [shapes[f"input_hint_block.{number}.weight"][0] for number in numbers[:-1]]
@@ -103,9 +103,9 @@ def hint_widths(shapes: Shapes) -> tuple[int, ...]:
 
 
 def _shared_config(found: UNetShape) -> dict[str, Any]:
-    """What UNets and ControlNets have in common. diffusers calls the number of heads `attention_head_dim`."""
+    """The arguments shared by UNets and ControlNets. diffusers calls the number of heads `attention_head_dim`."""
     heads = [width // HEAD_WIDTH for width in found.widths] if found.linear else [8] * len(found.widths)
-    depths = [*(depth or 1 for depth in found.depths[:-1]), found.middle]  # the last one is that of the middle, too
+    depths = [*(depth or 1 for depth in found.depths[:-1]), found.middle]  # the last is also that of the middle block
     added = {"addition_embed_type": "text_time", "addition_time_embed_dim": TIME_ID_WIDTH} if found.vector else {}
     return {
         "in_channels": found.channels,
@@ -122,7 +122,7 @@ def _shared_config(found: UNetShape) -> dict[str, Any]:
 
 
 def native_size(found: UNetShape, prediction: str = "epsilon") -> int:
-    """The latent size that the family was trained at: 512 pixels, 768 for SD 2.x with v, 1024 for SDXL."""
+    """Return the latent size of the training: that of 512 pixels, 768 for SD 2.x with v, 1024 for SDXL."""
     if found.vector:
         return 128
     return 96 if prediction == "v" else 64
@@ -130,13 +130,13 @@ def native_size(found: UNetShape, prediction: str = "epsilon") -> int:
 
 @dataclass(frozen=True, slots=True)
 class VaeShape:
-    """What the weights of a VAE tell."""
+    """The configuration of a VAE by its weights."""
 
     channels: int  # of a latent
     widths: tuple[int, ...]
     layers: int
-    quant: bool = True  # whether 1x1 convolutions stand between encoder, latent and decoder
-    encodes: bool = True  # whether there is an encoder beside the decoder
+    quant: bool = True  # whether there are 1x1 convolutions between encoder, latent and decoder
+    encodes: bool = True  # whether there is an encoder
 
     @property
     def downscale(self) -> int:
@@ -145,9 +145,9 @@ class VaeShape:
 
 
 def vae_shape(shapes: Shapes) -> VaeShape | None:
-    """What the weights of an AutoencoderKL, or of its decoder, tell; None for another network.
+    """Derive the configuration of an AutoencoderKL, or of its decoder alone; None for another network.
 
-    The decoder says it all: it has a layer more per level than the encoder.
+    The decoder is sufficient: it has one layer more per level than the encoder.
     """
     if "decoder.conv_in.weight" not in shapes:
         return None
@@ -163,7 +163,7 @@ def vae_shape(shapes: Shapes) -> VaeShape | None:
 
 
 def vae_config(found: VaeShape) -> dict[str, Any]:
-    """Arguments of diffusers' AutoencoderKL."""
+    """Return the arguments of diffusers' AutoencoderKL."""
     levels = len(found.widths)
     return {
         "block_out_channels": found.widths,
@@ -178,18 +178,18 @@ def vae_config(found: VaeShape) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class TextShape:
-    """What the weights of a CLIP text model tell."""
+    """The configuration of a CLIP text model by its weights."""
 
     vocabulary: int
     length: int
     width: int
     inner: int
     layers: int
-    projection: int  # width of the projected pooled output, 0 where there is no projection
+    projection: int  # width of the projected pooled output, 0 without a projection
 
 
 def text_config(found: TextShape, activation: str) -> dict[str, Any]:
-    """Arguments of transformers' CLIPTextConfig."""
+    """Return the arguments of transformers' CLIPTextConfig."""
     return {
         "vocab_size": found.vocabulary,
         "max_position_embeddings": found.length,

@@ -1,4 +1,4 @@
-"""The model kind "diffusers": a folder in diffusers' layout with safetensors weights, read without a network."""
+"""The model kind "diffusers": a folder in diffusers' layout with safetensors weights, loaded without network access."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ from latentloom.nodes.text.clip_tokenizer import SIZE, clip_tokenizer
 from latentloom.nodes.text.encoder import Encoder
 
 TEXT_FOLDERS = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}
-CLASSES = {  # of folders that hold one part, and the part
+CLASSES = {  # class in the configuration of a folder with one part -> the part
     "UNet2DConditionModel": "unet",
     "AutoencoderKL": "vae",
     "CLIPTextModel": "clip",
     "CLIPTextModelWithProjection": "clip",
 }
-WIDTHS, SCALING_FACTOR, HIDDEN, PROJECTION = (320, 640, 1280, 1280), 0.18215, 512, 512  # what the libraries take for
-# what a configuration leaves out: UNet2DConditionModel, AutoencoderKL, CLIPTextConfig
+WIDTHS, SCALING_FACTOR, HIDDEN, PROJECTION = (320, 640, 1280, 1280), 0.18215, 512, 512  # defaults of the
+# libraries for a configuration without these keys: UNet2DConditionModel, AutoencoderKL, CLIPTextConfig
 
 
 class DiffusersFolder:
@@ -56,9 +56,9 @@ class DiffusersFolder:
     denoiser = UNET
 
     def recognise(self, path: Path) -> Mapping[str, Any] | None:
-        """Facts by component, from the folder's configurations; None for what is no such folder.
+        """Return facts by component, from the folder's configurations; None for another folder.
 
-        Raises FileError for a folder whose parts are not all there.
+        Raises FileError for a folder with missing parts.
         """
         present = _present(path)
         if not present:
@@ -68,13 +68,13 @@ class DiffusersFolder:
         return {**found, "about": f"{about(found)} (folder)"}
 
     def load(self, paths: Sequence[Path], info: Mapping[str, Any]) -> Any:
-        """The part of the folder that info["component"] names: "unet", "vae" or "clip"."""
+        """Load the part of the folder that info["component"] names: "unet", "vae" or "clip"."""
         if info["component"] not in _present(paths[0]):
             raise FileError(f"'{paths[0].name}' has no {PARTS[info['component']]}")
         return _LOADERS[info["component"]](paths[0])
 
     def reader(self, path: Path, _info: Mapping[str, Any]) -> Any:
-        """What tells how a prompt is read, by the first encoder's vocabulary; None without a text encoder."""
+        """Return a PromptReader with the first encoder's vocabulary; None without a text encoder."""
         from latentloom.nodes.families.textual_inversion.prompt_reader import PromptReader
 
         if "clip" not in _present(path):
@@ -86,7 +86,7 @@ class DiffusersFolder:
 
 
 def _present(path: Path) -> set[str]:
-    """The parts that a folder holds. Raises FileError for a model's folder in which one of them is missing."""
+    """Return the parts of a folder. Raises FileError for a model's folder in which a part is missing."""
     if not (path / "model_index.json").is_file():
         part = CLASSES.get(said_class(path))
         return {part} if part else set()
@@ -101,7 +101,7 @@ def _present(path: Path) -> set[str]:
 
 
 def _place(path: Path, part: str) -> Path:
-    """Where a part's files are: below the folder of a whole model, or in the folder of a part."""
+    """Return the folder of a part: a subfolder of a whole model, or the folder itself if it holds one part."""
     return path / part if (path / "model_index.json").is_file() else path
 
 
@@ -126,7 +126,7 @@ def _unet_facts(path: Path) -> dict[str, Any]:
 
 
 def _vae_config(path: Path) -> Any:
-    """The configuration of a folder's VAE; nothing for a folder without one."""
+    """Return the configuration of a folder's VAE; {} without a VAE."""
     place = _place(path, "vae") / "config.json"
     found = read_json(place) if place.is_file() else {}
     return found if found.get("_class_name", "AutoencoderKL") == "AutoencoderKL" else {}
@@ -137,17 +137,17 @@ def _nbytes(folder: Path) -> int:
 
 
 def _downscale(vae: Any) -> int:
-    """Pixels per cell of a VAE of that configuration; 8 without one."""
+    """Return the pixels per cell of a VAE with that configuration; 8 without one."""
     return 2 ** (len(vae.get("block_out_channels", (64,))) - 1) if vae else 8
 
 
 def _side(size: Any) -> int:
-    """A trained size in cells; the longer side of two."""
+    """Return the training size in cells; the longer of two sides."""
     return max(size) if isinstance(size, list) else size or 0
 
 
 def _unet_shape(config: Any) -> UNetShape:
-    """A UNet's shape as its configuration tells it."""
+    """Convert a UNet's configuration to a UNetShape."""
     kinds = config.get("down_block_types", ["CrossAttnDownBlock2D"] * 3 + ["DownBlock2D"])
     attending = ["CrossAttn" in kind for kind in kinds]
     added = config.get("addition_embed_type") == "text_time"
@@ -171,14 +171,14 @@ def _vae_facts(path: Path) -> dict[str, Any]:
 
 
 def _text_configs(path: Path) -> dict[str, Any]:
-    """The configuration of each text encoder by its folder; "" for a folder that is one."""
+    """Return the configuration of each text encoder by its folder; "" if the folder itself is a text encoder."""
     if not (path / "model_index.json").is_file():
         return {"": read_json(path / "config.json")}
     return {name: read_json(path / name / "config.json") for name in TEXT_FOLDERS if (path / name).is_dir()}
 
 
 def _name(folder: str, config: Any) -> Any:
-    """ "l", "h" or "g": by the width of the real ones, else by where it is and how it computes."""
+    """Return "l", "h" or "g": by the width of published encoders, else by folder and activation."""
     second = folder == "text_encoder_2" or (not folder and "CLIPTextModelWithProjection" in config["architectures"])
     small = "g" if second else "l" if config.get("hidden_act", "quick_gelu") == "quick_gelu" else "h"
     return NAMES.get(config.get("hidden_size", HIDDEN), small)
@@ -247,7 +247,7 @@ def _encoder(path: Path, folder: str, name: Any, family: str) -> Encoder:
 
 
 def _tokenizer(path: Path, folder: str, config: Any) -> Any:
-    """The folder's tokenizer; none where it is CLIP's own, which is taken from the vocabulary that ships."""
+    """Load the folder's tokenizer; None if it is CLIP's own, which uses the vocabulary in this package."""
     from transformers import CLIPTokenizer
 
     if config.get("vocab_size", SIZE) == SIZE:

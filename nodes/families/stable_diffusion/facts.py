@@ -1,4 +1,4 @@
-"""What handles carry of a checkpoint's parts, so that nodes need not load it to know it."""
+"""The facts that handles carry of a checkpoint's parts, so that nodes need not load them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ from latentloom.engine import FileIdentity, Vae
 from latentloom.nodes.families.stable_diffusion.configs import UNetShape
 
 BETAS = (0.00085, 0.012, 1000)
-SMALL_BYTES = 16 * 2**20  # of a VAE that decodes a preview in less time than a step takes
+SMALL_BYTES = 16 * 2**20  # a VAE below this size decodes a preview faster than a step
 TITLES = {"sd1": "SD 1.x", "sd2": "SD 2.x", "sdxl": "SDXL", "refiner": "SDXL refiner"}
 PARTS = {"unet": "UNet", "clip": "text encoder", "vae": "VAE"}
 FAMILIES = {"l": "sd1", "h": "sd2", "g": "refiner", "lg": "sdxl"}  # by the names of text encoders
@@ -24,7 +24,7 @@ def unet_facts(
     scaling_factor: float | None = None,
     betas: Sequence[float] = BETAS,
 ) -> dict[str, Any]:
-    """What sampling needs to know of a UNet; docs/models.md explains each."""
+    """Return the facts of a UNet for sampling; docs/models.md explains each."""
     return {
         "family": shape.family,
         "prediction": prediction,
@@ -43,12 +43,12 @@ def unet_facts(
 
 
 def vae_facts(downscale: int, channels: int, *, encodes: bool = True) -> dict[str, Any]:
-    """What is known of a VAE; a decoder alone does not encode."""
+    """Return the facts of a VAE; `encodes` is False for a decoder alone."""
     return {"downscale": downscale, "channels": channels, **({} if encodes else {"encodes": False})}
 
 
 def about(facts: Mapping[str, Any]) -> str:
-    """What a file with these facts is, in a few words."""
+    """Return a short description of a file with these facts."""
     family = facts.get("unet", facts.get("clip", {})).get("family", "")
     parts = [title for part, title in PARTS.items() if part in facts]
     what = "checkpoint" if len(parts) == len(PARTS) else " and ".join(parts)
@@ -56,11 +56,11 @@ def about(facts: Mapping[str, Any]) -> str:
 
 
 def clip_facts(names: Sequence[str], widths: Sequence[int], pooled: int) -> Mapping[str, Any]:
-    """What is known of text encoders; `width` is that of their joint embedding."""
+    """Return the facts of text encoders; `width` is that of their joint embedding."""
     family = FAMILIES.get("".join(names), "sdxl")
     return {"family": family, "encoders": list(names), "width": sum(widths), "pooled": pooled}
 
 
 def vae_beside(kind: str, files: Sequence[FileIdentity], info: Mapping[str, Any]) -> Vae:
-    """The VAE of the checkpoint that a model with these files and facts comes from."""
+    """Return the VAE of the checkpoint from which a model with these files and facts was loaded."""
     return Vae(kind, files, {"component": "vae", "downscale": info["downscale"], "channels": info["channels"]})

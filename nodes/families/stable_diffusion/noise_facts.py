@@ -1,4 +1,4 @@
-"""What a model's training says of noise: prediction, betas, zero terminal SNR; from a scheduler or a YAML beside it."""
+"""Noise facts of a model's training: prediction, betas, zero terminal SNR; from a scheduler or YAML configuration."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from latentloom.engine.files.model_files import configuration_of
 
 PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v", "sample": "sample"}
 SCHEDULES = ("scaled_linear", "linear", "squaredcos_cap_v2")
-START, END, STEPS = 0.0001, 0.02, 1000  # what diffusers' schedulers take for what a configuration leaves out, ...
-OTHERS = {  # ... and those that take something else: first and last beta, and how they are spaced
+START, END, STEPS = 0.0001, 0.02, 1000  # defaults of diffusers' schedulers
+OTHERS = {  # schedulers with other defaults: first and last beta, and their spacing
     "LCMScheduler": (0.00085, 0.012, "scaled_linear"),
     "TCDScheduler": (0.00085, 0.012, "scaled_linear"),
     "DPMSolverSDEScheduler": (0.00085, 0.012, "linear"),
@@ -26,10 +26,10 @@ _YAML_PREDICTIONS = {"eps": "epsilon", "v": "v", "x0": "sample"}
 
 
 def scheduler_facts(config: Any, name: str) -> dict[str, Any]:
-    """Facts from a diffusers scheduler's configuration: "prediction", "zero_snr", "betas", "beta_schedule" and
-    "trained_betas".
+    """Return the facts in a scheduler's configuration.
 
-    Which sampler it describes is the workflow's business. Raises FileError for training that cannot be sampled here.
+    They are "prediction", "zero_snr", "betas", "beta_schedule" and "trained_betas". The sampler is chosen by the
+    workflow and not read here. Raises FileError for a training that is not supported.
     """
     kind = str(config.get("_class_name", ""))
     start, end, schedule = OTHERS.get(kind, (START, END, "linear"))
@@ -55,9 +55,9 @@ def _known(values: Mapping[str, str], said: Any, key: str, name: str) -> str:
 
 
 def yaml_beside(path: Path) -> dict[str, Any]:
-    """Facts from the configuration beside a single file, NAME.yaml, as the original code reads it; {} without one.
+    """Return the facts in NAME.yaml beside a single file, the original code's configuration; {} without one.
 
-    Beside those of `scheduler_facts` there may be "scaling_factor". Raises FileError for a file that is no YAML.
+    They are those of `scheduler_facts`, and "scaling_factor" if given. Raises FileError for invalid YAML.
     """
     beside = configuration_of(path)
     if not beside.is_file():
@@ -81,7 +81,7 @@ def _at(found: Any, *keys: str) -> Mapping[str, Any]:
 
 
 def _yaml_facts(params: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The original's (LDM) and Stability's later (sgm) keys. LDM calls `linear` what diffusers calls scaled_linear."""
+    """Read the keys of the original code (LDM) and of sgm. LDM's `linear` is diffusers' scaled_linear."""
     facts: dict[str, Any] = {}
     scaling = _at(params, "denoiser_config", "params", "scaling_config").get("target", "")
     said = "v" if str(scaling).endswith("VScaling") else params.get("parameterization")

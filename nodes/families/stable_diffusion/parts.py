@@ -1,4 +1,4 @@
-"""The parts of a single-file checkpoint: where its UNet, VAE and text encoders are, and in which layout."""
+"""Finds the parts of a single-file checkpoint: UNet, VAE and text encoders, with their prefixes and layouts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OPEN_CLIP_PREFIXES = (
     "model.",
     "",
 )
-NAMES: dict[int, Literal["l", "g", "h"]] = {768: "l", 1024: "h", 1280: "g"}  # by the width of the real ones
+NAMES: dict[int, Literal["l", "g", "h"]] = {768: "l", 1024: "h", 1280: "g"}  # by the width of the published encoders
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class TextPart:
 
 
 def find_unet(header: Header) -> UNetPart | None:
-    """The UNet of a file, in either layout."""
+    """Find the UNet of a file, in either layout."""
     for prefix in UNET_PREFIXES:
         shapes = header.below(prefix)
         if "input_blocks.0.0.weight" in shapes and (shape := unet_shape(shapes)) and shape.out:
@@ -76,7 +76,7 @@ def find_unet(header: Header) -> UNetPart | None:
 
 
 def find_vae(header: Header) -> VaePart | None:
-    """The VAE of a file, in either layout."""
+    """Find the VAE of a file, in either layout."""
     for prefix in VAE_PREFIXES:
         shapes = header.below(prefix)
         if shape := vae_shape(shapes):
@@ -89,7 +89,7 @@ def find_vae(header: Header) -> VaePart | None:
 
 
 def find_text(header: Header) -> tuple[TextPart, ...]:
-    """Every CLIP text model of a file, "l" first. None is taken twice under a longer and a shorter prefix."""
+    """Find the CLIP text models of a file, "l" first. A model is found only once, even if two prefixes match."""
     found: dict[str, TextPart] = {}
     for prefix in OPENAI_PREFIXES:
         part = _openai_part(header, prefix)

@@ -1,4 +1,4 @@
-"""From loaded parts of Stable Diffusion back to a single file: tensors by the names of the original layout."""
+"""Converts loaded parts of Stable Diffusion to the tensors of a single file in the original layout."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ Tensors = Mapping[str, "Tensor"]
 
 
 def unet_tensors(module: Any) -> Tensors:
-    """The weights of a UNet2DConditionModel."""
+    """Return the weights of a UNet2DConditionModel."""
     weights = module.state_dict()
     names = unet_keys.original_names(weights)
     return {UNET + names[name]: tensor for name, tensor in weights.items()}
 
 
 def vae_tensors(module: Any) -> Tensors:
-    """The weights of an AutoencoderKL, whose attention the original computes by 1x1 convolutions."""
+    """Return the weights of an AutoencoderKL; in the original layout its attention uses 1x1 convolutions."""
     weights = module.state_dict()
     names = vae_keys.original_names(weights)
     return {VAE + names[name]: _as_convolution(name, tensor) for name, tensor in weights.items()}
@@ -43,9 +43,9 @@ def _as_convolution(name: str, tensor: Tensor) -> Tensor:
 
 
 def text_tensors(reader: TextEncoder) -> Tensors:
-    """The weights of the text encoders: OpenAI's in transformers' layout, the others in OpenCLIP's.
+    """Return the weights of the text encoders: OpenAI's in transformers' layout, the others in OpenCLIP's.
 
-    Raises BadValueError for the one of SD 2.x without its last layer, as diffusers' folders hold it.
+    Raises BadValueError for the text encoder of SD 2.x from a diffusers folder, which lacks the last layer.
     """
     names = "".join(encoder.name for encoder in reader.encoders)
     found: dict[str, Tensor] = {}

@@ -46,9 +46,9 @@ class SingleFile:
     denoiser = UNET
 
     def recognise(self, path: Path) -> Mapping[str, Any] | None:
-        """Facts by component ("unet", "vae", "clip"), from names, shapes and metadata; None for another file.
+        """Return facts by component ("unet", "vae", "clip"), from names, shapes and metadata; None for another file.
 
-        Raises FileError for a pickle and for a file that ends early.
+        Raises FileError for a pickle and for a truncated file.
         """
         if not path.is_file():
             return None
@@ -67,7 +67,7 @@ class SingleFile:
         return {**found, "about": about(found), **weights_facts(header)} if found else None
 
     def load(self, paths: Sequence[Path], info: Mapping[str, Any]) -> Any:
-        """The part that info["component"] names; a "clip" may come from two files."""
+        """Load the part that info["component"] names; a "clip" may come from two files."""
         headers = [read_header(path) for path in paths]
         if info["component"] == "clip":
             return _text_encoder(headers)
@@ -81,7 +81,7 @@ class SingleFile:
         return made
 
     def reader(self, path: Path, _info: Mapping[str, Any]) -> Any:
-        """What tells how a prompt is read, by CLIP's own vocabulary; None for a file without a text encoder."""
+        """Return a PromptReader with CLIP's vocabulary; None for a file without a text encoder."""
         from latentloom.nodes.families.textual_inversion.prompt_reader import PromptReader
 
         widths = {part.name: part.shape.width for part in find_text(read_header(path))}
@@ -108,7 +108,7 @@ def _numbers(header: Header, prefix: str) -> int:
 
 
 def _said(header: Header) -> str | None:
-    """What the metadata (ModelSpec) or the marker tensor that trainers leave say, if they do."""
+    """Return the prediction kind from the metadata (ModelSpec) or from a trainer's marker tensor, or None."""
     said = header.metadata.get("modelspec.prediction_type", "").lower()
     architecture = header.metadata.get("modelspec.architecture", "").lower()
     if said in ("v", "v_prediction") or "v_pred" in header.shapes:
@@ -121,10 +121,10 @@ def _said(header: Header) -> str | None:
 
 
 def _guessed(part: UNetPart, header: Header) -> str:
-    """epsilon, or v for what looks like the 768 pixel kind of SD 2.x.
+    """Guess the prediction kind: v for a model that looks like SD 2.x at 768 pixels, else epsilon.
 
-    Training with v left the biases of the last attention's norm further apart, which is how ComfyUI tells them too; a
-    file without that attention counts as v, as most of SD 2.x are.
+    After training with v the biases of the last attention's norm have a larger deviation; ComfyUI uses the same
+    criterion. A file without that attention counts as v, like most SD 2.x models.
     """
     if part.shape.family != "sd2" or part.shape.channels != 4:
         return "epsilon"
@@ -141,7 +141,7 @@ def _zero_snr(header: Header) -> bool:
 
 
 def _prefixes(header: Header) -> list[str]:
-    """How the names of each part of a file begin; parts of it that nobody asked for are no loss."""
+    """Return the name prefixes of a file's parts. Tensors of parts that are not loaded cause no warning."""
     parts = [find_unet(header), find_vae(header), *find_text(header)]
     return [part.prefix for part in parts if part is not None]
 

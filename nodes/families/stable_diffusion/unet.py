@@ -1,4 +1,4 @@
-"""What a UNet is told and how it is called: its context, SDXL's additions, further channels, ControlNets."""
+"""The inputs and the call of a UNet: context, SDXL's additions, further channels, ControlNets."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
 
     from latentloom.engine.types.values import Cond
 
-AESTHETIC, AESTHETIC_NEGATIVE = 6.0, 2.5  # what SDXL's refiner is told where nothing is said (diffusers, ComfyUI)
+AESTHETIC, AESTHETIC_NEGATIVE = 6.0, 2.5  # defaults for SDXL's refiner (diffusers, ComfyUI)
 
 
 class UNetDenoiser:
-    """Stable Diffusion's UNet, as diffusers has it; see `Denoiser`."""
+    """Stable Diffusion's UNet in diffusers; see `Denoiser`."""
 
     unet = True
 
     def tells(self, entry: Cond, told: Told) -> dict[str, Tensor]:
-        """Its context, and where the model takes them the pooled text, sizes and further channels."""
+        """Return the context, and the pooled text, sizes and further channels if the model has such inputs."""
         import torch
 
         made = {"context": told.put(entry.embedding.tensor())}
@@ -36,7 +36,7 @@ class UNetDenoiser:
     def call(
         self, module: Any, x: Tensor, time: Tensor, condition: Mapping[str, Tensor], residuals: Residuals
     ) -> Tensor:
-        """What diffusers' UNet2DConditionModel predicts."""
+        """Call diffusers' UNet2DConditionModel."""
         import torch
 
         context = condition["context"]
@@ -51,7 +51,7 @@ class UNetDenoiser:
 
 
 def _time_ids(entry: Cond, told: Told) -> list[float]:
-    """SDXL's size, crop and target (Podell et al. 2023, section 2.2); the refiner's size, crop and score."""
+    """SDXL's size, crop and target size (Podell et al. 2023, section 2.2); the refiner's size, crop and score."""
     height, width = (side * told.downscale for side in told.shape[2:])
     size = entry.extra.get("size", [height, width])
     crop, target = entry.extra.get("crop", [0, 0]), entry.extra.get("target", [height, width])
@@ -61,7 +61,7 @@ def _time_ids(entry: Cond, told: Told) -> list[float]:
 
 
 def _concat(entry: Cond, told: Told) -> Tensor:
-    """An inpainting model's mask and scaled picture, or an InstructPix2Pix's picture, which is not scaled."""
+    """An inpainting model's mask and scaled picture, or InstructPix2Pix's picture, which is not scaled."""
     import torch
 
     picture = entry.arrays["concat"].tensor()

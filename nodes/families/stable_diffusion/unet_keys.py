@@ -1,6 +1,6 @@
-"""Names of UNet weights: from diffusers' to those of the original code (LDM), Rombach et al. 2022.
+"""Key names of UNet weights: from diffusers to the original code (LDM), Rombach et al. 2022.
 
-The original numbers its blocks through: level i with L resnets takes L + 1 places, the last one for the resampler.
+The original numbers its blocks across levels: a level with L resnets has L + 1 numbers, the last for the resampler.
 """
 
 import re
@@ -35,7 +35,7 @@ _BLOCK = re.compile(r"(down|up)_blocks\.(\d+)\.(resnets|attentions|downsamplers|
 
 
 def original_names(names: Iterable[str]) -> dict[str, str]:
-    """The original name of each of a UNet's (or ControlNet's) diffusers names; what has none is left out."""
+    """Map a UNet's (or ControlNet's) diffusers names to the original names; names without one are left out."""
     known = tuple(names)
     layers = counted(known, "down_blocks.0.resnets.{}.")
     attending = {
@@ -58,7 +58,7 @@ def _original(name: str, layers: int, attending: set[str]) -> str | None:
 
 
 def _hint(name: str, known: tuple[str, ...]) -> str | None:
-    """A ControlNet's layers before the first one of the UNet; the original counts the activations between them too."""
+    """The name of a ControlNet's picture input layer; the original numbers include the activations in between."""
     match = _HINT.match(name)
     if match is None:
         return None
@@ -68,7 +68,7 @@ def _hint(name: str, known: tuple[str, ...]) -> str | None:
 
 
 def _place(match: re.Match[str], layers: int, attending: set[str]) -> str:
-    """Where a part of a level stands in the original's count."""
+    """Return the original block number of a part of a level."""
     side, level, part, index = match[1], int(match[2]), match[3], int(match[4])
     if part == "downsamplers":
         return f"input_blocks.{(level + 1) * (layers + 1)}.0."
@@ -83,7 +83,7 @@ def _place(match: re.Match[str], layers: int, attending: set[str]) -> str:
 
 
 def _inner(name: str, rest: str) -> str:
-    """The name within a part: resnets and downsamplers differ, attention does not."""
+    """Return the name within a part: those of resnets and downsamplers differ, those of attention do not."""
     if "downsamplers" in name:
         return rest.replace("conv.", "op.")
     if "resnets" in name:

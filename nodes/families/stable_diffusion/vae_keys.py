@@ -1,4 +1,4 @@
-"""Names of VAE weights: from diffusers' to those of the original code (LDM)."""
+"""Key names of VAE weights: from diffusers to the original code (LDM)."""
 
 import re
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ _PARTS = {"resnets": "block.{}.", "downsamplers": "downsample.conv.", "upsampler
 
 
 def original_names(names: Iterable[str]) -> dict[str, str]:
-    """The original name of each of an AutoencoderKL's diffusers names; the decoder counts its levels backwards."""
+    """Map an AutoencoderKL's diffusers names to the original names; the decoder numbers its levels backwards."""
     known = tuple(names)
     levels = counted(known, "decoder.up_blocks.{}.")
     return {name: _original(name, levels) for name in known}

@@ -1,1 +1,1 @@
-"""Textual inversion (Gal et al. 2022): files of a few learnt vectors that stand for a name in prompts."""
+"""Textual inversion (Gal et al. 2022): files with a few learned vectors that replace a name in prompts."""

@@ -1,4 +1,4 @@
-"""The model kind "embedding": told apart, and read where a prompt names it."""
+"""The model kind "embedding": recognised here, and loaded when a prompt names it."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,15 +7,15 @@ from typing import Any
 from latentloom.engine.errors import FileError
 from latentloom.nodes.families.header import Header, read_header
 
-ENCODERS = {"clip_l": "l", "clip_g": "g", "clip_h": "h"}  # what SDXL's files call the encoders' vectors
-MOST_VECTORS = 75  # that fit into a prompt's part
+ENCODERS = {"clip_l": "l", "clip_g": "g", "clip_h": "h"}  # tensor names in SDXL's files
+MOST_VECTORS = 75  # that fit into a chunk
 
 
 class EmbeddingFile:
     """An embedding in AUTOMATIC1111's or diffusers' layout, or in SDXL's with vectors for two encoders."""
 
     def recognise(self, path: Path) -> Mapping[str, Any] | None:
-        """How many vectors and how wide they are by encoder ("" where the file does not say); None for another file."""
+        """Return number and width of the vectors by encoder ("" if not named in the file); None for another file."""
         header = read_header(path) if path.is_file() else None
         found = find_vectors(header) if header is not None else None
         if header is None or found is None:
@@ -27,12 +27,12 @@ class EmbeddingFile:
         return {"embedding": {"vectors": count, "widths": widths}, "about": f"embedding ({of})"}
 
     def load(self, paths: Sequence[Path], *_: Any) -> Any:
-        """Raise FileError: an embedding is a word of prompts."""
+        """Raise FileError: an embedding is used by its name in a prompt."""
         raise FileError(f"'{paths[0].name}' is an embedding, which a prompt names", expected="embedding:name")
 
 
 def find_vectors(header: Header) -> dict[str, str] | None:
-    """The tensor of each encoder in a file of vectors: "l", "g", "h", or "" where there is but one and no name says."""
+    """Return the tensor name of each encoder: "l", "g", "h", or "" for a single tensor that names no encoder."""
     names = {ENCODERS.get(name, ""): name for name in header.shapes}
     if len(names) != len(header.shapes) or ("" in names and len(names) > 1):
         return None

@@ -1,4 +1,4 @@
-"""How a model reads a prompt, told from the headers of its files: nothing is loaded."""
+"""Shows how a model reads a prompt, using only the headers of its files: no weights are loaded."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ Mentioned = Callable[[str, str], Mapping[str, File]]
 
 
 class _Counted(Embeddings):
-    """Embeddings whose vectors count but are not read."""
+    """Embeddings whose vectors are counted but not read."""
 
     def read(self, path: Path, name: str) -> Mapping[str, Any]:
         shapes = read_header(path).shapes
@@ -27,17 +27,17 @@ class _Counted(Embeddings):
 
 @dataclass(frozen=True, slots=True)
 class PromptReader:
-    """What `ModelKind.reader` gives for a CLIP text encoder."""
+    """The result of `ModelKind.reader` for a CLIP text encoder."""
 
     tokenizer: Any
     widths: Mapping[str, int]
     name: str
 
     def __call__(self, text: str, grammar: Grammar, steps: int, mentioned: Mentioned) -> dict[str, Any]:
-        """The parts of a prompt as JSON, each with its tokens and its share of the steps.
+        """Return the parts of a prompt as JSON, each with its tokens and its share of the steps.
 
-        Raises BadValueError for a prompt that is too long or too deep, or names an embedding of another family, and
-        FileError for an embedding that cannot be read.
+        Raises BadValueError for a prompt that is too long, nested too deep, or names an embedding of another family,
+        and FileError for an embedding that cannot be read.
         """
         embeddings = _Counted(mentioned(SOURCE, text), grammar, self, self.name)
         parts = [as_json(part, steps) for part in read_prompt(self.tokenizer, text, grammar, steps, embeddings)]

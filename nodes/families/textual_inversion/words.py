@@ -1,7 +1,7 @@
-"""Embeddings as words of a prompt.
+"""Embeddings in prompts.
 
-`embedding:name` names one in AUTOMATIC1111's and in ComfyUI's grammar. In AUTOMATIC1111's its bare name does too,
-unless the tokenizer has that as a word of its own ("cat"), which stays what it is.
+`embedding:name` names an embedding in AUTOMATIC1111's and in ComfyUI's grammar. In AUTOMATIC1111's grammar the bare
+name works too, unless it is a single token of the tokenizer ("cat"); then it remains a word.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 SOURCE = "models/embeddings"
 _EXPLICIT = r"embedding:(?P<name>[^\s,()\[\]:]+)"
-MOST_WARNINGS = 20  # of a kind in one prompt
+MOST_WARNINGS = 20  # of one kind per prompt
 _PUNCTUATION = ".;!?'\""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Embedding:
-    """Vectors that stand for a name: [n, D] for each encoder."""
+    """Vectors that replace a name: [n, D] for each encoder."""
 
     name: str
     vectors: Mapping[str, Tensor]
@@ -47,21 +47,21 @@ class File(Protocol):
 
 
 class Vocabulary(Protocol):
-    """What has to be known of a text encoder: how it splits words, and how wide the vectors of each part of it are."""
+    """The required facts of a text encoder: its tokenizer, and the width of its token vectors by encoder."""
 
     tokenizer: Any
     widths: Mapping[str, int]
 
 
 class Embeddings:
-    """The embeddings that prompts of one text encoder may name."""
+    """The embeddings that prompts for one text encoder may name."""
 
     def __init__(self, files: Mapping[str, File], grammar: Grammar, encoder: Vocabulary, clip: str) -> None:
-        """`clip` is what messages call the text encoder."""
-        self.unknown: dict[str, None] = {}  # names that there is no file for, in order
-        self.broken: dict[str, str] = {}  # bare names that stay words, and what is wrong with their files
+        """`clip` is the text encoder's name in messages."""
+        self.unknown: dict[str, None] = {}  # names without a file, in order
+        self.broken: dict[str, str] = {}  # bare names that remain words, and the errors of their files
         self._files = files
-        self._grammar = grammar if encoder.widths else "plain"  # other encoders than CLIP read none
+        self._grammar = grammar if encoder.widths else "plain"  # only CLIP supports embeddings
         self._encoder = encoder
         self._clip = clip
         self._names = _forms(files)
@@ -69,7 +69,7 @@ class Embeddings:
         self._pattern = re.compile("|".join([_EXPLICIT, *self._bare()]), re.IGNORECASE)
 
     def _bare(self) -> list[str]:
-        """A pattern for each name that is no word of the tokenizer, the longest first."""
+        """Return a pattern for each name that is not a single token, the longest first."""
         if self._grammar != "a1111":
             return []
         stems = {PurePosixPath(file).stem for file in self._files}
@@ -77,7 +77,7 @@ class Embeddings:
         return [word(stem) for stem in sorted(stems, key=len, reverse=True) if len(split(stem)) > 1]
 
     def read(self, path: Path, name: str) -> Mapping[str, Any]:
-        """Vectors [n, D] for each encoder, float32. Raises FileError for a file that holds none."""
+        """Read vectors [n, D] for each encoder, float32. Raises FileError if there are none or they are not finite."""
         import torch
 
         tensors, weights = tensors_of(path, name), Weights(path)
@@ -91,9 +91,9 @@ class Embeddings:
         return found
 
     def __call__(self, sections: Sequence[Section]) -> tuple[Section, ...]:
-        """Sections whose names of embeddings are spans of their own; unknown ones are left out.
+        """Replace names of embeddings by spans with their vectors; unknown names are left out.
 
-        Raises FileError for a file that `embedding:` names and that cannot be read, BadValueError for one that does
+        Raises FileError if a file named with `embedding:` cannot be read, and BadValueError for an embedding that does
         not fit the text encoder.
         """
         if self._grammar == "plain":
@@ -120,7 +120,7 @@ class Embeddings:
             yield replace(span, text=span.text[end:])
 
     def _of_bare(self, span: Span, name: str, file: str) -> Span:
-        """A bare name as an embedding; as the word that it is where the file cannot be read."""
+        """Return the span of a bare name: an embedding, or the plain word if the file cannot be read."""
         try:
             return replace(span, text=name, embedding=self._embedding(file))
         except FileError as error:
@@ -133,7 +133,7 @@ class Embeddings:
         return self._known[name]
 
     def _fitted(self, name: str, vectors: Mapping[str, Any]) -> Embedding:
-        """An embedding with vectors of the right width for every encoder."""
+        """Return an embedding with vectors of the right width for every encoder."""
         wanted = dict(self._encoder.widths)
         if "" in vectors and len(wanted) == 1:
             vectors = dict.fromkeys(wanted, vectors[""])
@@ -153,10 +153,10 @@ def _widths(widths: Mapping[str, int]) -> str:
 
 
 def _forms(files: Mapping[str, File]) -> dict[str, str]:
-    """What each file may be called: by its whole name or its last part, with or without the suffix."""
+    """Map names to files: the path or its last part, with or without the suffix."""
     found: dict[str, str] = {}
     for part in ("name", "whole"):
-        for name in sorted(files, reverse=True):  # the first of two that share a last part stands
+        for name in sorted(files, reverse=True):  # if two files share a last part, the first wins
             path = PurePosixPath(name)
             path = PurePosixPath(path.name) if part == "name" else path
             found |= {str(path).casefold(): name, str(path.with_suffix("")).casefold(): name}
@@ -164,7 +164,7 @@ def _forms(files: Mapping[str, File]) -> dict[str, str]:
 
 
 def tensors_of(path: Path, name: str) -> dict[str, str]:
-    """The tensor of each encoder in the file of an embedding. Raises FileError for another kind of file."""
+    """Return the tensor name of each encoder in an embedding's file. Raises FileError for another kind of file."""
     found = find_vectors(read_header(path))
     if found is None:
         raise FileError(
@@ -176,7 +176,7 @@ def tensors_of(path: Path, name: str) -> dict[str, str]:
 
 
 def warn_unusable(ctx: Any, embeddings: Embeddings) -> None:
-    """Tell of names that there is no file for, and of files that cannot be read."""
+    """Warn of names without a file, and of files that cannot be read."""
     for name, message in islice(embeddings.broken.items(), MOST_WARNINGS):
         ctx.warn("unusable_embedding", f"{message}, so '{name}' is read as a word")
     for name in islice(embeddings.unknown, MOST_WARNINGS):

@@ -1,1 +1,1 @@
-"""Networks that make pictures larger pixel by pixel."""
+"""Upscaling networks, which work on pixels."""

@@ -1,4 +1,4 @@
-"""The model kind "upscaler": RRDBNet in ESRGAN's and Real-ESRGAN's layouts, and SRVGG, told from names and shapes."""
+"""The model kind "upscaler": RRDBNet in ESRGAN's and Real-ESRGAN's layouts, and SRVGG, found by names and shapes."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _BLOCK = re.compile(r"body\.(\d+)\.rdb(\d)\.conv(\d)\.")
 
 @dataclass(frozen=True, slots=True)
 class UpscalerPart:
-    """An upscaler in a file: arguments of its network, and where each of its weights is."""
+    """An upscaler in a file: the arguments of its network, and the names of its weights."""
 
     network: str  # RRDBNet or SRVGG
     arguments: Mapping[str, int]
     scale: int
-    names: Mapping[str, str]  # how the network's names begin -> how the file's do
+    names: Mapping[str, str]  # prefix of the network's names -> prefix in the file
 
     @property
     def reach(self) -> int:
-        """How many pixels around one of the picture it looks at: one for each of its layers at that size."""
+        """The radius of the receptive field in pixels: one for each layer at the picture's size."""
         if self.network == "SRVGG":
             return self.arguments["layers"] + 2
         layers = 2 + LAYERS_OF_A_BLOCK * self.arguments["blocks"]
@@ -42,7 +42,7 @@ class UpscalerKind:
     """A network that makes pictures larger."""
 
     def recognise(self, path: Path) -> Mapping[str, Any] | None:
-        """The facts of an "upscaler"; None for another file."""
+        """Return the facts of an "upscaler"; None for another file."""
         part = find_upscaler(read_header(path).shapes) if path.is_file() else None
         if part is None:
             return None
@@ -52,7 +52,7 @@ class UpscalerKind:
         }
 
     def load(self, paths: Sequence[Path], info: Mapping[str, Any]) -> Any:
-        """An RRDBNet or SRVGG."""
+        """Load an RRDBNet or SRVGG."""
         from latentloom.nodes.families.upscale import networks
 
         part = find_upscaler(read_header(paths[0]).shapes)
@@ -78,7 +78,7 @@ def _source(name: str, names: Mapping[str, str]) -> str:
 
 
 def find_upscaler(shapes: Shapes) -> UpscalerPart | None:
-    """The upscaler of a file."""
+    """Find the upscaler of a file."""
     for prefix in PREFIXES:
         known = below(shapes, prefix)
         try:
@@ -100,7 +100,7 @@ def _srvgg(shapes: Shapes, prefix: str) -> UpscalerPart | None:
 
 
 def _real_esrgan(shapes: Shapes, prefix: str) -> UpscalerPart | None:
-    """Real-ESRGAN's names are those of the network here, but for the layers that double the size."""
+    """Real-ESRGAN's names are those of our network, except for the layers that double the size."""
     if "conv_first.weight" not in shapes or "body.0.rdb1.conv1.weight" not in shapes:
         return None
     ups = {f"ups.{n - 1}.": f"{prefix}conv_up{n}." for n in (1, 2, 3) if f"conv_up{n}.weight" in shapes}
@@ -109,7 +109,7 @@ def _real_esrgan(shapes: Shapes, prefix: str) -> UpscalerPart | None:
 
 
 def _esrgan(shapes: Shapes, prefix: str) -> UpscalerPart | None:
-    """ESRGAN numbers its layers: 0 first, 1 the body with its last layer, then one triple for each doubling."""
+    """ESRGAN numbers its layers: 0 is the first, 1 the body with its last layer, then three for each doubling."""
     if "model.0.weight" not in shapes or "model.1.sub.0.RDB1.conv1.0.weight" not in shapes:
         return None
     blocks = counted(shapes, "model.1.sub.{}.") - 1

@@ -10,7 +10,7 @@ def _conv(inputs: int, outputs: int) -> nn.Conv2d:
 
 
 class DenseBlock(nn.Module):
-    """Five convolutions, each of which sees what all before it made."""
+    """Five convolutions; each receives the outputs of all previous ones."""
 
     def __init__(self, width: int, growth: int) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class DenseBlock(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Three dense blocks and a way around them."""
+    """Three dense blocks with a residual connection."""
 
     def __init__(self, width: int, growth: int) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class ResidualBlock(nn.Module):
 
 
 class RRDBNet(nn.Module):
-    """ESRGAN's generator. `folds` is by how much pixels are folded into channels first, which smaller scales do."""
+    """ESRGAN's generator. `folds` is the factor of the pixel unshuffle at the input, used for small scales."""
 
     def __init__(self, width: int, growth: int, blocks: int, doublings: int, folds: int = 1) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class RRDBNet(nn.Module):
 
 
 class SRVGG(nn.Module):
-    """A row of convolutions whose answer is added to the enlarged picture."""
+    """A sequence of convolutions whose output is added to the enlarged picture."""
 
     def __init__(self, width: int, layers: int, scale: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The model kind "spandrel": every upscaler and restorer that the optional library spandrel reads."""
+"""The model kind "spandrel": all upscalers and restorers that the optional library spandrel supports."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def installed() -> bool:
-    """Whether the library is there."""
+    """Whether the library is installed."""
     return find_spec("spandrel") is not None
 
 
@@ -25,7 +25,7 @@ class OtherUpscalerKind:
     """A network of another kind (SwinIR, HAT, DAT, SPAN, ...) that makes pictures larger or better."""
 
     def recognise(self, path: Path) -> Mapping[str, Any] | None:
-        """The facts of an "upscaler"; None for another file, and without the library."""
+        """Return the facts of an "upscaler"; None for another file, and without the library."""
         if not (installed() and path.is_file() and read_header(path).shapes):
             return None
         found = _described(path)
@@ -37,7 +37,7 @@ class OtherUpscalerKind:
         }
 
     def load(self, paths: Sequence[Path], info: Mapping[str, Any]) -> Any:
-        """A module that maps pictures [B, 3, H, W] in 0..1 to pictures `scale` times as large."""
+        """Load a module that maps pictures [B, 3, H, W] in 0..1 to pictures `scale` times as large."""
         found = _described(paths[0]) if installed() else None
         if found is None:
             raise FileError(f"'{paths[0].name}' is no {info['component']}")
@@ -45,7 +45,7 @@ class OtherUpscalerKind:
 
 
 def _described(path: Path) -> Any:
-    """What spandrel makes of a file of weights; None if it does not know it, or if it is not for RGB pictures."""
+    """Load a weights file with spandrel; None if spandrel does not support it, or if it is not for RGB pictures."""
     from spandrel import ImageModelDescriptor, ModelLoader, UnsupportedModelError
 
     weights = Weights(path)
@@ -61,7 +61,7 @@ def _module(found: Any) -> nn.Module:
     from torch import Tensor, nn
 
     class Described(nn.Module):
-        """A network with what spandrel knows of it: the sizes that it takes, and how it is called."""
+        """A network with spandrel's description: the sizes that it accepts, and its call."""
 
         def __init__(self) -> None:
             super().__init__()
