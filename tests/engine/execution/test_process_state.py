@@ -179,6 +179,8 @@ def test_what_a_node_changes_is_put_back_and_told(session: Session, what: str, t
     if (what, type) in (("signals", "ChangeAsync"), ("locale", "ChangeAsync")) and what == "signals":
         return  # only the main thread can
     locale.setlocale(locale.LC_CTYPE, "C.UTF-8")
+    if what == "signals":
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs with SIGINT ignored
     before = state()
     (text,) = warned(session, flow("c", c=use(type, what=what)))
     assert text.startswith(f"c state_changed: toys/{type} changed {CHANGES[what][1]}")

@@ -199,6 +199,7 @@ def test_the_editor_is_accessible(open_editor, server):
         editor.picture(f"shortcuts-{scheme}")
         assert editor.violations() == []
         editor.press("Escape")
+        expect(editor.page.get_by_role("dialog", name="Shortcuts")).to_have_count(0)
         editor.press("/")
         editor.page.get_by_role("combobox", name="Search nodes").fill("clip")
         editor.picture(f"palette-{scheme}")

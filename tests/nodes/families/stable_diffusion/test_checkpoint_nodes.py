@@ -253,7 +253,7 @@ def test_two_text_encoders_that_are_no_pair_are_refused(session: Session, models
 
 
 def test_zero_terminal_snr_gives_the_sigmas_of_diffusers() -> None:
-    facts = {"betas": [0.00085, 0.012, 1000], "zero_snr": True}
+    facts = {"prediction": "v", "betas": [0.00085, 0.012, 1000], "zero_snr": True}
     known = EulerDiscreteScheduler(
         beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", rescale_betas_zero_snr=True
     ).alphas_cumprod
