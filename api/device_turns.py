@@ -26,7 +26,7 @@ class DeviceTurns:
 
         Raises DeviceTaken if a server uses it, and Cancelled if `stop` is set while waiting.
         """
-        while not self._mutex.acquire(timeout=LOOK_SECONDS):  # another run of this session waits for the device
+        while not self._mutex.acquire(timeout=LOOK_SECONDS):  # another run of the same process holds it while it waits
             if stop.is_set():
                 raise waited_in_vain(device)
         try:
