@@ -44,6 +44,7 @@ class WorkerQueries:
             "inspect": self.inspect,
             "join_alpha": self.join_alpha,
             "making": self.making,
+            "mask": self.mask,
             "migrate": self.migrate,
             "thumbnail": self.thumbnail,
             "tokenize": self.tokenize,
@@ -90,6 +91,17 @@ class WorkerQueries:
         picture.putalpha(alpha.getchannel("A").resize(picture.size))
         out = io.BytesIO()
         picture.save(out, "PNG")
+        Path(to).write_bytes(out.getvalue())
+
+    def mask(self, path: str, to: str) -> None:
+        """Write a mask as a grey PNG: white where a picture is transparent, or its brightness if it has no alpha."""
+        from PIL import ImageOps
+
+        picture = read_picture(Path(path))
+        clear = "A" in picture.getbands() or "transparency" in picture.info
+        grey = ImageOps.invert(picture.convert("RGBA").getchannel("A")) if clear else picture.convert("L")
+        out = io.BytesIO()
+        grey.save(out, "PNG")
         Path(to).write_bytes(out.getvalue())
 
     def tokenize(self, text: str, source: str, name: str, grammar: str, steps: int) -> dict[str, Any]:
