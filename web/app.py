@@ -14,7 +14,7 @@ from latentloom.web.access import HEADERS
 from latentloom.web.connections import connection_of
 from latentloom.web.http_errors import MethodNotAllowed, NotFound, failure, response_of
 from latentloom.web.openapi import style_hash
-from latentloom.web.routes import comfyui, editor_files, events, files, jobs, nodes, openai, system, workflows
+from latentloom.web.routes import a1111, comfyui, editor_files, events, files, jobs, nodes, openai, system, workflows
 from latentloom.web.routing import API, TABLE, Route
 from latentloom.web.services import Services
 
@@ -37,7 +37,7 @@ def route_table() -> tuple[Route, ...]:
 
 def _optional(settings: Settings) -> tuple[Route, ...]:
     """Return the routes for clients of other programs that the settings switch on."""
-    doors = ((settings.comfy, comfyui.routes), (settings.openai, openai.routes))
+    doors = ((settings.comfy, comfyui.routes), (settings.openai, openai.routes), (settings.a1111, a1111.routes))
     return tuple(route for on, routes in doors if on for route in routes())
 
 
