@@ -15,6 +15,10 @@ Share = Annotated[float, Field(ge=0, le=1, description="A share of the steps: 0 
 Strength = Annotated[float, Field(ge=0, le=10, description="How much it counts beside others; 0 leaves it out.")]
 Pixel = Annotated[int, Field(ge=0, le=16384, multiple_of=8, description="Pixels from the upper left corner.")]
 Side = Annotated[int, Field(ge=8, le=16384, multiple_of=8, description="Pixels.")]
+CropOther = Annotated[
+    bool, Field(description="The conditioning beside it (the negative) is asked for that rectangle too.")
+]
+PictureShare = Annotated[float, Field(ge=0, le=1, description="A share of the picture's width or height.")]
 SideOr0 = Annotated[int, Field(ge=0, le=16384, description="Pixels; 0 stands for the size of the picture.")]
 MOST_TOKENS = 64 * 77
 
@@ -90,9 +94,7 @@ def conditioning_area(
     x: Pixel = 0,
     y: Pixel = 0,
     strength: Strength = 1.0,
-    crop_other: Annotated[
-        bool, Field(description="The conditioning beside it (the negative) is asked for that rectangle too.")
-    ] = False,
+    crop_other: CropOther = False,
 ) -> Conditioning:
     """Let a conditioning rule a rectangle of the picture, which the model then sees by itself.
 
@@ -101,6 +103,24 @@ def conditioning_area(
     as ComfyUI does.
     """
     area = {"x": x, "y": y, "width": width, "height": height, **({"crop_other": True} if crop_other else {})}
+    return _changed(conditioning, lambda entry: _stronger(_with(entry, area=area), strength))
+
+
+@node("ConditioningAreaShare", category="conditioning")
+def conditioning_area_share(
+    conditioning: Conditioning,
+    width: PictureShare = 1.0,
+    height: PictureShare = 1.0,
+    x: PictureShare = 0.0,
+    y: PictureShare = 0.0,
+    strength: Strength = 1.0,
+    crop_other: CropOther = False,
+) -> Conditioning:
+    """Let a conditioning rule a rectangle whose sides are shares of the picture, for pictures of any size.
+
+    Otherwise it is like ConditioningArea. Edges lie at whole cells of the latent.
+    """
+    area = {"share": [x, y, width, height], **({"crop_other": True} if crop_other else {})}
     return _changed(conditioning, lambda entry: _stronger(_with(entry, area=area), strength))
 
 
@@ -244,6 +264,7 @@ NODES = (
     conditioning_zero_out,
     conditioning_strength,
     conditioning_area,
+    conditioning_area_share,
     conditioning_mask,
     conditioning_times,
     conditioning_size,

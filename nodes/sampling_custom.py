@@ -60,11 +60,26 @@ def sigmas(
 def split_sigmas(
     sigmas: SigmaList,
     step: Annotated[int, Field(ge=0, le=10_000, description="How many steps the first part has.")] = 10,
+    denoise: Annotated[
+        float,
+        Field(ge=0, le=1, description="Instead of step: the share of steps in the second part."),
+    ] = 0.0,
 ) -> Split:
     """Cut noise levels into two runs; the second begins where the first ends."""
+    if denoise:
+        step = max(0, len(sigmas) - 1 - round((len(sigmas) - 1) * denoise))
     if step >= len(sigmas):
         raise BadValueError("the sigmas end earlier", expected=f"0..{max(0, len(sigmas) - 1)}", got=str(step))
     return Split(sigmas[: step + 1], sigmas[step:])
+
+
+@node("SetFirstSigma", category="sampling")
+def set_first_sigma(
+    sigmas: SigmaList,
+    sigma: Annotated[float, Field(ge=0, le=100_000, description="The noise level that the run starts from.")] = 14.6,
+) -> list[float]:
+    """Replace the first noise level, for a model that wants to start from another one than its schedule says."""
+    return [sigma, *sigmas[1:]]
 
 
 @node("SampleCustom", category="sampling", device=True, economies=ECONOMIES)
@@ -107,4 +122,4 @@ def _start(sigmas: list[float]) -> str:
     return ", ".join(f"{sigma:g}" for sigma in sigmas[:6]) + (", ..." if len(sigmas) > 6 else "")
 
 
-NODES = (sigmas, split_sigmas, sample_custom)
+NODES = (sigmas, split_sigmas, set_first_sigma, sample_custom)
