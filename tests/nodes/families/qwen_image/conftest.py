@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,8 @@ from diffusers import (
     QwenImageTransformer2DModel,
 )
 from tiny_transformers import chat_tokenizer, randomised, write
-from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+from transformers import BatchFeature, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from latentloom.api import Session
 from latentloom.engine.settings import load_settings
@@ -49,9 +51,37 @@ def original_name(name: str) -> str:
     return name
 
 
+class Placing(Qwen2_5_VLForConditionalGeneration):
+    """With the positions of pictures in rows and columns, which diffusers' editing pipelines leave out.
+
+    They do not hand on `mm_token_type_ids` (https://github.com/huggingface/diffusers/issues/14194).
+    """
+
+    def forward(self, input_ids: torch.Tensor, **given: Any) -> Any:
+        kinds = (input_ids == self.config.image_token_id).int()
+        return super().forward(input_ids=input_ids, **given, mm_token_type_ids=kinds)
+
+
+class Processor:
+    """Qwen2VLProcessor without videos, which need torchvision."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+        self.images = Qwen2VLImageProcessorPil(size={"shortest_edge": 56 * 56, "longest_edge": 12_845_056})
+
+    def __call__(self, text: list[str], images: Any, **_: Any) -> BatchFeature:
+        seen = self.images(images=images, return_tensors="pt")
+        (whole,) = text
+        for grid in seen["image_grid_thw"]:
+            whole = whole.replace("<|image_pad|>", "<|taken|>" * int(grid.prod() // 4), 1)
+        told = self.tokenizer([whole.replace("<|taken|>", "<|image_pad|>")], return_tensors="pt")
+        return BatchFeature({**told, **seen})
+
+
 @pytest.fixture(scope="session")
 def pipe() -> QwenImagePipeline:
     torch.manual_seed(0)
+    tokenizer = chat_tokenizer()
     transformer = QwenImageTransformer2DModel(
         num_layers=2,
         attention_head_dim=32,
@@ -73,11 +103,13 @@ def pipe() -> QwenImagePipeline:
         },
         vision_config={
             "depth": 1,
-            "hidden_size": 16,
+            "hidden_size": 64,
             "intermediate_size": 16,
-            "num_heads": 2,
+            "num_heads": 16,
             "out_hidden_size": WIDTH,
+            "fullatt_block_indexes": [7, 15, 23, 31],
         },
+        image_token_id=tokenizer.convert_tokens_to_ids("<|image_pad|>"),
     )
     made = QwenImagePipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(
@@ -89,12 +121,17 @@ def pipe() -> QwenImagePipeline:
             shift_terminal=0.02,
         ),
         vae=AutoencoderKLQwenImage(base_dim=8).eval(),
-        text_encoder=randomised(Qwen2_5_VLForConditionalGeneration(config), 0.05),
-        tokenizer=chat_tokenizer(),
+        text_encoder=randomised(Placing(config), 0.05),
+        tokenizer=tokenizer,
         transformer=randomised(transformer, 0.1),
     )
     made.set_progress_bar_config(disable=True)
     return made
+
+
+@pytest.fixture
+def processor(pipe: QwenImagePipeline) -> Processor:
+    return Processor(pipe.tokenizer)
 
 
 @pytest.fixture(scope="session")
