@@ -13,8 +13,8 @@ from diffusers import (
     QwenImagePipeline,
     QwenImageTransformer2DModel,
 )
-from tiny_transformers import chat_tokenizer, randomised, write
-from transformers import BatchFeature, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+from tiny_transformers import chat_tokenizer, qwen2_5_vl_config, qwen2_5_vl_file, randomised, write
+from transformers import BatchFeature, Qwen2_5_VLForConditionalGeneration
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from latentloom.api import Session
@@ -89,28 +89,6 @@ def pipe() -> QwenImagePipeline:
         joint_attention_dim=WIDTH,
         axes_dims_rope=(4, 14, 14),
     )
-    rope = {"rope_type": "default", "rope_theta": 1_000_000.0, "mrope_section": [16, 24, 24]}
-    config = Qwen2_5_VLConfig(
-        text_config={
-            "vocab_size": 300,
-            "hidden_size": WIDTH,
-            "intermediate_size": 96,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 2,
-            "num_key_value_heads": 1,
-            "rms_norm_eps": 1e-6,
-            "rope_parameters": rope,
-        },
-        vision_config={
-            "depth": 1,
-            "hidden_size": 64,
-            "intermediate_size": 16,
-            "num_heads": 16,
-            "out_hidden_size": WIDTH,
-            "fullatt_block_indexes": [7, 15, 23, 31],
-        },
-        image_token_id=tokenizer.convert_tokens_to_ids("<|image_pad|>"),
-    )
     made = QwenImagePipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(
             use_dynamic_shifting=True,
@@ -121,7 +99,7 @@ def pipe() -> QwenImagePipeline:
             shift_terminal=0.02,
         ),
         vae=AutoencoderKLQwenImage(base_dim=8).eval(),
-        text_encoder=randomised(Placing(config), 0.05),
+        text_encoder=randomised(Placing(qwen2_5_vl_config(WIDTH, tokenizer)), 0.05),
         tokenizer=tokenizer,
         transformer=randomised(transformer, 0.1),
     )
@@ -139,9 +117,7 @@ def qwen_models(pipe: QwenImagePipeline, tmp_path_factory: pytest.TempPathFactor
     """ComfyUI's folders with split files, and the folder of the pipeline among the checkpoints."""
     root: Path = tmp_path_factory.mktemp("qwen") / "models"
     write(pipe.transformer.state_dict(), root / "diffusion_models" / "qwen_image.safetensors")
-    state = {name.replace("model.language_model.", "model."): t for name, t in pipe.text_encoder.state_dict().items()}
-    state = {name.replace("model.visual.", "visual."): tensor.clone() for name, tensor in state.items()}
-    write(state, root / "text_encoders" / "qwen_2.5_vl_7b.safetensors")
+    write(qwen2_5_vl_file(pipe.text_encoder), root / "text_encoders" / "qwen_2.5_vl_7b.safetensors")
     pipe.tokenizer.save_pretrained(root / "text_encoders" / "tokenizer")
     vae = {original_name(name): tensor for name, tensor in pipe.vae.state_dict().items()}
     write(vae, root / "vae" / "qwen_image_vae.safetensors")
