@@ -16,7 +16,8 @@ export function read(data: unknown): Workflow {
     nodes,
     layout: placed(readLayout(data.layout), nodes),
   };
-  return "extra" in data ? { ...workflow, extra: data.extra } : workflow;
+  const kept = "extra" in data ? { ...workflow, extra: data.extra } : workflow;
+  return isObject(data.graphs) ? { ...kept, graphs: data.graphs } : kept;
 }
 
 function readNode(data: unknown): WorkflowNode {

@@ -76,6 +76,8 @@ export interface Workflow {
   nodes: Record<string, WorkflowNode>;
   layout: Layout;
   extra?: unknown;
+  /** The sub-workflows by name, which nodes of type `graph/NAME` use. */
+  graphs?: Record<string, unknown>;
 }
 
 /** What people call a node. */
