@@ -54,6 +54,8 @@ _MODULES = (
         "preprocessors",
         "upscale",
         "primitives",
+        "primitives_maths",
+        "primitives_text",
         "study",
     ),
 )

@@ -28,7 +28,7 @@ SIZES = {
     "denoising-steps": (280, 332),
     "edges": (128, 128),
     "forward-noising": (824, 166),
-    "hires": (192, 192),
+    "hires": (128, 128),
     "img2img": (128, 128),
     "inpaint": (128, 128),
     "inpaint-detail": (128, 128),

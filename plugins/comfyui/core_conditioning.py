@@ -99,11 +99,13 @@ def _times(use: Use) -> Result:
 
 
 def _inpaint(use: Use) -> Result:
-    if use.value("noise_mask", bool, True) is not True:
-        raise Unmappable("a latent without its mask is not made here")
     inputs = use.take(positive="positive", negative="negative", vae="vae", image="pixels", mask="mask")
-    outputs = ("positive", "negative", "latent")
-    return Made("InpaintConditioning", 1, {**inputs, "resize": "bilinear"}, outputs)
+    made = {**inputs, "resize": "bilinear"}
+    if use.value("noise_mask", bool, True):
+        return Made("InpaintConditioning", 1, made, ("positive", "negative", "latent"))
+    whole = Made("VAEEncode", 1, {"vae": inputs.get("vae"), "image": inputs.get("image")})
+    outputs = ("positive", "negative", Inner("whole", "latent"))
+    return Made("InpaintConditioning", 1, made, outputs, {"whole": whole})
 
 
 RULES: dict[str, Rule] = {

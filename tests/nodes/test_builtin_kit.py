@@ -23,6 +23,9 @@ def loading(checkpoint: str) -> dict[str, Any]:
 
 SDXL = "sdxl_tiny.safetensors"
 BY_NAME = {
+    "Calculate": {"expression": "2 * 3"},
+    "FormatText": {"template": "a text"},
+    "JsonText": {"text": '{"a": 1}', "key": "a"},
     "LoadCLIP": {"second": None, "third": None},
     "ImageCrop": {"width": 4, "height": 4},
     "LatentCrop": {"width": 8, "height": 8},
