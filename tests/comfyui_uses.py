@@ -47,6 +47,8 @@ USES: dict[str, dict[str, Any]] = {
     "DualCLIPLoader": {"clip_name1": "a", "clip_name2": "b", "type": "flux"},
     "CheckpointSave": {"model": M, "clip": C, "vae": V, "filename_prefix": "checkpoints/mixed"},
     "ReferenceLatent": {"conditioning": P, "latent": L},
+    "TextEncodeQwenImageEdit": {"clip": C, "prompt": "a", "vae": V, "image": PIC},
+    "TextEncodeQwenImageEditPlus": {"clip": C, "prompt": "a", "image1": PIC, "image3": PIC},
     "TripleCLIPLoader": {"clip_name1": "a", "clip_name2": "b", "clip_name3": "c"},
     "Reroute": {"": M},
     "ModelSamplingDiscrete": {"model": M, "sampling": "v_prediction", "zsnr": True},
