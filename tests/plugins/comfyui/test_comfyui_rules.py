@@ -78,6 +78,14 @@ USES: dict[str, dict[str, Any]] = {
         "positive": P, "negative": P, "control_net": ["cn", 0], "image": PIC, "strength": 1.0, "start_percent": 0.0,
         "end_percent": 1.0,
     },
+    "ControlNetApplySD3": {
+        "positive": P, "negative": P, "control_net": ["cn", 0], "vae": V, "image": PIC, "strength": 1.0,
+        "start_percent": 0.0, "end_percent": 1.0,
+    },
+    "ControlNetInpaintingAliMamaApply": {
+        "positive": P, "negative": P, "control_net": ["cn", 0], "vae": V, "image": PIC, "mask": K, "strength": 1.0,
+        "start_percent": 0.0, "end_percent": 1.0,
+    },
     "ControlNetApply": {"conditioning": P, "control_net": ["cn", 0], "image": PIC, "strength": 1.0},
     "RescaleCFG": {"model": M, "multiplier": 0.7},
     "PerturbedAttentionGuidance": {"model": M, "scale": 3.0},
@@ -323,6 +331,16 @@ def test_a_union_controlnet_is_told_what_its_picture_shows() -> None:
     apply = node("ControlNetApplyAdvanced", **{**USES["ControlNetApplyAdvanced"], "control_net": ["u", 0]})
     document, lines = imported(u=union, n=apply)
     assert document["nodes"]["n"]["inputs"]["kind"] == "lines"
+    assert lines == []
+
+
+def test_a_union_controlnet_on_auto_and_a_vae_are_kept() -> None:
+    union = node("SetUnionControlNetType", control_net=["cn", 0], type="auto")
+    apply = node("ControlNetApplySD3", **{**USES["ControlNetApplySD3"], "control_net": ["u", 0]})
+    document, lines = imported(u=union, n=apply)
+    inputs = document["nodes"]["n"]["inputs"]
+    assert "kind" not in inputs
+    assert inputs["vae"] == {"node": "c", "output": "vae"}
     assert lines == []
 
 
