@@ -142,11 +142,14 @@ def serve(
         list[str] | None, typer.Option("--allow-host", help="A name that clients may call the server by; repeatable.")
     ] = None,
     comfy: Annotated[bool, typer.Option("--comfy", help="Answer ComfyUI's clients too.")] = False,
+    openai: Annotated[bool, typer.Option("--openai", help="Answer clients of OpenAI's images API too.")] = False,
+    a1111: Annotated[bool, typer.Option("--a1111", help="Answer clients of AUTOMATIC1111's web API too.")] = False,
 ) -> int:
     """Run the server: a queue of jobs, workers, and an HTTP API."""
     from latentloom.cli.serve import serve
 
-    return serve(host=host, port=port, devices=device, cpu_workers=cpu_workers, allow_hosts=allow_host, comfy=comfy)
+    doors = {"comfy": comfy, "openai": openai, "a1111": a1111}
+    return serve(host=host, port=port, devices=device, cpu_workers=cpu_workers, allow_hosts=allow_host, doors=doors)
 
 
 @app.command(cls=WorkflowCommand)

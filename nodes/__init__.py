@@ -31,7 +31,7 @@ _TYPES: tuple[tuple[type[Value], str, str], ...] = (
 
 _MODULES = (
     *("loaders", "lora", "merge", "ip_adapter"),
-    *("conditioning", "conditioning_combine", "controlnet", "guidance"),
+    *("conditioning", "conditioning_pictures", "conditioning_combine", "controlnet", "guidance"),
     *(
         "latents",
         "latents_batch",
@@ -54,6 +54,8 @@ _MODULES = (
         "preprocessors",
         "upscale",
         "primitives",
+        "primitives_maths",
+        "primitives_text",
         "study",
     ),
 )

@@ -11,14 +11,16 @@ from latentloom.nodes.diffusion.control_residuals import with_control
 from latentloom.nodes.diffusion.vae import check_encodes
 from latentloom.nodes.drawing.resize import Size, check_mask_batch, resize_mask
 
-Share = Annotated[float, Field(ge=0, le=1, description="A share of the way from noise (0) to the picture (1).")]
-Strength = Annotated[float, Field(ge=0, le=10, description="How much of its guidance; 0 is none.")]
+Share = Annotated[
+    float, Field(ge=0, le=1, description="Fraction of the sampling process: 0 is pure noise, 1 is the final image.")
+]
+Strength = Annotated[float, Field(ge=0, le=10, description="Strength of the ControlNet; 0 has no effect.")]
 Encoder = Annotated[
-    Vae | None, Field(description="The model's VAE, for a ControlNet of Flux.1, SD 3 or Qwen-Image; others do without.")
+    Vae | None, Field(description="The model's VAE, for a ControlNet of Flux.1, SD 3 or Qwen-Image; unused by others.")
 ]
 Fitting = Annotated[
     Fit,
-    Field(description="For a picture of another shape: fill and cut off what sticks out, pad with black, or stretch."),
+    Field(description="For an image of another aspect ratio: fill and crop the rest, pad with black, or stretch."),
 ]
 
 
@@ -33,10 +35,10 @@ class Controlled(NamedTuple):
 def load_controlnet(
     ctx: Context,
     controlnet: Annotated[
-        ModelFile, Source("models/controlnet"), Field(description="A file or folder below models/controlnet.")
+        ModelFile, Source("models/controlnet"), Field(description="A file or folder in models/controlnet.")
     ],
 ) -> ControlNet:
-    """A ControlNet or T2I-Adapter: a network that guides a model by the edges, depth, pose, ... of a picture."""
+    """Load a ControlNet or T2I-Adapter, which guides a model by edges, depth, pose or another feature of an image."""
     found = ctx.recognise(controlnet)
     if found is None or "controlnet" not in found[1]:
         raise FileError(
@@ -54,28 +56,31 @@ def apply_controlnet(
     negative: Conditioning,
     controlnet: ControlNet,
     image: Image,
-    mask: Annotated[Mask | None, Field(description="Where it acts; without: everywhere.")] = None,
+    mask: Annotated[Mask | None, Field(description="Where the ControlNet applies; without a mask, everywhere.")] = None,
     strength: Strength = 1.0,
     start: Share = 0.0,
     end: Share = 1.0,
     fit: Fitting = "fill",
     resize: Annotated[
         Resize,
-        Field(description="Smooth, or by the nearest pixel; auto takes the nearest for pictures of black and white."),
+        Field(
+            description="Interpolation: smooth or nearest pixel. auto uses nearest for images of pure black and white."
+        ),
     ] = "auto",
     kind: Annotated[
         Literal[
             *("plain", "openpose", "depth", "soft_edge", "lines", "normal", "segmentation", "tile", "repaint"),
             *("blur", "gray", "low_quality"),
         ],
-        Field(description="What the picture shows, for a union ControlNet; others are plain."),
+        Field(description="Type of the control image for a union ControlNet; plain for all others."),
     ] = "plain",
     vae: Encoder = None,
 ) -> Controlled:
-    """Guide by a picture, from `start` to `end` of the way; several in a row add up.
+    """Guide sampling by an image with a ControlNet, from `start` to `end`. Several ControlNets in a row add up.
 
-    The picture is brought to the size of what is sampled; where its shape is another one, its middle is taken, or it is
-    padded with black or stretched. The mask goes the same way. Where the mask is 0, the ControlNet does nothing.
+    The image is resized to the size of the sampled image. If the aspect ratio differs, it is cropped to the centre,
+    padded with black or stretched. The mask is resized in the same way. Where the mask is 0, the ControlNet has no
+    effect.
     """
     _check_span(start, end)
     _check_kind(controlnet, kind)
@@ -96,7 +101,7 @@ def apply_inpaint_controlnet(
     negative: Conditioning,
     controlnet: ControlNet,
     image: Image,
-    mask: Annotated[Mask, Field(description="What is repainted, and therefore not shown to the ControlNet.")],
+    mask: Annotated[Mask, Field(description="Area to repaint; it is hidden from the ControlNet.")],
     strength: Strength = 1.0,
     start: Share = 0.0,
     end: Share = 1.0,

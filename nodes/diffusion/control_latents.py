@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from latentloom.engine import Cond, Context, Image, Latent, Model, Vae
 from latentloom.nodes.diffusion.control_pictures import picture_of
-from latentloom.nodes.diffusion.latent_scale import scaled
 from latentloom.nodes.diffusion.vae import check_vae, encode
+from latentloom.nodes.families.latent_scale import scaled
 
 if TYPE_CHECKING:
     from torch import Tensor

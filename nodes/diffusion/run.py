@@ -13,7 +13,6 @@ from latentloom.nodes.diffusion.advice import warn_of_guidance, warn_of_steps
 from latentloom.nodes.diffusion.conditions import EntryMaker, check_conditioning
 from latentloom.nodes.diffusion.control_residuals import Controls
 from latentloom.nodes.diffusion.latent_mask import cells_of
-from latentloom.nodes.diffusion.latent_scale import scaled, unscaled
 from latentloom.nodes.diffusion.plan import (
     Plan,
     kept_noise,
@@ -28,6 +27,7 @@ from latentloom.nodes.diffusion.steering import Innermost, Steering, sampling_pa
 from latentloom.nodes.diffusion.vae import decode
 from latentloom.nodes.drawing.limits import warn_of_size
 from latentloom.nodes.families.denoiser import Denoiser
+from latentloom.nodes.families.latent_scale import scaled, unscaled
 from latentloom.nodes.families.stable_diffusion.facts import vae_beside
 from latentloom.nodes.families.stable_diffusion.unet import UNET
 

@@ -96,6 +96,11 @@ class Family(ABC):
         config = read_json(folder / "config.json")
         return vae_facts(2 ** (len(config["block_out_channels"]) - 1), config["latent_channels"])
 
+    def vae_facts_in(self, header: Header) -> dict[str, Any] | None:
+        """Of the VAE that a file holds beside the network; None without one."""
+        vae = find_vae(header)
+        return vae and vae_facts(vae.shape.downscale, vae.shape.channels, encodes=vae.shape.encodes)
+
     def load_vae(self, path: Path) -> Any:
         """The VAE of a folder, or of a file that holds one beside the network."""
         return _vae(path)
@@ -139,11 +144,11 @@ class Family(ABC):
 
     def _parts_in(self, path: Path, header: Header) -> dict[str, Any]:
         """The text encoders and the VAE that a file holds beside the network; encoders that do not do are none."""
-        vae, found = find_vae(header), dict[str, Any]()
+        vae, found = self.vae_facts_in(header), dict[str, Any]()
         with contextlib.suppress(FileError):
             found["clip"] = self.clip_facts([path])
         if vae is not None:
-            found["vae"] = vae_facts(vae.shape.downscale, vae.shape.channels, encodes=vae.shape.encodes)
+            found["vae"] = vae
         return found
 
     def _text_folders(self, path: Path) -> list[Path]:

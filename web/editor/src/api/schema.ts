@@ -737,10 +737,11 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Give the editor; a one-time code is first exchanged for a cookie. */
+        /** Give the editor, or for a one-time code a button that exchanges it for a cookie. */
         get: operations["home"];
         put?: never;
-        post?: never;
+        /** Exchange a one-time code, sent as a form, for a cookie. */
+        post: operations["enter"];
         delete?: never;
         options?: never;
         head?: never;
@@ -7096,7 +7097,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Give the editor; a one-time code is first exchanged for a cookie. */
+            /** @description Give the editor, or for a one-time code a button that exchanges it for a cookie. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -7105,7 +7106,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description Give the editor; a one-time code is first exchanged for a cookie. */
+            /** @description Give the editor, or for a one-time code a button that exchanges it for a cookie. */
             206: {
                 headers: {
                     [name: string]: unknown;
@@ -7113,13 +7114,6 @@ export interface operations {
                 content: {
                     "text/html": string;
                 };
-            };
-            /** @description See Other */
-            303: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
             };
             /** @description Not Modified */
             304: {
@@ -7166,6 +7160,112 @@ export interface operations {
             };
             /** @description Requested Range Not Satisfiable */
             416: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Failure"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Failure"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Failure"];
+                };
+            };
+        };
+    };
+    enter: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The same key and request again do nothing and give the first answer. */
+                "Idempotency-Key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/x-www-form-urlencoded": string;
+            };
+        };
+        responses: {
+            /** @description See Other */
+            303: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Failure"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Failure"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Failure"];
+                };
+            };
+            /** @description Request Timeout */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Failure"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Failure"];
+                };
+            };
+            /** @description Unsupported Media Type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Failure"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };

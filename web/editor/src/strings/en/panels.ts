@@ -172,6 +172,7 @@ export const panels = {
       outpaint: ["Outpaint", "Extend a picture beyond its edges"],
       "prompt-to-prompt": ["Change one word", "A different word, the same layout"],
       "qwen-image": ["Qwen-Image", "The note in it names the files that it needs"],
+      "qwen-image-edit": ["Qwen-Image-Edit", "Change a picture as the prompt says; the note names the files"],
       regions: ["Regional prompts", "One prompt on the left, one on the right"],
       "sampler-grid": ["Compare samplers", "The same picture with every sampler"],
       schedules: ["Noise schedules", "How noise decreases from step to step"],

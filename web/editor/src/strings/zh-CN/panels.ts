@@ -180,6 +180,7 @@ export const panels: Strings["panels"] = {
       outpaint: ["扩图（向外绘制）", "在边缘之外继续绘制"],
       "prompt-to-prompt": ["换一个词", "只换一个词，保持构图"],
       "qwen-image": ["Qwen-Image", "所需文件见其中的便签"],
+      "qwen-image-edit": ["Qwen-Image-Edit", "按提示词修改图片；所需文件见便签"],
       regions: ["分区提示词", "左右两边各用一个提示词"],
       "sampler-grid": ["采样器对比", "用每种采样器生成同一张图片"],
       schedules: ["调度器与噪声曲线", "噪声如何逐步降低"],
