@@ -69,6 +69,14 @@ USES: dict[str, dict[str, Any]] = {
         "positive": P, "negative": P, "control_net": ["cn", 0], "image": PIC, "strength": 1.0, "start_percent": 0.0,
         "end_percent": 1.0,
     },
+    "ControlNetApplySD3": {
+        "positive": P, "negative": P, "control_net": ["cn", 0], "vae": V, "image": PIC, "strength": 1.0,
+        "start_percent": 0.0, "end_percent": 1.0,
+    },
+    "ControlNetInpaintingAliMamaApply": {
+        "positive": P, "negative": P, "control_net": ["cn", 0], "vae": V, "image": PIC, "mask": K, "strength": 1.0,
+        "start_percent": 0.0, "end_percent": 1.0,
+    },
     "ControlNetApply": {"conditioning": P, "control_net": ["cn", 0], "image": PIC, "strength": 1.0},
     "RescaleCFG": {"model": M, "multiplier": 0.7},
     "PerturbedAttentionGuidance": {"model": M, "scale": 3.0},

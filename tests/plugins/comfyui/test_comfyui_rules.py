@@ -139,6 +139,16 @@ def test_a_union_controlnet_is_told_what_its_picture_shows() -> None:
     assert lines == []
 
 
+def test_a_union_controlnet_on_auto_and_a_vae_are_kept() -> None:
+    union = node("SetUnionControlNetType", control_net=["cn", 0], type="auto")
+    apply = node("ControlNetApplySD3", **{**USES["ControlNetApplySD3"], "control_net": ["u", 0]})
+    document, lines = imported(u=union, n=apply)
+    inputs = document["nodes"]["n"]["inputs"]
+    assert "kind" not in inputs
+    assert inputs["vae"] == {"node": "c", "output": "vae"}
+    assert lines == []
+
+
 def test_text_encoders_are_read_for_the_one_model_of_the_graph() -> None:
     loaders = {
         "u": node("UNETLoader", unet_name="qwen", weight_dtype="default"),
