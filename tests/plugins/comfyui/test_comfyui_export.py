@@ -21,8 +21,8 @@ ONE_WAY = {  # classes that come out as others, which mean the same, and those t
     "TextEncodeQwenImageEdit", "TextEncodeQwenImageEditPlus", "ControlNetInpaintingAliMamaApply", "ControlNetApply",
     "CLIPTextEncodeSDXL", "CLIPTextEncodeSDXLRefiner", "SamplerCustomAdvanced", "BetaSamplingScheduler",
     "VAEEncodeTiled", "ImageCompositeMasked", "ImageToMask", "SaveImageAdvanced", "RegexMatch", "ResolutionSelector",
-    "easy wildcards", "DPRandomGenerator", "ImageResize+", "ImageResizeKJ", "ImageResizeKJv2", "ImageConcatMulti", "MaskBlur+",
-    "GrowMaskWithBlur", "ResizeImagesByLongerEdge", "UltimateSDUpscale",
+    "easy wildcards", "DPRandomGenerator", "ImageResize+", "ImageResizeKJ", "ImageResizeKJv2",
+    "ImageConcatMulti", "MaskBlur+", "GrowMaskWithBlur", "ResizeImagesByLongerEdge", "UltimateSDUpscale",
 }  # fmt: skip
 
 
