@@ -12,6 +12,7 @@ from typing import Any
 
 from latentloom.engine.cache.cache import Cache, Flights
 from latentloom.engine.cache.disk import DiskStore
+from latentloom.engine.document.interfaces import node_types
 from latentloom.engine.document.resolve import resolve
 from latentloom.engine.document.workflow import Target, Workflow
 from latentloom.engine.document.writing import write
@@ -130,8 +131,9 @@ class Engine:
 
     def _stored(self, workflow: Workflow, targets: Collection[Target], value: Any) -> Any:
         """Copy paths given for a FILE input into the input folder: a document can name only files in that folder."""
-        for node, input in targets:
-            found = self.registry.nodes.get(workflow.nodes[node].type) if node in workflow.nodes else None
+        types = node_types(workflow, self.registry)
+        for node, input, _ in targets:
+            found = types.get(workflow.nodes[node].type) if node in workflow.nodes else None
             port = found.spec.by_name.get(input) if found else None
             if port is not None and port.kind == "FILE":
                 source = port.source or "input"

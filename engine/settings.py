@@ -52,6 +52,12 @@ class Settings(BaseModel):
         None, repr=False, description="What webhooks are signed with: `whsec_` and 24..64 bytes in base64."
     )
     webhook_hosts: tuple[str, ...] = Field((), description="Hosts that the server may tell of finished jobs.")
+    webhook_proxy: str | None = Field(
+        None, repr=False, description="The proxy for webhooks: `http://host:port`, or with `user:password@`."
+    )
+    webhook_ca: Path | None = Field(
+        None, description="A PEM file with the certificate authorities of webhooks' hosts, beside the system's."
+    )
     trusted_proxies: tuple[str, ...] = Field(
         (), description="Addresses or networks whose X-Forwarded-For is believed: proxies in front of the server."
     )

@@ -12,6 +12,7 @@ from typing import Any
 
 import pluggy
 
+from latentloom.engine.document.workflow import GRAPH
 from latentloom.engine.errors import LoomError, PluginError
 from latentloom.engine.events import Event
 from latentloom.engine.execution.process_state import ProcessState
@@ -137,6 +138,8 @@ def _failure(point: EntryPoint, error: BaseException, seconds: float) -> Record:
 def _distribution(point: EntryPoint) -> Distribution:
     if point.dist is None:
         raise PluginError(f"the entry point '{point.name}' belongs to no distribution")
+    if f"{point.name}/" == GRAPH:
+        raise PluginError(f"the entry point '{point.name}' has the name of sub-workflows", hint="rename it")
     code = tree_code(_folders(*_shipped_modules(point))) if _ships(point) else distribution_code(point.dist)
     return Distribution(point.dist.name, point.dist.version, point.name, code.identity, _builtin(point), code.files)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from latentloom.api.workflow_files import load_workflow, workflow_names
+from latentloom.engine.document.interfaces import registered
 from latentloom.engine.document.reading import from_json
 from latentloom.engine.document.resolve import resolve
 from latentloom.engine.document.strict_json import Limits
@@ -104,8 +105,7 @@ class Intake:
 
     def canonical(self, workflow: Workflow) -> str:
         """Return the canonical text, in which documents are stored."""
-        nodes = self._registry.nodes
-        return write(workflow, lambda type: nodes[type].spec if type in nodes else None)
+        return write(workflow, registered(self._registry))
 
     def shipped(self, name: str) -> dict[str, Any] | None:
         """Return a shipped workflow as JSON, or None."""
@@ -150,7 +150,8 @@ class Intake:
 
     def _old(self, workflow: Workflow, registry: Registry) -> bool:
         """Whether plugin code must migrate nodes."""
-        known = ((node, registry.nodes.get(node.type)) for node in workflow.nodes.values())
+        nodes = (node for scope in workflow.scopes() for node in scope.nodes.values())
+        known = ((node, registry.nodes.get(node.type)) for node in nodes)
         return any(found and found.spec.migrates and node.version < found.spec.version for node, found in known)
 
     def _check(self, workflow: Workflow, order: Order) -> tuple[Workflow, Checked]:

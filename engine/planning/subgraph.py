@@ -10,8 +10,9 @@ from latentloom.engine.document.reading import from_json
 from latentloom.engine.document.workflow import Edge, NamedOutput, Node, Workflow
 from latentloom.engine.document.writing import to_json
 from latentloom.engine.errors import NodeError, Problem, WorkflowError
+from latentloom.engine.planning.connections import accepts
 from latentloom.engine.planning.graph import Graph
-from latentloom.engine.planning.validate import Checked, Files, Step, accepts, unresolved, validate
+from latentloom.engine.planning.validate import Checked, Files, Step, unresolved, validate
 from latentloom.engine.types.expansion import Expansion, Given
 from latentloom.engine.types.registry import NodeType, Registry
 
@@ -38,7 +39,7 @@ class Grafted(NamedTuple):
 
 def graft(parent: Step, expansion: Expansion, registry: Registry, files: Files, steps: Mapping[str, Step]) -> Grafted:
     """Return the steps that replace a node. Raises NodeError or WorkflowError, which name `parent/child`."""
-    if parent.id.count("/") >= MAX_DEPTH or len(steps) + len(expansion.nodes) > MAX_STEPS:
+    if parent.depth >= MAX_DEPTH or len(steps) + len(expansion.nodes) > MAX_STEPS:
         raise NodeError("its expansions never end", node=parent.id, expected=f"at most {MAX_DEPTH} levels")
     inner, nodes, outputs = _read(parent, expansion)
     _check_outputs(parent, outputs)
@@ -48,6 +49,8 @@ def graft(parent: Step, expansion: Expansion, registry: Registry, files: Files, 
     if problems:
         raise WorkflowError(problems)
     _check_kinds(parent, checked, outer)
+    for step in checked.steps.values():
+        step.depth = parent.depth + 1
     sinks = [id for id, step in checked.steps.items() if step.spec.purity == "sink"]
     return Grafted(checked.steps, checked.outputs, sinks, checked.graph, _record(inner, expansion, registry))
 

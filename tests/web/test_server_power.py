@@ -14,6 +14,11 @@ def test_the_last_answer_outlives_the_power(own_server):
     server.start()
     assert [server.get(f"jobs/{job}")["state"] for job in (first, second)] == ["queued", "queued"]
 
+    server.request("POST", f"jobs/{second}/move", {"to": "front"})
+    fail_power(server)
+    server.start()
+    assert server.get("queue")["waiting"] == [second, first]
+
     server.request("POST", f"jobs/{first}/cancel")
     fail_power(server)
     server.start()

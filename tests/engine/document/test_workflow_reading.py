@@ -100,10 +100,6 @@ def test_many_duplicate_keys_are_found_at_once() -> None:
         ({"format": "latentloom/1", "name": 5}, "'name' has the wrong form (expected text, got 5)"),
         ({"format": "latentloom/1", "inputs": {}}, "'inputs' has the wrong form (expected a list, got a dict of 0)"),
         ({"format": "latentloom/1", "outputs": "x"}, "'outputs' has the wrong form (expected a list, got 'x')"),
-        (
-            {"format": "latentloom/1", "graphs": {"a": {}}},
-            "'graphs' is reserved for sub-graphs, which this version does not have",
-        ),
         ({"format": "latentloom/1", "node": {}}, "unknown key 'node' in the workflow. Did you mean 'nodes'?"),
         (with_node(type=5), "node 'a': 'type' has the wrong form (expected text, got 5)"),
         (with_node(version="1"), "node 'a': 'version' has the wrong form (expected an integer, got '1')"),
