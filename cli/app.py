@@ -244,11 +244,16 @@ def show_node(name: Annotated[str, typer.Argument(metavar="TYPE", help="A node t
 
 
 @app.command()
-def plugins(trace: Annotated[str | None, typer.Option("--trace", help="Print why this plugin failed.")] = None) -> int:
-    """List the plugins and how they fared."""
-    from latentloom.cli.plugins import plugins
+def plugins(
+    trace: Annotated[str | None, typer.Option("--trace", help="Print why this plugin failed.")] = None,
+    pack: Annotated[
+        str | None, typer.Option("--pack", metavar="NAME", help="List the classes of a pack of ComfyUI's.")
+    ] = None,
+) -> int:
+    """List the plugins and packs, and how they fared."""
+    from latentloom.cli.plugins import list_pack, plugins
 
-    return plugins(trace)
+    return plugins(trace) if pack is None else list_pack(pack)
 
 
 @models.callback()
