@@ -22,18 +22,18 @@ DARK, LIGHT = np.float32(0.08), np.float32(0.95)
 
 @node("ImageGrid", category="image")
 def image_grid(
-    images: Annotated[list[Image], Field(description="Every picture of every batch, row by row.")],
-    columns: Annotated[int, Field(ge=0, le=1000, description="Pictures in a row; 0 makes the grid nearly square.")] = 0,
-    gap: Annotated[int, Field(ge=0, le=512, description="Pixels around and between pictures.")] = 8,
-    background: Annotated[float, Field(ge=0, le=1, description="Grey: 0 is black, 1 is white.")] = 1.0,
+    images: Annotated[list[Image], Field(description="All images of all batches, row by row.")],
+    columns: Annotated[int, Field(ge=0, le=1000, description="Images per row; 0 makes the grid nearly square.")] = 0,
+    gap: Annotated[int, Field(ge=0, le=512, description="Margin around and between images, in pixels.")] = 8,
+    background: Annotated[float, Field(ge=0, le=1, description="Grey level: 0 is black, 1 is white.")] = 1.0,
     labels: Annotated[
-        list[str] | None, Field(description="One text for each picture, written above it. An empty text is none.")
+        list[str] | None, Field(description="One label for each image, written above it. An empty text draws no label.")
     ] = None,
 ) -> Image:
-    """Lay pictures out on one sheet, with a text above each if wanted.
+    """Arrange images on one sheet, with an optional label above each.
 
-    Every cell has the size of the widest and the highest picture; smaller ones stand in the middle of theirs.
-    Transparent pictures show the background. Labels are drawn in plain Latin letters; others become "?".
+    All cells have the size of the widest and the tallest image; smaller images are centred. Transparent images show the
+    background. Labels are drawn in plain Latin letters; other characters become "?".
     """
     pictures = [pixels for image in images for pixels in image.numpy()]
     texts = _texts(labels, len(pictures))

@@ -28,22 +28,22 @@ COMBINED: Mapping[Combined, Callable[["Floats", "Floats"], "Floats"]] = {
     "sum": lambda one, other: np.minimum(one + other, 1),
     "rest": lambda one, other: np.maximum(one - other, 0),
 }
-Border = Annotated[int, Field(ge=0, le=16384, description="Pixels over which it fades at that side.")]
+Border = Annotated[int, Field(ge=0, le=16384, description="Width of the fade at that side, in pixels.")]
 Shape = Literal["disc", "square", "diamond"]
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)  # ITU-R BT.709
 
 
 @node("LoadMask", category="mask")
 def load_mask(
-    image: Annotated[
-        InputFile, Source("input"), Widget("mask"), Field(description="A picture below the input folder.")
-    ],
+    image: Annotated[InputFile, Source("input"), Widget("mask"), Field(description="An image in the input folder.")],
     channel: Annotated[
-        Channel, Field(description="What is read: transparency, one colour, or brightness.")
+        Channel, Field(description="Channel to read: the transparency, one colour, or the luminance.")
     ] = "luminance",
-    invert: Annotated[bool, Field(description="Exchange what is repainted and what is kept.")] = False,
+    invert: Annotated[
+        bool, Field(description="Invert the mask: repaint what would be kept, and keep what would be repainted.")
+    ] = False,
 ) -> Mask:
-    """Read a mask from a picture: white (or, for alpha, transparent) is repainted, black (opaque) is kept."""
+    """Load a mask from an image: white (with alpha: transparent) is repainted, black (opaque) is kept."""
     pixels = as_rgb(read_picture(Path(image.path)))
     if channel == "alpha" and pixels.shape[2] == 3:
         raise FileError(
@@ -65,7 +65,7 @@ def channel_of(pixels: "Floats", channel: Channel) -> "Floats":
 
 @node("MaskFromAlpha", category="mask")
 def mask_from_alpha(image: Image) -> Mask:
-    """Make a mask of what is transparent in pictures: 1 (repaint) where they are, 0 where they are opaque."""
+    """Create a mask from the alpha channel of images: 1 (repaint) where they are transparent, 0 where opaque."""
     if image.shape[3] == 3:
         raise BadValueError("the picture has no alpha channel", expected="4 channels (RGBA)", got="3 (RGB)")
     return Mask(1 - image.numpy()[..., 3])
@@ -73,7 +73,7 @@ def mask_from_alpha(image: Image) -> Mask:
 
 @node("InvertMask", category="mask")
 def invert_mask(mask: Mask) -> Mask:
-    """Exchange what is repainted and what is kept."""
+    """Invert a mask: the repainted and the kept areas are swapped."""
     return Mask(1 - mask.numpy())
 
 
@@ -81,13 +81,16 @@ def invert_mask(mask: Mask) -> Mask:
 def mask_grow(
     mask: Mask,
     pixels: Annotated[
-        int, Field(ge=-MAX_REACH, le=MAX_REACH, description="How far the edges move; below 0 the mask shrinks.")
+        int, Field(ge=-MAX_REACH, le=MAX_REACH, description="Distance in pixels; negative values shrink the mask.")
     ] = 8,
     shape: Annotated[
-        Shape, Field(description="How far corners grow: round, square, or a diamond, which cuts them off.")
+        Shape, Field(description="How corners grow: round (disc), square, or cut off (diamond).")
     ] = "disc",
 ) -> Mask:
-    """Grow (or shrink) what is repainted by some pixels in every direction. Beyond the picture nothing is masked."""
+    """Grow or shrink the masked area by a number of pixels in every direction.
+
+    The border of the image is not an edge: a mask that touches it does not shrink there.
+    """
     if pixels == 0:
         return mask
     grown = _reached(mask.numpy(), pixels, shape) if pixels > 0 else 1 - _reached(1 - mask.numpy(), -pixels, shape)
@@ -120,14 +123,14 @@ def _levels(item: "Floats") -> "Floats":
 @node("MaskFeather", category="mask")
 def mask_feather(
     mask: Mask,
-    pixels: Annotated[int, Field(ge=0, le=MAX_REACH, description="How wide the soft edge is.")] = 16,
+    pixels: Annotated[int, Field(ge=0, le=MAX_REACH, description="Width of the ramp in pixels.")] = 16,
     where: Annotated[
-        Literal["around", "inside", "outside"], Field(description="On which side of the old edge the soft one lies.")
+        Literal["around", "inside", "outside"], Field(description="Position of the ramp relative to the old edge.")
     ] = "around",
 ) -> Mask:
-    """Make the edges of a mask soft: a ramp of some pixels.
+    """Soften the edges of a mask with a linear ramp.
 
-    "inside" repaints nothing that was kept, "outside" keeps nothing that was repainted.
+    "inside" leaves everything outside the mask at 0, "outside" leaves everything inside the mask at 1.
     """
     if pixels == 0:
         return mask
@@ -149,7 +152,7 @@ def _ramp(inside: "Floats", pixels: int, shift: float) -> "Floats":
 
 @node("MaskFadeBorders", category="mask")
 def mask_fade_borders(mask: Mask, left: Border = 0, top: Border = 0, right: Border = 0, bottom: Border = 0) -> Mask:
-    """Let a mask fade towards the picture's borders, over some pixels at each; MaskFeather does it at its own edges."""
+    """Fade a mask out towards the borders of the image. MaskFeather softens the edges of the mask itself."""
     height, width = mask.shape[1:]
     across = _fading(width, left) * _fading(width, right)[::-1]
     down = _fading(height, top) * _fading(height, bottom)[::-1]

@@ -47,6 +47,8 @@ USES: dict[str, dict[str, Any]] = {
     "DualCLIPLoader": {"clip_name1": "a", "clip_name2": "b", "type": "flux"},
     "CheckpointSave": {"model": M, "clip": C, "vae": V, "filename_prefix": "checkpoints/mixed"},
     "ReferenceLatent": {"conditioning": P, "latent": L},
+    "TextEncodeQwenImageEdit": {"clip": C, "prompt": "a", "vae": V, "image": PIC},
+    "TextEncodeQwenImageEditPlus": {"clip": C, "prompt": "a", "image1": PIC, "image3": PIC},
     "TripleCLIPLoader": {"clip_name1": "a", "clip_name2": "b", "clip_name3": "c"},
     "Reroute": {"": M},
     "ModelSamplingDiscrete": {"model": M, "sampling": "v_prediction", "zsnr": True},
@@ -66,6 +68,14 @@ USES: dict[str, dict[str, Any]] = {
     "ControlNetApplyAdvanced": {
         "positive": P, "negative": P, "control_net": ["cn", 0], "image": PIC, "strength": 1.0, "start_percent": 0.0,
         "end_percent": 1.0,
+    },
+    "ControlNetApplySD3": {
+        "positive": P, "negative": P, "control_net": ["cn", 0], "vae": V, "image": PIC, "strength": 1.0,
+        "start_percent": 0.0, "end_percent": 1.0,
+    },
+    "ControlNetInpaintingAliMamaApply": {
+        "positive": P, "negative": P, "control_net": ["cn", 0], "vae": V, "image": PIC, "mask": K, "strength": 1.0,
+        "start_percent": 0.0, "end_percent": 1.0,
     },
     "ControlNetApply": {"conditioning": P, "control_net": ["cn", 0], "image": PIC, "strength": 1.0},
     "RescaleCFG": {"model": M, "multiplier": 0.7},

@@ -139,6 +139,16 @@ def test_a_union_controlnet_is_told_what_its_picture_shows() -> None:
     assert lines == []
 
 
+def test_a_union_controlnet_on_auto_and_a_vae_are_kept() -> None:
+    union = node("SetUnionControlNetType", control_net=["cn", 0], type="auto")
+    apply = node("ControlNetApplySD3", **{**USES["ControlNetApplySD3"], "control_net": ["u", 0]})
+    document, lines = imported(u=union, n=apply)
+    inputs = document["nodes"]["n"]["inputs"]
+    assert "kind" not in inputs
+    assert inputs["vae"] == {"node": "c", "output": "vae"}
+    assert lines == []
+
+
 def test_text_encoders_are_read_for_the_one_model_of_the_graph() -> None:
     loaders = {
         "u": node("UNETLoader", unet_name="qwen", weight_dtype="default"),
@@ -189,6 +199,10 @@ def test_a_list_of_loras_is_a_chain() -> None:
             {"n": node("Any Switch (rgthree)", any_01=PIC, any_02=["x", 0]), "x": node("ImageInvert", image=PIC)},
             "node 'n': changed: it gives the first connected input, from the node 'i'",
         ),
+        ({"n": node("TextEncodeQwenImageEditPlus", clip=C, prompt="a", vae=V)},
+         "node 'n': approximated: without a picture the prompt is read in the template of Qwen-Image"),
+        ({"n": node("TextEncodeQwenImageEdit", clip=C, prompt="a", image=PIC)},
+         "node 'n': approximated: pictures are scaled by Lanczos, to sides that are multiples of 32"),
         ({"n": node("ModelSamplingDiscrete", model=M, sampling="other", zsnr=False)},
          "node 'n': placeholder: 'other' is a prediction that no model here has; its data is kept"),
         ({"n": node("KarrasScheduler", steps=3, sigma_max=1.0, sigma_min=2.0, rho=7.0)},
