@@ -17,6 +17,7 @@ from latentloom.plugins.discovery import discover
 
 PASSED = {  # classes that become no node of their own, or an output
     "Reroute", "CLIPSetLastLayer", "KarrasScheduler", "ExponentialScheduler", "SDTurboScheduler", "ManualSigmas",
+    "Flux2Scheduler",
     "AlignYourStepsScheduler", "SaveLatent", "HyperTile", "TomePatchModel", "Any Switch (rgthree)",
     "ImpactSwitch", "CR Text Input Switch", "CR Image Input Switch", "CR Model Input Switch", "CR Latent Input Switch",
     "easy cleanGpuUsed", "easy clearCacheAll",
@@ -103,6 +104,7 @@ def test_a_guider_with_a_perpendicular_negative_brings_a_node_for_it() -> None:
         (node("ManualSigmas", sigmas="2, 1.5 0"), [2, 1.5, 0]),
         (node("ExponentialScheduler", steps=3, sigma_max=8.0, sigma_min=0.5), [8, 2, 0.5, 0]),
         (node("KarrasScheduler", steps=3, sigma_max=4.0, sigma_min=1.0, rho=1.0), [4, 2.5, 1, 0]),
+        (node("Flux2Scheduler", steps=4, width=128, height=64), [1, 0.95457, 0.87507, 0.70014, 0]),
         (node("SDTurboScheduler", model=M, steps=1, denoise=1.0), [14.6146, 0]),
         (node("SDTurboScheduler", model=M, steps=4, denoise=0.2), [*scaled_linear_table()[[199, 99]].tolist(), 0]),
         (node("AlignYourStepsScheduler", model_type="SD1", steps=10, denoise=0.2), [0.399, 0.152, 0]),
