@@ -138,8 +138,11 @@ export const panels = {
     differences: {
       added: (names: string) => `only here ${names}`,
       removed: (names: string) => `not here ${names}`,
-      changed: (names: string) => `changed ${names}`,
-      rest: "name or form changed",
+      renamed: (before: string, after: string) => `${before} is called ${after} here`,
+      input: (change: string) => `form input ${change}`,
+      output: (change: string) => `output ${change}`,
+      layout: "positions, notes or groups differ",
+      more: (n: number) => `and ${n} more`,
     },
     removeDraft: (name: string) => `Delete the draft ${name}`,
     removeDraftTitle: "Delete this draft?",

@@ -146,8 +146,11 @@ export const panels: Strings["panels"] = {
     differences: {
       added: (names) => `仅此版本有：${names}`,
       removed: (names) => `此版本没有：${names}`,
-      changed: (names) => `有改动：${names}`,
-      rest: "名称或表单有改动",
+      renamed: (before, after) => `${before} 在此版本中名为 ${after}`,
+      input: (change) => `表单输入 ${change}`,
+      output: (change) => `输出 ${change}`,
+      layout: "位置、便签或分组不同",
+      more: (n) => `还有 ${n} 项`,
     },
     removeDraft: (name) => `删除草稿 ${name}`,
     removeDraftTitle: "删除这份草稿？",
