@@ -330,6 +330,18 @@ def verify(picture: Annotated[Path, typer.Argument(metavar="PICTURE", help="A PN
 
 
 @app.command()
+def mcp(
+    server: Server = LOCAL,
+    token: Token = None,
+    shipped: Annotated[bool, typer.Option("--shipped", help="Offer the shipped workflows too.")] = False,
+) -> int:
+    """Offer the workflows of a server as tools to a language model (Model Context Protocol, over stdin and stdout)."""
+    from latentloom.cli.mcp import mcp
+
+    return mcp(server, token, shipped=shipped)
+
+
+@app.command()
 def diff(
     before: Annotated[str, typer.Argument(metavar="A", help="A shipped workflow, a JSON file or a picture.")],
     after: Annotated[str, typer.Argument(metavar="B", help="The workflow that is compared with A.")],

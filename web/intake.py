@@ -23,7 +23,8 @@ from latentloom.engine.files.catalog import Catalog
 from latentloom.engine.files.hashes import Hashes
 from latentloom.engine.files.pictures import picture_suffix
 from latentloom.engine.jobs.job import NewJob
-from latentloom.engine.planning.validate import Checked, validate
+from latentloom.engine.planning.step import Checked
+from latentloom.engine.planning.validate import validate
 from latentloom.engine.settings import Settings
 from latentloom.engine.types.registry import Registry
 from latentloom.plugins.comfyui.bridge.packs import packs_of
