@@ -15,13 +15,14 @@ from latentloom.nodes.diffusion.control_residuals import Controls
 from latentloom.nodes.diffusion.latent_mask import cells_of
 from latentloom.nodes.diffusion.plan import (
     Plan,
+    cells_for,
     kept_noise,
     noise_of_steps,
     sampler_options,
     starting_noise,
     stochastic,
 )
-from latentloom.nodes.diffusion.shared_areas import shared_areas
+from latentloom.nodes.diffusion.shared_areas import in_pixels, shared_areas
 from latentloom.nodes.diffusion.space import Space, space_of
 from latentloom.nodes.diffusion.steering import Innermost, Steering, sampling_patches
 from latentloom.nodes.diffusion.vae import decode
@@ -58,6 +59,7 @@ def sample_latent(
         return latent
     latent = _widened(model, latent)
     check_channels(model, latent)
+    positive, negative = (_in_picture(conditioning, latent) for conditioning in (positive, negative))
     check_conditioning(model, latent, positive, negative)
     warn_of_steps(ctx, model, plan.steps, plan.cfg)
     warn_of_guidance(ctx, model, positive, negative)
@@ -102,13 +104,20 @@ def sample_latent(
 
 
 def _widened(model: Model, latent: Latent) -> Latent:
-    """Give an empty latent the model's number of channels. Other latents are unchanged."""
+    """Give an empty latent the model's number of channels and of cells. Other latents are unchanged."""
     import torch
 
-    batch, channels, *cells = latent.shape
+    batch, channels = latent.shape[:2]
     if channels == model.info["channels"] or latent.numpy().any():
         return latent
-    return Latent(torch.zeros(batch, model.info["channels"], *cells), latent.noise_mask, downscale=latent.downscale)
+    empty = torch.zeros(batch, model.info["channels"], *cells_for(model, latent))
+    return Latent(empty, latent.noise_mask, downscale=model.info["downscale"])
+
+
+def _in_picture(conditioning: Conditioning, latent: Latent) -> Conditioning:
+    """Return a conditioning whose areas are in pixels of the latent's picture."""
+    step, (height, width) = latent.downscale, latent.shape[2:]
+    return in_pixels(conditioning, width * step, height * step, step)
 
 
 def denoiser_of(ctx: Context, model: Model) -> Denoiser:
