@@ -9,6 +9,7 @@ import { edgesIn, isEdge, nameOf, unwrapped, wrapped } from "../document/types";
 import { colourOf, useCatalog } from "../store/catalog";
 import { useDocument } from "../store/document";
 import { useStrings } from "../strings";
+import { ModelDefaults } from "../widgets/ModelDefaults";
 import { isWide, takesLiteral, widgetOf } from "../widgets/registry";
 import { NodeHead } from "./NodeHead";
 import { NodeResult } from "./NodeResult";
@@ -196,6 +197,7 @@ const Input = memo(function Input({ id, port, value, colour, problem }: InputPro
             />
           </div>
         )}
+        {Widget && <ModelDefaults node={id} port={port} value={unwrapped(value)} />}
         {problem && !lacking && <ProblemList problems={[problem]} />}
       </div>
     </>
