@@ -52,8 +52,8 @@ bench: $(VENV)/.runtime ## run the benchmarks
 bench-gpu: $(VENV)/.runtime ## measure a card against diffusers' pipeline
 	$(BIN)/python benchmarks/gpu_bench.py
 
-soak: $(VENV)/.dev ## kill a server and its workers at random for MINUTES (60) and count what was lost
-	$(BIN)/python tests/kills.py --minutes $(MINUTES)
+soak: $(VENV)/.dev ## kill, stop and interrupt servers and sessions at random for MINUTES (60) and count what was lost
+	$(BIN)/python tests/soak.py --minutes $(MINUTES)
 
 clean: ## remove what make and the tools made
 	rm -rf $(VENV) .dev demo dist build web/dist web/editor/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,9 +1,12 @@
 """Servers for tests: `loom serve` in a process of its own, with the plant plugin."""
 
+import contextlib
+import fcntl
 import functools
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-PLANT = Path(__file__).parent / "web" / "plant"
+PLANT, WILD, POWER = (Path(__file__).parent / "web" / name for name in ("plant", "wild", "power"))
 PATIENCE = 120  # seconds: a busy machine takes long for what a free one does at once
 
 
@@ -133,6 +136,22 @@ class Server:
 
     def events(self, job: str) -> list[dict[str, Any]]:
         return self.get(f"events?job={job}")["events"]
+
+
+def fail_power(server: Server) -> None:
+    """End all processes at once and leave of the queue what was synced, with POWER on the server's path."""
+    pids = [worker["pid"] for worker in server.get("system")["workers"] if worker["pid"]]
+    with (server.home / "syncing").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)  # readers see no commit that has no copy
+        server.kill()
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    data = server.home / "data"
+    for path in data.glob("queue.db*"):
+        path.unlink()
+    for file in (server.home / "synced").iterdir():
+        shutil.copyfile(file, data / file.name)
 
 
 def check_documented(method: str, path: str, status: int) -> None:

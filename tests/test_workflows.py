@@ -28,7 +28,7 @@ SIZES = {
     "denoising-steps": (280, 332),
     "edges": (128, 128),
     "forward-noising": (824, 166),
-    "hires": (192, 192),
+    "hires": (128, 128),
     "img2img": (128, 128),
     "inpaint": (128, 128),
     "inpaint-detail": (128, 128),
@@ -50,6 +50,7 @@ NEEDS_FILES = {  # workflows for models that do not ship, and how many files of 
     "flux-fill": 4,
     "flux-kontext": 4,
     "qwen-image": 3,
+    "qwen-image-edit": 3,
     "sd3": 4,
     "z-image": 3,
 }

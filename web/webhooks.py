@@ -7,13 +7,16 @@ a signature of id, time and body with a secret that is used for nothing else.
 import asyncio
 import base64
 import binascii
+import contextlib
 import hashlib
 import hmac
 import logging
 import sqlite3
+import ssl
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -41,12 +44,14 @@ class WebhookRefused(RequestError):
 
 
 class Permission:
-    """The allowed addresses, and the secret that signs calls."""
+    """The allowed addresses, the secret that signs calls, and the way to the addresses."""
 
     def __init__(self, settings: Settings) -> None:
-        """Raises SettingsError if the secret is not valid."""
+        """Raises SettingsError if the secret, the proxy or the certificate authorities are not valid."""
         self._hosts = {host.strip().lower().rstrip(".") for host in settings.webhook_hosts}
         self._secret = _secret(settings.webhook_secret)
+        self.proxy = _proxy(settings.webhook_proxy)
+        self.tls = _tls(settings.webhook_ca)
 
     def checked(self, address: str | None) -> str | None:
         """Return the address if it is allowed. Raises WebhookRefused."""
@@ -96,6 +101,31 @@ def _secret(text: str | None) -> bytes | None:
     return key
 
 
+def _proxy(text: str | None) -> str | None:
+    if text is None:
+        return None
+    with contextlib.suppress(ValueError):
+        parts = urlsplit(text.strip())
+        if parts.scheme == "http" and parts.hostname and not parts.path.strip("/") and parts.port != 0:
+            return text.strip()
+    raise SettingsError("the setting 'webhook_proxy' cannot be used", expected="as http://proxy.example.org:3128")
+
+
+def _tls(authorities: Path | None) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if authorities is None:
+        return context
+    try:
+        context.load_verify_locations(authorities)
+    except OSError as error:  # an SSLError is one
+        raise SettingsError(
+            f"the setting 'webhook_ca' cannot be used: {error.strerror or error}",
+            expected="a file of certificates in PEM format",
+            got=str(authorities),
+        ) from None
+    return context
+
+
 class WebhookSender:
     """Makes the calls that are due, until they succeed or are given up."""
 
@@ -107,7 +137,8 @@ class WebhookSender:
     async def work(self) -> None:
         """Run until cancelled."""
         timeout = aiohttp.ClientTimeout(total=SECONDS)
-        async with aiohttp.ClientSession(timeout=timeout) as session:
+        connector = aiohttp.TCPConnector(ssl=self._permission.tls)
+        async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
             while True:
                 try:
                     due = await self._store.read(lambda t: t.webhooks.due())
@@ -131,7 +162,9 @@ class WebhookSender:
             "webhook-signature": self._permission.signature(id, now, body),
         }
         try:
-            async with session.post(address, data=body, headers=headers, allow_redirects=False) as response:
+            async with session.post(
+                address, data=body, headers=headers, allow_redirects=False, proxy=self._permission.proxy
+            ) as response:
                 good = 200 <= response.status < 300
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             log.info("an address could not be told job=%s: %s", job.id, type(error).__name__)

@@ -15,7 +15,7 @@ from typing import Any
 
 from latentloom.engine.errors import LoomError, Problem, WorkflowError
 from latentloom.engine.jobs.frames import HEAD, Frame, decode, encode, sizes
-from latentloom.engine.settings import Settings
+from latentloom.engine.settings import PREFIX, Settings
 from latentloom.web.background import stray
 from latentloom.web.child_process import ChildProcess
 
@@ -26,7 +26,9 @@ STEADY_SECONDS = 10.0
 EXIT_SECONDS = 5.0  # for a worker to exit after its socket is closed
 REST_SECONDS = 1.0  # to read the last messages of a worker that ended
 ASK_SECONDS = 600.0
-SECRETS = ("LATENTLOOM_TOKENS", "LATENTLOOM_WEBHOOK_SECRET")  # the server's secrets, which are hidden from nodes
+HIDDEN: dict[str, Any] = {"tokens": (), "webhook_secret": None, "webhook_proxy": None}
+"""The settings with secrets of the server, and what nodes see instead."""
+SECRETS = tuple(f"{PREFIX}{name.upper()}" for name in HIDDEN)
 BACKLOG = 256  # frames that may wait to be processed
 
 
@@ -73,7 +75,7 @@ class WorkerProcess:
         self.deaths: deque[float] = deque(maxlen=100)  # times at which it ended without a job
         self.kill_at: float | None = None  # when the worker will be killed, on the monotonic clock
         self.stored: dict[str, float] = {}  # node -> when its progress was last stored
-        self._settings = settings.model_copy(update={"tokens": (), "webhook_secret": None}).model_dump(mode="json")
+        self._settings = settings.model_copy(update=HIDDEN).model_dump(mode="json")
         self._start_seconds = settings.start_seconds
         self._hear = hear
         self._gone = gone

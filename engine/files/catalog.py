@@ -13,7 +13,7 @@ from latentloom.engine.errors import FileError, MissingFileError, PathError, bri
 from latentloom.engine.files.hashes import Hashes, Progress
 from latentloom.engine.files.model_files import InputFile, ModelFile, configuration_of
 from latentloom.engine.files.opened import changed
-from latentloom.engine.files.partial import partial_path, sweep
+from latentloom.engine.files.partial import partial_path, sweep, sync_file, sync_folder
 from latentloom.engine.files.stamps import same_writing, stamp
 
 SUFFIXES = (".safetensors", ".gguf")
@@ -226,7 +226,7 @@ class Catalog:
         return name
 
     def _place(self, name: str, sha256: str, write: Callable[[Path], object]) -> None:
-        """Store a file under its hash. An existing file with other content is replaced."""
+        """Store a file under its hash, synced to disk. An existing file with other content is replaced."""
         place = self._input / name
         if place.exists() and hashlib.sha256(place.read_bytes()).hexdigest() == sha256:
             return
@@ -235,7 +235,10 @@ class Catalog:
         partial = partial_path(self._input)
         try:
             write(partial)
+            sync_file(partial)
             partial.replace(place)
+            for folder in (place.parent, *place.parent.parents[:2]):
+                sync_folder(folder)
         finally:
             partial.unlink(missing_ok=True)
 

@@ -29,6 +29,22 @@ def sweep(folders: Iterable[Path]) -> int:
     return removed
 
 
+def sync_file(path: Path) -> None:
+    """Sync the content of a file to disk."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Sync the names in a folder to disk, if the system supports it."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
 def _alive(pid: int) -> bool:
     if os.name == "nt":
         return True  # signal 0 would end the process there; old partial files are kept

@@ -198,16 +198,6 @@ def written_aside(data: bytes, naming: Naming) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def sync_folder(folder: Path) -> None:
-    """Sync the names in a folder to disk, if the system supports it."""
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
 def fill(template: str, fields: Mapping[str, Any]) -> str:
     """Fill a template with fields. `{counter}` has five digits by default. A field's text cannot add a folder."""
     known = {"date": f"{datetime.now():%Y-%m-%d}", **fields}

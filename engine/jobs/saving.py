@@ -9,8 +9,9 @@ from typing import Any, Protocol
 
 from latentloom.engine.failpoints import failpoint
 from latentloom.engine.files.catalog import safe_join
+from latentloom.engine.files.partial import sync_folder
 from latentloom.engine.files.pictures import picture_size
-from latentloom.engine.files.save import Counters, Naming, not_saved, rename_to_free, sync_folder, written_aside
+from latentloom.engine.files.save import Counters, Naming, not_saved, rename_to_free, written_aside
 from latentloom.engine.jobs.effects import Effect
 
 MEDIA = {

@@ -4,9 +4,10 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from latentloom.engine.document.flatten import flatten
 from latentloom.engine.document.workflow import Edge, Node, Workflow
 from latentloom.engine.planning.modes import source_of
-from latentloom.engine.types.registry import NodeType
+from latentloom.engine.types.registry import NodeType, Registry
 from latentloom.plugins.comfyui.report import Report
 
 IMPLIED: Mapping[str, tuple[Any, ...]] = {  # inputs that ComfyUI lacks, and the values that it uses
@@ -47,7 +48,7 @@ CLASSES: dict[str, Class] = {
     "LoadControlNet": _class("ControlNetLoader", "controlnet=control_net_name", "controlnet"),
     "ApplyControlNet": _class(
         "ControlNetApplyAdvanced",
-        "positive negative controlnet=control_net image strength start=start_percent end=end_percent",
+        "positive negative controlnet=control_net image strength start=start_percent end=end_percent vae",
         "positive negative",
     ),
     "CLIPEncode": _class("CLIPTextEncode", "clip text", "conditioning"),
@@ -96,10 +97,12 @@ MADE: dict[str, tuple[Callable[[Given], dict[str, Any]], frozenset[str]]] = {
 }
 
 
-def export(workflow: Workflow, types: Mapping[str, NodeType | None]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the graph of a workflow, and the report. `types` maps node ids to node types."""
-    report = Report("Latentloom")
-    return _Exporter(workflow.nodes, types, report).graph(), report.record()
+def export(workflow: Workflow, registry: Registry) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the graph of a workflow, and the report. Sub-workflows are flattened."""
+    report, flat = Report("Latentloom"), flatten(workflow, registry)
+    for problem in flat.problems:
+        report.note(problem.node or "", "lost", problem.message)
+    return _Exporter(flat.nodes, flat.types, report).graph(), report.record()
 
 
 class _Exporter:

@@ -1,10 +1,12 @@
-"""A short trial of `tests/kills.py`; the long ones are run by hand."""
+"""A short trial of a server; `make soak` makes long ones, with sessions."""
 
-from kills import Trial
+from server_trial import ServerTrial
+
+MOVES = ("leave", "worker", "remove", "kill", "leave", "power", "remove", "worker", "kill")
 
 
 def test_random_kills_lose_nothing_and_do_nothing_twice(tmp_path):
-    tally = Trial(tmp_path / "home", seed=7).run(kills=6, seconds=500)
+    tally = ServerTrial(tmp_path / "home", seed=7).run(MOVES, seconds=500)
 
-    assert tally.faults() == {}
-    assert (tally.kills, tally.accepted > 0) == (6, True)
+    assert tally.faults == {}
+    assert (tally.moves.total(), tally.accepted > 0) == (len(MOVES), True)

@@ -1,36 +1,9 @@
 """The power fails: nothing stays of the queue but what had been synced, and every process is gone at once."""
 
-import contextlib
-import fcntl
-import os
 import random
-import shutil
-import signal
 import time
-from pathlib import Path
 
-from serving import PLANT, flow, use
-
-POWER = Path(__file__).parent / "power"
-
-
-def fail_power(server) -> None:
-    pids = [worker["pid"] for worker in server.get("system")["workers"] if worker["pid"]]
-    server.kill()
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    data = server.home / "data"
-    for path in data.glob("queue.db*"):
-        path.unlink()
-    for file in (server.home / "synced").iterdir():
-        shutil.copyfile(file, data / file.name)
-
-
-def until_synced(server) -> None:
-    """Wait until there is a copy of every commit that readers can see."""
-    with (server.home / "syncing").open("w") as turn:
-        fcntl.flock(turn, fcntl.LOCK_EX)
+from serving import PLANT, POWER, fail_power, flow, use
 
 
 def test_the_last_answer_outlives_the_power(own_server):
@@ -40,6 +13,11 @@ def test_the_last_answer_outlives_the_power(own_server):
     fail_power(server)
     server.start()
     assert [server.get(f"jobs/{job}")["state"] for job in (first, second)] == ["queued", "queued"]
+
+    server.request("POST", f"jobs/{second}/move", {"to": "front"})
+    fail_power(server)
+    server.start()
+    assert server.get("queue")["waiting"] == [second, first]
 
     server.request("POST", f"jobs/{first}/cancel")
     fail_power(server)
@@ -62,7 +40,6 @@ def test_what_was_accepted_ended_or_saved_outlives_the_power(own_server, tmp_pat
         time.sleep(dice.uniform(0.0, 0.8))
         states = {job: server.get(f"jobs/{job}")["state"] for job in accepted}
         ended |= {job: state for job, state in states.items() if state == "done"}
-        until_synced(server)
         fail_power(server)
         server.start()
         assert {job: server.get(f"jobs/{job}")["state"] for job in ended} == ended

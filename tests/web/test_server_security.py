@@ -45,7 +45,7 @@ def path_of(template: str) -> str:
 def test_every_route_is_closed_without_a_token(locked, method, path, public):
     status, body, headers = locked.request(method, path_of(path))
 
-    if path in (*HEALTH, "/api/v1/login"):
+    if path in (*HEALTH, "/api/v1/login") or (method, path) == ("POST", "/"):
         assert (public, status in (200, 415, 503)) == (True, True)
     else:
         assert (status, body["code"], headers["WWW-Authenticate"]) == (401, "unauthorized", "Bearer")
@@ -54,6 +54,7 @@ def test_every_route_is_closed_without_a_token(locked, method, path, public):
 def test_what_is_public_is_a_short_list():
     assert {(method, path) for method, path, public in ROUTES if public} == {
         ("GET", "/"),
+        ("POST", "/"),
         ("POST", "/api/v1/login"),
         *((method, path) for method in ("GET", "HEAD") for path in HEALTH),
     }
@@ -75,8 +76,17 @@ def test_each_token_is_somebody(locked):
 
 def test_a_one_time_address_gives_a_cookie_once(locked):
     path = locked.once.partition("localhost")[2].partition("/")[2]
+    code = path.partition("code=")[2]
+    form = {"Content_Type": "application/x-www-form-urlencoded", "Sec_Fetch_Site": "same-origin"}
 
-    status, _, headers = locked.request("GET", f"/{path}", Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="navigate")
+    for _ in range(2):  # whatever looks at the address, for instance for the preview of a message, uses nothing up
+        status, page, headers = locked.request(
+            "GET", f"/{path}", Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="navigate"
+        )
+        assert (status, "Set-Cookie" in headers, headers["Referrer-Policy"]) == (200, False, "same-origin")
+        assert f'name="code" value="{code}"'.encode() in page
+    assert locked.request("POST", "/", f"code={code}".encode(), **{**form, "Sec_Fetch_Site": "cross-site"})[0] == 403
+    status, _, headers = locked.request("POST", "/", f"code={code}".encode(), Origin=locked.address, **form)
     cookie = headers["Set-Cookie"]
 
     assert (status, headers["Location"]) == (303, "/")
@@ -85,7 +95,8 @@ def test_a_one_time_address_gives_a_cookie_once(locked):
     assert locked.request("GET", "system", Cookie=value)[0] == 200
     assert locked.request("PATCH", "queue", {"paused": False}, Cookie=value)[1]["code"] == "forbidden"
     assert locked.request("PATCH", "queue", {"paused": False}, Cookie=value, Origin=locked.address)[0] == 200
-    assert locked.request("GET", f"/{path}")[0] == 401
+    assert locked.request("POST", "/", f"code={code}".encode(), **form)[0] == 401
+    assert locked.request("POST", "/", {"code": code})[0] == 415
     forged = value.replace("ann", "bob")
     assert locked.request("GET", "system", Cookie=forged)[0] == 401
 

@@ -4,6 +4,8 @@ import base64
 import hashlib
 import hmac
 import json
+import ssl
+import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -60,6 +62,77 @@ def test_a_finished_job_is_told_until_it_is_heard(own_server, listener):
     assert {headers["webhook-id"] for _, headers in told} == {f"job_{id}"}
 
 
+@pytest.fixture
+def heard():
+    """A server that takes any POST: it, and the paths that it was asked for."""
+    paths, done = [], threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            paths.append((self.path, self.headers["Proxy-Authorization"]))
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(204)
+            self.end_headers()
+            done.set()
+
+        def log_message(self, *_):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    yield server, paths, done
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_proxy_may_stand_between(own_server, heard):
+    proxy, paths, done = heard
+    threading.Thread(target=proxy.serve_forever, daemon=True).start()
+    server = own_server(
+        LATENTLOOM_WEBHOOK_HOSTS="far.test",
+        LATENTLOOM_WEBHOOK_SECRET=SECRET,
+        LATENTLOOM_WEBHOOK_PROXY=f"http://ann:secret@127.0.0.1:{proxy.server_port}",
+    ).until_ready()
+    server.order({"workflow": flow("p.image", p=use("Picture")), "webhook": "http://far.test/told"})
+
+    assert done.wait(PATIENCE), server.log()
+    assert paths[0] == ("http://far.test/told", f"Basic {base64.b64encode(b'ann:secret').decode()}")
+
+
+def test_a_host_may_have_a_certificate_of_ones_own_authority(own_server, heard, tmp_path):
+    listener, paths, done = heard
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    options = ["-nodes", "-newkey", "rsa:2048", "-subj", "/CN=here", "-addext", "subjectAltName=IP:127.0.0.1"]
+    made = ["openssl", "req", "-x509", *options, "-keyout", key, "-out", certificate]
+    subprocess.run(made, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    listener.socket = context.wrap_socket(listener.socket, server_side=True)
+    threading.Thread(target=listener.serve_forever, daemon=True).start()
+    server = own_server(
+        LATENTLOOM_WEBHOOK_HOSTS="127.0.0.1",
+        LATENTLOOM_WEBHOOK_SECRET=SECRET,
+        LATENTLOOM_WEBHOOK_CA=str(certificate),
+    ).until_ready()
+    address = f"https://127.0.0.1:{listener.server_port}/told"
+    server.order({"workflow": flow("p.image", p=use("Picture")), "webhook": address})
+
+    assert done.wait(PATIENCE), server.log()
+    assert paths[0] == ("/told", None)
+
+
+@pytest.mark.parametrize("proxy", ["proxy.example.org:3128", "socks5://host:1", "http://host:0", "http://h:1/path", ""])
+def test_a_proxy_that_is_none_is_refused(proxy):
+    with pytest.raises(SettingsError, match="'webhook_proxy' cannot be used"):
+        Permission(load_settings({"webhook_proxy": proxy}, {}))
+
+
+def test_a_file_that_holds_no_authorities_is_refused(tmp_path):
+    (tmp_path / "text").write_text("no certificate")
+    for name in ("text", "nothing", ""):
+        with pytest.raises(SettingsError, match="'webhook_ca' cannot be used"):
+            Permission(load_settings({"webhook_ca": tmp_path / name}, {}))
+
+
 def test_an_address_that_the_settings_no_longer_name_is_not_told(own_server, listener):
     address, told, _ = listener
     server = own_server(LATENTLOOM_WEBHOOK_HOSTS="127.0.0.1", LATENTLOOM_WEBHOOK_SECRET=SECRET).until_ready()
@@ -86,14 +159,16 @@ def test_without_a_secret_nobody_is_told(own_server, listener):
 
 
 def test_a_worker_does_not_know_the_secret(own_server):
-    server = own_server(LATENTLOOM_WEBHOOK_SECRET=SECRET, LATENTLOOM_TOKENS=f"ann:{TOKEN}")
+    proxy = "http://ann:secret@127.0.0.1:1"
+    secrets = {"LATENTLOOM_WEBHOOK_SECRET": SECRET, "LATENTLOOM_WEBHOOK_PROXY": proxy}
+    server = own_server(LATENTLOOM_TOKENS=f"ann:{TOKEN}", **secrets)
     while not (workers := server.request("GET", "system", Authorization=f"Bearer {TOKEN}")[1]["workers"])[0]["pid"]:
         pass
     for worker in workers:
         environment = Path(f"/proc/{worker['pid']}/environ").read_text().split("\0")
         names = {line.partition("=")[0] for line in environment}
         assert "LATENTLOOM_HOME" in names
-        assert not {"LATENTLOOM_WEBHOOK_SECRET", "LATENTLOOM_TOKENS"} & names
+        assert not {"LATENTLOOM_TOKENS", *secrets} & names
 
 
 @pytest.mark.parametrize(

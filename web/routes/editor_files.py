@@ -1,14 +1,17 @@
 """The editor's files from dist/: the page at /, and assets whose names contain their hash."""
 
+import html
 import mimetypes
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 from aiohttp import web
 from pydantic import Field
 
-from latentloom.web.http_errors import NotFound, Unauthorized
+from latentloom.engine.errors import brief
+from latentloom.web.http_errors import NotFound, Unauthorized, UnsupportedMedia
 from latentloom.web.routes.files import FOR_EVER
-from latentloom.web.routing import API, OF_A_FILE, Call, Query, Route
+from latentloom.web.routing import API, OF_A_FILE, Call, Query, Route, limited
 from latentloom.web.services import Services
 
 DIST = Path(__file__).parents[1] / "dist"
@@ -19,16 +22,27 @@ Latentloom without <code>SKIP_EDITOR</code>; in a checkout <code>make editor</co
 """
 
 
+ENTER = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Latentloom</title>
+<meta name="viewport" content="width=device-width"><h1>Latentloom</h1><form method="post" action="/">
+<input type="hidden" name="code" value="{code}"><button autofocus>Open the editor · 打开编辑器</button></form></html>
+"""
+"""The page of a one-time address. A button, because programs that only look at the address must not use it up."""
+ENTER_HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "same-origin"}  # else the form's Origin is `null`
+FORM = "application/x-www-form-urlencoded"
+FORM_BYTES = 4096
+
+
 class CodeQuery(Query):
     """A one-time code."""
 
     code: str | None = Field(None, max_length=200)
 
 
-async def home(services: Services, call: Call) -> web.StreamResponse:
-    """Give the editor; a one-time code is first exchanged for a cookie."""
+async def home(_: Services, call: Call) -> web.StreamResponse:
+    """Give the editor, or for a one-time code a button that exchanges it for a cookie."""
     if call.query.code is not None:
-        return _let_in(services, call)
+        text = ENTER.format(code=html.escape(call.query.code))
+        return web.Response(text=text, content_type="text/html", headers=ENTER_HEADERS)
     if not call.owner:
         raise Unauthorized("this server needs a token", hint="open the one-time address that it printed at its start")
     page = DIST / "index.html"
@@ -37,8 +51,12 @@ async def home(services: Services, call: Call) -> web.StreamResponse:
     return web.FileResponse(page, headers={"Cache-Control": "private, no-cache"})
 
 
-def _let_in(services: Services, call: Call) -> web.Response:
-    owner = services.access.cookies.redeem(call.query.code)
+async def enter(services: Services, call: Call) -> web.Response:
+    """Exchange a one-time code, sent as a form, for a cookie."""
+    if call.request.content_type != FORM:
+        raise UnsupportedMedia("the body is of another type", expected=FORM, got=brief(call.request.content_type))
+    form = dict(parse_qsl((await limited(call.request, FORM_BYTES)).decode(errors="replace")))
+    owner = services.access.cookies.redeem(form.get("code", ""))
     if owner is None:
         raise Unauthorized("that one-time address has been used, or is too old", hint="restart the server")
     response = web.Response(status=303, headers={"Location": "/", "Cache-Control": "no-store"})
@@ -63,8 +81,9 @@ ROUTES = (
         query=CodeQuery,
         public=True,
         media="text/html",
-        also=(206, 303, 304),
+        also=(206, 304),
         refuses=(401, 412, 416),
     ),
+    Route(method="POST", path="/", handler=enter, public=True, takes=(FORM,), status=303, refuses=(401,)),
     Route(method="GET", path=r"/assets/{asset:[\w-]+\.[\w.-]+}", handler=show_asset, media="*/*", **OF_A_FILE),
 )

@@ -304,3 +304,22 @@ def test_rights_that_change_within_a_model_folder_change_no_model(tmp_path):
     os.utime(weights, ns=(times.st_atime_ns, times.st_mtime_ns))
     with pytest.raises(ChangedFileError, match="'m' was written over"):
         catalog.compare([found])
+
+
+@pytest.mark.parametrize("way", ["bytes", "file", "path"])
+def test_a_stored_file_and_its_name_are_on_the_disk_before_it_is_named(catalog, folders, monkeypatch, way):
+    """Jobs that name it outlive a failure of the power; so must it."""
+    synced, sync = set(), os.fsync
+    monkeypatch.setattr(os, "fsync", lambda handle: (synced.add(os.fstat(handle).st_ino), sync(handle)))
+    given = folders / "given.png"
+    given.write_bytes(b"a picture")
+
+    if way == "bytes":
+        name = catalog.store_bytes(b"a picture", ".png")
+    elif way == "file":
+        name = catalog.store_file(given, sha256_of(given), ".png")
+    else:
+        name = catalog.store(given)
+
+    place = folders / "input" / name
+    assert {path.stat().st_ino for path in (place, place.parent, place.parent.parent, folders / "input")} <= synced

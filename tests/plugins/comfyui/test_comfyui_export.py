@@ -29,7 +29,7 @@ def registry() -> Registry:
 
 def exported(registry: Registry, document: Any) -> tuple[dict[str, Any], list[str]]:
     workflow = from_json(document) if isinstance(document, dict) else document
-    graph, report = export(workflow, {id: registry.nodes.get(node.type) for id, node in workflow.nodes.items()})
+    graph, report = export(workflow, registry)
     return graph, report["lines"]
 
 

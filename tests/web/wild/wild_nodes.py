@@ -6,7 +6,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from latentloom.engine import Context, node
+from latentloom.engine import Context, Model, node
 from latentloom.engine.errors import Cancelled
 from latentloom.plugins import hookimpl
 
@@ -43,6 +43,20 @@ def give_up(journal: str) -> int:
     raise Cancelled("no")
 
 
+_shortages = 0
+
+
+@node("RunShort", category="wild", purity="nondeterministic", device=True)
+def run_short(ctx: Context, model: Model, times: int) -> int:
+    """Run out of memory so many times over a loaded model, in all of this process's runs together."""
+    global _shortages
+    with ctx.load(model):
+        _shortages += 1
+        if _shortages % (times + 1):
+            raise MemoryError("too large")
+    return 0
+
+
 @node("Occupy", category="wild", purity="nondeterministic")
 def occupy(ctx: Context, until: str) -> int:
     """Be at work until a file is there; needs no device."""
@@ -60,4 +74,4 @@ def occupy_device(ctx: Context, until: str) -> int:
 
 @hookimpl
 def register(registry):
-    registry.node(orphan, give_up, occupy, occupy_device)
+    registry.node(orphan, give_up, run_short, occupy, occupy_device)
