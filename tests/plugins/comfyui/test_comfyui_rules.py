@@ -19,8 +19,8 @@ PASSED = {  # classes that become no node of their own, or an output
     "AlignYourStepsScheduler", "Any Switch (rgthree)", "CLIPSetLastLayer", "CR Image Input Switch",
     "CR Latent Input Switch", "CR Model Input Switch", "CR Text Input Switch", "ExponentialScheduler",
     "Flux2Scheduler", "HyperTile", "ImpactSwitch", "KarrasScheduler", "ManualSigmas", "ModelAttentionBackend",
-    "PolyexponentialScheduler", "Reroute", "SDTurboScheduler",
-    "SaveLatent", "TomePatchModel", "VPScheduler", "easy cleanGpuUsed", "easy clearCacheAll",
+    "PolyexponentialScheduler", "Reroute",
+    "SDTurboScheduler", "SaveLatent", "TomePatchModel", "VPScheduler", "easy cleanGpuUsed", "easy clearCacheAll",
 }  # fmt: skip
 
 
