@@ -15,6 +15,7 @@ from latentloom.engine.errors import BadValueError
 from latentloom.engine.files.catalog import Found
 from latentloom.engine.files.hashes import Progress
 from latentloom.engine.files.pictures import read_making, read_picture
+from latentloom.plugins.comfyui.carriers import texts_in
 
 THUMBNAIL_PIXELS = 320
 READERS = 8  # maximum number of tokenizers in memory
@@ -44,7 +45,9 @@ class WorkerQueries:
             "inspect": self.inspect,
             "join_alpha": self.join_alpha,
             "making": self.making,
+            "mask": self.mask,
             "migrate": self.migrate,
+            "texts": self.texts,
             "thumbnail": self.thumbnail,
             "tokenize": self.tokenize,
         }
@@ -75,6 +78,10 @@ class WorkerQueries:
         found = import_workflow(Path(path), self._session.engine.registry)
         return {"workflow": to_json(found.workflow), "report": found.report}
 
+    def texts(self, path: str) -> dict[str, str]:
+        """Return the generation parameters that other programs wrote into a picture, by name."""
+        return texts_in(Path(path).read_bytes(), ("parameters", "invokeai_metadata"))
+
     def thumbnail(self, path: str, to: str) -> None:
         """Write a small WebP of a picture."""
         picture = read_picture(Path(path))
@@ -90,6 +97,24 @@ class WorkerQueries:
         picture.putalpha(alpha.getchannel("A").resize(picture.size))
         out = io.BytesIO()
         picture.save(out, "PNG")
+        Path(to).write_bytes(out.getvalue())
+
+    def mask(self, path: str, to: str, opaque: bool = False) -> None:
+        """Write a mask as a grey PNG: white where a picture is transparent, or its brightness if it has no alpha.
+
+        `opaque`: white where the picture is opaque, or its brightness if it is opaque everywhere.
+        """
+        from PIL import ImageOps
+
+        picture = read_picture(Path(path))
+        alpha = picture.convert("RGBA").getchannel("A")
+        clear = (
+            alpha.getextrema() != (255, 255) if opaque else "A" in picture.getbands() or "transparency" in picture.info
+        )
+        grey = alpha if clear else picture.convert("L")
+        grey = ImageOps.invert(grey) if clear and not opaque else grey
+        out = io.BytesIO()
+        grey.save(out, "PNG")
         Path(to).write_bytes(out.getvalue())
 
     def tokenize(self, text: str, source: str, name: str, grammar: str, steps: int) -> dict[str, Any]:

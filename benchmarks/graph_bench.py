@@ -19,7 +19,8 @@ from latentloom.engine.keys import literal_digest
 from latentloom.engine.settings import load_settings
 from latentloom.engine.types.registry import Distribution, Registration, Registry
 
-KINDS = ("chain", "wide", "grid")
+KINDS = ("chain", "wide", "grid", "blocks")
+INSIDE = 20  # nodes of the sub-workflow
 COLUMNS = ("validate+plan+key", "first run", "fully cached", "one leaf changed")
 
 
@@ -30,7 +31,12 @@ def add(a: int, b: int = 1) -> int:
 
 
 def document(kind: str, size: int, last: int = 1) -> dict[str, Any]:
-    """A chain, single nodes side by side, or a grid of chains of ten. `last` is what the first chain's end adds."""
+    """A chain, single nodes side by side, a grid of chains of ten, or uses of a sub-workflow that is a chain of 20.
+
+    `last` is what the first chain's end adds.
+    """
+    if kind == "blocks":
+        return blocks(size, last)
     length = {"chain": size, "wide": 1, "grid": 10}[kind]
     nodes: dict[str, Any] = {}
     outputs = []
@@ -41,6 +47,24 @@ def document(kind: str, size: int, last: int = 1) -> dict[str, Any]:
         outputs.append({"name": f"o{column}", "from": {"node": f"c{column}r{length - 1}", "output": "value"}})
     nodes[f"c0r{length - 1}"]["inputs"]["b"] = last
     return {"format": "latentloom/1", "name": kind, "nodes": nodes, "outputs": outputs}
+
+
+def blocks(size: int, last: int) -> dict[str, Any]:
+    """Uses of one sub-workflow, side by side."""
+    chain = document("chain", INSIDE)
+    end = f"c0r{INSIDE - 1}"
+    inputs = [
+        {"name": "a", "to": [{"node": "c0r0", "input": "a"}]},
+        {"name": "last", "to": [{"node": end, "input": "b"}]},
+    ]
+    outputs = [{"name": "sum", "from": {"node": end, "output": "value"}}]
+    graph = {"nodes": chain["nodes"], "inputs": inputs, "outputs": outputs}
+    uses = {f"u{n}": {"type": "graph/chain", "inputs": {"a": n * 1000}} for n in range(size // INSIDE)}
+    uses["u0"]["inputs"] = {"a": 0, "last": last}
+    named = [{"name": f"o{n}", "from": {"node": id, "output": "sum"}} for n, id in enumerate(uses)]
+    return {
+        "format": "latentloom/1", "name": "blocks", "nodes": uses, "outputs": named, "graphs": {"chain": graph},
+    }  # fmt: skip
 
 
 def open_session(home: str) -> Session:

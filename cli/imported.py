@@ -8,6 +8,7 @@ from typing import Any
 from latentloom.api.workflow_files import import_workflow
 from latentloom.cli.errors import say
 from latentloom.cli.session import opened
+from latentloom.engine.document.interfaces import registered
 from latentloom.engine.document.workflow import Workflow
 from latentloom.engine.document.writing import write
 from latentloom.engine.errors import FileError
@@ -29,7 +30,7 @@ def import_file(file: Path, out: Path | None) -> int:
     with opened() as session:
         registry = session.engine.registry
         found = import_workflow(file, registry)
-        text = write(found.workflow, lambda type: registry.nodes[type].spec if type in registry.nodes else None)
+        text = write(found.workflow, registered(registry))
     for line in _lines(found.report):
         say(line)
     if out is None:
@@ -45,8 +46,7 @@ def export_file(name: str, out: Path | None) -> int:
 
     with opened() as session:
         registry = session.engine.registry
-        workflow = import_workflow(name, registry).workflow
-        graph, report = export(workflow, {id: registry.nodes.get(node.type) for id, node in workflow.nodes.items()})
+        graph, report = export(import_workflow(name, registry).workflow, registry)
     for line in _lines(report):
         say(line)
     text = json.dumps(graph, ensure_ascii=False, indent=2) + "\n"

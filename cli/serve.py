@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import sys
+from collections.abc import Mapping
 
 from latentloom.cli.errors import say
 from latentloom.engine.models.environment import probe
@@ -18,11 +19,14 @@ def serve(
     devices: list[str] | None,
     cpu_workers: int | None,
     allow_hosts: list[str] | None,
-    comfy: bool,
+    doors: Mapping[str, bool],
 ) -> int:
-    """Run the server until it stops. Raises SettingsError, DatabaseError."""
+    """Run the server until it stops. `doors`: whether clients of each other program are answered.
+
+    Raises SettingsError, DatabaseError.
+    """
     flags = {"host": host, "port": port, "cpu_workers": cpu_workers, "allow_hosts": allow_hosts or None}
-    flags["comfy"] = comfy or None
+    flags |= {name: True for name, on in doors.items() if on}
     settings = load_settings(flags)
     wanted = devices or [settings.device]
     named = list(dict.fromkeys(probe(settings.model_copy(update={"device": device})).device for device in wanted))

@@ -89,14 +89,15 @@ def test_the_example_document_reads():
     assert list(read(blocks("docs/format.md", "json")[0]).nodes) == ["load", "blend"]
 
 
-def test_the_example_document_validates(tmp_path):
+@pytest.mark.parametrize("example", blocks("docs/format.md", "json"))
+def test_the_example_documents_validate(tmp_path, example):
     script = f"""
 from pathlib import Path
 from PIL import Image
 from latentloom.api import open_session
 Path("home/input").mkdir(parents=True)
 Image.new("RGB", (8, 8)).save("home/input/cat.png")
-Path("example.json").write_text({blocks("docs/format.md", "json")[0]!r})
+Path("example.json").write_text({example!r})
 print([str(problem) for problem in open_session().validate("example.json")])
 """
 

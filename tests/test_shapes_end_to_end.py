@@ -101,11 +101,20 @@ def test_inpainting_changes_only_the_mask(session: Session, tmp_path: Path) -> N
     assert np.abs(after[:, :24] - untouched[:, :24]).mean() < 0.03
 
 
-def test_a_second_pass_makes_a_larger_picture_of_the_same_colour(session: Session) -> None:
-    pixels = picture(session, "hires", prompt=PROMPT, seed=10, cfg=5.0)
-    assert pixels.shape == (192, 192, 3)
-    small = np.asarray(Image.fromarray((pixels * 255).astype(np.uint8)).resize((128, 128)), np.float32) / 255
-    assert "red" in {o.colour for o in read(small).objects}
+def test_a_second_pass_doubles_no_object(session: Session) -> None:
+    pixels = picture(session, "hires", seed=10)
+    assert pixels.shape == (128, 128, 3)
+    assert {(o.colour, o.shape) for o in read(pixels).objects} == {("red", "circle"), ("blue", "square")}
+
+
+def test_an_upscaled_picture_keeps_its_colours_and_its_things(session: Session, tmp_path: Path) -> None:
+    before = picture(session, prompt=PROMPT, seed=10, cfg=5.0)
+    Image.fromarray((before * 255).astype(np.uint8)).save(tmp_path / "before.png")
+    after = picture(session, "upscale", image=str(tmp_path / "before.png"), prompt=PROMPT, seed=4)
+    assert after.shape == (256, 256, 3)
+    small = np.asarray(Image.fromarray((after * 255).astype(np.uint8)).resize((128, 128)), np.float32) / 255
+    assert np.abs(small - before).mean() < 0.03
+    assert is_red_circle(small)
 
 
 def test_guidance_is_what_makes_the_picture_follow_the_prompt(session: Session) -> None:

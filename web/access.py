@@ -1,5 +1,6 @@
 """Access control: checks host name, origin, token and cookie of every request."""
 
+import base64
 import contextlib
 import hmac
 import ipaddress
@@ -26,6 +27,7 @@ MAX_OWNER = 100
 ATTEMPTS, ATTEMPT_SECONDS = 20, 60.0  # wrong tokens with the same prefix from one address
 ADDRESS_ATTEMPTS = 200  # all wrong tokens from one address
 PREFIX, ADDRESSES, HOPS = 4, 10_000, 20
+BASIC = "/sdapi/"  # routes whose clients send a token as the password of Basic authentication
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -104,7 +106,10 @@ class Access:
 
     def _by_token(self, request: web.Request) -> str | None:
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-        return self.owner_of(given.strip(), self.address_of(request)) if scheme.lower() == "bearer" else None
+        scheme, given = scheme.lower(), given.strip()
+        if scheme == "basic" and request.path.startswith(BASIC):
+            scheme, given = "bearer", _password(given)
+        return self.owner_of(given, self.address_of(request)) if scheme == "bearer" else None
 
     def owner_of(self, given: str, address: str) -> str | None:
         """Return the owner of a token, or None. Raises TooManyAttempts for wrong tokens only."""
@@ -172,6 +177,14 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _password(given: str) -> str:
+    """Return the password of Basic credentials; empty if they are malformed."""
+    try:
+        return base64.b64decode(given, validate=True).decode().partition(":")[2]
+    except ValueError:
+        return ""
 
 
 def _named(token: str) -> tuple[str, str]:

@@ -2,22 +2,24 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from latentloom.engine.errors import LoomError
 from latentloom.engine.jobs.faults import StorageError
+from latentloom.engine.settings import Settings
 from latentloom.web.access import HEADERS
 from latentloom.web.connections import connection_of
 from latentloom.web.http_errors import MethodNotAllowed, NotFound, failure, response_of
 from latentloom.web.openapi import style_hash
-from latentloom.web.routes import comfyui, editor_files, events, files, jobs, nodes, system, workflows
+from latentloom.web.routes import a1111, comfyui, editor_files, events, files, jobs, nodes, openai, system, workflows
 from latentloom.web.routing import API, TABLE, Route
 from latentloom.web.services import Services
 
 log = logging.getLogger("latentloom.server")
+Render = Callable[[LoomError], web.Response]
 
 
 def route_table() -> tuple[Route, ...]:
@@ -33,14 +35,21 @@ def route_table() -> tuple[Route, ...]:
     )
 
 
+def _optional(settings: Settings) -> tuple[Route, ...]:
+    """Return the routes for clients of other programs that the settings switch on."""
+    doors = ((settings.comfy, comfyui.routes), (settings.openai, openai.routes), (settings.a1111, a1111.routes))
+    return tuple(route for on, routes in doors if on for route in routes())
+
+
 def create_app(services: Services) -> web.Application:
     """Create the application. It starts and stops the services."""
     table = route_table()
+    every = (*table, *_optional(services.settings))
     app = web.Application(
-        middlewares=[_errors(services), _access(services, table)], client_max_size=services.settings.upload_bytes
+        middlewares=[_errors(services, every), _access(services, table)], client_max_size=services.settings.upload_bytes
     )
     app[TABLE] = table
-    for route in (*table, *(comfyui.routes() if services.settings.comfy else ())):
+    for route in every:
         app.router.add_route(route.method, route.path, _handler(services, route))
     app.on_response_prepare.append(_headers)
 
@@ -83,14 +92,19 @@ def _access(services: Services, table: Sequence[Route]) -> Middleware:
     return access
 
 
-def _errors(services: Services) -> Middleware:
+def _errors(services: Services, table: Sequence[Route]) -> Middleware:
+    """Answer errors, in the form of the route that was called."""
+    forms = {(route.method, route.path): route.render for route in table}
+
     @web.middleware
     async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         connection = connection_of(request)
         try:
             if connection is not None:
                 connection.begin()
-            response = await _answered(request, handler)
+            resource = request.match_info.route.resource
+            path = resource.canonical if resource is not None else ""
+            response = await _answered(request, handler, forms.get((request.method, path), response_of))
         finally:
             if connection is not None:
                 connection.end()
@@ -100,11 +114,11 @@ def _errors(services: Services) -> Middleware:
     return errors
 
 
-async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def _answered(request: web.Request, handler: Handler, render: Render) -> web.StreamResponse:
     try:
         return await handler(request)
     except LoomError as error:
-        return response_of(error)
+        return render(error)
     except web.HTTPNotFound:
         return response_of(NotFound("there is nothing under that path"))
     except web.HTTPMethodNotAllowed as error:
@@ -119,7 +133,7 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
     except OSError as error:
         log.exception("a file could not be used method=%s path=%s", request.method, request.path)
         text = f"a file of the server cannot be used: {error.strerror or type(error).__name__}"
-        return response_of(StorageError(text, hint="look at the server's disk and folders"))
+        return render(StorageError(text, hint="look at the server's disk and folders"))
     except Exception:
         log.exception("a request failed method=%s path=%s", request.method, request.path)
         return failure(500, "unexpected", "a fault of Latentloom; its log tells more", [], {})

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from latentloom.api.workflow_files import load_workflow, workflow_names
+from latentloom.engine.document.interfaces import registered
 from latentloom.engine.document.reading import from_json
 from latentloom.engine.document.resolve import resolve
 from latentloom.engine.document.strict_json import Limits
@@ -22,9 +23,11 @@ from latentloom.engine.files.catalog import Catalog
 from latentloom.engine.files.hashes import Hashes
 from latentloom.engine.files.pictures import picture_suffix
 from latentloom.engine.jobs.job import NewJob
-from latentloom.engine.planning.validate import Checked, validate
+from latentloom.engine.planning.step import Checked
+from latentloom.engine.planning.validate import validate
 from latentloom.engine.settings import Settings
 from latentloom.engine.types.registry import Registry
+from latentloom.plugins.comfyui.bridge.packs import packs_of
 from latentloom.plugins.discovery import Record, discover
 from latentloom.plugins.snapshots import Snapshots
 from latentloom.web.dispatcher import NotReady
@@ -56,7 +59,12 @@ class Intake:
 
     def refresh(self, failed: Collection[Record] = ()) -> None:
         """Read the snapshots. Workers create missing ones when they start, except for plugins that fail."""
-        found = discover(Snapshots(self._settings.data / "specs"), self._settings.plugins, imports=False)
+        found = discover(
+            Snapshots(self._settings.data / "specs"),
+            self._settings.plugins,
+            imports=False,
+            packs=packs_of(self._settings),
+        )
         packaged = [(f.source, path) for f in found.registry.folders if (path := f.path()) is not None]
         self._registry = found.registry
         self.catalog = Catalog(
@@ -98,8 +106,7 @@ class Intake:
 
     def canonical(self, workflow: Workflow) -> str:
         """Return the canonical text, in which documents are stored."""
-        nodes = self._registry.nodes
-        return write(workflow, lambda type: nodes[type].spec if type in nodes else None)
+        return write(workflow, registered(self._registry))
 
     def shipped(self, name: str) -> dict[str, Any] | None:
         """Return a shipped workflow as JSON, or None."""
@@ -144,7 +151,8 @@ class Intake:
 
     def _old(self, workflow: Workflow, registry: Registry) -> bool:
         """Whether plugin code must migrate nodes."""
-        known = ((node, registry.nodes.get(node.type)) for node in workflow.nodes.values())
+        nodes = (node for scope in workflow.scopes() for node in scope.nodes.values())
+        known = ((node, registry.nodes.get(node.type)) for node in nodes)
         return any(found and found.spec.migrates and node.version < found.spec.version for node, found in known)
 
     def _check(self, workflow: Workflow, order: Order) -> tuple[Workflow, Checked]:

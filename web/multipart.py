@@ -22,7 +22,12 @@ class Part(NamedTuple):
 
 
 def parts_in(request: web.Request, body: bytes) -> dict[str, Part]:
-    """Return the fields of a form by name. Raises UnsupportedMedia, RequestError."""
+    """Return the fields of a form by name; of equal names the last. Raises UnsupportedMedia, RequestError."""
+    return dict(all_parts_in(request, body))
+
+
+def all_parts_in(request: web.Request, body: bytes) -> list[tuple[str, Part]]:
+    """Return names and fields of a form, in order. Raises UnsupportedMedia, RequestError."""
     boundary = request.headers.get("Content-Type", "").partition("boundary=")[2].partition(";")[0].strip().strip('"')
     if request.content_type != "multipart/form-data" or not 0 < len(boundary) <= 200:
         raise UnsupportedMedia(
@@ -31,7 +36,7 @@ def parts_in(request: web.Request, body: bytes) -> dict[str, Part]:
     pieces = (b"\r\n" + body).split(b"\r\n--" + boundary.encode(), MAX_PARTS + 2)
     if len(pieces) > MAX_PARTS + 2:
         raise RequestError("the form has too many parts", expected=f"at most {MAX_PARTS}")
-    return dict(_part(piece) for piece in pieces[1:-1])
+    return [_part(piece) for piece in pieces[1:-1]]
 
 
 def _part(piece: bytes) -> tuple[str, Part]:

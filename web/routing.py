@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from latentloom.api.wire import Answer, Body
 from latentloom.engine.document.strict_json import Limits, parse
 from latentloom.engine.errors import MAX_PROBLEMS, LoomError, Problem, brief, listed
-from latentloom.web.http_errors import BodyTooLarge, RequestError, TooSlow, UnsupportedMedia
+from latentloom.web.http_errors import BodyTooLarge, RequestError, TooSlow, UnsupportedMedia, response_of
 from latentloom.web.intake import fingerprint
 from latentloom.web.queue_writer import Tables
 from latentloom.web.services import Services
@@ -32,6 +32,12 @@ class Query(BaseModel):
     """Base of query parameters: unknown ones are an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class AnyQuery(Query):
+    """Parameters of another program's API: unknown ones are passed over."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
 
 
 class Header(NamedTuple):
@@ -123,6 +129,7 @@ class Route:
     fails: type[Answer] | None = None  # the answer with status 503
     refuses: tuple[int, ...] = ()  # further error statuses
     reads: tuple[Header, ...] = ()  # headers besides a POST's idempotency key
+    render: Callable[[LoomError], web.Response] = response_of  # the answer for an error
 
     @property
     def summary(self) -> str:

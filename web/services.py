@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 import logging
+import secrets
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -125,6 +126,16 @@ class Services:
     def uploads(self) -> Path:
         """The folder for uploads that are not checked yet."""
         return self.settings.data / "uploads"
+
+    @contextlib.contextmanager
+    def temporary(self) -> Iterator[Path]:
+        """Return a path for a temporary file, which is removed after a with-block."""
+        self.uploads.mkdir(parents=True, exist_ok=True)
+        path = self.uploads / secrets.token_hex(8)
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
 
     # Retention
 

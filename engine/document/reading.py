@@ -2,11 +2,15 @@
 
 import re
 from collections.abc import Callable, Mapping, Sized
+from dataclasses import replace
 from typing import Any
 
+from latentloom.engine.document.nesting import nesting_problem
 from latentloom.engine.document.strict_json import Limits, parse
 from latentloom.engine.document.workflow import (
+    EXACT_INTEGER,
     FORMAT,
+    GRAPH,
     MODES,
     RESERVED_INPUTS,
     Edge,
@@ -22,7 +26,8 @@ _ID = re.compile(r"[A-Za-z0-9_-]{1,200}\Z")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,99}\Z")
 MAX_NAME = 200  # characters in a workflow's name or a node's title
 _TOP = ("format", "name", "inputs", "outputs", "nodes", "layout", "extra", "graphs")
-_NODE = ("type", "version", "inputs", "title", "mode", "extra")
+_GRAPH = ("name", "inputs", "outputs", "nodes", "layout", "extra")
+_NODE = ("type", "version", "inputs", "title", "mode", "extra", "each", "on_error")
 
 
 def read(data: bytes | str, limits: Limits = Limits()) -> Workflow:  # noqa: B008 - a frozen default
@@ -33,10 +38,16 @@ def read(data: bytes | str, limits: Limits = Limits()) -> Workflow:  # noqa: B00
 class _Reader:
     """Collects the problems of a document's structure."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits) -> None:
         self.problems = Problems()
+        self.limits = limits
+        self.graph: str | None = None  # the sub-workflow that is being read
 
     def problem(self, code: str, message: str, **facts: str | None) -> None:
+        if self.graph is not None and facts.get("node") is not None:
+            facts["node"] = f"{GRAPH}{self.graph}/{facts['node']}"
+        elif self.graph is not None:
+            message = f"the sub-workflow '{self.graph}': {message}"
         self.problems.add(Problem(code=code, message=message, **facts))
 
     def few(self, what: str, given: Sized, most: int) -> bool:
@@ -67,22 +78,47 @@ class _Reader:
 
 def from_json(data: Any, limits: Limits = Limits()) -> Workflow:  # noqa: B008
     """Read a workflow from parsed JSON. Raises WorkflowError with all problems of its structure."""
-    reader = _Reader()
+    reader = _Reader(limits)
     if not reader.expect(data, dict, "the workflow"):
         raise WorkflowError(reader.problems.told())
     _check_top(reader, data)
-    nodes = _nodes(reader, data.get("nodes", {}), limits)
-    workflow = Workflow(
-        nodes=nodes,
-        name=data.get("name", ""),
-        inputs=_named(reader, data.get("inputs", []), "inputs", limits, _named_input),
-        outputs=_named(reader, data.get("outputs", []), "outputs", limits, _named_output),
-        layout=data.get("layout"),
-        extra=data.get("extra"),
-    )
+    workflow = replace(_scope(reader, data), graphs=_graphs(reader, data.get("graphs", {})))
+    nesting = None if reader.problems else nesting_problem(workflow, limits.nodes)
+    if nesting is not None:
+        reader.problems.add(nesting)
     if reader.problems:
         raise WorkflowError(reader.problems.told())
     return workflow
+
+
+def _scope(reader: _Reader, data: Mapping[str, Any]) -> Workflow:
+    """Read what a document and a sub-workflow have in common."""
+    reader.expect(data.get("name", ""), str, "'name'")
+    reader.short("the workflow's name", data.get("name"))
+    return Workflow(
+        nodes=_nodes(reader, data.get("nodes", {})),
+        name=data.get("name", ""),
+        inputs=_named(reader, data.get("inputs", []), "inputs", _named_input),
+        outputs=_named(reader, data.get("outputs", []), "outputs", _named_output),
+        layout=data.get("layout"),
+        extra=data.get("extra"),
+    )
+
+
+def _graphs(reader: _Reader, data: Any) -> dict[str, Workflow]:
+    if not reader.expect(data, dict, "'graphs'") or not reader.few("sub-workflows", data, reader.limits.nodes):
+        return {}
+    found: dict[str, Workflow] = {}
+    for name, item in data.items():
+        if type(name) is not str or not _ID.match(name):
+            expected = "letters, digits, '_' and '-', at most 200"
+            reader.problem("bad_name", "not the name of a sub-workflow", expected=expected, got=brief(name))
+        elif reader.expect(item, dict, f"the sub-workflow '{name}'"):
+            reader.graph = name
+            reader.keys(item, _GRAPH, "the sub-workflow")
+            found[name] = _scope(reader, item)
+            reader.graph = None
+    return found
 
 
 def _check_top(reader: _Reader, data: Mapping[str, Any]) -> None:
@@ -98,16 +134,12 @@ def _check_top(reader: _Reader, data: Mapping[str, Any]) -> None:
             "unknown_format", "not a workflow of this version", expected=FORMAT, got=brief(version), hint=hint
         )
     reader.keys(data, _TOP, "the workflow")
-    reader.expect(data.get("name", ""), str, "'name'")
-    reader.short("the workflow's name", data.get("name"))
-    if data.get("graphs"):
-        reader.problem("unknown_format", "'graphs' is reserved for sub-graphs, which this version does not have")
 
 
-def _nodes(reader: _Reader, data: Any, limits: Limits) -> dict[str, Node]:
+def _nodes(reader: _Reader, data: Any) -> dict[str, Node]:
     if not reader.expect(data, dict, "'nodes'"):
         return {}
-    if not reader.few("nodes", data, limits.nodes):
+    if not reader.few("nodes", data, reader.limits.nodes):
         return {}
     return {id: _node(reader, id, item) for id, item in data.items()}
 
@@ -134,7 +166,15 @@ def _node(reader: _Reader, id: str, data: Any) -> Node:
     values = {name: _value(reader, id, name, value) for name, value in inputs.items()}
     if not all(type(name) is str for name in inputs):
         reader.problem("bad_document", "an input's name is text", node=id)
-    return Node(data.get("type", ""), version, values, title, mode, data.get("extra"))
+    each, on_error = data.get("each", []), data.get("on_error", "stop")
+    if type(each) is not list or not all(type(name) is str for name in each) or len(set(each)) != len(each):
+        reader.problem(
+            "bad_document", "'each' has the wrong form", node=id, expected="names of inputs", got=brief(each)
+        )
+        each = []
+    if on_error not in ("stop", "keep"):
+        reader.problem("bad_document", "unknown 'on_error'", node=id, expected="stop, keep", got=brief(on_error))
+    return Node(data.get("type", ""), version, values, title, mode, data.get("extra"), tuple(each), on_error)
 
 
 def _value(reader: _Reader, node: str, name: str, value: Any) -> Any:
@@ -166,10 +206,11 @@ def _named(
     reader: _Reader,
     data: Any,
     place: str,
-    limits: Limits,
-    read_one: Callable[[_Reader, dict[str, Any], str, Limits], Any],
+    read_one: Callable[[_Reader, dict[str, Any], str], Any],
 ) -> tuple[Any, ...]:
-    if not reader.expect(data, list, f"'{place}'") or not reader.few(f"entries of '{place}'", data, limits.nodes):
+    if not reader.expect(data, list, f"'{place}'") or not reader.few(
+        f"entries of '{place}'", data, reader.limits.nodes
+    ):
         return ()
     found: list[Any] = []
     names: set[str] = set()
@@ -188,13 +229,13 @@ def _named(
             reader.problem("duplicate_name", f"'{name}' stands twice in '{place}'")
         else:
             names.add(name)
-            found.append(read_one(reader, item, name, limits))
+            found.append(read_one(reader, item, name))
     return tuple(item for item in found if item)
 
 
-def _named_input(reader: _Reader, item: dict[str, Any], name: str, limits: Limits) -> NamedInput | None:
+def _named_input(reader: _Reader, item: dict[str, Any], name: str) -> NamedInput | None:
     reader.keys(item, ("name", "to"), f"input '{name}'")
-    if name.replace("_", "-") in RESERVED_INPUTS:
+    if reader.graph is None and name.replace("_", "-") in RESERVED_INPUTS:
         reader.problem(
             "reserved_name",
             f"the input '{name}' has the name of a flag of `loom run` or an argument of `latentloom.api.run`",
@@ -203,19 +244,25 @@ def _named_input(reader: _Reader, item: dict[str, Any], name: str, limits: Limit
         )
     to: Any = item.get("to")
     what = f"'to' of input '{name}'"
-    if not reader.expect(to, list, what) or not reader.few(f"places in {what}", to, limits.nodes):
+    if not reader.expect(to, list, what) or not reader.few(f"places in {what}", to, reader.limits.nodes):
         return None
-    good = [
-        t for t in to if type(t) is dict and t.keys() == {"node", "input"} and all(type(v) is str for v in t.values())
-    ]
+    good = [t for t in to if type(t) is dict and _is_target(t, items=reader.graph is not None)]
     if len(good) != len(to) or not to:
         reader.problem(
             "bad_document", f"'to' of input '{name}' has the wrong form", expected='[{"node": ..., "input": ...}]'
         )
-    return NamedInput(name, tuple(Target(t["node"], t["input"]) for t in good))
+    return NamedInput(name, tuple(Target(t["node"], t["input"], t.get("item")) for t in good))
 
 
-def _named_output(reader: _Reader, item: dict[str, Any], name: str, _limits: Limits) -> NamedOutput | None:
+def _is_target(data: Mapping[str, Any], *, items: bool) -> bool:
+    """Whether this is {"node", "input"}; with `items`, it may also name an item of a list."""
+    item = data.get("item")
+    if "item" in data and not (items and type(item) is int and 0 <= item <= EXACT_INTEGER):
+        return False
+    return data.keys() - {"item"} == {"node", "input"} and type(data["node"]) is type(data["input"]) is str
+
+
+def _named_output(reader: _Reader, item: dict[str, Any], name: str) -> NamedOutput | None:
     reader.keys(item, ("name", "from"), f"output '{name}'")
     source = item.get("from")
     if (

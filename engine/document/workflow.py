@@ -1,6 +1,6 @@
 """A workflow in memory: nodes, edges, and the named inputs and outputs of the workflow."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Literal, NamedTuple
@@ -16,25 +16,43 @@ FLAGS = ("set", "out", "output", "json", "no-cache", *_WHERE, "explain-memory", 
 _SUBMIT = ("server", "token", "priority", "tag", "watch", "front", "tags", "idempotency-key")
 RESERVED_INPUTS = (*FLAGS, *_SUBMIT, "workflow", "outputs", "cache", "previews", "on-event")  # and arguments in Python
 Mode = Literal["active", "bypass", "mute"]
+OnError = Literal["stop", "keep"]
+GRAPH = "graph/"  # prefix of the type of a node that uses a sub-workflow
 
 
 class Edge(NamedTuple):
-    """A reference to the output of a node, used as the value of an input."""
+    """A reference to the output of a node, used as the value of an input.
+
+    Within a run, it can refer to one `item` of a list output. No document contains such an edge.
+    """
 
     node: str
     output: str
+    item: int | None = None
+
+    def record(self) -> dict[str, str]:
+        """Return this edge as JSON."""
+        return {"node": self.node, "output": self.output}
 
 
 class Target(NamedTuple):
-    """An input of a node that a named input of the workflow sets."""
+    """An input of a node that a named input sets; in a sub-workflow also one `item` of a list input."""
 
     node: str
     input: str
+    item: int | None = None
+
+    def record(self) -> dict[str, Any]:
+        """Return this target as JSON."""
+        return {name: value for name, value in self._asdict().items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """An instance of a node type. An input's value is a literal, an Edge, or a list that may contain Edges."""
+    """An instance of a node type. An input's value is a literal, an Edge, or a list that may contain Edges.
+
+    `each` names the inputs whose lists go item by item. `on_error` says whether a failed item ends the run.
+    """
 
     type: str
     version: int
@@ -42,6 +60,8 @@ class Node:
     title: str | None = None
     mode: Mode = "active"
     extra: Any = None
+    each: tuple[str, ...] = ()
+    on_error: OnError = "stop"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +82,10 @@ class NamedOutput:
 
 @dataclass(frozen=True, slots=True)
 class Workflow:
-    """A workflow document in memory. Immutable: the methods return changed copies."""
+    """A workflow document in memory. Immutable: the methods return changed copies.
+
+    `graphs` contains its sub-workflows by name. They have no `graphs` of their own: all share those of the document.
+    """
 
     nodes: Mapping[str, Node]
     name: str = ""
@@ -70,6 +93,16 @@ class Workflow:
     outputs: tuple[NamedOutput, ...] = ()
     layout: Any = None
     extra: Any = None
+    graphs: Mapping[str, "Workflow"] = field(default_factory=dict)
+
+    def scopes(self) -> Iterator["Workflow"]:
+        """Iterate over this workflow and its sub-workflows."""
+        yield self
+        yield from self.graphs.values()
+
+    def with_scopes(self, change: Callable[["Workflow"], "Workflow"]) -> "Workflow":
+        """Return a copy in which the workflow and each sub-workflow are replaced by what `change` returns."""
+        return replace(change(self), graphs={name: change(graph) for name, graph in self.graphs.items()})
 
     def input(self, name: str) -> NamedInput | None:
         """Return the named input, or None."""

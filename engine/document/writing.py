@@ -1,20 +1,30 @@
 """Writes workflow documents in canonical form."""
 
 import json
-from collections.abc import Callable
 from typing import Any
 
+from latentloom.engine.document.interfaces import SpecOf, graph_specs
 from latentloom.engine.document.workflow import EXACT_INTEGER, FORMAT, Edge, Node, Workflow
 from latentloom.engine.types.spec import NodeSpec
 
 
-def to_json(workflow: Workflow, spec_of: Callable[[str], NodeSpec | None] = lambda _: None) -> dict[str, Any]:
+def to_json(workflow: Workflow, spec_of: SpecOf = lambda _: None) -> dict[str, Any]:
     """Return the document as JSON data. Numbers are converted to the declared type of their input, if it is known."""
+    specs = graph_specs(workflow.graphs, spec_of)
+
+    def known(type: str) -> NodeSpec | None:
+        return specs.get(type) or spec_of(type)
+
+    graphs = {name: _scope_json(graph, known) for name, graph in workflow.graphs.items()}
+    return {"format": FORMAT, **_scope_json(workflow, known), **({"graphs": graphs} if graphs else {})}
+
+
+def _scope_json(workflow: Workflow, spec_of: SpecOf) -> dict[str, Any]:
+    """Return a workflow without its sub-workflows as JSON data."""
     data: dict[str, Any] = {
-        "format": FORMAT,
         "name": workflow.name,
-        "inputs": [{"name": i.name, "to": [t._asdict() for t in i.to]} for i in workflow.inputs],
-        "outputs": [{"name": o.name, "from": o.source._asdict()} for o in workflow.outputs],
+        "inputs": [{"name": i.name, "to": [t.record() for t in i.to]} for i in workflow.inputs],
+        "outputs": [{"name": o.name, "from": o.source.record()} for o in workflow.outputs],
         "nodes": {id: _node_json(node, spec_of(node.type)) for id, node in workflow.nodes.items()},
     }
     optional = {"layout": workflow.layout, "extra": workflow.extra}
@@ -29,6 +39,8 @@ def _node_json(node: Node, spec: NodeSpec | None) -> dict[str, Any]:
     data: dict[str, Any] = {"type": node.type, "version": node.version, "inputs": inputs}
     data |= {"title": node.title} if node.title is not None else {}
     data |= {"mode": node.mode} if node.mode != "active" else {}
+    data |= {"each": list(node.each)} if node.each else {}
+    data |= {"on_error": node.on_error} if node.on_error != "stop" else {}
     return data | ({"extra": node.extra} if node.extra is not None else {})
 
 
@@ -41,7 +53,7 @@ def _value_json(value: Any, kind: str | None) -> Any:
 
 def _item_json(value: Any, kind: str | None) -> Any:
     if type(value) is Edge:
-        return value._asdict()
+        return value.record()
     if type(value) is dict:
         return {"literal": value}
     if kind == "FLOAT" and type(value) is int and value.bit_length() < 1000:
@@ -53,6 +65,6 @@ def _item_json(value: Any, kind: str | None) -> Any:
     return value
 
 
-def write(workflow: Workflow, spec_of: Callable[[str], NodeSpec | None] = lambda _: None) -> str:
+def write(workflow: Workflow, spec_of: SpecOf = lambda _: None) -> str:
     """Return the canonical text: sorted keys, 2-space indent, a final newline. `read` gives an equal workflow."""
     return json.dumps(to_json(workflow, spec_of), sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -5,13 +5,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from latentloom.engine.cache.cache import Result
+from latentloom.engine.cache.cache import Item, Result
 from latentloom.engine.document.reading import from_json
 from latentloom.engine.document.workflow import Edge, NamedOutput, Node, Workflow
 from latentloom.engine.document.writing import to_json
 from latentloom.engine.errors import NodeError, Problem, WorkflowError
+from latentloom.engine.planning.connections import accepts
 from latentloom.engine.planning.graph import Graph
-from latentloom.engine.planning.validate import Checked, Files, Step, accepts, unresolved, validate
+from latentloom.engine.planning.identity import output_of
+from latentloom.engine.planning.step import Checked, Files, Step
+from latentloom.engine.planning.validate import unresolved, validate
 from latentloom.engine.types.expansion import Expansion, Given
 from latentloom.engine.types.registry import NodeType, Registry
 
@@ -38,7 +41,7 @@ class Grafted(NamedTuple):
 
 def graft(parent: Step, expansion: Expansion, registry: Registry, files: Files, steps: Mapping[str, Step]) -> Grafted:
     """Return the steps that replace a node. Raises NodeError or WorkflowError, which name `parent/child`."""
-    if parent.id.count("/") >= MAX_DEPTH or len(steps) + len(expansion.nodes) > MAX_STEPS:
+    if parent.depth >= MAX_DEPTH or len(steps) + len(expansion.nodes) > MAX_STEPS:
         raise NodeError("its expansions never end", node=parent.id, expected=f"at most {MAX_DEPTH} levels")
     inner, nodes, outputs = _read(parent, expansion)
     _check_outputs(parent, outputs)
@@ -48,6 +51,8 @@ def graft(parent: Step, expansion: Expansion, registry: Registry, files: Files, 
     if problems:
         raise WorkflowError(problems)
     _check_kinds(parent, checked, outer)
+    for step in checked.steps.values():
+        step.depth = parent.depth + 1
     sinks = [id for id, step in checked.steps.items() if step.spec.purity == "sink"]
     return Grafted(checked.steps, checked.outputs, sinks, checked.graph, _record(inner, expansion, registry))
 
@@ -156,7 +161,7 @@ def _unresolved(node: str, name: str) -> Problem:
 class _Expanded(NamedTuple):
     """An expanded step: the sources of its outputs, and the time of its own body."""
 
-    outputs: Mapping[str, Edge]
+    outputs: Mapping[str, Edge | list[Edge]]
     seconds: float
     known: bool
     """Whether the expansion came from the cache, so that the body did not run."""
@@ -175,15 +180,26 @@ class Expansions:
         """Record that a step was expanded, by its body or because its expansion was `known`."""
         self._expanded[id] = _Expanded(grafted.outputs, seconds, known)
 
+    def put_lists(self, id: str, outputs: Mapping[str, list[Edge]]) -> None:
+        """Record that a step was expanded to one part for each item, or that some of its items are left out."""
+        self._expanded[id] = _Expanded(outputs, 0.0, known=False)
+
     def known(self, id: str) -> bool:
         """Whether the body of an expanded step did not run."""
         return self._expanded[id].known
 
     def inside(self, id: str) -> set[str]:
         """Return the steps that deliver the outputs of an expanded step; none for any other step."""
-        return {edge.node for edge in self._expanded[id].outputs.values()} if id in self._expanded else set()
+        found = self._expanded[id].outputs.values() if id in self._expanded else ()
+        return {edge.node for value in found for edge in (value if isinstance(value, list) else [value])}
 
     def result(self, id: str, results: Mapping[str, Result]) -> Result:
         """Return the result of an expanded step. The steps inside must have results."""
         outputs, seconds, _ = self._expanded[id]
-        return Result({name: results[edge.node].outputs[edge.output] for name, edge in outputs.items()}, seconds)
+        return Result({name: _delivered(value, results) for name, value in outputs.items()}, seconds)
+
+
+def _delivered(value: Edge | list[Edge], results: Mapping[str, Result]) -> Item | tuple[Item, ...]:
+    if not isinstance(value, list):
+        return output_of(value, results)
+    return tuple(item for edge in value for item in results[edge.node].items(edge.output))

@@ -1,72 +1,23 @@
 """The validator: checks a workflow against the registered NodeSpecs and reports all problems at once."""
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 
-from latentloom.engine.document.workflow import MAX_NAMED, Edge, Node, Workflow, edges_in
+from latentloom.engine.document.flatten import Flat, flatten
+from latentloom.engine.document.interfaces import DOCUMENT, mapped
+from latentloom.engine.document.workflow import GRAPH, MAX_NAMED, Edge, NamedOutput, Node, Target, Workflow
 from latentloom.engine.errors import LoomError, Problem, Problems
+from latentloom.engine.planning.connections import accepts, fits
 from latentloom.engine.planning.graph import Graph
 from latentloom.engine.planning.modes import muted, source_of
+from latentloom.engine.planning.step import ITEM, Checked, Each, Files, Step
 from latentloom.engine.types.literals import RANDOM, LiteralError, coerce
 from latentloom.engine.types.registry import NodeType, Registry
-from latentloom.engine.types.spec import ANY, FILE_KINDS, InputSpec, NodeSpec, OutputSpec
+from latentloom.engine.types.spec import FILE_KINDS, InputSpec, NodeSpec, OutputSpec
 
 CHOICE_SOURCES = {"samplers": "sampler", "schedules": "schedule", "patches": "patch", "model_kinds": "model_kind"}
-CONVERTIBLE = {("INT", "FLOAT"), ("STRING", "CHOICE"), ("CHOICE", "STRING")}
-
-
-class Files(Protocol):
-    """The part of a catalog that validation needs."""
-
-    def check(self, source: str, name: str, *, alike: bool) -> None:
-        """Raise a LoomError if the name is not a file. With `alike`, it contains the most similar name."""
-
-    def compare(self, files: Iterable[Any]) -> None:
-        """Raise ChangedFileError if the content of one of these identified files has changed."""
-
-
-@dataclass(slots=True)
-class Step:
-    """A validated node. It can run when its edges have values."""
-
-    id: str
-    type: NodeType
-    literals: dict[str, Any] = field(default_factory=dict)
-    edges: dict[str, Any] = field(default_factory=dict)  # an Edge, or a list of Edges and literals
-    spec: NodeSpec = field(init=False)
-    _sources: dict[bool, tuple[str, ...]] = field(init=False, default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.spec = self.type.spec
-
-    def sources(self, *, lazy: bool) -> tuple[str, ...]:
-        """Return the ids that this step depends on, each once; without `lazy`, only those of eager inputs.
-
-        Call it only when all edges are set: the result is cached.
-        """
-        if lazy not in self._sources:
-            values = [value for name, value in self.edges.items() if lazy or not self.spec.by_name[name].lazy]
-            self._sources[lazy] = tuple(dict.fromkeys(edge.node for value in values for edge in edges_in(value)))
-        return self._sources[lazy]
-
-
-@dataclass(slots=True)
-class Checked:
-    """A validated workflow: its steps (without bypassed and muted nodes), wanted outputs, and all problems."""
-
-    steps: dict[str, Step]
-    outputs: dict[str, Edge]
-    wanted: list[str]
-    problems: list[Problem]
-    graph: Graph
-
-    @property
-    def needs_device(self) -> bool:
-        """Whether a wanted step, or a step that it depends on, computes on a device."""
-        needed = self.graph.upstream(self.wanted)
-        return any(self.steps[id].spec.device for id in needed if id in self.steps)
 
 
 def validate(
@@ -76,32 +27,38 @@ def validate(
     wanted: Collection[str] | None = None,
     outer: Mapping[str, NodeType] | None = None,
 ) -> Checked:
-    """Validate a workflow. `wanted` names the outputs to compute; None means all named outputs and all sinks.
+    """Validate a flattened workflow. `wanted` names the outputs to compute; None means all named outputs and sinks.
 
     `outer` contains nodes of an enclosing graph that edges may come from.
     """
-    return _Validator(workflow, registry, files, outer or {}).run(wanted)
+    return _Validator(flatten(workflow, registry), workflow, registry, files, outer or {}).run(wanted)
 
 
 class _Validator:
-    def __init__(self, workflow: Workflow, registry: Registry, files: Files, outer: Mapping[str, NodeType]) -> None:
-        self.nodes = workflow.nodes
+    def __init__(
+        self, flat: Flat, workflow: Workflow, registry: Registry, files: Files, outer: Mapping[str, NodeType]
+    ) -> None:
+        self.flat = flat
+        self.nodes = flat.nodes
         self.workflow = workflow
         self.registry = registry
         self.files = files
         self.problems = Problems()
         self.choices: dict[str, Collection[str] | None] = {}
         self.sources: dict[Edge, Edge | None] = {}
-        self.given = {(node, name): item.name for item in reversed(workflow.inputs) for node, name in item.to}
-        self.types: dict[str, NodeType | None] = {
-            **outer,
-            **{id: registry.nodes.get(node.type) for id, node in self.nodes.items()},
-        }
+        self.given = {target[:2]: item.name for item in reversed(flat.inputs) for target in item.to}
+        self.types: dict[str, NodeType | None] = {**outer, **flat.types}
+        for id, node in self.nodes.items():
+            found = flat.types[id]
+            if node.each and node.mode == "active" and found is not None:
+                self.types[id] = replace(found, spec=mapped(found.spec, node.each))
 
     def problem(self, code: str, message: str, **facts: str | None) -> None:
         self.problems.add(Problem(code=code, message=message, **facts))
 
     def run(self, wanted: Collection[str] | None) -> Checked:
+        for problem in self.flat.problems:
+            self.problems.add(problem)
         skipped = muted(self.nodes)
         steps = {}
         for id, node in self.nodes.items():
@@ -117,7 +74,13 @@ class _Validator:
             targets += [id for id, step in steps.items() if step.spec.purity == "sink"]
         if not targets and not self.problems:
             self.problem("no_outputs", "there is nothing to make", hint="add a SaveImage node, or name an output")
-        return Checked(steps, outputs, list(dict.fromkeys(targets)), self.problems.told(), graph)
+        problems = [self._with_port(problem) for problem in self.problems.told()]
+        return Checked(steps, outputs, list(dict.fromkeys(targets)), problems, graph)
+
+    def _with_port(self, problem: Problem) -> Problem:
+        """Return a problem of an input inside a sub-workflow with the input of the outer node that leads there."""
+        outer = None if problem.hint else self.flat.ports.get(Target(problem.node or "", problem.input or ""))
+        return replace(problem, hint=f"it is the input '{outer.input}' of '{outer.node}'") if outer else problem
 
     # One node
 
@@ -140,9 +103,53 @@ class _Validator:
                 self._missing(id, port)
             else:
                 step.literals[port.name] = port.default
-        return step
+        return self._mapped(step, node) if node.each else step
+
+    # A node that runs once for each item
+
+    def _mapped(self, step: Step, node: Node) -> Step:
+        """Return a step that runs once for each item, with the template of its items."""
+        found = self.flat.types[step.id]
+        assert found is not None
+        for name in node.each:
+            self._check_each(step.id, name, found.spec, given=name in node.inputs)
+        for output in (port for port in found.spec.outputs if port.is_list):
+            self.problem("each_of_lists", f"the output '{output.name}' is a list already", node=step.id)
+        template = self._template(step.id, node, found.spec)
+        for problem in template.problems:
+            self.problems.add(problem)
+        sinks = any(inner.spec.purity == "sink" for inner in template.steps.values())
+        spec = replace(step.spec, purity="sink" if sinks else "pure", device=template.needs_device)
+        each = Each(node.each, node.on_error, step.id, template)
+        return Step(step.id, replace(found, spec=spec), step.literals, step.edges, each=each)
+
+    def _check_each(self, id: str, name: str, spec: NodeSpec, *, given: bool) -> None:
+        port = spec.by_name.get(name)
+        if port is None:
+            near = self.problems.nearest(name, spec.by_name)
+            text = f"{spec.type} has no input '{name}', which 'each' names"
+            self.problem("unknown_input", text, node=id, input=name, nearest=near)
+        elif port.is_list:
+            self.problem("each_of_lists", "it takes a whole list, which cannot go item by item", node=id, input=name)
+        elif not given and not port.required:
+            self._missing(id, replace(port, is_list=True))
+
+    def _template(self, id: str, node: Node, spec: NodeSpec) -> Checked:
+        """Return the validated steps of one item, which reads the inputs of the node from ITEM."""
+        ports = [port for port in spec.inputs if port.required or port.name in node.inputs]
+        outputs = tuple(OutputSpec(name=port.name, kind=port.kind, is_list=port.is_list) for port in ports)
+        item = NodeType(NodeSpec(type=ITEM, version=1, function="", outputs=outputs), DOCUMENT)
+        inner = Node(node.type, node.version, {port.name: Edge(ITEM, port.name) for port in ports})
+        ends = tuple(NamedOutput(port.name, Edge(id, port.name)) for port in spec.outputs)
+        workflow = Workflow({id: inner}, outputs=ends, graphs=self.workflow.graphs)
+        return validate(workflow, self.registry, self.files, outer={ITEM: item})
 
     def _unknown_type(self, id: str, node: Node) -> None:
+        if node.type.startswith(GRAPH):
+            name = node.type.removeprefix(GRAPH)
+            near = self.problems.nearest(name, self.workflow.graphs)
+            self.problem("unknown_node_type", f"there is no sub-workflow '{name}'", node=id, nearest=near)
+            return
         plugin, slash, _ = node.type.rpartition("/")
         hint = f"it comes from the plugin '{plugin}', which is not installed" if slash else None
         if slash and plugin in self.registry.distributions:
@@ -292,7 +299,7 @@ class _Validator:
     def _mismatch(self, id: str, port: InputSpec, edge: Edge, output: OutputSpec, *, element: bool) -> None:
         wants_list = port.is_list and not element
         hint = None
-        if _fits(output.kind, port.kind):
+        if fits(output.kind, port.kind):
             hint = "put the edge into a list" if wants_list else "the output is a list; this input takes one value"
         self.problem(
             "type_mismatch",
@@ -314,12 +321,12 @@ class _Validator:
 
     def _named_inputs(self) -> None:
         for named in self.workflow.inputs:
-            for node, name in named.to:
-                if node not in self.nodes:
+            for node, name, _ in named.to:
+                if node not in self.workflow.nodes:
                     self.problem(
                         "unknown_node",
                         f"the input '{named.name}' goes to '{node}', which is no node",
-                        nearest=self.problems.nearest(node, self.nodes),
+                        nearest=self.problems.nearest(node, self.workflow.nodes),
                     )
                 elif (found := self.types[node]) and name not in found.spec.by_name:
                     self.problem(
@@ -329,7 +336,7 @@ class _Validator:
                     )
 
     def _outputs(self, wanted: Collection[str] | None, skipped: Collection[str]) -> dict[str, Edge]:
-        named = {item.name: item.source for item in self.workflow.outputs}
+        named = {item.name: item.source for item in self.flat.outputs}
         for name in wanted or ():
             if name not in named:
                 self.problem(
@@ -372,15 +379,6 @@ def choices_of(port: InputSpec, registry: Registry) -> Collection[str] | None:
     if port.kind != "CHOICE" or port.source is None:
         return None
     return tuple(registry.extensions(CHOICE_SOURCES.get(port.source, port.source)))
-
-
-def accepts(port: InputSpec | OutputSpec, output: OutputSpec, *, element: bool = False) -> bool:
-    """Whether a port accepts the values of an output. `element`: as one item of its list."""
-    return output.is_list == (port.is_list and not element) and _fits(output.kind, port.kind)
-
-
-def _fits(output: str, port: str) -> bool:
-    return output == port or ANY in (output, port) or (output, port) in CONVERTIBLE
 
 
 def unresolved(steps: Mapping[str, Step]) -> list[tuple[str, str]]:

@@ -3,16 +3,14 @@
 Each route exists with and without `/api`. Bodies are read as JSON regardless of their media type.
 """
 
-import contextlib
 import os
 import platform
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
-from pydantic import ConfigDict
 
 from latentloom.engine.errors import WorkflowError
 from latentloom.engine.jobs.faults import UnknownJob
@@ -21,7 +19,7 @@ from latentloom.engine.jobs.states import ACTIVE, FINAL, OPEN
 from latentloom.engine.planning.validate import CHOICE_SOURCES
 from latentloom.plugins.comfyui import protocol
 from latentloom.plugins.comfyui.graph import is_api_format
-from latentloom.plugins.comfyui.object_info import object_info
+from latentloom.plugins.comfyui.object_info import object_info, pack_info
 from latentloom.web.comfyui_jobs import (
     MAX_LISTED,
     client_of,
@@ -35,11 +33,12 @@ from latentloom.web.comfyui_jobs import (
 from latentloom.web.http_errors import NotFound
 from latentloom.web.intake import Order
 from latentloom.web.queue_writer import Tables
-from latentloom.web.routes.comfyui_answers import answer, read_json
 from latentloom.web.routes.comfyui_files import upload_image, upload_mask, view
 from latentloom.web.routes.comfyui_socket import follow
-from latentloom.web.routing import Call, Handler, Query, Route
+from latentloom.web.routes.json_bodies import answer, read_json
+from latentloom.web.routing import AnyQuery, Call, Handler, Route
 from latentloom.web.services import Services
+from latentloom.web.waiting_jobs import cancel
 
 VERSION = "0.3.64"  # the version whose results the tests compare with
 FOLDERS = {  # ComfyUI's name of a model folder -> our source
@@ -48,12 +47,6 @@ FOLDERS = {  # ComfyUI's name of a model folder -> our source
     "controlnet": "models/controlnet", "upscale_models": "models/upscale_models",
     "clip_vision": "models/clip_vision", "embeddings": "models/embeddings", "ipadapter": "models/ipadapter",
 }  # fmt: skip
-
-
-class AnyQuery(Query):
-    """Parameters of which those that are not known are passed over, as ComfyUI does."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
 
 
 def routes() -> tuple[Route, ...]:
@@ -113,7 +106,7 @@ class ComfyApi:
             return answer(protocol.refusal("invalid_prompt_id", "prompt_id must be a canonical UUID"), 400)
         targets = data.get("partial_execution_targets")
         wanted = [str(target) for target in targets] if type(targets) is list else None
-        prompt = await services.intake.thread(protocol.prompt_of, graph, wanted)
+        prompt = await services.intake.thread(protocol.prompt_of, graph, wanted, services.intake.registry)
         client = client_of(data.get("client_id"))
         try:
             new = await self._job(services, prompt, client, call.owner)
@@ -159,7 +152,7 @@ class ComfyApi:
         data = await read_json(services, call.request)
         waiting = await services.store.read(lambda t: [job.id for job in light_jobs(t, call.owner, ("queued",))])
         wanted = waiting if data.get("clear") is True else _ids(data.get("delete"))
-        await self._cancel(services, [id for id in wanted if id in waiting])
+        await cancel(services, [id for id in wanted if id in waiting])
         return web.Response()
 
     async def interrupt(self, services: Services, call: Call) -> web.Response:
@@ -167,14 +160,8 @@ class ComfyApi:
         data = await read_json(services, call.request)
         running = await services.store.read(lambda t: [job.id for job in light_jobs(t, call.owner, ACTIVE)])
         wanted = _ids([data["prompt_id"]]) if data.get("prompt_id") is not None else running
-        await self._cancel(services, [id for id in wanted if id in running])
+        await cancel(services, [id for id in wanted if id in running])
         return web.Response()
-
-    async def _cancel(self, services: Services, ids: Iterable[str]) -> None:
-        for id in ids:
-            with contextlib.suppress(UnknownJob):
-                job = await services.store.write(_cancelling(id), durable=True)
-                services.dispatcher.cancel(id, job.state)
 
     # Histories
 
@@ -240,7 +227,7 @@ class ComfyApi:
         job = await services.store.read(lambda t: one_job(t, id, call.owner))
         if job is None:
             return answer({"error": "Job not found"}, 404)
-        await self._cancel(services, [job.id] if job.state in OPEN else [])
+        await cancel(services, [job.id] if job.state in OPEN else [])
         return answer({"cancelled": job.state in OPEN})
 
     async def cancel_jobs(self, services: Services, call: Call) -> web.Response:
@@ -248,23 +235,20 @@ class ComfyApi:
         data = await read_json(services, call.request)
         known = await services.store.read(lambda t: {job.id for job in light_jobs(t, call.owner, OPEN)})
         wanted = [id for id in _ids(data.get("job_ids")) if id in known]
-        await self._cancel(services, wanted)
+        await cancel(services, wanted)
         return answer({"cancelled": [protocol.prompt_id(id) for id in wanted]})
 
     # What is installed
 
     async def show_classes(self, services: Services, _: Call) -> web.Response:
         """Describe every class that runs here."""
-        return await self._classes(services)
+        return answer(await services.disk(_classes, services))
 
     async def show_class(self, services: Services, call: Call) -> web.Response:
         """Describe one class; nothing for one that does not run here."""
         name = call.part("name")
-        found = await services.disk(object_info, _choices(services))
+        found = await services.disk(_classes, services)
         return answer({name: found[name]} if name in found else {})
-
-    async def _classes(self, services: Services) -> web.Response:
-        return answer(await services.disk(object_info, _choices(services)))
 
     async def list_embeddings(self, services: Services, _: Call) -> web.Response:
         """List the embeddings by their names without suffixes."""
@@ -326,10 +310,6 @@ def _number(call: Call, name: str, default: int) -> int:
     return min(int(text), MAX_LISTED) if text.isascii() and text.isdigit() and len(text) < 10 else default
 
 
-def _cancelling(id: str) -> Callable[[Tables], Job]:
-    return lambda tables: tables.queue.cancel(id)
-
-
 def _submitted(tables: Tables, new: NewJob, front: bool) -> Job | None:
     """Submit a job and return it; None if its id exists."""
     try:
@@ -346,6 +326,11 @@ def _history(tables: Tables, job: Job) -> dict[str, Any]:
 
 def _listed(tables: Tables, job: Job) -> dict[str, Any]:
     return protocol.listed(told(job), len(tables.outputs.of_job(job.id)))
+
+
+def _classes(services: Services) -> dict[str, Any]:
+    """Return the descriptions of all classes that run here, those of packs too."""
+    return {**pack_info(services.intake.registry), **object_info(_choices(services))}
 
 
 def _choices(services: Services) -> Callable[[str], Sequence[str]]:

@@ -1,8 +1,7 @@
 """File routes for ComfyUI clients: view files in the output and input folders, and upload to the input folder."""
 
-import contextlib
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from aiohttp import web
@@ -14,8 +13,8 @@ from latentloom.engine.jobs.faults import StorageError
 from latentloom.web.http_errors import RequestError
 from latentloom.web.intake import suffix_of
 from latentloom.web.multipart import Part, parts_in
-from latentloom.web.routes.comfyui_answers import answer
 from latentloom.web.routes.files import file_response
+from latentloom.web.routes.json_bodies import answer
 from latentloom.web.routing import Call, limited
 from latentloom.web.services import LOW_DISK, Services
 
@@ -34,7 +33,7 @@ async def view(services: Services, call: Call) -> web.StreamResponse:
 async def upload_image(services: Services, call: Call) -> web.Response:
     """Store a picture below the input folder, under its own name or one with a number."""
     parts = await _upload(services, call.request)
-    with _waiting(services) as picture:
+    with services.temporary() as picture:
         await services.disk(picture.write_bytes, parts["image"].content)
         await services.dispatcher.ask("inspect", path=str(picture))
     return answer(await services.disk(_stored, services, parts, parts["image"].content))
@@ -44,7 +43,7 @@ async def upload_mask(services: Services, call: Call) -> web.Response:
     """Store a picture whose transparency becomes that of another one, its original."""
     parts = await _upload(services, call.request)
     original = _original(services, parts)
-    with _waiting(services) as mask, _waiting(services) as joined:
+    with services.temporary() as mask, services.temporary() as joined:
         await services.disk(mask.write_bytes, parts["image"].content)
         await services.dispatcher.ask("join_alpha", path=str(original), mask=str(mask), to=str(joined))
         content = await services.disk(joined.read_bytes)
@@ -107,14 +106,3 @@ def _original(services: Services, parts: Mapping[str, Part]) -> Path:
         raise RequestError("the upload names no original", expected="a part named `original_ref` with a `filename`")
     root = services.settings.output if named.get("type") == "output" else services.settings.input
     return safe_join(root, _below(str(named.get("subfolder", "")), named["filename"]))
-
-
-@contextlib.contextmanager
-def _waiting(services: Services) -> Iterator[Path]:
-    """Return a path for a temporary file, which is removed after a with-block."""
-    services.uploads.mkdir(parents=True, exist_ok=True)
-    path = services.uploads / secrets.token_hex(8)
-    try:
-        yield path
-    finally:
-        path.unlink(missing_ok=True)

@@ -11,8 +11,8 @@ from latentloom.engine.jobs.job import Job
 from latentloom.engine.jobs.states import STATES
 from latentloom.web.http_errors import RequestError
 from latentloom.web.intake import Order, fingerprint
+from latentloom.web.named_workflows import document_of
 from latentloom.web.queue_writer import Tables
-from latentloom.web.routes.workflows import document_of
 from latentloom.web.routing import API, MOST, Call, Query, Reply, Route
 from latentloom.web.services import Services
 from latentloom.web.wire_jobs import job_answer

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from aiohttp import web
 from pydantic import Field
 
 from latentloom.api import wire, wire_nodes
+from latentloom.engine.document.difference import difference
+from latentloom.engine.document.interfaces import node_types, port_at
 from latentloom.engine.document.workflow import Edge, NamedInput, Workflow
 from latentloom.engine.document.writing import to_json
 from latentloom.engine.errors import LoomError, Problem
@@ -83,19 +86,21 @@ async def validate(services: Services, call: Call) -> wire_nodes.Validation:
 
 
 def _validation(workflow: Workflow, problems: list[Problem], registry: Registry) -> wire_nodes.Validation:
+    types = node_types(workflow, registry)
     return wire_nodes.Validation(
         problems=[wire.Problem(**problem.record()) for problem in problems],
-        inputs=[_interface(workflow, named, registry) for named in workflow.inputs],
+        inputs=[_interface(workflow, named, types, registry) for named in workflow.inputs],
         outputs=[output.name for output in workflow.outputs],
     )
 
 
-def _interface(workflow: Workflow, named: NamedInput, registry: Registry) -> wire_nodes.Interface:
+def _interface(
+    workflow: Workflow, named: NamedInput, types: Mapping[str, NodeType], registry: Registry
+) -> wire_nodes.Interface:
     port, value = None, None
     for target in named.to:
         node = workflow.nodes.get(target.node)
-        found = registry.nodes.get(node.type) if node else None
-        spec = found.spec.by_name.get(target.input) if found else None
+        spec = port_at(workflow, types, target)
         if spec is not None and node is not None and port is None:
             port, value = port_record(spec, registry), node.inputs.get(target.input, spec.default)
     plain = None if isinstance(value, Edge) else value
@@ -109,6 +114,16 @@ async def explain(services: Services, call: Call) -> wire_nodes.Explanation:
     outputs = None if order.outputs is None else list(order.outputs)
     found = await services.dispatcher.ask("explain", document=to_json(workflow), outputs=outputs)
     return wire_nodes.Explanation(steps=[wire_nodes.Step(**step) for step in found])
+
+
+async def compare(services: Services, call: Call) -> wire_nodes.Difference:
+    """Compare two workflows by meaning. They need not be valid."""
+    return await services.intake.thread(_difference, services, call.body)
+
+
+def _difference(services: Services, body: wire_nodes.ComparedWorkflows) -> wire_nodes.Difference:
+    before, after = services.intake.read(body.before), services.intake.read(body.after)
+    return wire_nodes.Difference(**difference(before, after, services.intake.registry).record())
 
 
 async def list_models(services: Services, _: Call) -> wire_nodes.ModelList:
@@ -205,6 +220,13 @@ ROUTES = (
         body=wire.WorkflowOrder,
         answer=wire_nodes.Explanation,
         refuses=(404,),
+    ),
+    Route(
+        method="POST",
+        path=f"{API}/compare",
+        handler=compare,
+        body=wire_nodes.ComparedWorkflows,
+        answer=wire_nodes.Difference,
     ),
     Route(method="GET", path=f"{API}/models", handler=list_models, answer=wire_nodes.ModelList),
     Route(

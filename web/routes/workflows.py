@@ -11,6 +11,7 @@ from latentloom.api import wire
 from latentloom.api.workflow_files import workflow_names
 from latentloom.engine.errors import brief
 from latentloom.web.http_errors import RequestError, Unconditional
+from latentloom.web.named_workflows import document_of
 from latentloom.web.queue_writer import Tables
 from latentloom.web.routing import (
     ANY_ETAG,
@@ -37,21 +38,6 @@ class VersionQuery(Query):
     """Which version."""
 
     version: int | None = Field(None, ge=0, le=MOST, description="Default: the newest.")
-
-
-async def document_of(services: Services, name: str, version: int | None = None) -> tuple[int, dict[str, Any]]:
-    """Return version and document of a saved or shipped workflow. Raises UnknownDocument."""
-    shipped = services.intake.shipped(name)
-    if version != 0:
-        try:
-            saved = await services.store.read(lambda t: t.workflow_store.workflow(name, version))
-            return saved.version, await services.intake.thread(json.loads, saved.document)
-        except UnknownDocument:
-            if shipped is None or version is not None:
-                raise
-    if shipped is None:
-        raise UnknownDocument(f"there is no shipped workflow '{name}'")
-    return 0, shipped
 
 
 async def list_workflows(services: Services, _: Call) -> wire.WorkflowList:

@@ -100,10 +100,6 @@ def test_many_duplicate_keys_are_found_at_once() -> None:
         ({"format": "latentloom/1", "name": 5}, "'name' has the wrong form (expected text, got 5)"),
         ({"format": "latentloom/1", "inputs": {}}, "'inputs' has the wrong form (expected a list, got a dict of 0)"),
         ({"format": "latentloom/1", "outputs": "x"}, "'outputs' has the wrong form (expected a list, got 'x')"),
-        (
-            {"format": "latentloom/1", "graphs": {"a": {}}},
-            "'graphs' is reserved for sub-graphs, which this version does not have",
-        ),
         ({"format": "latentloom/1", "node": {}}, "unknown key 'node' in the workflow. Did you mean 'nodes'?"),
         (with_node(type=5), "node 'a': 'type' has the wrong form (expected text, got 5)"),
         (with_node(version="1"), "node 'a': 'version' has the wrong form (expected an integer, got '1')"),
@@ -224,7 +220,7 @@ JSON = st.recursive(
     max_leaves=8,
 )
 IDS = st.text("abcXYZ019_-", min_size=1, max_size=4)
-EDGES = st.builds(Edge, IDS, TEXTS)
+EDGES = st.builds(Edge, IDS, TEXTS, st.none())
 NODES = st.builds(
     Node,
     type=TEXTS,
@@ -233,6 +229,8 @@ NODES = st.builds(
     title=st.none() | TEXTS,
     mode=st.sampled_from(("active", "bypass", "mute")),
     extra=JSON,
+    each=st.lists(TEXTS, max_size=2, unique=True).map(tuple),
+    on_error=st.sampled_from(("stop", "keep")),
 )
 WORKFLOWS = st.builds(Workflow, nodes=st.dictionaries(IDS, NODES, max_size=4), name=TEXTS, layout=JSON, extra=JSON)
 

@@ -72,8 +72,8 @@ def test_a_picture_of_automatic1111_becomes_its_workflow() -> None:
     }  # fmt: skip
     assert [item.name for item in workflow.inputs] == ["prompt", "negative", "seed", "steps", "cfg"]
     assert lines == [
-        "changed: 'some' names a model; the file 'some.safetensors' is meant",
         "changed: 'fur' names a LoRA; the file 'fur.safetensors' is meant",
+        "changed: 'some' names a model; the file 'some.safetensors' is meant",
     ]
 
 

@@ -239,7 +239,7 @@ def test_library_and_drafts(open_editor, server):
     library.get_by_role("button", name="Versions").click()
     versions = library.get_by_role("list", name="Versions")
     versions.get_by_text("Version 1").click()
-    expect(versions).to_contain_text("Compared with the newest: changed sample")
+    expect(versions).to_contain_text("sample.steps: 9 → 20")
     editor.picture("library")
     assert editor.violations() == []
     versions.get_by_role("button", name="Restore").click()

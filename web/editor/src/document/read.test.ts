@@ -18,6 +18,7 @@ it("keeps what it does not know: unknown types, extra, and other tools' layout",
     nodes: { odd: { type: "gone/Glow", version: 3, inputs: { a: { literal: { deep: [1] } } }, extra: { tool: 1 } } },
     layout: { nodes: { odd: { x: 1, y: 2, colour: "red" } }, other: { zoom: 2 } },
     extra: { who: "me" },
+    graphs: { block: { name: "Block", nodes: {}, inputs: [], outputs: [], layout: { nodes: {}, groups: [], notes: [] } } },
   };
 
   const made = read(data);
@@ -25,6 +26,7 @@ it("keeps what it does not know: unknown types, extra, and other tools' layout",
   expect(made.nodes.odd).toEqual(data.nodes.odd);
   expect(made.layout).toMatchObject(data.layout);
   expect(made.extra).toEqual({ who: "me" });
+  expect(made.graphs).toEqual(data.graphs);
 });
 
 it.each([null, [], "text", {}, { format: "latentloom/2" }, { format: "latentloom/1", nodes: [] }])("%j is no workflow", (data) => {

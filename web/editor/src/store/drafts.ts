@@ -3,7 +3,7 @@
 import { create } from "zustand";
 import type { Schemas } from "../api/client";
 import { api, given, ServerError, told } from "../api/client";
-import { same } from "../document/differences";
+import { same } from "../document/same";
 import { read } from "../document/read";
 import type { Workflow } from "../document/types";
 import { asJson, isBlank, isObject } from "../document/types";
