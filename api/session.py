@@ -19,11 +19,12 @@ from latentloom.engine.errors import LoomError, Problem
 from latentloom.engine.events import Event, Listener
 from latentloom.engine.execution.outcome import NodeReport, Outcome
 from latentloom.engine.files.save import Saves
-from latentloom.engine.models.host_memory import no_collection
+from latentloom.engine.models.host_memory import collect_rarely, no_collection
 from latentloom.engine.planning.explain import Explanation
 from latentloom.engine.settings import Settings, load_settings
 from latentloom.engine.types.registry import Registry
 from latentloom.engine.types.values import Image
+from latentloom.plugins.comfyui.bridge.packs import packs_of
 from latentloom.plugins.discovery import Listeners, Record, discover
 from latentloom.plugins.snapshots import Snapshots
 
@@ -118,12 +119,15 @@ class Session:
         Runs take turns with other processes on an accelerator, unless this process already `has_device`. `on_wait` is
         called with a message if a run must wait for another process.
         """
+        collect_rarely()
         self.settings = settings or load_settings()
         self.plugins: tuple[Record, ...] = ()
         self._streams: weakref.WeakSet[Running] = weakref.WeakSet()
         self._listeners: Listener = lambda event: None
         if registry is None:
-            found = discover(Snapshots(self.settings.data / "specs"), self.settings.plugins)
+            found = discover(
+                Snapshots(self.settings.data / "specs"), self.settings.plugins, packs=packs_of(self.settings)
+            )
             registry, self.plugins = found.registry, found.records
             self._listeners = Listeners(found.listeners)
         self.engine = Engine(self.settings, registry, metadata=metadata)

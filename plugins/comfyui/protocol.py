@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from latentloom.engine.types.registry import Registry
+from latentloom.plugins.comfyui.bridge.imported import PREFIX, use_packs
 from latentloom.plugins.comfyui.graph import read_graph
 from latentloom.plugins.comfyui.importing import Importer
 from latentloom.plugins.comfyui.object_info import SINKS, class_table
@@ -14,7 +16,8 @@ from latentloom.plugins.comfyui.report import Report
 
 TAG = "comfyui"
 PREVIEWS = "previews/ComfyUI_{counter}"
-PREVIEW, JPEG = 1, 1  # type of the binary message, format of its picture
+WEBSOCKET = "SaveImageWebsocket"
+PREVIEW, JPEG, PNG = 1, 1, 2  # type of the binary message, formats of its picture
 STATES = {
     "queued": "pending", "claimed": "in_progress", "running": "in_progress", "cancelling": "in_progress",
     "done": "completed", "failed": "failed", "cancelled": "cancelled",
@@ -32,14 +35,17 @@ class Prompt:
     unknown: Mapping[str, str]  # why a node has no counterpart, by ComfyUI's ids
 
 
-def prompt_of(graph: Mapping[str, Any], targets: Sequence[str] | None) -> Prompt:
+def prompt_of(graph: Mapping[str, Any], targets: Sequence[str] | None, registry: Registry) -> Prompt:
     """Convert a graph to a document. With `targets`, all other nodes that save or show pictures are muted.
+
+    Classes of installed packs become nodes.
 
     Raises WorkflowError for a graph with wrong types.
     """
     report = Report("ComfyUI, API format")
     importer = Importer(read_graph(graph, report), report)
     document = importer.document()
+    use_packs(document, report.record(), registry)
     nodes = {ours: theirs for theirs, ours in importer.ids.items()}
     nodes |= {ours: theirs for (theirs, _), ours in importer.inner.items()}
     for ours, theirs in nodes.items():
@@ -48,9 +54,15 @@ def prompt_of(graph: Mapping[str, Any], targets: Sequence[str] | None) -> Prompt
             continue
         if node["type"] == "PreviewImage":  # clients fetch previews as files
             node |= {"type": "SaveImage", "inputs": {**node["inputs"], "name": PREVIEWS}}
-        if targets is not None and graph[theirs]["class_type"] in SINKS and theirs not in targets:
+        if targets is not None and theirs not in targets and _saves(graph[theirs]["class_type"], registry):
             node["mode"] = "mute"
     return Prompt(graph, document, nodes, importer.placeholders)
+
+
+def _saves(kind: str, registry: Registry) -> bool:
+    """Whether a class is an output of a graph."""
+    found = registry.nodes.get(f"{PREFIX}{kind}")
+    return kind in SINKS or (found is not None and found.spec.purity == "sink")
 
 
 def prompt_id(job: str) -> str:
@@ -183,6 +195,8 @@ def history(told: Told, files: Iterable[tuple[str, str]]) -> dict[str, Any]:
     """Return the history entry of an ended job. `files` are pairs of node and path."""
     outputs: dict[str, Any] = {}
     for node, path in files:
+        if told.kind(told.theirs(node)) == WEBSOCKET:
+            continue
         outputs.setdefault(told.theirs(node), {"images": []})["images"].append(picture(path))
     good = told.state == "done"
     messages = [["execution_start", {"prompt_id": told.id, "timestamp": _milliseconds(told.started)}]]
@@ -251,6 +265,16 @@ def ended(told: Told, problems: Sequence[Mapping[str, Any]], time: int | None = 
 
 def _message(told: Told, type: str, **data: Any) -> Message:
     return {"type": type, "data": {**data, "prompt_id": told.id}}
+
+
+def is_sent(told: Told, record: Mapping[str, Any]) -> bool:
+    """Whether the picture of a `file_saved` event goes to the client as a binary message, not as the name of a file."""
+    return told.kind(told.theirs(str(record.get("node", "")))) == WEBSOCKET
+
+
+def sent_picture(data: bytes) -> bytes:
+    """Return the binary message with a picture, a PNG."""
+    return struct.pack(">II", PREVIEW, PNG) + data
 
 
 def preview(body: bytes) -> bytes:
