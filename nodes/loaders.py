@@ -48,8 +48,8 @@ def load_checkpoint(
 ) -> Checkpoint:
     """A checkpoint: the network that denoises, the CLIP that reads text, the VAE that makes pixels.
 
-    Stable Diffusion 1.x to 3.5 and Flux.1, as one safetensors file or as a folder in diffusers' layout; Qwen-Image and
-    Z-Image as a folder. `shapes` ships with Latentloom. `loom models add DIR` adds a folder of your own.
+    Stable Diffusion 1.x to 3.5, Flux.1 and Qwen-Image, as one safetensors file or as a folder in diffusers' layout;
+    Krea 2 and Z-Image as a folder. `shapes` ships with Latentloom. `loom models add DIR` adds a folder of your own.
     """
     kind, facts = _recognised(ctx, checkpoint)
     files = [checkpoint.identity]
