@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Collection, Coroutine
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Self, TypeVar
+from urllib.parse import quote
 
 import aiohttp
 
@@ -22,7 +23,7 @@ from latentloom.api.connection import (
     UnreachableError,
 )
 from latentloom.api.session import Source
-from latentloom.api.wire import Job
+from latentloom.api.wire import Job, OutputFile, SavedWorkflow
 from latentloom.api.workflow_files import load_workflow
 from latentloom.engine.document.writing import to_json
 from latentloom.engine.files.catalog import safe_join
@@ -185,15 +186,24 @@ class AsyncClient:
             if path.exists() and await asyncio.to_thread(_sha256, path) != file.sha256:
                 path = path.with_stem(f"{path.stem}-{file.sha256[:8]}")
             if not path.exists():
-                await self._connection.fetch(f"outputs/{file.sha256}/content", path, file.sha256)
+                await self.fetch(file, path)
             found.append(path)
         return found
+
+    async def fetch(self, file: OutputFile, path: Path) -> None:
+        """Download a file, which appears at `path` when it is complete. Raises ServerError, DamagedError."""
+        await self._connection.fetch(f"outputs/{file.sha256}/content", path, file.sha256)
 
     async def _input(self, value: Any) -> Any:
         if not isinstance(value, Path):
             return value
         media = _MEDIA.get(value.suffix.lower(), "image/png")
         return (await self._connection.send_file("files", value, media))["name"]
+
+    async def workflow(self, name: str, version: int | None = None) -> SavedWorkflow:
+        """Return a saved or shipped workflow, the newest version unless one is named. Raises ServerError."""
+        query = "" if version is None else f"?version={version}"
+        return SavedWorkflow.model_validate(await self.request("GET", f"workflows/{quote(name, safe='')}{query}"))
 
     async def request(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, *, data: bytes = b"", media: str = ""
@@ -307,6 +317,10 @@ class Client:
     def download(self, job: Job, folder: str | Path) -> list[Path]:
         """See `AsyncClient.download`."""
         return self._do(self._client.download(job, folder))
+
+    def workflow(self, name: str, version: int | None = None) -> SavedWorkflow:
+        """See `AsyncClient.workflow`."""
+        return self._do(self._client.workflow(name, version))
 
     def request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """See `AsyncClient.request`."""

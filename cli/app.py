@@ -244,11 +244,16 @@ def show_node(name: Annotated[str, typer.Argument(metavar="TYPE", help="A node t
 
 
 @app.command()
-def plugins(trace: Annotated[str | None, typer.Option("--trace", help="Print why this plugin failed.")] = None) -> int:
-    """List the plugins and how they fared."""
-    from latentloom.cli.plugins import plugins
+def plugins(
+    trace: Annotated[str | None, typer.Option("--trace", help="Print why this plugin failed.")] = None,
+    pack: Annotated[
+        str | None, typer.Option("--pack", metavar="NAME", help="List the classes of a pack of ComfyUI's.")
+    ] = None,
+) -> int:
+    """List the plugins and packs, and how they fared."""
+    from latentloom.cli.plugins import list_pack, plugins
 
-    return plugins(trace)
+    return plugins(trace) if pack is None else list_pack(pack)
 
 
 @models.callback()
@@ -264,6 +269,14 @@ def list_models(
     from latentloom.cli.models import list_models
 
     return list_models(compute=compute)
+
+
+@models.command("show")
+def show_model(name: Annotated[str, typer.Argument(metavar="NAME", help="As `loom models` lists it.")]) -> int:
+    """Show what a model is, and the settings that suit it."""
+    from latentloom.cli.models import show_model
+
+    return show_model(name)
 
 
 @models.command("add")
@@ -322,6 +335,38 @@ def verify(picture: Annotated[Path, typer.Argument(metavar="PICTURE", help="A PN
     from latentloom.cli.verify import verify
 
     return verify(picture)
+
+
+@app.command()
+def mcp(
+    server: Server = LOCAL,
+    token: Token = None,
+    shipped: Annotated[bool, typer.Option("--shipped", help="Offer the shipped workflows too.")] = False,
+) -> int:
+    """Offer the workflows of a server as tools to a language model (Model Context Protocol, over stdin and stdout)."""
+    from latentloom.cli.mcp import mcp
+
+    return mcp(server, token, shipped=shipped)
+
+
+@app.command()
+def diff(
+    before: Annotated[str, typer.Argument(metavar="A", help="A shipped workflow, a JSON file or a picture.")],
+    after: Annotated[str, typer.Argument(metavar="B", help="The workflow that is compared with A.")],
+    server: Annotated[
+        str | None, typer.Option("--server", metavar="URL", help="A and B may be workflows saved there: NAME@VERSION.")
+    ] = None,
+    token: Token = None,
+    json: AsJson = False,
+) -> int:
+    """Show what distinguishes two workflows; exit with 1 if their results can differ."""
+    from contextlib import nullcontext
+
+    from latentloom.api.client import Client
+    from latentloom.cli.diff import diff
+
+    with nullcontext() if server is None else Client(server, token=token) as client:
+        return diff(before, after, client, as_json=json)
 
 
 @app.command("import")

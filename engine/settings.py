@@ -62,6 +62,8 @@ class Settings(BaseModel):
         (), description="Addresses or networks whose X-Forwarded-For is believed: proxies in front of the server."
     )
     comfy: bool = Field(False, description="Whether the server answers ComfyUI's clients too.")
+    comfy_packs: Path | None = Field(None, description="The folder with packs of ComfyUI's node classes; default none.")
+    comfy_pack_seconds: float = Field(600.0, gt=0, description="After this a call of a pack's class is ended.")
     openai: bool = Field(False, description="Whether the server answers clients of OpenAI's images API too.")
     a1111: bool = Field(False, description="Whether the server answers clients of AUTOMATIC1111's web API too.")
     connections: int = Field(1000, ge=64, description="Connections that the server keeps open at once.")

@@ -26,7 +26,7 @@ _TYPES: tuple[tuple[type[Value], str, str], ...] = (
     (Clip, "#d9c34a", "A text encoder with its tokenizer."),
     (ClipVision, "#c9a27c", "A picture encoder, which IP-Adapters read."),
     (Vae, "#d96666", "Turns pictures into latents and back."),
-    (ControlNet, "#4fb3a5", "A network that adds guidance by a picture to a UNet."),
+    (ControlNet, "#4fb3a5", "A network that adds guidance by a picture to the network that denoises."),
 )
 
 _MODULES = (
@@ -54,6 +54,9 @@ _MODULES = (
         "preprocessors",
         "upscale",
         "primitives",
+        "primitives_maths",
+        "primitives_text",
+        "lists",
         "study",
     ),
 )
@@ -73,9 +76,14 @@ def register(registry: Registration) -> None:
     register_samplers(registry)
     register_patches(registry)
     registry.model_kind("diffusers", "latentloom.nodes.families.stable_diffusion.diffusers_folder:DiffusersFolder")
+    registry.model_kind("flux_controlnet", "latentloom.nodes.families.controlnet.flux:FluxControl")
+    registry.model_kind("sd3_controlnet", "latentloom.nodes.families.controlnet.sd3:SD3Control")
+    registry.model_kind("qwen_image_controlnet", "latentloom.nodes.families.controlnet.qwen_image:QwenImageControl")
     registry.model_kind("z_image", "latentloom.nodes.families.z_image:ZImage")
     registry.model_kind("chroma", "latentloom.nodes.families.chroma:Chroma")
     registry.model_kind("flux", "latentloom.nodes.families.flux:Flux")
+    registry.model_kind("flux2", "latentloom.nodes.families.flux2:Flux2")
+    registry.model_kind("flux2_vae", "latentloom.nodes.families.flux2_vae:Flux2Vae")
     registry.model_kind("sd3", "latentloom.nodes.families.sd3:SD3")
     registry.model_kind("qwen_image", "latentloom.nodes.families.qwen_image:QwenImage")
     registry.model_kind("krea2", "latentloom.nodes.families.krea2:Krea2")

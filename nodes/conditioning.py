@@ -18,18 +18,23 @@ from latentloom.nodes.text.webui_syntax import unread_syntax
 
 PromptGrammar = Annotated[
     Literal["a1111", "comfyui", "plain"],
-    Field(description="Whose brackets and weights the prompt has; plain: a bracket is a bracket."),
+    Field(description="Prompt syntax: that of AUTOMATIC1111, that of ComfyUI, or plain text without any syntax."),
 ]
 
 
 ClipSkip = Annotated[
     int,
-    Field(ge=1, le=24, description="The layer that is read, counted from the last; at most the one of the training."),
+    Field(
+        ge=1,
+        le=24,
+        description="Layer of the text encoder to use, counted from the end: 1 is the last. Never later than the "
+        "layer used in training.",
+    ),
 ]
 Prompt = Annotated[
     Text,
     Mentions(SOURCE),
-    Field(max_length=20_000, description="What the picture shows, or for a negative prompt what it must not show."),
+    Field(max_length=20_000, description="Description of the image; in a negative prompt, what to avoid."),
 ]
 
 
@@ -42,11 +47,11 @@ def _without_steps(inputs: dict[str, Any], version: int) -> dict[str, Any]:  # n
 def clip_encode(
     ctx: Context, clip: Clip, text: Prompt = "", grammar: PromptGrammar = "a1111", clip_skip: ClipSkip = 1
 ) -> Conditioning:
-    """Read a prompt with a checkpoint's text encoder.
+    """Encode a prompt with a text encoder.
 
-    `(word:1.3)` and `[word]` weigh words, `[a:b:0.4]`, `[a:b:8]` and `[a|b]` change them while the picture is made, by
-    the steps of the sampler; BREAK begins a new part. Prompts of any length are read in parts as long as the encoder.
-    `embedding:name` stands for the vectors of a file below models/embeddings.
+    `(word:1.3)` and `[word]` set weights. `[a:b:0.4]`, `[a:b:8]` and `[a|b]` change the prompt during sampling, by the
+    steps of the sampler. BREAK starts a new chunk. Prompts of any length are encoded in chunks of the encoder's length.
+    `embedding:name` inserts the vectors of a file in models/embeddings.
     """
     return _encoded(ctx, clip, (text,), grammar, clip_skip)
 
@@ -60,9 +65,9 @@ def clip_encode_sdxl(
     grammar: PromptGrammar = "a1111",
     clip_skip: ClipSkip = 1,
 ) -> Conditioning:
-    """Read a prompt of its own with each of SDXL's two text encoders: ViT-L reads `text_l`, ViT-bigG `text_g`.
+    """Encode a separate prompt for each text encoder of SDXL: `text_l` for ViT-L and `text_g` for ViT-bigG.
 
-    The shorter of the two goes on with empty parts. Brackets are those of CLIPEncode.
+    The shorter prompt is padded with empty chunks. The prompt syntax is that of CLIPEncode.
     """
     if clip.info.get("encoders") != ["l", "g"]:
         raise BadValueError(
@@ -78,13 +83,14 @@ def clip_encode_sdxl(
 def embedded_guidance(
     conditioning: Conditioning,
     guidance: Annotated[
-        float, Field(ge=0, le=100, description="How closely the picture follows the prompt; 3.5 is usual.")
+        float,
+        Field(ge=0, le=100, description="Guidance scale: how closely the image follows the prompt; 3.5 is usual."),
     ] = 3.5,
 ) -> Conditioning:
-    """Tell a model that was distilled from a guided one, such as Flux.1 dev, how strongly it was guided.
+    """Set the guidance scale of a guidance-distilled model such as Flux.1 dev.
 
-    It takes the place of the sampler's cfg, which stays 1, and costs no time. Without this node such a model is told
-    3.5. A model that is told no guidance, such as Flux.1 schnell, warns of it.
+    It replaces the sampler's cfg, which stays at 1, and costs no time. Without this node the scale is 3.5. Models
+    without a guidance input, such as Flux.1 schnell, ignore it with a warning.
     """
     entries = [replace(one, extra={**one.extra, "guidance": guidance}) for one in conditioning.entries]
     return Conditioning(entries)
@@ -92,9 +98,10 @@ def embedded_guidance(
 
 @node("ReferenceLatent", category="conditioning")
 def reference_latent(conditioning: Conditioning, latent: Latent) -> Conditioning:
-    """Show a model such as Flux.1 Kontext or Qwen-Image-Edit a picture to work on: the latent of VAEEncode.
+    """Add a reference image for an editing model such as Flux.1 Kontext or Qwen-Image-Edit.
 
-    The picture keeps its own size. Several nodes in a row show several pictures, in that order. Other models refuse it.
+    Connect the latent of VAEEncode. The image keeps its own size. Several nodes in a row add several images, in that
+    order. Other models refuse it.
     """
 
     def shown(entry: Cond) -> Cond:

@@ -11,30 +11,35 @@ from pydantic import Field
 from latentloom.engine import Array, Cond, Conditioning, Mask, node
 from latentloom.engine.errors import BadValueError
 
-Share = Annotated[float, Field(ge=0, le=1, description="A share of the steps: 0 is the first, 1 the end.")]
-Strength = Annotated[float, Field(ge=0, le=10, description="How much it counts beside others; 0 leaves it out.")]
-Pixel = Annotated[int, Field(ge=0, le=16384, multiple_of=8, description="Pixels from the upper left corner.")]
-Side = Annotated[int, Field(ge=8, le=16384, multiple_of=8, description="Pixels.")]
-SideOr0 = Annotated[int, Field(ge=0, le=16384, description="Pixels; 0 stands for the size of the picture.")]
+Share = Annotated[float, Field(ge=0, le=1, description="Fraction of the steps: 0 is the first step, 1 the end.")]
+Strength = Annotated[float, Field(ge=0, le=10, description="Weight relative to other conditionings; 0 disables it.")]
+Pixel = Annotated[
+    int,
+    Field(ge=0, le=16384, multiple_of=8, description="Distance from the upper left corner of the image, in pixels."),
+]
+Side = Annotated[int, Field(ge=8, le=16384, multiple_of=8, description="Size in pixels.")]
+CropOther = Annotated[bool, Field(description="Evaluate the other conditioning (the negative) on the same rectangle.")]
+ImageShare = Annotated[float, Field(ge=0, le=1, description="Fraction of the image's width or height.")]
+SideOr0 = Annotated[int, Field(ge=0, le=16384, description="Size in pixels; 0 uses the size of the image.")]
 MOST_TOKENS = 64 * 77
 
 
 @node("ConditioningCombine", category="conditioning")
 def conditioning_combine(
-    conditionings: Annotated[list[Conditioning], Field(description="In any order.")],
+    conditionings: Annotated[list[Conditioning], Field(description="Conditionings in any order.")],
 ) -> Conditioning:
-    """Let several conditionings count in one picture: their predictions are averaged where they meet.
+    """Combine several conditionings in one image. Where they overlap, their predictions are averaged.
 
-    With areas, masks and strengths each rules a part of the picture; with times, a part of the steps.
+    With areas, masks and strengths, each applies to a part of the image; with times, to a part of the steps.
     """
     return Conditioning([entry for one in conditionings for entry in one.entries])
 
 
 @node("ConditioningConcat", category="conditioning")
 def conditioning_concat(to: Conditioning, extra: Conditioning) -> Conditioning:
-    """Let one prompt go on with another, as BREAK does: each entry's vectors are followed by those of `extra`.
+    """Append a prompt to another one, like BREAK: the token embeddings of `extra` follow those of each entry of `to`.
 
-    `extra` must be one entry. The pooled output stays that of `to`.
+    `extra` must have exactly one entry. The pooled output is that of `to`.
     """
     more = _only(extra, "extra").embedding.numpy()
     return _changed(to, lambda entry: replace(entry, embedding=_joined(entry.embedding.numpy(), more)))
@@ -44,11 +49,11 @@ def conditioning_concat(to: Conditioning, extra: Conditioning) -> Conditioning:
 def conditioning_average(
     a: Conditioning,
     b: Conditioning,
-    amount: Annotated[float, Field(ge=0, le=1, description="0 is a alone, 1 is b alone.")] = 0.5,
+    amount: Annotated[float, Field(ge=0, le=1, description="Interpolation weight: 0 is a alone, 1 is b alone.")] = 0.5,
 ) -> Conditioning:
-    """Mix two prompts into one, vector by vector: 0 is a, 1 is b. `b` must be one entry.
+    """Interpolate between two prompts, token by token: 0 is a, 1 is b. `b` must have exactly one entry.
 
-    Of prompts of unlike length the shorter is repeated. Places, times and strengths are those of a.
+    If the lengths differ, the shorter prompt is repeated. Areas, times and strengths are those of a.
     """
     other, share = _only(b, "b"), np.float32(amount)
 
@@ -65,7 +70,7 @@ def conditioning_average(
 
 @node("ConditioningZeroOut", category="conditioning")
 def conditioning_zero_out(conditioning: Conditioning) -> Conditioning:
-    """Set all vectors and the pooled output to 0: a negative that says nothing at all, not even an empty prompt."""
+    """Set the token embeddings and the pooled output to 0: a negative with no content, not even an empty prompt."""
 
     def zeroed(entry: Cond) -> Cond:
         arrays = dict(entry.arrays)
@@ -78,7 +83,7 @@ def conditioning_zero_out(conditioning: Conditioning) -> Conditioning:
 
 @node("ConditioningStrength", category="conditioning")
 def conditioning_strength(conditioning: Conditioning, strength: Strength = 1.0) -> Conditioning:
-    """Say how much a conditioning counts beside those that it is combined with; alone, a strength changes nothing."""
+    """Set the weight of a conditioning relative to those that it is combined with. On its own it has no effect."""
     return _changed(conditioning, lambda entry: _stronger(entry, strength))
 
 
@@ -90,25 +95,41 @@ def conditioning_area(
     x: Pixel = 0,
     y: Pixel = 0,
     strength: Strength = 1.0,
-    crop_other: Annotated[
-        bool, Field(description="The conditioning beside it (the negative) is asked for that rectangle too.")
-    ] = False,
+    crop_other: CropOther = False,
 ) -> Conditioning:
-    """Let a conditioning rule a rectangle of the picture, which the model then sees by itself.
+    """Restrict a conditioning to a rectangle of the image. The model is evaluated on this rectangle alone.
 
-    It fades over up to 64 pixels, at most a quarter of a side, towards those edges that are not the picture's. What
-    sticks out is cut off. With `crop_other` guidance compares positive and negative for the same view of the picture,
-    as ComfyUI does.
+    Its weight fades over up to 64 pixels, at most a quarter of a side, at edges that are not edges of the image. Parts
+    outside the image are cropped. With `crop_other`, positive and negative are compared for the same crop, as in
+    ComfyUI.
     """
     area = {"x": x, "y": y, "width": width, "height": height, **({"crop_other": True} if crop_other else {})}
     return _changed(conditioning, lambda entry: _stronger(_with(entry, area=area), strength))
 
 
+@node("ConditioningAreaShare", category="conditioning")
+def conditioning_area_share(
+    conditioning: Conditioning,
+    width: ImageShare = 1.0,
+    height: ImageShare = 1.0,
+    x: ImageShare = 0.0,
+    y: ImageShare = 0.0,
+    strength: Strength = 1.0,
+    crop_other: CropOther = False,
+) -> Conditioning:
+    """Restrict a conditioning to a rectangle given as fractions of the image, for images of any size.
+
+    The edges are rounded to cells of the latent. Everything else is as in ConditioningArea.
+    """
+    area = {"share": [x, y, width, height], **({"crop_other": True} if crop_other else {})}
+    return _changed(conditioning, lambda entry: _stronger(_with(entry, area=area), strength))
+
+
 @node("ConditioningMask", category="conditioning")
 def conditioning_mask(conditioning: Conditioning, mask: Mask, strength: Strength = 1.0) -> Conditioning:
-    """Let a conditioning count where a mask is 1. The model sees the whole picture; the mask is resized to fit.
+    """Restrict a conditioning to a mask. The model is evaluated on the whole image; the mask is resized to fit.
 
-    A second mask counts where both do.
+    Several masks are multiplied.
     """
 
     def masked(entry: Cond) -> Cond:
@@ -122,9 +143,9 @@ def conditioning_mask(conditioning: Conditioning, mask: Mask, strength: Strength
 
 @node("ConditioningTimes", category="conditioning")
 def conditioning_times(conditioning: Conditioning, start: Share = 0.0, end: Share = 1.0) -> Conditioning:
-    """Let a conditioning count from one share of the steps up to another.
+    """Apply a conditioning only from `start` to `end`, as fractions of the steps.
 
-    A prompt that changes with the steps changes within that time as it did.
+    Changes within a prompt, such as [a:b:0.4], keep their times.
     """
     kept = [found for entry in conditioning.entries if (found := _timed(entry, start, end)) is not None]
     if not kept:
@@ -139,18 +160,26 @@ def conditioning_size(
     conditioning: Conditioning,
     width: SideOr0 = 0,
     height: SideOr0 = 0,
-    crop_x: Annotated[int, Field(ge=0, le=16384, description="Pixels cut off on the left, as the model knows it.")] = 0,
-    crop_y: Annotated[int, Field(ge=0, le=16384, description="Pixels cut off above, as the model knows it.")] = 0,
+    crop_x: Annotated[
+        int, Field(ge=0, le=16384, description="Pixels cropped on the left, for the size conditioning.")
+    ] = 0,
+    crop_y: Annotated[
+        int, Field(ge=0, le=16384, description="Pixels cropped at the top, for the size conditioning.")
+    ] = 0,
     target_width: SideOr0 = 0,
     target_height: SideOr0 = 0,
     aesthetic: Annotated[
         float,
-        Field(ge=0, le=10, description="For the refiner: how beautiful; 0 stands for 6, and 2.5 in the negative."),
+        Field(
+            ge=0,
+            le=10,
+            description="Aesthetic score for the refiner; 0 uses 6 for the positive and 2.5 for the negative.",
+        ),
     ] = 0.0,
 ) -> Conditioning:
-    """Tell SDXL from what a picture was made: its original size, how it was cropped, its target size.
+    """Set the size conditioning of SDXL: original size, crop position and target size.
 
-    Without this node a model is told the size of the picture and no crop. Other models do not look at it.
+    Without this node, both sizes are those of the image and the crop is 0. Other models ignore these values.
     """
     found: dict[str, Any] = {"crop": [crop_y, crop_x]}
     if aesthetic:
@@ -244,6 +273,7 @@ NODES = (
     conditioning_zero_out,
     conditioning_strength,
     conditioning_area,
+    conditioning_area_share,
     conditioning_mask,
     conditioning_times,
     conditioning_size,

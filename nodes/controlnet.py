@@ -1,20 +1,26 @@
 """Nodes that guide sampling by a picture, with a ControlNet or a T2I-Adapter."""
 
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
 
-from latentloom.engine import Conditioning, Context, ControlNet, Image, Mask, ModelFile, Source, node
+from latentloom.engine import Conditioning, Context, ControlNet, Image, Mask, ModelFile, Source, Vae, node
 from latentloom.engine.errors import BadValueError, FileError
-from latentloom.nodes.diffusion.control_pictures import KINDS, Fit, Resize
+from latentloom.nodes.diffusion.control_pictures import Fit, Resize, kinds_of
 from latentloom.nodes.diffusion.control_residuals import with_control
+from latentloom.nodes.diffusion.vae import check_encodes
 from latentloom.nodes.drawing.resize import Size, check_mask_batch, resize_mask
 
-Share = Annotated[float, Field(ge=0, le=1, description="A share of the way from noise (0) to the picture (1).")]
-Strength = Annotated[float, Field(ge=0, le=10, description="How much of its guidance; 0 is none.")]
+Share = Annotated[
+    float, Field(ge=0, le=1, description="Fraction of the sampling process: 0 is pure noise, 1 is the final image.")
+]
+Strength = Annotated[float, Field(ge=0, le=10, description="Strength of the ControlNet; 0 has no effect.")]
+Encoder = Annotated[
+    Vae | None, Field(description="The model's VAE, for a ControlNet of Flux.1, SD 3 or Qwen-Image; unused by others.")
+]
 Fitting = Annotated[
     Fit,
-    Field(description="For a picture of another shape: fill and cut off what sticks out, pad with black, or stretch."),
+    Field(description="For an image of another aspect ratio: fill and crop the rest, pad with black, or stretch."),
 ]
 
 
@@ -29,15 +35,15 @@ class Controlled(NamedTuple):
 def load_controlnet(
     ctx: Context,
     controlnet: Annotated[
-        ModelFile, Source("models/controlnet"), Field(description="A file or folder below models/controlnet.")
+        ModelFile, Source("models/controlnet"), Field(description="A file or folder in models/controlnet.")
     ],
 ) -> ControlNet:
-    """A ControlNet or T2I-Adapter: a network that guides a model by the edges, depth, pose, ... of a picture."""
+    """Load a ControlNet or T2I-Adapter, which guides a model by edges, depth, pose or another feature of an image."""
     found = ctx.recognise(controlnet)
     if found is None or "controlnet" not in found[1]:
         raise FileError(
             f"'{controlnet.name}' is no ControlNet that Latentloom knows",
-            expected="a ControlNet or T2I-Adapter for SD 1.x, SD 2.x or SDXL, as a safetensors file or a folder",
+            expected="a ControlNet for Stable Diffusion, Flux.1 or Qwen-Image, or a T2I-Adapter for SD 1.x or SDXL",
             got="another kind of file" if found is None else found[1].get("about", found[0]),
         )
     kind, facts = found
@@ -50,28 +56,41 @@ def apply_controlnet(
     negative: Conditioning,
     controlnet: ControlNet,
     image: Image,
-    mask: Annotated[Mask | None, Field(description="Where it acts; without: everywhere.")] = None,
+    mask: Annotated[Mask | None, Field(description="Where the ControlNet applies; without a mask, everywhere.")] = None,
     strength: Strength = 1.0,
     start: Share = 0.0,
     end: Share = 1.0,
     fit: Fitting = "fill",
     resize: Annotated[
         Resize,
-        Field(description="Smooth, or by the nearest pixel; auto takes the nearest for pictures of black and white."),
+        Field(
+            description="Interpolation: smooth or nearest pixel. auto uses nearest for images of pure black and white."
+        ),
     ] = "auto",
     kind: Annotated[
-        Literal["plain", "openpose", "depth", "soft_edge", "lines", "normal", "segmentation", "tile", "repaint"],
-        Field(description="What the picture shows, for a union ControlNet; others are plain."),
+        Literal[
+            *("plain", "openpose", "depth", "soft_edge", "lines", "normal", "segmentation", "tile", "repaint"),
+            *("blur", "gray", "low_quality"),
+        ],
+        Field(description="Type of the control image for a union ControlNet; plain for all others."),
     ] = "plain",
+    vae: Encoder = None,
 ) -> Controlled:
-    """Guide by a picture, from `start` to `end` of the way; several in a row add up.
+    """Guide sampling by an image with a ControlNet, from `start` to `end`. Several ControlNets in a row add up.
 
-    The picture is brought to the size of what is sampled; where its shape is another one, its middle is taken, or it is
-    padded with black or stretched. The mask goes the same way. Where the mask is 0, the ControlNet does nothing.
+    The image is resized to the size of the sampled image. If the aspect ratio differs, it is cropped to the centre,
+    padded with black or stretched. The mask is resized in the same way. Where the mask is 0, the ControlNet has no
+    effect.
     """
     _check_span(start, end)
     _check_kind(controlnet, kind)
-    told = {} if kind == "plain" else {"kind": kind}
+    if controlnet.info.get("masked"):
+        raise BadValueError(
+            f"'{controlnet.files[0].name}' is an inpaint ControlNet, which sees a mask too",
+            expected="ApplyInpaintControlNet",
+            got="ApplyControlNet",
+        )
+    told = {**({} if kind == "plain" else {"kind": kind}), **_encoder(controlnet, vae)}
     parts = (controlnet, image, strength, start, end, mask)
     return Controlled(*(with_control(found, *parts, fit=fit, resize=resize, **told) for found in (positive, negative)))
 
@@ -82,21 +101,24 @@ def apply_inpaint_controlnet(
     negative: Conditioning,
     controlnet: ControlNet,
     image: Image,
-    mask: Annotated[Mask, Field(description="What is repainted, and therefore not shown to the ControlNet.")],
+    mask: Annotated[Mask, Field(description="Area to repaint; it is hidden from the ControlNet.")],
     strength: Strength = 1.0,
     start: Share = 0.0,
     end: Share = 1.0,
     fit: Fitting = "fill",
+    vae: Encoder = None,
 ) -> Controlled:
     """Guide by a picture's part that is kept, with an inpaint ControlNet: it is shown -1 where the mask is above 0.5.
 
-    A union ControlNet that can repaint is shown black there. SetLatentMask tells the sampler of the mask besides.
+    A union ControlNet that can repaint, and one that sees latents, are shown black there. SetLatentMask tells the
+    sampler of the mask besides.
     """
     _check_span(start, end)
     fitted = Mask(resize_mask(mask.numpy(), Size(image.shape[2], image.shape[1])))
     check_mask_batch(image.numpy(), fitted.numpy())
-    told = {"kind": "repaint"} if controlnet.info.get("union") else {}
-    _check_kind(controlnet, told.get("kind", "plain"))
+    kind = "repaint" if controlnet.info.get("union") else "plain"
+    _check_kind(controlnet, kind)
+    told = {**({} if kind == "plain" else {"kind": kind}), **_encoder(controlnet, vae)}
     parts = (controlnet, image, strength, start, end, None, fitted)
     return Controlled(
         *(with_control(found, *parts, fit=fit, resize="smooth", **told) for found in (positive, negative))
@@ -110,7 +132,7 @@ def _check_span(start: float, end: float) -> None:
 
 def _check_kind(controlnet: ControlNet, kind: str) -> None:
     """Raise BadValueError for a kind that the ControlNet does not support, or if a required kind is missing."""
-    known, name = KINDS[: controlnet.info.get("union", 0)], controlnet.files[0].name
+    known, name = kinds_of(controlnet.info), controlnet.files[0].name
     if kind == "plain" and known:
         raise BadValueError(
             f"'{name}' is a union ControlNet, which must be told what the picture shows",
@@ -120,6 +142,21 @@ def _check_kind(controlnet: ControlNet, kind: str) -> None:
     if kind not in (*known, "plain"):
         expected = ", ".join(known) if known else "plain: it is no union ControlNet"
         raise BadValueError(f"'{name}' has no kind '{kind}'", expected=expected, got=kind)
+
+
+def _encoder(controlnet: ControlNet, vae: Vae | None) -> dict[str, Any]:
+    """Return the record's VAE for a ControlNet that sees latents. Raises BadValueError if there is none."""
+    if not controlnet.info.get("latents"):
+        return {}
+    if vae is None:
+        raise BadValueError(
+            f"'{controlnet.files[0].name}' sees its picture as a latent",
+            expected="the VAE of the model at `vae`",
+            got="no VAE",
+            hint="connect the VAE that decodes the model's latents",
+        )
+    check_encodes(vae)
+    return {"vae": vae.split()[0]}
 
 
 NODES = (load_controlnet, apply_controlnet, apply_inpaint_controlnet)

@@ -9,17 +9,21 @@ from latentloom.engine.errors import BadValueError
 from latentloom.nodes.diffusion.vae_tiles import check_overlap
 from latentloom.nodes.vae import Overlap, TileSide
 
-Share = Annotated[float, Field(ge=0, le=1, description="A share of the steps: 0 is the first, 1 the end.")]
-Backbone = Annotated[float, Field(ge=0, le=10, description="Factor of the features; 1 changes nothing.")]
-Skip = Annotated[float, Field(ge=0, le=10, description="Factor of the skips' low frequencies; 1 changes nothing.")]
+Share = Annotated[float, Field(ge=0, le=1, description="Fraction of the steps: 0 is the first step, 1 the end.")]
+Backbone = Annotated[float, Field(ge=0, le=10, description="Factor of the backbone features; 1 changes nothing.")]
+Skip = Annotated[
+    float, Field(ge=0, le=10, description="Factor of the low frequencies of the skip features; 1 changes nothing.")
+]
 
 
 @node("CFGRescale", category="guidance")
 def cfg_rescale(
     model: Model,
-    amount: Annotated[float, Field(ge=0, le=1, description="0 changes nothing; 0.7 is the paper's choice.")] = 0.7,
+    amount: Annotated[
+        float, Field(ge=0, le=1, description="Strength of the rescaling: 0 changes nothing; the paper uses 0.7.")
+    ] = 0.7,
 ) -> Model:
-    """Keep a high cfg from burning colours: the guided prediction gets the contrast of the unguided one.
+    """Rescale the guided prediction to the contrast of the unguided one, so a high cfg does not oversaturate colours.
 
     Lin et al. 2024, section 3.4.
     """
@@ -30,22 +34,37 @@ def cfg_rescale(
 def perpendicular_negative(
     model: Model,
     empty: Conditioning,
-    strength: Annotated[float, Field(ge=0, le=10, description="How much the negative counts.")] = 1.0,
+    strength: Annotated[float, Field(ge=0, le=10, description="Strength of the negative prompt.")] = 1.0,
 ) -> Model:
-    """Let a negative prompt take off only what the positive does not ask for (Perp-Neg, Armandpour et al. 2023).
+    """Let the negative prompt remove only what the positive does not ask for (Perp-Neg, Armandpour et al. 2023).
 
-    `empty` is the conditioning of an empty prompt. Each step asks the model a third time. It sets the rule that other
-    guidance nodes go around, in any order; InstructGuidance, which sets one too, is refused beside it.
+    `empty` is the conditioning of an empty prompt. Each step needs a third forward pass. The node sets the guidance
+    rule that other guidance nodes modify, in any order. InstructGuidance sets the rule too, so using both is an error.
     """
     meta, arrays = empty.split()
     return model.patched(Patch("perpendicular_negative", {"strength": strength, "empty": meta}, arrays=tuple(arrays)))
 
 
+@node("TwoPromptGuidance", category="guidance")
+def two_prompt_guidance(
+    model: Model,
+    second: Conditioning,
+    cfg: Annotated[float, Field(ge=0, le=100, description="How strongly the second prompt counts.")] = 1.5,
+) -> Model:
+    """Guide by two prompts with a scale each: the sampler's cfg leads from the second prompt to the positive one.
+
+    This node's cfg leads from the negative to the second prompt, as with InstructPix2Pix's picture (Brooks et al. 2023,
+    eq. 3). Each step asks the model three times. Other nodes that set such a rule are refused beside it.
+    """
+    meta, arrays = second.split()
+    return model.patched(Patch("two_prompts", {"cfg": cfg, "second": meta}, arrays=tuple(arrays)))
+
+
 @node("GuidanceInterval", category="guidance")
 def guidance_interval(model: Model, start: Share = 0.0, end: Share = 0.8) -> Model:
-    """Guide at some of the steps only; at the others the positive alone counts, which takes half of the time.
+    """Apply guidance in a part of the steps only. The other steps use the positive alone and take half the time.
 
-    Kynkäänniemi et al. 2024. Early guidance narrows what comes out, late guidance hardly changes it.
+    Kynkäänniemi et al. 2024. Guidance in early steps reduces variety; guidance in late steps has little effect.
     """
     if start >= end:
         raise BadValueError("the interval is empty", expected="start before end", got=f"{start:g} to {end:g}")
@@ -56,13 +75,16 @@ def guidance_interval(model: Model, start: Share = 0.0, end: Share = 0.8) -> Mod
 def differential_diffusion(
     model: Model,
     by: Annotated[
-        Literal["steps", "time"], Field(description="What the mask is a share of; ComfyUI counts the model's time.")
+        Literal["steps", "time"],
+        Field(
+            description="Unit of the mask values: a fraction of the steps, or of the model's timesteps as in ComfyUI."
+        ),
     ] = "steps",
 ) -> Model:
-    """Read a soft noise mask as the strength of the change in each place (Levin & Fried 2023).
+    """Use a soft noise mask as the strength of the change at each position (Levin & Fried 2023).
 
-    Where the mask is 1 all steps repaint, where it is 0.5 the last half of them, or of the model's timesteps. It needs
-    a latent with a mask.
+    Where the mask is 1, all steps repaint; where it is 0.5, the last half of the steps (or of the model's timesteps)
+    do. The latent must have a mask.
     """
     return model.patched(Patch("differential_diffusion", {"by": by}))
 
@@ -81,16 +103,21 @@ def freeu(
     s2: Skip = 0.2,
     where: Annotated[
         Literal["width", "stage"],
-        Field(description="width: 1 is the layers of 4 times the first width, 2 those of twice. stage: as diffusers."),
+        Field(
+            description="width: 1 and 2 are the layers 4 and 2 times as wide as the first. stage: the two deepest up "
+            "blocks, as in diffusers."
+        ),
     ] = "width",
     method: Annotated[
-        Literal["1", "2"], Field(description="2 weighs each place by how strong its features are.")
+        Literal["1", "2"],
+        Field(description="Version of FreeU; 2 scales each position by the strength of its features."),
     ] = "1",
 ) -> Model:
-    """Weigh the UNet's features anew at no cost (Si et al. 2023): b and s with 1 are for the deeper layers.
+    """Scale the backbone (b) and skip (s) features of a UNet at no cost (Si et al. 2023). b1 and s1: the deeper layers.
 
-    The defaults are the paper's for SD 1.x; for SDXL it names 1.1, 1.2, 0.6 and 0.4. All at 1 changes nothing. `width`
-    is the rule of the authors' code and of ComfyUI, `stage` that of diffusers: the same numbers mean other layers.
+    The defaults are those of the paper for SD 1.x; for SDXL it gives 1.1, 1.2, 0.6 and 0.4. All at 1 changes nothing.
+    `width` selects layers as the authors' code and ComfyUI do, `stage` as diffusers does: the same numbers affect other
+    layers.
     """
     factors = {"b1": b1, "b2": b2, "s1": s1, "s2": s2}
     return model.patched(Patch("freeu", {**factors, "where": where, "version": method}))
@@ -99,14 +126,15 @@ def freeu(
 @node("PerturbedAttention", category="guidance")
 def perturbed_attention(
     model: Model,
-    scale: Annotated[float, Field(ge=0, le=100, description="How far away from the worse prediction.")] = 3.0,
+    scale: Annotated[float, Field(ge=0, le=100, description="Guidance scale.")] = 3.0,
     layers: Annotated[
-        Literal["middle", "all"], Field(description="Which self-attention is switched off for the worse prediction.")
+        Literal["middle", "all"],
+        Field(description="Self-attention layers that are disabled in the perturbed prediction."),
     ] = "middle",
 ) -> Model:
-    """Guide away from what the model draws without self-attention (Ahn et al. 2024); also works at cfg 1.
+    """Guide away from the prediction without self-attention (PAG, Ahn et al. 2024). It also works at cfg 1.
 
-    Each step asks the model once more.
+    Each step needs one more forward pass.
     """
     return model.patched(Patch("perturbed_attention", {"scale": scale, "layers": layers}))
 
@@ -114,22 +142,22 @@ def perturbed_attention(
 @node("SelfAttentionGuidance", category="guidance")
 def self_attention_guidance(
     model: Model,
-    scale: Annotated[float, Field(ge=0, le=10, description="How far away from the blurred prediction.")] = 0.75,
-    blur: Annotated[float, Field(ge=0.1, le=10, description="The blur's deviation in latent cells.")] = 1.0,
+    scale: Annotated[float, Field(ge=0, le=10, description="Guidance scale.")] = 0.75,
+    blur: Annotated[float, Field(ge=0.1, le=10, description="Standard deviation of the blur in latent cells.")] = 1.0,
 ) -> Model:
-    """Guide away from what the model draws when the parts that it looks at most are blurred (SAG, Hong et al. 2023).
+    """Guide away from the prediction with the most attended regions blurred (SAG, Hong et al. 2023).
 
-    Each step asks the model once more. The negative must have no areas, and the model no tiles: that is refused.
+    Each step needs one more forward pass. Areas in the negative conditioning and tiled diffusion are an error.
     """
     return model.patched(Patch("self_attention_guidance", {"scale": scale, "blur": blur}))
 
 
 @node("TiledDiffusion", category="guidance")
 def tiled_diffusion(model: Model, tile: TileSide = 512, overlap: Overlap = 128) -> Model:
-    """Let the model look at a large picture tile by tile at each step, as MultiDiffusion does (Bar-Tal et al. 2023).
+    """Evaluate the model on overlapping tiles of a large image at each step (MultiDiffusion, Bar-Tal et al. 2023).
 
-    For a second pass over an enlarged picture, with a denoise of 0.2 to 0.5: details come from tiles of the size that
-    the model knows, and seams are blended at every step. With Seamless, tiles go on at the opposite edge.
+    Use it for a second pass over an upscaled image with a denoise of 0.2 to 0.5: the tiles have the size that the model
+    was trained on, and seams are blended at every step. With Seamless, tiles wrap around the edges.
     """
     check_overlap(tile, overlap)
     return model.patched(Patch("tiled_diffusion", {"tile": tile, "overlap": overlap}))
@@ -139,22 +167,30 @@ def tiled_diffusion(model: Model, tile: TileSide = 512, overlap: Overlap = 128) 
 def deep_shrink(
     model: Model,
     depth: Annotated[
-        int, Field(ge=1, le=64, description="The block behind which features shrink: 1 is the first of the UNet.")
+        int,
+        Field(
+            ge=1,
+            le=64,
+            description="Number of the block after which features are downscaled; 1 is the first of the UNet.",
+        ),
     ] = 3,
-    factor: Annotated[float, Field(ge=1, le=8, description="By how much each side shrinks.")] = 2.0,
+    factor: Annotated[float, Field(ge=1, le=8, description="Downscale factor of each side.")] = 2.0,
     start: Share = 0.0,
     end: Share = 0.35,
     by: Annotated[
-        Literal["steps", "time"], Field(description="What the two are shares of; ComfyUI counts the model's time.")
+        Literal["steps", "time"],
+        Field(
+            description="Unit of `start` and `end`: a fraction of the steps, or of the model's timesteps as in ComfyUI."
+        ),
     ] = "steps",
     method: Annotated[
-        Literal["bicubic", "bilinear", "area", "nearest"], Field(description="How features are resized.")
+        Literal["bicubic", "bilinear", "area", "nearest"], Field(description="Interpolation of the features.")
     ] = "bicubic",
 ) -> Model:
-    """Make pictures larger than those of the training in one go, without doubled heads (Deep Shrink, kohya-ss 2023).
+    """Generate images larger than the training size in one pass, without duplicates (Deep Shrink, kohya-ss 2023).
 
-    At the first steps the deeper blocks of the UNet see smaller features, so that they compose the picture as a whole.
-    It works with ControlNets, not with T2I-Adapters.
+    In the first steps the deeper blocks of the UNet work on downscaled features, so the composition stays coherent. It
+    works with ControlNets, but not with T2I-Adapters.
     """
     told = {"depth": depth, "factor": factor, "start": start, "end": end, "by": by, "method": method}
     return model.patched(Patch("deep_shrink", told))
@@ -171,12 +207,12 @@ class SeamlessPair(NamedTuple):
 def seamless(
     model: Model,
     vae: Vae,
-    horizontal: Annotated[bool, Field(description="The left edge goes on at the right.")] = True,
-    vertical: Annotated[bool, Field(description="The upper edge goes on at the lower.")] = True,
+    horizontal: Annotated[bool, Field(description="Connect the left and the right edge.")] = True,
+    vertical: Annotated[bool, Field(description="Connect the top and the bottom edge.")] = True,
 ) -> SeamlessPair:
-    """Make textures: what is sampled and decoded with these can be laid side by side without a seam.
+    """Make a model and a VAE produce seamless textures, which can be tiled without a visible seam.
 
-    It holds for pictures that are encoded, for tiles, and for ControlNets, whose pictures must be seamless as well.
+    It also applies to encoding, to tiles, and to ControlNets, whose input images must be seamless as well.
     """
     if not (horizontal or vertical):
         raise BadValueError("nothing is seamless", expected="horizontal, vertical or both", got="neither")
@@ -187,11 +223,13 @@ def seamless(
 @node("InstructGuidance", category="guidance")
 def instruct_guidance(
     model: Model,
-    image_cfg: Annotated[float, Field(ge=0, le=100, description="How closely the picture is kept.")] = 1.5,
+    image_cfg: Annotated[
+        float, Field(ge=0, le=100, description="Guidance scale of the image: how closely the result follows it.")
+    ] = 1.5,
 ) -> Model:
-    """Guide an InstructPix2Pix model by two scales: the sampler's cfg for the text, `image_cfg` for the picture.
+    """Guide an InstructPix2Pix model with two scales: the sampler's cfg for the text and `image_cfg` for the image.
 
-    Brooks et al. 2023, eq. 3. Each step asks the model three times.
+    Brooks et al. 2023, eq. 3. Each step needs three forward passes.
     """
     return model.patched(Patch("instruct_guidance", {"image_cfg": image_cfg}))
 
@@ -199,6 +237,7 @@ def instruct_guidance(
 NODES = (
     cfg_rescale,
     perpendicular_negative,
+    two_prompt_guidance,
     guidance_interval,
     differential_diffusion,
     freeu,

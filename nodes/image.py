@@ -54,16 +54,19 @@ class ShownImages(NamedTuple):
 @node("LoadImage", category="image")
 def load_image(
     ctx: Context,
-    image: Annotated[Picture, Field(description="A picture below the input folder; of an animation, the first frame.")],
+    image: Annotated[Picture, Field(description="An image in the input folder; for an animation, the first frame.")],
     alpha: Annotated[
         Literal["keep", "drop"],
-        Field(description="Whether the picture stays transparent; without, the colours below show. The mask has it."),
+        Field(
+            description="keep: the image keeps its alpha channel. drop: only its colours. The mask has the transparency"
+            " in both cases."
+        ),
     ] = "keep",
 ) -> LoadedImage:
-    """Read a picture, turned as its EXIF says, with its alpha channel if it has one.
+    """Load an image with its alpha channel, if it has one, rotated according to its EXIF orientation.
 
-    Colours of 8 or 16 bits come in as sRGB: an ICC profile in the file is applied. The mask is 1 where the picture is
-    transparent, to be repainted, and 0 everywhere for a picture without alpha.
+    8-bit and 16-bit colours are converted to sRGB; an ICC profile in the file is applied. The mask is 1 (repaint) where
+    the image is transparent. It is 0 everywhere for an image without alpha.
     """
     pixels, fault = read_pixels(Path(image.path))
     if fault is not None:
@@ -81,16 +84,22 @@ def save_image(
         Field(
             min_length=1,
             max_length=200,
-            description="Name below the output folder. {name} is the workflow's, {node} this node's, {seed} the "
-            "picture's, {item} its place in the batch, {date} today, {counter} a free number; / makes a folder.",
+            description="File name in the output folder. {name}: name of the workflow; {node}: id of this node; {seed}:"
+            " seed of the image; {item}: index in the batch; {date}: today's date; {counter}: the next free"
+            " number. A / creates a folder.",
         ),
     ] = "{name}-{counter}",
-    format: Annotated[Form, Field(description="The kind of file. JPEG has no transparency: white lies below.")] = "png",
-    quality: Annotated[int, Field(ge=1, le=100, description="For jpeg, webp and avif: larger files look better.")] = 90,
+    format: Annotated[
+        Form, Field(description="File format. JPEG has no transparency; it shows the image on white.")
+    ] = "png",
+    quality: Annotated[
+        int, Field(ge=1, le=100, description="Quality of jpeg, webp and avif; higher values give larger files.")
+    ] = 90,
 ) -> ShownImages:
-    """Save every picture of a batch, with the workflow that made it inside. No file is ever overwritten.
+    """Save every image of a batch, with the workflow embedded in the file. Existing files are never overwritten.
 
-    Files are in sRGB and say so by a profile. 16 bits keep finer steps than a screen shows, for further work.
+    Files are in sRGB and have an sRGB profile. 16-bit files keep finer gradations than a screen shows, for further
+    editing.
     """
     for item, pixels in enumerate(images.numpy()):
         ctx.save("image", PictureToSave(pixels, format, quality), name, item=item)
@@ -100,7 +109,7 @@ def save_image(
 
 @node("PreviewImage", category="image", purity="sink")
 def preview_image(ctx: Context, images: Image) -> ShownImages:
-    """Show pictures while the workflow runs, without a file."""
+    """Show images while the workflow runs. No file is saved."""
     ctx.progress(1, 1, preview=lambda: images)
     return ShownImages(images)
 
@@ -116,7 +125,7 @@ def image_scale(
     multiple_of: MultipleOf = 1,
     mask: GoesAlong = None,
 ) -> ImageAndMask:
-    """Make pictures larger or smaller, and a mask with them. The result has at most 16384 pixels a side."""
+    """Resize images, and a mask with them. Each side of the result has at most 16384 pixels."""
     options = width, height, factor
     pixels = scaled(image.numpy(), *options, method, fit, multiple_of)
     levels = scaled(_mask_of(image, mask)[..., None], *options, mask_method(method), fit, multiple_of)
@@ -135,12 +144,14 @@ def _mask_of(image: Image, mask: Mask | None) -> "Floats":
 def image_blend(
     a: Image,
     b: Image,
-    amount: Annotated[float, Field(ge=0, le=1, description="0 is a alone, 1 is b laid over a.")] = 0.5,
-    mode: Annotated[Mode, Field(description="How b lies over a.")] = "normal",
+    amount: Annotated[
+        float, Field(ge=0, le=1, description="Opacity of b: 0 shows only a, 1 lays b over a at full opacity.")
+    ] = 0.5,
+    mode: Annotated[Mode, Field(description="Blend mode of b over a.")] = "normal",
 ) -> Image:
-    """Lay a picture over another one of the same size. A single picture goes with each one of a batch.
+    """Blend two images of the same size. A single image is blended with every image of the other batch.
 
-    `amount` is b's opacity; what is transparent in b shows a (W3C Compositing and Blending Level 1).
+    `amount` is the opacity of b; where b is transparent, a shows through (W3C Compositing and Blending Level 1).
     """
     if a.shape[1:3] != b.shape[1:3]:
         raise BadValueError(
@@ -157,7 +168,7 @@ def image_blend(
 def image_crop(
     image: Image, x: Left = 0, y: Upper = 0, width: Side = 512, height: Side = 512, mask: GoesAlong = None
 ) -> ImageAndMask:
-    """Cut a rectangle out of pictures, and out of a mask with them; it must lie inside the pictures."""
+    """Crop images, and a mask with them. The rectangle must lie inside the image."""
     box = x, y, width, height
     return ImageAndMask(Image(cropped(image.numpy(), *box)), Mask(cropped(_mask_of(image, mask), *box)))
 

@@ -9,9 +9,9 @@ from latentloom.nodes.image import ImageAndMask
 
 @node("SplitAlpha", category="image")
 def split_alpha(image: Image) -> ImageAndMask:
-    """Split pictures into their colours and a mask, which is 1 where they are transparent; the colours below show.
+    """Split images into their colours and a mask that is 1 where they are transparent.
 
-    The mask of opaque pictures is 0 everywhere.
+    The colours of transparent pixels become visible. The mask of opaque images is 0 everywhere.
     """
     pixels = image.numpy()
     mask = 1 - pixels[..., 3] if pixels.shape[3] == 4 else np.zeros(pixels.shape[:3], np.float32)
@@ -20,7 +20,7 @@ def split_alpha(image: Image) -> ImageAndMask:
 
 @node("JoinAlpha", category="image")
 def join_alpha(image: Image, mask: Mask) -> Image:
-    """Make pictures transparent where a mask is 1. It is brought to their size and replaces their own."""
+    """Make images transparent where a mask is 1. The mask is resized to the images and replaces their alpha channel."""
     pixels = image.numpy()[..., :3]
     fitted = resize_mask(mask.numpy(), Size(image.shape[2], image.shape[1]))
     check_mask_batch(pixels, fitted)

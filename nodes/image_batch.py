@@ -14,11 +14,11 @@ from latentloom.nodes.drawing.limits import check_size
 
 @node("JoinImages", category="image")
 def join_images(
-    images: Annotated[list[Image], Field(description="Pictures of one size, in their order.")],
+    images: Annotated[list[Image], Field(description="Images of the same size, in order.")],
 ) -> Image:
-    """Make one batch of several pictures or batches, for nodes that look at all of a batch, such as IPAdapter.
+    """Join images or batches into one batch, for nodes that use the whole batch, such as IPAdapter.
 
-    Where one has transparency, the others become opaque pictures with it.
+    If one has an alpha channel, the others get an opaque one.
     """
     if not images:
         raise BadValueError("there are no pictures to join", expected="at least one")
@@ -39,13 +39,13 @@ def join_images(
 
 @node("PickImages", category="image")
 def pick_images(images: Image, first: First = 0, count: Count = 1) -> Image:
-    """Take some pictures out of a batch."""
+    """Select consecutive images from a batch."""
     return Image(picked(images.numpy(), first, count))
 
 
 @node("RepeatImage", category="image")
 def repeat_image(image: Image, times: Times = 2) -> Image:
-    """Make a batch that holds the same pictures again and again."""
+    """Repeat images to form a larger batch."""
     check_size(image.shape[2], image.shape[1], len(image) * times)
     return Image(np.tile(image.numpy(), (times, 1, 1, 1)))
 

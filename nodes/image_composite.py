@@ -16,7 +16,14 @@ from latentloom.nodes.mask import mask_feather
 if TYPE_CHECKING:
     from latentloom.engine.types.values import Floats
 
-Offset = Annotated[int, Field(ge=-MAX_SIDE, le=MAX_SIDE, description="Where the second picture begins, in pixels.")]
+Offset = Annotated[
+    int,
+    Field(
+        ge=-MAX_SIDE,
+        le=MAX_SIDE,
+        description="Position of the second image's upper left corner, in pixels; it may be negative.",
+    ),
+]
 
 
 @node("ImageComposite", category="image")
@@ -24,19 +31,24 @@ def image_composite(
     image: Image,
     over: Image,
     mask: Annotated[
-        Mask | None, Field(description="Where the second picture lies over the first; without: all.")
+        Mask | None, Field(description="Where the second image is visible; without a mask, everywhere.")
     ] = None,
     x: Offset = 0,
     y: Offset = 0,
     feather: Annotated[
-        int, Field(ge=0, le=1024, description="How far its edge fades inwards; 0 takes a soft mask as it is.")
+        int,
+        Field(
+            ge=0,
+            le=1024,
+            description="Width of the fade inside the edge of the mask, in pixels; 0 uses the mask as it is.",
+        ),
     ] = 0,
-    opacity: Annotated[float, Field(ge=0, le=1, description="How much of it is seen.")] = 1.0,
+    opacity: Annotated[float, Field(ge=0, le=1, description="Opacity of the second image.")] = 1.0,
 ) -> Image:
-    """Lay a picture over another one by a mask, at some place. What sticks out is cut off.
+    """Paste an image onto another one at x and y, through an optional mask. Parts outside the image are cropped.
 
-    Where the mask is 0 the first picture stays as it is, bit for bit. The mask is that of the second picture, whose
-    size it is brought to. A single item goes with each one of a batch (W3C compositing, source-over).
+    Where the mask is 0, the first image is unchanged, bit for bit. The mask belongs to the second image and is resized
+    to it. A single image or mask is used for every item of a batch. Compositing is source-over (W3C).
     """
     height, width = image.shape[1:3]
     share = np.ones((1, *over.shape[1:3]), np.float32)
@@ -76,18 +88,23 @@ def match_colours(
     image: Image,
     reference: Image,
     mask: Annotated[
-        Mask | None, Field(description="What is left out when the colours are compared: what was repainted.")
+        Mask | None, Field(description="Area to exclude from the comparison, such as the repainted part.")
     ] = None,
     likeness: Annotated[
         Likeness,
-        Field(description="Equal means; also the deviations of each channel; or how the channels go together as well."),
+        Field(
+            description="mean: match the means. spread: also the standard deviation of each channel. covariance: also "
+            "the correlation between channels."
+        ),
     ] = "spread",
-    amount: Annotated[float, Field(ge=0, le=1, description="How much of the change; 0 is none.")] = 1.0,
+    amount: Annotated[
+        float, Field(ge=0, le=1, description="Strength of the change; 0 leaves the colours unchanged.")
+    ] = 1.0,
 ) -> Image:
-    """Give pictures the colours of another one, for instance those that a VAE or an upscaler has shifted.
+    """Match the colours of images to a reference image, for example after a VAE or an upscaler has shifted them.
 
-    "spread" is Reinhard et al. 2001 on RGB, "covariance" the linear transport of Pitié & Kokaram 2007.
-    The mask is brought to the size of each. Transparency stays, and what is transparent does not count.
+    "spread" is Reinhard et al. 2001 on RGB, "covariance" the linear transport of Pitié & Kokaram 2007. The mask is
+    resized to each image. Transparency is kept, and transparent pixels are not compared.
     """
     left_out = np.zeros((1, 1, 1), np.float32) if mask is None else mask.numpy()
     _check_batches(image, reference, left_out)

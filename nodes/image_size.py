@@ -24,13 +24,13 @@ class PictureSize(NamedTuple):
 
 @node("ImageSize", category="image")
 def image_size(image: Image) -> PictureSize:
-    """Give the width and height of pictures, and how many there are, for other nodes' inputs."""
+    """Return the width, the height and the number of images."""
     return PictureSize(image.shape[2], image.shape[1], len(image))
 
 
 @node("MaskSize", category="image")
 def mask_size(mask: Mask) -> PictureSize:
-    """Give the width and height of masks, and how many there are, for other nodes' inputs."""
+    """Return the width, the height and the number of masks."""
     return PictureSize(mask.shape[2], mask.shape[1], mask.shape[0])
 
 
@@ -38,13 +38,16 @@ def mask_size(mask: Mask) -> PictureSize:
 def image_scale_to_megapixels(
     image: Image,
     megapixels: Annotated[
-        float, Field(ge=0.01, le=256, description="How many 1024x1024 pixels the result has; SD 1.x wants 0.25.")
+        float, Field(ge=0.01, le=256, description="Size of the result in units of 1024x1024 pixels. SD 1.x needs 0.25.")
     ] = 1.0,
     method: Filter = "lanczos",
     multiple_of: MultipleOf = 1,
     mask: GoesAlong = None,
 ) -> ImageAndMask:
-    """Make pictures of any size as large as a model paints best, in their own shape, and a mask with them."""
+    """Resize images to the number of megapixels that a model works best at, and a mask with them.
+
+    The aspect ratio is kept.
+    """
     height, width = image.shape[1:3]
     scale = (megapixels * MEGAPIXEL / (width * height)) ** 0.5
     return _to(image, width * scale, height * scale, method, multiple_of, mask)
@@ -54,12 +57,15 @@ def image_scale_to_megapixels(
 def image_scale_to_side(
     image: Image,
     side: Side = 1024,
-    which: Annotated[Literal["longer", "shorter"], Field(description="Which side of the picture that is.")] = "longer",
+    which: Annotated[Literal["longer", "shorter"], Field(description="The side that gets this length.")] = "longer",
     method: Filter = "lanczos",
     multiple_of: MultipleOf = 1,
     mask: GoesAlong = None,
 ) -> ImageAndMask:
-    """Bring the longer or the shorter side of pictures to a length, in their own shape, and a mask with them."""
+    """Resize images so that the longer or the shorter side has a given length, and a mask with them.
+
+    The aspect ratio is kept.
+    """
     height, width = image.shape[1:3]
     scale = side / (max if which == "longer" else min)(width, height)
     return _to(image, width * scale, height * scale, method, multiple_of, mask)
@@ -74,10 +80,10 @@ def _to(image: Image, width: float, height: float, method: Filter, multiple_of: 
 def colour_image(
     width: Side = 512,
     height: Side = 512,
-    colour: Annotated[str, Widget("colour"), Field(max_length=40, description="#rrggbb.")] = "#000000",
-    count: Annotated[int, Field(ge=1, le=1024, description="How many pictures.")] = 1,
+    colour: Annotated[str, Widget("colour"), Field(max_length=40, description="Colour as #rrggbb.")] = "#000000",
+    count: Annotated[int, Field(ge=1, le=1024, description="Number of images.")] = 1,
 ) -> Image:
-    """Make pictures of one colour."""
+    """Create images of one solid colour."""
     check_size(width, height, batch=count)
     return Image(np.broadcast_to(colour_of(colour), (count, height, width, 3)).copy())
 

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from latentloom.engine.types.values import Floats
 
 Border = Annotated[int, Field(ge=0, le=8192, multiple_of=8, description="Pixels to add on that side.")]
-Side = Annotated[int, Field(ge=8, le=16384, multiple_of=8, description="Pixels of the part that is painted on.")]
-Region = Annotated[dict[str, Any], Field(description="Where the part was, from InpaintCrop.")]
+Side = Annotated[
+    int, Field(ge=8, le=16384, multiple_of=8, description="Size of the cropped part after resizing, in pixels.")
+]
+Region = Annotated[dict[str, Any], Field(description="Position of the part in the image, from InpaintCrop.")]
 GREY = 0.5
 
 
@@ -52,15 +54,22 @@ def outpaint_pad(
     top: Border = 0,
     right: Border = 0,
     bottom: Border = 0,
-    feather: Annotated[int, Field(ge=0, le=1024, description="How far repainting reaches into the picture.")] = 16,
+    feather: Annotated[
+        int, Field(ge=0, le=1024, description="Width of the fade into the original image, in pixels.")
+    ] = 16,
     fill: Annotated[
-        Literal["edge", "grey"], Field(description="What stands in the new part: the picture's edge, or grey.")
+        Literal["edge", "grey"],
+        Field(description="Initial content of the new area: the edge pixels of the image repeated, or grey."),
     ] = "edge",
-    mask: Annotated[Mask | None, Field(description="What else to repaint, in the old picture.")] = None,
+    mask: Annotated[Mask | None, Field(description="Additional area of the original image to repaint.")] = None,
+    curve: Annotated[
+        Literal["ramp", "square"],
+        Field(description="Shape of the fade: linear, or by the square of the distance as in ComfyUI."),
+    ] = "ramp",
 ) -> Padded:
-    """Enlarge a picture on its sides for outpainting, with a mask of what is new.
+    """Extend images at their sides for outpainting, with a mask of the new area.
 
-    The mask is 1 in the new part and falls to 0 over `feather` pixels of the old one, at its sides that were enlarged.
+    The mask is 1 in the new area and falls to 0 over `feather` pixels of the original image, along the extended sides.
     """
     pixels = image.numpy()
     borders = ((0, 0), (top, bottom), (left, right))
@@ -69,12 +78,33 @@ def outpaint_pad(
     new = np.pad(np.zeros((1, *pixels.shape[1:3]), np.float32), borders, constant_values=1)
     if fill == "grey":
         made = np.where(new[..., None] > 0, np.float32([GREY] * 3 + [1])[: pixels.shape[3]], made)
-    soft = mask_feather(Mask(new), feather, "outside")
+    soft = mask_feather(Mask(new), feather, "outside") if curve == "ramp" else _squared(new, borders[1:], feather)
     if mask is None:
         return Padded(Image(made), soft)
     old = resize_mask(mask.numpy(), Size(pixels.shape[2], pixels.shape[1]))
     check_mask_batch(pixels, old)
     return Padded(Image(made), Mask(np.maximum(soft.numpy(), np.pad(old, borders))))
+
+
+def _squared(new: "Floats", borders: tuple[tuple[int, int], ...], feather: int) -> Mask:
+    """Return a mask [1, H, W] that falls off with the square of the distance to the nearest side that was enlarged.
+
+    In a picture whose height or width is not above twice `feather`, nothing fades.
+    """
+    sides = [new.shape[axis] - sum(borders[axis - 1]) for axis in (1, 2)]
+    if feather == 0 or 2 * feather >= min(sides):
+        return Mask(new)
+    near = [np.full(side, np.inf) for side in sides]
+    for distance, side, (before, after) in zip(near, sides, borders, strict=True):
+        if before:
+            distance[:] = np.arange(side)
+        if after:
+            distance[:] = np.minimum(distance, np.arange(side, 0, -1))
+    share = np.clip((feather - np.minimum(near[0][:, None], near[1][None, :])) / feather, 0, 1)
+    (top, _), (left, _) = borders
+    made = new.copy()
+    made[0, top : top + sides[0], left : left + sides[1]] = share**2
+    return Mask(made)
 
 
 @node("InpaintCrop", category="inpaint")
@@ -83,19 +113,19 @@ def inpaint_crop(
     mask: Mask,
     width: Side = 512,
     height: Side = 512,
-    context: Annotated[int, Field(ge=0, le=4096, description="Pixels of the surroundings to be seen.")] = 64,
+    context: Annotated[int, Field(ge=0, le=4096, description="Margin of context around the mask, in pixels.")] = 64,
     soft: Annotated[
         Literal["picture", "latent"],
         Field(
-            description="Where a soft mask fades: in the picture when the part goes back, so that the model paints all "
-            "of it, or while the model paints, which DifferentialDiffusion wants."
+            description="Where a soft mask is applied. picture: when InpaintStitch pastes the part back, so the model "
+            "repaints the whole masked area. latent: during sampling, as DifferentialDiffusion needs it."
         ),
     ] = "picture",
 ) -> Cropped:
-    """Cut out what a mask is about, at the size that a model paints best; InpaintStitch puts it back.
+    """Crop the area around a mask and resize it to the size that a model works best at. InpaintStitch pastes it back.
 
-    The part reaches `context` pixels beyond the mask, grows to the shape of width x height, and is resized. Where the
-    picture is too small for that shape, its edge is repeated. A mask of another size is resized to the picture.
+    The crop extends `context` pixels beyond the mask, is widened to the aspect ratio of width x height, and is resized.
+    If the image is too small for that shape, its edge is repeated. A mask of another size is resized to the image.
     """
     pixels = image.numpy()
     fitted = resize_mask(mask.numpy(), Size(pixels.shape[2], pixels.shape[1]))
@@ -150,10 +180,11 @@ def _cut(pixels: "Floats", across: Span, down: Span, beyond: Literal["edge", "co
 
 @node("InpaintStitch", category="inpaint")
 def inpaint_stitch(image: Image, part: Image, mask: Mask, region: Region) -> Image:
-    """Put a painted part back into the picture that InpaintCrop cut it from, where that picture's mask is.
+    """Paste a repainted part back into the image that InpaintCrop cut it from, where that image's mask is not 0.
 
-    `region` is InpaintCrop's. Outside of the mask the picture stays as it is, bit for bit. A soft mask fades here,
-    unless InpaintCrop left that to the sampler: it never counts twice. Paint in a transparent hole is seen.
+    `region` comes from InpaintCrop. Outside the mask the image is unchanged, bit for bit. A soft mask is blended here,
+    unless InpaintCrop left that to the sampler, so it is never applied twice. Transparent areas become opaque where
+    they are repainted.
     """
     pixels = image.numpy().copy()
     fitted = resize_mask(mask.numpy(), Size(pixels.shape[2], pixels.shape[1]))

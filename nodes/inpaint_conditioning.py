@@ -30,13 +30,14 @@ def inpaint_conditioning(
     image: Image,
     mask: Mask,
     resize: Annotated[
-        CellRule, Field(description="How the mask's pixels become cells, as in SetLatentMask; diffusers takes nearest.")
+        CellRule,
+        Field(description="How the mask is converted to latent cells, as in SetLatentMask; diffusers uses nearest."),
     ] = "area",
 ) -> Prepared:
-    """Prepare an inpainting model (9 channels, Flux Fill): it sees the picture without the masked part, and the mask.
+    """Prepare conditioning for an inpainting model (9 input channels, or Flux Fill): the masked image and the mask.
 
-    The latent is the picture with the mask; other models may be given that latent too. A mask of another size is
-    resized to the picture. Sides must be multiples of 8.
+    The returned latent is the encoded image with the mask as its noise mask; it also works with other models. A mask of
+    another size is resized to the image. Sides must be multiples of 8.
     """
     fitted = resize_mask(mask.numpy(), Size(image.shape[2], image.shape[1]))
     pixels = image.numpy()[..., :3]
@@ -58,13 +59,22 @@ def inpaint_encode(
     vae: Vae,
     image: Image,
     mask: Mask,
-    grow: Annotated[int, Field(ge=0, le=64, description="How wide a square of the mask grows for the sampler.")] = 6,
-    resize: Annotated[CellRule, Field(description="How the mask's pixels become cells, as in SetLatentMask.")] = "area",
+    grow: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=64,
+            description="Side of the square that grows the mask for the sampler, in pixels; 0 and 1 leave it as it is.",
+        ),
+    ] = 6,
+    resize: Annotated[
+        CellRule, Field(description="How the mask is converted to latent cells, as in SetLatentMask.")
+    ] = "area",
 ) -> Latent:
-    """Encode a picture whose masked part is grey, for inpainting models and a denoise of 1, with the mask.
+    """Encode an image with its masked area set to grey, and its mask, for inpainting models and a denoise of 1.
 
-    Soft masks become hard at 0.5. The sampler repaints `grow` - 1 pixels more from side to side, half of them at each;
-    an odd one lies on the right and below. Sides must be multiples of 8.
+    Soft masks are rounded to 0 or 1. For the sampler, the masked area gets `grow` - 1 pixels wider and taller, half of
+    them on each side; an odd pixel goes to the right and bottom. Sides must be multiples of 8.
     """
     from scipy.ndimage import maximum_filter
 
@@ -86,9 +96,10 @@ def _with(conditioning: Conditioning, arrays: dict[str, Array]) -> Conditioning:
 def instruct_conditioning(
     ctx: Context, positive: Conditioning, negative: Conditioning, vae: Vae, image: Image
 ) -> Prepared:
-    """Prepare a model that sees a picture beside the noise: an InstructPix2Pix of 8 channels, Flux Depth and Canny.
+    """Prepare conditioning for a model with an image input: InstructPix2Pix (8 input channels), Flux Depth, Flux Canny.
 
-    The latent is an empty one of the picture's size. InstructGuidance gives the picture a scale of its own.
+    The returned latent is empty and has the size of the image. InstructGuidance sets a separate guidance scale for the
+    image.
     """
     latent = encode(ctx, vae, image)
     arrays = {"concat": Array(latent.numpy())}

@@ -23,17 +23,21 @@ def inpaint_fill(
     fill: Annotated[
         Literal["neighbours", "blur", "colour", "noise"],
         Field(
-            description="The colours around it led inwards, the picture blurred, one colour, or noise in the picture's "
-            "colours."
+            description="neighbours: spread the surrounding colours inwards. blur: the blurred image. colour: one "
+            "colour. noise: noise in the colours of the image."
         ),
     ] = "neighbours",
-    colour: Annotated[str, Widget("colour"), Field(max_length=40, description="#rrggbb, for colour.")] = "#808080",
-    sigma: Annotated[float, Field(ge=0, le=1000, description="Pixels (standard deviation), for blur.")] = 16.0,
+    colour: Annotated[
+        str, Widget("colour"), Field(max_length=40, description="Colour as #rrggbb, for `colour`.")
+    ] = "#808080",
+    sigma: Annotated[
+        float, Field(ge=0, le=1000, description="Standard deviation of the blur in pixels, for `blur`.")
+    ] = 16.0,
     seed: Seed = 0,
 ) -> Image:
-    """Fill what a mask covers, so that a model that starts from the picture (denoise below 1) need not start from it.
+    """Fill the masked area of an image, so that sampling at a denoise below 1 does not start from its old content.
 
-    A soft mask fades. What was transparent there becomes opaque, and its hidden colour counts nowhere.
+    A soft mask blends. Transparent pixels become opaque where they are filled, and their hidden colour is not used.
     """
     pixels = image.numpy()
     share = resize_mask(mask.numpy(), Size(pixels.shape[2], pixels.shape[1]))

@@ -12,17 +12,17 @@ from latentloom.engine.errors import BadValueError, FileError
 if TYPE_CHECKING:
     from torch import Tensor
 
-Share = Annotated[float, Field(ge=0, le=1, description="A share of the steps: 0 is the first, 1 the end.")]
+Share = Annotated[float, Field(ge=0, le=1, description="Fraction of the steps: 0 is the first step, 1 the end.")]
 
 
 @node("LoadCLIPVision", category="ip_adapter")
 def load_clip_vision(
     ctx: Context,
     clip_vision: Annotated[
-        ModelFile, Source("models/clip_vision"), Field(description="A file or folder below models/clip_vision.")
+        ModelFile, Source("models/clip_vision"), Field(description="A file or folder in models/clip_vision.")
     ],
 ) -> ClipVision:
-    """CLIP's picture encoder, which IP-Adapters read: ViT-H for most, ViT-bigG for the first one of SDXL."""
+    """Load a CLIP image encoder for IP-Adapters: ViT-H for most of them, ViT-bigG for the first SDXL adapter."""
     kind, facts = _recognised(ctx, clip_vision, "clip_vision", "picture encoder", "CLIP's in transformers' layout")
     return ClipVision(kind, [clip_vision.identity], {"component": "clip_vision", **facts})
 
@@ -33,18 +33,16 @@ def ip_adapter(
     model: Model,
     clip_vision: ClipVision,
     image: Image,
-    adapter: Annotated[
-        ModelFile, Source("models/ipadapter"), Field(description="An IP-Adapter below models/ipadapter.")
-    ],
-    weight: Annotated[float, Field(ge=-1, le=3, description="How much the picture counts beside the text.")] = 1.0,
+    adapter: Annotated[ModelFile, Source("models/ipadapter"), Field(description="An IP-Adapter in models/ipadapter.")],
+    weight: Annotated[float, Field(ge=-1, le=3, description="Weight of the image relative to the text prompt.")] = 1.0,
     start: Share = 0.0,
     end: Share = 1.0,
     mask: Mask | None = None,
 ) -> Model:
-    """Let the model look at a picture as it looks at the prompt (IP-Adapter, Ye et al. 2023).
+    """Use an image as a prompt (IP-Adapter, Ye et al. 2023).
 
-    Several pictures of a batch are one prompt, and several nodes in a row add up. Each picture's middle square is seen.
-    Where the mask is 0, the picture does not count.
+    A batch of images forms one prompt; several IPAdapter nodes in a row add up. Only the central square of each image
+    is used. Where the mask is 0, the image has no effect.
     """
     if start > end:
         raise BadValueError("the picture ends before it starts", expected=f"an end of at least {start}", got=str(end))

@@ -10,12 +10,12 @@ from latentloom.engine.errors import BadValueError
 from latentloom.nodes.diffusion.latent_mask import CellRule, even_in_cells
 from latentloom.nodes.drawing.limits import check_size
 
-Pixels = Annotated[int, Field(ge=8, le=16384, multiple_of=8, description="Pixels of the decoded picture.")]
+Pixels = Annotated[int, Field(ge=8, le=16384, multiple_of=8, description="In pixels of the decoded image.")]
 PixelsOr0 = Annotated[
-    int, Field(ge=0, le=16384, multiple_of=8, description="Pixels of the decoded picture; 0 keeps the shape.")
+    int, Field(ge=0, le=16384, multiple_of=8, description="In pixels of the decoded image; 0 keeps the aspect ratio.")
 ]
 Method = Annotated[
-    Literal["nearest", "bilinear", "bicubic", "area"], Field(description="How cells between the old ones are filled.")
+    Literal["nearest", "bilinear", "bicubic", "area"], Field(description="Interpolation between latent cells.")
 ]
 
 
@@ -23,9 +23,9 @@ Method = Annotated[
 def empty_latent(
     width: Pixels = 512,
     height: Pixels = 512,
-    batch: Annotated[int, Field(ge=1, le=1024, description="How many pictures are made at once.")] = 1,
+    batch: Annotated[int, Field(ge=1, le=1024, description="Number of images in the batch.")] = 1,
 ) -> Latent:
-    """An empty latent for pictures of width x height pixels, the start of text to image."""
+    """Create an empty latent for images of width x height pixels, the start of text-to-image."""
     check_size(width, height, batch)
     return Latent(np.zeros((batch, 4, height // 8, width // 8), np.float32))
 
@@ -36,13 +36,11 @@ def latent_upscale(
     width: PixelsOr0 = 1024,
     height: PixelsOr0 = 1024,
     method: Method = "bilinear",
-    factor: Annotated[
-        float, Field(ge=0.01, le=8, description="How many times as large, without width and height.")
-    ] = 1,
+    factor: Annotated[float, Field(ge=0.01, le=8, description="Scale factor; used if width and height are 0.")] = 1,
 ) -> Latent:
     """Resize a latent to width x height pixels, or by a factor, for a second pass at a larger size.
 
-    A side of 0 follows from the other one; both at 0 leave the size to the factor.
+    If one side is 0, it follows from the aspect ratio. If both are 0, `factor` is used.
     """
     import torch
 
@@ -69,9 +67,14 @@ def _cells(latent: Latent, width: int, height: int, factor: float) -> tuple[int,
 
 @node("LatentBlend", category="latents")
 def latent_blend(
-    a: Latent, b: Latent, amount: Annotated[float, Field(ge=0, le=1, description="0 is a alone, 1 is b alone.")] = 0.5
+    a: Latent,
+    b: Latent,
+    amount: Annotated[float, Field(ge=0, le=1, description="Interpolation weight: 0 is a alone, 1 is b alone.")] = 0.5,
 ) -> Latent:
-    """Mix two latents of the same size: 0 is a, 1 is b. A latent of one item mixes with each item of the other."""
+    """Interpolate between two latents of the same size: 0 is a, 1 is b.
+
+    A single latent is blended with every item of the other batch.
+    """
     if a.shape[1:] != b.shape[1:] or (a.shape[0] != b.shape[0] and 1 not in (a.shape[0], b.shape[0])):
         raise BadValueError("the latents have different sizes", expected=str(list(a.shape)), got=str(list(b.shape)))
     return Latent(a.numpy() + (b.numpy() - a.numpy()) * np.float32(amount), a.noise_mask, downscale=a.downscale)
@@ -84,14 +87,15 @@ def set_latent_mask(
     resize: Annotated[
         CellRule,
         Field(
-            description="How pixels become cells: the share that is masked, all that the mask touches, or one place of "
-            "the cell as ComfyUI (bilinear) or diffusers (nearest) takes it."
+            description="How the mask is converted to latent cells. area: the masked fraction of a cell. cover: every "
+            "cell that the mask touches. bilinear: as in ComfyUI. nearest: as in diffusers."
         ),
     ] = "area",
 ) -> Latent:
-    """Repaint only where the mask is 1; everything else stays as it is in the latent. The mask is resized to fit.
+    """Set the noise mask of a latent: the sampler repaints only where it is 1. The mask is resized to fit.
 
-    With "cover" the model paints whole cells, and ImageComposite with the same mask restores the picture around it.
+    With "cover", every latent cell that the mask touches is repainted; ImageComposite with the same mask then restores
+    the image around the mask.
     """
     if mask.shape[0] not in (1, latent.shape[0]):
         raise BadValueError(

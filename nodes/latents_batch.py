@@ -13,9 +13,9 @@ from latentloom.nodes.drawing.limits import check_latent
 
 @node("JoinLatents", category="latents")
 def join_latents(
-    latents: Annotated[list[Latent], Field(description="Latents of one size, in their order.")],
+    latents: Annotated[list[Latent], Field(description="Latents of the same size, in order.")],
 ) -> Latent:
-    """Make one batch of several latents, so that they are sampled together. A mask of one covers only its own items."""
+    """Join latents into one batch, so that they are sampled together. A latent's mask applies to its own items only."""
     if not latents:
         raise BadValueError("there are no latents to join", expected="at least one")
     shapes = {(*latent.shape[1:], latent.downscale) for latent in latents}
@@ -49,7 +49,7 @@ def _joined_mask(latents: list[Latent]) -> Mask | None:
 
 @node("PickLatents", category="latents")
 def pick_latents(latents: Latent, first: First = 0, count: Count = 1) -> Latent:
-    """Take some items out of a batch of latents, with their masks."""
+    """Select consecutive items from a batch of latents, with their masks."""
     mask = latents.noise_mask
     if mask is not None and mask.shape[0] > 1:
         mask = Mask(picked(mask.numpy(), first, count))
@@ -58,9 +58,9 @@ def pick_latents(latents: Latent, first: First = 0, count: Count = 1) -> Latent:
 
 @node("RepeatLatent", category="latents")
 def repeat_latent(latent: Latent, times: Times = 2) -> Latent:
-    """Make a batch of the same latent again and again: as many variations of one picture.
+    """Repeat a latent to form a larger batch, for several variations of one image.
 
-    With the noise rule per_item each item has noise of its own.
+    With noise_rule per_item, each item gets its own noise.
     """
     check_latent(latent, latent.shape[0] * times)
     mask = latent.noise_mask

@@ -12,8 +12,8 @@ from latentloom.nodes.drawing.resize import Size, cropped, resize_mask
 if TYPE_CHECKING:
     from latentloom.engine.types.values import Floats
 
-Place = Annotated[int, Field(ge=0, le=16384, multiple_of=8, description="Pixels of the decoded picture.")]
-Side = Annotated[int, Field(ge=8, le=16384, multiple_of=8, description="Pixels of the decoded picture.")]
+Place = Annotated[int, Field(ge=0, le=16384, multiple_of=8, description="In pixels of the decoded image.")]
+Side = Annotated[int, Field(ge=8, le=16384, multiple_of=8, description="In pixels of the decoded image.")]
 
 
 @node("LatentComposite", category="latents")
@@ -24,13 +24,20 @@ def latent_composite(
     y: Place = 0,
     feather: Annotated[
         int,
-        Field(ge=0, le=1024, multiple_of=8, description="Over how many pixels its edges inside the other one fade."),
+        Field(
+            ge=0,
+            le=1024,
+            multiple_of=8,
+            description="Width of the fade at edges that lie inside the first latent, in pixels of the decoded image.",
+        ),
     ] = 0,
-    mask: Annotated[Mask | None, Field(description="Where it lies over the first one; without: all of it.")] = None,
+    mask: Annotated[
+        Mask | None, Field(description="Where the second latent is used; without a mask, everywhere.")
+    ] = None,
 ) -> Latent:
-    """Lay a latent over another one at some place. What sticks out is cut off. The noise mask is that of the first.
+    """Paste a latent onto another one at x and y. Parts outside are cropped. The first latent's noise mask is kept.
 
-    The mask belongs to the second latent, whose size it is brought to. A single item goes with each one of a batch.
+    `mask` belongs to the second latent and is resized to it. A single item is used for every item of a batch.
     """
     if latent.shape[1] != over.shape[1] or latent.downscale != over.downscale:
         raise BadValueError(
@@ -72,7 +79,7 @@ def _ramp(length: int, feather: int, *, first: bool, last: bool) -> "Floats":
 
 @node("LatentCrop", category="latents")
 def latent_crop(latent: Latent, width: Side = 512, height: Side = 512, x: Place = 0, y: Place = 0) -> Latent:
-    """Cut a rectangle out of latents, in pixels of the decoded picture; it must lie inside. A mask goes along."""
+    """Crop latents and their noise masks, in pixels of the decoded image. The rectangle must lie inside."""
     step = latent.downscale
     cells = tuple(value // step for value in (x, y, width, height))
     samples = np.moveaxis(cropped(np.moveaxis(latent.numpy(), 1, 3), *cells), 3, 1)

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from latentloom.engine import Absent, Clip, Context, Model, ModelFile, Source, Vae, node
 from latentloom.engine.errors import BadValueError, FileError
+from latentloom.nodes.diffusion.vae import check_vae
 from latentloom.nodes.families.family import Family, reading_facts
 from latentloom.nodes.families.known_network import refused
 from latentloom.nodes.families.stable_diffusion.facts import PARTS, clip_facts
@@ -16,16 +17,15 @@ from latentloom.nodes.families.text_encoder import family_of
 CLIPS = "lhg"
 """The text encoders of Stable Diffusion, in the order in which their hidden states are concatenated."""
 
-LATENTS = {"wan": "Qwen-Image and Wan"}
-"""Titles of latents that cannot be distinguished by their number of channels."""
-
 Prediction = Annotated[
     Literal["auto", "epsilon", "v", "sample"],
-    Field(description="What the network was trained to predict; auto = what the file says, else what is usual."),
+    Field(
+        description="What the network was trained to predict. auto: as stated in the file, otherwise the usual type."
+    ),
 ]
 ZeroSnr = Annotated[
     Literal["auto", "yes", "no"],
-    Field(description="Whether training ended in pure noise (zero terminal SNR); auto = what the file says."),
+    Field(description="Whether the training schedule had zero terminal SNR. auto: as stated in the file."),
 ]
 
 
@@ -41,15 +41,15 @@ class Checkpoint(NamedTuple):
 def load_checkpoint(
     ctx: Context,
     checkpoint: Annotated[
-        ModelFile, Source("models/checkpoints"), Field(description="A model folder or file below models/checkpoints.")
+        ModelFile, Source("models/checkpoints"), Field(description="A file or folder in models/checkpoints.")
     ],
     prediction: Prediction = "auto",
     zero_snr: ZeroSnr = "auto",
 ) -> Checkpoint:
-    """A checkpoint: the network that denoises, the CLIP that reads text, the VAE that makes pixels.
+    """Load a checkpoint: the denoising network, the text encoder (CLIP) and the VAE.
 
-    Stable Diffusion 1.x to 3.5, Flux.1 and Qwen-Image, as one safetensors file or as a folder in diffusers' layout;
-    Krea 2 and Z-Image as a folder. `shapes` ships with Latentloom. `loom models add DIR` adds a folder of your own.
+    Stable Diffusion 1.x to 3.5, Flux.1 and Qwen-Image, as a safetensors file or a folder in the diffusers layout;
+    Flux.2, Krea 2 and Z-Image as a folder. `shapes` is included in Latentloom. `loom models add DIR` adds your own folder.
     """
     kind, facts = _recognised(ctx, checkpoint)
     files = [checkpoint.identity]
@@ -68,32 +68,32 @@ def load_checkpoint(
 @node("LoadUNet", category="loaders")
 def load_unet(
     ctx: Context,
-    unet: Annotated[ModelFile, Source("models/unet"), Field(description="A network that denoises below models/unet.")],
+    unet: Annotated[ModelFile, Source("models/unet"), Field(description="A denoising network in models/unet.")],
     prediction: Prediction = "auto",
     zero_snr: ZeroSnr = "auto",
 ) -> Model:
-    """The network that denoises, a UNet or a transformer, from a file of its own or out of a checkpoint file."""
+    """Load a denoising network, a UNet or a transformer, from its own file or from a checkpoint."""
     kind, facts = _with(ctx, unet, "unet")
     _warn_guess(ctx, unet, facts["unet"], prediction)
     return Model(kind, [unet.identity], {**_sampled(_part(facts, "unet"), prediction, zero_snr), "preview": False})
 
 
 Second = Annotated[ModelFile | None, Source("models/clip"), Field(description="A second text encoder, in any order.")]
-Third = Annotated[ModelFile | None, Source("models/clip"), Field(description="A third one, as SD 3 has.")]
+Third = Annotated[ModelFile | None, Source("models/clip"), Field(description="A third text encoder, for SD 3.")]
 
 
 @node("LoadCLIP", category="loaders")
 def load_clip(
     ctx: Context,
-    text_encoder: Annotated[ModelFile, Source("models/clip"), Field(description="A text encoder below models/clip.")],
+    text_encoder: Annotated[ModelFile, Source("models/clip"), Field(description="A text encoder in models/clip.")],
     second: Second = None,
     model: Model | None = None,
     third: Third = None,
 ) -> Clip:
-    """Text encoders from files of their own, told by content, in any order: two for SDXL and Flux.1, three for SD 3.
+    """Load text encoders from separate files, in any order: two for SDXL and Flux.1, three for SD 3.
 
-    Families of models read one encoder in different ways. `model` says for which it is, and whether they fit is told
-    before anything is loaded.
+    Each file is recognised by its content. Model families use the same encoder in different ways: connect the model
+    that the prompts are for to `model`. Encoders that do not fit it are reported before anything is loaded.
     """
     files = [file for file in (text_encoder, second, third) if file is not None]
     found = [_with(ctx, file, "clip") for file in files]
@@ -153,7 +153,7 @@ def _check_widths(files: list[ModelFile], facts: Mapping[str, Any], model: Model
             raise BadValueError(
                 f"the text encoder {names} does not fit '{model.files[0].name}'",
                 expected=f"{model.info['reads']} ({model.info.get(fact, 0)} {where})",
-                got=f"one {facts[name]} {where}",
+                got=f"{facts['title']} ({facts[name]} {where})" if "title" in facts else f"one {facts[name]} {where}",
             )
 
 
@@ -180,28 +180,20 @@ def _absent(file: ModelFile, part: str, facts: Mapping[str, Any]) -> Absent:
 @node("LoadVAE", category="loaders")
 def load_vae(
     ctx: Context,
-    vae: Annotated[ModelFile, Source("models/vae"), Field(description="A VAE below models/vae.")],
-    model: Annotated[Model | None, Field(description="Whose latents it decodes; what does not fit is refused.")] = None,
+    vae: Annotated[ModelFile, Source("models/vae"), Field(description="A VAE in models/vae.")],
+    model: Annotated[
+        Model | None, Field(description="The model whose latents are decoded; a VAE that does not fit is an error.")
+    ] = None,
 ) -> Vae:
-    """A VAE from a file of its own, or out of a checkpoint file.
+    """Load a VAE from its own file or from a checkpoint.
 
-    With `model`, one whose latents are of another kind is refused before anything is sampled.
+    If `model` is connected, a VAE for another type of latents is an error before sampling starts.
     """
     kind, facts = _with(ctx, vae, "vae")
     found = Vae(kind, [vae.identity], _part(facts, "vae"))
-    if model is not None and _latents(found) != _latents(model):
-        raise BadValueError(
-            f"the VAE '{vae.name}' does not fit '{model.files[0].name}'",
-            expected=f"{model.info.get('vae', 'a VAE')} ({_latents(model)})",
-            got=_latents(found),
-        )
+    if model is not None:
+        check_vae(found, model)
     return found
-
-
-def _latents(handle: Model | Vae) -> str:
-    """Return the kind of latents of a model or a VAE."""
-    kind = handle.info.get("latents")
-    return f"{handle.info['channels']} channels" + (f" of {LATENTS[kind]}" if kind else "")
 
 
 def _recognised(ctx: Context, file: ModelFile) -> tuple[str, Mapping[str, Any]]:
@@ -209,7 +201,7 @@ def _recognised(ctx: Context, file: ModelFile) -> tuple[str, Mapping[str, Any]]:
     if found is None:
         raise FileError(
             f"'{file.name}' is no model that Latentloom knows",
-            expected="Stable Diffusion, Flux.1, Qwen-Image or Z-Image, as a safetensors file or a diffusers folder",
+            expected="Stable Diffusion, Flux, Qwen-Image or Z-Image, as a safetensors file or a diffusers folder",
             got="a file or folder of another kind",
         )
     if "refused" in found[1]:

@@ -12,9 +12,11 @@ from latentloom.nodes.families.lora.adapter_config import adapter_beside
 LoraFile = Annotated[
     ModelFile,
     Source("models/loras"),
-    Field(description="A LoRA, LoCon, LoHa, LoKr or DoRA below models/loras."),
+    Field(description="A LoRA, LoCon, LoHa, LoKr or DoRA in models/loras."),
 ]
-Strength = Annotated[float, Field(ge=-10, le=10, description="How much of the change; 0 is none, -1 the opposite.")]
+Strength = Annotated[
+    float, Field(ge=-10, le=10, description="Strength of the LoRA; 0 has no effect, -1 is the opposite.")
+]
 
 
 class WithLora(NamedTuple):
@@ -33,7 +35,7 @@ def load_lora(
     model_strength: Strength = 1.0,
     clip_strength: Strength = 1.0,
 ) -> WithLora:
-    """Change a model and its text encoder with a LoRA, each with a strength of its own."""
+    """Apply a LoRA to a model and its text encoder, with a separate strength for each."""
     networks = _networks(ctx, lora)
     on_model = model_strength and "unet" in networks
     on_clip = clip_strength and networks - {"unet"}
@@ -45,7 +47,7 @@ def load_lora(
 
 @node("LoadLoraModel", category="lora")
 def load_lora_model(ctx: Context, model: Model, lora: LoraFile, strength: Strength = 1.0) -> Model:
-    """Change a model with a LoRA and leave the text encoder alone."""
+    """Apply a LoRA to a model only. The text encoder is not changed."""
     if "unet" not in _networks(ctx, lora):
         raise FileError(
             f"the LoRA '{lora.name}' changes text encoders only", hint="LoadLora takes the text encoder too"
@@ -62,7 +64,7 @@ def load_lora_blocks(
     middle_strength: Strength = 1.0,
     output_strength: Strength = 1.0,
 ) -> Model:
-    """Change a model with a LoRA, with a strength for each third of the UNet: the way in, the middle, the way out."""
+    """Apply a LoRA to a model, with a separate strength for the input, middle and output blocks of the UNet."""
     sections = {"input": input_strength, "middle": middle_strength, "output": output_strength}
     changed = load_lora_model(ctx, model, lora)
     patch = changed.patches[-1]

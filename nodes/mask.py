@@ -1,5 +1,6 @@
 """Nodes that make and change masks."""
 
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -10,28 +11,39 @@ from pydantic import Field
 from latentloom.engine import Image, InputFile, Mask, Source, Widget, node
 from latentloom.engine.errors import BadValueError, FileError
 from latentloom.engine.files.pictures import as_rgb, read_picture
+from latentloom.nodes.drawing.limits import MAX_SIDE
 
 if TYPE_CHECKING:
     from latentloom.engine.types.values import Floats
 
 Channel = Literal["alpha", "red", "green", "blue", "luminance"]
 MAX_REACH = 1024
-Border = Annotated[int, Field(ge=0, le=16384, description="Pixels over which it fades at that side.")]
+Combined = Literal["union", "intersection", "difference", "exclusive", "product", "sum", "rest"]
+COMBINED: Mapping[Combined, Callable[["Floats", "Floats"], "Floats"]] = {
+    "union": np.maximum,
+    "intersection": np.minimum,
+    "difference": lambda one, other: np.minimum(one, 1 - other),
+    "exclusive": lambda one, other: np.abs(one - other),
+    "product": lambda one, other: one * other,
+    "sum": lambda one, other: np.minimum(one + other, 1),
+    "rest": lambda one, other: np.maximum(one - other, 0),
+}
+Border = Annotated[int, Field(ge=0, le=16384, description="Width of the fade at that side, in pixels.")]
 Shape = Literal["disc", "square", "diamond"]
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)  # ITU-R BT.709
 
 
 @node("LoadMask", category="mask")
 def load_mask(
-    image: Annotated[
-        InputFile, Source("input"), Widget("mask"), Field(description="A picture below the input folder.")
-    ],
+    image: Annotated[InputFile, Source("input"), Widget("mask"), Field(description="An image in the input folder.")],
     channel: Annotated[
-        Channel, Field(description="What is read: transparency, one colour, or brightness.")
+        Channel, Field(description="Channel to read: the transparency, one colour, or the luminance.")
     ] = "luminance",
-    invert: Annotated[bool, Field(description="Exchange what is repainted and what is kept.")] = False,
+    invert: Annotated[
+        bool, Field(description="Invert the mask: repaint what would be kept, and keep what would be repainted.")
+    ] = False,
 ) -> Mask:
-    """Read a mask from a picture: white (or, for alpha, transparent) is repainted, black (opaque) is kept."""
+    """Load a mask from an image: white (with alpha: transparent) is repainted, black (opaque) is kept."""
     pixels = as_rgb(read_picture(Path(image.path)))
     if channel == "alpha" and pixels.shape[2] == 3:
         raise FileError(
@@ -53,7 +65,7 @@ def channel_of(pixels: "Floats", channel: Channel) -> "Floats":
 
 @node("MaskFromAlpha", category="mask")
 def mask_from_alpha(image: Image) -> Mask:
-    """Make a mask of what is transparent in pictures: 1 (repaint) where they are, 0 where they are opaque."""
+    """Create a mask from the alpha channel of images: 1 (repaint) where they are transparent, 0 where opaque."""
     if image.shape[3] == 3:
         raise BadValueError("the picture has no alpha channel", expected="4 channels (RGBA)", got="3 (RGB)")
     return Mask(1 - image.numpy()[..., 3])
@@ -61,7 +73,7 @@ def mask_from_alpha(image: Image) -> Mask:
 
 @node("InvertMask", category="mask")
 def invert_mask(mask: Mask) -> Mask:
-    """Exchange what is repainted and what is kept."""
+    """Invert a mask: the repainted and the kept areas are swapped."""
     return Mask(1 - mask.numpy())
 
 
@@ -69,13 +81,16 @@ def invert_mask(mask: Mask) -> Mask:
 def mask_grow(
     mask: Mask,
     pixels: Annotated[
-        int, Field(ge=-MAX_REACH, le=MAX_REACH, description="How far the edges move; below 0 the mask shrinks.")
+        int, Field(ge=-MAX_REACH, le=MAX_REACH, description="Distance in pixels; negative values shrink the mask.")
     ] = 8,
     shape: Annotated[
-        Shape, Field(description="How far corners grow: round, square, or a diamond, which cuts them off.")
+        Shape, Field(description="How corners grow: round (disc), square, or cut off (diamond).")
     ] = "disc",
 ) -> Mask:
-    """Grow (or shrink) what is repainted by some pixels in every direction. Beyond the picture nothing is masked."""
+    """Grow or shrink the masked area by a number of pixels in every direction.
+
+    The border of the image is not an edge: a mask that touches it does not shrink there.
+    """
     if pixels == 0:
         return mask
     grown = _reached(mask.numpy(), pixels, shape) if pixels > 0 else 1 - _reached(1 - mask.numpy(), -pixels, shape)
@@ -108,14 +123,14 @@ def _levels(item: "Floats") -> "Floats":
 @node("MaskFeather", category="mask")
 def mask_feather(
     mask: Mask,
-    pixels: Annotated[int, Field(ge=0, le=MAX_REACH, description="How wide the soft edge is.")] = 16,
+    pixels: Annotated[int, Field(ge=0, le=MAX_REACH, description="Width of the ramp in pixels.")] = 16,
     where: Annotated[
-        Literal["around", "inside", "outside"], Field(description="On which side of the old edge the soft one lies.")
+        Literal["around", "inside", "outside"], Field(description="Position of the ramp relative to the old edge.")
     ] = "around",
 ) -> Mask:
-    """Make the edges of a mask soft: a ramp of some pixels.
+    """Soften the edges of a mask with a linear ramp.
 
-    "inside" repaints nothing that was kept, "outside" keeps nothing that was repainted.
+    "inside" leaves everything outside the mask at 0, "outside" leaves everything inside the mask at 1.
     """
     if pixels == 0:
         return mask
@@ -137,7 +152,7 @@ def _ramp(inside: "Floats", pixels: int, shift: float) -> "Floats":
 
 @node("MaskFadeBorders", category="mask")
 def mask_fade_borders(mask: Mask, left: Border = 0, top: Border = 0, right: Border = 0, bottom: Border = 0) -> Mask:
-    """Let a mask fade towards the picture's borders, over some pixels at each; MaskFeather does it at its own edges."""
+    """Fade a mask out towards the borders of the image. MaskFeather softens the edges of the mask itself."""
     height, width = mask.shape[1:]
     across = _fading(width, left) * _fading(width, right)[::-1]
     down = _fading(height, top) * _fading(height, bottom)[::-1]
@@ -155,21 +170,44 @@ def mask_combine(
     a: Mask,
     b: Mask,
     how: Annotated[
-        Literal["union", "intersection", "difference", "exclusive"],
-        Field(description="Repaint where either is, where both are, where a is without b, where only one is."),
+        Combined,
+        Field(
+            description="Repaint where either is, where both are, where a is without b, where only one is; of soft "
+            "masks the higher or the lower. product, sum and rest calculate with the levels instead."
+        ),
     ] = "union",
+    x: Annotated[int | None, Field(ge=-MAX_SIDE, le=MAX_SIDE, description="Where b lies in a, from the left.")] = None,
+    y: Annotated[int | None, Field(ge=-MAX_SIDE, le=MAX_SIDE, description="Where b lies in a, from the top.")] = None,
 ) -> Mask:
-    """Put two masks of the same size together. A mask of one item goes with each item of the other."""
+    """Put two masks together. A mask of one item goes with each item of the other.
+
+    Without x and y they must have the same size. With one of them b may have any size: what sticks out is cut off, and
+    around b the mask a stays as it is.
+    """
     one, other = a.numpy(), b.numpy()
-    if one.shape[1:] != other.shape[1:] or (one.shape[0] != other.shape[0] and 1 not in (one.shape[0], other.shape[0])):
+    placed = x is not None or y is not None
+    if not _go_together(one, other, placed=placed):
         raise BadValueError("the masks have different sizes", expected=str(list(one.shape)), got=str(list(other.shape)))
-    if how == "union":
-        return Mask(np.maximum(one, other))
-    if how == "intersection":
-        return Mask(np.minimum(one, other))
-    if how == "difference":
-        return Mask(np.minimum(one, 1 - other))
-    return Mask(np.abs(one - other))
+    if not placed:
+        return Mask(COMBINED[how](one, other))
+    found = np.repeat(one, max(1, len(other) // len(one)), axis=0)
+    (rows, from_rows), (columns, from_columns) = (
+        _overlap(start or 0, other.shape[axis], one.shape[axis]) for start, axis in ((y, 1), (x, 2))
+    )
+    inside = np.s_[:, rows, columns]
+    found[inside] = COMBINED[how](found[inside], other[:, from_rows, from_columns])
+    return Mask(found)
+
+
+def _go_together(one: "Floats", other: "Floats", *, placed: bool) -> bool:
+    same = placed or one.shape[1:] == other.shape[1:]
+    return same and (one.shape[0] == other.shape[0] or 1 in (one.shape[0], other.shape[0]))
+
+
+def _overlap(start: int, length: int, whole: int) -> tuple[slice, slice]:
+    """Return the part of an axis that a piece covers, and the part of the piece that covers it."""
+    first, last = max(0, start), min(whole, start + length)
+    return slice(first, max(first, last)), slice(first - start, max(first, last) - start)
 
 
 NODES = (load_mask, mask_from_alpha, invert_mask, mask_grow, mask_feather, mask_fade_borders, mask_combine)

@@ -11,8 +11,10 @@ from latentloom.nodes.drawing.limits import check_size
 if TYPE_CHECKING:
     pass
 
-Side = Annotated[int, Field(ge=1, le=16384, description="Pixels.")]
-Place = Annotated[int, Field(ge=0, le=16384, description="Pixels from the upper left corner.")]
+Side = Annotated[int, Field(ge=1, le=16384, description="Size in pixels.")]
+Place = Annotated[
+    int, Field(ge=0, le=16384, description="Distance from the upper left corner of the image, in pixels.")
+]
 
 
 @node("MaskRectangle", category="mask")
@@ -24,7 +26,7 @@ def mask_rectangle(
     box_width: Side = 256,
     box_height: Side = 256,
 ) -> Mask:
-    """Draw a mask of width x height pixels: 1 in a rectangle, 0 around it."""
+    """Draw a rectangular mask: 1 inside the rectangle, 0 around it."""
     check_size(width, height)
     found = np.zeros((1, height, width), np.float32)
     found[:, y : y + box_height, x : x + box_width] = 1
@@ -37,7 +39,7 @@ def solid_mask(
     height: Side = 512,
     value: Annotated[float, Field(ge=0, le=1, description="1 is repainted, 0 is kept.")] = 1.0,
 ) -> Mask:
-    """Make a mask of width x height pixels that is the same everywhere."""
+    """Create a mask of width x height pixels with one value everywhere."""
     check_size(width, height)
     return Mask(np.full((1, height, width), value, np.float32))
 

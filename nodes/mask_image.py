@@ -38,29 +38,33 @@ class ShownMask(NamedTuple):
 def image_to_mask(
     image: Image,
     channel: Annotated[
-        Literal["luminance", "red", "green", "blue"], Field(description="What is read: brightness, or one colour.")
+        Literal["luminance", "red", "green", "blue"],
+        Field(description="Channel to read: the luminance, or one colour."),
     ] = "luminance",
 ) -> Mask:
-    """Read masks from pictures: white is repainted, black is kept; MaskFromAlpha reads what is transparent.
+    """Convert images to masks: white is repainted, black is kept. MaskFromAlpha reads the transparency instead.
 
-    A transparent picture is read over black. What MaskToImage made is read back as it was.
+    Transparent images are read over black. The output of MaskToImage is read back unchanged.
     """
     return Mask(channel_of(flattened(image.numpy(), 0), channel))
 
 
 @node("MaskToImage", category="mask")
 def mask_to_image(mask: Mask) -> Image:
-    """Make grey pictures of masks, to save them or to change them as pictures: white is repainted, black is kept."""
+    """Convert masks to greyscale images, to save or edit them: white is repainted, black is kept."""
     return Image(np.repeat(mask.numpy()[..., None], 3, axis=3))
 
 
 @node("MaskFromColour", category="mask")
 def mask_from_colour(
     image: Image,
-    colour: Annotated[str, Widget("colour"), Field(max_length=40, description="#rrggbb.")] = "#000000",
-    tolerance: Annotated[int, Field(ge=0, le=255, description="How far each of red, green and blue may be off.")] = 0,
+    colour: Annotated[str, Widget("colour"), Field(max_length=40, description="Colour as #rrggbb.")] = "#000000",
+    tolerance: Annotated[
+        int,
+        Field(ge=0, le=255, description="Allowed difference in each of red, green and blue, in levels of 0 to 255."),
+    ] = 0,
 ) -> Mask:
-    """Repaint where a picture has one colour, in 256 steps a channel. Transparency does not count."""
+    """Create a mask of all pixels that have one colour, compared in 8 bits per channel. Alpha is ignored."""
     wanted = np.round(colour_of(colour) * 255)
     pixels = np.round(image.numpy()[..., :3] * 255)
     return Mask((np.abs(pixels - wanted) <= tolerance).all(-1).astype(np.float32))
@@ -69,9 +73,9 @@ def mask_from_colour(
 @node("MaskThreshold", category="mask")
 def mask_threshold(
     mask: Mask,
-    threshold: Annotated[float, Field(ge=0, le=1, description="Above it all is repainted, the rest is kept.")] = 0.5,
+    threshold: Annotated[float, Field(ge=0, le=1, description="Values above it become 1, all others 0.")] = 0.5,
 ) -> Mask:
-    """Make the edges of a mask hard: 1 above the threshold, 0 at it and below it. At 0 all counts that is not 0."""
+    """Make a mask binary: 1 above the threshold, 0 at or below it. A threshold of 0 keeps every value above 0."""
     return Mask((mask.numpy() > threshold).astype(np.float32))
 
 
@@ -85,9 +89,9 @@ def mask_scale(
     fit: Fitting = "stretch",
     multiple_of: MultipleOf = 1,
 ) -> Mask:
-    """Make a mask larger or smaller, just as ImageScale does it to a mask that goes with its picture.
+    """Resize a mask in the same way as ImageScale resizes the mask of an image.
 
-    nearest keeps hard edges; every other filter is bilinear here, because the others ring.
+    nearest keeps hard edges. All other filters are bilinear for masks, because sharper filters cause ringing.
     """
     levels = scaled(mask.numpy()[..., None], width, height, factor, mask_method(method), fit, multiple_of)
     return Mask(levels[..., 0])
@@ -95,13 +99,13 @@ def mask_scale(
 
 @node("MaskCrop", category="mask")
 def mask_crop(mask: Mask, x: Left = 0, y: Upper = 0, width: Side = 512, height: Side = 512) -> Mask:
-    """Cut a rectangle out of masks; it must lie inside them. ImageCrop cuts a picture and its mask at once."""
+    """Crop masks. The rectangle must lie inside the mask. ImageCrop crops an image and its mask together."""
     return Mask(cropped(mask.numpy(), x, y, width, height))
 
 
 @node("PreviewMask", category="mask", purity="sink")
 def preview_mask(ctx: Context, mask: Mask, image: Image | None = None) -> ShownMask:
-    """Show masks while the workflow runs, without a file: white on black, or red over the picture that they are for."""
+    """Show masks while the workflow runs: white on black, or red over an image. No file is saved."""
     ctx.progress(1, 1, preview=lambda: mask_to_image(mask) if image is None else Image(_tinted(image, mask)))
     return ShownMask(mask)
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 H = TypeVar("H", Model, Clip)
-ORIGIN = "What the other was made from: only its difference is added."
-Share = Annotated[float, Field(ge=-2, le=2, description="0 is the first model alone, 1 the other one.")]
+ORIGIN = "Base model of `other`: only the difference from it is added."
+Share = Annotated[float, Field(ge=-2, le=2, description="Merge ratio: 0 is the first model, 1 is `other`.")]
 
 
 @node("ModelMerge", category="merge")
@@ -29,9 +29,9 @@ def model_merge(
     middle_share: Share = 0.5,
     output_share: Share = 0.5,
 ) -> Model:
-    """Mix two models weight by weight, with a share for each third of the UNet: the way in, the middle, the way out.
+    """Merge the weights of two models, with a separate ratio for the input, middle and output blocks of the UNet.
 
-    With `base` it becomes model + share * (other - base). LoRAs go on the result, or on the first model.
+    With `base`, the result is model + share * (other - base). Apply LoRAs to the result, or to the first model.
     """
     shares = {"input": input_share, "middle": middle_share, "output": output_share}
     return _merged(model, other, base, shares)
@@ -44,7 +44,7 @@ def clip_merge(
     base: Annotated[Clip | None, Field(description=ORIGIN)] = None,
     share: Share = 0.5,
 ) -> Clip:
-    """Mix two text encoders weight by weight; with `base` it becomes clip + share * (other - base)."""
+    """Merge the weights of two text encoders. With `base`, the result is clip + share * (other - base)."""
     return _merged(clip, other, base, {"input": share})
 
 
@@ -56,16 +56,20 @@ def save_checkpoint(
     vae: Vae | None = None,
     name: Annotated[
         str,
-        Field(min_length=1, max_length=200, description="Name below the output folder, with fields as SaveImage's."),
+        Field(
+            min_length=1,
+            max_length=200,
+            description="File name in the output folder, with the same fields as SaveImage.",
+        ),
     ] = "checkpoints/{name}-{counter}",
     dtype: Annotated[
-        Literal["as it is", "fp16", "bf16", "fp32"], Field(description="The type of the weights in the file.")
+        Literal["as it is", "fp16", "bf16", "fp32"], Field(description="Precision of the weights in the file.")
     ] = "as it is",
 ) -> str:
-    """Save a model with its LoRAs and merges as one safetensors file in the original layout, which other programs read.
+    """Save a model with its LoRAs and merges as one safetensors file in the original layout, as other programs read it.
 
-    SD 1.x, SD 2.x, SDXL and its refiner. Parts that are not connected are left out. Guidance nodes are not part of a
-    file. It takes as much memory as the file.
+    Supports SD 1.x, SD 2.x, SDXL and its refiner. Inputs that are not connected are left out of the file. Guidance
+    nodes are not saved. The node needs as much memory as the size of the file.
     """
     from safetensors.torch import save
 

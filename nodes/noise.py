@@ -12,17 +12,17 @@ from latentloom.nodes.diffusion.space import space_of
 NoiseRule = Annotated[
     Literal["per_item", "comfyui", "comfyui_cuda", "comfyui_0_3"],
     Field(
-        description="per_item: picture i of a batch is that of seed + i. comfyui: as ComfyUI draws it on this device; "
-        "_cuda: as on a CUDA card; _0_3: as its versions 0.3 did on a processor."
+        description="per_item: item i of a batch gets the noise of seed + i. comfyui: as ComfyUI draws it on this "
+        "device; comfyui_cuda: as on a CUDA GPU; comfyui_0_3: as ComfyUI 0.3 did on a CPU."
     ),
 ]
 
 
 @node("Noise", category="noise")
 def noise(latent: Latent, seed: Seed = 0, noise_rule: NoiseRule = "per_item") -> Latent:
-    """Draw the noise that a sampler starts from with that seed, for a latent of that size.
+    """Draw the initial noise of a seed, in the size of a latent.
 
-    It is a latent of unit variance, for the `noise` input of a sampler.
+    The result is a latent of unit variance, for the `noise` input of a sampler.
     """
     from latentloom.nodes.diffusion.noise import first_noise
 
@@ -33,11 +33,11 @@ def noise(latent: Latent, seed: Seed = 0, noise_rule: NoiseRule = "per_item") ->
 def noise_blend(
     a: Latent,
     b: Latent,
-    amount: Annotated[float, Field(ge=0, le=1, description="0 is a alone, 1 is b alone.")] = 0.1,
+    amount: Annotated[float, Field(ge=0, le=1, description="Interpolation weight: 0 is a alone, 1 is b alone.")] = 0.1,
 ) -> Latent:
-    """Mix two noises without losing their variance: a little of another seed's gives a variation of a picture.
+    """Blend two noises and keep their variance. A small amount of another seed's noise gives a variation of an image.
 
-    Spherical interpolation (Shoemake 1985), item by item; where two noises point in nearly the same direction, linear.
+    Spherical interpolation per item (Shoemake 1985); linear if two noises point in nearly the same direction.
     """
     check_noise(a, b)
     one, other = (np.broadcast_to(item.numpy(), np.broadcast_shapes(a.shape, b.shape)) for item in (a, b))
@@ -59,12 +59,17 @@ def add_noise(
     model: Model,
     latent: Latent,
     noise: Latent,
-    sigma: Annotated[float, Field(ge=0, le=100_000, description="How much: the noise for one part of picture.")] = 1.0,
+    sigma: Annotated[
+        float,
+        Field(
+            ge=0, le=100_000, description="Noise level: standard deviation of the noise relative to the clean latent."
+        ),
+    ] = 1.0,
 ) -> Latent:
-    """Put noise on a latent: to go on from there with a sampler whose sigmas begin at that level, or between two.
+    """Add noise to a latent, to continue with a sampler whose sigmas start at that level, or between two samplers.
 
-    Noise on top of noise adds up by squares: sigma 3 on 4 gives 5. The sigmas of a flow are 0..1, and sigma / (1 -
-    sigma) is what is added.
+    Variances add up: sigma 3 added to a latent with sigma 4 gives 5. For flow-matching models sigma is in 0..1, and the
+    added noise is scaled by sigma / (1 - sigma).
     """
     check_noise(latent, noise)
     scale = np.asarray(model.info["scaling_factor"]).reshape(-1, 1, 1)

@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float32]
 
-Sigma = Annotated[float, Field(ge=0, le=100, description="Blur in pixels (standard deviation).")]
+Sigma = Annotated[float, Field(ge=0, le=100, description="Standard deviation of the Gaussian blur in pixels.")]
 Radius = Annotated[
-    int, Field(ge=0, le=1000, description="Where the blur is cut off, in pixels; 0 stands for four times sigma.")
+    int, Field(ge=0, le=1000, description="Radius of the blur kernel in pixels; 0 means four times sigma.")
 ]
-Level = Annotated[float, Field(ge=0, le=1, description="Steepness of the picture, 1 = from black to white at once.")]
+Level = Annotated[float, Field(ge=0, le=1, description="Gradient threshold; 1 is a step from black to white.")]
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 
 @node("CannyEdges", category="preprocessors")
 def canny_edges(image: Image, low: Level = 0.1, high: Level = 0.2, sigma: Sigma = 1.0) -> Image:
-    """White edges, one pixel wide, on black: what canny ControlNets take (Canny 1986).
+    """Detect edges (Canny 1986): white lines, one pixel wide, on black, as canny ControlNets expect.
 
-    Edges steeper than `high` are drawn, and those steeper than `low` that touch one of them.
+    Edges with a gradient above `high` are drawn, and edges above `low` that are connected to one of them.
     """
     return _each(image, lambda grey: canny(grey, low, high, sigma))
 
@@ -39,9 +39,9 @@ def canny_edges(image: Image, low: Level = 0.1, high: Level = 0.2, sigma: Sigma 
 def lineart(
     image: Image,
     sigma: Sigma = 1.0,
-    gain: Annotated[float, Field(ge=0, le=100, description="How bright a line of some contrast is.")] = 8.0,
+    gain: Annotated[float, Field(ge=0, le=100, description="Factor from contrast to brightness of the lines.")] = 8.0,
 ) -> Image:
-    """White lines on black where the picture is darker than its surroundings: a difference of two blurs."""
+    """Draw white lines on black where an image is darker than its surroundings (difference of two Gaussian blurs)."""
     from scipy.ndimage import gaussian_filter
 
     def lines(grey: Floats) -> Floats:
@@ -53,7 +53,7 @@ def lineart(
 
 @node("BlurImage", category="preprocessors")
 def blur_image(image: Image, sigma: Sigma = 4.0, radius: Radius = 0) -> Image:
-    """Blur a picture (Gaussian). What a transparent pixel hides is not seen in the result."""
+    """Blur images with a Gaussian kernel. Hidden colours of transparent pixels do not affect the result."""
     return Image(blurred(image.numpy(), sigma, radius))
 
 
@@ -61,12 +61,13 @@ def blur_image(image: Image, sigma: Sigma = 4.0, radius: Radius = 0) -> Image:
 def sharpen_image(
     image: Image,
     sigma: Annotated[
-        float, Field(ge=0.1, le=10, description="Size of the details in pixels (standard deviation).")
+        float,
+        Field(ge=0.1, le=10, description="Size of the sharpened details: standard deviation of the blur in pixels."),
     ] = 1.0,
-    amount: Annotated[float, Field(ge=0, le=50, description="How much stronger they become; 0 changes nothing.")] = 1.0,
+    amount: Annotated[float, Field(ge=0, le=50, description="Strength; 0 changes nothing.")] = 1.0,
     radius: Radius = 0,
 ) -> Image:
-    """Make details stronger: what a blur takes away is added again (unsharp mask). Transparency stays."""
+    """Sharpen images by unsharp masking: the difference from a blurred copy is added. Transparency is kept."""
     pixels = image.numpy().copy()
     pixels[..., :3] += (pixels[..., :3] - blurred(pixels[..., :3], sigma, radius)) * np.float32(amount)
     return Image(pixels.clip(0, 1))
@@ -75,9 +76,9 @@ def sharpen_image(
 @node("TileImage", category="preprocessors")
 def tile_image(
     image: Image,
-    factor: Annotated[int, Field(ge=1, le=64, description="How many times smaller the picture is made.")] = 4,
+    factor: Annotated[int, Field(ge=1, le=64, description="Downscale factor.")] = 4,
 ) -> Image:
-    """Make a picture small and large again, so that it keeps its colours and loses detail: for tile ControlNets."""
+    """Downscale images and scale them back up, so they keep colours and lose detail, as tile ControlNets expect."""
     height, width = image.shape[1:3]
     small = resize(image.numpy(), Size(max(1, width // factor), max(1, height // factor)), "area")
     return Image(resize(small, Size(width, height), "bilinear"))
@@ -85,7 +86,7 @@ def tile_image(
 
 @node("InvertImage", category="preprocessors")
 def invert_image(image: Image) -> Image:
-    """Turn a picture into its negative; transparency stays."""
+    """Invert the colours of images. Transparency is kept."""
     pixels = image.numpy().copy()
     pixels[..., :3] = 1 - pixels[..., :3]
     return Image(pixels)

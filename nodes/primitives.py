@@ -13,18 +13,18 @@ MAX_TEXT = 1_000_000
 
 @node("Text", category="primitives")
 def text(
-    text: Annotated[Text, Field(max_length=MAX_TEXT, description="Any text, of one line or several.")] = "",
+    text: Annotated[Text, Field(max_length=MAX_TEXT, description="Any text; it may have several lines.")] = "",
 ) -> str:
-    """Give a text, so that one place feeds several nodes."""
+    """Return a text, so that several nodes can share it."""
     return text
 
 
 @node("JoinText", category="primitives")
 def join_text(
-    texts: Annotated[list[str], Field(description="The texts, in order. Empty ones are left out.")],
-    separator: Annotated[str, Field(max_length=1000, description="What stands between two texts.")] = ", ",
+    texts: Annotated[list[str], Field(description="The texts, in order. Empty texts are skipped.")],
+    separator: Annotated[str, Field(max_length=1000, description="Text inserted between two texts.")] = ", ",
 ) -> str:
-    """Join texts into one, such as a subject and a style. The result has at most a million characters."""
+    """Join several texts into one, such as a subject and a style. The result has at most 1,000,000 characters."""
     parts = [part for part in texts if part]
     length = sum(map(len, parts)) + len(separator) * max(0, len(parts) - 1)
     if length > MAX_TEXT:
@@ -34,11 +34,15 @@ def join_text(
 
 @node("ReplaceText", category="primitives")
 def replace_text(
-    text: Annotated[Text, Field(max_length=MAX_TEXT, description="Where it is looked for.")],
-    find: Annotated[str, Field(min_length=1, max_length=1000, description="What is replaced, wherever it stands.")],
-    replace: Annotated[str, Field(max_length=1000, description="What comes in its place; nothing takes it out.")] = "",
+    text: Annotated[Text, Field(max_length=MAX_TEXT, description="The text to search.")],
+    find: Annotated[
+        str, Field(min_length=1, max_length=1000, description="Text to find; every occurrence is replaced.")
+    ],
+    replace: Annotated[
+        str, Field(max_length=1000, description="Replacement text; if empty, the occurrences are removed.")
+    ] = "",
 ) -> str:
-    """Replace a part of a text wherever it stands. The result has at most a million characters."""
+    """Replace every occurrence of a text in another text. The result has at most 1,000,000 characters."""
     length = len(text) + text.count(find) * (len(replace) - len(find))
     if length > MAX_TEXT:
         raise BadValueError("the text is too long", expected=f"at most {MAX_TEXT} characters", got=str(length))
@@ -47,39 +51,39 @@ def replace_text(
 
 @node("Integer", category="primitives")
 def integer(
-    value: Annotated[
-        int, Field(ge=-EXACT, le=EXACT, description="A whole number, exact to 2^53-1 on both sides of 0.")
-    ] = 0,
+    value: Annotated[int, Field(ge=-EXACT, le=EXACT, description="An integer from -(2^53-1) to 2^53-1.")] = 0,
 ) -> int:
-    """Give a whole number. For seeds there is SeedNumber."""
+    """Return an integer. Use SeedNumber for seeds."""
     return value
 
 
 @node("Float", category="primitives")
 def float_number(value: Annotated[float, Field(description="Any finite number.")] = 0.0) -> float:
-    """Give a number with a fraction."""
+    """Return a floating-point number."""
     return value
 
 
 @node("SeedNumber", category="primitives")
-def seed_number(seed: Annotated[Seed, Field(description='A seed, or "random": drawn once for each run.')] = 0) -> int:
-    """Give one seed to several nodes."""
+def seed_number(seed: Annotated[Seed, Field(description='A seed, or "random" for a new seed in each run.')] = 0) -> int:
+    """Return a seed that several nodes can share."""
     return seed
 
 
 @node("Boolean", category="primitives")
 def boolean(value: Annotated[bool, Field(description="true or false.")] = False) -> bool:
-    """Give true or false, such as the condition of an If."""
+    """Return true or false, for example as the condition of an If node."""
     return value
 
 
 @node("Choice", category="primitives")
 def choice(
-    options: Annotated[Text, Field(max_length=MAX_TEXT, description="One option a line; empty lines do not count.")],
-    index: Annotated[int, Field(ge=0, le=EXACT, description="Which option, from 0. Used when no name is given.")] = 0,
-    name: Annotated[str, Field(max_length=1000, description="The option itself; wins over the index.")] = "",
+    options: Annotated[Text, Field(max_length=MAX_TEXT, description="One option per line; empty lines are ignored.")],
+    index: Annotated[
+        int, Field(ge=0, le=EXACT, description="Index of the option; 0 is the first. Used if `name` is empty.")
+    ] = 0,
+    name: Annotated[str, Field(max_length=1000, description="The option to select; overrides `index`.")] = "",
 ) -> str:
-    """Choose one line of a list, by its place or by its name."""
+    """Select one line of a list, by index or by name."""
     lines = [line.strip() for line in options.splitlines() if line.strip()]
     if not lines:
         raise BadValueError("there is nothing to choose from", expected="one option a line", got="no options")
@@ -102,11 +106,11 @@ def _branch(condition: bool) -> list[str]:
 
 @node("If", category="primitives", needs=_branch)
 def if_(
-    condition: Annotated[bool, Field(description="Which branch is computed.")],
-    then: Annotated[Lazy[Any], Field(description="The result when the condition is true.")],
-    otherwise: Annotated[Lazy[Any], Field(description="The result when the condition is false.")],
+    condition: Annotated[bool, Field(description="Selects the branch that is computed.")],
+    then: Annotated[Lazy[Any], Field(description="Result if the condition is true.")],
+    otherwise: Annotated[Lazy[Any], Field(description="Result if the condition is false.")],
 ) -> Any:
-    """Give one of two values; what only the other one needs is not run."""
+    """Return one of two values. Nodes that only the other branch needs are not run."""
     return then if condition else otherwise
 
 

@@ -14,21 +14,40 @@ from latentloom.nodes.noise import NoiseRule
 if TYPE_CHECKING:
     pass
 
-Steps = Annotated[int, Field(ge=1, le=10_000, description="How many steps from noise to picture.")]
+Steps = Annotated[int, Field(ge=1, le=10_000, description="Number of sampling steps.")]
 Cfg = Annotated[
-    float, Field(ge=0, le=100, description="How strongly the prompt guides; 1 = no guidance, and twice as fast.")
+    float,
+    Field(
+        ge=0,
+        le=100,
+        description="Classifier-free guidance scale: how closely the image follows the prompt. 1 disables guidance "
+        "and is twice as fast.",
+    ),
 ]
-SamplerName = Annotated[str, Source("samplers"), Field(description="The method that goes from noise to picture.")]
-ScheduleName = Annotated[str, Source("schedules"), Field(description="How much noise is left at each step.")]
+SamplerName = Annotated[str, Source("samplers"), Field(description="Sampling method.")]
+ScheduleName = Annotated[str, Source("schedules"), Field(description="Noise schedule: the noise level of each step.")]
 Eta = Annotated[
     float,
-    Field(ge=0, le=10, description="How much noise an ancestral or SDE sampler puts back; 0 makes it deterministic."),
+    Field(
+        ge=0,
+        le=10,
+        description="Amount of noise that an ancestral or SDE sampler adds at each step; 0 makes it deterministic.",
+    ),
 ]
-NoiseScale = Annotated[float, Field(ge=0, le=10, description="Deviation of the noise that is added at the steps.")]
+NoiseScale = Annotated[float, Field(ge=0, le=10, description="Standard deviation of the noise added during the steps.")]
 Churn = Annotated[
-    float, Field(ge=0, le=100, description="Noise that euler, heun and dpm_2 add and take away over the whole run.")
+    float,
+    Field(
+        ge=0,
+        le=100,
+        description="Noise that euler, heun and dpm_2 add and remove over the whole run (S_churn of Karras et al. "
+        "2022).",
+    ),
 ]
-Denoise = Annotated[float, Field(ge=0, le=1, description="1 = from pure noise; less keeps more of the latent.")]
+Denoise = Annotated[
+    float,
+    Field(ge=0, le=1, description="Denoise strength: 1 starts from pure noise; lower values keep more of the latent."),
+]
 
 ECONOMIES = 2  # 1: one forward pass per condition; 2: one per condition and batch item
 
@@ -54,9 +73,9 @@ def ksampler(
     noise_rule: NoiseRule = "per_item",
     noise: Latent | None = None,
 ) -> Latent:
-    """Denoise a latent with a sampler and a schedule, guided by two conditionings (classifier-free guidance).
+    """Denoise a latent with a sampler and a noise schedule, using classifier-free guidance.
 
-    `noise` stands in for what the seed draws as the first noise.
+    `noise` replaces the initial noise drawn from the seed.
     """
     sigmas = sigmas_of(ctx, model, sampler, schedule, steps, denoise, latent)
     plan = Plan(sampler, sigmas, seed, noise_rule, cfg, noise=noise)
@@ -75,22 +94,29 @@ def ksampler_advanced(
     cfg: Cfg = 7.0,
     sampler: SamplerName = "dpmpp_2m",
     schedule: ScheduleName = "karras",
-    add_noise: Annotated[bool, Field(description="Begin with noise; no, to go on with a latent that has it.")] = True,
-    start_step: Annotated[int, Field(ge=0, le=10_000, description="The first step to run.")] = 0,
+    add_noise: Annotated[
+        bool,
+        Field(
+            description="Add noise before the first step. Turn it off to continue from a latent that is already noisy."
+        ),
+    ] = True,
+    start_step: Annotated[
+        int, Field(ge=0, le=10_000, description="First step to run; 0 is the first of the schedule.")
+    ] = 0,
     end_step: Annotated[
-        int, Field(ge=0, le=10_000, description="Run up to this step; beyond steps: to the end.")
+        int, Field(ge=0, le=10_000, description="Stop before this step. Values above `steps` run to the end.")
     ] = 10_000,
-    leftover_noise: Annotated[bool, Field(description="Leave the noise of the steps that were not run.")] = False,
+    leftover_noise: Annotated[bool, Field(description="Keep the noise that the remaining steps would remove.")] = False,
     noise_rule: NoiseRule = "per_item",
     noise: Latent | None = None,
     eta: Eta = 1.0,
     s_noise: NoiseScale = 1.0,
     churn: Churn = 0.0,
 ) -> Latent:
-    """Run some of a schedule's steps, so that several samplers or models can share one picture.
+    """Run a range of a schedule's steps, so that several samplers or models can work on one image in turn.
 
-    Parts with the same seed draw the noise that the whole run would (under per_item). A sampler that remembers earlier
-    steps begins anew in each part.
+    Parts with the same seed draw the same noise as one whole run (with noise_rule per_item). Multistep samplers, which
+    use earlier steps, start anew in each part.
     """
     sigmas = sigmas_of(ctx, model, sampler, schedule, steps, 1.0, latent)
     whole = sigmas

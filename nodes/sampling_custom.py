@@ -26,7 +26,8 @@ from latentloom.nodes.sampling import (
 
 MOST_SIGMAS = 10_001  # the most that Sigmas returns
 SigmaList = Annotated[
-    list[float], Field(ge=0, le=100_000, description="Noise levels, each lower than the one before; the last is left.")
+    list[float],
+    Field(ge=0, le=100_000, description="Noise levels in strictly falling order. The last one remains in the result."),
 ]
 
 
@@ -46,10 +47,9 @@ def sigmas(
     denoise: Denoise = 1.0,
     latent: Latent | None = None,
 ) -> list[float]:
-    """Give the noise levels of a schedule for a model, for SampleCustom.
+    """Return the sigmas (noise levels) of a schedule for a model, for use with SampleCustom.
 
-    Those of some models depend on the size of the picture: `latent` says which it is; without one it is that of the
-    training.
+    For some models they depend on the image size. It is taken from `latent`; without one, the training size is used.
     """
     warn_of_schedule(ctx, model, schedule)
     found: list[float] = schedule_of(ctx, model, schedule, steps, denoise, latent).tolist()
@@ -59,12 +59,27 @@ def sigmas(
 @node("SplitSigmas", category="sampling")
 def split_sigmas(
     sigmas: SigmaList,
-    step: Annotated[int, Field(ge=0, le=10_000, description="How many steps the first part has.")] = 10,
+    step: Annotated[int, Field(ge=0, le=10_000, description="Number of steps in the first part.")] = 10,
+    denoise: Annotated[
+        float,
+        Field(ge=0, le=1, description="Fraction of the steps in the second part, instead of `step`; 0 uses step."),
+    ] = 0.0,
 ) -> Split:
-    """Cut noise levels into two runs; the second begins where the first ends."""
+    """Split a list of sigmas into two runs. The second starts where the first ends."""
+    if denoise:
+        step = max(0, len(sigmas) - 1 - round((len(sigmas) - 1) * denoise))
     if step >= len(sigmas):
         raise BadValueError("the sigmas end earlier", expected=f"0..{max(0, len(sigmas) - 1)}", got=str(step))
     return Split(sigmas[: step + 1], sigmas[step:])
+
+
+@node("SetFirstSigma", category="sampling")
+def set_first_sigma(
+    sigmas: SigmaList,
+    sigma: Annotated[float, Field(ge=0, le=100_000, description="Noise level at which the run starts.")] = 14.6,
+) -> list[float]:
+    """Replace the first sigma, for a model that has to start from another noise level than its schedule."""
+    return [sigma, *sigmas[1:]]
 
 
 @node("SampleCustom", category="sampling", device=True, economies=ECONOMIES)
@@ -78,17 +93,22 @@ def sample_custom(
     sampler: SamplerName = "dpmpp_2m",
     seed: Seed = 0,
     cfg: Cfg = 7.0,
-    add_noise: Annotated[bool, Field(description="Begin with noise; no, to go on with a latent that has it.")] = True,
+    add_noise: Annotated[
+        bool,
+        Field(
+            description="Add noise before the first step. Turn it off to continue from a latent that is already noisy."
+        ),
+    ] = True,
     noise: Latent | None = None,
     noise_rule: NoiseRule = "per_item",
     eta: Eta = 1.0,
     s_noise: NoiseScale = 1.0,
     churn: Churn = 0.0,
 ) -> Latent:
-    """Denoise a latent along noise levels that are given, from Sigmas or written by hand.
+    """Denoise a latent along a given list of sigmas, from Sigmas or written by hand.
 
-    They are taken as they are: the samplers that leave out a level (docs/samplers.md) leave out none here. Times of
-    conditionings are shares of these steps. `noise` stands in for what the seed draws.
+    The list is used as it is: samplers that skip a level of a schedule (docs/samplers.md) skip none here. Times of
+    conditionings are fractions of these steps. `noise` replaces the initial noise drawn from the seed.
     """
     import torch
 
@@ -107,4 +127,4 @@ def _start(sigmas: list[float]) -> str:
     return ", ".join(f"{sigma:g}" for sigma in sigmas[:6]) + (", ..." if len(sigmas) > 6 else "")
 
 
-NODES = (sigmas, split_sigmas, sample_custom)
+NODES = (sigmas, split_sigmas, set_first_sigma, sample_custom)

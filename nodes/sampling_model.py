@@ -13,16 +13,19 @@ def set_prediction(
     model: Model,
     prediction: Annotated[
         Literal["epsilon", "v", "sample", "lcm"],
-        Field(description="What the network predicts: the noise, v, the picture; or lcm, a consistency model."),
+        Field(
+            description="What the network predicts: the noise (epsilon), v, or the image (sample); lcm for a "
+            "consistency model."
+        ),
     ] = "epsilon",
     zero_snr: Annotated[
-        bool, Field(description="Whether training ended in pure noise (zero terminal SNR), as most v models' did.")
+        bool, Field(description="Whether the training schedule had zero terminal SNR, as most v-prediction models do.")
     ] = False,
 ) -> Model:
-    """Say what a model predicts, after its loader and its LoRAs.
+    """Set what a model predicts. Place this node after the loader and any LoRAs.
 
-    "lcm" is for latent consistency models (Luo et al. 2023) and LoRAs that make one: the noise is predicted at 50 of
-    the timesteps, with the paper's boundary condition. Use the sampler `lcm` and few steps.
+    "lcm" is for latent consistency models (Luo et al. 2023) and LoRAs that turn a model into one: the noise is
+    predicted at 50 of the timesteps, with the paper's boundary condition. Use the sampler `lcm` and few steps.
     """
     if model.info["prediction"] == "flow":
         raise BadValueError(
@@ -38,12 +41,13 @@ def set_prediction(
 def set_shift(
     model: Model,
     shift: Annotated[
-        float, Field(ge=0.01, le=100, description="1 leaves the sigmas even; more spends steps on noise.")
+        float,
+        Field(ge=0.01, le=100, description="1 applies no shift; higher values spend more steps at high noise levels."),
     ],
 ) -> Model:
-    """Shift the sigmas of a flow-matching model towards noise by a factor of your own (Esser et al. 2024, eq. 23).
+    """Set the factor by which a flow-matching model shifts its sigmas towards noise (Esser et al. 2024, eq. 23).
 
-    It stands in for the model's own rule, also where that depends on the size of the picture.
+    It replaces the model's own rule, even if that depends on the image size.
     """
     if model.info["prediction"] != "flow":
         raise BadValueError(

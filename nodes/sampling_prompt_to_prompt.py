@@ -15,7 +15,9 @@ from latentloom.nodes.text.prompt_alignment import Edit, alignment, one_chunk
 from latentloom.nodes.text.prompt_weights import parse
 from latentloom.nodes.text.reader import clip_of
 
-Share = Annotated[float, Field(ge=0, le=1, description="The share of the steps in which the source's counts.")]
+Share = Annotated[
+    float, Field(ge=0, le=1, description="Fraction of the steps in which the source's attention maps are used.")
+]
 
 
 class Pair(NamedTuple):
@@ -32,10 +34,10 @@ def prompt_to_prompt(
     clip: Clip,
     negative: Conditioning,
     latent: Latent,
-    source: Annotated[Text, Field(max_length=2000, description="The prompt of the picture to start from.")] = "",
-    edited: Annotated[Text, Field(max_length=2000, description="What is to be seen instead, in the same layout.")] = "",
+    source: Annotated[Text, Field(max_length=2000, description="Prompt of the original image.")] = "",
+    edited: Annotated[Text, Field(max_length=2000, description="Prompt of the edited image.")] = "",
     how: Annotated[
-        Edit, Field(description="replace: word for word. refine: words may be added or left out.")
+        Edit, Field(description="replace: both prompts match word for word. refine: words may be added or removed.")
     ] = "replace",
     cross: Share = 0.8,
     self_attention: Share = 0.4,
@@ -46,11 +48,12 @@ def prompt_to_prompt(
     schedule: ScheduleName = "karras",
     noise_rule: NoiseRule = "per_item",
 ) -> Pair:
-    """Make a picture and an edited one that keeps its layout (Prompt-to-Prompt, Hertz et al. 2023).
+    """Sample an image and an edited version with the same layout (Prompt-to-Prompt, Hertz et al. 2023).
 
-    Both prompts are sampled from the same noise, and the edit looks where the source looks: by `cross` at words, by
-    `self_attention` at itself. Weights in `edited`, as in (red:2), scale how much is looked at a word: with the same
-    text as `source` this is the paper's re-weighting. The sampler must be one that draws no noise at its steps.
+    Both prompts start from the same noise, and the edited image uses the attention maps of the source: cross-attention
+    during `cross` of the steps, self-attention during `self_attention`. Weights in `edited`, as in (red:2), scale the
+    attention to a word; with the same text as `source` this is the paper's re-weighting. The sampler must not draw
+    noise during its steps.
     """
     from latentloom.nodes.diffusion.noise import first_noise
 

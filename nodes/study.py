@@ -56,14 +56,14 @@ def forward_noise(
     model: Model,
     latent: Latent,
     timesteps: Annotated[
-        list[int], Field(ge=0, le=999, description="Where to look: 0 is the picture, 999 almost pure noise.")
+        list[int], Field(ge=0, le=999, description="Timesteps to show: 0 is the clean image, 999 is almost pure noise.")
     ],
-    seed: Annotated[Seed, Field(description="The seed of the noise: item i of the latent gets that of seed + i.")] = 0,
+    seed: Annotated[Seed, Field(description="Seed of the noise; item i of the latent uses seed + i.")] = 0,
 ) -> NoisedLatents:
-    """Show a latent as the model sees it in training, at chosen timesteps t of forward noising.
+    """Show a latent as the model sees it in training: noised to the chosen timesteps t of the forward process.
 
     x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) epsilon with one epsilon for all t (Ho et al. 2020, eq. 4), on
-    the scaled latent. The result is unscaled again, for VAEDecode: one batch, timestep after timestep.
+    the scaled latent. The result is unscaled again for VAEDecode: one batch, ordered by timestep.
     """
     import torch
 
@@ -91,11 +91,11 @@ def _check_places(what: str, places: list[int], count: int, latent: Latent) -> N
 @node("LatentChannels", category="study")
 def latent_channels(
     latent: Latent,
-    scale: Annotated[int, Field(ge=1, le=64, description="Pixels per latent cell and axis.")] = 8,
+    scale: Annotated[int, Field(ge=1, le=64, description="Pixels per latent cell, in each direction.")] = 8,
 ) -> Image:
-    """Show each channel of a latent as a grey picture, a row for each item of the batch.
+    """Show each channel of a latent as a greyscale image, one row per batch item.
 
-    Grey is 0; black and white are the largest magnitude in the whole latent, below and above 0.
+    Mid-grey is 0. Black and white are minus and plus the largest magnitude in the whole latent.
     """
     samples = latent.numpy()
     batch, channels, height, width = samples.shape
@@ -111,11 +111,11 @@ def latent_channels(
 def plot_schedules(
     ctx: Context,
     model: Model,
-    schedules: Annotated[list[ScheduleName], Field(description="The schedules, in the order of the legend.")],
+    schedules: Annotated[list[ScheduleName], Field(description="Schedules, in the order of the legend.")],
     steps: Steps = 20,
-    axis: Annotated[Scale, Field(description="The noise axis. A log one leaves out the 0 at the end.")] = "log",
-    width: Annotated[int, Field(ge=400, le=1600, description="Pixels.")] = 900,
-    height: Annotated[int, Field(ge=300, le=1600, description="Pixels.")] = 560,
+    axis: Annotated[Scale, Field(description="Scale of the noise axis. A logarithmic axis omits the final 0.")] = "log",
+    width: Annotated[int, Field(ge=400, le=1600, description="Size in pixels.")] = 900,
+    height: Annotated[int, Field(ge=300, le=1600, description="Size in pixels.")] = 560,
 ) -> Image:
     """Plot the noise levels (sigmas) that a sampler visits under several schedules of one model."""
     if not schedules:
@@ -133,7 +133,7 @@ def ksampler_steps(
     negative: Conditioning,
     latent: Latent,
     at: Annotated[
-        list[int], Field(ge=0, le=10_000, description="The steps to show; 0 is the first, which sees only noise.")
+        list[int], Field(ge=0, le=10_000, description="Steps to show; 0 is the first, whose input is pure noise.")
     ],
     seed: Seed = 0,
     steps: Steps = 20,
@@ -143,10 +143,10 @@ def ksampler_steps(
     denoise: Denoise = 1.0,
     noise_rule: NoiseRule = "per_item",
 ) -> SampledSteps:
-    """Sample as KSampler does, and show what the model saw and what it took for the picture at chosen steps.
+    """Sample like KSampler, and show the model's input and its predicted image at chosen steps.
 
-    `noisy` is x / sqrt(sigma^2 + 1), what the model is given; `denoised` is its guided prediction of the picture. Both
-    are batches, step after step, unscaled for VAEDecode. `latent` is the result, the same as KSampler's.
+    `noisy` is the model's input, x / sqrt(sigma^2 + 1); `denoised` is its guided prediction of the image. Both are
+    batches in the order of `at`, unscaled for VAEDecode. `latent` is the result, the same as KSampler's.
     """
     sigmas = sigmas_of(ctx, model, sampler, schedule, steps, denoise, latent)
     space = space_of(model, cells_for(model, latent), steps)
@@ -174,15 +174,20 @@ def _batch(model: Model, latent: Latent, found: list[Tensor]) -> Latent:
 def token_table(
     ctx: Context,
     clip: Clip,
-    text: Annotated[Text, Mentions(SOURCE), Field(max_length=10_000, description="A prompt.")] = "",
+    text: Annotated[Text, Mentions(SOURCE), Field(max_length=10_000, description="The prompt.")] = "",
     grammar: PromptGrammar = "a1111",
     steps: Annotated[
-        int, Field(ge=1, le=10_000, description="The sampler's steps; counts only where a prompt names one: [a:b:10].")
+        int,
+        Field(
+            ge=1,
+            le=10_000,
+            description="Number of sampling steps; used only if the prompt names a step, as in [a:b:10].",
+        ),
     ] = 20,
 ) -> Tokens:
-    """Show a prompt as the text encoder reads it: its tokens, their numbers and weights, and which words are known.
+    """Show how the text encoder reads a prompt: its tokens with their ids and weights, and which words are known.
 
-    A prompt that changes with the steps is shown text after text.
+    A prompt that changes during sampling is shown text by text.
     """
     with ctx.load(clip) as (encoder,):
         embeddings = Embeddings(ctx.mentioned, grammar, encoder, name_of(clip))

@@ -25,17 +25,14 @@ def upscale_with_model(
     ctx: Context,
     image: Image,
     upscaler: Annotated[
-        ModelFile, Source("models/upscale_models"), Field(description="An upscaler below models/upscale_models.")
+        ModelFile, Source("models/upscale_models"), Field(description="An upscaler in models/upscale_models.")
     ],
-    tile: Annotated[
-        int, Field(ge=64, le=4096, multiple_of=8, description="Pixels per side that are computed at once.")
-    ] = 512,
+    tile: Annotated[int, Field(ge=64, le=4096, multiple_of=8, description="Side of a tile in pixels.")] = 512,
 ) -> Image:
-    """Make pictures larger with ESRGAN, Real-ESRGAN or its compact network, tile by tile; transparency is resized.
+    """Upscale images in tiles with an upscaling network (ESRGAN, Real-ESRGAN, or its compact network, SRVGG).
 
-    The size grows by the factor of the network, 2 or 4 mostly. Smaller tiles need less memory. It is computed in
-    float32, whatever the device computes diffusion in. Where spandrel is installed, every kind of network that it reads
-    will do.
+    The network sets the scale factor, usually 2 or 4. Alpha is resized with a filter. Smaller tiles need less memory.
+    The network always runs in float32. If spandrel is installed, every architecture that it reads can be used.
     """
     found = ctx.recognise(upscaler)
     if found is None or "upscaler" not in found[1]:

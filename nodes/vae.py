@@ -14,8 +14,10 @@ from latentloom.nodes.drawing.limits import check_size
 if TYPE_CHECKING:
     pass
 
-TileSide = Annotated[int, Field(ge=64, le=4096, multiple_of=8, description="Pixels of a tile's sides.")]
-Overlap = Annotated[int, Field(ge=0, le=1024, multiple_of=8, description="Pixels that neighbours share at least.")]
+TileSide = Annotated[int, Field(ge=64, le=4096, multiple_of=8, description="Side of a tile in pixels.")]
+Overlap = Annotated[
+    int, Field(ge=0, le=1024, multiple_of=8, description="Minimum overlap of neighbouring tiles in pixels.")
+]
 
 
 @node("VAEEncode", category="vae", device=True, economies=len(TILES) - 1)
@@ -24,31 +26,33 @@ def vae_encode(
     vae: Vae,
     image: Image,
     posterior: Annotated[
-        Literal["mean", "sample"], Field(description="The most likely latent, or one drawn with the seed.")
+        Literal["mean", "sample"],
+        Field(description="mean: the mean of the distribution. sample: a latent drawn with the seed."),
     ] = "mean",
     seed: Seed = 0,
 ) -> Latent:
-    """Turn pictures into latents: the mean of the encoder's answer, or a sample of it that the seed draws.
+    """Encode images to latents: the mean of the encoder's distribution, or a sample drawn with the seed.
 
-    Width and height must be multiples of the VAE's downscale (8); transparency is ignored. Where memory runs out it
-    goes on tile by tile, as VAEEncodeTiled does.
+    Width and height must be multiples of the VAE's downscale factor (8). Transparency is ignored. If memory runs out,
+    the node continues in tiles, like VAEEncodeTiled.
     """
     return encode(ctx, vae, image, seed if posterior == "sample" else None)
 
 
 @node("VAEDecode", category="vae", device=True, economies=len(TILES) - 1)
 def vae_decode(ctx: Context, vae: Vae, latent: Latent) -> Image:
-    """Turn latents into pictures. Where memory runs out it goes on tile by tile, as VAEDecodeTiled does."""
+    """Decode latents to images. If memory runs out, the node continues in tiles, like VAEDecodeTiled."""
     tile = TILES[ctx.economy]
     return decode_tiles(ctx, vae, latent, tile, tile // 8) if tile else decode(ctx, vae, latent)
 
 
 @node("VAEDecodeTiled", category="vae", device=True)
 def vae_decode_tiled(ctx: Context, vae: Vae, latent: Latent, tile: TileSide = 512, overlap: Overlap = 64) -> Image:
-    """Turn latents into pictures tile by tile: the memory for one tile is enough for any size.
+    """Decode latents to images in tiles. The memory for one tile is enough for any image size.
 
-    Seams are blended. A VAE's norms see one tile at a time, so colours differ from VAEDecode's, less with larger tiles
-    (docs/large-pictures.md has figures). A latent that fits into one tile is decoded just as VAEDecode does.
+    Seams are blended. The VAE's normalisation layers see one tile at a time, so colours differ from VAEDecode; larger
+    tiles reduce the difference (docs/large-pictures.md has figures). A latent that fits into one tile is decoded
+    exactly as by VAEDecode.
     """
     check_overlap(tile, overlap)
     check_decodes(vae, latent)
@@ -59,9 +63,9 @@ def vae_decode_tiled(ctx: Context, vae: Vae, latent: Latent, tile: TileSide = 51
 
 @node("VAEEncodeTiled", category="vae", device=True)
 def vae_encode_tiled(ctx: Context, vae: Vae, image: Image, tile: TileSide = 512, overlap: Overlap = 64) -> Latent:
-    """Turn pictures into latents tile by tile, the mean of the encoder's answer. Seams are blended.
+    """Encode images to latents in tiles, as the mean of the encoder's distribution. Seams are blended.
 
-    Width and height must be multiples of the VAE's downscale (8); transparency is ignored.
+    Width and height must be multiples of the VAE's downscale factor (8). Transparency is ignored.
     """
     check_overlap(tile, overlap)
     step = vae.info["downscale"]

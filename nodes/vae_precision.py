@@ -11,12 +11,13 @@ from latentloom.engine import Patch, Vae, node
 def vae_precision(
     vae: Vae,
     dtype: Annotated[
-        Literal["fp32", "bf16", "fp16"], Field(description="fp32 is exact and takes twice the memory of the others.")
+        Literal["fp32", "bf16", "fp16"],
+        Field(description="fp32 is the most accurate and needs twice the memory of the others."),
     ] = "fp32",
 ) -> Vae:
-    """Let a VAE compute in a type of its own, whatever the models compute in.
+    """Set the precision that a VAE computes in, independent of the models.
 
-    fp32 gives the truest colours; SDXL's first VAE needs it (or bf16), because fp16 is too small for it.
+    fp32 gives the most accurate colours. The original SDXL VAE overflows in fp16 and needs fp32 or bf16.
     """
     return vae.patched(Patch("precision", {"dtype": dtype}))
 

@@ -52,7 +52,7 @@ Lazy = Annotated[T | None, _Lazy()]
 
 Seed = Annotated[
     int,
-    Field(ge=0, le=MAX_SEED, description='Where chance begins; "random" is drawn once for each run.'),
+    Field(ge=0, le=MAX_SEED, description='Seed of the random numbers; "random" picks a new seed for each run.'),
     Widget("seed"),
 ]
 """A seed, 0..2^64-1. "random" in a document is replaced by a random seed when the workflow is resolved."""

@@ -79,7 +79,8 @@ def schedule_of(
     """Return the sigmas of a schedule for a model; see `schedules.sigmas_for`."""
     from latentloom.nodes.diffusion.schedules import sigmas_for
 
-    table = space_of(model, None if latent is None else cells_for(model, latent), steps).table
+    whole = int(steps / denoise) if 0 < denoise < 1 else steps  # the schedule of which the run takes the end
+    table = space_of(model, None if latent is None else cells_for(model, latent), whole).table
     sigmas = sigmas_for(ctx.lookup("schedule", schedule), steps, table, denoise, discard_penultimate)
     return finished(model.info, sigmas)
 

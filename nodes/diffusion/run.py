@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from latentloom.engine import Conditioning, Context, Image, Latent, Model
 from latentloom.engine.errors import BadValueError
 from latentloom.nodes.diffusion.advice import warn_of_guidance, warn_of_steps
 from latentloom.nodes.diffusion.conditions import EntryMaker, check_conditioning
-from latentloom.nodes.diffusion.control_residuals import Controls, no_unet
+from latentloom.nodes.diffusion.control_residuals import Controls
 from latentloom.nodes.diffusion.latent_mask import cells_of
 from latentloom.nodes.diffusion.plan import (
     Plan,
@@ -21,7 +22,7 @@ from latentloom.nodes.diffusion.plan import (
     starting_noise,
     stochastic,
 )
-from latentloom.nodes.diffusion.shared_areas import shared_areas
+from latentloom.nodes.diffusion.shared_areas import in_pixels, shared_areas
 from latentloom.nodes.diffusion.space import Space, space_of
 from latentloom.nodes.diffusion.steering import Innermost, Steering, sampling_patches
 from latentloom.nodes.diffusion.vae import decode
@@ -58,6 +59,7 @@ def sample_latent(
         return latent
     latent = _widened(model, latent)
     check_channels(model, latent)
+    positive, negative = (_in_picture(conditioning, latent) for conditioning in (positive, negative))
     check_conditioning(model, latent, positive, negative)
     warn_of_steps(ctx, model, plan.steps, plan.cfg)
     warn_of_guidance(ctx, model, positive, negative)
@@ -69,6 +71,7 @@ def sample_latent(
         warn_of_size(ctx, model, latent)
     denoiser = denoiser_of(ctx, model)
     controls = Controls(model, (positive, negative), unet=denoiser.unet)
+    controls.encode(ctx, latent, (positive, negative))
     with ctx.load(model, *controls.handles) as (net, *nets), ExitStack() as hooks:
         controls.loaded(net, nets)
         device, dtype = _place(net)
@@ -111,6 +114,12 @@ def _widened(model: Model, latent: Latent) -> Latent:
     return Latent(empty, latent.noise_mask, downscale=model.info["downscale"])
 
 
+def _in_picture(conditioning: Conditioning, latent: Latent) -> Conditioning:
+    """Return a conditioning whose areas are in pixels of the latent's picture."""
+    step, (height, width) = latent.downscale, latent.shape[2:]
+    return in_pixels(conditioning, width * step, height * step, step)
+
+
 def denoiser_of(ctx: Context, model: Model) -> Denoiser:
     """Return the denoiser of a model's kind; the one for a diffusers UNet if the kind has none."""
     found: Denoiser = getattr(ctx.lookup("model_kind", model.model_kind)(), "denoiser", UNET)
@@ -121,8 +130,17 @@ def apply_patches(ctx: Context, model: Model, steering: Steering, denoiser: Deno
     """Apply the patches of a model to a run. Raises BadValueError for a UNet patch if the network is not a UNet."""
     for patch in sampling_patches(ctx, model):
         if ctx.facts("patch", patch.kind).get("unet") and not denoiser.unet:
-            raise no_unet(model, f"'{patch.kind}'", "take its node out of the chain of the model")
+            raise _no_unet(model, patch.kind)
         ctx.lookup("patch", patch.kind)(steering, patch)
+
+
+def _no_unet(model: Model, patch: str) -> BadValueError:
+    return BadValueError(
+        f"'{patch}' changes the inside of a UNet, which this model has not",
+        expected="a model of SD 1.x, SD 2.x or SDXL",
+        got=model.info.get("family", model.model_kind),
+        hint="take its node out of the chain of the model",
+    )
 
 
 def check_channels(model: Model, latent: Latent) -> None:
@@ -157,7 +175,7 @@ def _steering(
     from latentloom.nodes.diffusion.guidance import classifier_free, norm_keeping
 
     latent = entries.latent
-    predict = Innermost(space.prediction(_network(networks[0], entries)))
+    predict = Innermost(space.prediction(_network(networks[0], entries, space)))
     branches = {
         "positive": Branch(entries(positive), predict),
         "negative": Branch(entries(negative, negative=True), predict),
@@ -185,10 +203,11 @@ def _place(net: Any) -> tuple[Any, Any]:
     return get_parameter_device(net), get_parameter_dtype(net)
 
 
-def _network(net: Any, entries: EntryMaker) -> Network:
+def _network(net: Any, entries: EntryMaker, space: Space) -> Network:
     """Return the network's forward pass. This is the only place where the network is called."""
     dtype = _place(net)[1]  # once: it may read all weights
-    call, residuals = entries.denoiser.call, entries.controls.residuals
+    call, controls = entries.denoiser.call, entries.controls
+    residuals = controls.residuals if entries.denoiser.unet else partial(controls.tokens, space.table, net)
 
     def network(x: Tensor, time: Tensor, /, **condition: Tensor) -> Tensor:
         return call(net, x.to(dtype), time, condition, residuals)

@@ -9,9 +9,11 @@ from latentloom.engine.errors import BadValueError
 if TYPE_CHECKING:
     from latentloom.engine.types.values import Floats
 
-First = Annotated[int, Field(ge=0, le=65535, description="The first item that is taken; 0 is the first of all.")]
-Count = Annotated[int, Field(ge=1, le=65536, description="How many are taken.")]
-Times = Annotated[int, Field(ge=1, le=1024, description="How often each item is there.")]
+First = Annotated[
+    int, Field(ge=0, le=65535, description="Index of the first selected item; 0 is the first of the batch.")
+]
+Count = Annotated[int, Field(ge=1, le=65536, description="Number of selected items.")]
+Times = Annotated[int, Field(ge=1, le=1024, description="How many times the batch is repeated.")]
 
 
 def picked(items: "Floats", first: int, count: int) -> "Floats":

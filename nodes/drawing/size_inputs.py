@@ -8,19 +8,31 @@ from latentloom.engine import Mask
 from latentloom.nodes.drawing.limits import MAX_SIDE
 from latentloom.nodes.drawing.resize import Fit, Method
 
-Width = Annotated[int, Field(ge=0, le=MAX_SIDE, description="Pixels; 0 follows from the height, or the factor.")]
-Height = Annotated[int, Field(ge=0, le=MAX_SIDE, description="Pixels; 0 follows from the width, or the factor.")]
-Factor = Annotated[float, Field(ge=0.01, le=64, description="How many times as large, without width and height.")]
-Filter = Annotated[Method, Field(description="The filter; lanczos is the sharpest, nearest keeps hard pixels.")]
+Width = Annotated[
+    int,
+    Field(
+        ge=0, le=MAX_SIDE, description="Width in pixels; 0: from the height and the aspect ratio, or from the factor."
+    ),
+]
+Height = Annotated[
+    int,
+    Field(
+        ge=0, le=MAX_SIDE, description="Height in pixels; 0: from the width and the aspect ratio, or from the factor."
+    ),
+]
+Factor = Annotated[float, Field(ge=0.01, le=64, description="Scale factor; used if width and height are 0.")]
+Filter = Annotated[Method, Field(description="Resampling filter; lanczos is the sharpest, nearest keeps hard pixels.")]
 Fitting = Annotated[
     Fit,
     Field(
-        description="With width and height: stretch to them, fit inside them, fill them and cut off what sticks "
-        "out, or pad with black (transparent) borders."
+        description="With width and height: stretch, fit inside, fill and crop the rest, or pad with black (or "
+        "transparent) borders."
     ),
 ]
-MultipleOf = Annotated[int, Field(ge=1, le=512, description="Round both sides to multiples of this; a VAE wants 8.")]
-GoesAlong = Annotated[Mask | None, Field(description="A mask of the picture: the same is done to it.")]
-Left = Annotated[int, Field(ge=0, le=MAX_SIDE, description="Left edge, in pixels from the left.")]
-Upper = Annotated[int, Field(ge=0, le=MAX_SIDE, description="Upper edge, in pixels from the top.")]
-Side = Annotated[int, Field(ge=1, le=MAX_SIDE, description="Pixels.")]
+MultipleOf = Annotated[
+    int, Field(ge=1, le=512, description="Round both sides to multiples of this number; a VAE needs 8.")
+]
+GoesAlong = Annotated[Mask | None, Field(description="A mask of the image; it is changed in the same way.")]
+Left = Annotated[int, Field(ge=0, le=MAX_SIDE, description="Left edge of the rectangle, in pixels.")]
+Upper = Annotated[int, Field(ge=0, le=MAX_SIDE, description="Upper edge of the rectangle, in pixels.")]
+Side = Annotated[int, Field(ge=1, le=MAX_SIDE, description="Size in pixels.")]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -253,14 +254,16 @@ class Family(ABC):
         x: Tensor,
         time: Tensor,
         condition: Mapping[str, Tensor],
-        residuals: Residuals,  # noqa: ARG002
+        residuals: Residuals,
     ) -> Tensor:
         """The velocity, for sides of any length: cells that a token lacks at an edge repeat the last ones."""
         from torch.nn.functional import pad
 
         height, width = x.shape[2:]
         whole = pad(x, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
-        return self.answer(module, whole, time, condition)[..., :height, :width]
+        more = residuals(whole, time, condition)
+        guided = partial(module, **more) if more else module
+        return self.answer(guided, whole, time, condition)[..., :height, :width]
 
 
 def reading_facts(info: Mapping[str, Any]) -> dict[str, Any]:

@@ -52,6 +52,7 @@ def flux_facts(config: Mapping[str, Any]) -> dict[str, Any]:
         "scaling_factor": 0.3611,
         "shift_factor": 0.1159,
         "context": config["joint_attention_dim"],
+        "inner": config["num_attention_heads"] * config["attention_head_dim"],
     }
 
 

@@ -91,6 +91,7 @@ class QwenImage(Family):
             "scaling_factor": [1 / deviation for deviation in DEVIATION],
             "shift_factor": list(MEAN),
             "context": config["joint_attention_dim"],
+            "inner": config["num_attention_heads"] * config["attention_head_dim"],
             "shift": BY_SIZE,
             "cfg_rule": "norm",
             "references": True,

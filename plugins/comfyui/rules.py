@@ -23,13 +23,14 @@ class Inner(NamedTuple):
 class Made:
     """One of our nodes: its inputs (literals, Links, Inners), and its outputs in the order of the ComfyUI node's.
 
-    `inner` contains further nodes by name, which are upstream of it.
+    An output may be that of a further node, or a Link to what is passed on. `inner` contains further nodes by name,
+    which are upstream of it.
     """
 
     type: str
     version: int
     inputs: Mapping[str, Any]
-    outputs: tuple[str | Inner, ...] = ()
+    outputs: tuple[str | Inner | Link, ...] = ()
     inner: Mapping[str, "Made"] = field(default_factory=dict)
 
 
@@ -193,6 +194,11 @@ def renamed(type: str, version: int, outputs: str, fixed: Mapping[str, Any] | No
         return Made(type, version, {**use.take(**names), **(fixed or {})}, tuple(outputs.split()))
 
     return rule
+
+
+def sized(**names: str) -> dict[str, Any]:
+    """Return the names of `renamed` for a class with a width and a height."""
+    return {"width": "width", "height": "height", **names}
 
 
 def saved_name(use: Use, default: str) -> str:

@@ -93,6 +93,16 @@ def test_validate_tells_the_interface(server):
     assert answer["outputs"] == ["image"]
 
 
+def test_two_workflows_are_compared(server):
+    one, other = flow("a", a=use("Add", a=1, b=2)), flow("z", z=use("Add", a=1, b=3))
+    status, found, _ = server.request("POST", "compare", {"before": one, "after": other})
+    assert (status, found["same_results"]) == (200, False)
+    assert found["renamed"] == []
+    assert [item["node"] for item in found["removed"] + found["added"]] == ["a", "z"]
+    status, found, _ = server.request("POST", "compare", {"before": one, "after": {"format": "x"}})
+    assert (status, found["problems"][0]["code"]) == (422, "unknown_format")
+
+
 def test_explain_tells_what_would_run(server, tmp_path):
     order = {"workflow": flow("n", n=use("Note", journal=str(tmp_path / "j"), tag=str(tmp_path)))}
     before = server.request("POST", "explain", order)[1]["steps"]
@@ -163,6 +173,15 @@ def test_models_have_their_hash_once_it_is_known(server):
 
     assert (found["state"], len(model["sha256"])) == ("done", 64)
     assert server.get("models")["models"][0]["bytes"] == model["bytes"]
+
+
+def test_a_model_s_facts_name_what_suits_it(server):
+    facts = server.get("models/facts?source=models/checkpoints&name=shapes")
+
+    assert (facts["about"], facts["parts"]) == ("SD 1.x checkpoint (folder)", ["model", "clip", "vae"])
+    assert {name: value for name, value in facts["defaults"].items() if value} == {"width": 128, "height": 128}
+    status, answer, _ = server.request("GET", "models/facts?source=models/checkpoints&name=nope")
+    assert (status, answer["problems"][0]["code"]) == (404, "missing_file")
 
 
 def tokens_of(server, text, **body):

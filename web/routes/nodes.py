@@ -11,7 +11,8 @@ from aiohttp import web
 from pydantic import Field
 
 from latentloom.api import wire, wire_nodes
-from latentloom.engine.document.interfaces import node_types
+from latentloom.engine.document.difference import difference
+from latentloom.engine.document.interfaces import node_types, port_at
 from latentloom.engine.document.workflow import Edge, NamedInput, Workflow
 from latentloom.engine.document.writing import to_json
 from latentloom.engine.errors import LoomError, Problem
@@ -30,6 +31,13 @@ class ChoiceQuery(Query):
     """Which choices."""
 
     source: str = Field(max_length=200, description="An input's `source`: samplers, input, models/checkpoints, ...")
+
+
+class ModelQuery(Query):
+    """Which model file."""
+
+    source: str = Field(max_length=200, description="The source of the input that names it: models/checkpoints, ...")
+    name: str = Field(max_length=1000)
 
 
 def port_record(port: InputSpec, registry: Registry) -> wire_nodes.InputPort:
@@ -99,8 +107,7 @@ def _interface(
     port, value = None, None
     for target in named.to:
         node = workflow.nodes.get(target.node)
-        found = types.get(node.type) if node else None
-        spec = found.spec.by_name.get(target.input) if found else None
+        spec = port_at(workflow, types, target)
         if spec is not None and node is not None and port is None:
             port, value = port_record(spec, registry), node.inputs.get(target.input, spec.default)
     plain = None if isinstance(value, Edge) else value
@@ -114,6 +121,16 @@ async def explain(services: Services, call: Call) -> wire_nodes.Explanation:
     outputs = None if order.outputs is None else list(order.outputs)
     found = await services.dispatcher.ask("explain", document=to_json(workflow), outputs=outputs)
     return wire_nodes.Explanation(steps=[wire_nodes.Step(**step) for step in found])
+
+
+async def compare(services: Services, call: Call) -> wire_nodes.Difference:
+    """Compare two workflows by meaning. They need not be valid."""
+    return await services.intake.thread(_difference, services, call.body)
+
+
+def _difference(services: Services, body: wire_nodes.ComparedWorkflows) -> wire_nodes.Difference:
+    before, after = services.intake.read(body.before), services.intake.read(body.after)
+    return wire_nodes.Difference(**difference(before, after, services.intake.registry).record())
 
 
 async def list_models(services: Services, _: Call) -> wire_nodes.ModelList:
@@ -138,6 +155,13 @@ def size_of(path: Path) -> int:
     """Return the bytes of a file, or of all files in a folder."""
     files = path.rglob("*") if path.is_dir() else (path,)
     return sum(file.stat().st_size for file in files if file.is_file())
+
+
+async def show_model(services: Services, call: Call) -> wire_nodes.ModelFacts:
+    """Tell what a model file is, by its header, and the settings that suit it."""
+    source, name = call.query.source, call.query.name
+    await services.disk(services.intake.catalog.find, source, name)
+    return wire_nodes.ModelFacts(**await services.dispatcher.ask("facts", source=source, name=name))
 
 
 async def hash_model(services: Services, call: Call) -> Reply:
@@ -211,7 +235,22 @@ ROUTES = (
         answer=wire_nodes.Explanation,
         refuses=(404,),
     ),
+    Route(
+        method="POST",
+        path=f"{API}/compare",
+        handler=compare,
+        body=wire_nodes.ComparedWorkflows,
+        answer=wire_nodes.Difference,
+    ),
     Route(method="GET", path=f"{API}/models", handler=list_models, answer=wire_nodes.ModelList),
+    Route(
+        method="GET",
+        path=f"{API}/models/facts",
+        handler=show_model,
+        query=ModelQuery,
+        answer=wire_nodes.ModelFacts,
+        refuses=(404,),
+    ),
     Route(
         method="POST",
         path=f"{API}/models/hash",

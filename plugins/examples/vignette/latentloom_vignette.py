@@ -15,7 +15,7 @@ def vignette(
     image: Image,
     strength: Annotated[float, Field(ge=0, le=1, description="0 changes nothing, 1 makes the corners black.")] = 0.5,
 ) -> Image:
-    """Darken a picture towards its corners; transparency stays as it is."""
+    """Darken images towards their corners. Transparency is kept."""
     y, x = np.linspace(-1, 1, image.shape[1]), np.linspace(-1, 1, image.shape[2])
     distance = (y[:, None] ** 2 + x[None, :] ** 2) / 2  # 0 in the middle, 1 in a corner
     pixels = image.numpy().copy()

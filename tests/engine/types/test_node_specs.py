@@ -14,7 +14,7 @@ from latentloom.engine.types.node import definition
 from latentloom.engine.types.registry import Ref, Registration
 from latentloom.engine.types.spec import InputSpec, NodeSpec, OutputSpec, spec_from_record
 
-SEED_HELP = 'Where chance begins; "random" is drawn once for each run.'
+SEED_HELP = 'Seed of the random numbers; "random" picks a new seed for each run.'
 
 
 class Odd:
