@@ -208,6 +208,26 @@ def test_another_code_gives_another_result(tmp_path: Path) -> None:
         assert run(session, "b", **asked)["b"].numpy().max() == 0
 
 
+def test_a_pack_that_fails_is_not_tried_again_until_something_is_installed(tmp_path: Path) -> None:
+    marked = "from pathlib import Path\nPath(__file__).parent.parent.joinpath('count').open('a').write('x')\n"
+    packs.write(tmp_path / "packs", "lacking", marked + "import module_that_is_not_installed\n")
+    for _ in range(2):
+        with opened(tmp_path) as session:
+            record = {record.plugin: record for record in session.plugins}["lacking"]
+            assert "module_that_is_not_installed" in str(record.error)
+    assert (tmp_path / "packs" / "count").read_text() == "x"
+    (place,) = (tmp_path / "data" / "specs").glob("pack-*.json")
+    known = json.loads(place.read_text())
+    place.write_text(json.dumps({**known, "installed": [0]}))
+    opened(tmp_path).close()
+    assert (tmp_path / "packs" / "count").read_text() == "xx"
+
+
+def test_a_class_has_no_memory(session: Session) -> None:
+    assert run(session, "r", r=node("comfyui/Remembers", n=1)) == {"r": 1}
+    assert run(session, "r", r=node("comfyui/Remembers", n=2)) == {"r": 2}
+
+
 def test_a_pack_is_scanned_once(tmp_path: Path) -> None:
     marked = "from pathlib import Path\nPath(__file__).parent.parent.joinpath('count').open('a').write('x')\n"
     packs.write(tmp_path / "packs", "plain", marked + packs.PLAIN, helpers=packs.HELPERS)
