@@ -369,7 +369,8 @@ def test_an_imported_workflow_uses_the_class(session: Session, tmp_path: Path) -
         "3": {"class_type": "Joined", "inputs": {"images": ["2", 0], "times": 2}},
         "4": {"class_type": "Deep", "inputs": {"n": 1}},
         "6": {"class_type": "Split", "inputs": {"images": ["3", 0]}},
-        "5": {"class_type": "SaveImage", "inputs": {"images": ["6", 0], "filename_prefix": "x"}},
+        "7": {"class_type": "ImageInvert", "inputs": {"image": ["6", 0]}},
+        "5": {"class_type": "SaveImage", "inputs": {"images": ["7", 0], "filename_prefix": "x"}},
     }
     file = tmp_path / "graph.json"
     file.write_text(json.dumps(graph))
@@ -380,10 +381,11 @@ def test_an_imported_workflow_uses_the_class(session: Session, tmp_path: Path) -
         "node '2': lost: 'gone' is no input of the class",
         "node '3': changed: it runs the class of the pack plain",
         "node '6': changed: it runs the class of the pack plain",
-        "node '6-join': approximated: a list becomes one batch, which needs one size",
+        "node '7': changed: it runs once for each item of image",
     ]
     document = to_json(found.workflow)
     del document["nodes"]["4"]
+    assert (document["nodes"]["7"]["each"], document["nodes"]["5"]["each"]) == (["image"], ["images"])
     _, events = watched(session, document)
     assert len([event for event in events if event.name == "file_saved"]) == 2
 
