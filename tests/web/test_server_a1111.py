@@ -146,6 +146,7 @@ def test_a_second_pass_enlarges(server, upscaler):
     (picture,), info = drawn(server, enable_hr=True, hr_scale=2, hr_upscaler=upscaler, denoising_strength=0.5)
     assert picture.shape == (128, 128, 3)
     assert "Hires upscale: 2" in info["infotexts"][0]
+    assert f"Hires steps: {info['steps']}" in info["infotexts"][0]  # all run, as in that program
 
 
 def test_a_picture_is_changed(server):
