@@ -31,7 +31,7 @@ _TYPES: tuple[tuple[type[Value], str, str], ...] = (
 
 _MODULES = (
     *("loaders", "lora", "merge", "ip_adapter"),
-    *("conditioning", "conditioning_pictures", "conditioning_combine", "controlnet", "guidance"),
+    *("conditioning", "conditioning_pictures", "conditioning_combine", "conditioning_style", "controlnet", "guidance"),
     *(
         "latents",
         "latents_batch",
@@ -95,6 +95,8 @@ def register(registry: Registration) -> None:
     registry.model_kind("controlnet", "latentloom.nodes.families.controlnet.kind:ControlNetKind")
     registry.model_kind("t2i_adapter", "latentloom.nodes.families.controlnet.t2i_adapter:T2IAdapterKind")
     registry.model_kind("ip_adapter", "latentloom.nodes.families.ip_adapter.kind:IPAdapterKind")
+    registry.model_kind("siglip_vision", "latentloom.nodes.families.clip_vision.siglip:SiglipVisionKind")
+    registry.model_kind("redux", "latentloom.nodes.families.redux:ReduxKind")
     registry.model_kind("clip_vision", "latentloom.nodes.families.clip_vision.kind:ClipVisionKind")
     registry.model_kind("lora", "latentloom.nodes.families.lora.kind:LoraFile")
     registry.model_kind("embedding", "latentloom.nodes.families.textual_inversion.kind:EmbeddingFile")

@@ -89,8 +89,8 @@ def embedded_guidance(
 ) -> Conditioning:
     """Set the guidance scale of a guidance-distilled model such as Flux.1 dev.
 
-    It replaces the sampler's cfg, which stays at 1, and costs no time. Without this node the scale is 3.5. Models
-    without a guidance input, such as Flux.1 schnell, ignore it with a warning.
+    It replaces the sampler's cfg, which stays at 1, and costs no time. Without this node the scale is 3.5 (Flux.2 dev:
+    4). Models without a guidance input, such as Flux.1 schnell, ignore it with a warning.
     """
     entries = [replace(one, extra={**one.extra, "guidance": guidance}) for one in conditioning.entries]
     return Conditioning(entries)
