@@ -75,6 +75,7 @@ SAMPLER = {"seed": 5, "steps": 4, "cfg": 8, "sampler": "euler", "schedule": "nor
     "more",
     [
         {"widgets_values": [5, 4, 8, "euler", "normal", 1]},  # saved before seeds had a word behind them
+        {"widgets_values": [5, False, 4, 8, "euler", "normal", 1]},  # the first editors wrote the word as a switch
         {"widgets_values": [5, "fixed", 4, 8, "euler", "normal", 1]},
         {"widgets_values": {"seed": 5, "steps": 4, "cfg": 8, "sampler_name": "euler", "scheduler": "normal",
                             "denoise": 1}},
