@@ -86,6 +86,16 @@ def run(
         bool, typer.Option("--explain-memory", help="Tell where the models' weights would be, and do not run.")
     ] = False,
     no_metadata: Annotated[bool, typer.Option("--no-metadata", help="Keep the workflow out of pictures.")] = False,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option("--sweep", metavar="NAME=A,B,...", help="Run with each value of an input, 1..4 too; repeatable."),
+    ] = None,
+    rows: Annotated[
+        Path | None, typer.Option("--rows", metavar="FILE", help="Run with each row of a CSV or JSONL file.")
+    ] = None,
+    grid: Annotated[
+        Path | None, typer.Option("--grid", metavar="FILE", help="Put the pictures of all runs on one labelled sheet.")
+    ] = None,
 ) -> int:
     """Run a workflow. Its inputs are flags: `loom run NAME --help` lists them."""
     from latentloom.cli.inputs import Asked
@@ -104,6 +114,10 @@ def run(
     flags |= {"--vram-budget": vram_budget, "--ram-budget": ram_budget}
     own = tuple(name for name, given in flags.items() if given)
     options = Options(out=out, json=json, cache=not no_cache, metadata=not no_metadata, debug=debug, own=own)
+    if sweep or rows or grid:
+        from latentloom.cli.sweep import Sweep, run_sweep
+
+        return run_sweep(asked, Sweep(sweep or [], rows, grid), options, settings)
     return run(asked, options, settings)
 
 
