@@ -38,7 +38,7 @@ _RANGE = re.compile(r"(-?\d{1,15})\.\.(-?\d{1,15})\Z")
 
 
 @dataclass(frozen=True, slots=True)
-class Sweep:
+class Wanted:
     """What is asked for: axes `NAME=A,B,...`, a file of rows, and where the sheet goes."""
 
     axes: Sequence[str]
@@ -75,7 +75,7 @@ class Cell:
         return {"inputs": dict(self.inputs), **{name: whole[name] for name in kept}}
 
 
-def run_sweep(asked: Asked, sweep: Sweep, options: Options, settings: Mapping[str, Any]) -> int:
+def run_sweep(asked: Asked, sweep: Wanted, options: Options, settings: Mapping[str, Any]) -> int:
     """Run all combinations and print their files. A failed one does not stop the others. Return the exit code.
 
     Raises LoomError before the first run if a value of any combination is wrong.
@@ -101,7 +101,7 @@ def _status(code: int) -> str:
 # What is run
 
 
-def _prepared(asked: Asked, sweep: Sweep, session: Session) -> tuple[list[Axis], list[Cell]]:
+def _prepared(asked: Asked, sweep: Wanted, session: Session) -> tuple[list[Axis], list[Cell]]:
     """Return the axes and all cells, checked. Random seeds are drawn once, for all cells."""
     registry = session.engine.registry
     workflow = opened_workflow(asked.name, registry)
