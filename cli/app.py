@@ -5,31 +5,25 @@ from typing import Annotated
 
 import typer
 
+from latentloom.cli.arguments import (
+    LOCAL,
+    AsJson,
+    Device,
+    Dtype,
+    Grid,
+    JobId,
+    Name,
+    Output,
+    RamBudget,
+    Rows,
+    Server,
+    Set,
+    Sweep,
+    Token,
+    VramBudget,
+)
 from latentloom.cli.flags import Given
 from latentloom.cli.workflow_command import WorkflowCommand
-
-Name = Annotated[str, typer.Argument(metavar="NAME", help="A shipped workflow, a JSON file, or a picture made by one.")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="NODE.INPUT=VALUE", help="Set an input of a node.")]
-Output = Annotated[list[str] | None, typer.Option("--output", metavar="NAME", help="Make only this named output.")]
-Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
-Dtype = Annotated[str | None, typer.Option("--dtype", help="auto, fp32, fp16 or bf16.")]
-
-VramBudget = Annotated[str | None, typer.Option("--vram-budget", metavar="SIZE", help="What models may take: 6GB.")]
-RamBudget = Annotated[
-    str | None, typer.Option("--ram-budget", metavar="SIZE", help="The same of the machine's memory.")
-]
-Server = Annotated[
-    str, typer.Option("--server", metavar="URL", envvar="LATENTLOOM_SERVER", help="The server's address.")
-]
-Token = Annotated[
-    str | None,
-    typer.Option(
-        "--token", metavar="SECRET", envvar="LATENTLOOM_TOKEN", help="Better in the variable: lists show flags."
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
-JobId = Annotated[str, typer.Argument(metavar="JOB", help="A job's id.")]
-LOCAL = "http://localhost:8420"
 
 app = typer.Typer(
     help="Run node-graph workflows for Stable Diffusion.",
@@ -86,6 +80,9 @@ def run(
         bool, typer.Option("--explain-memory", help="Tell where the models' weights would be, and do not run.")
     ] = False,
     no_metadata: Annotated[bool, typer.Option("--no-metadata", help="Keep the workflow out of pictures.")] = False,
+    sweep: Sweep = None,
+    rows: Rows = None,
+    grid: Grid = None,
 ) -> int:
     """Run a workflow. Its inputs are flags: `loom run NAME --help` lists them."""
     from latentloom.cli.inputs import Asked
@@ -104,6 +101,10 @@ def run(
     flags |= {"--vram-budget": vram_budget, "--ram-budget": ram_budget}
     own = tuple(name for name, given in flags.items() if given)
     options = Options(out=out, json=json, cache=not no_cache, metadata=not no_metadata, debug=debug, own=own)
+    if sweep or rows or grid:
+        from latentloom.cli.sweep import Wanted, run_sweep
+
+        return run_sweep(asked, Wanted(sweep or [], rows, grid), options, settings)
     return run(asked, options, settings)
 
 

@@ -72,6 +72,14 @@ def _bound(workflow: Workflow, registry: Registry, flag: Given) -> tuple[str, An
     raise WorkflowError([_unknown(workflow, flag.name)])
 
 
+def named_input(workflow: Workflow, name: str) -> NamedInput:
+    """Return a named input by its name, with '-' or '_'. Raises WorkflowError if there is none."""
+    found = _named(workflow, name)
+    if found is None:
+        raise WorkflowError([_unknown(workflow, name)])
+    return found
+
+
 def _unknown(workflow: Workflow, name: str) -> Problem:
     flags = [f"--{item.name}" for item in workflow.inputs]
     return Problem(
