@@ -45,7 +45,7 @@ def verify(path: Path) -> int:
     text, record = read_making(path)
     node, item = record.get("node"), record.get("item")
     if not isinstance(node, str) or not isinstance(item, int):
-        raise FileError(f"'{path.name}' carries no record of its making")
+        raise FileError(f"'{path.name}' contains no record of how it was made")
     with tempfile.TemporaryDirectory(prefix="loom-verify-") as folder:
         with opened(**_where(record)) as session:
             files = _again(session, text, Path(folder))

@@ -38,9 +38,9 @@ def load_controlnet(
     found = ctx.recognise(controlnet)
     if found is None or "controlnet" not in found[1]:
         raise FileError(
-            f"'{controlnet.name}' is no ControlNet that Latentloom knows",
+            f"'{controlnet.name}' is not a ControlNet that Latentloom knows",
             expected="a ControlNet or T2I-Adapter for SD 1.x, SD 2.x or SDXL, as a safetensors file or a folder",
-            got="another kind of file" if found is None else found[1].get("about", found[0]),
+            got="a different kind of file" if found is None else found[1].get("about", found[0]),
         )
     kind, facts = found
     return ControlNet(kind, [controlnet.identity], {"component": "controlnet", **facts["controlnet"]})
@@ -118,12 +118,12 @@ def _check_kind(controlnet: ControlNet, kind: str) -> None:
     known, name = KINDS[: controlnet.info.get("union", 0)], controlnet.files[0].name
     if kind == "plain" and known:
         raise BadValueError(
-            f"'{name}' is a union ControlNet, which must be told what the picture shows",
+            f"'{name}' is a union ControlNet, which needs to know what the picture shows",
             expected=", ".join(known),
             got=kind,
         )
     if kind not in (*known, "plain"):
-        expected = ", ".join(known) if known else "plain: it is no union ControlNet"
+        expected = ", ".join(known) if known else "plain: it is not a union ControlNet"
         raise BadValueError(f"'{name}' has no kind '{kind}'", expected=expected, got=kind)
 
 

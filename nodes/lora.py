@@ -75,9 +75,9 @@ def _networks(ctx: Context, lora: ModelFile) -> set[str]:
     found = ctx.recognise(lora)
     if found is None or "lora" not in found[1]:
         raise FileError(
-            f"'{lora.name}' is no LoRA that Latentloom knows",
+            f"'{lora.name}' is not a LoRA that Latentloom knows",
             expected="a LoRA, LoCon, LoHa, LoKr or DoRA",
-            got="another kind of file" if found is None else found[1].get("about", found[0]),
+            got="a different kind of file" if found is None else found[1].get("about", found[0]),
         )
     return set(found[1]["lora"])
 

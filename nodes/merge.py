@@ -124,7 +124,7 @@ def _check(first: Model | Clip, other: Model | Clip) -> None:
     name = other.files[0].name if other.files else "the other model"
     if other.patches:
         raise BadValueError(
-            f"'{name}' has changes of its own, which a merge would lose",
+            f"'{name}' has patches of its own, which a merge would lose",
             got=", ".join(patch.kind for patch in other.patches),
             hint="merge first, and put LoRAs and guidance on the result",
         )

@@ -72,7 +72,7 @@ class _Reader:
         if type(value) is kind:
             return True
         names = {dict: "an object", list: "a list", str: "text", int: "an integer"}
-        self.problem("bad_document", f"{what} has the wrong form", expected=names[kind], got=brief(value), **at)
+        self.problem("bad_document", f"{what} is malformed", expected=names[kind], got=brief(value), **at)
         return False
 
 
@@ -126,7 +126,7 @@ def _check_top(reader: _Reader, data: Mapping[str, Any]) -> None:
     if version != FORMAT:
         newer = isinstance(version, str) and re.fullmatch(r"latentloom/[1-9][0-9]{0,8}", version)
         hint = (
-            "this file was made by a newer Latentloom: update"
+            "this file was made by a newer version of Latentloom: update"
             if newer
             else 'a workflow starts with "format": "latentloom/1"'
         )
@@ -184,7 +184,7 @@ def _object(reader: _Reader, node: str, name: str, value: dict[str, Any]) -> Any
         return value["literal"]
     reader.problem(
         "bad_value",
-        "an object that is no edge",
+        "an object that is not an edge",
         node=node,
         input=name,
         expected='{"node": ..., "output": ...}',
@@ -213,12 +213,12 @@ def _named(
         if type(name) is not str or not _NAME.match(name):
             reader.problem(
                 "bad_name",
-                f"an entry of '{place}' has no usable name",
+                f"an entry of '{place}' has no valid name",
                 expected="a letter, then letters, digits, '_', '-'",
                 got=brief(name),
             )
         elif name in names:
-            reader.problem("duplicate_name", f"'{name}' stands twice in '{place}'")
+            reader.problem("duplicate_name", f"'{name}' appears twice in '{place}'")
         else:
             names.add(name)
             found.append(read_one(reader, item, name))
@@ -231,7 +231,7 @@ def _named_input(reader: _Reader, item: dict[str, Any], name: str) -> NamedInput
         reader.problem(
             "reserved_name",
             f"the input '{name}' has the name of a flag of `loom run` or an argument of `latentloom.api.run`",
-            expected=f"another name than {', '.join(RESERVED_INPUTS)}",
+            expected=f"a name other than {', '.join(RESERVED_INPUTS)}",
             hint="rename it: every input of a workflow is a flag on the command line and a keyword in Python",
         )
     to: Any = item.get("to")
@@ -240,9 +240,7 @@ def _named_input(reader: _Reader, item: dict[str, Any], name: str) -> NamedInput
         return None
     good = [t for t in to if type(t) is dict and _is_target(t, items=reader.graph is not None)]
     if len(good) != len(to) or not to:
-        reader.problem(
-            "bad_document", f"'to' of input '{name}' has the wrong form", expected='[{"node": ..., "input": ...}]'
-        )
+        reader.problem("bad_document", f"'to' of input '{name}' is malformed", expected='[{"node": ..., "input": ...}]')
     return NamedInput(name, tuple(Target(t["node"], t["input"], t.get("item")) for t in good))
 
 
@@ -264,7 +262,7 @@ def _named_output(reader: _Reader, item: dict[str, Any], name: str) -> NamedOutp
     ):
         reader.problem(
             "bad_document",
-            f"'from' of output '{name}' has the wrong form",
+            f"'from' of output '{name}' is malformed",
             expected='{"node": ..., "output": ...}',
             got=brief(source),
         )

@@ -102,7 +102,7 @@ class Controls:
         for slot in _slots(entry):
             if slot not in self._slots:
                 raise BadValueError(
-                    "a further conditioning has a ControlNet of its own",
+                    "an additional conditioning has its own ControlNet",
                     expected="the ControlNets of positive and negative, or none",
                     got=slot[1]["handle"]["files"][0][0],
                 )
@@ -231,7 +231,7 @@ def _scaled(part: Tensor, strength: float, mask: Tensor | None, size: tuple[int,
 def no_unet(model: Model, what: str, hint: str) -> BadValueError:
     """Return the error for `what` that needs a UNet, if the model has another network."""
     return BadValueError(
-        f"{what} changes the inside of a UNet, which this model has not",
+        f"{what} works on the layers of a UNet, which this model does not have",
         expected="a model of SD 1.x, SD 2.x or SDXL",
         got=model.info.get("family", model.model_kind),
         hint=hint,
@@ -253,5 +253,5 @@ def _misfit(model: Model, handle: ControlNet, expected: str, got: str) -> BadVal
         f"the {what} '{handle.files[0].name}' does not fit '{model.files[0].name}'",
         expected=expected,
         got=got,
-        hint=f"a {what} fits the family that it was trained on: SD 1.x, SD 2.x or SDXL",
+        hint=f"a {what} works only with the model family it was trained on: SD 1.x, SD 2.x or SDXL",
     )

@@ -143,7 +143,7 @@ def check_noise(latent: Latent, noise: Latent) -> None:
     """Raise BadValueError for noise that does not fit a latent; noise of one item is used for a whole batch."""
     if noise.shape[1:] != latent.shape[1:] or noise.shape[0] not in (1, latent.shape[0]):
         raise BadValueError(
-            "the noise has another size than the latent",
+            "the noise has a different size than the latent",
             expected=str(list(latent.shape)),
             got=str(list(noise.shape)),
         )

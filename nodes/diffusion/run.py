@@ -119,7 +119,7 @@ def apply_patches(ctx: Context, model: Model, steering: Steering, denoiser: Deno
     """Apply the patches of a model to a run. Raises BadValueError for a UNet patch if the network is not a UNet."""
     for patch in sampling_patches(ctx, model):
         if ctx.facts("patch", patch.kind).get("unet") and not denoiser.unet:
-            raise no_unet(model, f"'{patch.kind}'", "take its node out of the chain of the model")
+            raise no_unet(model, f"'{patch.kind}'", "remove its node from the chain of the model")
         ctx.lookup("patch", patch.kind)(steering, patch)
 
 
@@ -134,10 +134,10 @@ def check_channels(model: Model, latent: Latent) -> None:
     largest = model.info.get("largest", max(latent.shape[2:]))
     if max(latent.shape[2:]) > largest:
         raise BadValueError(
-            "the picture is larger than the model can place",
+            "the picture is larger than the model supports",
             expected=f"sides of at most {largest * latent.downscale} pixels",
             got=f"{latent.shape[3] * latent.downscale}x{latent.shape[2] * latent.downscale}",
-            hint="sample a smaller picture and enlarge it",
+            hint="sample a smaller picture and upscale it",
         )
 
 
@@ -241,10 +241,10 @@ def _report(ctx: Context, model: Model, total: int, observe: Report | None) -> R
 
 def _not_finite(where: str) -> BadValueError:
     return BadValueError(
-        f"the model's prediction holds numbers that are not finite, at {where}",
+        f"the model's prediction contains numbers that are not finite, at {where}",
         expected="finite numbers",
         got="NaN or infinity",
-        hint="fp16 is too narrow for some models: try --dtype bf16 or fp32",
+        hint="some models overflow in fp16: try --dtype bf16 or fp32",
     )
 
 

@@ -191,7 +191,7 @@ def _aligned(sigmas: Sequence[float], steps: int, table: Tensor) -> Tensor:
         raise BadValueError(
             "the schedule is a list of sigmas for Stable Diffusion",
             expected="SD 1.x, SD 2.x or SDXL",
-            got="a model of flow matching",
+            got="a flow-matching model",
             hint="take 'simple' or 'beta'",
         )
     places = np.linspace(0, len(sigmas) - 1, steps + 1)

@@ -76,7 +76,7 @@ class _Expansion:
     def _enter(self, scope: Scope, stack: tuple[str, ...]) -> None:
         self._count += len(scope.drawing.parts)
         if self._count > MAX_PARTS:
-            raise _too_large("nodes, with those of each use of a subgraph", MAX_PARTS)
+            raise _too_large("nodes, counting those of each use of a subgraph", MAX_PARTS)
         for part in scope.drawing.parts.values():
             drawing = self._drawing(part)
             if drawing is None:

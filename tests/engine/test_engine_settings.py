@@ -197,7 +197,7 @@ PLAN = flow("h", a=use("Add", a=1), b=use("Add", a="@a"), h=use("Sink", value="@
 
 def test_before_the_first_run_nothing_is_known(session: Session) -> None:
     assert reasons(session, PLAN) == {
-        "a": "run: never made before",
+        "a": "run: never computed before",
         "b": "unknown: unknown until 'a' ran",
         "h": "run: it saves or sends something, so it always runs",
     }
@@ -234,9 +234,9 @@ def test_what_cannot_be_known_says_why(session: Session, tmp_path: Path) -> None
     }
     assert reasons(session, flow("r e i", **nodes)) == {
         "r": "unknown: it runs once in every job",
-        "e": "unknown: it looks at the outside world when it runs",
-        "i": "unknown: which lazy inputs it wants is known when it runs",
-        "y": "run: never made before",
+        "e": "unknown: it reads external state when it runs",
+        "i": "unknown: which lazy inputs it needs is known only when it runs",
+        "y": "run: never computed before",
     }
 
 

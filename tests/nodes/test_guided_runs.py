@@ -121,7 +121,7 @@ def test_the_shorter_of_two_prompts_goes_on_with_empty_parts(families: Session) 
 
 
 def test_two_prompts_are_for_two_encoders(families: Session) -> None:
-    with pytest.raises(NodeError, match=r"'sd1_tiny\.safetensors' has not the two text encoders of SDXL"):
+    with pytest.raises(NodeError, match=r"'sd1_tiny\.safetensors' does not have the two text encoders of SDXL"):
         encoded(families, "sd1_tiny", "CLIPEncodeSDXL")
 
 

@@ -62,5 +62,5 @@ def test_a_latent_is_resized_to_a_size_or_by_a_factor(width, height, factor, siz
 
 
 def test_a_size_and_a_factor_exclude_each_other():
-    with pytest.raises(BadValueError, match=r"exclude each other \(got 64x0 and factor 2\)"):
+    with pytest.raises(BadValueError, match=r"cannot be combined \(got 64x0 and factor 2\)"):
         latent_upscale(latent(0), 64, 0, "area", 2)

@@ -191,7 +191,7 @@ def test_its_file_is_named_with_what_suits_it(session: Session, models: Path) ->
 @pytest.mark.parametrize(
     ("file", "message", "expected", "got"),
     [
-        ("t5", "LoadCLIP: 't5.safetensors' is no text encoder of Ripple", "CLIP-L", "T5"),
+        ("t5", "LoadCLIP: 't5.safetensors' is not a text encoder of Ripple", "CLIP-L", "T5"),
         (
             "wide",
             "LoadCLIP: the text encoder 'wide.safetensors' does not fit 'ripple.safetensors'",
@@ -226,7 +226,7 @@ def test_a_controlnet_is_refused_since_the_network_is_no_unet(session: Session, 
     with pytest.raises(NodeError) as caught:
         session.run(guided)
     found = caught.value.problem
-    assert found.message == "KSampler: 'edges' changes the inside of a UNet, which this model has not"
+    assert found.message == "KSampler: 'edges' works on the layers of a UNet, which this model does not have"
     assert (found.expected, found.got) == ("a model of SD 1.x, SD 2.x or SDXL", "ripple")
 
 

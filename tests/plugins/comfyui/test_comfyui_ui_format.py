@@ -388,7 +388,7 @@ def deep() -> dict[str, Any]:
         ({"nodes": [{"type": "Note"}], "links": []}, "a node has no id or no type"),
         ({"nodes": [3], "links": []}, "a node has no id or no type"),
         (endless(), "the subgraph of the node '6:9' holds itself"),
-        (doubling(), "too many nodes, with those of each use of a subgraph"),
+        (doubling(), "too many nodes, counting those of each use of a subgraph"),
         (deep(), "too many levels of subgraphs"),
         ({"nodes": [part(1, "X", None, [("a", "INT", None)] * 1001)], "links": []},
          "the node '1' has more than 1000 inputs"),

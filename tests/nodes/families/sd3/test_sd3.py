@@ -204,7 +204,7 @@ def test_a_picture_beyond_the_models_table_of_places_is_refused_before_anything_
     nodes = document()
     nodes["nodes"]["empty"]["inputs"] |= {"width": 200}
     found = problem(session, nodes)
-    assert found.message == "KSampler: the picture is larger than the model can place"
+    assert found.message == "KSampler: the picture is larger than the model supports"
     assert (found.expected, found.got) == ("sides of at most 192 pixels", "200x128")
 
 
