@@ -45,7 +45,7 @@ def bind(workflow: Workflow, registry: Registry, given: Sequence[Given]) -> dict
         try:
             name, value = _bound(workflow, registry, flag)
             if name in found:
-                raise WorkflowError([Problem(code="duplicate_flag", message=f"--{flag.name} stands twice")])
+                raise WorkflowError([Problem(code="duplicate_flag", message=f"--{flag.name} is given twice")])
             found[name] = value
         except WorkflowError as error:
             problems += error.problems

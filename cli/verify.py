@@ -103,7 +103,7 @@ def compare(first: Path, second: Path) -> tuple[list[str], int]:
     """Compare two pictures. Returns the lines to print and the exit code: 0 identical, 1 different."""
     one, other = (read_pixels(path).pixels for path in (first, second))
     if one.shape != other.shape:
-        return [f"another size: recorded {_shape(one)}, now {_shape(other)}"], 1
+        return [f"different size: recorded {_shape(one)}, now {_shape(other)}"], 1
     found = difference(one, other)
     if not found.pixels:
         return ["identical"], 0

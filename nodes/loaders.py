@@ -176,7 +176,7 @@ def _absent(file: ModelFile, part: str, facts: Mapping[str, Any]) -> Absent:
     loader, folder, wanted = _ELSEWHERE[part]
     named = facts.get("unet", {}).get(wanted)
     what = f", {named}," if named else ""
-    return Absent(f"'{file.name}' has no {PARTS[part]}", f"{loader} takes one{what} from a file below {folder}")
+    return Absent(f"'{file.name}' has no {PARTS[part]}", f"{loader} loads one{what} from a file in {folder}")
 
 
 @node("LoadVAE", category="loaders")

@@ -50,7 +50,7 @@ def load_lora_model(ctx: Context, model: Model, lora: LoraFile, strength: Streng
     """Apply a LoRA to a model only. The text encoder is not changed."""
     if "unet" not in _networks(ctx, lora):
         raise FileError(
-            f"the LoRA '{lora.name}' changes text encoders only", hint="LoadLora takes the text encoder too"
+            f"the LoRA '{lora.name}' changes text encoders only", hint="LoadLora applies it to the text encoder"
         )
     return model.patched(_patch(lora, strength)) if strength else model
 

@@ -134,7 +134,9 @@ def _check(first: Model | Clip, other: Model | Clip) -> None:
         )
     if other.info.get("family") != first.info.get("family"):
         raise BadValueError(
-            f"'{name}' is of another family", expected=str(first.info.get("family")), got=str(other.info.get("family"))
+            f"'{name}' is of a different family",
+            expected=str(first.info.get("family")),
+            got=str(other.info.get("family")),
         )
 
 

@@ -151,7 +151,7 @@ class _Flattening:
             self._check_source(full, name, graph, output)
 
     def _check_target(self, full: str, name: str, graph: Workflow, port: str, target: Target) -> None:
-        place = f"the input '{port}' of the sub-workflow '{name}' goes to"
+        place = f"the input '{port}' of the sub-workflow '{name}' is connected to"
         node = graph.nodes.get(target.node)
         if node is None:
             near = nearest(target.node, graph.nodes)

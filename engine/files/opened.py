@@ -68,7 +68,7 @@ def changed(name: str) -> ChangedFileError:
         f"'{name}' was overwritten while it was in use",
         expected="a file that does not change during a run",
         got="a different content, size or modification time",
-        hint="the result of this step was discarded; replace models by rename: write the new file beside the old one, "
+        hint="the result of this step was discarded; replace models by rename: write the new file next to the old one, "
         "then `mv` it over",
     )
 
@@ -79,7 +79,7 @@ def cut_short(type: str) -> ChangedFileError:
         f"a file was truncated while {type} read it",
         expected="a file that does not change during a run",
         got="a read beyond its end",
-        hint="the result of this step was discarded; replace files by rename: write the new file beside the old one, "
+        hint="the result of this step was discarded; replace files by rename: write the new file next to the old one, "
         "then `mv` it over",
     )
 

@@ -333,13 +333,14 @@ class _Validator:
                 if node not in self.workflow.nodes:
                     self.problem(
                         "unknown_node",
-                        f"the input '{named.name}' goes to '{node}', which is not a node",
+                        f"the input '{named.name}' is connected to '{node}', which is not a node",
                         nearest=self.problems.nearest(node, self.workflow.nodes),
                     )
                 elif (found := self.types[node]) and name not in found.spec.by_name:
                     self.problem(
                         "unknown_input",
-                        f"the input '{named.name}' goes to '{name}' of '{node}', which {found.spec.type} does not have",
+                        f"the input '{named.name}' is connected to '{name}' of '{node}', which "
+                        f"{found.spec.type} does not have",
                         nearest=self.problems.nearest(name, found.spec.by_name),
                     )
 

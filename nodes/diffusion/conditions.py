@@ -35,7 +35,7 @@ def _check_references(model: Model, latent: Latent, entry: Cond) -> None:
     names = [name for name in entry.arrays if name.startswith("reference.")]
     if names and not model.info.get("references"):
         raise BadValueError(
-            f"{_name(model)} takes no reference pictures",
+            f"{_name(model)} does not support reference pictures",
             expected="a conditioning without ReferenceLatent",
             got=f"{len(names)} of them",
         )

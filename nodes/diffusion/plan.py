@@ -93,8 +93,8 @@ def sampler_options(ctx: Context, plan: Plan) -> dict[str, float]:
     for name, value in said.items():
         if name not in known:
             raise BadValueError(
-                f"the sampler '{plan.sampler}' takes no {name}",
-                expected=f"{OPTIONS[name]:g}, or a sampler that takes it (docs/samplers.md)",
+                f"the sampler '{plan.sampler}' has no option {name}",
+                expected=f"{OPTIONS[name]:g}, or a sampler that has it (docs/samplers.md)",
                 got=f"{value:g}",
             )
     return {**said, "churn": plan.churn} if "churn" in said else said

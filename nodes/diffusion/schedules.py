@@ -258,7 +258,7 @@ def sigmas_for(
     whole = denoise > 0.9999
     if steps / denoise > MOST_STEPS:
         raise BadValueError(
-            "the schedule is too long: a run takes only its last steps",
+            "the schedule is too long: with denoise below 1 a run uses only its last steps",
             expected=f"at most {MOST_STEPS} steps, which are the steps of the run divided by denoise",
             got=f"{steps} / {denoise:g}",
         )

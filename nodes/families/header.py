@@ -162,7 +162,7 @@ def _refuse_pickle(path: Path, start: bytes) -> None:
             f"'{path.name}' is a pickle, which can run arbitrary code when it is opened",
             expected="safetensors",
             got="a file that torch.save wrote",
-            hint="look for a .safetensors file of the same model, or convert this one where you trust it: "
+            hint="look for a .safetensors file of the same model, or, if you trust this one, convert it: "
             "torch.load(file, weights_only=True), then safetensors.torch.save_file",
         )
 

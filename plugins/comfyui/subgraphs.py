@@ -82,7 +82,7 @@ class _Expansion:
             if drawing is None:
                 continue
             if part.type in stack:
-                raise refused(f"the subgraph of the node '{brief(scope.path + part.id)[1:-1]}' holds itself")
+                raise refused(f"the subgraph of the node '{brief(scope.path + part.id)[1:-1]}' contains itself")
             if len(stack) == MAX_DEPTH:
                 raise _too_large("levels of subgraphs", MAX_DEPTH)
             scope.inner[part.id] = inner = Scope(

@@ -78,7 +78,7 @@ def test_another_size(loom, made):
     path = made(seed=3)
     altered(path, lambda picture: picture.resize((4, 4)))
     code, out, _ = loom("verify", path)
-    assert (code, out) == (1, "another size: recorded 4x4 with 3 channels, now 8x4 with 3 channels\n")
+    assert (code, out) == (1, "different size: recorded 4x4 with 3 channels, now 8x4 with 3 channels\n")
 
 
 def test_the_cache_is_not_asked(loom, made):

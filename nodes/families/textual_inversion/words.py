@@ -183,7 +183,7 @@ def warn_unusable(ctx: Any, embeddings: Embeddings) -> None:
         alike = ctx.suggest(SOURCE, name)
         ctx.warn(
             "unknown_embedding",
-            f"there is no embedding '{name}' below {SOURCE}, so it is left out of the prompt"
+            f"there is no embedding '{name}' in {SOURCE}, so it is left out of the prompt"
             + (f". Did you mean '{alike}'?" if alike else "; only safetensors files count"),
         )
     more = max(0, len(embeddings.unknown) - MOST_WARNINGS)

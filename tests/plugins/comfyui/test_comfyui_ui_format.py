@@ -387,7 +387,7 @@ def deep() -> dict[str, Any]:
         (twice(), "two nodes have the id '4'"),
         ({"nodes": [{"type": "Note"}], "links": []}, "a node has no id or no type"),
         ({"nodes": [3], "links": []}, "a node has no id or no type"),
-        (endless(), "the subgraph of the node '6:9' holds itself"),
+        (endless(), "the subgraph of the node '6:9' contains itself"),
         (doubling(), "too many nodes, counting those of each use of a subgraph"),
         (deep(), "too many levels of subgraphs"),
         ({"nodes": [part(1, "X", None, [("a", "INT", None)] * 1001)], "links": []},

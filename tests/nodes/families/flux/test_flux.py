@@ -316,8 +316,8 @@ def test_a_single_file_says_which_parts_it_lacks_and_where_they_go(session: Sess
     found = problem(session, document(place.name))
     place.unlink()
     assert found.message == "'alone.safetensors' has no text encoder"
-    place = "from a file below models/clip (ComfyUI: text_encoders)"
-    assert found.hint == f"LoadCLIP takes one, CLIP-L and T5-XXL, {place}"
+    place = "from a file in models/clip (ComfyUI: text_encoders)"
+    assert found.hint == f"LoadCLIP loads one, CLIP-L and T5-XXL, {place}"
 
 
 def test_a_checkpoint_without_a_tokenizer_still_gives_its_other_parts(session: Session, flux_models: Path) -> None:

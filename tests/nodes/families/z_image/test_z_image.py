@@ -210,7 +210,7 @@ def test_a_single_file_says_which_parts_it_lacks_and_where_they_go(session: Sess
     found = problem(session, nodes)
     place.unlink()
     assert found.message == "'alone.safetensors' has no text encoder"
-    assert found.hint == "LoadCLIP takes one, Qwen3-4B, from a file below models/clip (ComfyUI: text_encoders)"
+    assert found.hint == "LoadCLIP loads one, Qwen3-4B, from a file in models/clip (ComfyUI: text_encoders)"
 
 
 def test_what_changes_the_inside_of_a_unet_is_refused(session: Session) -> None:
