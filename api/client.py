@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Collection, Coroutine
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Self, TypeVar
+from urllib.parse import quote
 
 import aiohttp
 
@@ -22,7 +23,7 @@ from latentloom.api.connection import (
     UnreachableError,
 )
 from latentloom.api.session import Source
-from latentloom.api.wire import Job
+from latentloom.api.wire import Job, SavedWorkflow
 from latentloom.api.workflow_files import load_workflow
 from latentloom.engine.document.writing import to_json
 from latentloom.engine.files.catalog import safe_join
@@ -195,6 +196,11 @@ class AsyncClient:
         media = _MEDIA.get(value.suffix.lower(), "image/png")
         return (await self._connection.send_file("files", value, media))["name"]
 
+    async def workflow(self, name: str, version: int | None = None) -> SavedWorkflow:
+        """Return a saved or shipped workflow, the newest version unless one is named. Raises ServerError."""
+        query = "" if version is None else f"?version={version}"
+        return SavedWorkflow.model_validate(await self.request("GET", f"workflows/{quote(name, safe='')}{query}"))
+
     async def request(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, *, data: bytes = b"", media: str = ""
     ) -> Any:
@@ -307,6 +313,10 @@ class Client:
     def download(self, job: Job, folder: str | Path) -> list[Path]:
         """See `AsyncClient.download`."""
         return self._do(self._client.download(job, folder))
+
+    def workflow(self, name: str, version: int | None = None) -> SavedWorkflow:
+        """See `AsyncClient.workflow`."""
+        return self._do(self._client.workflow(name, version))
 
     def request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """See `AsyncClient.request`."""

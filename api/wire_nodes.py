@@ -105,6 +105,56 @@ class Explanation(Answer):
     steps: list[Step]
 
 
+class ComparedWorkflows(Body):
+    """Two workflows to compare, as documents."""
+
+    before: dict[str, Any]
+    after: dict[str, Any]
+
+
+class NodeName(Answer):
+    """A node and its type."""
+
+    node: str
+    type: str
+
+
+class Rename(Answer):
+    """A node's id before and after. In a sub-workflow it is `parent/child`."""
+
+    before: str
+    after: str
+
+
+class Change(Answer):
+    """A value before and after; null if there was none. An edge is `{"node", "output"}`."""
+
+    name: str
+    before: Any
+    after: Any
+
+
+class NodeChange(NodeName):
+    """The changed inputs and properties (version, mode, title) of a node. `node` is its id after the change."""
+
+    inputs: list[Change]
+    properties: list[Change]
+
+
+class Difference(Answer):
+    """What distinguishes two workflows, by meaning: sub-workflows are compared as the nodes inside them."""
+
+    same_results: bool = Field(description="Whether only ids, titles, the name or the layout differ, or nothing.")
+    added: list[NodeName]
+    removed: list[NodeName]
+    changed: list[NodeChange]
+    inputs: list[Change] = Field(description="Named inputs, with the inputs of nodes that they set.")
+    outputs: list[Change] = Field(description="Named outputs, with where they come from.")
+    renamed: list[Rename]
+    name: Change | None
+    layout: bool = Field(description="Whether positions, notes, groups or extra data differ.")
+
+
 class ModelFile(Answer):
     """A model file. `sha256` is None until it has been computed."""
 

@@ -347,6 +347,26 @@ def verify(picture: Annotated[Path, typer.Argument(metavar="PICTURE", help="A PN
     return verify(picture)
 
 
+@app.command()
+def diff(
+    before: Annotated[str, typer.Argument(metavar="A", help="A shipped workflow, a JSON file or a picture.")],
+    after: Annotated[str, typer.Argument(metavar="B", help="The workflow that is compared with A.")],
+    server: Annotated[
+        str | None, typer.Option("--server", metavar="URL", help="A and B may be workflows saved there: NAME@VERSION.")
+    ] = None,
+    token: Token = None,
+    json: AsJson = False,
+) -> int:
+    """Show what distinguishes two workflows; exit with 1 if their results can differ."""
+    from contextlib import nullcontext
+
+    from latentloom.api.client import Client
+    from latentloom.cli.diff import diff
+
+    with nullcontext() if server is None else Client(server, token=token) as client:
+        return diff(before, after, client, as_json=json)
+
+
 @app.command("import")
 def import_file(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A JSON file, picture or safetensors file of ComfyUI.")],

@@ -26,12 +26,12 @@ _TYPES: tuple[tuple[type[Value], str, str], ...] = (
     (Clip, "#d9c34a", "A text encoder with its tokenizer."),
     (ClipVision, "#c9a27c", "A CLIP image encoder for IP-Adapters."),
     (Vae, "#d96666", "Encodes images to latents and decodes latents to images."),
-    (ControlNet, "#4fb3a5", "A network that guides a model by a control image."),
+    (ControlNet, "#4fb3a5", "A network that guides a denoising network by a control image."),
 )
 
 _MODULES = (
     *("loaders", "lora", "merge", "ip_adapter"),
-    *("conditioning", "conditioning_combine", "controlnet", "guidance"),
+    *("conditioning", "conditioning_pictures", "conditioning_combine", "controlnet", "guidance"),
     *(
         "latents",
         "latents_batch",
@@ -54,6 +54,8 @@ _MODULES = (
         "preprocessors",
         "upscale",
         "primitives",
+        "primitives_maths",
+        "primitives_text",
         "study",
     ),
 )
@@ -73,6 +75,9 @@ def register(registry: Registration) -> None:
     register_samplers(registry)
     register_patches(registry)
     registry.model_kind("diffusers", "latentloom.nodes.families.stable_diffusion.diffusers_folder:DiffusersFolder")
+    registry.model_kind("flux_controlnet", "latentloom.nodes.families.controlnet.flux:FluxControl")
+    registry.model_kind("sd3_controlnet", "latentloom.nodes.families.controlnet.sd3:SD3Control")
+    registry.model_kind("qwen_image_controlnet", "latentloom.nodes.families.controlnet.qwen_image:QwenImageControl")
     registry.model_kind("z_image", "latentloom.nodes.families.z_image:ZImage")
     registry.model_kind("chroma", "latentloom.nodes.families.chroma:Chroma")
     registry.model_kind("flux", "latentloom.nodes.families.flux:Flux")

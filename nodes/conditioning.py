@@ -98,7 +98,8 @@ def embedded_guidance(
 
 @node("ReferenceLatent", category="conditioning")
 def reference_latent(conditioning: Conditioning, latent: Latent) -> Conditioning:
-    """Add a reference image to the conditioning, for models such as Flux.1 Kontext. Connect the latent of VAEEncode.
+    """Add a reference image for an editing model such as Flux.1 Kontext or Qwen-Image-Edit. Connect the latent of
+    VAEEncode.
 
     The image keeps its own size. Several nodes in a row add several images, in that order. Other models refuse it.
     """
@@ -124,11 +125,11 @@ def _encoded(ctx: Context, clip: Clip, texts: tuple[str, ...], grammar: Grammar,
             one.texts: reader.read(one.texts if len(texts) > 1 else one.text, grammar, clip_skip, embeddings)
             for one in found
         }
-    conds = {key: _cond(clip, told) for key, told in read.items()}
+    conds = {key: entry_of(clip, told) for key, told in read.items()}
     return Conditioning([replace(conds[one.texts], extra=_times(one)) for one in found])
 
 
-def _cond(clip: Clip, told: ReadText) -> Cond:
+def entry_of(clip: Clip, told: ReadText) -> Cond:
     """Make an entry of an encoded text. Raises BadValueError for numbers that are not finite."""
     if not told.embedding.isfinite().all():
         raise BadValueError(

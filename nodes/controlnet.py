@@ -1,19 +1,23 @@
 """Nodes that guide sampling by a picture, with a ControlNet or a T2I-Adapter."""
 
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
 
-from latentloom.engine import Conditioning, Context, ControlNet, Image, Mask, ModelFile, Source, node
+from latentloom.engine import Conditioning, Context, ControlNet, Image, Mask, ModelFile, Source, Vae, node
 from latentloom.engine.errors import BadValueError, FileError
-from latentloom.nodes.diffusion.control_pictures import KINDS, Fit, Resize
+from latentloom.nodes.diffusion.control_pictures import Fit, Resize, kinds_of
 from latentloom.nodes.diffusion.control_residuals import with_control
+from latentloom.nodes.diffusion.vae import check_encodes
 from latentloom.nodes.drawing.resize import Size, check_mask_batch, resize_mask
 
 Share = Annotated[
     float, Field(ge=0, le=1, description="Fraction of the sampling process: 0 is pure noise, 1 is the final image.")
 ]
 Strength = Annotated[float, Field(ge=0, le=10, description="Strength of the ControlNet; 0 has no effect.")]
+Encoder = Annotated[
+    Vae | None, Field(description="The model's VAE, for a ControlNet of Flux.1, SD 3 or Qwen-Image; unused by others.")
+]
 Fitting = Annotated[
     Fit,
     Field(description="For an image of another aspect ratio: fill and crop the rest, pad with black, or stretch."),
@@ -39,7 +43,7 @@ def load_controlnet(
     if found is None or "controlnet" not in found[1]:
         raise FileError(
             f"'{controlnet.name}' is not a ControlNet that Latentloom knows",
-            expected="a ControlNet or T2I-Adapter for SD 1.x, SD 2.x or SDXL, as a safetensors file or a folder",
+            expected="a ControlNet for Stable Diffusion, Flux.1 or Qwen-Image, or a T2I-Adapter for SD 1.x or SDXL",
             got="a different kind of file" if found is None else found[1].get("about", found[0]),
         )
     kind, facts = found
@@ -64,9 +68,13 @@ def apply_controlnet(
         ),
     ] = "auto",
     kind: Annotated[
-        Literal["plain", "openpose", "depth", "soft_edge", "lines", "normal", "segmentation", "tile", "repaint"],
+        Literal[
+            *("plain", "openpose", "depth", "soft_edge", "lines", "normal", "segmentation", "tile", "repaint"),
+            *("blur", "gray", "low_quality"),
+        ],
         Field(description="Type of the control image for a union ControlNet; plain for all others."),
     ] = "plain",
+    vae: Encoder = None,
 ) -> Controlled:
     """Guide sampling by an image with a ControlNet, from `start` to `end`. Several ControlNets in a row add up.
 
@@ -76,7 +84,13 @@ def apply_controlnet(
     """
     _check_span(start, end)
     _check_kind(controlnet, kind)
-    told = {} if kind == "plain" else {"kind": kind}
+    if controlnet.info.get("masked"):
+        raise BadValueError(
+            f"'{controlnet.files[0].name}' is an inpaint ControlNet, which sees a mask too",
+            expected="ApplyInpaintControlNet",
+            got="ApplyControlNet",
+        )
+    told = {**({} if kind == "plain" else {"kind": kind}), **_encoder(controlnet, vae)}
     parts = (controlnet, image, strength, start, end, mask)
     return Controlled(*(with_control(found, *parts, fit=fit, resize=resize, **told) for found in (positive, negative)))
 
@@ -92,16 +106,19 @@ def apply_inpaint_controlnet(
     start: Share = 0.0,
     end: Share = 1.0,
     fit: Fitting = "fill",
+    vae: Encoder = None,
 ) -> Controlled:
     """Guide by a picture's part that is kept, with an inpaint ControlNet: it is shown -1 where the mask is above 0.5.
 
-    A union ControlNet that can repaint is shown black there. SetLatentMask tells the sampler of the mask besides.
+    A union ControlNet that can repaint, and one that sees latents, are shown black there. SetLatentMask tells the
+    sampler of the mask besides.
     """
     _check_span(start, end)
     fitted = Mask(resize_mask(mask.numpy(), Size(image.shape[2], image.shape[1])))
     check_mask_batch(image.numpy(), fitted.numpy())
-    told = {"kind": "repaint"} if controlnet.info.get("union") else {}
-    _check_kind(controlnet, told.get("kind", "plain"))
+    kind = "repaint" if controlnet.info.get("union") else "plain"
+    _check_kind(controlnet, kind)
+    told = {**({} if kind == "plain" else {"kind": kind}), **_encoder(controlnet, vae)}
     parts = (controlnet, image, strength, start, end, None, fitted)
     return Controlled(
         *(with_control(found, *parts, fit=fit, resize="smooth", **told) for found in (positive, negative))
@@ -115,7 +132,7 @@ def _check_span(start: float, end: float) -> None:
 
 def _check_kind(controlnet: ControlNet, kind: str) -> None:
     """Raise BadValueError for a kind that the ControlNet does not support, or if a required kind is missing."""
-    known, name = KINDS[: controlnet.info.get("union", 0)], controlnet.files[0].name
+    known, name = kinds_of(controlnet.info), controlnet.files[0].name
     if kind == "plain" and known:
         raise BadValueError(
             f"'{name}' is a union ControlNet, which needs to know what the picture shows",
@@ -125,6 +142,21 @@ def _check_kind(controlnet: ControlNet, kind: str) -> None:
     if kind not in (*known, "plain"):
         expected = ", ".join(known) if known else "plain: it is not a union ControlNet"
         raise BadValueError(f"'{name}' has no kind '{kind}'", expected=expected, got=kind)
+
+
+def _encoder(controlnet: ControlNet, vae: Vae | None) -> dict[str, Any]:
+    """Return the record's VAE for a ControlNet that sees latents. Raises BadValueError if there is none."""
+    if not controlnet.info.get("latents"):
+        return {}
+    if vae is None:
+        raise BadValueError(
+            f"'{controlnet.files[0].name}' sees its picture as a latent",
+            expected="the VAE of the model at `vae`",
+            got="no VAE",
+            hint="connect the VAE that decodes the model's latents",
+        )
+    check_encodes(vae)
+    return {"vae": vae.split()[0]}
 
 
 NODES = (load_controlnet, apply_controlnet, apply_inpaint_controlnet)

@@ -1,15 +1,18 @@
-"""ImageGrid: many pictures on one sheet."""
+"""Nodes that put pictures next to each other: on a sheet, or edge to edge."""
 
 import math
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from pydantic import Field
 
-from latentloom.engine import Image, node
+from latentloom.engine import Image, Widget, node
 from latentloom.engine.errors import BadValueError
+from latentloom.nodes.drawing.blend import parts
+from latentloom.nodes.drawing.colours import colour_of
 from latentloom.nodes.drawing.labels import ink, label_height
 from latentloom.nodes.drawing.limits import check_size
+from latentloom.nodes.drawing.resize import Size, resize
 
 if TYPE_CHECKING:
     from latentloom.engine.types.values import Floats
@@ -72,4 +75,67 @@ def _place(cell: "Floats", picture: "Floats") -> None:
     under += (picture[..., :3] - under) * alpha
 
 
-NODES = (image_grid,)
+@node("ImageStitch", category="image")
+def image_stitch(
+    image: Image,
+    other: Image,
+    side: Annotated[
+        Literal["right", "below", "left", "above"], Field(description="Where the other one goes.")
+    ] = "right",
+    match_size: Annotated[
+        bool, Field(description="Resize the other one to the length of the common edge; no: a border fills it up.")
+    ] = True,
+    gap: Annotated[int, Field(ge=0, le=1024, description="Pixels between the two.")] = 0,
+    colour: Annotated[
+        str, Widget("colour"), Field(max_length=40, description="#rrggbb, of the gap and the border.")
+    ] = "#ffffff",
+) -> Image:
+    """Put two pictures edge to edge. The last picture of the shorter batch is repeated.
+
+    Pictures of unlike length stand in the middle of the edge. Where one has transparency, the result has it too.
+    """
+    first, second = image.numpy(), other.numpy()
+    along = 2 if side in ("below", "above") else 1  # the axis of the common edge
+    if match_size:
+        second = _matched(second, along, first.shape[along])
+    batch, edge = (max(first.shape[axis], second.shape[axis]) for axis in (0, along))
+    across = 3 - along
+    check_size(*_stitched(first.shape, second.shape, along, gap), batch=batch)
+    channels = 4 if 4 in (first.shape[3], second.shape[3]) else 3
+    fill = np.float32([*colour_of(colour), 1.0][:channels])
+    pieces = [_bordered(_repeated(pixels, batch, channels), along, edge, fill) for pixels in (first, second)]
+    pieces = pieces if side in ("right", "below") else pieces[::-1]
+    between = np.broadcast_to(fill, [gap if axis == across else n for axis, n in enumerate(pieces[0].shape)])
+    return Image(np.concatenate([pieces[0], between, pieces[1]], axis=across))
+
+
+def _matched(pixels: "Floats", along: int, length: int) -> "Floats":
+    """Resize pictures [B, H, W, C] in their own shape so that one axis has a length."""
+    other = max(1, round(pixels.shape[3 - along] * length / pixels.shape[along]))
+    return resize(pixels, Size(length, other) if along == 2 else Size(other, length), "lanczos")
+
+
+def _stitched(first: tuple[int, ...], second: tuple[int, ...], along: int, gap: int) -> tuple[int, int]:
+    """Return width and height of the result."""
+    edge, across = max(first[along], second[along]), first[3 - along] + second[3 - along] + gap
+    return (edge, across) if along == 2 else (across, edge)
+
+
+def _repeated(pixels: "Floats", batch: int, channels: int) -> "Floats":
+    if pixels.shape[3] < channels:
+        pixels = np.concatenate(parts(pixels), axis=3)
+    return np.concatenate([pixels, np.repeat(pixels[-1:], batch - len(pixels), axis=0)])
+
+
+def _bordered(pixels: "Floats", along: int, length: int, fill: "Floats") -> "Floats":
+    """Place pictures in the middle of a longer edge."""
+    if pixels.shape[along] == length:
+        return pixels
+    shape = [length if axis == along else n for axis, n in enumerate(pixels.shape)]
+    made = np.broadcast_to(fill, shape).copy()
+    start = (length - pixels.shape[along]) // 2
+    made[(slice(None),) * along + (slice(start, start + pixels.shape[along]),)] = pixels
+    return made
+
+
+NODES = (image_grid, image_stitch)

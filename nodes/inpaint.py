@@ -62,6 +62,10 @@ def outpaint_pad(
         Field(description="Initial content of the new area: the edge pixels of the image repeated, or grey."),
     ] = "edge",
     mask: Annotated[Mask | None, Field(description="Additional area of the original image to repaint.")] = None,
+    curve: Annotated[
+        Literal["ramp", "square"],
+        Field(description="Shape of the fade: linear, or by the square of the distance as in ComfyUI."),
+    ] = "ramp",
 ) -> Padded:
     """Extend images at their sides for outpainting, with a mask of the new area.
 
@@ -74,12 +78,33 @@ def outpaint_pad(
     new = np.pad(np.zeros((1, *pixels.shape[1:3]), np.float32), borders, constant_values=1)
     if fill == "grey":
         made = np.where(new[..., None] > 0, np.float32([GREY] * 3 + [1])[: pixels.shape[3]], made)
-    soft = mask_feather(Mask(new), feather, "outside")
+    soft = mask_feather(Mask(new), feather, "outside") if curve == "ramp" else _squared(new, borders[1:], feather)
     if mask is None:
         return Padded(Image(made), soft)
     old = resize_mask(mask.numpy(), Size(pixels.shape[2], pixels.shape[1]))
     check_mask_batch(pixels, old)
     return Padded(Image(made), Mask(np.maximum(soft.numpy(), np.pad(old, borders))))
+
+
+def _squared(new: "Floats", borders: tuple[tuple[int, int], ...], feather: int) -> Mask:
+    """Return a mask [1, H, W] that falls off with the square of the distance to the nearest side that was enlarged.
+
+    In a picture whose height or width is not above twice `feather`, nothing fades.
+    """
+    sides = [new.shape[axis] - sum(borders[axis - 1]) for axis in (1, 2)]
+    if feather == 0 or 2 * feather >= min(sides):
+        return Mask(new)
+    near = [np.full(side, np.inf) for side in sides]
+    for distance, side, (before, after) in zip(near, sides, borders, strict=True):
+        if before:
+            distance[:] = np.arange(side)
+        if after:
+            distance[:] = np.minimum(distance, np.arange(side, 0, -1))
+    share = np.clip((feather - np.minimum(near[0][:, None], near[1][None, :])) / feather, 0, 1)
+    (top, _), (left, _) = borders
+    made = new.copy()
+    made[0, top : top + sides[0], left : left + sides[1]] = share**2
+    return Mask(made)
 
 
 @node("InpaintCrop", category="inpaint")

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from latentloom.engine import Absent, Clip, Context, Model, ModelFile, Source, Vae, node
 from latentloom.engine.errors import BadValueError, FileError
+from latentloom.nodes.diffusion.vae import check_vae
 from latentloom.nodes.families.family import Family, reading_facts
 from latentloom.nodes.families.known_network import refused
 from latentloom.nodes.families.stable_diffusion.facts import PARTS, clip_facts
@@ -15,9 +16,6 @@ from latentloom.nodes.families.text_encoder import family_of
 
 CLIPS = "lhg"
 """The text encoders of Stable Diffusion, in the order in which their hidden states are concatenated."""
-
-LATENTS = {"wan": "Qwen-Image and Wan"}
-"""Titles of latents that cannot be distinguished by their number of channels."""
 
 Prediction = Annotated[
     Literal["auto", "epsilon", "v", "sample"],
@@ -193,19 +191,9 @@ def load_vae(
     """
     kind, facts = _with(ctx, vae, "vae")
     found = Vae(kind, [vae.identity], _part(facts, "vae"))
-    if model is not None and _latents(found) != _latents(model):
-        raise BadValueError(
-            f"the VAE '{vae.name}' does not fit '{model.files[0].name}'",
-            expected=f"{model.info.get('vae', 'a VAE')} ({_latents(model)})",
-            got=_latents(found),
-        )
+    if model is not None:
+        check_vae(found, model)
     return found
-
-
-def _latents(handle: Model | Vae) -> str:
-    """Return the kind of latents of a model or a VAE."""
-    kind = handle.info.get("latents")
-    return f"{handle.info['channels']} channels" + (f" of {LATENTS[kind]}" if kind else "")
 
 
 def _recognised(ctx: Context, file: ModelFile) -> tuple[str, Mapping[str, Any]]:

@@ -1,5 +1,6 @@
 """Nodes that make and change masks."""
 
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -10,12 +11,23 @@ from pydantic import Field
 from latentloom.engine import Image, InputFile, Mask, Source, Widget, node
 from latentloom.engine.errors import BadValueError, FileError
 from latentloom.engine.files.pictures import as_rgb, read_picture
+from latentloom.nodes.drawing.limits import MAX_SIDE
 
 if TYPE_CHECKING:
     from latentloom.engine.types.values import Floats
 
 Channel = Literal["alpha", "red", "green", "blue", "luminance"]
 MAX_REACH = 1024
+Combined = Literal["union", "intersection", "difference", "exclusive", "product", "sum", "rest"]
+COMBINED: Mapping[Combined, Callable[["Floats", "Floats"], "Floats"]] = {
+    "union": np.maximum,
+    "intersection": np.minimum,
+    "difference": lambda one, other: np.minimum(one, 1 - other),
+    "exclusive": lambda one, other: np.abs(one - other),
+    "product": lambda one, other: one * other,
+    "sum": lambda one, other: np.minimum(one + other, 1),
+    "rest": lambda one, other: np.maximum(one - other, 0),
+}
 Border = Annotated[int, Field(ge=0, le=16384, description="Width of the fade at that side, in pixels.")]
 Shape = Literal["disc", "square", "diamond"]
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)  # ITU-R BT.709
@@ -158,21 +170,44 @@ def mask_combine(
     a: Mask,
     b: Mask,
     how: Annotated[
-        Literal["union", "intersection", "difference", "exclusive"],
-        Field(description="Repaint where either is, where both are, where a is without b, where only one is."),
+        Combined,
+        Field(
+            description="Repaint where either is, where both are, where a is without b, where only one is; of soft "
+            "masks the higher or the lower. product, sum and rest calculate with the levels instead."
+        ),
     ] = "union",
+    x: Annotated[int | None, Field(ge=-MAX_SIDE, le=MAX_SIDE, description="Where b lies in a, from the left.")] = None,
+    y: Annotated[int | None, Field(ge=-MAX_SIDE, le=MAX_SIDE, description="Where b lies in a, from the top.")] = None,
 ) -> Mask:
-    """Put two masks of the same size together. A mask of one item goes with each item of the other."""
+    """Put two masks together. A mask of one item goes with each item of the other.
+
+    Without x and y they must have the same size. With one of them b may have any size: what sticks out is cut off, and
+    around b the mask a stays as it is.
+    """
     one, other = a.numpy(), b.numpy()
-    if one.shape[1:] != other.shape[1:] or (one.shape[0] != other.shape[0] and 1 not in (one.shape[0], other.shape[0])):
+    placed = x is not None or y is not None
+    if not _go_together(one, other, placed=placed):
         raise BadValueError("the masks have different sizes", expected=str(list(one.shape)), got=str(list(other.shape)))
-    if how == "union":
-        return Mask(np.maximum(one, other))
-    if how == "intersection":
-        return Mask(np.minimum(one, other))
-    if how == "difference":
-        return Mask(np.minimum(one, 1 - other))
-    return Mask(np.abs(one - other))
+    if not placed:
+        return Mask(COMBINED[how](one, other))
+    found = np.repeat(one, max(1, len(other) // len(one)), axis=0)
+    (rows, from_rows), (columns, from_columns) = (
+        _overlap(start or 0, other.shape[axis], one.shape[axis]) for start, axis in ((y, 1), (x, 2))
+    )
+    inside = np.s_[:, rows, columns]
+    found[inside] = COMBINED[how](found[inside], other[:, from_rows, from_columns])
+    return Mask(found)
+
+
+def _go_together(one: "Floats", other: "Floats", *, placed: bool) -> bool:
+    same = placed or one.shape[1:] == other.shape[1:]
+    return same and (one.shape[0] == other.shape[0] or 1 in (one.shape[0], other.shape[0]))
+
+
+def _overlap(start: int, length: int, whole: int) -> tuple[slice, slice]:
+    """Return the part of an axis that a piece covers, and the part of the piece that covers it."""
+    first, last = max(0, start), min(whole, start + length)
+    return slice(first, max(first, last)), slice(first - start, max(first, last) - start)
 
 
 NODES = (load_mask, mask_from_alpha, invert_mask, mask_grow, mask_feather, mask_fade_borders, mask_combine)

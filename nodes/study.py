@@ -10,13 +10,13 @@ from pydantic import Field
 from latentloom.engine import Clip, Conditioning, Context, Image, Latent, Mentions, Model, Seed, Text, node
 from latentloom.engine.errors import BadValueError
 from latentloom.nodes.conditioning import PromptGrammar, name_of
-from latentloom.nodes.diffusion.latent_scale import scaled, unscaled
 from latentloom.nodes.diffusion.plan import Plan, schedule_of, sigmas_of
 from latentloom.nodes.diffusion.run import check_channels, sample_latent
 from latentloom.nodes.diffusion.space import space_of
 from latentloom.nodes.drawing.limits import check_latent, check_size
 from latentloom.nodes.drawing.plot import Scale, plot
 from latentloom.nodes.drawing.table import as_text, table
+from latentloom.nodes.families.latent_scale import scaled, unscaled
 from latentloom.nodes.families.textual_inversion.words import SOURCE, Embeddings, warn_unusable
 from latentloom.nodes.image_grid import image_grid
 from latentloom.nodes.noise import NoiseRule

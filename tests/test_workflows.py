@@ -50,6 +50,7 @@ NEEDS_FILES = {  # workflows for models that do not ship, and how many files of 
     "flux-fill": 4,
     "flux-kontext": 4,
     "qwen-image": 3,
+    "qwen-image-edit": 3,
     "sd3": 4,
     "z-image": 3,
 }

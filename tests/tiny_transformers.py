@@ -12,6 +12,7 @@ from transformers import (
     CLIPTextModel,
     CLIPTextModelWithProjection,
     PreTrainedTokenizerFast,
+    Qwen2_5_VLConfig,
     T5Config,
     T5EncoderModel,
 )
@@ -228,7 +229,7 @@ def chat_tokenizer() -> PreTrainedTokenizerFast:
     made = Tokenizer(models.BPE())
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     made.decoder = decoders.ByteLevel()
-    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>"]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
         vocab_size=300, special_tokens=special, initial_alphabet=alphabet, show_progress=False
@@ -266,6 +267,38 @@ def clip(width: int, projection: int = 0, activation: str = "quick_gelu") -> Any
         eos_token_id=SIZE - 1,
     )
     return randomised((CLIPTextModelWithProjection if projection else CLIPTextModel)(config))
+
+
+def qwen2_5_vl_config(width: int, tokenizer: Any) -> Qwen2_5_VLConfig:
+    """A Qwen2.5-VL with heads of 128 numbers and a vision tower with 16 heads, as the files of any size."""
+    rope = {"rope_type": "default", "rope_theta": 1_000_000.0, "mrope_section": [16, 24, 24]}
+    return Qwen2_5_VLConfig(
+        text_config={
+            "vocab_size": 300,
+            "hidden_size": width,
+            "intermediate_size": 96,
+            "num_hidden_layers": 2,
+            "num_attention_heads": width // 128,
+            "num_key_value_heads": 1,
+            "rms_norm_eps": 1e-6,
+            "rope_parameters": rope,
+        },
+        vision_config={
+            "depth": 1,
+            "hidden_size": 64,
+            "intermediate_size": 16,
+            "num_heads": 16,
+            "out_hidden_size": width,
+            "fullatt_block_indexes": [7, 15, 23, 31],
+        },
+        image_token_id=tokenizer.convert_tokens_to_ids("<|image_pad|>"),
+    )
+
+
+def qwen2_5_vl_file(model: Any) -> dict[str, torch.Tensor]:
+    """The weights of a Qwen2_5_VLForConditionalGeneration as in qwen_2.5_vl_7b.safetensors."""
+    state = {name.replace("model.language_model.", "model."): tensor for name, tensor in model.state_dict().items()}
+    return {name.replace("model.visual.", "visual."): tensor.clone() for name, tensor in state.items()}
 
 
 def write(state: dict[str, torch.Tensor], path: Path) -> Path:

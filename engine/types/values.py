@@ -322,7 +322,7 @@ class Vae(Handle):
 
 
 class ControlNet(Handle):
-    """A network that adds spatial guidance to a UNet."""
+    """A network that adds spatial guidance to a denoising network."""
 
     kind = "CONTROLNET"
     __slots__ = ()

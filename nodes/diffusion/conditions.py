@@ -177,7 +177,10 @@ class EntryMaker:
         return {**made, **self._controls(found, next(iter(made.values())))}
 
     def _controls(self, found: Cond, like: Tensor) -> dict[str, Tensor]:
-        """Return the pictures and masks of the ControlNets, in pixels, cropped to the entry's area if it has one."""
+        """Return the pictures and masks of the ControlNets, cropped to the entry's area if it has one.
+
+        Latents are cropped with x, like all maps of its size.
+        """
         from latentloom.nodes.diffusion.entries import Area
 
         step = self.latent.downscale
@@ -186,7 +189,8 @@ class EntryMaker:
             return maps
         area = _area(found.extra["area"], self.latent)
         pixels = Area(area.top * step, area.left * step, area.height * step, area.width * step)
-        return {name: pixels.of(value) for name, value in maps.items()}
+        cells = self.latent.shape[2:]
+        return {name: value if value.shape[2:] == cells else pixels.of(value) for name, value in maps.items()}
 
     def _cells(self, mask: Tensor) -> Tensor:
         return cells_of(mask, self.latent.shape[2:])

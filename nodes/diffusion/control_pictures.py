@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
-from latentloom.engine import Array
+from latentloom.engine import Array, Cond
 from latentloom.engine.errors import BadValueError
 
 if TYPE_CHECKING:
@@ -16,8 +17,27 @@ KINDS = (
     *("openpose", "depth", "soft_edge", "lines", "normal", "segmentation"),  # in the order of the first union model
     *("tile", "repaint"),  # added by the "promax" union model
 )
+FLUX_KINDS = ("lines", "tile", "depth", "blur", "openpose", "gray", "low_quality")  # of InstantX's and Shakker's
 HOLE = -1.0  # of an inpaint ControlNet (Zhang et al., control_v11p_sd15_inpaint; diffusers' make_inpaint_condition)
-UNION_HOLE = 0.0  # of a union ControlNet's kind "repaint": black
+BLACK = 0.0  # of a union ControlNet's kind "repaint", and of ControlNets that see latents
+
+
+def kinds_of(facts: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the kinds of pictures of a union ControlNet with these facts, by number; () for others."""
+    return (FLUX_KINDS if facts.get("family") == "flux" else KINDS)[: facts.get("union", 0)]
+
+
+def picture_of(entry: Cond, number: int, size: tuple[int, int], batch: int) -> tuple[Tensor, Tensor | None]:
+    """Return a control's picture [B, 3, H, W] with its hole filled in, and the hole [B, 1, H, W], if there is one."""
+    record = entry.extra["controls"][number]
+    fit, resize = record.get("fit", "fill"), record.get("resize", "auto")
+    picture = fitted(entry.arrays[f"control.{number}.image"], size, batch, "image", fit, resize)
+    array = entry.arrays.get(f"control.{number}.hole")
+    if array is None:
+        return picture, None
+    hole = fitted(array, size, batch, "hole", fit, "smooth")
+    black = record.get("kind") is not None or "vae" in record
+    return with_hole(picture, hole, BLACK if black else HOLE), hole
 
 
 def fitted(array: Array, size: tuple[int, int], batch: int, part: str, fit: Fit, resize: Resize) -> Tensor:

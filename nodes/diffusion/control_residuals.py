@@ -1,20 +1,25 @@
-"""ControlNets and T2I-Adapters during sampling: the controls of each conditioning entry and their UNet residuals.
+"""ControlNets and T2I-Adapters during sampling: the controls of each entry and what they add to UNet or transformer.
 
-A conditioning entry holds `extra["controls"]`, a list of {handle, strength, start, end, fit, resize, kind}. The n-th
-picture and masks are in `arrays` as "control.n.image" [B, 3, H, W], "control.n.mask" and "control.n.hole" [B, 1, H, W].
+A conditioning entry holds `extra["controls"]`, a list of {handle, strength, start, end, fit, resize, kind, vae}. The
+n-th picture and masks are in `arrays` as "control.n.image" [B, 3, H, W], "control.n.mask" and "control.n.hole"
+[B, 1, H, W].
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from latentloom.engine import Array, Cond, Conditioning, ControlNet, Image, Mask, Model
+from latentloom.engine import Array, Cond, Conditioning, Context, ControlNet, Image, Latent, Mask, Model
 from latentloom.engine.errors import BadValueError
-from latentloom.nodes.diffusion.control_pictures import HOLE, KINDS, UNION_HOLE, fitted, with_hole
+from latentloom.nodes.diffusion.control_fit import check_fits, is_adapter, misfit
+from latentloom.nodes.diffusion.control_latents import control_latent
+from latentloom.nodes.diffusion.control_pictures import fitted, kinds_of, picture_of
+from latentloom.nodes.diffusion.control_tokens import beside_references, progress, token_weight
 from latentloom.nodes.drawing.blend import flattened
-from latentloom.nodes.families.stable_diffusion.facts import TITLES
+from latentloom.nodes.families.controlnet.transformer import Seen
+from latentloom.nodes.families.tokens import whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,9 +34,9 @@ def with_control(
     end: float,
     mask: Mask | None,
     hole: Mask | None = None,
-    **options: str,
+    **options: Any,
 ) -> Conditioning:
-    """Add a control to every entry; `options` are fit, resize and kind.
+    """Add a control to every entry; `options` are fit, resize and kind, and the VAE's handle for one that sees latents.
 
     The control has no effect where `mask` is 0. `hole` marks the part that will be repainted and is hidden from it.
     """
@@ -55,7 +60,8 @@ class Control:
     strength: float
     start: float
     end: float
-    kind: int | None = None  # for a union ControlNet: the kind of its picture, an index into KINDS
+    kind: int | None = None  # for a union ControlNet: the kind of its picture, an index into its kinds
+    latents: bool = False  # whether it sees latents
 
     def acts(self, done: float) -> bool:
         """Whether the control acts at a share of the process. The share `end` itself is excluded, unless it is 1."""
@@ -66,7 +72,7 @@ class Controls:
     """The controls of one run: the handles to load, and the residuals for each call of the UNet."""
 
     def __init__(self, model: Model, conditionings: Sequence[Conditioning], *, unet: bool = True) -> None:
-        """Raise BadValueError for a control of another model family, or if the network is not a UNet."""
+        """Raise BadValueError for a control of another model family."""
         self._slots: list[tuple[int, dict[str, Any]]] = []  # index in an entry's list, and record; entries share slots
         for entry in (entry for conditioning in conditionings for entry in conditioning.entries):
             self._slots += [slot for slot in _slots(entry) if slot not in self._slots]
@@ -74,10 +80,21 @@ class Controls:
         self._model = model
         self._controls: list[Control] = []
         self._seen: dict[int, tuple[Tensor, list[Tensor]]] = {}  # a T2I-Adapter's last picture and its features
+        self._latents: list[tuple[Cond, int, Tensor]] = []  # of an entry's picture, by its number
         for handle in self.handles:
-            if not unet:
-                raise no_unet(model, f"'{handle.files[0].name}'", "connect its prompts without the ControlNet")
-            _check_family(model, handle)
+            check_fits(model, handle, unet=unet)
+
+    def encode(self, ctx: Context, latent: Latent, conditionings: Sequence[Conditioning]) -> None:
+        """Encode the pictures of the controls that see latents. Raises BadValueError for the VAE of another model."""
+        for entry in (entry for conditioning in conditionings for entry in conditioning.entries):
+            for number, record in _slots(entry):
+                if "vae" in record and self._latent(entry, number) is None:
+                    made = control_latent(ctx, self._model, entry, number, latent)
+                    self._latents.append((entry, number, made))
+
+    def _latent(self, entry: Cond, number: int) -> Tensor | None:
+        """Return the latent of an entry's picture; both conditionings mostly have the same pictures."""
+        return next((found for one, n, found in self._latents if n == number and _same(one, entry, number)), None)
 
     def loaded(self, unet: Any, nets: Sequence[Any]) -> None:
         """Set the loaded modules, in the order of the handles.
@@ -85,10 +102,10 @@ class Controls:
         Raises BadValueError for a T2I-Adapter whose feature widths differ from those of the UNet.
         """
         for handle, net in zip(self.handles, nets, strict=True):
-            if _is_adapter(handle):
+            if is_adapter(handle):
                 self._check_widths(handle, net, unet)
         self._controls = [
-            Control(net, record["strength"], record["start"], record["end"], _kind(record))
+            Control(net, record["strength"], record["start"], record["end"], _kind(record), "vae" in record)
             for net, (_, record) in zip(nets, self._slots, strict=True)
         ]
 
@@ -98,7 +115,7 @@ class Controls:
         They are resized to latent x downscale. Raises BadValueError for a control that the run does not have.
         """
         size = (latent[2] * downscale, latent[3] * downscale)
-        found = {}
+        found: dict[str, Tensor | None] = {}
         for slot in _slots(entry):
             if slot not in self._slots:
                 raise BadValueError(
@@ -106,10 +123,10 @@ class Controls:
                     expected="the ControlNets of positive and negative, or none",
                     got=slot[1]["handle"]["files"][0][0],
                 )
-            number = self._slots.index(slot)
-            for part, tensor in _maps(entry, slot, size, latent[0]).items():
-                found[f"control_{part}_{number}"] = tensor.to(like)
-        return found
+            number, ours = slot[0], self._slots.index(slot)
+            image = self._latent(entry, number) if "vae" in slot[1] else picture_of(entry, number, size, latent[0])[0]
+            found |= {f"control_image_{ours}": image, f"control_mask_{ours}": _mask(entry, number, size, latent[0])}
+        return {name: tensor.to(like) for name, tensor in found.items() if tensor is not None}
 
     def residuals(
         self, x: Tensor, timestep: Tensor, context: Tensor, inputs: Mapping[str, Tensor], **more: Any
@@ -122,11 +139,8 @@ class Controls:
         done = 1 - int(timestep.flatten()[0]) / (self._model.info["betas"][2] - 1)
         skips: list[Tensor] = []
         levels: list[Tensor] = []
-        for number, control in enumerate(self._controls):
-            image, mask = inputs.get(f"control_image_{number}"), inputs.get(f"control_mask_{number}")
-            if image is None or not control.acts(done):
-                continue
-            if _is_adapter(self.handles[number]):
+        for number, control, image, mask in self._acting(done, inputs):
+            if is_adapter(self.handles[number]):
                 found = self._features(number, control.net, image)
                 levels = _sum(levels, [_scaled(part, control.strength, mask, part.shape[2:]) for part in found])
                 continue
@@ -146,6 +160,33 @@ class Controls:
             **({"mid_block_additional_residual": skips[-1]} if skips else {}),
         }
 
+    def tokens(
+        self, table: Tensor, module: Any, x: Tensor, sigma: Tensor, condition: Mapping[str, Tensor]
+    ) -> dict[str, list[Tensor]]:
+        """Return arguments for a transformer's call: what the controls that act at this sigma add to its blocks.
+
+        `table` holds the sigmas of its space, `condition` its inputs with those of the method `inputs`.
+        """
+        total: dict[str, list[Tensor]] = {}
+        if not self._controls:
+            return total
+        for _, control, image, mask in self._acting(progress(table, float(sigma[0])), condition):
+            picture = whole(image) if control.latents else image
+            seen = Seen(module, x, sigma, condition, picture, control.kind)
+            weight = token_weight(control.strength, mask, x)
+            for name, samples in control.net.adapter.residuals(control.net, seen).items():
+                total[name] = _sum(total.get(name, []), [sample * weight for sample in samples])
+        return {name: [beside_references(part, condition) for part in parts] for name, parts in total.items()}
+
+    def _acting(
+        self, done: float, inputs: Mapping[str, Tensor]
+    ) -> Iterator[tuple[int, Control, Tensor, Tensor | None]]:
+        """Iterate over the controls that act at a share of the process: number, control, picture and mask."""
+        for number, control in enumerate(self._controls):
+            image = inputs.get(f"control_image_{number}")
+            if image is not None and control.acts(done):
+                yield number, control, image, inputs.get(f"control_mask_{number}")
+
     def _features(self, number: int, adapter: Any, image: Tensor) -> list[Tensor]:
         """Return the features of a T2I-Adapter, computed once per picture: they do not depend on the noise."""
         import torch
@@ -161,39 +202,33 @@ class Controls:
 
         widths, found = tuple(unet.config.block_out_channels), levels_of(adapter)
         if found[: len(widths)] != widths:
-            raise _misfit(self._model, handle, f"one for levels of the widths {widths}", f"one for {found}")
+            raise misfit(self._model, handle, f"one for levels of the widths {widths}", f"one for {found}")
 
 
 def _slots(entry: Cond) -> list[tuple[int, dict[str, Any]]]:
     return list(enumerate(entry.extra.get("controls", [])))
 
 
+def _same(one: Cond, other: Cond, number: int) -> bool:
+    """Whether two entries have the same control of that number, with the same picture."""
+    if one.extra["controls"][number : number + 1] != other.extra["controls"][number : number + 1]:
+        return False
+    pairs = [[entry.arrays.get(f"control.{number}.{part}") for entry in (one, other)] for part in ("image", "hole")]
+    return all(a is b or (a is not None and b is not None and a.equals(b)) for a, b in pairs)
+
+
 def _sum(total: list[Tensor], parts: list[Tensor]) -> list[Tensor]:
     return [a + b for a, b in zip(total, parts, strict=True)] if total else parts
 
 
-def _is_adapter(handle: ControlNet) -> bool:
-    return bool(handle.info.get("t2i_adapter"))
-
-
-def _maps(entry: Cond, slot: tuple[int, dict[str, Any]], size: tuple[int, int], batch: int) -> dict[str, Tensor]:
-    """Return the picture of one control, with its hole filled in, and its mask, resized to a size."""
-    number, record = slot
-    fit, resize = record.get("fit", "fill"), record.get("resize", "auto")
-    found = {
-        part: fitted(array, size, batch, part, fit, resize if part == "image" else "smooth")
-        for part in ("image", "mask", "hole")
-        if (array := entry.arrays.get(f"control.{number}.{part}")) is not None
-    }
-    if "hole" in found:
-        value = HOLE if _kind(record) is None else UNION_HOLE
-        found["image"] = with_hole(found["image"], found.pop("hole"), value)
-    return found
+def _mask(entry: Cond, number: int, size: tuple[int, int], batch: int) -> Tensor | None:
+    array, fit = entry.arrays.get(f"control.{number}.mask"), entry.extra["controls"][number].get("fit", "fill")
+    return None if array is None else fitted(array, size, batch, "mask", fit, "smooth")
 
 
 def _kind(record: Mapping[str, Any]) -> int | None:
     kind = record.get("kind")
-    return None if kind is None else KINDS.index(kind)
+    return None if kind is None else kinds_of(record["handle"]["info"]).index(kind)
 
 
 def _union(control: Control, image: Tensor) -> dict[str, Any]:
@@ -226,32 +261,3 @@ def _scaled(part: Tensor, strength: float, mask: Tensor | None, size: tuple[int,
     if mask is None:
         return part * strength
     return part * strength * interpolate(mask, size, mode="area")
-
-
-def no_unet(model: Model, what: str, hint: str) -> BadValueError:
-    """Return the error for `what` that needs a UNet, if the model has another network."""
-    return BadValueError(
-        f"{what} works on the layers of a UNet, which this model does not have",
-        expected="a model of SD 1.x, SD 2.x or SDXL",
-        got=model.info.get("family", model.model_kind),
-        hint=hint,
-    )
-
-
-def _check_family(model: Model, handle: ControlNet) -> None:
-    wanted, found = model.info.get("context"), handle.info.get("context")
-    if wanted is not None and found is not None and wanted != found:
-        raise _misfit(model, handle, f"one for text embeddings {wanted} wide", f"one for {found}")
-    family, own = model.info.get("family", ""), handle.info.get("family", "")
-    if _is_adapter(handle) and family and (family == "sdxl") != (own == "sdxl"):
-        raise _misfit(model, handle, f"one for {TITLES[family]}", f"one for {TITLES[own]}")
-
-
-def _misfit(model: Model, handle: ControlNet, expected: str, got: str) -> BadValueError:
-    what = "T2I-Adapter" if _is_adapter(handle) else "ControlNet"
-    return BadValueError(
-        f"the {what} '{handle.files[0].name}' does not fit '{model.files[0].name}'",
-        expected=expected,
-        got=got,
-        hint=f"a {what} works only with the model family it was trained on: SD 1.x, SD 2.x or SDXL",
-    )

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from latentloom.engine import Conditioning, Context, Image, Latent, Model
 from latentloom.engine.errors import BadValueError
 from latentloom.nodes.diffusion.advice import warn_of_guidance, warn_of_steps
 from latentloom.nodes.diffusion.conditions import EntryMaker, check_conditioning
-from latentloom.nodes.diffusion.control_residuals import Controls, no_unet
+from latentloom.nodes.diffusion.control_residuals import Controls
 from latentloom.nodes.diffusion.latent_mask import cells_of
-from latentloom.nodes.diffusion.latent_scale import scaled, unscaled
 from latentloom.nodes.diffusion.plan import (
     Plan,
     kept_noise,
@@ -27,6 +27,7 @@ from latentloom.nodes.diffusion.steering import Innermost, Steering, sampling_pa
 from latentloom.nodes.diffusion.vae import decode
 from latentloom.nodes.drawing.limits import warn_of_size
 from latentloom.nodes.families.denoiser import Denoiser
+from latentloom.nodes.families.latent_scale import scaled, unscaled
 from latentloom.nodes.families.stable_diffusion.facts import vae_beside
 from latentloom.nodes.families.stable_diffusion.unet import UNET
 
@@ -68,6 +69,7 @@ def sample_latent(
         warn_of_size(ctx, model, latent)
     denoiser = denoiser_of(ctx, model)
     controls = Controls(model, (positive, negative), unet=denoiser.unet)
+    controls.encode(ctx, latent, (positive, negative))
     with ctx.load(model, *controls.handles) as (net, *nets), ExitStack() as hooks:
         controls.loaded(net, nets)
         device, dtype = _place(net)
@@ -119,8 +121,17 @@ def apply_patches(ctx: Context, model: Model, steering: Steering, denoiser: Deno
     """Apply the patches of a model to a run. Raises BadValueError for a UNet patch if the network is not a UNet."""
     for patch in sampling_patches(ctx, model):
         if ctx.facts("patch", patch.kind).get("unet") and not denoiser.unet:
-            raise no_unet(model, f"'{patch.kind}'", "remove its node from the chain of the model")
+            raise _no_unet(model, patch.kind)
         ctx.lookup("patch", patch.kind)(steering, patch)
+
+
+def _no_unet(model: Model, patch: str) -> BadValueError:
+    return BadValueError(
+        f"'{patch}' works on the layers of a UNet, which this model does not have",
+        expected="a model of SD 1.x, SD 2.x or SDXL",
+        got=model.info.get("family", model.model_kind),
+        hint="remove its node from the chain of the model",
+    )
 
 
 def check_channels(model: Model, latent: Latent) -> None:
@@ -155,7 +166,7 @@ def _steering(
     from latentloom.nodes.diffusion.guidance import classifier_free, norm_keeping
 
     latent = entries.latent
-    predict = Innermost(space.prediction(_network(networks[0], entries)))
+    predict = Innermost(space.prediction(_network(networks[0], entries, space)))
     branches = {
         "positive": Branch(entries(positive), predict),
         "negative": Branch(entries(negative, negative=True), predict),
@@ -183,10 +194,11 @@ def _place(net: Any) -> tuple[Any, Any]:
     return get_parameter_device(net), get_parameter_dtype(net)
 
 
-def _network(net: Any, entries: EntryMaker) -> Network:
+def _network(net: Any, entries: EntryMaker, space: Space) -> Network:
     """Return the network's forward pass. This is the only place where the network is called."""
     dtype = _place(net)[1]  # once: it may read all weights
-    call, residuals = entries.denoiser.call, entries.controls.residuals
+    call, controls = entries.denoiser.call, entries.controls
+    residuals = controls.residuals if entries.denoiser.unet else partial(controls.tokens, space.table, net)
 
     def network(x: Tensor, time: Tensor, /, **condition: Tensor) -> Tensor:
         return call(net, x.to(dtype), time, condition, residuals)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from latentloom.engine import Context, Image, Latent, Vae
+from latentloom.engine import Context, Image, Latent, Model, Vae
 from latentloom.engine.errors import BadValueError
 from latentloom.nodes.diffusion.seamless import axes_of, circular
 from latentloom.nodes.diffusion.vae_tiles import encode_tiles
@@ -15,6 +15,9 @@ from latentloom.nodes.diffusion.vae_tiles import encode_tiles
 if TYPE_CHECKING:
     from torch import Tensor
 
+
+LATENTS = {"wan": "Qwen-Image and Wan"}
+"""Titles of latents that cannot be distinguished by their number of channels."""
 
 TILES = (0, 512, 256)  # tile size in pixels, by economy level; 0: no tiles
 
@@ -40,6 +43,22 @@ def _encoded(ctx: Context, vae: Vae, image: Image) -> tuple[Tensor, Tensor]:
     with ctx.load(vae) as (model,), circular([model]) as ring, ring.on(axes_of(vae.patches)):
         found = model.encode(pixels.to(model.device, model.dtype)).latent_dist
         return found.mean.float().cpu(), found.std.float().cpu()
+
+
+def check_vae(vae: Vae, model: Model) -> None:
+    """Raise BadValueError for a VAE whose latents are not those of the model."""
+    if _latents(vae) != _latents(model):
+        raise BadValueError(
+            f"the VAE '{vae.files[0].name}' does not fit '{model.files[0].name}'",
+            expected=f"{model.info.get('vae', 'a VAE')} ({_latents(model)})",
+            got=_latents(vae),
+        )
+
+
+def _latents(handle: Model | Vae) -> str:
+    """Return the kind of latents of a model or a VAE."""
+    kind = handle.info.get("latents")
+    return f"{handle.info['channels']} channels" + (f" of {LATENTS[kind]}" if kind else "")
 
 
 def check_encodes(vae: Vae) -> None:

@@ -12,7 +12,11 @@ if TYPE_CHECKING:
     from latentloom.engine.types.values import Cond
 
 Residuals = Callable[..., dict[str, Any]]
-"""(x, timestep, context, condition, **more) -> the residual arguments of a UNet call; see `Controls.residuals`."""
+"""The arguments of the network's call that ControlNets compute.
+
+For a UNet (x, timestep, context, condition, **more), see `Controls.residuals`; for a transformer (x, sigma, condition),
+see `Controls.tokens`.
+"""
 
 
 @dataclass(frozen=True, slots=True)

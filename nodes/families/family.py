@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -95,6 +96,11 @@ class Family(ABC):
         config = read_json(folder / "config.json")
         return vae_facts(2 ** (len(config["block_out_channels"]) - 1), config["latent_channels"])
 
+    def vae_facts_in(self, header: Header) -> dict[str, Any] | None:
+        """Of the VAE that a file holds beside the network; None without one."""
+        vae = find_vae(header)
+        return vae and vae_facts(vae.shape.downscale, vae.shape.channels, encodes=vae.shape.encodes)
+
     def load_vae(self, path: Path) -> Any:
         """The VAE of a folder, or of a file that holds one beside the network."""
         return _vae(path)
@@ -138,11 +144,11 @@ class Family(ABC):
 
     def _parts_in(self, path: Path, header: Header) -> dict[str, Any]:
         """The text encoders and the VAE that a file holds beside the network; encoders that do not do are none."""
-        vae, found = find_vae(header), dict[str, Any]()
+        vae, found = self.vae_facts_in(header), dict[str, Any]()
         with contextlib.suppress(FileError):
             found["clip"] = self.clip_facts([path])
         if vae is not None:
-            found["vae"] = vae_facts(vae.shape.downscale, vae.shape.channels, encodes=vae.shape.encodes)
+            found["vae"] = vae
         return found
 
     def _text_folders(self, path: Path) -> list[Path]:
@@ -246,14 +252,16 @@ class Family(ABC):
         x: Tensor,
         time: Tensor,
         condition: Mapping[str, Tensor],
-        residuals: Residuals,  # noqa: ARG002
+        residuals: Residuals,
     ) -> Tensor:
         """The velocity, for sides of any length: cells that a token lacks at an edge repeat the last ones."""
         from torch.nn.functional import pad
 
         height, width = x.shape[2:]
         whole = pad(x, (0, -width % self.patch, 0, -height % self.patch), mode="replicate")
-        return self.answer(module, whole, time, condition)[..., :height, :width]
+        more = residuals(whole, time, condition)
+        guided = partial(module, **more) if more else module
+        return self.answer(guided, whole, time, condition)[..., :height, :width]
 
 
 def reading_facts(info: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from latentloom.nodes.families.denoiser import Told
 from latentloom.nodes.families.family import Family
 from latentloom.nodes.families.header import Shapes, counted
 from latentloom.nodes.families.key_tables import FLUX, FLUX_PARTS, converted
+from latentloom.nodes.families.latent_scale import scaled
+from latentloom.nodes.families.references import references, told_references
 from latentloom.nodes.families.t5 import TOKENIZER
 from latentloom.nodes.families.tokens import packed, places, unpacked, whole
 from latentloom.nodes.text.clip_reader import TextEncoder
@@ -50,6 +52,7 @@ def flux_facts(config: Mapping[str, Any]) -> dict[str, Any]:
         "scaling_factor": 0.3611,
         "shift_factor": 0.1159,
         "context": config["joint_attention_dim"],
+        "inner": config["num_attention_heads"] * config["attention_head_dim"],
     }
 
 
@@ -128,21 +131,14 @@ class Flux(Family):
         """Further channels and reference pictures too, scaled as the latent is."""
         import torch
 
-        made = super().tells(entry, told)
-        names = sorted(name for name in entry.arrays if name.startswith("reference."))
-        for name in names:
-            picture = self._scaled(entry.arrays[name].tensor(), told.info)
-            made[name] = told.put(picture.unsqueeze(1))  # [B, 1, C, h, w]: it is no map of this picture
+        made = {**super().tells(entry, told), **told_references(entry, told)}
         if told.info["in_channels"] != told.info["channels"]:
-            parts = [self._scaled(entry.arrays["concat"].tensor(), told.info)]
+            parts = [scaled(entry.arrays["concat"].tensor(), told.info)]
             if "mask_channels" in told.info:
                 parts.append(_pixels_of_cells(entry.arrays["concat_mask"].tensor(), told))
             batch = max(len(part) for part in parts)
             made["concat"] = told.put(torch.cat([part.expand(batch, -1, -1, -1) for part in parts], dim=1))
         return made
-
-    def _scaled(self, latent: Tensor, info: Mapping[str, Any]) -> Tensor:
-        return (latent - info["shift_factor"]) * info["scaling_factor"]
 
     def answer(self, module: Any, x: Tensor, sigma: Tensor, condition: Mapping[str, Tensor]) -> Tensor:
         """Tokens of 2 x 2 cells with their places, then those of reference pictures; the velocity is the network's own.
@@ -154,8 +150,7 @@ class Flux(Family):
         guidance, prompt = condition.get("guidance"), condition["prompt"]
         seen = torch.cat([x, whole(condition["concat"])], dim=1) if "concat" in condition else x
         tokens, ids = [packed(seen)], [places(x)]
-        for number, name in enumerate((n for n in condition if n.startswith("reference.")), start=1):
-            picture = whole(condition[name][:, 0])
+        for number, picture in enumerate(references(condition), start=1):
             tokens.append(packed(picture))
             ids.append(places(picture, number))
         found = module(

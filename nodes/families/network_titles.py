@@ -19,6 +19,7 @@ TITLES = {  # the name of a tensor -> the network that has it
     "txt_in.individual_token_refiner.blocks.0.norm1.weight": "HunyuanVideo",
     "double_blocks.0.img_attn.norm.key_norm.scale": "Flux.1",
     "txt_in.text_norm.weight": "Qwen-Image 2.1",
+    "time_text_embed.addition_t_embedding.weight": "Qwen-Image-Layered",
     "txt_norm.weight": "Qwen-Image",
     "txtfusion.projector.weight": "Krea 2",
     "layers.0.adaLN_modulation.0.weight": "Z-Image",
@@ -108,8 +109,14 @@ def _sd3(tensors: Mapping[str, Any], prefix: str) -> str:
     return ".5 Medium" if f"{prefix}joint_blocks.0.x_block.attn2.qkv.weight" in tensors else ""
 
 
+def _qwen_image(tensors: Mapping[str, Any], prefix: str) -> str:
+    """The variant of Qwen-Image: only Edit 2511 has a marker, the other editing models have the same tensors."""
+    return "-Edit 2511" if f"{prefix}__index_timestep_zero__" in tensors else ""
+
+
 _VARIANTS: Mapping[str, Callable[[Mapping[str, Any], str], str]] = {
     "Wan": _wan,
     "Flux.1": _flux,
     "Stable Diffusion 3": _sd3,
+    "Qwen-Image": _qwen_image,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import Any
 from latentloom.nodes.families.folder import folder_weights
 from latentloom.nodes.families.header import Shapes, below, counted
 from latentloom.nodes.families.module_loading import Piece, Weights, assemble
+from latentloom.nodes.families.qwen_vision import NAMES as NAMES_OF_TOWERS
 from latentloom.nodes.families.unused import warn_unused
 from latentloom.nodes.text.tokenizer_files import TokenizerFiles
 
 PREFIXES = ("model.", "model.language_model.", "language_model.model.", "")
+ROOTS = ("", "text_encoders.qwen25_7b.transformer.")  # the last in files with all parts
 TOKENIZER = TokenizerFiles("BPE", ("tokenizer", "qwen25_tokenizer"))  # the last is ComfyUI's folder name
 NAMES = {
     "qwen3": {2560: "Qwen3-4B", 4096: "Qwen3-8B", 2048: "Qwen3-1.7B", 1024: "Qwen3-0.6B"},
@@ -21,7 +24,6 @@ NAMES = {
 }
 TITLES = {"qwen3": "Qwen3", "qwen2_5_vl": "Qwen2.5-VL"}
 HEAD = 128  # head width of Qwen2.5-VL, which has no query and key norms to derive it from
-EYES = ("visual.", "model.visual.")  # prefixes of Qwen2.5-VL's vision tower, which prompts do not need
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,7 @@ class QwenPart:
 
     prefix: str
     shapes: Shapes
+    root: str = ""  # the start of its names and of those of its vision tower
 
     @property
     def name(self) -> str:
@@ -78,12 +81,12 @@ class QwenPart:
 
 def find_qwen(every: Shapes) -> QwenPart | None:
     """Find the Qwen3 or Qwen2.5-VL among the tensors of a file; None if there is none."""
-    for prefix in PREFIXES:
-        shapes = below(every, prefix)
+    for root, prefix in itertools.product(ROOTS, PREFIXES):
+        shapes = below(every, root + prefix)
         known = ("layers.0.self_attn.q_norm.weight", "layers.0.self_attn.k_proj.bias")
         gemma = "layers.0.post_feedforward_layernorm.weight" in shapes  # Gemma has some of these names too
         if "embed_tokens.weight" in shapes and any(name in shapes for name in known) and not gemma:
-            return QwenPart(prefix, shapes)
+            return QwenPart(root + prefix, shapes, root)
     return None
 
 
@@ -95,6 +98,7 @@ def load_qwen(part: QwenPart, path: Path, others: Sequence[str] = ()) -> Any:
         return {name: Piece(part.prefix + name) for name in names}
 
     made = assemble(part.model, pieces, weights, "text encoder")
-    weights.taken |= {name for name in weights.keys() if name.startswith(("lm_head.", *EYES))}  # noqa: SIM118
+    beside = tuple(part.root + name for name in ("lm_head.", *NAMES_OF_TOWERS))
+    weights.taken |= {name for name in weights.keys() if name.startswith(beside)}  # noqa: SIM118
     warn_unused(weights, part.prefix, others)
     return made

@@ -68,6 +68,7 @@ class SD3(Family):
             "scaling_factor": 1.5305,
             "shift_factor": 0.0609,
             "context": config["joint_attention_dim"],
+            "inner": config["num_attention_heads"] * config["attention_head_dim"],
             "pooled": config["pooled_projection_dim"],
             "shift": {"shift": 3.0},
             "text_length": LENGTH,

@@ -12,12 +12,15 @@ from latentloom.nodes.families.folder import folder_header, folder_weights, read
 from latentloom.nodes.families.header import Header, read_header
 from latentloom.nodes.families.module_loading import Weights
 from latentloom.nodes.families.qwen import QwenPart, find_qwen, load_qwen
+from latentloom.nodes.families.qwen_vision import load_tower, vision_prefix
 from latentloom.nodes.families.stable_diffusion.building import build_encoder
 from latentloom.nodes.families.stable_diffusion.parts import TextPart, find_text, find_vae
 from latentloom.nodes.families.t5 import T5Part, find_t5, load_t5
 from latentloom.nodes.families.unused import warn_unused
+from latentloom.nodes.families.wan_vae import vae_prefix
 from latentloom.nodes.text.clip_tokenizer import SIZE
 from latentloom.nodes.text.encoder import Encoder
+from latentloom.nodes.text.vision_tower import VisionTower
 
 TITLES = {"l": "CLIP-L", "g": "CLIP-G", "h": "CLIP-H", "t5": "T5-XXL", "qwen3": "Qwen3", "qwen2_5_vl": "Qwen2.5-VL"}
 TRANSFORMERS = ("model.diffusion_model.", "diffusion_model.")
@@ -50,6 +53,18 @@ class FoundText:
         others = [prefix for prefix in prefixes(header_of(self.path)) if prefix != self.part.prefix]
         load: Any = load_t5 if isinstance(self.part, T5Part) else load_qwen
         return load(self.part, self.path, others)
+
+    @property
+    def sees(self) -> bool:
+        """Whether a vision tower stands beside a Qwen2.5-VL."""
+        root = getattr(self.part, "root", None)
+        return root is not None and vision_prefix(header_of(self.path).shapes, root) is not None
+
+    def tower(self) -> VisionTower:
+        """Load the vision tower of a Qwen2.5-VL."""
+        assert isinstance(self.part, QwenPart)
+        header = header_of(self.path)
+        return load_tower(self.path, header.shapes, self.part.root, prefixes(header))
 
     def clip(self, rule: str) -> Encoder:
         """Load a CLIP with the settings of a Stable Diffusion family; see `build_encoder`."""
@@ -107,7 +122,8 @@ def _in_folder(part: TextPart, name: Any, path: Path, header: Header) -> TextPar
 
 def prefixes(header: Header) -> list[str]:
     """Return the name prefixes of a file's parts: its transformer, text encoders and VAE."""
-    vae, t5 = find_vae(header), find_t5(header.shapes)
-    parts = [vae, t5, *find_text(header)]
-    networks = [prefix for prefix in TRANSFORMERS if any(name.startswith(prefix) for name in header.shapes)]
-    return [*networks, *(part.prefix for part in parts if part is not None)]
+    shapes = header.shapes
+    vae, t5, qwen, wan = find_vae(header), find_t5(shapes), find_qwen(shapes), vae_prefix(shapes)
+    parts = [part.prefix for part in (vae, t5, qwen, *find_text(header)) if part is not None]
+    networks = [prefix for prefix in TRANSFORMERS if any(name.startswith(prefix) for name in shapes)]
+    return [*networks, *parts, *([qwen.root] if qwen else []), *([wan] if wan else [])]

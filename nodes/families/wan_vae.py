@@ -26,12 +26,12 @@ class WanVae:
         if path.is_dir():
             found = said_class(path) in CLASSES and read_json(path / "config.json").get("z_dim", 16) == 16
         else:
-            found = _found(read_header(path).shapes) is not None
+            found = vae_prefix(read_header(path).shapes) is not None
         return {"vae": FACTS, "about": "VAE of Qwen-Image or Wan 2.1"} if found else None
 
     def load(self, paths: Sequence[Path], info: Mapping[str, Any]) -> Any:  # noqa: ARG002
         """Load an `AutoencoderKLQwenImage` for pictures."""
-        return load_folder(paths[0]) if paths[0].is_dir() else _load_file(paths[0])
+        return load_folder(paths[0]) if paths[0].is_dir() else load_file(paths[0])
 
 
 def load_folder(folder: Path) -> Any:
@@ -44,12 +44,13 @@ def load_folder(folder: Path) -> Any:
     return made
 
 
-def _load_file(path: Path) -> Any:
+def load_file(path: Path, others: Sequence[str] = ()) -> Any:
+    """Load the VAE of a file; `others` are the prefixes of the file's other parts."""
     from diffusers.loaders.single_file_utils import convert_wan_vae_to_diffusers as convert
 
     from latentloom.nodes.families.wan_vae_module import PictureVae
 
-    prefix = _found(read_header(path).shapes)
+    prefix = vae_prefix(read_header(path).shapes)
     if prefix is None:
         raise FileError(f"'{path.name}' is not a VAE of Qwen-Image or Wan 2.1")
     shapes, weights = read_header(path).below(prefix), Weights(path)
@@ -59,11 +60,11 @@ def _load_file(path: Path) -> Any:
 
     width = shapes["decoder.head.0.gamma"][0]
     made = assemble(lambda: PictureVae(base_dim=width), pieces, weights, "vae")
-    warn_unused(weights, prefix)
+    warn_unused(weights, prefix, others)
     return made
 
 
-def _found(shapes: Shapes) -> str | None:
+def vae_prefix(shapes: Shapes) -> str | None:
     """Return the prefix of the VAE's names. The VAE of Wan 2.2, with 48 channels, is another network."""
     for prefix in PREFIXES:
         if (

@@ -11,6 +11,8 @@ from latentloom.nodes.text.prompt_weights import Grammar
 from latentloom.nodes.text.reader import ReadText, Words
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from latentloom.nodes.text.encoder import Encoder
 
 
@@ -54,23 +56,26 @@ class ChatReader:
         Raises BadValueError for a text that is too long, for several texts, and for a clip_skip: the layers are fixed
         by the model's training.
         """
-        import torch
-
-        ids = self._ids(_only(text, clip_skip))
+        ids = self._ids(_only(text, clip_skip), self.chat)
         states = self.model(input_ids=ids.to(self.model.device), output_hidden_states=True, use_cache=False)
-        found = torch.cat([states.hidden_states[layer] for layer in self.chat.layers], dim=2)
-        told = found[:, self.chat.dropped :].float().cpu()
-        return ReadText(told, mask=torch.ones(told.shape[:2]))
+        return self._told(states.hidden_states, self.chat)
 
-    def _ids(self, text: str) -> Any:
+    def _ids(self, text: str, chat: Chat) -> Tensor:
+        """Return the token ids [1, T] of a text in a template."""
         import torch
 
-        ids = self.tokenizer.encode(self.chat.template.replace("{}", text), add_special_tokens=False).ids
-        if len(ids) > self.chat.length:
-            raise BadValueError(
-                "the prompt is too long", expected=f"at most {self.chat.length} tokens", got=f"{len(ids)}"
-            )
+        ids = self.tokenizer.encode(chat.template.replace("{}", text), add_special_tokens=False).ids
+        if len(ids) > chat.length:
+            raise BadValueError("the prompt is too long", expected=f"at most {chat.length} tokens", got=f"{len(ids)}")
         return torch.tensor([ids])
+
+    def _told(self, hidden_states: Sequence[Tensor], chat: Chat) -> ReadText:
+        """Return the template's layers of the hidden states, without its dropped tokens."""
+        import torch
+
+        found = torch.cat([hidden_states[layer] for layer in chat.layers], dim=2)
+        told = found[:, chat.dropped :].float().cpu()
+        return ReadText(told, mask=torch.ones(told.shape[:2]))
 
 
 def _only(text: str | Sequence[str], clip_skip: int) -> str:

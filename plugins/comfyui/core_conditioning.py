@@ -99,11 +99,31 @@ def _times(use: Use) -> Result:
 
 
 def _inpaint(use: Use) -> Result:
-    if use.value("noise_mask", bool, True) is not True:
-        raise Unmappable("a latent without its mask is not made here")
     inputs = use.take(positive="positive", negative="negative", vae="vae", image="pixels", mask="mask")
-    outputs = ("positive", "negative", "latent")
-    return Made("InpaintConditioning", 1, {**inputs, "resize": "bilinear"}, outputs)
+    made = {**inputs, "resize": "bilinear"}
+    if use.value("noise_mask", bool, True):
+        return Made("InpaintConditioning", 1, made, ("positive", "negative", "latent"))
+    whole = Made("VAEEncode", 1, {"vae": inputs.get("vae"), "image": inputs.get("image")})
+    outputs = ("positive", "negative", Inner("whole", "latent"))
+    return Made("InpaintConditioning", 1, made, outputs, {"whole": whole})
+
+
+def _edit(template: str, *names: str) -> Rule:
+    """Return the rule for a class that reads a prompt with the pictures of the named inputs."""
+
+    def rule(use: Use) -> Result:
+        text = use.take(clip="clip", text="prompt")
+        pictures = [use.link(name) for name in names if name in use.node.inputs]
+        if not pictures:
+            use.ignore("vae")
+            use.note("approximated", "without a picture the prompt is read in the template of Qwen-Image")
+            return Made("CLIPEncode", 2, {**text, "grammar": "plain"}, ("conditioning",))
+        use.note("approximated", "pictures are scaled by Lanczos, to sides that are multiples of 32")
+        vae = use.take(vae="vae") if "vae" in use.node.inputs else {}
+        inputs = {**text, "pictures": pictures, **vae, "template": template}
+        return Made("CLIPEncodePictures", 1, inputs, ("conditioning",))
+
+    return rule
 
 
 RULES: dict[str, Rule] = {
@@ -124,6 +144,8 @@ RULES: dict[str, Rule] = {
     "ReferenceLatent": renamed(
         "ReferenceLatent", 1, "conditioning", conditioning="conditioning", latent="latent"
     ),
+    "TextEncodeQwenImageEdit": _edit("edit", "image"),
+    "TextEncodeQwenImageEditPlus": _edit("edit-plus", "image1", "image2", "image3"),
     "FluxGuidance": renamed(
         "EmbeddedGuidance", 1, "conditioning", conditioning="conditioning", guidance="guidance"
     ),

@@ -179,20 +179,27 @@ def controlnet_parts(use: Use) -> dict[str, Any]:
         return {"controlnet": link}
     union = use.source("control_net", "SetUnionControlNetType")
     kind = union.value("type", str)
+    if kind == "auto":
+        return {"controlnet": union.link("control_net")}
     if kind not in UNION_KINDS:
         raise Unmappable(f"a union ControlNet is not used as '{kind}' here: name what its picture shows")
     return {"controlnet": union.link("control_net"), "kind": UNION_KINDS[kind]}
 
 
+def _spanned(use: Use) -> dict[str, Any]:
+    """Return the inputs of a ControlNet for both conditionings; its VAE may be absent."""
+    names = {"start": "start_percent", "end": "end_percent", **({"vae": "vae"} if "vae" in use.node.inputs else {})}
+    return use.take(positive="positive", negative="negative", image="image", strength="strength", **names)
+
+
 def _controlnet(use: Use) -> Result:
-    if "vae" in use.node.inputs:
-        use.note("lost", "'vae' is not needed by the ControlNets that run here")
-        use.ignore("vae")
-    inputs = use.take(
-        positive="positive", negative="negative", image="image", strength="strength", start="start_percent",
-        end="end_percent",
-    )  # fmt: skip
-    return Made("ApplyControlNet", 1, {**inputs, **controlnet_parts(use), "resize": "auto"}, ("positive", "negative"))
+    inputs = {**_spanned(use), **controlnet_parts(use), "resize": "auto"}
+    return Made("ApplyControlNet", 1, inputs, ("positive", "negative"))
+
+
+def _inpaint_controlnet(use: Use) -> Result:
+    inputs = {**_spanned(use), **use.take(mask="mask", controlnet="control_net")}
+    return Made("ApplyInpaintControlNet", 1, inputs, ("positive", "negative"))
 
 
 def _controlnet_one(use: Use) -> Result:
@@ -282,6 +289,8 @@ RULES: dict[str, Rule] = {
     "CLIPMergeSimple": _merge_clip,
     "CLIPMergeAdd": _merge_clip_add,
     "ControlNetApplyAdvanced": _controlnet,
+    "ControlNetApplySD3": _controlnet,
+    "ControlNetInpaintingAliMamaApply": _inpaint_controlnet,
     "ControlNetApply": _controlnet_one,
     "RescaleCFG": renamed("CFGRescale", 1, "model", model="model", amount="multiplier"),
     "PerturbedAttentionGuidance": renamed("PerturbedAttention", 1, "model", model="model", scale="scale"),

@@ -48,7 +48,7 @@ CLASSES: dict[str, Class] = {
     "LoadControlNet": _class("ControlNetLoader", "controlnet=control_net_name", "controlnet"),
     "ApplyControlNet": _class(
         "ControlNetApplyAdvanced",
-        "positive negative controlnet=control_net image strength start=start_percent end=end_percent",
+        "positive negative controlnet=control_net image strength start=start_percent end=end_percent vae",
         "positive negative",
     ),
     "CLIPEncode": _class("CLIPTextEncode", "clip text", "conditioning"),

@@ -195,6 +195,11 @@ def renamed(type: str, version: int, outputs: str, fixed: Mapping[str, Any] | No
     return rule
 
 
+def sized(**names: str) -> dict[str, Any]:
+    """Return the names of `renamed` for a class with a width and a height."""
+    return {"width": "width", "height": "height", **names}
+
+
 def saved_name(use: Use, default: str) -> str:
     """Return our name template for a ComfyUI prefix."""
     prefix = str(use.value("filename_prefix", str, default))

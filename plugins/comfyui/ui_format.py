@@ -10,6 +10,7 @@ from latentloom.engine.document.workflow import Mode
 from latentloom.plugins.comfyui.drawn import BYPASSED, Part, Socket
 from latentloom.plugins.comfyui.graph import Link, SourceNode
 from latentloom.plugins.comfyui.layout import NOTES, Layout, layout_of
+from latentloom.plugins.comfyui.pack_values import DRAWN
 from latentloom.plugins.comfyui.report import Report, counted
 from latentloom.plugins.comfyui.subgraphs import Scope, is_muted, scopes
 from latentloom.plugins.comfyui.tracing import GET, PRIMITIVE, REROUTES, SET, Muted, Nowhere, Tracer, Value
@@ -83,8 +84,8 @@ class _Reader:
         if part.type in VIRTUAL or part.id in scope.inner:
             return
         id, kind = scope.path + part.id, part.type.strip()
-        if kind not in self._known and not part.sockets and not part.outputs:
-            self._report.note(id, "lost", f"{kind} has neither inputs nor outputs; it counts as decoration")
+        if kind in DRAWN or (kind not in self._known and not part.sockets and not part.outputs):
+            self._report.note(id, "lost", f"{kind} takes part in no run; it counts as decoration")
             return
         mode: Mode = "mute" if is_muted(part, scope) else "bypass" if part.mode == BYPASSED else "active"
         self._counts[mode] += 1

@@ -80,3 +80,16 @@ def test_an_unknown_job_and_a_silent_server(call):
     assert call("status", "nope")[2] == "unknown_job: there is no job 'nope'\n"
     code, _, err = call("status", "--server", "http://127.0.0.1:9")
     assert (code, err.startswith("server_unreachable: no server answers at http://127.0.0.1:9")) == (3, True)
+
+
+def test_diff_compares_saved_versions(call, plant, server, tmp_path):
+    document = json.loads(plant.read_text())
+    for level in (0.25, 0.5):
+        document["nodes"]["s"]["inputs"]["level"] = level
+        assert server.request("PUT", "workflows/of%20plants", {"workflow": document}, If_Match="*")[0] in (200, 201)
+
+    code, out, _ = call("diff", "of plants@1", "of plants", "--server", server.address)
+    assert (code, out) == (1, "changed  s.level: 0.25 -> 0.5\n")
+    assert call("diff", "of plants@2", "of plants", "--server", server.address)[:2] == (0, "no difference\n")
+    code, _, err = call("diff", "of plants@7", "of plants", "--server", server.address)
+    assert (code, err.partition(":")[0]) == (2, "unknown_workflow")

@@ -1,3 +1,5 @@
+import json
+import shutil
 import sqlite3
 
 import pytest
@@ -66,6 +68,51 @@ def test_explain_of_a_bad_workflow_is_2(loom, workflow):
 
 
 # nodes
+
+
+# diff
+
+
+@pytest.fixture
+def before(workflow, tmp_path):
+    """Like `workflow`, but in a file of its own."""
+    return lambda *parts: shutil.move(workflow(*parts), tmp_path / "before.json")
+
+
+def test_diff_tells_what_changed_and_exits_with_1(loom, before, workflow):
+    more = {"node": "hey", "output": "value"}
+    old = before({**TEXT, "old": ("toy/Text", {"text": "x"})}, [("text", "say", "text")])
+    after = workflow({"hey": ("toy/Text", {"text": "bye"}), "more": ("toy/Join", {"names": [more]})})
+    code, out, _ = loom("diff", old, after)
+    assert (code, out.splitlines()) == (
+        1,
+        [
+            "removed  old (toy/Text)",
+            'changed  hey.text: "hello" -> "bye"',
+            "input    text: say.text -> none",
+            "renamed  say -> hey",
+        ],
+    )
+
+
+def test_a_workflow_with_other_ids_makes_the_same_results(loom, before, workflow):
+    old = before({"a": ("toy/Text", {"text": "hello"})})
+    assert loom("diff", old, old)[:2] == (0, "no difference\n")
+    assert loom("diff", old, workflow({"b": ("toy/Text", {"text": "hello"})}))[:2] == (0, "renamed  a -> b\n")
+
+
+def test_diff_as_json(loom, before, workflow):
+    old = before({"a": ("toy/Text", {"text": "x"})})
+    code, out, _ = loom("diff", old, workflow({"a": ("toy/Text", {"text": "y"})}), "--json")
+    found = json.loads(out)
+    assert (code, found["same_results"], found["added"]) == (1, False, [])
+    text = [{"name": "text", "before": "x", "after": "y"}]
+    assert found["changed"] == [{"node": "a", "type": "toy/Text", "inputs": text, "properties": []}]
+
+
+def test_diff_of_a_file_that_is_not_there_is_2(loom, chain):
+    code, _, err = loom("diff", chain, "nothing.json")
+    assert (code, err.partition(":")[0]) == (2, "missing_file")
 
 
 def test_nodes_are_listed_by_category(loom):

@@ -41,7 +41,17 @@ def test_the_nodes_without_a_model_are_there(registered):
     ]
     assert sorted(found) == [
         *("BlurImage", "Boolean", "CannyEdges", "Choice", "Float", "If", "ImageBlend", "ImageCrop", "ImageGrid"),
-        *("ImageScale", "Integer", "InvertImage", "InvertMask", "JoinText", "Lineart", "LoadImage", "LoadMask"),
+        *(
+            "ImageScale",
+            "ImageStitch",
+            "Integer",
+            "InvertImage",
+            "InvertMask",
+            "JoinText",
+            "Lineart",
+            "LoadImage",
+            "LoadMask",
+        ),
         *("MaskCombine", "MaskFadeBorders", "MaskFeather", "MaskFromAlpha", "MaskGrow", "PreviewImage", "ReplaceText"),
         *("SaveImage", "SeedNumber", "SharpenImage", "Text", "TileImage"),
     ]

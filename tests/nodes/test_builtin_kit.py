@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tiny_transformers import chat_tokenizer, qwen2_5_vl_config, qwen2_5_vl_file, randomised, write
+from transformers import Qwen2_5_VLForConditionalGeneration
 
 from latentloom.api import Session
-from latentloom.engine import Array, ClipVision, Cond, Conditioning, ControlNet, Image, Model
+from latentloom.engine import Array, Clip, ClipVision, Cond, Conditioning, ControlNet, Image, Model
+from latentloom.engine.settings import load_settings
 from latentloom.plugins.testing import Bench, bounds, cancel, docs, mutation, process, purity
 
 
@@ -21,8 +24,16 @@ def loading(checkpoint: str) -> dict[str, Any]:
     }
 
 
+READER = {
+    "format": "latentloom/1",
+    "nodes": {"load": {"type": "LoadCLIP", "inputs": {"text_encoder": "qwen.safetensors"}}},
+    "outputs": [{"name": "clip", "from": {"node": "load", "output": "clip"}}],
+}
 SDXL = "sdxl_tiny.safetensors"
 BY_NAME = {
+    "Calculate": {"expression": "2 * 3"},
+    "FormatText": {"template": "a text"},
+    "JsonText": {"text": '{"a": 1}', "key": "a"},
     "LoadCLIP": {"second": None, "third": None},
     "ImageCrop": {"width": 4, "height": 4},
     "LatentCrop": {"width": 8, "height": 8},
@@ -43,8 +54,29 @@ SOURCES = {
 }
 
 
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Clip]:
+    """The folder of a text encoder that sees pictures, and its handle."""
+    folder, tokenizer = tmp_path_factory.mktemp("reader") / "models" / "clip", chat_tokenizer()
+    model = randomised(Qwen2_5_VLForConditionalGeneration(qwen2_5_vl_config(128, tokenizer)), 0.05)
+    write(qwen2_5_vl_file(model), folder / "qwen.safetensors")
+    tokenizer.save_pretrained(folder / "tokenizer")
+    settings = load_settings(
+        {"models": [folder.parent], "device": "cpu"}, {"LATENTLOOM_HOME": str(folder.parent.parent)}
+    )
+    with Session(settings) as made:
+        return folder, made.run(READER).outputs["clip"]
+
+
 @pytest.fixture
-def bench(session: Session, families: Session, tiny_models: Path, random_models: Path, tmp_path: Path) -> Bench:
+def bench(
+    session: Session,
+    families: Session,
+    tiny_models: Path,
+    random_models: Path,
+    tmp_path: Path,
+    reader: tuple[Path, Clip],
+) -> Bench:
     """The built-in nodes with small inputs, and the tiny checkpoint for those that take a model."""
     loaded = session.run(loading("tiny")).outputs
     sdxl = families.run(loading(SDXL), outputs=["clip"]).outputs["clip"]
@@ -65,6 +97,7 @@ def bench(session: Session, families: Session, tiny_models: Path, random_models:
             **{port.name: 2 for port in node.spec.inputs if port.name == "steps"},
             **BY_NAME.get(node.spec.type, {}),
             **({"clip": sdxl} if node.spec.type == "CLIPEncodeSDXL" else {}),
+            **({"clip": reader[1], "vae": None} if node.spec.type == "CLIPEncodePictures" else {}),
             **{
                 port.name: by_port[port.name]
                 for port in node.spec.inputs
@@ -73,12 +106,13 @@ def bench(session: Session, families: Session, tiny_models: Path, random_models:
         }
         for node in session.engine.registry.nodes.values()
     }
-    return _bench(samples, tmp_path / "bench", tiny_models, random_models / "checkpoints" / SDXL)
+    return _bench(samples, tmp_path / "bench", tiny_models, random_models / "checkpoints" / SDXL, reader[0])
 
 
-def _bench(samples: dict[str, dict[str, Any]], folder: Path, models: Path, more: Path) -> Bench:
+def _bench(samples: dict[str, dict[str, Any]], folder: Path, models: Path, more: Path, clip: Path) -> Bench:
     shutil.copytree(models, folder / "models", copy_function=os.link)
     os.link(more, folder / "models" / "checkpoints" / more.name)
+    shutil.copytree(clip, folder / "models" / "clip", copy_function=os.link, dirs_exist_ok=True)
     return Bench("builtin", samples, folder)
 
 

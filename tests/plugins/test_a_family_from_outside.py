@@ -210,7 +210,7 @@ def test_a_wrong_text_encoder_is_refused_before_anything_is_loaded(
     assert session.engine.figures()["model_loads"] == 0
 
 
-def test_a_controlnet_is_refused_since_the_network_is_no_unet(session: Session, models: Path) -> None:
+def test_a_controlnet_of_another_family_is_refused(session: Session, models: Path) -> None:
     shutil.copytree(EMBEDDED, models / "controlnet" / "edges")
     guided = document()
     ends = {name: wire(name, "conditioning") for name in ("positive", "negative")}
@@ -226,8 +226,8 @@ def test_a_controlnet_is_refused_since_the_network_is_no_unet(session: Session, 
     with pytest.raises(NodeError) as caught:
         session.run(guided)
     found = caught.value.problem
-    assert found.message == "KSampler: 'edges' works on the layers of a UNet, which this model does not have"
-    assert (found.expected, found.got) == ("a model of SD 1.x, SD 2.x or SDXL", "ripple")
+    assert found.message == "KSampler: the ControlNet 'edges' does not fit 'ripple.safetensors'"
+    assert (found.expected, found.got) == ("one for ripple", "one for SD 1.x")
 
 
 def test_a_weight_that_no_rule_names_is_told(session: Session, models: Path, network: nn.Module) -> None:

@@ -93,6 +93,16 @@ def test_validate_tells_the_interface(server):
     assert answer["outputs"] == ["image"]
 
 
+def test_two_workflows_are_compared(server):
+    one, other = flow("a", a=use("Add", a=1, b=2)), flow("z", z=use("Add", a=1, b=3))
+    status, found, _ = server.request("POST", "compare", {"before": one, "after": other})
+    assert (status, found["same_results"]) == (200, False)
+    assert found["renamed"] == []
+    assert [item["node"] for item in found["removed"] + found["added"]] == ["a", "z"]
+    status, found, _ = server.request("POST", "compare", {"before": one, "after": {"format": "x"}})
+    assert (status, found["problems"][0]["code"]) == (422, "unknown_format")
+
+
 def test_explain_tells_what_would_run(server, tmp_path):
     order = {"workflow": flow("n", n=use("Note", journal=str(tmp_path / "j"), tag=str(tmp_path)))}
     before = server.request("POST", "explain", order)[1]["steps"]

@@ -11,6 +11,7 @@ from aiohttp import web
 from pydantic import Field
 
 from latentloom.api import wire, wire_nodes
+from latentloom.engine.document.difference import difference
 from latentloom.engine.document.interfaces import node_types
 from latentloom.engine.document.workflow import Edge, NamedInput, Workflow
 from latentloom.engine.document.writing import to_json
@@ -116,6 +117,16 @@ async def explain(services: Services, call: Call) -> wire_nodes.Explanation:
     return wire_nodes.Explanation(steps=[wire_nodes.Step(**step) for step in found])
 
 
+async def compare(services: Services, call: Call) -> wire_nodes.Difference:
+    """Compare two workflows by meaning. They need not be valid."""
+    return await services.intake.thread(_difference, services, call.body)
+
+
+def _difference(services: Services, body: wire_nodes.ComparedWorkflows) -> wire_nodes.Difference:
+    before, after = services.intake.read(body.before), services.intake.read(body.after)
+    return wire_nodes.Difference(**difference(before, after, services.intake.registry).record())
+
+
 async def list_models(services: Services, _: Call) -> wire_nodes.ModelList:
     """List the model files that workflows can use."""
     return wire_nodes.ModelList(models=await services.disk(_models, services))
@@ -210,6 +221,13 @@ ROUTES = (
         body=wire.WorkflowOrder,
         answer=wire_nodes.Explanation,
         refuses=(404,),
+    ),
+    Route(
+        method="POST",
+        path=f"{API}/compare",
+        handler=compare,
+        body=wire_nodes.ComparedWorkflows,
+        answer=wire_nodes.Difference,
     ),
     Route(method="GET", path=f"{API}/models", handler=list_models, answer=wire_nodes.ModelList),
     Route(

@@ -299,7 +299,7 @@ def test_decoration_is_told_and_not_kept() -> None:
     data["nodes"].append(part(20, "Label (rgthree)", None))
     workflow, lines = imported(data)
     assert "20" not in workflow.nodes
-    assert lines == ["node '20': lost: Label (rgthree) has neither inputs nor outputs; it counts as decoration"]
+    assert lines == ["node '20': lost: Label (rgthree) takes part in no run; it counts as decoration"]
 
 
 def test_an_unknown_class_keeps_its_raw_list_and_names_what_has_names() -> None:

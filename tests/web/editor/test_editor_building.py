@@ -115,6 +115,37 @@ def test_ten_steps_are_undone_and_done_again(editor):
     assert editor.copied() == before
 
 
+def test_nodes_are_packed_run_unpacked_and_undone(editor):
+    for n, type in enumerate(("ColourImage", "InvertImage", "SaveImage")):
+        editor.add(type, 200 + 400 * n, 300)
+    editor.connect("colourImage.image", "invertImage.image")
+    editor.connect("invertImage.image", "saveImage.images")
+    before = editor.edges()
+    editor.page.locator(".react-flow__pane").click(position={"x": 700, "y": 700})
+    editor.node("invertImage").locator(".node-title").click()
+
+    editor.press("Shift+P")
+
+    packed = {"block.image": "colourImage.image", "saveImage.images": "block.image"}
+    assert editor.edges() == packed
+    expect(editor.node("block")).to_contain_text("sub-workflow")
+    expect(editor.page.get_by_text("No problems")).to_be_visible()
+    assert list(editor.copied()["graphs"]["block"]["nodes"]) == ["invertImage"]
+    editor.run()
+    editor.state("Done")
+    expect(editor.node("block").locator(".node-head .badge")).to_contain_text(" s")
+
+    editor.page.locator(".react-flow__pane").click(position={"x": 700, "y": 700})
+    editor.node("block").locator(".node-title").click()
+    editor.press("Shift+U")
+    assert editor.edges() == before
+    editor.run()
+    expect(editor.node("invertImage").get_by_text("cached")).to_be_visible()
+
+    editor.press("Control+z")
+    assert editor.edges() == packed
+
+
 def test_modes_titles_groups_and_notes_are_kept(editor):
     page = editor.page
     editor.add("InvertImage", 300, 300)

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import expect
 from serving import flow, until, use
 
@@ -238,7 +239,7 @@ def test_library_and_drafts(open_editor, server):
     library.get_by_role("button", name="Versions").click()
     versions = library.get_by_role("list", name="Versions")
     versions.get_by_text("Version 1").click()
-    expect(versions).to_contain_text("Compared with the newest: changed sample")
+    expect(versions).to_contain_text("sample.steps: 9 → 20")
     editor.picture("library")
     assert editor.violations() == []
     versions.get_by_role("button", name="Restore").click()
@@ -270,6 +271,35 @@ def test_library_and_drafts(open_editor, server):
     editor.field("sample", "steps").fill("19")
     notice(editor, "are kept as a separate draft")
     until(lambda: {18, 19} <= draft_steps(server))
+
+
+@pytest.mark.parametrize(("reload", "first", "second"), [(False, 33, 34), (True, 43, 44)])
+def test_a_draft_that_arrived_without_an_answer_stays_one_draft(open_editor, server, reload, first, second):
+    editor = open_editor(server)
+    page, before = editor.page, server.get("drafts")["drafts"]
+    arrived = []
+
+    def lose(route):
+        if route.request.method == "PUT":
+            arrived.append(route.fetch().status)
+            route.abort()
+        else:
+            route.continue_()
+
+    from_template(editor, "Text to image")
+    expect(editor.field("sample", "steps")).to_have_value("20")
+    page.route("**/api/v1/drafts/*", lose, times=1)
+    editor.field("sample", "steps").fill(str(first))
+    until(lambda: page.evaluate("1") and arrived)
+    editor.field("sample", "steps").fill(str(second))
+    if reload:
+        page.reload()
+        editor.connected()
+        expect(editor.field("sample", "steps")).to_have_value(str(second))
+    until(lambda: page.evaluate("1") and second in draft_steps(server))
+
+    assert (arrived, first in draft_steps(server)) == ([201], False)
+    assert len(server.get("drafts")["drafts"]) == len(before) + 1
 
 
 def test_a_phone_runs_a_template_and_shows_its_picture_by_touch(open_editor, server):

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,8 +13,9 @@ from diffusers import (
     QwenImagePipeline,
     QwenImageTransformer2DModel,
 )
-from tiny_transformers import chat_tokenizer, randomised, write
-from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+from tiny_transformers import chat_tokenizer, qwen2_5_vl_config, qwen2_5_vl_file, randomised, write
+from transformers import BatchFeature, Qwen2_5_VLForConditionalGeneration
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from latentloom.api import Session
 from latentloom.engine.settings import load_settings
@@ -49,35 +51,43 @@ def original_name(name: str) -> str:
     return name
 
 
+class Placing(Qwen2_5_VLForConditionalGeneration):
+    """With the positions of pictures in rows and columns, which diffusers' editing pipelines leave out.
+
+    They do not hand on `mm_token_type_ids` (https://github.com/huggingface/diffusers/issues/14194).
+    """
+
+    def forward(self, input_ids: torch.Tensor, **given: Any) -> Any:
+        kinds = (input_ids == self.config.image_token_id).int()
+        return super().forward(input_ids=input_ids, **given, mm_token_type_ids=kinds)
+
+
+class Processor:
+    """Qwen2VLProcessor without videos, which need torchvision."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+        self.images = Qwen2VLImageProcessorPil(size={"shortest_edge": 56 * 56, "longest_edge": 12_845_056})
+
+    def __call__(self, text: list[str], images: Any, **_: Any) -> BatchFeature:
+        seen = self.images(images=images, return_tensors="pt")
+        (whole,) = text
+        for grid in seen["image_grid_thw"]:
+            whole = whole.replace("<|image_pad|>", "<|taken|>" * int(grid.prod() // 4), 1)
+        told = self.tokenizer([whole.replace("<|taken|>", "<|image_pad|>")], return_tensors="pt")
+        return BatchFeature({**told, **seen})
+
+
 @pytest.fixture(scope="session")
 def pipe() -> QwenImagePipeline:
     torch.manual_seed(0)
+    tokenizer = chat_tokenizer()
     transformer = QwenImageTransformer2DModel(
         num_layers=2,
         attention_head_dim=32,
         num_attention_heads=2,
         joint_attention_dim=WIDTH,
         axes_dims_rope=(4, 14, 14),
-    )
-    rope = {"rope_type": "default", "rope_theta": 1_000_000.0, "mrope_section": [16, 24, 24]}
-    config = Qwen2_5_VLConfig(
-        text_config={
-            "vocab_size": 300,
-            "hidden_size": WIDTH,
-            "intermediate_size": 96,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 2,
-            "num_key_value_heads": 1,
-            "rms_norm_eps": 1e-6,
-            "rope_parameters": rope,
-        },
-        vision_config={
-            "depth": 1,
-            "hidden_size": 16,
-            "intermediate_size": 16,
-            "num_heads": 2,
-            "out_hidden_size": WIDTH,
-        },
     )
     made = QwenImagePipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(
@@ -89,12 +99,17 @@ def pipe() -> QwenImagePipeline:
             shift_terminal=0.02,
         ),
         vae=AutoencoderKLQwenImage(base_dim=8).eval(),
-        text_encoder=randomised(Qwen2_5_VLForConditionalGeneration(config), 0.05),
-        tokenizer=chat_tokenizer(),
+        text_encoder=randomised(Placing(qwen2_5_vl_config(WIDTH, tokenizer)), 0.05),
+        tokenizer=tokenizer,
         transformer=randomised(transformer, 0.1),
     )
     made.set_progress_bar_config(disable=True)
     return made
+
+
+@pytest.fixture
+def processor(pipe: QwenImagePipeline) -> Processor:
+    return Processor(pipe.tokenizer)
 
 
 @pytest.fixture(scope="session")
@@ -102,9 +117,7 @@ def qwen_models(pipe: QwenImagePipeline, tmp_path_factory: pytest.TempPathFactor
     """ComfyUI's folders with split files, and the folder of the pipeline among the checkpoints."""
     root: Path = tmp_path_factory.mktemp("qwen") / "models"
     write(pipe.transformer.state_dict(), root / "diffusion_models" / "qwen_image.safetensors")
-    state = {name.replace("model.language_model.", "model."): t for name, t in pipe.text_encoder.state_dict().items()}
-    state = {name.replace("model.visual.", "visual."): tensor.clone() for name, tensor in state.items()}
-    write(state, root / "text_encoders" / "qwen_2.5_vl_7b.safetensors")
+    write(qwen2_5_vl_file(pipe.text_encoder), root / "text_encoders" / "qwen_2.5_vl_7b.safetensors")
     pipe.tokenizer.save_pretrained(root / "text_encoders" / "tokenizer")
     vae = {original_name(name): tensor for name, tensor in pipe.vae.state_dict().items()}
     write(vae, root / "vae" / "qwen_image_vae.safetensors")

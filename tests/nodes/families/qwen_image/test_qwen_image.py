@@ -189,6 +189,31 @@ def test_a_text_encoder_of_another_family_is_refused(session: Session, qwen_mode
     assert (found.expected, found.got) == ("Qwen2.5-VL-7B", "Qwen3")
 
 
+def test_a_file_with_all_parts_is_the_split_files(session: Session, qwen_models: Path) -> None:
+    parts = {
+        "model.diffusion_model.": load_file(qwen_models / "diffusion_models" / "qwen_image.safetensors"),
+        "text_encoders.qwen25_7b.transformer.": load_file(qwen_models / "text_encoders" / "qwen_2.5_vl_7b.safetensors"),
+        "vae.": load_file(qwen_models / "vae" / "qwen_image_vae.safetensors"),
+    }
+    state = {prefix + name: tensor for prefix, part in parts.items() for name, tensor in part.items()}
+    place = write(state, qwen_models / "checkpoints" / "all.safetensors")
+    (qwen_models / "checkpoints" / "tokenizer").symlink_to(qwen_models / "text_encoders" / "tokenizer")
+    nodes = document(folder=True, output="decode", port="image", steps=1)
+    nodes["nodes"]["load"]["inputs"]["checkpoint"] = place.name
+    nodes["nodes"]["look"] = {
+        "type": "CLIPEncodePictures",
+        "inputs": {"clip": wire("load", "clip"), "pictures": [wire("picture", "image")]},
+    }
+    nodes["outputs"].append({"name": "look", "from": wire("look", "conditioning")})
+    heard: list[Any] = []
+    found = session.run(nodes, on_event=heard.append)["out"]
+    (qwen_models / "checkpoints" / "tokenizer").unlink()
+    place.unlink()
+    expected = session.run(document(output="decode", port="image", steps=1))["out"]
+    assert np.array_equal(found.numpy(), expected.numpy())
+    assert [event for event in heard if isinstance(event, NodeWarning) and event.code == "not_used"] == []
+
+
 def test_nothing_of_the_files_is_left_over(session: Session) -> None:
     heard: list[Any] = []
     session.run(document(output="decode", port="image"), on_event=heard.append)

@@ -413,6 +413,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/compare": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Compare two workflows by meaning. They need not be valid. */
+        post: operations["compare"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/models": {
         parameters: {
             query?: never;
@@ -779,12 +796,73 @@ export interface components {
             cancelled: string[];
         };
         /**
+         * Change
+         * @description A value before and after; null if there was none. An edge is `{"node", "output"}`.
+         */
+        Change: {
+            /** Name */
+            name: string;
+            /** Before */
+            before: unknown;
+            /** After */
+            after: unknown;
+        };
+        /**
          * Choices
          * @description Allowed values of inputs with the requested `source`.
          */
         Choices: {
             /** Choices */
             choices: string[];
+        };
+        /**
+         * ComparedWorkflows
+         * @description Two workflows to compare, as documents.
+         */
+        ComparedWorkflows: {
+            /** Before */
+            before: {
+                [key: string]: unknown;
+            };
+            /** After */
+            after: {
+                [key: string]: unknown;
+            };
+        };
+        /**
+         * Difference
+         * @description What distinguishes two workflows, by meaning: sub-workflows are compared as the nodes inside them.
+         */
+        Difference: {
+            /**
+             * Same Results
+             * @description Whether only ids, titles, the name or the layout differ, or nothing.
+             */
+            same_results: boolean;
+            /** Added */
+            added: components["schemas"]["NodeName"][];
+            /** Removed */
+            removed: components["schemas"]["NodeName"][];
+            /** Changed */
+            changed: components["schemas"]["NodeChange"][];
+            /**
+             * Inputs
+             * @description Named inputs, with the inputs of nodes that they set.
+             */
+            inputs: components["schemas"]["Change"][];
+            /**
+             * Outputs
+             * @description Named outputs, with where they come from.
+             */
+            outputs: components["schemas"]["Change"][];
+            /** Renamed */
+            renamed: components["schemas"]["Rename"][];
+            name: components["schemas"]["Change"] | null;
+            /**
+             * Layout
+             * @description Whether positions, notes, groups or extra data differ.
+             */
+            layout: boolean;
         };
         /**
          * Document
@@ -1176,6 +1254,30 @@ export interface components {
             before?: string | null;
         };
         /**
+         * NodeChange
+         * @description The changed inputs and properties (version, mode, title) of a node. `node` is its id after the change.
+         */
+        NodeChange: {
+            /** Node */
+            node: string;
+            /** Type */
+            type: string;
+            /** Inputs */
+            inputs: components["schemas"]["Change"][];
+            /** Properties */
+            properties: components["schemas"]["Change"][];
+        };
+        /**
+         * NodeName
+         * @description A node and its type.
+         */
+        NodeName: {
+            /** Node */
+            node: string;
+            /** Type */
+            type: string;
+        };
+        /**
          * NodeTypeInfo
          * @description A node type.
          */
@@ -1455,6 +1557,16 @@ export interface components {
         QueueChange: {
             /** Paused */
             paused: boolean;
+        };
+        /**
+         * Rename
+         * @description A node's id before and after. In a sub-workflow it is `parent/child`.
+         */
+        Rename: {
+            /** Before */
+            before: string;
+            /** After */
+            after: string;
         };
         /**
          * SavedDraft
@@ -4279,6 +4391,141 @@ export interface operations {
             };
             /** @description Not Found */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Failure"];
+                };
+            };
+            /** @description Request Timeout */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Failure"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Failure"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Failure"];
+                };
+            };
+            /** @description Unsupported Media Type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Failure"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Failure"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Failure"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Failure"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Failure"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Failure"];
+                };
+            };
+        };
+    };
+    compare: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A repeated request with the same key has no effect and returns the first answer. */
+                "Idempotency-Key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ComparedWorkflows"];
+            };
+        };
+        responses: {
+            /** @description Compare two workflows by meaning. They need not be valid. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Difference"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Failure"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Failure"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -8,6 +8,7 @@ import { inletFor, inputPort, outletFor, outputPort, refusal, wire } from "../do
 import { useSettings } from "../settings/settings";
 import { colourOf, useCatalog } from "../store/catalog";
 import { useDocument } from "../store/document";
+import { useSpecs } from "../store/specs";
 import { useActive, useWorkspace } from "../store/workspace";
 import { strings, useStrings } from "../strings";
 import { GroupNode, NoteNode } from "./Frames";
@@ -29,7 +30,7 @@ export function Canvas() {
   const words = useStrings().canvas;
   const workflow = useDocument((state) => state.workflow);
   const selection = useDocument((state) => state.selection);
-  const specs = useCatalog((state) => state.specs);
+  const specs = useSpecs();
   const types = useCatalog((state) => state.types);
   const { minimap, snap } = useSettings();
   const [nodes, setNodes] = useState<FlowNode[]>(() => deriveNodes(workflow, selection, []));

@@ -1,6 +1,7 @@
 import { useEffect, useRef } from "react";
 import type { NodeSpec } from "../api/client";
 import { setTitle } from "../document/edit";
+import { GRAPH } from "../document/graphs";
 import type { WorkflowNode as Node } from "../document/types";
 import { nameOf } from "../document/types";
 import { useDocument } from "../store/document";
@@ -22,7 +23,8 @@ export function NodeHead({ id, node, spec, collapsed }: HeadProps) {
   const words = useStrings().canvas;
   const renaming = useCanvas((state) => state.renaming === id);
   const set = useCanvas((state) => state.set);
-  const plugin = node.type.includes("/") ? node.type.split("/")[0] : "";
+  const isGraph = node.type.startsWith(GRAPH);
+  const plugin = isGraph ? words.subWorkflow : node.type.includes("/") ? node.type.split("/")[0] : "";
   return (
     <header className="node-head" title={spec?.help} onDoubleClick={() => set({ renaming: id })}>
       <button

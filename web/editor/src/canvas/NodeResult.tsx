@@ -12,7 +12,7 @@ export function NodeResult({ id, name }: { id: string; name: string }) {
   const words = useStrings().canvas;
   const previews = useSettings((state) => state.previews);
   const run = useShownRun((run) => nodeRun(run, id));
-  const files = useShownFiles().filter(({ node, media }) => node === id && media.startsWith("image/"));
+  const files = useShownFiles().filter(({ node, media }) => (node === id || node.startsWith(`${id}/`)) && media.startsWith("image/"));
   if (!run && files.length === 0) return null;
   return (
     <div className="node-result">

@@ -5,6 +5,7 @@ import type { Workflow } from "../document/types";
 import { nameOf } from "../document/types";
 import { inletFor, inputPort, nodeOf, outletFor, outputPort, replaceType, wire } from "../document/wiring";
 import { colourOf, useCatalog } from "../store/catalog";
+import { specsNow, useSpecs } from "../store/specs";
 import { activeTab } from "../store/workspace";
 import { useStrings } from "../strings";
 import { ranked } from "./ranking";
@@ -19,7 +20,8 @@ export function Palette() {
 
 function Search({ request }: { request: PaletteRequest }) {
   const words = useStrings().canvas;
-  const { specs, types } = useCatalog();
+  const types = useCatalog((state) => state.types);
+  const specs = useSpecs();
   const set = useCanvas((state) => state.set);
   const dialog = useRef<HTMLDialogElement>(null);
   const [text, setText] = useState("");
@@ -109,7 +111,8 @@ function suits(workflow: Workflow, specs: ReadonlyMap<string, NodeSpec>, spec: N
 
 function put(spec: NodeSpec, { at, loose }: PaletteRequest) {
   const { workflow, edit, select } = activeTab().document.getState();
-  const { specs, choices } = useCatalog.getState();
+  const { choices } = useCatalog.getState();
+  const specs = specsNow();
   const id = freshId(spec.type, (name) => name in workflow.nodes);
   const place = { x: Math.round(at.x), y: Math.round(at.y) };
   const added = addNode(id, nodeOf(spec, choices), place);
@@ -130,6 +133,7 @@ function put(spec: NodeSpec, { at, loose }: PaletteRequest) {
 
 function putInPlace(id: string, spec: NodeSpec) {
   const { workflow, edit } = activeTab().document.getState();
-  const { specs, choices } = useCatalog.getState();
+  const { choices } = useCatalog.getState();
+  const specs = specsNow();
   edit(replaceType(workflow, specs, choices, id, spec));
 }

@@ -8,6 +8,7 @@ import type { WorkflowNode as Node } from "../document/types";
 import { edgesIn, isEdge, nameOf, unwrapped, wrapped } from "../document/types";
 import { colourOf, useCatalog } from "../store/catalog";
 import { useDocument } from "../store/document";
+import { useSpec } from "../store/specs";
 import { useStrings } from "../strings";
 import { isWide, takesLiteral, widgetOf } from "../widgets/registry";
 import { NodeHead } from "./NodeHead";
@@ -22,7 +23,7 @@ export const WorkflowNode = memo(function WorkflowNode({ id, selected }: NodePro
   const node = useDocument((state) => state.workflow.nodes[id]);
   const collapsed = useDocument((state) => state.workflow.layout.nodes[id]?.collapsed ?? false);
   const problems = useDocument(useShallow((state) => mine(state.checked.problems, id)));
-  const spec = useCatalog((state) => (node ? state.specs.get(node.type) : undefined));
+  const spec = useSpec(node?.type);
   const refresh = useUpdateNodeInternals();
   const handles = node ? Object.values(node.inputs).flatMap(edgesIn).length : 0;
   const measured = useRef(false); // React Flow measures a node itself when it appears, and all of them at once
@@ -43,16 +44,18 @@ export const WorkflowNode = memo(function WorkflowNode({ id, selected }: NodePro
       <NodeHead id={id} node={node} spec={spec} collapsed={collapsed} />
       {collapsed || !spec ? <Sockets id={id} node={node} spec={spec} /> : <Ports id={id} node={node} spec={spec} problems={problems} />}
       {!spec && !collapsed && <Missing node={node} />}
-      {!collapsed && <ProblemList problems={spec ? problems.filter(({ input }) => !known(spec, input)) : problems} />}
+      {!collapsed && <ProblemList outer={id} problems={spec ? problems.filter((problem) => !shownAtPort(spec, id, problem)) : problems} />}
       {!collapsed && <NodeResult id={id} name={nameOf(node)} />}
     </div>
   );
 });
 
-const known = (spec: NodeSpec, input?: string | null) => spec.inputs.some(({ name }) => name === input);
+const shownAtPort = (spec: NodeSpec, id: string, { node, input }: Problem) =>
+  node === id && spec.inputs.some(({ name }) => name === input);
 
+/** The problems of a node, with those of the nodes inside of it. */
 function mine(problems: Problem[], id: string): Problem[] {
-  const own = problems.filter(({ node }) => node === id);
+  const own = problems.filter(({ node }) => node === id || node?.startsWith(`${id}/`));
   return own.length ? own : NO_PROBLEMS;
 }
 
@@ -130,7 +133,7 @@ function Ports({ id, node, spec, problems }: { id: string; node: Node; spec: Nod
           port={port}
           value={node.inputs[port.name]}
           colour={colourOf(types, port.kind)}
-          problem={problems.find(({ input }) => input === port.name)}
+          problem={problems.find(({ node, input }) => node === id && input === port.name)}
         />
       ))}
     </div>

@@ -10,12 +10,15 @@ import {
   changePlace,
   changeThing,
   disconnect,
+  freshId,
   freshNumber,
   moveNodes,
   removeNodes,
   removeThings,
   toggleMode,
 } from "../document/edit";
+import { freshGraph, graphOf } from "../document/graphs";
+import { pack, unpack } from "../document/packing";
 import type { Point, Workflow } from "../document/types";
 import { write } from "../document/write";
 import { useSettings } from "../settings/settings";
@@ -33,7 +36,7 @@ export interface Action {
   /** Keys as `event.key`, with Mod for Ctrl or Command. The clipboard's keys are the browser's own. */
   keys: readonly string[];
   /** What must be selected for it to be of use; nothing: always. */
-  needs?: "node" | "nodes" | "any";
+  needs?: "node" | "nodes" | "graph" | "any";
   menu?: boolean;
   run(): void;
 }
@@ -60,6 +63,8 @@ export const ACTIONS: readonly Action[] = [
   { id: "mute", section: "edit", keys: ["Mod+M"], needs: "nodes", menu: true, run: () => doc().edit(toggleMode(parts().nodes, "mute")) },
   { id: "collapse", section: "edit", keys: ["Alt+C"], needs: "nodes", menu: true, run: () => toggleCollapse(parts().nodes) },
   { id: "group", section: "edit", keys: ["Mod+G"], menu: true, run: addGroup },
+  { id: "pack", section: "edit", keys: ["Shift+P"], needs: "nodes", menu: true, run: packSelected },
+  { id: "unpack", section: "edit", keys: ["Shift+U"], needs: "graph", menu: true, run: unpackSelected },
   { id: "note", section: "edit", keys: ["Shift+N"], menu: true, run: addNote },
   { id: "alignLeft", section: "view", keys: ["Shift+ArrowLeft"], needs: "nodes", run: () => arrange("alignLeft") },
   { id: "alignTop", section: "view", keys: ["Shift+ArrowUp"], needs: "nodes", run: () => arrange("alignTop") },
@@ -78,8 +83,32 @@ export const ACTIONS: readonly Action[] = [
 
 /** Whether the selection is what an action needs. */
 export function applies({ needs }: Action, selection: ReadonlySet<string>): boolean {
-  const nodes = selected(selection).nodes.size;
+  const { nodes: ids } = selected(selection);
+  if (needs === "graph") return [...ids].some(isGraph);
+  const nodes = ids.size;
   return !needs || (needs === "any" ? selection.size > 0 : needs === "node" ? nodes === 1 : nodes > 0);
+}
+
+/** Whether a node of the active document uses a sub-workflow that is there. */
+function isGraph(id: string): boolean {
+  const { workflow } = doc();
+  return graphOf(workflow, workflow.nodes[id]?.type ?? "") !== undefined;
+}
+
+function packSelected() {
+  const { workflow } = doc();
+  const { nodes } = parts();
+  const name = freshGraph(workflow.graphs);
+  const id = freshId(name, (taken) => taken in workflow.nodes && !nodes.has(taken));
+  doc().edit(pack(nodes, name, id));
+  doc().select([id]);
+}
+
+function unpackSelected() {
+  const ids: string[] = [];
+  const all = [...parts().nodes].filter(isGraph);
+  doc().edit(chain(...all.map((id) => unpack(id, ids))));
+  doc().select(ids);
 }
 
 export function openPalette(at = pointOnCanvas()) {

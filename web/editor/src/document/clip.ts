@@ -2,8 +2,9 @@
 
 import type { Edit } from "./edit";
 import { freshId, freshNumber } from "./edit";
+import { GRAPH, freshGraph, graphsFor } from "./graphs";
 import { NotAWorkflow, read } from "./read";
-import type { Point, Workflow, WorkflowNode } from "./types";
+import type { Graph, Point, Workflow, WorkflowNode } from "./types";
 import { emptyWorkflow, isEdge } from "./types";
 
 export interface Selected {
@@ -17,9 +18,11 @@ export function copied(workflow: Workflow, selected: Selected): Workflow {
   const { layout } = workflow;
   const of = <T,>(record: Record<string, T>) =>
     Object.fromEntries(Object.entries(record).filter(([id]) => selected.nodes.has(id)));
+  const graphs = graphsFor(of(workflow.nodes), workflow.graphs);
   return {
     ...emptyWorkflow(),
     nodes: of(workflow.nodes),
+    ...(graphs ? { graphs } : {}),
     layout: {
       nodes: of(layout.nodes),
       groups: layout.groups.filter(({ id }) => selected.groups.has(id)),
@@ -46,7 +49,8 @@ export interface Pasted {
 }
 
 /** Put a piece into a document with its corner at a point. `linked`: edges from nodes that it left behind stay. */
-export function paste(workflow: Workflow, piece: Workflow, at: Point, linked: boolean): Pasted {
+export function paste(workflow: Workflow, pasted: Workflow, at: Point, linked: boolean): Pasted {
+  const { piece, graphs } = withFreeGraphs(workflow, pasted);
   const taken = new Set(Object.keys(workflow.nodes));
   const names = new Map<string, string>();
   for (const [id, node] of Object.entries(piece.nodes)) {
@@ -71,6 +75,7 @@ export function paste(workflow: Workflow, piece: Workflow, at: Point, linked: bo
     ids: [...names.values(), ...groups.map(({ id }) => `group:${id}`), ...notes.map(({ id }) => `note:${id}`)],
     edit: ({ layout, ...rest }) => ({
       ...rest,
+      ...(graphs ? { graphs: { ...rest.graphs, ...graphs } } : {}),
       nodes: { ...rest.nodes, ...nodes },
       layout: {
         ...layout,
@@ -80,6 +85,25 @@ export function paste(workflow: Workflow, piece: Workflow, at: Point, linked: bo
       },
     }),
   };
+}
+
+/** A piece whose sub-workflows have free names, and those that are new. An equal one of the document is shared. */
+function withFreeGraphs(workflow: Workflow, piece: Workflow): { piece: Workflow; graphs?: Workflow["graphs"] } {
+  const own = Object.entries(piece.graphs ?? {});
+  if (own.length === 0) return { piece };
+  const text = (graph: unknown) => JSON.stringify(graph);
+  const names = new Map<string, string>();
+  const taken: Record<string, Graph> = { ...workflow.graphs };
+  const same = own.every(([name, graph]) => !(name in taken) || text(taken[name]) === text(graph));
+  for (const [name, graph] of own) {
+    const free = same ? name : freshGraph(taken, name);
+    names.set(GRAPH + name, GRAPH + free);
+    taken[free] = graph;
+  }
+  const named = (nodes: Workflow["nodes"]) =>
+    Object.fromEntries(Object.entries(nodes).map(([id, node]) => [id, { ...node, type: names.get(node.type) ?? node.type }]));
+  const graphs = own.map(([name, graph]) => [(names.get(GRAPH + name) ?? "").slice(GRAPH.length), { ...graph, nodes: named(graph.nodes) }]);
+  return { piece: { ...piece, nodes: named(piece.nodes) }, graphs: Object.fromEntries(graphs) };
 }
 
 function cornerOf({ layout }: Workflow): Point {

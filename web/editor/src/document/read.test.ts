@@ -18,7 +18,7 @@ it("keeps what it does not know: unknown types, extra, and other tools' layout",
     nodes: { odd: { type: "gone/Glow", version: 3, inputs: { a: { literal: { deep: [1] } } }, extra: { tool: 1 } } },
     layout: { nodes: { odd: { x: 1, y: 2, colour: "red" } }, other: { zoom: 2 } },
     extra: { who: "me" },
-    graphs: { block: { nodes: {}, inputs: [], outputs: [] } },
+    graphs: { block: { name: "Block", nodes: {}, inputs: [], outputs: [], layout: { nodes: {}, groups: [], notes: [] } } },
   };
 
   const made = read(data);

@@ -1,4 +1,4 @@
-import type { Group, Layout, Note, Place, Workflow, WorkflowNode } from "./types";
+import type { Graph, Group, Layout, Note, Place, Workflow, WorkflowNode } from "./types";
 import { edgesIn, isObject } from "./types";
 
 export class NotAWorkflow extends Error {}
@@ -7,17 +7,22 @@ export class NotAWorkflow extends Error {}
 export function read(data: unknown): Workflow {
   if (!isObject(data) || data.format !== "latentloom/1" || !isObject(data.nodes ?? {}))
     throw new NotAWorkflow("this is no document in the format latentloom/1");
+  const workflow: Workflow = { format: "latentloom/1", ...readGraph(data) };
+  if (!isObject(data.graphs)) return workflow;
+  const graphs = Object.entries(data.graphs).map(([name, graph]) => [name, readGraph(isObject(graph) ? graph : {})]);
+  return { ...workflow, graphs: Object.fromEntries(graphs) };
+}
+
+function readGraph(data: Record<string, unknown>): Graph {
   const nodes = Object.fromEntries(Object.entries((data.nodes ?? {}) as object).map(([id, node]) => [id, readNode(node)]));
-  const workflow: Workflow = {
-    format: "latentloom/1",
+  const graph: Graph = {
     name: typeof data.name === "string" ? data.name : "",
     inputs: Array.isArray(data.inputs) ? data.inputs : [],
     outputs: Array.isArray(data.outputs) ? data.outputs : [],
     nodes,
     layout: placed(readLayout(data.layout), nodes),
   };
-  const kept = "extra" in data ? { ...workflow, extra: data.extra } : workflow;
-  return isObject(data.graphs) ? { ...kept, graphs: data.graphs } : kept;
+  return "extra" in data ? { ...graph, extra: data.extra } : graph;
 }
 
 function readNode(data: unknown): WorkflowNode {

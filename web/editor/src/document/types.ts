@@ -20,6 +20,8 @@ export interface WorkflowNode {
 export interface Target {
   node: string;
   input: string;
+  /** In a sub-workflow: one item of a list input. */
+  item?: number;
 }
 
 export interface NamedInput {
@@ -77,8 +79,11 @@ export interface Workflow {
   layout: Layout;
   extra?: unknown;
   /** The sub-workflows by name, which nodes of type `graph/NAME` use. */
-  graphs?: Record<string, unknown>;
+  graphs?: Record<string, Graph>;
 }
+
+/** A sub-workflow. All share the `graphs` of their document. */
+export type Graph = Omit<Workflow, "format" | "graphs">;
 
 /** What people call a node. */
 export const nameOf = ({ title, type }: WorkflowNode) => title ?? type.split("/").pop() ?? type;

@@ -4,7 +4,7 @@ import { contentUrl } from "../api/client";
 import { addToForm, moveInForm, namedInput, nameFits, removeFromForm, renameInForm, setNamed } from "../document/interface";
 import type { NamedInput } from "../document/types";
 import { edgesIn, unwrapped, wrapped } from "../document/types";
-import { useCatalog } from "../store/catalog";
+import { useSpec, useSpecs } from "../store/specs";
 import { useDocument } from "../store/document";
 import { cancelShown, run, useIsRunning, useShownFiles, useShownRun } from "../store/running";
 import { progressOf } from "../store/runs";
@@ -41,7 +41,7 @@ export function FormPanel() {
 function usePort({ name, to }: NamedInput): InputPort | undefined {
   const told = useDocument((state) => state.checked.inputs.find((item) => item.name === name)?.port);
   const type = useDocument((state) => state.workflow.nodes[to[0]?.node ?? ""]?.type ?? "");
-  const own = useCatalog((state) => state.specs.get(type)?.inputs.find((port) => port.name === to[0]?.input));
+  const own = useSpec(type)?.inputs.find((port) => port.name === to[0]?.input);
   return told ?? own;
 }
 
@@ -110,7 +110,7 @@ function Adding() {
   const workflow = useDocument((state) => state.workflow);
   const selected = useDocument((state) => [...state.selection].find((id) => id in state.workflow.nodes) ?? "");
   const edit = useDocument((state) => state.edit);
-  const specs = useCatalog((state) => state.specs);
+  const specs = useSpecs();
   const select = useDocument((state) => state.select);
   const ids = Object.keys(workflow.nodes);
   const node = selected || (ids[0] ?? "");

@@ -22,8 +22,11 @@ export function ProblemsPanel() {
 function OneProblem({ problem }: { problem: Problem }) {
   const words = useStrings().panels.checks;
   const { node, input, message, expected, got, nearest, hint } = problem;
-  const title = useDocument((state) => (node ? (state.workflow.nodes[node]?.title ?? node) : words.workflow));
-  const here = useDocument((state) => node != null && node in state.workflow.nodes);
+  const [outer, ...inner] = node?.split("/") ?? [];
+  const title = useDocument((state) =>
+    outer ? [state.workflow.nodes[outer]?.title ?? outer, ...inner].join(" / ") : words.workflow,
+  );
+  const here = useDocument((state) => outer !== undefined && outer in state.workflow.nodes);
   const text = (
     <>
       <span className="problem-where">
@@ -38,9 +41,9 @@ function OneProblem({ problem }: { problem: Problem }) {
       {hint && <span className="quiet">{hint}</span>}
     </>
   );
-  if (!here || !node) return <div className="problem">{text}</div>;
+  if (!here || !outer) return <div className="problem">{text}</div>;
   return (
-    <button className="problem" onClick={() => reveal(node, input)}>
+    <button className="problem" onClick={() => reveal(outer, inner.length ? null : input)}>
       {text}
     </button>
   );

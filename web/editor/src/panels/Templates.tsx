@@ -22,7 +22,7 @@ export const TEMPLATES = {
     "prompt-to-prompt",
     "inpaint-detail",
   ],
-  models: ["flux-dev", "flux-kontext", "flux-fill", "chroma", "qwen-image", "sd3", "z-image"],
+  models: ["flux-dev", "flux-kontext", "flux-fill", "chroma", "qwen-image", "qwen-image-edit", "sd3", "z-image"],
   learn: [
     "sampler-grid",
     "cfg-sweep",

@@ -1,11 +1,10 @@
 import { useEffect, useState } from "react";
 import type { Schemas } from "../api/client";
 import { told } from "../api/client";
-import type { Differences } from "../document/differences";
-import { differences } from "../document/differences";
-import { lookAt, restoreVersion, versionOf, versionsOf } from "../store/library";
+import { differenceFrom, lookAt, restoreVersion, versionsOf } from "../store/library";
 import { useWorkspace } from "../store/workspace";
 import { useStrings } from "../strings";
+import { linesOf } from "./differences";
 
 /** The kept versions of a workflow; one that is opened tells what differs from the newest. */
 export function Versions({ name, newest }: { name: string; newest: number }) {
@@ -41,23 +40,21 @@ export function Versions({ name, newest }: { name: string; newest: number }) {
 
 function Against({ name, version, newest }: { name: string; version: number; newest: number }) {
   const words = useStrings().panels.library;
-  const [found, setFound] = useState<Differences | null>(null);
-  useEffect(() => {
-    const both = Promise.all([versionOf(name, newest), versionOf(name, version)]);
-    both.then(([now, then]) => setFound(differences(now.workflow, then.workflow)), tell);
-  }, [name, version, newest]);
+  const [found, setFound] = useState<Schemas["Difference"] | null>(null);
+  useEffect(() => void differenceFrom(name, newest, version).then(setFound, tell), [name, version, newest]);
   if (!found) return null;
-  const { added, removed, changed, rest } = found;
-  const parts = [
-    added.length && words.differences.added(added.join(", ")),
-    removed.length && words.differences.removed(removed.join(", ")),
-    changed.length && words.differences.changed(changed.join(", ")),
-    rest && words.differences.rest,
-  ].filter(Boolean);
+  const lines = linesOf(found, words.differences);
   return (
-    <p className="quiet">
-      {words.compared} {parts.join("; ") || words.sameAs}
-    </p>
+    <>
+      <p className="quiet">
+        {words.compared} {lines.length === 0 && words.sameAs}
+      </p>
+      <ul className="quiet differences">
+        {lines.map((line) => (
+          <li key={line}>{line}</li>
+        ))}
+      </ul>
+    </>
   );
 }
 

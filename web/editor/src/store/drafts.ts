@@ -3,7 +3,7 @@
 import { create } from "zustand";
 import type { Schemas } from "../api/client";
 import { api, given, ServerError, told } from "../api/client";
-import { same } from "../document/differences";
+import { same } from "../document/same";
 import { read } from "../document/read";
 import type { Workflow } from "../document/types";
 import { asJson, isBlank, isObject } from "../document/types";
@@ -17,6 +17,8 @@ const TABS = "latentloom.tabs";
 /** What a closing window could not send any more waits in the browser, under the draft's id. */
 const UNSENT = "latentloom.draft.";
 const SAVE_MS = 600;
+/** How many are remembered of what was sent without an answer. */
+const UNANSWERED = 4;
 /** The most that a browser sends after its window is gone. */
 const KEEPALIVE_BYTES = 60_000;
 
@@ -34,9 +36,11 @@ interface DraftsState {
   drafts: readonly Schemas["DraftInfo"][];
   /** What the server has of each open tab: the draft's revision and the document in it; null: an older one. */
   held: Map<string, { revision: number; workflow: Workflow | null }>;
+  /** What was sent of each open tab, on the revision above, and not answered: it may have arrived all the same. */
+  unanswered: Map<string, Workflow[]>;
 }
 
-export const useDrafts = create<DraftsState>()(() => ({ drafts: [], held: new Map() }));
+export const useDrafts = create<DraftsState>()(() => ({ drafts: [], held: new Map(), unanswered: new Map() }));
 
 // Where a document came from travels in its draft's layout, so that a draft saves over what it was made from
 
@@ -51,13 +55,23 @@ export function fromDraft(data: unknown): Pick<DocumentState, "workflow" | "sour
   return { workflow: { ...workflow, layout }, source: known ? (source as unknown as DocumentState["source"]) : null };
 }
 
-/** A draft and the revision that it was made from. */
-interface Unsent {
+/** A draft on the server. */
+interface Draft {
   revision: number;
   workflow: Workflow;
 }
 
-async function draftOf(id: string): Promise<Unsent | null> {
+/** A draft, the revision that it was made from, and what was sent on that revision and not answered. */
+interface Unsent extends Draft {
+  sent: readonly Workflow[];
+}
+
+/** The revision that the next change is made from: what the server has may be one's own, whose answer was lost. */
+function basis(draft: Draft | null, { revision, sent }: Pick<Unsent, "revision" | "sent">): number {
+  return draft && sent.some((one) => same(one, draft.workflow)) ? draft.revision : revision;
+}
+
+async function draftOf(id: string): Promise<Draft | null> {
   try {
     const found = await given(api.GET("/api/v1/drafts/{draft}", { params: { path: { draft: id } } }));
     return { revision: found.revision, workflow: found.workflow as unknown as Workflow };
@@ -68,7 +82,7 @@ async function draftOf(id: string): Promise<Unsent | null> {
 }
 
 /** What could not be sent of a draft; what arrived after all is none. */
-function unsentOf(id: string, draft: Unsent | null): Unsent | null {
+function unsentOf(id: string, draft: Draft | null): Unsent | null {
   const text = localStorage.getItem(UNSENT + id);
   const unsent = text === null ? null : (JSON.parse(text) as Unsent);
   if (!unsent || !draft || !same(unsent.workflow, draft.workflow)) return unsent;
@@ -83,7 +97,9 @@ async function openTab(id: string): Promise<Tab | null> {
   const newest = unsent ?? draft;
   if (!newest) return null;
   const { workflow, source } = fromDraft(newest.workflow);
-  useDrafts.getState().held.set(id, { revision: newest.revision, workflow: unsent ? null : workflow });
+  const { held, unanswered } = useDrafts.getState();
+  held.set(id, { revision: unsent ? basis(draft, unsent) : newest.revision, workflow: unsent ? null : workflow });
+  unanswered.set(id, [...(unsent?.sent ?? [])]); // it may arrive yet
   const tab = useWorkspace.getState().open(workflow, id);
   tab.document.getState().set({ source });
   return tab;
@@ -123,11 +139,25 @@ async function sendOrphans(open: ReadonlySet<string>): Promise<void> {
     if (open.has(id)) continue;
     const draft = await draftOf(id);
     const unsent = unsentOf(id, draft);
-    if (unsent && (draft?.revision ?? 0) === unsent.revision) await send(id, unsent.workflow, unsent.revision);
-    else if (unsent) await send(newId(), unsent.workflow, 0); // somebody went on with the draft in the meantime
+    if (unsent) await sendOrphan(id, unsent, draft);
     localStorage.removeItem(key);
   }
 }
+
+async function sendOrphan(id: string, unsent: Unsent, draft: Draft | null): Promise<void> {
+  try {
+    await send(id, unsent.workflow, basis(draft, unsent));
+  } catch (error) {
+    if (!isConflict(error)) throw error;
+    const arrived = await draftOf(id);
+    const revision = basis(arrived, unsent);
+    // Somebody else went on with the draft in the meantime, or what was sent before has arrived only now
+    if (arrived?.revision === revision) await send(id, unsent.workflow, revision);
+    else await send(newId(), unsent.workflow, 0);
+  }
+}
+
+const isConflict = (error: unknown) => error instanceof ServerError && error.status === 412;
 
 // Keeping
 
@@ -141,7 +171,7 @@ async function send(id: string, draft: Workflow, revision: number): Promise<numb
 
 /** Keep every change of the tabs; the answer stops it. */
 export function keepTabs(): () => void {
-  const { held } = useDrafts.getState();
+  const { held, unanswered } = useDrafts.getState();
   const watched = new Map<string, { tab: Tab; stop(): void }>();
   let timer: ReturnType<typeof setTimeout> | undefined;
 
@@ -154,21 +184,37 @@ export function keepTabs(): () => void {
     const { workflow, source } = tab.document.getState();
     try {
       if (isKept(tab.document.getState())) return await forget(tab.id);
-      const revision = await send(tab.id, asDraft({ workflow, source }), held.get(tab.id)?.revision ?? 0);
+      const revision = await sendMine(tab.id, asDraft({ workflow, source }));
       held.set(tab.id, { revision, workflow });
+      unanswered.delete(tab.id);
       localStorage.removeItem(UNSENT + tab.id);
     } catch (error) {
       if (!(error instanceof ServerError)) return soon(); // the connection's state tells that the server is away
-      if (error.status === 412) return fork(tab.id);
+      if (isConflict(error)) return fork(tab.id);
       held.set(tab.id, { revision: held.get(tab.id)?.revision ?? 0, workflow }); // it will not be taken next time either
       useWorkspace.getState().notify("error", told(error));
     }
   };
+  /** A conflict with what this tab itself sent before is none. */
+  const sendMine = async (id: string, draft: Workflow): Promise<number> => {
+    const sent = [...(unanswered.get(id) ?? []), draft].slice(-UNANSWERED);
+    const revision = held.get(id)?.revision ?? 0;
+    unanswered.set(id, sent);
+    try {
+      return await send(id, draft, revision);
+    } catch (error) {
+      const own = isConflict(error) ? basis(await draftOf(id), { revision, sent }) : revision;
+      if (own === revision) throw error;
+      return await send(id, draft, own);
+    }
+  };
   const forget = async (id: string) => {
+    unanswered.delete(id);
     localStorage.removeItem(UNSENT + id);
     if (held.delete(id)) await drop(id);
   };
   const fork = (id: string) => {
+    unanswered.delete(id);
     useWorkspace.getState().renew(id);
     useWorkspace.getState().notify("warning", strings().panels.library.forked);
   };
@@ -206,7 +252,8 @@ export function keepTabs(): () => void {
     await loadDrafts();
   };
   const unsentNow = ({ id, document }: Tab): Unsent => {
-    return { revision: held.get(id)?.revision ?? 0, workflow: asDraft(document.getState()) };
+    const revision = held.get(id)?.revision ?? 0;
+    return { revision, workflow: asDraft(document.getState()), sent: unanswered.get(id) ?? [] };
   };
   const flush = () => {
     for (const tab of useWorkspace.getState().tabs.filter((one) => unsent(one) && !isKept(one.document.getState())))

@@ -5,6 +5,7 @@ import type { Schemas } from "../api/client";
 import { api, given, ServerError, told } from "../api/client";
 import { read } from "../document/read";
 import type { Workflow } from "../document/types";
+import { asJson } from "../document/types";
 import { strings } from "../strings";
 import { newest } from "./newest";
 import { ask, sure } from "./question";
@@ -34,6 +35,12 @@ export async function loadLibrary(): Promise<void> {
 export async function versionOf(name: string, version?: number): Promise<{ workflow: Workflow; version: number }> {
   const found = await given(api.GET("/api/v1/workflows/{name}", { params: { path: { name }, query: { version } } }));
   return { workflow: read(found.workflow), version: found.version };
+}
+
+/** What distinguishes a version from the newest, by meaning. Raises ServerError. */
+export async function differenceFrom(name: string, newest: number, version: number): Promise<Schemas["Difference"]> {
+  const [now, then] = await Promise.all([versionOf(name, newest), versionOf(name, version)]);
+  return given(api.POST("/api/v1/compare", { body: { before: asJson(now.workflow), after: asJson(then.workflow) } }));
 }
 
 // Saving

@@ -4,7 +4,7 @@ import type { OutputFile, Schemas } from "../api/client";
 import { api, given, ServerError, told } from "../api/client";
 import type { Workflow } from "../document/types";
 import { asJson, isEdge } from "../document/types";
-import { useCatalog } from "./catalog";
+import { specsNow } from "./specs";
 import { ended, useRuns } from "./runs";
 import type { Run, Runs } from "./runs";
 import type { Tab } from "./workspace";
@@ -44,7 +44,7 @@ const NAME = "result";
 /** Run what a node needs, and the node. */
 export async function runTo(tab: Tab, id: string): Promise<string | null> {
   const { workflow } = tab.document.getState();
-  const output = useCatalog.getState().specs.get(workflow.nodes[id]?.type ?? "")?.outputs[0]?.name;
+  const output = specsNow().get(workflow.nodes[id]?.type ?? "")?.outputs[0]?.name;
   const order = output === undefined ? { workflow: asJson(cut(workflow, id)) } : named(workflow, id, output);
   return run(tab, order);
 }

@@ -78,3 +78,19 @@ it("a failure is told at its node, also from inside an expanded one", () => {
   expect(nodeRun(j, "b")).toEqual({ status: "failed", problem, preview: undefined });
   expect(nodeRun(j, "c")).toBeUndefined();
 });
+
+it("a node that uses a sub-workflow shows what the nodes inside have come to", () => {
+  const inside = [event("node_cached", { node: "u/a" }), event("node_started", { node: "u/b/c" })];
+  const { j } = withEvents(withEvents({}, story), inside);
+  expect(nodeRun(j, "u")).toMatchObject({ status: "running" });
+  expect(nodeRun(j, "u/b")).toMatchObject({ status: "running" });
+
+  const rest = ["u/b/c", "u/b/d", "b"].map((node) => event("node_finished", { node, seconds: 2 }));
+  const { j: later } = withEvents({ j: j! }, rest);
+  expect(nodeRun(later, "u")).toBeUndefined();
+
+  const { j: done } = withEvents({ j: later! }, [event("job_done")]);
+  expect(nodeRun(done, "u")).toEqual({ status: "done", seconds: 4 });
+  expect(nodeRun(done, "u")).toBe(nodeRun(done, "u"));
+  expect(nodeRun(done, "w")).toBeUndefined();
+});

@@ -104,17 +104,27 @@ function after(run: Run, event: LiveEvent & { time?: number }): Run {
   }
 }
 
-/** What is known of a node, with what it was expanded into (`node/child`). */
+/** What is known of a node, with the nodes inside of it (`node/child`): of an expansion or of a sub-workflow. */
 export function nodeRun(run: Run | undefined, id: string): NodeRun | undefined {
   if (!run) return undefined;
   const own = run.nodes[id];
-  if (own) return own.status === "running" ? (childOf(run, id) ?? own) : own;
-  return childOf(run, id);
+  if (own && own.status !== "running") return own;
+  const inside = Object.entries(run.nodes).flatMap(([name, node]) => (name.startsWith(`${id}/`) ? [node] : []));
+  const busy = inside.findLast(({ status }) => status === "failed" || status === "running");
+  return busy ?? own ?? (inside.length && ended(run) ? together(run, id, inside) : undefined);
 }
 
-function childOf(run: Run, id: string): NodeRun | undefined {
-  const children = Object.entries(run.nodes).filter(([name]) => name.startsWith(`${id}/`));
-  return children.findLast(([, node]) => node.status === "failed" || node.status === "running")?.[1];
+const sums = new WeakMap<Run, Map<string, NodeRun>>();
+
+/** Nodes that have ended as one; the same object each time for one state of a run. */
+function together(run: Run, id: string, nodes: readonly NodeRun[]): NodeRun {
+  const known = sums.get(run) ?? new Map<string, NodeRun>();
+  sums.set(run, known);
+  const ran = nodes.filter(({ status }) => status === "done");
+  const seconds = ran.reduce((total, { seconds }) => total + (seconds ?? 0), 0);
+  const sum = known.get(id) ?? (ran.length ? { status: "done" as const, seconds } : { status: "cached" as const });
+  known.set(id, sum);
+  return sum;
 }
 
 function stateChanged(run: Run, status: RunStatus, time?: number): Run {

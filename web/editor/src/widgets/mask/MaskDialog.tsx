@@ -2,8 +2,8 @@ import { useMemo, useState } from "react";
 import { told } from "../../api/client";
 import type { Holder } from "../../document/masks";
 import { addMask, masksIn, picturesIn, putMask } from "../../document/masks";
-import { useCatalog } from "../../store/catalog";
 import { useDocument } from "../../store/document";
+import { useSpecs } from "../../store/specs";
 import { useStrings } from "../../strings";
 import { shortOf } from "../filter";
 import { Modal } from "../Modal";
@@ -28,7 +28,7 @@ export function MaskDialog(props: MaskProps & { onClose(): void }) {
   const { mask, picture, node, onChange, onClose } = props;
   const workflow = useDocument((state) => state.workflow);
   const edit = useDocument((state) => state.edit);
-  const specs = useCatalog((state) => state.specs);
+  const specs = useSpecs();
   const pictures = useMemo(() => picturesIn(workflow, specs, node), [workflow, specs, node]);
   const masks = useMemo(() => masksIn(workflow, specs, node), [workflow, specs, node]);
   const [below, setBelow] = useState(mask ? (pictures[0]?.name ?? picture) : picture);

@@ -1,0 +1,105 @@
+/** Sub-workflows: `graphs` of a document, and the node types `graph/NAME` that use them, with ports taken from what they lead to. */
+
+import type { InputPort, NodeSpec, OutputPort } from "../api/client";
+import type { Edge, Graph, Target, Workflow } from "./types";
+import { edgesIn } from "./types";
+
+export const GRAPH = "graph/";
+const ANY = "ANY";
+
+export type Specs = ReadonlyMap<string, NodeSpec>;
+
+/** The sub-workflow that a node of this type uses; undefined for any other type and for one that is gone. */
+export function graphOf(workflow: Workflow, type: string): Graph | undefined {
+  return type.startsWith(GRAPH) ? workflow.graphs?.[type.slice(GRAPH.length)] : undefined;
+}
+
+/** The installed node types with those of a document's sub-workflows. */
+export function withGraphs(specs: Specs, graphs: Workflow["graphs"]): Specs {
+  const names = Object.keys(graphs ?? {});
+  if (!graphs || names.length === 0) return specs;
+  const found = new Map(specs);
+  const open = new Set<string>();
+  const specOf = (type: string): NodeSpec | undefined => {
+    const name = type.slice(GRAPH.length);
+    const graph = type.startsWith(GRAPH) ? graphs[name] : undefined;
+    if (!graph || found.has(type)) return found.get(type);
+    if (open.has(name)) return undefined; // it uses itself
+    open.add(name);
+    const made = specFor(type, graph, specOf);
+    open.delete(name);
+    found.set(type, made);
+    return made;
+  };
+  for (const name of names) specOf(GRAPH + name);
+  return found;
+}
+
+type SpecOf = (type: string) => NodeSpec | undefined;
+
+function specFor(type: string, graph: Graph, specOf: SpecOf): NodeSpec {
+  return {
+    type,
+    version: 1,
+    category: "graph",
+    help: graph.name,
+    purity: "pure",
+    device: false,
+    asynchronous: false,
+    inputs: graph.inputs.map(({ name, to }) => inputFor(name, to, graph, specOf)),
+    outputs: graph.outputs.map(({ name, from }) => outputFor(name, from, graph, specOf)),
+    distribution: "",
+  };
+}
+
+function inputFor(name: string, to: Target[], graph: Graph, specOf: SpecOf): InputPort {
+  const found = to.flatMap((target) => {
+    const port = specOf(graph.nodes[target.node]?.type ?? "")?.inputs.find(({ name }) => name === target.input);
+    return port ? [{ target, port }] : [];
+  });
+  const first = found[0];
+  if (!first) return { ...UNKNOWN, name };
+  const own = valueAt(graph, first.target);
+  const required = found.some(({ target, port }) => port.required && valueAt(graph, target) == null);
+  const value = own == null || edgesIn(own).length ? first.port.default : own;
+  const is_list = first.port.is_list && first.target.item === undefined;
+  return { ...first.port, name, is_list, required, default: (required ? null : value) as InputPort["default"], lazy: false };
+}
+
+function outputFor(name: string, { node, output }: Edge, graph: Graph, specOf: SpecOf): OutputPort {
+  const port = specOf(graph.nodes[node]?.type ?? "")?.outputs.find((port) => port.name === output);
+  return { ...(port ?? { kind: ANY, is_list: false }), name };
+}
+
+function valueAt(graph: Graph, { node, input, item }: Target): unknown {
+  const value = graph.nodes[node]?.inputs[input];
+  if (item === undefined) return value;
+  return Array.isArray(value) ? value[item] : undefined;
+}
+
+const UNKNOWN: InputPort = {
+  name: "", kind: ANY, required: false, default: null, optional: false, is_list: false, lazy: false, minimum: null,
+  maximum: null, multiple_of: null, min_length: null, max_length: null, choices: [], source: null, mentions: null,
+  widget: null, help: "",
+};
+
+/** A free name for a sub-workflow. */
+export function freshGraph(graphs: Workflow["graphs"], base = "block"): string {
+  for (let n = 1; ; n++) {
+    const name = n === 1 ? base : `${base}-${n}`;
+    if (!(name in (graphs ?? {}))) return name;
+  }
+}
+
+/** The sub-workflows that some nodes need, directly or through others. */
+export function graphsFor(nodes: Workflow["nodes"], graphs: Workflow["graphs"]): Workflow["graphs"] {
+  const found: Record<string, Graph> = {};
+  const open = [nodes];
+  for (let next = open.pop(); next; next = open.pop())
+    for (const { type } of Object.values(next)) {
+      const name = type.slice(GRAPH.length);
+      const graph = type.startsWith(GRAPH) ? graphs?.[name] : undefined;
+      if (graph && !(name in found)) open.push((found[name] = graph).nodes);
+    }
+  return Object.keys(found).length ? found : undefined;
+}
