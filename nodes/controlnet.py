@@ -86,7 +86,7 @@ def apply_controlnet(
     _check_kind(controlnet, kind)
     if controlnet.info.get("masked"):
         raise BadValueError(
-            f"'{controlnet.files[0].name}' is an inpaint ControlNet, which sees a mask too",
+            f"'{controlnet.files[0].name}' is an inpaint ControlNet, which needs a mask",
             expected="ApplyInpaintControlNet",
             got="ApplyControlNet",
         )
@@ -108,10 +108,10 @@ def apply_inpaint_controlnet(
     fit: Fitting = "fill",
     vae: Encoder = None,
 ) -> Controlled:
-    """Guide by a picture's part that is kept, with an inpaint ControlNet: it is shown -1 where the mask is above 0.5.
+    """Guide inpainting by the unmasked part of an image, with an inpaint ControlNet.
 
-    A union ControlNet that can repaint, and one that sees latents, are shown black there. SetLatentMask tells the
-    sampler of the mask besides.
+    Pixels where the mask is above 0.5 are set to -1, or to black for a union ControlNet with a repaint type and for one
+    that takes latents. Use SetLatentMask as well to set the mask for the sampler.
     """
     _check_span(start, end)
     fitted = Mask(resize_mask(mask.numpy(), Size(image.shape[2], image.shape[1])))
@@ -150,7 +150,7 @@ def _encoder(controlnet: ControlNet, vae: Vae | None) -> dict[str, Any]:
         return {}
     if vae is None:
         raise BadValueError(
-            f"'{controlnet.files[0].name}' sees its picture as a latent",
+            f"'{controlnet.files[0].name}' takes its picture as a latent",
             expected="the VAE of the model at `vae`",
             got="no VAE",
             hint="connect the VAE that decodes the model's latents",

@@ -16,8 +16,8 @@ LISTS = read_lists(
     ("text", "why"),
     [
         ("__animals__", "there is no list 'animals'"),
-        ("__self__", "the choices of the prompt go too deep"),
-        ("{" * 40 + "}" * 40, "the choices of the prompt go too deep"),
+        ("__self__", "the choices of the prompt are nested too deep"),
+        ("{" * 40 + "}" * 40, "the choices of the prompt are nested too deep"),
         ("{a|b}" * 10_001, "the prompt has too many choices"),
         ("x" * 99_999 + "{ab}{ab}", "the prompt becomes too long"),
     ],

@@ -190,13 +190,16 @@ def test_the_clip_of_another_family_sees_no_pictures(session: Session) -> None:
 
 def test_the_first_template_takes_one_picture(session: Session) -> None:
     found = problem(session, document("red", "blue", template="edit"))
-    assert found.message == "CLIPEncodePictures: the template 'edit' has fewer pictures"
+    assert found.message == "CLIPEncodePictures: the template 'edit' supports fewer images"
     assert (found.expected, found.got) == ("at most 1", "2")
 
 
 def test_a_prompt_cannot_stand_for_a_picture(session: Session) -> None:
     found = problem(session, document("red", text="a <|image_pad|> fox"))
-    assert found.message == "CLIPEncodePictures: the prompt contains '<|image_pad|>', which stands for a picture"
+    assert (
+        found.message
+        == "CLIPEncodePictures: the prompt contains '<|image_pad|>', which is the placeholder of a picture"
+    )
 
 
 def test_a_picture_that_is_a_line_is_refused(session: Session, tmp_path: Path) -> None:
