@@ -18,6 +18,8 @@ Pixel = Annotated[
     Field(ge=0, le=16384, multiple_of=8, description="Distance from the upper left corner of the image, in pixels."),
 ]
 Side = Annotated[int, Field(ge=8, le=16384, multiple_of=8, description="Size in pixels.")]
+CropOther = Annotated[bool, Field(description="Evaluate the other conditioning (the negative) on the same rectangle.")]
+ImageShare = Annotated[float, Field(ge=0, le=1, description="Fraction of the image's width or height.")]
 SideOr0 = Annotated[int, Field(ge=0, le=16384, description="Size in pixels; 0 uses the size of the image.")]
 MOST_TOKENS = 64 * 77
 
@@ -93,9 +95,7 @@ def conditioning_area(
     x: Pixel = 0,
     y: Pixel = 0,
     strength: Strength = 1.0,
-    crop_other: Annotated[
-        bool, Field(description="Evaluate the other conditioning (the negative) on the same rectangle.")
-    ] = False,
+    crop_other: CropOther = False,
 ) -> Conditioning:
     """Restrict a conditioning to a rectangle of the image. The model is evaluated on this rectangle alone.
 
@@ -104,6 +104,24 @@ def conditioning_area(
     ComfyUI.
     """
     area = {"x": x, "y": y, "width": width, "height": height, **({"crop_other": True} if crop_other else {})}
+    return _changed(conditioning, lambda entry: _stronger(_with(entry, area=area), strength))
+
+
+@node("ConditioningAreaShare", category="conditioning")
+def conditioning_area_share(
+    conditioning: Conditioning,
+    width: ImageShare = 1.0,
+    height: ImageShare = 1.0,
+    x: ImageShare = 0.0,
+    y: ImageShare = 0.0,
+    strength: Strength = 1.0,
+    crop_other: CropOther = False,
+) -> Conditioning:
+    """Restrict a conditioning to a rectangle given as fractions of the image, for images of any size.
+
+    The edges are rounded to cells of the latent. Everything else is as in ConditioningArea.
+    """
+    area = {"share": [x, y, width, height], **({"crop_other": True} if crop_other else {})}
     return _changed(conditioning, lambda entry: _stronger(_with(entry, area=area), strength))
 
 
@@ -257,6 +275,7 @@ NODES = (
     conditioning_zero_out,
     conditioning_strength,
     conditioning_area,
+    conditioning_area_share,
     conditioning_mask,
     conditioning_times,
     conditioning_size,

@@ -45,6 +45,21 @@ def perpendicular_negative(
     return model.patched(Patch("perpendicular_negative", {"strength": strength, "empty": meta}, arrays=tuple(arrays)))
 
 
+@node("TwoPromptGuidance", category="guidance")
+def two_prompt_guidance(
+    model: Model,
+    second: Conditioning,
+    cfg: Annotated[float, Field(ge=0, le=100, description="How strongly the second prompt counts.")] = 1.5,
+) -> Model:
+    """Guide by two prompts with a scale each: the sampler's cfg leads from the second prompt to the positive one.
+
+    This node's cfg leads from the negative to the second prompt, as with InstructPix2Pix's picture (Brooks et al. 2023,
+    eq. 3). Each step asks the model three times. Other nodes that set such a rule are refused beside it.
+    """
+    meta, arrays = second.split()
+    return model.patched(Patch("two_prompts", {"cfg": cfg, "second": meta}, arrays=tuple(arrays)))
+
+
 @node("GuidanceInterval", category="guidance")
 def guidance_interval(model: Model, start: Share = 0.0, end: Share = 0.8) -> Model:
     """Apply guidance in a part of the steps only. The other steps use the positive alone and take half the time.
@@ -222,6 +237,7 @@ def instruct_guidance(
 NODES = (
     cfg_rescale,
     perpendicular_negative,
+    two_prompt_guidance,
     guidance_interval,
     differential_diffusion,
     freeu,

@@ -60,11 +60,26 @@ def sigmas(
 def split_sigmas(
     sigmas: SigmaList,
     step: Annotated[int, Field(ge=0, le=10_000, description="Number of steps in the first part.")] = 10,
+    denoise: Annotated[
+        float,
+        Field(ge=0, le=1, description="Fraction of the steps in the second part, instead of `step`; 0 uses step."),
+    ] = 0.0,
 ) -> Split:
     """Split a list of sigmas into two runs. The second starts where the first ends."""
+    if denoise:
+        step = max(0, len(sigmas) - 1 - round((len(sigmas) - 1) * denoise))
     if step >= len(sigmas):
         raise BadValueError("the list of sigmas is shorter", expected=f"0..{max(0, len(sigmas) - 1)}", got=str(step))
     return Split(sigmas[: step + 1], sigmas[step:])
+
+
+@node("SetFirstSigma", category="sampling")
+def set_first_sigma(
+    sigmas: SigmaList,
+    sigma: Annotated[float, Field(ge=0, le=100_000, description="Noise level at which the run starts.")] = 14.6,
+) -> list[float]:
+    """Replace the first sigma, for a model that has to start from another noise level than its schedule."""
+    return [sigma, *sigmas[1:]]
 
 
 @node("SampleCustom", category="sampling", device=True, economies=ECONOMIES)
@@ -114,4 +129,4 @@ def _start(sigmas: list[float]) -> str:
     return ", ".join(f"{sigma:g}" for sigma in sigmas[:6]) + (", ..." if len(sigmas) > 6 else "")
 
 
-NODES = (sigmas, split_sigmas, sample_custom)
+NODES = (sigmas, split_sigmas, set_first_sigma, sample_custom)

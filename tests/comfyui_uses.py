@@ -97,6 +97,9 @@ USES: dict[str, dict[str, Any]] = {
     "ConditioningAverage": {"conditioning_to": P, "conditioning_from": P, "conditioning_to_strength": 0.5},
     "ConditioningZeroOut": {"conditioning": P},
     "ConditioningSetArea": {"conditioning": P, **SIZE, **AT, "strength": 1.0},
+    "ConditioningSetAreaPercentage": {
+        "conditioning": P, "width": 0.5, "height": 1.0, "x": 0.5, "y": 0.0, "strength": 1.0,
+    },
     "ConditioningSetAreaStrength": {"conditioning": P, "strength": 0.5},
     "ConditioningSetMask": {"conditioning": P, "mask": K, "strength": 1.0, "set_cond_area": "default"},
     "ConditioningSetTimestepRange": {"conditioning": P, "start": 0.0, "end": 0.5},
@@ -115,6 +118,11 @@ USES: dict[str, dict[str, Any]] = {
     "SamplerCustomAdvanced": {"noise": ["rn", 0], "guider": ["bg", 0], **PIECES},
     "BasicScheduler": {"model": M, "scheduler": "normal", "steps": 4, "denoise": 1.0},
     "SplitSigmas": {"sigmas": ["bs", 0], "step": 2},
+    "SplitSigmasDenoise": {"sigmas": ["bs", 0], "denoise": 0.5},
+    "SetFirstSigma": {"sigmas": ["bs", 0], "sigma": 10.0},
+    "BetaSamplingScheduler": {"model": M, "steps": 4, "alpha": 0.6, "beta": 0.6},
+    "PolyexponentialScheduler": {"steps": 3, "sigma_max": 14.6, "sigma_min": 0.03, "rho": 1.0},
+    "VPScheduler": {"steps": 3, "beta_d": 19.9, "beta_min": 0.1, "eps_s": 0.001},
     "KarrasScheduler": {"steps": 3, "sigma_max": 14.6, "sigma_min": 0.03, "rho": 7.0},
     "ExponentialScheduler": {"steps": 3, "sigma_max": 14.6, "sigma_min": 0.03},
     "SDTurboScheduler": {"model": M, "steps": 2, "denoise": 1.0},
@@ -190,6 +198,7 @@ USES: dict[str, dict[str, Any]] = {
     "StringReplace": {"string": ["t", 0], "find": "a", "replace": "b"},
     "CustomCombo": {"choice": "b", "index": 1, "option1": "a", "option2": "b", "option3": ""},
     "PreviewAny": {"source": ["t", 0]},
+    "ModelAttentionBackend": {"model": M, "backend": "default"},
     "HyperTile": {"model": M, "tile_size": 256, "swap_size": 2, "max_depth": 0, "scale_depth": False},
     "TomePatchModel": {"model": M, "ratio": 0.3},
     "Seed (rgthree)": {"seed": 1},
@@ -273,6 +282,37 @@ USES: dict[str, dict[str, Any]] = {
     "Display Any (rgthree)": {"source": ["f", 0], "output": ""},
     "easy showAnything": {"anything": ["f", 0]},
     "Text to Console": {"text": ["t", 0], "label": "x"},
+    "GetImageSizeAndCount": {"image": PIC},
+    "GetImageSize+": {"image": PIC},
+    "ImageResize+": {
+        "image": PIC, **SIZE, "interpolation": "lanczos", "method": "keep proportion", "condition": "always",
+        "multiple_of": 8,
+    },
+    **{
+        name: {
+            "image": PIC, **SIZE, "upscale_method": "lanczos", "keep_proportion": "crop", "pad_color": "0, 0, 0",
+            "crop_position": "top", "divisible_by": 2, "device": "cpu",
+        }
+        for name in ("ImageResizeKJ", "ImageResizeKJv2")
+    },
+    "ImageConcatMulti": {
+        "inputcount": 3, "direction": "right", "match_image_size": False, "image_1": PIC, "image_2": PIC,
+        "image_3": PIC,
+    },
+    "ImageBatchMulti": {"inputcount": 2, "image_1": PIC, "image_2": PIC},
+    "MaskBlur+": {"mask": K, "amount": 6, "device": "auto"},
+    "GrowMaskWithBlur": {
+        "mask": K, "expand": 4, "incremental_expandrate": 0.0, "tapered_corners": True, "flip_input": False,
+        "blur_radius": 2.0, "lerp_alpha": 1.0, "decay_factor": 1.0, "fill_holes": False,
+    },
+    "ResizeImagesByLongerEdge": {"images": PIC, "longer_edge": 512},
+    "UltimateSDUpscale": {
+        "image": PIC, "model": M, "positive": P, "negative": P, "vae": V, "upscale_by": 2.0, "seed": 1, "steps": 4,
+        "upscale_model": ["up", 0], "cfg": 7.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 0.2,
+        "mode_type": "Linear", "tile_width": 516, "tile_height": 512, "mask_blur": 8, "tile_padding": 32,
+        "seam_fix_mode": "None", "seam_fix_denoise": 1.0, "seam_fix_width": 64, "seam_fix_mask_blur": 8,
+        "seam_fix_padding": 16, "force_uniform_tiles": True, "tiled_decode": False,
+    },
     "Lora Loader Stack (rgthree)": {
         "model": M, "clip": C, "lora_01": "a", "strength_01": 0.5, "lora_02": "None", "strength_02": 1.0,
         "lora_03": "b", "strength_03": 0.0, "lora_04": "None", "strength_04": 1.0,

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _PATCHES = (
     "cfg_rescale",
     "perpendicular_negative",
+    "two_prompts",
     "guidance_interval",
     "differential_diffusion",
     "instruct_guidance",
@@ -66,6 +67,16 @@ def perpendicular_negative(steering: Steering, patch: Patch) -> None:
     empty = Conditioning.join(patch.parameters["empty"], patch.arrays)
     steering.branches["empty"] = Branch(steering.entries(empty), steering.predict)
     steering.lead("PerpendicularNegative", perpendicular(steering.cfg, patch.parameters["strength"]))
+
+
+def two_prompts(steering: Steering, patch: Patch) -> None:
+    """Two scales for two prompts: {"cfg", "second"}; the arrays are those of the second conditioning."""
+    from latentloom.nodes.diffusion.evaluation import Branch
+    from latentloom.nodes.diffusion.rules import two_prompts as rule
+
+    second = Conditioning.join(patch.parameters["second"], patch.arrays)
+    steering.branches["second"] = Branch(steering.entries(second), steering.predict)
+    steering.lead("TwoPromptGuidance", rule(steering.cfg, patch.parameters["cfg"]))
 
 
 def guidance_interval(steering: Steering, patch: Patch) -> None:

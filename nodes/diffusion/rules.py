@@ -43,6 +43,19 @@ def perpendicular(cfg: float, strength: float) -> Rule:
     return follow
 
 
+def two_prompts(cfg: float, second_cfg: float) -> Rule:
+    """Two scales for two prompts: `cfg` leads from the second to the positive, `second_cfg` from the negative to it.
+
+    It is eq. 3 of Brooks et al. (2023) with prompts in place of the picture.
+    """
+
+    def follow(call: Call) -> Tensor:
+        positive, second, negative = call.ask("positive", "second", "negative")
+        return negative + second_cfg * (second - negative) + cfg * (positive - second)
+
+    return follow
+
+
 def within(rule: Rule, start: float, end: float) -> Rule:
     """Guidance in a limited interval (Kynkäänniemi et al. 2024): outside it only the positive, at half the cost."""
 

@@ -21,7 +21,7 @@ from latentloom.nodes.diffusion.plan import (
     starting_noise,
     stochastic,
 )
-from latentloom.nodes.diffusion.shared_areas import shared_areas
+from latentloom.nodes.diffusion.shared_areas import in_pixels, shared_areas
 from latentloom.nodes.diffusion.space import Space, space_of
 from latentloom.nodes.diffusion.steering import Innermost, Steering, sampling_patches
 from latentloom.nodes.diffusion.vae import decode
@@ -58,6 +58,7 @@ def sample_latent(
         return latent
     latent = _widened(model, latent)
     check_channels(model, latent)
+    positive, negative = (_in_picture(conditioning, latent) for conditioning in (positive, negative))
     check_conditioning(model, latent, positive, negative)
     warn_of_steps(ctx, model, plan.steps, plan.cfg)
     warn_of_guidance(ctx, model, positive, negative)
@@ -109,6 +110,12 @@ def _widened(model: Model, latent: Latent) -> Latent:
     if channels == model.info["channels"] or latent.numpy().any():
         return latent
     return Latent(torch.zeros(batch, model.info["channels"], *cells), latent.noise_mask, downscale=latent.downscale)
+
+
+def _in_picture(conditioning: Conditioning, latent: Latent) -> Conditioning:
+    """Return a conditioning whose areas are in pixels of the latent's picture."""
+    step, (height, width) = latent.downscale, latent.shape[2:]
+    return in_pixels(conditioning, width * step, height * step, step)
 
 
 def denoiser_of(ctx: Context, model: Model) -> Denoiser:

@@ -1,4 +1,7 @@
-"""Shared areas: both conditionings get an entry for an area, so guidance compares predictions of the same view."""
+"""Areas of conditionings before a run: shares of the picture become pixels, and both conditionings share areas.
+
+With a shared area both conditionings get an entry for it, so that guidance compares predictions of the same view.
+"""
 
 from dataclasses import replace
 from typing import Any
@@ -6,6 +9,23 @@ from typing import Any
 from latentloom.engine.types.values import Cond, Conditioning
 
 _WHEN = ("area", "strength", "start", "end", "times")  # an entry's region, weight and range of steps
+
+
+def in_pixels(conditioning: Conditioning, width: int, height: int, step: int) -> Conditioning:
+    """Return a conditioning whose areas are in pixels, for a picture of width x height with cells of `step` pixels."""
+    return Conditioning([_placed(entry, width // step, height // step, step) for entry in conditioning.entries])
+
+
+def _placed(entry: Cond, wide: int, high: int, step: int) -> Cond:
+    """Round shares to whole cells; a side has at least one."""
+    area = entry.extra.get("area", {})
+    if "share" not in area:
+        return entry
+    x, y, width, height = area["share"]
+    left, top = min(round(x * wide), wide - 1), min(round(y * high), high - 1)
+    cells = {"x": left, "y": top, "width": max(1, round(width * wide)), "height": max(1, round(height * high))}
+    more = {name: value for name, value in area.items() if name != "share"}
+    return replace(entry, extra={**entry.extra, "area": {name: n * step for name, n in cells.items()} | more})
 
 
 def shared_areas(positive: Conditioning, negative: Conditioning) -> tuple[Conditioning, Conditioning]:

@@ -10,6 +10,7 @@ from latentloom.plugins.comfyui import (
     core_sizes,
     core_text,
     core_values,
+    pack_images,
     pack_values,
 )
 from latentloom.plugins.comfyui.rules import Rule
@@ -25,6 +26,7 @@ RULES: dict[str, Rule] = {
     **core_text.RULES,
     **core_values.RULES,
     **pack_values.RULES,
+    **pack_images.RULES,
 }
 FOLDED = core_models.FOLDED | core_sampling.FOLDED | core_images.FOLDED | core_sizes.FOLDED
 """The classes that are merged into the nodes that use them."""

@@ -3,11 +3,14 @@
 from latentloom.plugins.comfyui.graph import Link
 from latentloom.plugins.comfyui.rules import Inner, Made, Passed, Result, Rule, Unmappable, Use, renamed
 
-PLACING = {  # the classes that set area, time range or strength, with the input that they change
-    "ConditioningSetArea": "conditioning", "ConditioningSetMask": "conditioning",
-    "ConditioningSetAreaStrength": "conditioning", "ConditioningSetTimestepRange": "conditioning",
-}  # fmt: skip
-STRENGTHS = ("ConditioningSetArea", "ConditioningSetMask", "ConditioningSetAreaStrength")
+STRENGTHS = (
+    "ConditioningSetArea",
+    "ConditioningSetAreaPercentage",
+    "ConditioningSetMask",
+    "ConditioningSetAreaStrength",
+)
+PLACING = dict.fromkeys((*STRENGTHS, "ConditioningSetTimestepRange"), "conditioning")
+"""The classes that set area, time range or strength, with the input that they change."""
 
 
 def _clip_skip(use: Use) -> int:
@@ -77,6 +80,12 @@ def _area(use: Use) -> Result:
     return Made("ConditioningArea", 1, {**inputs, "crop_other": True}, ("conditioning",))
 
 
+def _area_share(use: Use) -> Result:
+    _second(use, "its strength", *STRENGTHS)
+    inputs = use.take(conditioning="conditioning", width="width", height="height", x="x", y="y", strength="strength")
+    return Made("ConditioningAreaShare", 1, {**inputs, "crop_other": True}, ("conditioning",))
+
+
 def _strength(use: Use) -> Result:
     _second(use, "its strength", *STRENGTHS)
     inputs = use.take(conditioning="conditioning", strength="strength")
@@ -138,6 +147,7 @@ RULES: dict[str, Rule] = {
     "ConditioningAverage": _average,
     "ConditioningZeroOut": renamed("ConditioningZeroOut", 1, "conditioning", conditioning="conditioning"),
     "ConditioningSetArea": _area,
+    "ConditioningSetAreaPercentage": _area_share,
     "ConditioningSetAreaStrength": _strength,
     "ConditioningSetMask": _mask,
     "ConditioningSetTimestepRange": _times,

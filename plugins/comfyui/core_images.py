@@ -86,7 +86,9 @@ def _stitch(use: Use) -> Result:
 COLOURS = {"white": "#ffffff", "black": "#000000", "red": "#ff0000", "green": "#00ff00", "blue": "#0000ff"}
 
 
-def _join_all(prefix: str) -> Rule:
+def join_all(prefix: str) -> Rule:
+    """Return the rule for a class that joins pictures with numbered inputs to a batch."""
+
     def rule(use: Use) -> Result:
         links = {name: value for name, value in use.node.inputs.items() if type(value) is Link}
         numbered = [name for name in links if re.fullmatch(re.escape(prefix) + r"\d{1,4}", name)]
@@ -173,7 +175,7 @@ RULES: dict[str, Rule] = {
     "ImageCropV2": _crop_region,
     "ImageStitch": _stitch,
     "ImageBatch": _join,
-    "BatchImagesNode": _join_all("images.image"),
+    "BatchImagesNode": join_all("images.image"),
     "ImageCompositeMasked": _composite,
     "RepeatImageBatch": renamed("RepeatImage", 1, "image", image="image", times="amount"),
     "ImageFromBatch": renamed("PickImages", 1, "image", images="image", first="batch_index", count="length"),

@@ -5,7 +5,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from latentloom.plugins.comfyui.core_models import perpendicular, with_controls
-from latentloom.plugins.comfyui.rules import MOST, NOISE_RULE, Known, Made, Result, Rule, Unmappable, Use, renamed
+from latentloom.plugins.comfyui.rules import (
+    MOST,
+    NOISE_RULE,
+    Inner,
+    Known,
+    Made,
+    Result,
+    Rule,
+    Unmappable,
+    Use,
+    renamed,
+)
 
 MAX_STEPS = 10_000
 MAX_WRITTEN = 1_000  # maximum number of sigmas written as literals
@@ -20,6 +31,8 @@ OBJECTS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "SamplerEulerAncestral": ("euler_ancestral", {"eta": "eta", "s_noise": "s_noise"}),
     "SamplerDPMPP_SDE": ("dpmpp_sde", {"eta": "eta", "s_noise": "s_noise"}),
     "SamplerDPMPP_2M_SDE": ("dpmpp_2m_sde", {"eta": "eta", "s_noise": "s_noise"}),
+    "SamplerER_SDE": ("er_sde", {"eta": "eta", "s_noise": "s_noise"}),
+    "SamplerLCM": ("lcm", {"s_noise": "s_noise"}),
     "SamplerDPMPP_3M_SDE": ("dpmpp_3m_sde", {"eta": "eta", "s_noise": "s_noise"}),
 }
 
@@ -68,8 +81,25 @@ def _chosen(use: Use) -> dict[str, Any]:
         part.note("approximated", "it draws its noise on the GPU; noise_rule comfyui_cuda comes nearest to it")
     if part.number("r", 0.5) != 0.5:
         raise Unmappable("the middle of dpmpp_sde's steps is always at half of them here")
+    if part.node.type in ("SamplerER_SDE", "SamplerLCM"):
+        _only_usual(part)
+        return {**part.take(**options), "sampler": name}
     solver = part.value("solver_type", str, "midpoint")
     return {**part.take(**options), "sampler": name if solver == "midpoint" else f"{name}_{solver}"}
+
+
+def _only_usual(part: Use) -> None:
+    """Raise Unmappable for options of a sampler that are fixed here."""
+    usual = {
+        "solver_type": "ER-SDE",
+        "max_stage": 3,
+        "noise_clip_std": 0,
+        "s_noise_end": part.node.inputs.get("s_noise"),
+    }
+    for name, value in usual.items():
+        part.ignore(name)
+        if part.node.inputs.get(name, value) != value:
+            raise Unmappable(f"'{name}' of {part.node.type} is always {value} here")
 
 
 def _custom(use: Use, guided: Mapping[str, Any], noise: Mapping[str, Any], inner: Mapping[str, Made]) -> Result:
@@ -87,16 +117,27 @@ def _sampler_custom(use: Use) -> Result:
 def _sampler_custom_advanced(use: Use) -> Result:
     noise = use.source("noise", "RandomNoise", "DisableNoise")
     told = noise.take(seed="noise_seed") if noise.node.type == "RandomNoise" else {"add_noise": False}
-    guider = use.source("guider", "BasicGuider", "CFGGuider", "PerpNegGuider")
+    guider = use.source("guider", *GUIDERS)
     if guider.node.type == "BasicGuider":
         both = guider.link("conditioning")
         alone = {"model": guider.link("model"), "positive": both, "negative": both, "cfg": 1.0}
         return _custom(use, alone, told, {})
+    if guider.node.type == "DualCFGGuider":
+        return _custom(use, *_two_prompts(guider, told))
     guided = with_controls(guider, guider.take(positive="positive", negative="negative", cfg="cfg"))
     if guider.node.type == "CFGGuider":
         return _custom(use, {**guided, "model": guider.link("model")}, told, {})
     model, inner = perpendicular(guider)
     return _custom(use, {**guided, "model": model}, told, inner)
+
+
+def _two_prompts(guider: Use, noise: Mapping[str, Any]) -> tuple[dict[str, Any], Mapping[str, Any], dict[str, Made]]:
+    """Return the inputs for a guider with two prompts, and the node that it needs."""
+    if guider.value("style", str, "regular") != "regular":
+        raise Unmappable("two prompts guide side by side here, and not one within the other")
+    inputs = guider.take(positive="cond1", negative="negative", cfg="cfg_conds")
+    second = {"model": guider.link("model"), **guider.take(second="cond2", cfg="cfg_cond2_negative")}
+    return {**inputs, "model": Inner("second", "model")}, noise, {"second": Made("TwoPromptGuidance", 1, second)}
 
 
 # Sigmas. Those that depend only on numbers are written as literals.
@@ -138,6 +179,32 @@ def _exponential(use: Use) -> Result:
     """Exponential schedule: equally spaced in log sigma."""
     count, most, least = _range(use)
     return Known(([math.exp(math.log(most) + s * math.log(least / most)) for s in _shares(count)] + [0.0],))
+
+
+def _polyexponential(use: Use) -> Result:
+    """Polynomial in log sigma, of the degree rho."""
+    count, most, least = _range(use)
+    rho = use.number("rho", 1.0)
+    if not 0 <= rho <= 100:
+        raise Unmappable("'rho' is not within 0 and 100")
+    ramp = [(1 - share) ** rho for share in _shares(count)]
+    return Known(([math.exp(math.log(least) + one * math.log(most / least)) for one in ramp] + [0.0],))
+
+
+def _preserving(use: Use) -> Result:
+    """Continuous variance-preserving schedule: Song et al. 2021."""
+    count, slope = _count(use), use.number("beta_d", 19.9)
+    least, end = use.number("beta_min", 0.1), use.number("eps_s", 0.001)
+    if not (0 < end < 1 and 0 <= slope <= 100 and 0 <= least <= 100):
+        raise Unmappable("the sigmas of 'beta_d', 'beta_min' and 'eps_s' have no bounds")
+    times = [1 + share * (end - 1) for share in _shares(count)]
+    return Known(([math.sqrt(math.expm1(slope * t * t / 2 + least * t)) for t in times] + [0.0],))
+
+
+def _beta(use: Use) -> Result:
+    if use.number("alpha", 0.6) != 0.6 or use.number("beta", 0.6) != 0.6:
+        raise Unmappable("the schedule 'beta' has alpha and beta 0.6 here")
+    return Made("Sigmas", 1, {**use.take(model="model", steps="steps"), "schedule": "beta"}, ("values",))
 
 
 def _shares(count: int) -> list[float]:
@@ -196,12 +263,16 @@ RULES: dict[str, Rule] = {
         "Sigmas", 1, "values", model="model", schedule="scheduler", steps="steps", denoise="denoise"
     ),
     "SplitSigmas": renamed("SplitSigmas", 1, "high low", sigmas="sigmas", step="step"),
+    "SplitSigmasDenoise": renamed("SplitSigmas", 1, "high low", sigmas="sigmas", denoise="denoise"),
+    "SetFirstSigma": renamed("SetFirstSigma", 1, "values", sigmas="sigmas", sigma="sigma"),
+    "BetaSamplingScheduler": _beta,
+    "PolyexponentialScheduler": _polyexponential,
+    "VPScheduler": _preserving,
     "KarrasScheduler": _karras,
     "ExponentialScheduler": _exponential,
     "SDTurboScheduler": _turbo,
     "AlignYourStepsScheduler": _aligned,
     "ManualSigmas": _written,
 }
-FOLDED = frozenset(
-    {"KSamplerSelect", *OBJECTS, "RandomNoise", "DisableNoise", "BasicGuider", "CFGGuider", "PerpNegGuider"}
-)
+GUIDERS = ("BasicGuider", "CFGGuider", "DualCFGGuider", "PerpNegGuider")
+FOLDED = frozenset({"KSamplerSelect", *OBJECTS, "RandomNoise", "DisableNoise", *GUIDERS})

@@ -23,6 +23,7 @@ RULES: dict[str, Rule] = {
     "SeedNode": renamed("SeedNumber", 1, "value", seed="seed"),
     "ComfySwitchNode": _switch,
     "StringConcatenate": _concatenate,
+    "ModelAttentionBackend": passing("model", "the settings choose how attention is computed"),
     "HyperTile": passing("model", "HyperTile changes speed and, slightly, the picture; the model goes on without it"),
     "TomePatchModel": passing("model", "merging of tokens is not done here; pictures differ slightly"),
 }

@@ -171,11 +171,14 @@ class Importer:
     def _origin(self, link: Link) -> Link:
         """Follow a link back through nodes that only pass values on. Stops in a cycle of such nodes."""
         seen = set()
-        while isinstance(result := self._results.get(link.node), Passed):
+        while isinstance(result := self._results.get(link.node), (Passed, Made)):
             if link in seen or not 0 <= link.slot < len(result.outputs):
                 break
             seen.add(link)
-            link = result.outputs[link.slot]
+            output = result.outputs[link.slot]
+            if not isinstance(output, Link):
+                break
+            link = output
         return link
 
     def _literal(self, link: Link) -> Any:
@@ -191,10 +194,12 @@ class Importer:
         """
         link = self._origin(link)
         result = self._results.get(link.node)
-        if isinstance(result, Made) and 0 <= link.slot < len(result.outputs):
-            output = result.outputs[link.slot]
-            if isinstance(output, Inner):
-                return {"node": self.inner[link.node, output.name], "output": output.output}
+        output = (
+            result.outputs[link.slot] if isinstance(result, Made) and link.slot in range(len(result.outputs)) else 0
+        )
+        if isinstance(output, Inner):
+            return {"node": self.inner[link.node, output.name], "output": output.output}
+        if isinstance(output, str):
             return {"node": self.ids[link.node], "output": output}
         if link.node in self.placeholders:
             return {"node": self.ids[link.node], "output": f"output-{link.slot}"}

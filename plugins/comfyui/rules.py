@@ -23,13 +23,14 @@ class Inner(NamedTuple):
 class Made:
     """One of our nodes: its inputs (literals, Links, Inners), and its outputs in the order of the ComfyUI node's.
 
-    `inner` contains further nodes by name, which are upstream of it.
+    An output may be that of a further node, or a Link to what is passed on. `inner` contains further nodes by name,
+    which are upstream of it.
     """
 
     type: str
     version: int
     inputs: Mapping[str, Any]
-    outputs: tuple[str | Inner, ...] = ()
+    outputs: tuple[str | Inner | Link, ...] = ()
     inner: Mapping[str, "Made"] = field(default_factory=dict)
 
 

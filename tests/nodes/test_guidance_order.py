@@ -129,3 +129,9 @@ def test_guidance_by_a_picture_is_refused_for_a_model_that_takes_none(families: 
         "InstructPix2Pix model, of 8 channels, got a model whose only input is noise)\n  "
         "hint: remove InstructGuidance from the chain of the model"
     )
+
+
+def test_a_second_prompt_that_is_the_positive_guides_as_the_positive_does(families: Session) -> None:
+    two = ("TwoPromptGuidance", {"second": edge("positive", "conditioning"), "cfg": 5.0})
+    assert sampled(families, [two], cfg=9.0) == pytest.approx(sampled(families, []), rel=1e-4, abs=1e-3)
+    assert "TwoPromptGuidance" in message(families, [two, GUIDES["perpendicular"]])

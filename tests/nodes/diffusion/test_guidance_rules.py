@@ -7,14 +7,14 @@ from latentloom.nodes.diffusion.entries import Entry
 from latentloom.nodes.diffusion.evaluation import Branch
 from latentloom.nodes.diffusion.guidance import classifier_free, steered
 from latentloom.nodes.diffusion.noise import first_noise
-from latentloom.nodes.diffusion.rules import instructed, perpendicular, perturbed, rescaled, within
+from latentloom.nodes.diffusion.rules import instructed, perpendicular, perturbed, rescaled, two_prompts, within
 from latentloom.nodes.diffusion.schedules import scaled_linear_table
 from latentloom.nodes.diffusion.timeline import Timeline
 from latentloom.nodes.diffusion.variance_exploding import VarianceExploding
 
 SPACE = VarianceExploding(scaled_linear_table(), "epsilon")
 X = first_noise((2, 4, 8, 8), 1) * 2
-NAMES = ("positive", "negative", "empty", "perturbed", "pictureless")
+NAMES = ("positive", "negative", "empty", "perturbed", "pictureless", "second")
 ANSWERS = {name: first_noise(X.shape, 10 + n) for n, name in enumerate(NAMES)}
 SIGMA = 2.0
 DIMS = (1, 2, 3)
@@ -86,3 +86,10 @@ def test_text_and_picture_have_a_scale_each():
     found, _ = follow(instructed(7.0, 1.5))
     torch.testing.assert_close(found, neither + 1.5 * (negative - neither) + 7 * (positive - negative))
     torch.testing.assert_close(follow(instructed(1.0, 1.0))[0], positive)
+
+
+def test_two_prompts_have_a_scale_each():
+    found, asked = follow(two_prompts(3.0, 1.5))
+    positive, second, negative = (ANSWERS[name] for name in ("positive", "second", "negative"))
+    torch.testing.assert_close(found, negative + 1.5 * (second - negative) + 3.0 * (positive - second))
+    assert sorted(asked) == ["negative", "positive", "second"]

@@ -1,9 +1,10 @@
 """Areas that the other conditioning is asked for too."""
 
 import numpy as np
+import pytest
 
 from latentloom.engine import Array, Cond, Conditioning
-from latentloom.nodes.diffusion.shared_areas import shared_areas
+from latentloom.nodes.diffusion.shared_areas import in_pixels, shared_areas
 
 
 def entry(value, **extra):
@@ -41,3 +42,18 @@ def test_nothing_is_added_where_it_is_there_already_or_nobody_asks():
         found, other = shared_areas(asked, negative)
         assert (read(found), read(other)) == (read(asked), read(negative))
     assert read(shared_areas(plain, Conditioning([entry(3)]))[1]) == [(3, {})]
+
+
+@pytest.mark.parametrize(
+    ("share", "pixels"),
+    [
+        ([0.5, 0.0, 0.5, 1.0], area(48, 0, 48, 64)),
+        ([0.0, 0.0, 0.01, 0.01], area(0, 0, 8, 8)),
+        ([1.0, 1.0, 1.0, 1.0], area(88, 56, 96, 64)),
+        ([0.3, 0.26, 0.2, 0.2], area(32, 16, 16, 16)),
+    ],
+)
+def test_shares_of_the_picture_become_whole_cells(share, pixels):
+    found = in_pixels(Conditioning([entry(1, area={"share": share, "crop_other": True}, strength=2.0)]), 96, 64, 8)
+    assert read(found) == [(1, {"area": {**pixels, "crop_other": True}, "strength": 2.0})]
+    assert read(in_pixels(found, 640, 640, 8)) == read(found)

@@ -16,10 +16,10 @@ from latentloom.plugins.comfyui.importing import import_graph
 from latentloom.plugins.discovery import discover
 
 PASSED = {  # classes that become no node of their own, or an output
-    "Reroute", "CLIPSetLastLayer", "KarrasScheduler", "ExponentialScheduler", "SDTurboScheduler", "ManualSigmas",
-    "AlignYourStepsScheduler", "SaveLatent", "HyperTile", "TomePatchModel", "Any Switch (rgthree)",
-    "ImpactSwitch", "CR Text Input Switch", "CR Image Input Switch", "CR Model Input Switch", "CR Latent Input Switch",
-    "easy cleanGpuUsed", "easy clearCacheAll",
+    "AlignYourStepsScheduler", "Any Switch (rgthree)", "CLIPSetLastLayer", "CR Image Input Switch",
+    "CR Latent Input Switch", "CR Model Input Switch", "CR Text Input Switch", "ExponentialScheduler", "HyperTile",
+    "ImpactSwitch", "KarrasScheduler", "ManualSigmas", "ModelAttentionBackend", "PolyexponentialScheduler", "Reroute",
+    "SDTurboScheduler", "SaveLatent", "TomePatchModel", "VPScheduler", "easy cleanGpuUsed", "easy clearCacheAll",
 }  # fmt: skip
 
 
@@ -97,12 +97,33 @@ def test_a_guider_with_a_perpendicular_negative_brings_a_node_for_it() -> None:
     assert workflow.nodes["n-perpendicular"].inputs["strength"] == 2.0
 
 
+def test_a_guider_of_two_prompts_brings_a_node_for_the_second() -> None:
+    parts = {
+        "model": M,
+        "cond1": P,
+        "cond2": ["p2", 0],
+        "negative": ["p3", 0],
+        "cfg_conds": 5.0,
+        "cfg_cond2_negative": 2.0,
+    }
+    more = {"p2": node("CLIPTextEncode", clip=C, text="y"), "p3": node("CLIPTextEncode", clip=C, text="z")}
+    sampler = node("SamplerCustomAdvanced", noise=["rn", 0], guider=["g", 0], **PIECES)
+    nodes = from_json(imported(n=sampler, g=node("DualCFGGuider", **parts, style="regular"), **more)[0]).nodes
+    assert nodes["n-second"].inputs == {"model": Edge("c", "model"), "second": Edge("p2", "conditioning"), "cfg": 2.0}
+    assert nodes["n"].inputs["model"] == Edge("n-second", "model")
+    assert (nodes["n"].inputs["negative"], nodes["n"].inputs["cfg"]) == (Edge("p3", "conditioning"), 5.0)
+    nested = imported(n=sampler, g=node("DualCFGGuider", **parts, style="nested"), **more)
+    assert "two prompts guide side by side here" in nested[1][0]
+
+
 @pytest.mark.parametrize(
     ("sigmas", "values"),
     [
         (node("ManualSigmas", sigmas="2, 1.5 0"), [2, 1.5, 0]),
         (node("ExponentialScheduler", steps=3, sigma_max=8.0, sigma_min=0.5), [8, 2, 0.5, 0]),
         (node("KarrasScheduler", steps=3, sigma_max=4.0, sigma_min=1.0, rho=1.0), [4, 2.5, 1, 0]),
+        (node("PolyexponentialScheduler", steps=3, sigma_max=8.0, sigma_min=0.5, rho=2.0), [8, 1, 0.5, 0]),
+        (node("VPScheduler", steps=2, beta_d=0.0, beta_min=1.0, eps_s=0.5), [1.3108, 0.8054, 0]),
         (node("SDTurboScheduler", model=M, steps=1, denoise=1.0), [14.6146, 0]),
         (node("SDTurboScheduler", model=M, steps=4, denoise=0.2), [*scaled_linear_table()[[199, 99]].tolist(), 0]),
         (node("AlignYourStepsScheduler", model_type="SD1", steps=10, denoise=0.2), [0.399, 0.152, 0]),
