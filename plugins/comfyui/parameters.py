@@ -129,7 +129,7 @@ def _hires(given: "_Given", steps: int, report: Report) -> SecondPass | None:
     upscaler, again = given.text("Hires upscaler", "Latent"), given.whole("Hires steps", 0)
     if not factor:
         if denoise:
-            report.note("", "lost", "the picture that it was made from is not in the file; it starts from noise here")
+            report.note("", "lost", "the source picture is not in the file; sampling starts from noise")
         return None
     latent = upscaler.startswith("Latent")
     if not latent:
@@ -142,7 +142,7 @@ def without_loras(prompt: str, report: Report) -> tuple[str, list[tuple[str, flo
     found = [(name, float(weight or 1)) for name, weight in _LORA.findall(prompt) if weight not in ("-", ".")]
     left = len(_TAG.findall(prompt))
     if left:
-        report.note("", "lost", f"{counted(left, 'tag')} of the prompt for other networks than LoRAs")
+        report.note("", "lost", f"{counted(left, 'tag')} of the prompt for networks other than LoRAs")
     return _TAG.sub("", _LORA.sub("", prompt)).strip(), found
 
 

@@ -144,7 +144,7 @@ def _with_values(nodes: list[dict[str, Any]], instance: Part, report: Report) ->
     if not given or type(given) is not list:
         return nodes
     if len(given) != sum(counts):
-        report.note(instance.id, "changed", "its values do not fit its nodes; those that the group was made with count")
+        report.note(instance.id, "changed", "its values do not fit its nodes; those stored with the group are used")
         return nodes
     parts = iter(given)
     return [

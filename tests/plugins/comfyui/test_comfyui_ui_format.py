@@ -291,7 +291,7 @@ def test_values_that_do_not_fit_a_group_node_are_told() -> None:
     find(data, 6)["widgets_values"] = ["only one"]
     workflow, lines = imported(data)
     assert workflow.nodes["6_0"].inputs["text"] == "a"
-    assert lines == ["node '6': changed: its values do not fit its nodes; those that the group was made with count"]
+    assert lines == ["node '6': changed: its values do not fit its nodes; those stored with the group are used"]
 
 
 def test_decoration_is_told_and_not_kept() -> None:
