@@ -206,8 +206,8 @@ def test_before_the_first_run_nothing_is_known(session: Session) -> None:
 def test_after_a_run_everything_is_known(session: Session) -> None:
     session.run(PLAN)
     assert reasons(session, PLAN) == {
-        "a": "hit: made before",
-        "b": "hit: made before",
+        "a": "hit: computed before",
+        "b": "hit: computed before",
         "h": "run: it saves or sends something, so it always runs",
     }
 
@@ -243,7 +243,7 @@ def test_what_cannot_be_known_says_why(session: Session, tmp_path: Path) -> None
 def test_a_lazy_node_is_explained_by_what_it_asked_for(session: Session) -> None:
     document = flow("i", i=use("If", flag=True, yes="@y", no="@n"), y=use("Add", a=1), n=use("Add", a=2))
     session.run(document)
-    assert reasons(session, document)["i"] == "hit: made before"
+    assert reasons(session, document)["i"] == "hit: computed before"
 
 
 # Failpoints

@@ -37,7 +37,7 @@ def test_a_mask_says_where():
 def test_latents_that_do_not_go_together_are_told():
     with pytest.raises(BadValueError, match="the batches have different lengths"):
         latent_composite(latent(0, batch=2), latent(1, batch=3))
-    with pytest.raises(BadValueError, match="different families"):
+    with pytest.raises(BadValueError, match="different model families"):
         latent_composite(latent(0), Latent(np.zeros((1, 16, 6, 8), np.float32)))
 
 

@@ -186,8 +186,8 @@ def test_named_inputs_and_outputs_are_checked(session: Session) -> None:
     ]
     document["outputs"].append({"name": "y", "from": edge("nowhere")})
     assert texts(session, document) == [
-        "unknown_node: the input 'x' goes to 'b', which is not a node",
-        "unknown_input: the input 'x' goes to 'c' of 'a', which toys/Add does not have",
+        "unknown_node: the input 'x' is connected to 'b', which is not a node",
+        "unknown_input: the input 'x' is connected to 'c' of 'a', which toys/Add does not have",
         "unknown_node: there is no node 'nowhere'",
     ]
 

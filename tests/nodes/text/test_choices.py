@@ -28,7 +28,7 @@ def test_what_has_no_end_is_refused(text: str, why: str) -> None:
 
 
 def test_a_line_that_is_no_list_is_named() -> None:
-    with pytest.raises(BadValueError, match="line 2 is no list"):
+    with pytest.raises(BadValueError, match="line 2 is not a list"):
         read_lists("a: b\nc")
 
 

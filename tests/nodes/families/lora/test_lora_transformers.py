@@ -337,7 +337,7 @@ def test_factors_of_another_size_name_the_layers(models: Any, tmp_path: Path) ->
     with pytest.raises(FileError) as caught:
         applied(models("flux").loaded(), path)
     layers = " + ".join(f"transformer_blocks.0.attn.{part}" for part in ("to_q", "to_k", "to_v"))
-    expected = f"the LoRA 'l.safetensors' does not fit the model: its change of '{layers}' has another shape"
+    expected = f"the LoRA 'l.safetensors' does not fit the model: its change of '{layers}' has a different shape"
     assert (caught.value.problem.message, caught.value.problem.expected) == (expected, "[192, 64]")
 
 

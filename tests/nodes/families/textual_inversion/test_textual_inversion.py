@@ -234,8 +234,7 @@ def test_an_unknown_name_is_a_warning_with_the_nearest(session: Session) -> None
     (warning,) = [event for event in events if event.name == "node_warning"]
     assert (warning.code, warning.message) == (
         "unknown_embedding",
-        "there is no embedding 'inkwsh' below models/embeddings, so it is left out of the prompt. "
-        "Did you mean 'inkwash'?",
+        "there is no embedding 'inkwsh' in models/embeddings, so it is left out of the prompt. Did you mean 'inkwash'?",
     )
 
 
