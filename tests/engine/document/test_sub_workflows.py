@@ -134,9 +134,11 @@ def test_ports_that_are_gone_are_named(session: Session) -> None:
     }
     found = problems(session, document("u.x u.w", {"k": broken}, u=of("k", q=1)))
     assert found == [
-        "unknown_node: node 'u', input 'b': the input 'b' of the sub-workflow 'k' is connected to 'gone', which is not a node."
+        "unknown_node: node 'u', input 'b': the input 'b' of the sub-workflow 'k' is connected to 'gone', "
+        "which is not a node."
         " Did you mean 'one'?",
-        "unknown_input: node 'u', input 'c': the input 'c' of the sub-workflow 'k' is connected to 'd' of 'one', which toys/Add"
+        "unknown_input: node 'u', input 'c': the input 'c' of the sub-workflow 'k' is connected to 'd' of 'one', "
+        "which toys/Add"
         " does not have",
         "unknown_node: node 'u': the output 'y' of the sub-workflow 'k' comes from 'lost', which is not a node",
         "unknown_output: node 'u': the output 'z' of the sub-workflow 'k' comes from 'sum' of 'one', which toys/Add"
