@@ -23,7 +23,7 @@ from latentloom.api.connection import (
     UnreachableError,
 )
 from latentloom.api.session import Source
-from latentloom.api.wire import Job, SavedWorkflow
+from latentloom.api.wire import Job, OutputFile, SavedWorkflow
 from latentloom.api.workflow_files import load_workflow
 from latentloom.engine.document.writing import to_json
 from latentloom.engine.files.catalog import safe_join
@@ -186,9 +186,13 @@ class AsyncClient:
             if path.exists() and await asyncio.to_thread(_sha256, path) != file.sha256:
                 path = path.with_stem(f"{path.stem}-{file.sha256[:8]}")
             if not path.exists():
-                await self._connection.fetch(f"outputs/{file.sha256}/content", path, file.sha256)
+                await self.fetch(file, path)
             found.append(path)
         return found
+
+    async def fetch(self, file: OutputFile, path: Path) -> None:
+        """Download a file, which appears at `path` when it is complete. Raises ServerError, DamagedError."""
+        await self._connection.fetch(f"outputs/{file.sha256}/content", path, file.sha256)
 
     async def _input(self, value: Any) -> Any:
         if not isinstance(value, Path):

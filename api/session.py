@@ -24,6 +24,7 @@ from latentloom.engine.planning.explain import Explanation
 from latentloom.engine.settings import Settings, load_settings
 from latentloom.engine.types.registry import Registry
 from latentloom.engine.types.values import Image
+from latentloom.plugins.comfyui.bridge.packs import packs_of
 from latentloom.plugins.discovery import Listeners, Record, discover
 from latentloom.plugins.snapshots import Snapshots
 
@@ -123,7 +124,9 @@ class Session:
         self._streams: weakref.WeakSet[Running] = weakref.WeakSet()
         self._listeners: Listener = lambda event: None
         if registry is None:
-            found = discover(Snapshots(self.settings.data / "specs"), self.settings.plugins)
+            found = discover(
+                Snapshots(self.settings.data / "specs"), self.settings.plugins, packs=packs_of(self.settings)
+            )
             registry, self.plugins = found.registry, found.records
             self._listeners = Listeners(found.listeners)
         self.engine = Engine(self.settings, registry, metadata=metadata)

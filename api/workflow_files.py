@@ -11,6 +11,7 @@ from latentloom.engine.document.workflow import Workflow
 from latentloom.engine.errors import LoomError, MissingFileError, nearest
 from latentloom.engine.files.pictures import picture_suffix, read_making
 from latentloom.engine.types.registry import Registry
+from latentloom.plugins.comfyui.bridge.imported import COMFYUI, use_packs
 
 
 def workflow_names() -> list[str]:
@@ -54,9 +55,11 @@ def import_workflow(source: str | Path, registry: Registry) -> Imported:
         raise
     except LoomError:
         data = _bytes_of(Path(source))
-        for extension in registry.extensions("importer").values():
+        for name, extension in registry.extensions("importer").items():
             found = extension.load()(data)
             if found is not None:
+                if name == COMFYUI:
+                    use_packs(found[0], found[1], registry)
                 return Imported(from_json(found[0]), found[1])
         raise
 

@@ -263,11 +263,16 @@ def show_node(name: Annotated[str, typer.Argument(metavar="TYPE", help="A node t
 
 
 @app.command()
-def plugins(trace: Annotated[str | None, typer.Option("--trace", help="Print why this plugin failed.")] = None) -> int:
-    """List the plugins and whether they were loaded."""
-    from latentloom.cli.plugins import plugins
+def plugins(
+    trace: Annotated[str | None, typer.Option("--trace", help="Print why this plugin failed.")] = None,
+    pack: Annotated[
+        str | None, typer.Option("--pack", metavar="NAME", help="List the classes of a pack of ComfyUI's.")
+    ] = None,
+) -> int:
+    """List the plugins and packs, and how they fared."""
+    from latentloom.cli.plugins import list_pack, plugins
 
-    return plugins(trace)
+    return plugins(trace) if pack is None else list_pack(pack)
 
 
 @models.callback()
@@ -345,6 +350,18 @@ def verify(picture: Annotated[Path, typer.Argument(metavar="PICTURE", help="A PN
     from latentloom.cli.verify import verify
 
     return verify(picture)
+
+
+@app.command()
+def mcp(
+    server: Server = LOCAL,
+    token: Token = None,
+    shipped: Annotated[bool, typer.Option("--shipped", help="Offer the shipped workflows too.")] = False,
+) -> int:
+    """Offer the workflows of a server as tools to a language model (Model Context Protocol, over stdin and stdout)."""
+    from latentloom.cli.mcp import mcp
+
+    return mcp(server, token, shipped=shipped)
 
 
 @app.command()

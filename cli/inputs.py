@@ -9,7 +9,7 @@ from latentloom.api import Session
 from latentloom.cli.flags import Given
 from latentloom.cli.imported import opened_workflow
 from latentloom.cli.input_values import value_of
-from latentloom.engine.document.interfaces import node_types
+from latentloom.engine.document.interfaces import node_types, port_at
 from latentloom.engine.document.workflow import RESERVED_INPUTS, NamedInput, Target, Workflow
 from latentloom.engine.engine import Job
 from latentloom.engine.errors import Problem, WorkflowError, brief, nearest
@@ -96,9 +96,7 @@ def port_of(workflow: Workflow, registry: Registry, named: NamedInput) -> InputS
 
 
 def _port(workflow: Workflow, registry: Registry, target: Target) -> InputSpec | None:
-    node = workflow.nodes.get(target.node)
-    found = node_types(workflow, registry).get(node.type) if node else None
-    return found.spec.by_name.get(target.input) if found else None
+    return port_at(workflow, node_types(workflow, registry), target)
 
 
 def assign(workflow: Workflow, registry: Registry, assigned: Sequence[str]) -> dict[Target, Any]:

@@ -3,6 +3,8 @@
 from latentloom.api import Session
 from latentloom.cli.table import print_lines, print_table
 from latentloom.engine.errors import UnknownError, nearest
+from latentloom.engine.settings import load_settings
+from latentloom.plugins.comfyui.bridge.packs import Pack, found_in, packs_of
 from latentloom.plugins.discovery import Record
 
 
@@ -20,6 +22,29 @@ def plugins(trace: str | None) -> int:
         raise UnknownError(f"there is no plugin '{trace}'", nearest=nearest(trace, records))
     record = records[trace]
     print_lines([record.trace or record.error or f"the plugin '{trace}' has not failed: {record.status}"])
+    return 0
+
+
+def list_pack(name: str) -> int:
+    """Print the classes of a pack: the node type of each, or why it does not run. Raises UnknownError."""
+    settings = load_settings()
+    where = packs_of(settings)
+    found = (
+        {} if where is None else {pack.name: pack for pack in found_in(where, imports=True) if isinstance(pack, Pack)}
+    )
+    if name not in found:
+        raise UnknownError(
+            f"there is no pack '{name}'",
+            nearest=nearest(name, found),
+            hint="the setting comfy_packs names the folder of packs" if where is None else None,
+        )
+    pack = found[name]
+    if pack.registration is None:
+        print_lines([f"the pack '{name}' cannot be imported: {pack.error}"])
+        return 0
+    rows = [(node.spec.type.partition("/")[2], node.spec.type, "") for node in pack.registration.nodes]
+    rows += [(name, "does not run", reason) for name, reason in pack.reasons.items()]
+    print_table(("class", "node type", "reason"), sorted(rows))
     return 0
 
 

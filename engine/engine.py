@@ -5,14 +5,14 @@ import json
 import threading
 import uuid
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from latentloom.engine.cache.cache import Cache, Flights
 from latentloom.engine.cache.disk import DiskStore
-from latentloom.engine.document.interfaces import node_types
+from latentloom.engine.document.interfaces import node_types, port_at
 from latentloom.engine.document.resolve import resolve
 from latentloom.engine.document.workflow import Target, Workflow
 from latentloom.engine.document.writing import write
@@ -39,8 +39,9 @@ from latentloom.engine.models.environment import Environment, probe
 from latentloom.engine.models.store import Budgets, ModelStore
 from latentloom.engine.planning.explain import Explainer, Explanation
 from latentloom.engine.planning.identity import Identity
+from latentloom.engine.planning.step import Checked
 from latentloom.engine.planning.uses import Uses
-from latentloom.engine.planning.validate import Checked, validate
+from latentloom.engine.planning.validate import validate
 from latentloom.engine.settings import Settings
 from latentloom.engine.types.context import Borrower, Lent
 from latentloom.engine.types.registry import Registry
@@ -132,9 +133,8 @@ class Engine:
     def _stored(self, workflow: Workflow, targets: Collection[Target], value: Any) -> Any:
         """Copy paths given for a FILE input into the input folder: a document can name only files in that folder."""
         types = node_types(workflow, self.registry)
-        for node, input, _ in targets:
-            found = types.get(workflow.nodes[node].type) if node in workflow.nodes else None
-            port = found.spec.by_name.get(input) if found else None
+        for target in targets:
+            port = port_at(workflow, types, target)
             if port is not None and port.kind == "FILE":
                 source = port.source or "input"
                 many = isinstance(value, list)
@@ -181,7 +181,8 @@ class Engine:
                 sweep([folder])
                 self._swept.add(folder)
             saver = Saver(folder, self.counters)
-        making = Making(job.checked, self.environment)
+        checked = replace(job.checked, steps=dict(job.checked.steps))  # a run adds the steps of expansions
+        making = Making(checked, self.environment)
         files: list[str] = []
 
         def hear(event: Event) -> None:
@@ -201,7 +202,7 @@ class Engine:
         )
         cancelled = threading.Event() if cancelled is None else cancelled
         with self._runs.under_way(cancelled):
-            outcome = self._executor.run(job.checked, services, options, hear, cancelled)
+            outcome = self._executor.run(checked, services, options, hear, cancelled)
         outcome.files = files
         return outcome
 

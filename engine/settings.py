@@ -60,6 +60,8 @@ class Settings(BaseModel):
         (), description="Addresses or networks of proxies whose X-Forwarded-For header is trusted."
     )
     comfy: bool = Field(False, description="Also serve ComfyUI clients.")
+    comfy_packs: Path | None = Field(None, description="The folder with packs of ComfyUI's node classes; default none.")
+    comfy_pack_seconds: float = Field(600.0, gt=0, description="After this a call of a pack's class is ended.")
     openai: bool = Field(False, description="Also serve clients of the OpenAI images API.")
     a1111: bool = Field(False, description="Also serve clients of the AUTOMATIC1111 web API.")
     connections: int = Field(1000, ge=64, description="Maximum number of open connections.")

@@ -153,7 +153,7 @@ def _check_widths(files: list[ModelFile], facts: Mapping[str, Any], model: Model
             raise BadValueError(
                 f"the text encoder {names} does not fit '{model.files[0].name}'",
                 expected=f"{model.info['reads']} ({model.info.get(fact, 0)} {where})",
-                got=f"one {facts[name]} {where}",
+                got=f"{facts['title']} ({facts[name]} {where})" if "title" in facts else f"one {facts[name]} {where}",
             )
 
 
@@ -201,7 +201,7 @@ def _recognised(ctx: Context, file: ModelFile) -> tuple[str, Mapping[str, Any]]:
     if found is None:
         raise FileError(
             f"'{file.name}' is not a model that Latentloom knows",
-            expected="Stable Diffusion, Flux.1, Qwen-Image or Z-Image, as a safetensors file or a diffusers folder",
+            expected="Stable Diffusion, Flux, Qwen-Image or Z-Image, as a safetensors file or a diffusers folder",
             got="a different kind of file or folder",
         )
     if "refused" in found[1]:

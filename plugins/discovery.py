@@ -3,7 +3,7 @@
 import importlib
 import importlib.util
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -18,9 +18,11 @@ from latentloom.engine.events import Event
 from latentloom.engine.execution.process_state import ProcessState
 from latentloom.engine.types.registry import Distribution, Registration, Registry
 from latentloom.plugins.code import distribution_code, tree_code
+from latentloom.plugins.comfyui.bridge.packs import Packs, found_in
 from latentloom.plugins.hooks import GROUP, Hooks
 from latentloom.plugins.snapshots import Snapshots
 
+COMFYUI = "comfyui"  # the plugin that runs packs
 BUILTIN = "latentloom"  # the distribution: its entry point "builtin" provides the nodes, the others are shipped plugins
 
 
@@ -53,11 +55,13 @@ def discover(
     points: Iterable[EntryPoint] | None = None,
     *,
     imports: bool = True,
+    packs: Packs | None = None,
 ) -> Discovered:
     """Register all installed plugins, the built-in nodes first, through the same hook.
 
     `only` names the plugins to load besides the built-in nodes. A plugin whose code is unchanged is registered from its
     snapshot. With `imports=False` only snapshots are used, and no plugin's code runs.
+    `packs` are registered last, if the plugin that runs them is selected.
     """
     found = entry_points(group=GROUP) if points is None else points
     ordered = sorted(found, key=lambda point: (not _builtin(point), point.name))
@@ -70,7 +74,23 @@ def discover(
         records.append(record)
         if registration is not None and registration.listens:
             listeners.append(point.value)
+    if packs is not None and (only is None or COMFYUI in only):
+        records += _with_packs(packs, registry, imports=imports)
     return Discovered(registry, tuple(records), tuple(listeners))
+
+
+def _with_packs(packs: Packs, registry: Registry, *, imports: bool) -> Iterator[Record]:
+    """Register packs of ComfyUI's node classes and yield their status."""
+    for pack in found_in(packs, imports=imports):
+        if isinstance(pack, str):
+            yield Record(pack, "pack", "no snapshot", 0.0)
+            continue
+        if pack.registration is None:
+            yield Record(pack.name, "pack", "failed", pack.seconds, error=pack.error)
+            continue
+        registry.add(pack.registration)
+        left = f"{len(pack.reasons)} classes do not run: loom plugins --pack {pack.name}" if pack.reasons else None
+        yield Record(pack.name, "pack", "loaded", pack.seconds, len(pack.registration.nodes), left)
 
 
 def _builtin(point: EntryPoint) -> bool:

@@ -15,7 +15,7 @@ from latentloom.engine.execution.call import Call
 from latentloom.engine.execution.outputs import outputs_of
 from latentloom.engine.files.save import Saver
 from latentloom.engine.keys import digest, literal_digest
-from latentloom.engine.planning.validate import Step
+from latentloom.engine.planning.step import Step
 from latentloom.engine.settings import load_settings
 from latentloom.engine.types.context import Borrower, Context, Lent
 from latentloom.engine.types.expansion import Expansion, Given

@@ -129,6 +129,8 @@ USES: dict[str, dict[str, Any]] = {
     "AlignYourStepsScheduler": {"model_type": "SD1", "steps": 10, "denoise": 1.0},
     "ManualSigmas": {"sigmas": "2, 1, 0.0"},
     "EmptyLatentImage": {**SIZE, "batch_size": 1},
+    "EmptyFlux2LatentImage": {**SIZE, "batch_size": 1},
+    "Flux2Scheduler": {"steps": 4, **SIZE},
     "EmptySD3LatentImage": {**SIZE, "batch_size": 1},
     "LatentUpscale": {"samples": L, "upscale_method": "nearest-exact", **SIZE, "crop": "disabled"},
     "LatentUpscaleBy": {"samples": L, "upscale_method": "bilinear", "scale_by": 1.5},

@@ -23,9 +23,11 @@ from latentloom.engine.files.catalog import Catalog
 from latentloom.engine.files.hashes import Hashes
 from latentloom.engine.files.pictures import picture_suffix
 from latentloom.engine.jobs.job import NewJob
-from latentloom.engine.planning.validate import Checked, validate
+from latentloom.engine.planning.step import Checked
+from latentloom.engine.planning.validate import validate
 from latentloom.engine.settings import Settings
 from latentloom.engine.types.registry import Registry
+from latentloom.plugins.comfyui.bridge.packs import packs_of
 from latentloom.plugins.discovery import Record, discover
 from latentloom.plugins.snapshots import Snapshots
 from latentloom.web.dispatcher import NotReady
@@ -57,7 +59,12 @@ class Intake:
 
     def refresh(self, failed: Collection[Record] = ()) -> None:
         """Read the snapshots. Workers create missing ones when they start, except for plugins that fail."""
-        found = discover(Snapshots(self._settings.data / "specs"), self._settings.plugins, imports=False)
+        found = discover(
+            Snapshots(self._settings.data / "specs"),
+            self._settings.plugins,
+            imports=False,
+            packs=packs_of(self._settings),
+        )
         packaged = [(f.source, path) for f in found.registry.folders if (path := f.path()) is not None]
         self._registry = found.registry
         self.catalog = Catalog(

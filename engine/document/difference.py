@@ -1,15 +1,15 @@
 """The difference between two workflows, by meaning: renamed, packed and moved nodes are the same nodes."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from latentloom.engine.document.flatten import Flat, flatten
 from latentloom.engine.document.matching import given, match
-from latentloom.engine.document.workflow import Edge, Workflow
+from latentloom.engine.document.workflow import GRAPH, Edge, Node, Workflow
 from latentloom.engine.types.registry import Registry
 
-PROPERTIES = ("version", "mode", "title")
+PROPERTIES = ("version", "mode", "title", "each", "on_error")
 
 
 class NodeName(NamedTuple):
@@ -88,6 +88,7 @@ def difference(before: Workflow, after: Workflow, registry: Registry) -> Differe
 class _Comparison:
     def __init__(self, before: Workflow, after: Workflow, registry: Registry) -> None:
         self._workflows = before, after
+        self._registry = registry
         self._before, self._after = flatten(before, registry), flatten(after, registry)
         self._matches = match(self._before, self._after)
         self._partners = self._matches.partners
@@ -111,9 +112,18 @@ class _Comparison:
             node, node_after = self._before.nodes[id], self._after.nodes[other]
             inputs = tuple(self._input_changes(given(self._before, id), given(self._after, other)))
             pairs = ((name, getattr(node, name), getattr(node_after, name)) for name in PROPERTIES)
-            properties = tuple(Change(*pair) for pair in pairs if pair[1] != pair[2])
+            properties = tuple(Change(*pair) for pair in pairs if pair[1] != pair[2]) + self._inside(node)
             if inputs or properties:
                 yield NodeChange(other, node_after.type, inputs, properties)
+
+    def _inside(self, node: Node) -> tuple[Change, ...]:
+        """Return a change if two uses that remained nodes differ inside: those that are mapped, muted or bypassed."""
+        name = node.type.removeprefix(GRAPH)
+        one, two = (replace(w.graphs[name], graphs=w.graphs) if name in w.graphs else None for w in self._workflows)
+        if not node.type.startswith(GRAPH) or one is None or two is None or one == two:
+            return ()
+        same = difference(one, two, self._registry).same_results
+        return () if same else (Change("graph", name, f"{name}, changed inside"),)
 
     def _input_changes(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterable[Change]:
         for name in (*before, *(name for name in after if name not in before)):
@@ -155,7 +165,7 @@ def _arrangement(workflow: Workflow) -> Any:
 
 def _json(value: Any) -> Any:
     if type(value) is Edge:
-        return value._asdict()
+        return value.record()
     return [_json(item) for item in value] if type(value) is list else value
 
 

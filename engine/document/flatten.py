@@ -17,7 +17,7 @@ _ABSENT = object()
 
 @dataclass(frozen=True, slots=True)
 class Flat:
-    """A workflow without sub-workflows. A muted or bypassed use remains one node."""
+    """A workflow without sub-workflows. A use that is muted, bypassed or runs once for each item remains one node."""
 
     nodes: Mapping[str, Node]
     types: Mapping[str, NodeType | None]
@@ -72,10 +72,10 @@ class _Flattening:
 
     def _graph(self, node: Node | None) -> str | None:
         """Return the name of the sub-workflow that a node stands for; None if it remains a node."""
-        if node is None or node.mode != "active" or node.version != VERSION or not node.type.startswith(GRAPH):
+        if node is None or node.mode != "active" or node.version != VERSION or node.each:
             return None
         name = node.type.removeprefix(GRAPH)
-        return name if name in self._workflow.graphs else None
+        return name if name != node.type and name in self._workflow.graphs else None
 
     def _scope(self, prefix: str, scope: Workflow, given: _Values) -> None:
         """Add the nodes of a workflow. `given` contains the values from outside."""

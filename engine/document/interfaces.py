@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from latentloom.engine.document.workflow import GRAPH, Edge, Target, Workflow
+from latentloom.engine.document.workflow import GRAPH, Edge, Node, Target, Workflow
 from latentloom.engine.types.registry import Distribution, NodeType, Registry
 from latentloom.engine.types.spec import ANY, InputSpec, NodeSpec, OutputSpec
 
@@ -44,6 +44,21 @@ def value_at(graph: Workflow, target: Target) -> Any:
     return value[target.item] if type(value) is list and target.item < len(value) else None
 
 
+def mapped(spec: NodeSpec, each: tuple[str, ...]) -> NodeSpec:
+    """Return the spec of a node that runs once for each item: the named inputs and all outputs are lists."""
+    if not each:
+        return spec
+    inputs = tuple(replace(port, is_list=port.is_list or port.name in each, lazy=False) for port in spec.inputs)
+    return replace(spec, inputs=inputs, outputs=tuple(replace(port, is_list=True) for port in spec.outputs))
+
+
+def port_at(workflow: Workflow, types: Mapping[str, NodeType], target: Target) -> InputSpec | None:
+    """Return the spec of a node's input, or None."""
+    node = workflow.nodes.get(target.node)
+    found = types.get(node.type) if node is not None else None
+    return mapped(found.spec, node.each).by_name.get(target.input) if found and node else None
+
+
 class _Specs:
     def __init__(self, graphs: Mapping[str, Workflow], spec_of: SpecOf) -> None:
         self._graphs = graphs
@@ -53,9 +68,10 @@ class _Specs:
     def all(self) -> dict[str, NodeSpec]:
         return {GRAPH + name: self._spec(name) for name in self._graphs}
 
-    def _of_type(self, type: str) -> NodeSpec | None:
-        name = type.removeprefix(GRAPH)
-        return self._spec(name) if name != type and name in self._graphs else self._spec_of(type)
+    def _of(self, node: Node) -> NodeSpec | None:
+        name = node.type.removeprefix(GRAPH)
+        found = self._spec(name) if name != node.type and name in self._graphs else self._spec_of(node.type)
+        return mapped(found, node.each) if found is not None else None
 
     def _spec(self, name: str) -> NodeSpec:
         """Return the spec of a sub-workflow. The recursion is bounded: reading limits how deep they nest."""
@@ -86,7 +102,7 @@ class _Specs:
 
     def _port(self, graph: Workflow, target: Target) -> InputSpec | None:
         node = graph.nodes.get(target.node)
-        spec = self._of_type(node.type) if node is not None else None
+        spec = self._of(node) if node is not None else None
         port = spec.by_name.get(target.input) if spec is not None else None
         if port is None or target.item is None:
             return port
@@ -94,6 +110,6 @@ class _Specs:
 
     def _output(self, graph: Workflow, name: str, source: Edge) -> OutputSpec:
         node = graph.nodes.get(source.node)
-        spec = self._of_type(node.type) if node is not None else None
+        spec = self._of(node) if node is not None else None
         port = spec.output(source.output) if spec is not None else None
         return OutputSpec(name=name, kind=ANY) if port is None else replace(port, name=name)

@@ -151,7 +151,7 @@ def _digests(flat: Flat) -> dict[str, str]:
         return {id: f"{number} of a circle" for number, id in enumerate(flat.nodes)}
     for id in (id for id in order if id in flat.nodes):
         node, inputs = flat.nodes[id], {name: _plain(value, known) for name, value in given(flat, id).items()}
-        facts = [node.type, node.version, node.mode, inputs, named[id]]
+        facts = [node.type, node.version, node.mode, list(node.each), node.on_error, inputs, named[id]]
         known[id] = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     return known
 

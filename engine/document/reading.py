@@ -27,7 +27,7 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,99}\Z")
 MAX_NAME = 200  # characters in a workflow's name or a node's title
 _TOP = ("format", "name", "inputs", "outputs", "nodes", "layout", "extra", "graphs")
 _GRAPH = ("name", "inputs", "outputs", "nodes", "layout", "extra")
-_NODE = ("type", "version", "inputs", "title", "mode", "extra")
+_NODE = ("type", "version", "inputs", "title", "mode", "extra", "each", "on_error")
 
 
 def read(data: bytes | str, limits: Limits = Limits()) -> Workflow:  # noqa: B008 - a frozen default
@@ -166,7 +166,13 @@ def _node(reader: _Reader, id: str, data: Any) -> Node:
     values = {name: _value(reader, id, name, value) for name, value in inputs.items()}
     if not all(type(name) is str for name in inputs):
         reader.problem("bad_document", "an input's name is text", node=id)
-    return Node(data.get("type", ""), version, values, title, mode, data.get("extra"))
+    each, on_error = data.get("each", []), data.get("on_error", "stop")
+    if type(each) is not list or not all(type(name) is str for name in each) or len(set(each)) != len(each):
+        reader.problem("bad_document", "'each' is malformed", node=id, expected="names of inputs", got=brief(each))
+        each = []
+    if on_error not in ("stop", "keep"):
+        reader.problem("bad_document", "unknown 'on_error'", node=id, expected="stop, keep", got=brief(on_error))
+    return Node(data.get("type", ""), version, values, title, mode, data.get("extra"), tuple(each), on_error)
 
 
 def _value(reader: _Reader, node: str, name: str, value: Any) -> Any:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from latentloom.engine.document.interfaces import node_types
+from latentloom.engine.document.interfaces import node_types, port_at
 from latentloom.engine.document.workflow import Node, Target, Workflow
 from latentloom.engine.errors import Problem, WorkflowError
 from latentloom.engine.types.literals import RANDOM
@@ -89,6 +89,5 @@ def _is_random(workflow: Workflow, types: Mapping[str, NodeType], target: Target
     node = workflow.nodes.get(target.node)
     if node is None or node.inputs.get(target.input) != RANDOM:
         return False
-    found = types.get(node.type)
-    port = found.spec.by_name.get(target.input) if found else None
+    port = port_at(workflow, types, target)
     return port is not None and port.seed

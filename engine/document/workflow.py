@@ -16,14 +16,23 @@ FLAGS = ("set", "out", "output", "json", "no-cache", *_WHERE, "explain-memory", 
 _SUBMIT = ("server", "token", "priority", "tag", "watch", "front", "tags", "idempotency-key")
 RESERVED_INPUTS = (*FLAGS, *_SUBMIT, "workflow", "outputs", "cache", "previews", "on-event")  # and arguments in Python
 Mode = Literal["active", "bypass", "mute"]
+OnError = Literal["stop", "keep"]
 GRAPH = "graph/"  # prefix of the type of a node that uses a sub-workflow
 
 
 class Edge(NamedTuple):
-    """A reference to the output of a node, used as the value of an input."""
+    """A reference to the output of a node, used as the value of an input.
+
+    Within a run, it can refer to one `item` of a list output. No document contains such an edge.
+    """
 
     node: str
     output: str
+    item: int | None = None
+
+    def record(self) -> dict[str, str]:
+        """Return this edge as JSON."""
+        return {"node": self.node, "output": self.output}
 
 
 class Target(NamedTuple):
@@ -40,7 +49,10 @@ class Target(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """An instance of a node type. An input's value is a literal, an Edge, or a list that may contain Edges."""
+    """An instance of a node type. An input's value is a literal, an Edge, or a list that may contain Edges.
+
+    `each` names the inputs whose lists go item by item. `on_error` says whether a failed item ends the run.
+    """
 
     type: str
     version: int
@@ -48,6 +60,8 @@ class Node:
     title: str | None = None
     mode: Mode = "active"
     extra: Any = None
+    each: tuple[str, ...] = ()
+    on_error: OnError = "stop"
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ def _scope_json(workflow: Workflow, spec_of: SpecOf) -> dict[str, Any]:
     data: dict[str, Any] = {
         "name": workflow.name,
         "inputs": [{"name": i.name, "to": [t.record() for t in i.to]} for i in workflow.inputs],
-        "outputs": [{"name": o.name, "from": o.source._asdict()} for o in workflow.outputs],
+        "outputs": [{"name": o.name, "from": o.source.record()} for o in workflow.outputs],
         "nodes": {id: _node_json(node, spec_of(node.type)) for id, node in workflow.nodes.items()},
     }
     optional = {"layout": workflow.layout, "extra": workflow.extra}
@@ -39,6 +39,8 @@ def _node_json(node: Node, spec: NodeSpec | None) -> dict[str, Any]:
     data: dict[str, Any] = {"type": node.type, "version": node.version, "inputs": inputs}
     data |= {"title": node.title} if node.title is not None else {}
     data |= {"mode": node.mode} if node.mode != "active" else {}
+    data |= {"each": list(node.each)} if node.each else {}
+    data |= {"on_error": node.on_error} if node.on_error != "stop" else {}
     return data | ({"extra": node.extra} if node.extra is not None else {})
 
 
@@ -51,7 +53,7 @@ def _value_json(value: Any, kind: str | None) -> Any:
 
 def _item_json(value: Any, kind: str | None) -> Any:
     if type(value) is Edge:
-        return value._asdict()
+        return value.record()
     if type(value) is dict:
         return {"literal": value}
     if kind == "FLOAT" and type(value) is int and value.bit_length() < 1000:

@@ -6,8 +6,8 @@ from latentloom.engine.cache.cache import Result
 from latentloom.engine.document.workflow import Edge, edges_in
 from latentloom.engine.errors import NodeError
 from latentloom.engine.execution.ready_queue import ReadyQueue
-from latentloom.engine.planning.identity import check_present
-from latentloom.engine.planning.validate import Step
+from latentloom.engine.planning.identity import check_present, output_of
+from latentloom.engine.planning.step import Step
 from latentloom.engine.types.absent import ABSENT
 
 
@@ -35,7 +35,7 @@ class AbsentOutputs:
             id, result = self._new.pop()
             for reader, port, edge in self._readers(id):
                 try:
-                    check_present(result.outputs[edge.output], reader.id, port)
+                    check_present(output_of(edge, {id: result}), reader.id, port)
                 except NodeError as error:
                     return reader, error
         return None

@@ -27,7 +27,8 @@ from latentloom.engine.files.bus_errors import bus_errors
 from latentloom.engine.files.model_files import InputFile, ModelFile
 from latentloom.engine.files.opened import cut_short
 from latentloom.engine.models.device import is_out_of_memory
-from latentloom.engine.planning.validate import Step, choices_of
+from latentloom.engine.planning.step import Step
+from latentloom.engine.planning.validate import choices_of
 from latentloom.engine.types.context import Context
 from latentloom.engine.types.literals import LiteralError, coerce
 from latentloom.engine.types.registry import Registry

@@ -2,18 +2,19 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any
 
 from latentloom.engine.cache.cache import Result
 from latentloom.engine.document.workflow import edges_in
-from latentloom.engine.errors import Cancelled, LoomError, OutOfMemoryError
-from latentloom.engine.events import Listener, RunFinished, RunStarted
+from latentloom.engine.errors import Cancelled, LoomError, NodeError, OutOfMemoryError
+from latentloom.engine.events import Listener, NodeProgress, NodeWarning, RunFinished, RunStarted
 from latentloom.engine.execution.call import Call
 from latentloom.engine.execution.inbox import Inbox
 from latentloom.engine.execution.isolation import Lending, trusted
+from latentloom.engine.execution.items import Items
 from latentloom.engine.execution.leads import Leads
 from latentloom.engine.execution.loop import Loop
 from latentloom.engine.execution.memory_retry import attempt, attempt_async, work_of
@@ -26,8 +27,9 @@ from latentloom.engine.execution.run_values import durable
 from latentloom.engine.execution.tools import Tools
 from latentloom.engine.models.host_memory import peak_bytes
 from latentloom.engine.planning.identity import Inputs, Mentions, literal_item
-from latentloom.engine.planning.subgraph import Grafted, given, graft
-from latentloom.engine.planning.validate import Checked, Step
+from latentloom.engine.planning.mapping import Part, parts_of
+from latentloom.engine.planning.step import Checked, Step
+from latentloom.engine.planning.subgraph import MAX_STEPS, Grafted, given, graft
 from latentloom.engine.types.context import Borrower, Context, RunServices
 from latentloom.engine.types.expansion import Expansion
 
@@ -72,6 +74,7 @@ class _Run:
         self.inbox = Inbox()
         self.leads = Leads(tools.flights, self.inbox)
         self.loop = Loop()
+        self.items = Items()
         self.awaited: set[Borrower] = set()  # calls of async nodes that have not ended
 
     # The walk
@@ -112,26 +115,34 @@ class _Run:
             if self.cancelled.is_set():
                 raise Cancelled("the run was cancelled")
             self.inbox.clear(block=not self.plan.ready)
-            if missed := self.plan.absent.missed():
-                self.fail(*missed)
+            self.fail_missed()
             if self.plan.ready:
                 self.process(self.plan.take())
-        if missed := self.plan.absent.missed():
+            if not self.plan.ready:
+                self.fail_missed()
+
+    def fail_missed(self) -> None:
+        """Fail the steps that certainly read an absent output."""
+        while missed := self.plan.absent.missed():
             self.fail(*missed)
 
     def finish(self, id: str, result: Result, key: str | None) -> None:
         self.leads.land(key)
         self.plan.finish(id, result)
+        self.tell_items(self.items.finished(id))
 
     # One step
 
     def process(self, step: Step) -> None:
-        if step.id in self.plan.results or not self.plan.complete(step):
-            return
-        if step.id in self.plan.expanded:
-            self.conclude_expanded(step)
+        if step.id in self.plan.results or not self.plan.complete(step) or self.items.dropped(step.id):
             return
         try:
+            if step.id in self.plan.expanded:
+                self.conclude_expanded(step)
+                return
+            if step.each is not None:
+                self.map(step)
+                return
             if not self.ask(step):
                 return
             inputs = self.tools.identity.inputs(step, self.plan.results, self.asked.get(step.id, frozenset()))
@@ -146,9 +157,13 @@ class _Run:
         except LoomError as error:
             self.fail(step, error)
 
-    def fail(self, step: Step, error: LoomError) -> NoReturn:
-        """End the run with a step's error and keep the original exception as its cause."""
+    def fail(self, step: Step, error: LoomError) -> None:
+        """End the run with a step's error and keep the original exception as its cause; or leave a failed item out."""
         told = self.run_events.failed(step, error)
+        part = None if isinstance(error, Cancelled) else self.items.failed(step.id)
+        if part is not None:
+            self.drop(part, step, told)
+            return
         if told is error:
             raise error
         raise told from error
@@ -274,6 +289,7 @@ class _Run:
             if self.economise(step, key, call.context.economy + 1, error):
                 return
             self.fail(step, error)
+            return
         self.conclude(step, Result(items, call.seconds, max(0, peak_bytes() - before), uses), key, store=store)
 
     def economise(self, step: Step, key: str | None, level: int, error: LoomError) -> bool:
@@ -323,9 +339,37 @@ class _Run:
 
     def conclude_expanded(self, step: Step) -> None:
         """Finish an expanded step: the steps inside have their results."""
+        if self.items.all_failed(step.id):
+            raise NodeError("all of its items failed", node=step.id)
         made = self.plan.expanded.result(step.id, self.plan.results)
         if self.plan.expanded.known(step.id):
             self.run_events.cached(step)
         else:
             self.run_events.finished(step, made)
         self.finish(step.id, made, None)
+
+    # Items
+
+    def map(self, step: Step) -> None:
+        """Replace a step by one part for each item of its lists."""
+        self.run_events.started(step)
+        inputs = self.tools.identity.inputs(step, self.plan.results, frozenset())
+        parts = parts_of(step, inputs, self.tools.registry, MAX_STEPS - len(self.plan.steps))
+        self.items.add(step, parts)
+        self.plan.stand_for_items(step, parts)
+
+    def drop(self, part: Part, step: Step, error: LoomError) -> None:
+        """Leave an item out because one of its steps failed."""
+        parent = self.plan.steps[part.parent]
+        self.leads.give_up(step.id)
+        self.plan.drop(parent, self.items.left(parent.id), part.ends)
+        total, message = self.items.total(parent.id), error.problems[0].message
+        text = f"item {part.number} of {total} failed at '{step.id}' and is left out: {message}"
+        self.run_events.emit(NodeWarning(node=parent.id, code="item_failed", message=text))
+        self.tell_items([parent.id])
+
+    def tell_items(self, ids: Iterable[str]) -> None:
+        """Report the progress of steps that run once for each item."""
+        for id in ids:
+            done, total = self.items.done(id), self.items.total(id)
+            self.run_events.emit(NodeProgress(node=id, step=done, total=total, message=f"item {done} of {total}"))

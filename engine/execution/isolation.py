@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from latentloom.engine.execution.outputs import Returned
-from latentloom.engine.planning.validate import Step
+from latentloom.engine.planning.step import Step
 from latentloom.engine.types.port_types import PortType
 from latentloom.engine.types.registry import Registry
 from latentloom.engine.types.spec import NodeSpec

@@ -29,6 +29,11 @@ class Leads:
         if key is not None and self._steps.pop(key, None) is not None:
             self._flights.land(key)
 
+    def give_up(self, step: str) -> None:
+        """Release the keys that a failed step holds."""
+        for key in [key for key, holder in self._steps.items() if holder == step]:
+            self.land(key)
+
     def close(self) -> None:
         """Release all keys of this run."""
         for key in list(self._steps):

@@ -8,7 +8,7 @@ from latentloom.engine.document.workflow import Edge, edges_in
 from latentloom.engine.errors import LoomError
 from latentloom.engine.models.placement import Placement
 from latentloom.engine.models.store import ModelStore
-from latentloom.engine.planning.validate import Checked, Step
+from latentloom.engine.planning.step import Checked, Step
 from latentloom.engine.types.values import Handle
 
 HANDLES = ("MODEL", "CLIP", "CLIP_VISION", "VAE", "CONTROLNET")

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from latentloom.engine.errors import NodeError, brief
-from latentloom.engine.planning.validate import Step
+from latentloom.engine.planning.step import Step
 from latentloom.engine.types.absent import ABSENT, Absent
 from latentloom.engine.types.expansion import Expansion
 from latentloom.engine.types.literals import LiteralError, coerce, kind_of_literal

@@ -1,6 +1,6 @@
 """The plan of one run: dependencies between steps, their results, and the steps that must run again."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from latentloom.engine.cache.cache import Cache, Item, Result
@@ -9,8 +9,9 @@ from latentloom.engine.execution.absent_outputs import AbsentOutputs
 from latentloom.engine.execution.ready_queue import ReadyQueue
 from latentloom.engine.execution.run_values import RunValues
 from latentloom.engine.planning.identity import Inputs
+from latentloom.engine.planning.mapping import Part, outputs_of
+from latentloom.engine.planning.step import Checked, Step
 from latentloom.engine.planning.subgraph import Expansions, Grafted
-from latentloom.engine.planning.validate import Checked, Step
 from latentloom.engine.types.registry import Registry
 
 
@@ -18,7 +19,7 @@ class Plan:
     """Steps by id, in execution order, with the results and values that exist so far."""
 
     def __init__(self, checked: Checked, registry: Registry, cache: Cache) -> None:
-        self.steps: dict[str, Step] = dict(checked.steps)
+        self.steps = checked.steps
         self.results: dict[str, Result] = {}
         self.values = RunValues(registry, cache)
         self.expanded = Expansions()
@@ -106,6 +107,25 @@ class Plan:
         for id in sources:
             self.need(id)
         self.wait(step.id, sources)
+
+    def stand_for_items(self, step: Step, parts: Sequence[Part]) -> None:
+        """Plan the parts of a step that runs once for each item: all steps of an item come before those of the next."""
+        children = [child for part in parts for child in part.steps]
+        for n, child in enumerate(children):
+            self.steps[child.id] = child
+            self._ready.place(child.id, step.id, n)
+        self.expanded.put_lists(step.id, outputs_of(step, parts))
+        self.values.use(self.expanded.inside(step.id))
+        ends = {id for part in parts for id in part.ends}
+        for id in ends:
+            self.need(id)
+        self.wait(step.id, ends)
+
+    def drop(self, step: Step, parts: Sequence[Part], ends: Iterable[str]) -> None:
+        """Leave a failed item out. `parts` are the others; nothing waits for its `ends` any more."""
+        self.expanded.put_lists(step.id, outputs_of(step, parts))
+        for id in ends:
+            self._ready.finished(id)
 
     # Values that are gone
 

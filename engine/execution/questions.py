@@ -9,7 +9,7 @@ from latentloom.engine.errors import NodeError
 from latentloom.engine.execution.call import faults
 from latentloom.engine.execution.isolation import Lending
 from latentloom.engine.keys import digest
-from latentloom.engine.planning.validate import Step
+from latentloom.engine.planning.step import Step
 from latentloom.engine.types.registry import Registry
 
 

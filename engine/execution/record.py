@@ -9,7 +9,7 @@ from latentloom.engine.document.workflow import edges_in
 from latentloom.engine.events import Event, NodeCached, NodeFinished
 from latentloom.engine.files.model_files import ModelFile
 from latentloom.engine.models.environment import Environment
-from latentloom.engine.planning.validate import Checked, Step
+from latentloom.engine.planning.step import Checked, Step
 from latentloom.engine.types.spec import MAX_SEED
 
 FORMAT = "latentloom-record/1"

@@ -7,7 +7,7 @@ from latentloom.engine.errors import Cancelled, LoomError, NodeError
 from latentloom.engine.events import Event, Listener, NodeCached, NodeFailed, NodeFinished, NodeStarted, NodeWarning
 from latentloom.engine.execution.call import node_error
 from latentloom.engine.execution.outcome import NodeReport
-from latentloom.engine.planning.validate import Step
+from latentloom.engine.planning.step import Step
 
 
 class RunEvents:

@@ -8,7 +8,7 @@ from latentloom.engine.cache.cache import Cache, Item, Result
 from latentloom.engine.execution.call import faults
 from latentloom.engine.execution.outputs import Returned
 from latentloom.engine.keys import literal_digest
-from latentloom.engine.planning.validate import Step
+from latentloom.engine.planning.step import Step
 from latentloom.engine.types.literals import plain
 from latentloom.engine.types.registry import Registry
 from latentloom.engine.types.spec import FILE_KINDS, INLINE_KINDS

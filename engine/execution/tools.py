@@ -7,8 +7,8 @@ from latentloom.engine.execution.imports import Imports
 from latentloom.engine.execution.memory_retry import Economies
 from latentloom.engine.execution.process_state import ProcessState
 from latentloom.engine.planning.identity import Identity
+from latentloom.engine.planning.step import Files
 from latentloom.engine.planning.uses import Uses
-from latentloom.engine.planning.validate import Files
 from latentloom.engine.types.registry import Registry
 
 

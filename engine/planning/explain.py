@@ -1,6 +1,6 @@
 """Explains why a step would run: compares the fields of its cache key and its uses with those of the last run."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,9 +8,10 @@ from latentloom.engine.cache.cache import Cache, Item, Result, Use
 from latentloom.engine.errors import LoomError
 from latentloom.engine.keys import Fields
 from latentloom.engine.planning.identity import Identity
-from latentloom.engine.planning.subgraph import Expansions, graft
+from latentloom.engine.planning.mapping import outputs_of, parts_of
+from latentloom.engine.planning.step import Checked, Files, Step
+from latentloom.engine.planning.subgraph import MAX_STEPS, Expansions, graft
 from latentloom.engine.planning.uses import FILE_NAME, Uses
-from latentloom.engine.planning.validate import Checked, Files, Step
 from latentloom.engine.types.context import RECOGNITION
 from latentloom.engine.types.expansion import Expansion
 from latentloom.engine.types.registry import Registry
@@ -63,7 +64,9 @@ class _Plan:
     def step(self, step: Step) -> None:
         purity = step.spec.purity
         waiting = [source for source in step.sources(lazy=False) if source not in self.results]
-        if purity == "sink":
+        if step.each is not None:
+            self.items(step, waiting)
+        elif purity == "sink":
             self.tell(step, "run", "it saves or sends something, so it always runs")
         elif waiting:
             self.tell(step, "unknown", f"unknown until '{waiting[0]}' ran")
@@ -73,6 +76,22 @@ class _Plan:
             self.tell(step, "unknown", f"unknown until '{late[0]}' ran")
         else:
             self.reachable(step, asked)
+
+    def items(self, step: Step, waiting: Sequence[str]) -> None:
+        """Explain a step that runs once for each item: the steps of its items, then itself."""
+        if waiting:
+            self.tell(step, "unknown", f"unknown until '{waiting[0]}' ran")
+            return
+        try:
+            inputs = self.parts.identity.inputs(step, self.results, frozenset())
+            parts = parts_of(step, inputs, self.parts.registry, MAX_STEPS - len(self.steps))
+        except LoomError as error:
+            self.tell(step, "run", f"it will fail: {error.problems[0].message}")
+            return
+        self.steps |= {child.id: child for part in parts for child in part.steps}
+        self.expanded.put_lists(step.id, outputs_of(step, parts))
+        self.walk(child.id for part in parts for child in part.steps)
+        self.together(step, [child.id for part in parts for child in part.steps])
 
     def asked(self, step: Step) -> frozenset[str] | None:
         """Return the lazy inputs that a step wants, or None if they are unknown."""
@@ -113,6 +132,10 @@ class _Plan:
         self.steps |= grafted.steps
         self.expanded.put(step.id, grafted, known.seconds, known=True)
         self.walk(order := grafted.order())
+        self.together(step, order)
+
+    def together(self, step: Step, order: Sequence[str]) -> None:
+        """Explain a step by the steps that it stands for."""
         late = [id for id in order if id not in self.results]
         if late:
             self.tell(step, "unknown", f"unknown until '{late[0]}' ran")

@@ -7,7 +7,8 @@ from latentloom.engine.cache.cache import Item, Result
 from latentloom.engine.document.workflow import Edge
 from latentloom.engine.errors import NodeError
 from latentloom.engine.keys import Base, Fields, literal_digest
-from latentloom.engine.planning.validate import CHOICE_SOURCES, Step
+from latentloom.engine.planning.step import Step
+from latentloom.engine.planning.validate import CHOICE_SOURCES
 from latentloom.engine.types.absent import ABSENT
 from latentloom.engine.types.literals import kind_of_literal
 from latentloom.engine.types.registry import Registry
@@ -133,12 +134,18 @@ def literal_item(kind: str, value: Any) -> Item:
 
 def _from_edges(port: InputSpec, value: Any, results: Mapping[str, Result]) -> Any:
     if type(value) is Edge:
-        found = results[value.node].outputs[value.output]
+        found = output_of(value, results)
         return found if type(found) is Item else list(found)
-    return [
-        results[item.node].outputs[item.output] if type(item) is Edge else literal_item(port.kind, item)
-        for item in value
-    ]
+    return [output_of(item, results) if type(item) is Edge else literal_item(port.kind, item) for item in value]
+
+
+def output_of(edge: Edge, results: Mapping[str, Result]) -> Item | tuple[Item, ...]:
+    """Return what an edge delivers."""
+    found = results[edge.node].outputs[edge.output]
+    if edge.item is None or isinstance(found, Item):
+        return found
+    item: Item = found[edge.item]
+    return item
 
 
 def check_present(found: Any, node: str, input: str | None = None) -> None:

@@ -5,14 +5,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from latentloom.engine.cache.cache import Result
+from latentloom.engine.cache.cache import Item, Result
 from latentloom.engine.document.reading import from_json
 from latentloom.engine.document.workflow import Edge, NamedOutput, Node, Workflow
 from latentloom.engine.document.writing import to_json
 from latentloom.engine.errors import NodeError, Problem, WorkflowError
 from latentloom.engine.planning.connections import accepts
 from latentloom.engine.planning.graph import Graph
-from latentloom.engine.planning.validate import Checked, Files, Step, unresolved, validate
+from latentloom.engine.planning.identity import output_of
+from latentloom.engine.planning.step import Checked, Files, Step
+from latentloom.engine.planning.validate import unresolved, validate
 from latentloom.engine.types.expansion import Expansion, Given
 from latentloom.engine.types.registry import NodeType, Registry
 
@@ -159,7 +161,7 @@ def _unresolved(node: str, name: str) -> Problem:
 class _Expanded(NamedTuple):
     """An expanded step: the sources of its outputs, and the time of its own body."""
 
-    outputs: Mapping[str, Edge]
+    outputs: Mapping[str, Edge | list[Edge]]
     seconds: float
     known: bool
     """Whether the expansion came from the cache, so that the body did not run."""
@@ -178,15 +180,26 @@ class Expansions:
         """Record that a step was expanded, by its body or because its expansion was `known`."""
         self._expanded[id] = _Expanded(grafted.outputs, seconds, known)
 
+    def put_lists(self, id: str, outputs: Mapping[str, list[Edge]]) -> None:
+        """Record that a step was expanded to one part for each item, or that some of its items are left out."""
+        self._expanded[id] = _Expanded(outputs, 0.0, known=False)
+
     def known(self, id: str) -> bool:
         """Whether the body of an expanded step did not run."""
         return self._expanded[id].known
 
     def inside(self, id: str) -> set[str]:
         """Return the steps that deliver the outputs of an expanded step; none for any other step."""
-        return {edge.node for edge in self._expanded[id].outputs.values()} if id in self._expanded else set()
+        found = self._expanded[id].outputs.values() if id in self._expanded else ()
+        return {edge.node for value in found for edge in (value if isinstance(value, list) else [value])}
 
     def result(self, id: str, results: Mapping[str, Result]) -> Result:
         """Return the result of an expanded step. The steps inside must have results."""
         outputs, seconds, _ = self._expanded[id]
-        return Result({name: results[edge.node].outputs[edge.output] for name, edge in outputs.items()}, seconds)
+        return Result({name: _delivered(value, results) for name, value in outputs.items()}, seconds)
+
+
+def _delivered(value: Edge | list[Edge], results: Mapping[str, Result]) -> Item | tuple[Item, ...]:
+    if not isinstance(value, list):
+        return output_of(value, results)
+    return tuple(item for edge in value for item in results[edge.node].items(edge.output))

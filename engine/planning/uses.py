@@ -10,7 +10,7 @@ from typing import Any
 
 from latentloom.engine.cache.cache import Item, Use
 from latentloom.engine.keys import digest
-from latentloom.engine.planning.validate import Step
+from latentloom.engine.planning.step import Step
 from latentloom.engine.types.context import RECOGNITION
 from latentloom.engine.types.registry import Registry
 from latentloom.engine.types.spec import FILE_KINDS

@@ -1,74 +1,23 @@
 """The validator: checks a workflow against the registered NodeSpecs and reports all problems at once."""
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 
 from latentloom.engine.document.flatten import Flat, flatten
-from latentloom.engine.document.workflow import GRAPH, MAX_NAMED, Edge, Node, Target, Workflow, edges_in
+from latentloom.engine.document.interfaces import DOCUMENT, mapped
+from latentloom.engine.document.workflow import GRAPH, MAX_NAMED, Edge, NamedOutput, Node, Target, Workflow
 from latentloom.engine.errors import LoomError, Problem, Problems
 from latentloom.engine.planning.connections import accepts, fits
 from latentloom.engine.planning.graph import Graph
 from latentloom.engine.planning.modes import muted, source_of
+from latentloom.engine.planning.step import ITEM, Checked, Each, Files, Step
 from latentloom.engine.types.literals import RANDOM, LiteralError, coerce
 from latentloom.engine.types.registry import NodeType, Registry
 from latentloom.engine.types.spec import FILE_KINDS, InputSpec, NodeSpec, OutputSpec
 
 CHOICE_SOURCES = {"samplers": "sampler", "schedules": "schedule", "patches": "patch", "model_kinds": "model_kind"}
-
-
-class Files(Protocol):
-    """The part of a catalog that validation needs."""
-
-    def check(self, source: str, name: str, *, alike: bool) -> None:
-        """Raise a LoomError if the name is not a file. With `alike`, it contains the most similar name."""
-
-    def compare(self, files: Iterable[Any]) -> None:
-        """Raise ChangedFileError if the content of one of these identified files has changed."""
-
-
-@dataclass(slots=True)
-class Step:
-    """A validated node. It can run when its edges have values."""
-
-    id: str
-    type: NodeType
-    literals: dict[str, Any] = field(default_factory=dict)
-    edges: dict[str, Any] = field(default_factory=dict)  # an Edge, or a list of Edges and literals
-    depth: int = 0  # how many expansions it is inside
-    spec: NodeSpec = field(init=False)
-    _sources: dict[bool, tuple[str, ...]] = field(init=False, default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.spec = self.type.spec
-
-    def sources(self, *, lazy: bool) -> tuple[str, ...]:
-        """Return the ids that this step depends on, each once; without `lazy`, only those of eager inputs.
-
-        Call it only when all edges are set: the result is cached.
-        """
-        if lazy not in self._sources:
-            values = [value for name, value in self.edges.items() if lazy or not self.spec.by_name[name].lazy]
-            self._sources[lazy] = tuple(dict.fromkeys(edge.node for value in values for edge in edges_in(value)))
-        return self._sources[lazy]
-
-
-@dataclass(slots=True)
-class Checked:
-    """A validated workflow: its steps (without bypassed and muted nodes), wanted outputs, and all problems."""
-
-    steps: dict[str, Step]
-    outputs: dict[str, Edge]
-    wanted: list[str]
-    problems: list[Problem]
-    graph: Graph
-
-    @property
-    def needs_device(self) -> bool:
-        """Whether a wanted step, or a step that it depends on, computes on a device."""
-        needed = self.graph.upstream(self.wanted)
-        return any(self.steps[id].spec.device for id in needed if id in self.steps)
 
 
 def validate(
@@ -99,6 +48,10 @@ class _Validator:
         self.sources: dict[Edge, Edge | None] = {}
         self.given = {target[:2]: item.name for item in reversed(flat.inputs) for target in item.to}
         self.types: dict[str, NodeType | None] = {**outer, **flat.types}
+        for id, node in self.nodes.items():
+            found = flat.types[id]
+            if node.each and node.mode == "active" and found is not None:
+                self.types[id] = replace(found, spec=mapped(found.spec, node.each))
 
     def problem(self, code: str, message: str, **facts: str | None) -> None:
         self.problems.add(Problem(code=code, message=message, **facts))
@@ -150,7 +103,46 @@ class _Validator:
                 self._missing(id, port)
             else:
                 step.literals[port.name] = port.default
-        return step
+        return self._mapped(step, node) if node.each else step
+
+    # A node that runs once for each item
+
+    def _mapped(self, step: Step, node: Node) -> Step:
+        """Return a step that runs once for each item, with the template of its items."""
+        found = self.flat.types[step.id]
+        assert found is not None
+        for name in node.each:
+            self._check_each(step.id, name, found.spec, given=name in node.inputs)
+        for output in (port for port in found.spec.outputs if port.is_list):
+            self.problem("each_of_lists", f"the output '{output.name}' is a list already", node=step.id)
+        template = self._template(step.id, node, found.spec)
+        for problem in template.problems:
+            self.problems.add(problem)
+        sinks = any(inner.spec.purity == "sink" for inner in template.steps.values())
+        spec = replace(step.spec, purity="sink" if sinks else "pure", device=template.needs_device)
+        each = Each(node.each, node.on_error, step.id, template)
+        return Step(step.id, replace(found, spec=spec), step.literals, step.edges, each=each)
+
+    def _check_each(self, id: str, name: str, spec: NodeSpec, *, given: bool) -> None:
+        port = spec.by_name.get(name)
+        if port is None:
+            near = self.problems.nearest(name, spec.by_name)
+            text = f"{spec.type} has no input '{name}', which 'each' names"
+            self.problem("unknown_input", text, node=id, input=name, nearest=near)
+        elif port.is_list:
+            self.problem("each_of_lists", "it takes a whole list, which cannot go item by item", node=id, input=name)
+        elif not given and not port.required:
+            self._missing(id, replace(port, is_list=True))
+
+    def _template(self, id: str, node: Node, spec: NodeSpec) -> Checked:
+        """Return the validated steps of one item, which reads the inputs of the node from ITEM."""
+        ports = [port for port in spec.inputs if port.required or port.name in node.inputs]
+        outputs = tuple(OutputSpec(name=port.name, kind=port.kind, is_list=port.is_list) for port in ports)
+        item = NodeType(NodeSpec(type=ITEM, version=1, function="", outputs=outputs), DOCUMENT)
+        inner = Node(node.type, node.version, {port.name: Edge(ITEM, port.name) for port in ports})
+        ends = tuple(NamedOutput(port.name, Edge(id, port.name)) for port in spec.outputs)
+        workflow = Workflow({id: inner}, outputs=ends, graphs=self.workflow.graphs)
+        return validate(workflow, self.registry, self.files, outer={ITEM: item})
 
     def _unknown_type(self, id: str, node: Node) -> None:
         if node.type.startswith(GRAPH):

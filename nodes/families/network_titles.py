@@ -51,9 +51,21 @@ MARKS = (  # prefix of a layer's name, with "_" for ".", and the network; the fi
     (r"block_\d+_layer_\d+_", "T5"),
     (r"layers_\d+_(self_attn|mlp)_", "a language model"),
 )
-_RUNNING = {"Stable Diffusion 3", "Chroma", "Flux.1", "Qwen-Image", "Z-Image", "T5", "Qwen2.5-VL", "Qwen3"}
+_RUNNING = {
+    "Stable Diffusion 3",
+    "Chroma",
+    "Flux.1",
+    "Flux.2",
+    "the VAE of Flux.2",
+    "Qwen-Image",
+    "Z-Image",
+    "T5",
+    "Qwen2.5-VL",
+    "Qwen3",
+}
 _WAN = {(1536,): " 1.3B", (3072,): " 5B", (5120,): " 14B"}  # by the width of its first layer
 _FLUX = {(384,): " Fill", (128,): " Depth or Canny"}  # by its first layer's inputs
+_KLEIN = {(7680,): " 4B", (12288,): " 9B"}  # by the width of its text
 _WAN_KINDS = {
     "vace_blocks.0.before_proj.weight": " VACE",
     "face_adapter.fuser_blocks.0.k_norm.weight": " Animate",
@@ -103,6 +115,12 @@ def _flux(tensors: Mapping[str, Any], prefix: str) -> str:
     return kind or (" dev" if f"{prefix}guidance_in.in_layer.weight" in tensors else " schnell")
 
 
+def _flux2(tensors: Mapping[str, Any], prefix: str) -> str:
+    """The variant of Flux.2: dev is told a guidance; the sizes of klein differ in the width of their text."""
+    size = _KLEIN.get(_shape(tensors, f"{prefix}txt_in.weight")[1:], "")
+    return " dev" if f"{prefix}guidance_in.in_layer.weight" in tensors else f" klein{size}"
+
+
 def _sd3(tensors: Mapping[str, Any], prefix: str) -> str:
     if f"{prefix}joint_blocks.37.x_block.attn.qkv.weight" in tensors:
         return ".5 Large"
@@ -117,6 +135,7 @@ def _qwen_image(tensors: Mapping[str, Any], prefix: str) -> str:
 _VARIANTS: Mapping[str, Callable[[Mapping[str, Any], str], str]] = {
     "Wan": _wan,
     "Flux.1": _flux,
+    "Flux.2": _flux2,
     "Stable Diffusion 3": _sd3,
     "Qwen-Image": _qwen_image,
 }

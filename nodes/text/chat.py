@@ -56,7 +56,7 @@ class ChatReader:
         Raises BadValueError for a text that is too long, for several texts, and for a clip_skip: the layers are fixed
         by the model's training.
         """
-        ids = self._ids(_only(text, clip_skip), self.chat)
+        ids = self._ids(only_text(text, clip_skip), self.chat)
         states = self.model(input_ids=ids.to(self.model.device), output_hidden_states=True, use_cache=False)
         return self._told(states.hidden_states, self.chat)
 
@@ -78,7 +78,8 @@ class ChatReader:
         return ReadText(told, mask=torch.ones(told.shape[:2]))
 
 
-def _only(text: str | Sequence[str], clip_skip: int) -> str:
+def only_text(text: str | Sequence[str], clip_skip: int) -> str:
+    """Return the one text of a prompt. Raises BadValueError for several texts and for a clip_skip."""
     if clip_skip != 1:
         raise BadValueError(
             "clip_skip is for CLIP only, and this text encoder is not a CLIP", expected="1", got=str(clip_skip)

@@ -6,7 +6,7 @@ from typing import Any
 from latentloom.plugins.comfyui.graph import Link
 from latentloom.plugins.comfyui.rules import Inner, Made, Passed, Result, Rule, Unmappable, Use, renamed, saved_name
 
-BLENDS = {"normal": "normal", "multiply": "multiply", "screen": "screen", "overlay": "overlay"}
+BLENDS = {name: name for name in ("normal", "multiply", "screen", "overlay", "difference")}
 
 
 def _load_image(use: Use) -> Result:

@@ -7,11 +7,16 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, NamedTuple
 
+from latentloom.engine.types.registry import NodeType, Registry
+from latentloom.engine.types.spec import ANY, InputSpec
+from latentloom.plugins.comfyui.bridge.imported import PREFIX
+
 Choices = Callable[[str], Sequence[str]]  # source -> installed names
 SINKS = frozenset({
     "SaveImage", "SaveLatent", "PreviewImage", "MaskPreview", "ImageCompare", "PreviewAny", "CheckpointSave",
     "Image Comparer (rgthree)",
 })  # fmt: skip
+_KINDS = {"CHOICE": "COMBO", ANY: "*"}
 _PART = re.compile(
     r'(?P<name>[^\s:]{0,40}):(?P<type>\[[^\]]{0,400}\]|@[^\s=]{1,40}|[^\s=]{1,40})(?:=(?P<bounds>"[^"]{0,80}"|\S{1,80}))?'
 )
@@ -77,6 +82,37 @@ def _described(info: ClassInfo, choices: Choices) -> dict[str, Any]:
         "category": info.category,
         "output_node": info.name in SINKS,
     }
+
+
+def pack_info(registry: Registry) -> dict[str, Any]:
+    """Return the descriptions of the classes of installed packs."""
+    return {
+        type.removeprefix(PREFIX): _pack_class(type.removeprefix(PREFIX), node)
+        for type, node in registry.nodes.items()
+        if type.startswith(PREFIX)
+    }
+
+
+def _pack_class(name: str, node: NodeType) -> dict[str, Any]:
+    spec = node.spec
+    parts = {kind: [p for p in spec.inputs if p.optional == (kind == "optional")] for kind in ("required", "optional")}
+    kinds = [_KINDS.get(port.kind, port.kind) for port in spec.outputs]
+    return {
+        "input": {kind: {port.name: _pack_port(port) for port in ports} for kind, ports in parts.items()},
+        "input_order": {kind: [port.name for port in ports] for kind, ports in parts.items()},
+        "output": kinds, "output_is_list": [port.is_list for port in spec.outputs], "output_name": kinds,
+        "name": name, "display_name": name, "description": spec.help,
+        "python_module": f"custom_nodes.{node.distribution.name}", "category": spec.category,
+        "output_node": spec.purity == "sink",
+    }  # fmt: skip
+
+
+def _pack_port(port: InputSpec) -> list[Any]:
+    if port.choices:
+        return [list(port.choices), {"default": port.default}]
+    facts = {"default": port.default, "min": port.minimum, "max": port.maximum}
+    facts |= {"multiline": True} if port.widget == "multiline" else {}
+    return [_KINDS.get(port.kind, port.kind), {name: value for name, value in facts.items() if value is not None}]
 
 
 def _port(type: str, bounds: str, choices: Choices) -> list[Any]:

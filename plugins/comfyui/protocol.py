@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from latentloom.engine.types.registry import Registry
+from latentloom.plugins.comfyui.bridge.imported import PREFIX, use_packs
 from latentloom.plugins.comfyui.graph import read_graph
 from latentloom.plugins.comfyui.importing import Importer
 from latentloom.plugins.comfyui.object_info import SINKS, class_table
@@ -32,14 +34,17 @@ class Prompt:
     unknown: Mapping[str, str]  # why a node has no counterpart, by ComfyUI's ids
 
 
-def prompt_of(graph: Mapping[str, Any], targets: Sequence[str] | None) -> Prompt:
+def prompt_of(graph: Mapping[str, Any], targets: Sequence[str] | None, registry: Registry) -> Prompt:
     """Convert a graph to a document. With `targets`, all other nodes that save or show pictures are muted.
+
+    Classes of installed packs become nodes.
 
     Raises WorkflowError for a graph with wrong types.
     """
     report = Report("ComfyUI, API format")
     importer = Importer(read_graph(graph, report), report)
     document = importer.document()
+    use_packs(document, report.record(), registry)
     nodes = {ours: theirs for theirs, ours in importer.ids.items()}
     nodes |= {ours: theirs for (theirs, _), ours in importer.inner.items()}
     for ours, theirs in nodes.items():
@@ -48,9 +53,15 @@ def prompt_of(graph: Mapping[str, Any], targets: Sequence[str] | None) -> Prompt
             continue
         if node["type"] == "PreviewImage":  # clients fetch previews as files
             node |= {"type": "SaveImage", "inputs": {**node["inputs"], "name": PREVIEWS}}
-        if targets is not None and graph[theirs]["class_type"] in SINKS and theirs not in targets:
+        if targets is not None and theirs not in targets and _saves(graph[theirs]["class_type"], registry):
             node["mode"] = "mute"
     return Prompt(graph, document, nodes, importer.placeholders)
+
+
+def _saves(kind: str, registry: Registry) -> bool:
+    """Whether a class is an output of a graph."""
+    found = registry.nodes.get(f"{PREFIX}{kind}")
+    return kind in SINKS or (found is not None and found.spec.purity == "sink")
 
 
 def prompt_id(job: str) -> str:

@@ -19,7 +19,7 @@ from latentloom.engine.jobs.states import ACTIVE, FINAL, OPEN
 from latentloom.engine.planning.validate import CHOICE_SOURCES
 from latentloom.plugins.comfyui import protocol
 from latentloom.plugins.comfyui.graph import is_api_format
-from latentloom.plugins.comfyui.object_info import object_info
+from latentloom.plugins.comfyui.object_info import object_info, pack_info
 from latentloom.web.comfyui_jobs import (
     MAX_LISTED,
     client_of,
@@ -106,7 +106,7 @@ class ComfyApi:
             return answer(protocol.refusal("invalid_prompt_id", "prompt_id must be a canonical UUID"), 400)
         targets = data.get("partial_execution_targets")
         wanted = [str(target) for target in targets] if type(targets) is list else None
-        prompt = await services.intake.thread(protocol.prompt_of, graph, wanted)
+        prompt = await services.intake.thread(protocol.prompt_of, graph, wanted, services.intake.registry)
         client = client_of(data.get("client_id"))
         try:
             new = await self._job(services, prompt, client, call.owner)
@@ -242,16 +242,13 @@ class ComfyApi:
 
     async def show_classes(self, services: Services, _: Call) -> web.Response:
         """Describe every class that runs here."""
-        return await self._classes(services)
+        return answer(await services.disk(_classes, services))
 
     async def show_class(self, services: Services, call: Call) -> web.Response:
         """Describe one class; nothing for one that does not run here."""
         name = call.part("name")
-        found = await services.disk(object_info, _choices(services))
+        found = await services.disk(_classes, services)
         return answer({name: found[name]} if name in found else {})
-
-    async def _classes(self, services: Services) -> web.Response:
-        return answer(await services.disk(object_info, _choices(services)))
 
     async def list_embeddings(self, services: Services, _: Call) -> web.Response:
         """List the embeddings by their names without suffixes."""
@@ -329,6 +326,11 @@ def _history(tables: Tables, job: Job) -> dict[str, Any]:
 
 def _listed(tables: Tables, job: Job) -> dict[str, Any]:
     return protocol.listed(told(job), len(tables.outputs.of_job(job.id)))
+
+
+def _classes(services: Services) -> dict[str, Any]:
+    """Return the descriptions of all classes that run here, those of packs too."""
+    return {**pack_info(services.intake.registry), **object_info(_choices(services))}
 
 
 def _choices(services: Services) -> Callable[[str], Sequence[str]]:

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from latentloom.api import wire, wire_nodes
 from latentloom.engine.document.difference import difference
-from latentloom.engine.document.interfaces import node_types
+from latentloom.engine.document.interfaces import node_types, port_at
 from latentloom.engine.document.workflow import Edge, NamedInput, Workflow
 from latentloom.engine.document.writing import to_json
 from latentloom.engine.errors import LoomError, Problem
@@ -100,8 +100,7 @@ def _interface(
     port, value = None, None
     for target in named.to:
         node = workflow.nodes.get(target.node)
-        found = types.get(node.type) if node else None
-        spec = found.spec.by_name.get(target.input) if found else None
+        spec = port_at(workflow, types, target)
         if spec is not None and node is not None and port is None:
             port, value = port_record(spec, registry), node.inputs.get(target.input, spec.default)
     plain = None if isinstance(value, Edge) else value

@@ -174,3 +174,19 @@ def test_one_changed_literal_is_the_only_change(session: Session, data: st.DataO
     assert not found.same_results
     assert [node.node for node in found.changed] == [id]
     assert not (found.added or found.removed or found.renamed or found.inputs or found.outputs)
+
+
+def test_a_node_that_runs_item_by_item_is_compared_with_what_is_inside(session: Session) -> None:
+    graph = {
+        "inputs": [{"name": "a", "to": [{"node": "n", "input": "a"}]}],
+        "outputs": [{"name": "v", "from": edge("n")}],
+    }
+    u = {**use("", a=[1, 2]), "type": "graph/g", "each": ["a"]}
+    before = {**flow("u.v", u=u), "graphs": {"g": {**graph, "nodes": {"n": use("Add", b=1)}}}}
+    after = {**before, "graphs": {"g": {**graph, "nodes": {"n": use("Add", b=2)}}}}
+    assert compared(session, before, before).same_results
+    [found] = compared(session, before, after).changed
+    assert found.properties == (Change("graph", "g", "g, changed inside"),)
+    kept = {**before, "nodes": {"u": {**u, "on_error": "keep"}}}
+    [found] = compared(session, before, kept).changed
+    assert found.properties == (Change("on_error", "stop", "keep"),)

@@ -220,7 +220,7 @@ JSON = st.recursive(
     max_leaves=8,
 )
 IDS = st.text("abcXYZ019_-", min_size=1, max_size=4)
-EDGES = st.builds(Edge, IDS, TEXTS)
+EDGES = st.builds(Edge, IDS, TEXTS, st.none())
 NODES = st.builds(
     Node,
     type=TEXTS,
@@ -229,6 +229,8 @@ NODES = st.builds(
     title=st.none() | TEXTS,
     mode=st.sampled_from(("active", "bypass", "mute")),
     extra=JSON,
+    each=st.lists(TEXTS, max_size=2, unique=True).map(tuple),
+    on_error=st.sampled_from(("stop", "keep")),
 )
 WORKFLOWS = st.builds(Workflow, nodes=st.dictionaries(IDS, NODES, max_size=4), name=TEXTS, layout=JSON, extra=JSON)
 

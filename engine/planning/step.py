@@ -1,0 +1,81 @@
+"""Validated nodes, and a validated workflow: what a plan is made of."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from latentloom.engine.document.workflow import Edge, OnError, edges_in
+from latentloom.engine.errors import Problem
+from latentloom.engine.planning.graph import Graph
+from latentloom.engine.types.registry import NodeType
+from latentloom.engine.types.spec import NodeSpec
+
+
+class Files(Protocol):
+    """The part of a catalog that validation needs."""
+
+    def check(self, source: str, name: str, *, alike: bool) -> None:
+        """Raise a LoomError if the name is not a file. With `alike`, it contains the most similar name."""
+
+    def compare(self, files: Iterable[Any]) -> None:
+        """Raise ChangedFileError if the content of one of these identified files has changed."""
+
+
+@dataclass(slots=True)
+class Step:
+    """A validated node. It can run when its edges have values."""
+
+    id: str
+    type: NodeType
+    literals: dict[str, Any] = field(default_factory=dict)
+    edges: dict[str, Any] = field(default_factory=dict)  # an Edge, or a list of Edges and literals
+    depth: int = 0  # how many expansions it is inside
+    each: "Each | None" = None
+    spec: NodeSpec = field(init=False)
+    _sources: dict[bool, tuple[str, ...]] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.spec = self.type.spec
+
+    def sources(self, *, lazy: bool) -> tuple[str, ...]:
+        """Return the ids that this step depends on, each once; without `lazy`, only those of eager inputs.
+
+        Call it only when all edges are set: the result is cached.
+        """
+        if lazy not in self._sources:
+            values = [value for name, value in self.edges.items() if lazy or not self.spec.by_name[name].lazy]
+            self._sources[lazy] = tuple(dict.fromkeys(edge.node for value in values for edge in edges_in(value)))
+        return self._sources[lazy]
+
+
+@dataclass(slots=True)
+class Checked:
+    """A validated workflow: its steps (without bypassed and muted nodes), wanted outputs, and all problems."""
+
+    steps: dict[str, Step]
+    outputs: dict[str, Edge]
+    wanted: list[str]
+    problems: list[Problem]
+    graph: Graph
+
+    @property
+    def needs_device(self) -> bool:
+        """Whether a wanted step, or a step that it depends on, computes on a device."""
+        needed = self.graph.upstream(self.wanted)
+        return any(self.steps[id].spec.device for id in needed if id in self.steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Each:
+    """How a step runs once for each item of its lists.
+
+    The steps of `template` have the ids `root` and `root/child`. They read the inputs of the mapped step from ITEM.
+    """
+
+    names: tuple[str, ...]
+    on_error: OnError
+    root: str
+    template: Checked
+
+
+ITEM = "@item"

@@ -1,0 +1,211 @@
+"""The program of a pack's process: loads one pack and answers messages on its standard input.
+
+Messages: `scan` -> the descriptions of all classes; `run` -> the outputs of a class; `fingerprint` -> what IS_CHANGED
+says. While a class runs, `progress` messages go first. What the pack prints goes to stderr.
+"""
+
+import asyncio
+import contextlib
+import importlib.util
+import inspect
+import os
+import shutil
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import IO, Any
+
+from latentloom.plugins.comfyui.bridge import frames, missing, standins
+from latentloom.plugins.comfyui.bridge.describing import described
+from latentloom.plugins.comfyui.bridge.schemas import ComfyNode, NodeOutput
+from latentloom.plugins.comfyui.bridge.values import Returned, given
+
+PACK = "loom_pack"
+
+
+class Child:
+    """One pack: its classes by name."""
+
+    def __init__(self, answers: IO[bytes], folder: Path, models: list[str], input: str) -> None:
+        self._answers = answers
+        self._folder = folder
+        self._files = standins.Files(models, input)
+        self._classes: dict[str, Any] = {}
+        self._titles: dict[str, str] = {}
+        self._objects: dict[str, Any] = {}
+
+    def load(self) -> None:
+        """Import the pack. Raises whatever its code raises."""
+        missing.install()
+        standins.install(self._files, self._progress)
+        main = self._folder / "__init__.py" if self._folder.is_dir() else self._folder
+        places = [str(self._folder)] if self._folder.is_dir() else None
+        spec = importlib.util.spec_from_file_location(PACK, main, submodule_search_locations=places)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[PACK] = module
+        spec.loader.exec_module(module)
+        self._classes = dict(getattr(module, "NODE_CLASS_MAPPINGS", None) or {})
+        self._titles = dict(getattr(module, "NODE_DISPLAY_NAME_MAPPINGS", None) or {})
+        entry = getattr(module, "comfy_entrypoint", None)
+        if entry is not None:
+            asyncio.run(self._extension(entry))
+
+    async def _extension(self, entry: Any) -> None:
+        extension = entry()
+        extension = await extension if inspect.isawaitable(extension) else extension
+        await extension.on_load()
+        for cls in await extension.get_node_list():
+            name, title = cls.__name__, ""
+            with contextlib.suppress(Exception):  # the description of the class tells why
+                schema = cls.define_schema()
+                name, title = schema.node_id, schema.display_name or ""
+            self._classes[name], self._titles[name] = cls, title
+
+    def _progress(self, step: int, total: int) -> None:
+        frames.write(self._answers, {"is": "progress", "step": step, "total": total})
+
+    # Messages
+
+    def answer(self, message: frames.Message) -> tuple[dict[str, Any], list[Any]]:
+        """Answer a message. Raises whatever the pack's code raises."""
+        body = message.body
+        if body["is"] == "scan":
+            titles = {name: str(self._titles.get(name, "")) for name in self._classes}
+            return {"classes": [described(str(n), cls, titles[n]) for n, cls in self._classes.items()]}, []
+        cls = self._classes[body["class"]]
+        values = {name: given(value, message.arrays) for name, value in body["inputs"].items()}
+        if body["is"] == "fingerprint":
+            return {"value": self._fingerprint(cls, values)}, []
+        return self._run(cls, body, values)
+
+    def _fingerprint(self, cls: Any, values: dict[str, Any]) -> str | None:
+        ask = getattr(cls, "IS_CHANGED", None) or cls.fingerprint_inputs
+        found = _settled(ask(**_accepted(ask, values)))
+        return None if found != found else repr(found)  # NaN: always changed
+
+    def _run(self, cls: Any, body: dict[str, Any], values: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
+        with self._folders() as saved:
+            _validate(cls, values)
+            hidden = {name: body["hidden"].get(kind) for name, kind in body["wants"].items()}
+            if issubclass(cls, ComfyNode):
+                cls.hidden = type(cls.hidden)(**{**vars(cls.hidden), **hidden})
+                result = _settled(cls.execute(**values))
+            else:
+                thing = self._objects.setdefault(body["node"] + "\0" + body["class"], None) or cls()
+                self._objects[body["node"] + "\0" + body["class"]] = thing
+                result = _settled(getattr(thing, body["function"])(**values, **hidden))
+            return _answered(result, body, saved)
+
+    @contextlib.contextmanager
+    def _folders(self) -> Any:
+        root = Path(tempfile.mkdtemp(prefix="loom-pack-"))
+        try:
+            for name in ("output", "temp"):
+                (root / name).mkdir()
+                setattr(self._files, name, str(root / name))
+            yield root / "output"
+        finally:
+            shutil.rmtree(root, ignore_errors=True)
+
+
+def _settled(result: Any) -> Any:
+    async def wait() -> Any:
+        return await result
+
+    return asyncio.run(wait()) if inspect.isawaitable(result) else result
+
+
+def _accepted(function: Any, values: dict[str, Any]) -> dict[str, Any]:
+    parameters = inspect.signature(function).parameters
+    if any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+        return values
+    return {name: value for name, value in values.items() if name in parameters}
+
+
+def _validate(cls: Any, values: dict[str, Any]) -> None:
+    """Ask VALIDATE_INPUTS. Raises ValueError with its words if they are not True."""
+    ask = getattr(cls, "VALIDATE_INPUTS", None) or getattr(cls, "validate_inputs", None)
+    if ask is None:
+        return
+    plain = {name: value for name, value in values.items() if isinstance(value, (bool, int, float, str))}
+    known = {name: plain.get(name) for name in _accepted(ask, values)}
+    found = _settled(ask(**known))
+    if found is not True:
+        raise ValueError(f"its inputs are not valid: {found if isinstance(found, str) else 'no reason was given'}")
+
+
+def _answered(result: Any, body: dict[str, Any], saved: Path) -> tuple[dict[str, Any], list[Any]]:
+    ui = None
+    if isinstance(result, NodeOutput):
+        result, ui, expand = result.values, result.ui, result.expand
+    elif isinstance(result, dict):
+        result, ui, expand = result.get("result", ()), result.get("ui"), result.get("expand")
+    else:
+        expand = None
+    if expand is not None:
+        raise TypeError("it expands to further nodes, which is not supported")
+    values = tuple(result) if isinstance(result, (tuple, list)) else () if result is None else (result,)
+    kinds = body["returns"]
+    if len(values) < len(kinds):
+        raise TypeError(f"it gave {len(values)} values for {len(kinds)} outputs")
+    made = Returned()
+    outputs = [
+        [made.value(kind, item) for item in value] if many else made.value(kind, value)
+        for kind, many, value in zip(kinds, body["lists"], values, strict=False)
+    ]
+    texts: Any = ui.get("text", ui.get("string", ())) if isinstance(ui, dict) else ()
+    texts = [texts] if isinstance(texts, str) else texts or ()
+    return {
+        "outputs": outputs,
+        "texts": [str(text) for text in texts],
+        "files": _saved(saved, body["keep"]),
+    }, made.arrays
+
+
+def _saved(folder: Path, keep: str) -> list[str]:
+    """Move what the class saved to a folder of the caller; return the names."""
+    found = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    for name in found if keep else ():
+        target = Path(keep, name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(folder / name, target)
+    return [name.as_posix() for name in found] if keep else []
+
+
+def _failed(error: BaseException) -> dict[str, Any]:
+    frames_of = [frame for frame in traceback.extract_tb(error.__traceback__) if PACK in frame.name or frame.filename]
+    where = f"{Path(frames_of[-1].filename).name}, line {frames_of[-1].lineno}" if frames_of else ""
+    name = f"needs {error}" if isinstance(error, missing.MissingName) else f"{type(error).__name__}: {error}"
+    module = error.name if isinstance(error, ModuleNotFoundError) else None
+    return {"is": "error", "message": name, "where": where, "module": module}
+
+
+def main() -> None:
+    """Load the pack named by the arguments and answer until the input ends."""
+    folder, input, *models = sys.argv[1:]
+    questions, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.dup2(2, 1)  # what the pack prints must not mix with answers
+    child = Child(answers, Path(folder), models, input)
+    loaded: dict[str, Any] | None = None
+    try:
+        child.load()
+    except (Exception, SystemExit) as error:
+        loaded = _failed(error)
+    while True:
+        try:
+            message = frames.read(questions)
+        except EOFError:
+            os._exit(0)  # threads of the pack must not keep the process alive
+        try:
+            body, arrays = (loaded, []) if loaded is not None else child.answer(message)
+            frames.write(answers, {"is": "answer", **body}, arrays) if loaded is None else frames.write(answers, body)
+        except (Exception, SystemExit) as error:
+            frames.write(answers, _failed(error))
+
+
+if __name__ == "__main__":
+    main()
