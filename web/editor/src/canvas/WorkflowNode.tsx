@@ -10,6 +10,7 @@ import { colourOf, useCatalog } from "../store/catalog";
 import { useDocument } from "../store/document";
 import { useSpec } from "../store/specs";
 import { useStrings } from "../strings";
+import { ModelDefaults } from "../widgets/ModelDefaults";
 import { isWide, takesLiteral, widgetOf } from "../widgets/registry";
 import { NodeHead } from "./NodeHead";
 import { NodeResult } from "./NodeResult";
@@ -199,6 +200,7 @@ const Input = memo(function Input({ id, port, value, colour, problem }: InputPro
             />
           </div>
         )}
+        {Widget && <ModelDefaults node={id} port={port} value={unwrapped(value)} />}
         {problem && !lacking && <ProblemList problems={[problem]} />}
       </div>
     </>

@@ -11,6 +11,7 @@ import { progressOf } from "../store/runs";
 import { useActive } from "../store/workspace";
 import { useStrings } from "../strings";
 import { Icon } from "../theme/Icon";
+import { ModelDefaults } from "../widgets/ModelDefaults";
 import { isWide, takesLiteral, widgetOf } from "../widgets/registry";
 import { ICONS } from "./icons";
 
@@ -69,6 +70,7 @@ function Field({ item }: { item: NamedInput }) {
       ) : (
         <span className="quiet">{wired ? words.wired : words.unknown}</span>
       )}
+      {port && target && !wired && <ModelDefaults node={target.node} port={port} value={unwrapped(value)} />}
     </div>
   );
 }
