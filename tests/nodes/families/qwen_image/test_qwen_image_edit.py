@@ -162,7 +162,7 @@ def test_a_text_encoder_without_its_vision_tower_is_refused_before_anything_is_l
     nodes["nodes"]["clip"]["inputs"]["text_encoder"] = place.name
     found = problem(session, nodes)
     place.unlink()
-    assert found.message == "CLIPEncodePictures: the text encoder 'blind.safetensors' sees no pictures"
+    assert found.message == "CLIPEncodePictures: the text encoder 'blind.safetensors' does not support images"
     assert found.expected == "a Qwen2.5-VL with its vision tower (tensors 'visual.*')"
     assert found.got == "'qwen2_5_vl' without one"
     assert session.engine.figures()["model_loads"] == 0
@@ -184,7 +184,7 @@ def test_the_clip_of_another_family_sees_no_pictures(session: Session) -> None:
     nodes = document("red")
     nodes["nodes"]["clip"] = {"type": "LoadCheckpoint", "inputs": {"checkpoint": "shapes"}}
     found = problem(session, nodes)
-    assert found.message.endswith("sees no pictures")
+    assert found.message.endswith("does not support images")
     assert found.got == "'l'"
 
 
