@@ -8,31 +8,21 @@ import typer
 from latentloom.cli.flags import Given
 from latentloom.cli.workflow_command import WorkflowCommand
 
-Name = Annotated[
-    str, typer.Argument(metavar="NAME", help="A shipped workflow, a JSON file, or a picture saved by Latentloom.")
-]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A shipped workflow, a JSON file, or a saved picture.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="NODE.INPUT=VALUE", help="Set an input of a node.")]
 Output = Annotated[list[str] | None, typer.Option("--output", metavar="NAME", help="Compute only this named output.")]
 Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 Dtype = Annotated[str | None, typer.Option("--dtype", help="auto, fp32, fp16 or bf16.")]
 
-VramBudget = Annotated[
-    str | None,
-    typer.Option("--vram-budget", metavar="SIZE", help="Memory that models may use on an accelerator, such as 6GB."),
-]
-RamBudget = Annotated[
-    str | None, typer.Option("--ram-budget", metavar="SIZE", help="Memory that models may use in RAM.")
-]
+VramBudget = Annotated[str | None, typer.Option("--vram-budget", metavar="SIZE", help="GPU memory for models: 6GB.")]
+RamBudget = Annotated[str | None, typer.Option("--ram-budget", metavar="SIZE", help="RAM for models.")]
 Server = Annotated[
     str, typer.Option("--server", metavar="URL", envvar="LATENTLOOM_SERVER", help="The server's address.")
 ]
 Token = Annotated[
     str | None,
     typer.Option(
-        "--token",
-        metavar="SECRET",
-        envvar="LATENTLOOM_TOKEN",
-        help="Access token. Prefer the variable: process lists show flags.",
+        "--token", metavar="SECRET", envvar="LATENTLOOM_TOKEN", help="Prefer the variable: process lists show flags."
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
@@ -93,9 +83,7 @@ def run(
     explain_memory: Annotated[
         bool, typer.Option("--explain-memory", help="Show where the weights would be, without running.")
     ] = False,
-    no_metadata: Annotated[
-        bool, typer.Option("--no-metadata", help="Do not embed the workflow in saved pictures.")
-    ] = False,
+    no_metadata: Annotated[bool, typer.Option("--no-metadata", help="Save pictures without the workflow.")] = False,
 ) -> int:
     """Run a workflow. Its inputs are flags: `loom run NAME --help` lists them."""
     from latentloom.cli.inputs import Asked
@@ -146,15 +134,11 @@ def explain(
 def serve(
     host: Annotated[str | None, typer.Option("--host", help="Listen on this address.")] = None,
     port: Annotated[int | None, typer.Option("--port", help="Listen on this port; 0 takes a free one.")] = None,
-    device: Annotated[
-        list[str] | None, typer.Option("--device", help="Run a worker on this device; repeatable.")
-    ] = None,
-    cpu_workers: Annotated[
-        int | None, typer.Option("--cpu-workers", help="Number of workers without a device.")
-    ] = None,
+    device: Annotated[list[str] | None, typer.Option("--device", help="Worker for this device; repeatable.")] = None,
+    cpu_workers: Annotated[int | None, typer.Option("--cpu-workers", help="Workers without a device.")] = None,
     allow_host: Annotated[
         list[str] | None,
-        typer.Option("--allow-host", help="A host name by which clients may reach the server; repeatable."),
+        typer.Option("--allow-host", help="Host name that clients may use; repeatable."),
     ] = None,
     comfy: Annotated[bool, typer.Option("--comfy", help="Also serve ComfyUI clients.")] = False,
     openai: Annotated[bool, typer.Option("--openai", help="Also serve clients of the OpenAI images API.")] = False,
@@ -178,9 +162,7 @@ def submit(
     priority: Annotated[int, typer.Option("--priority", help="Higher runs first, -100 to 100.")] = 0,
     tag: Annotated[list[str] | None, typer.Option("--tag", help="A tag to find the job by; repeatable.")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Follow the job until it ends.")] = False,
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="Follow the job, then download its files here.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Follow it and download files.")] = None,
     json: AsJson = False,
 ) -> int:
     """Queue a workflow on a server and print the job's id. Its inputs are flags."""
@@ -245,9 +227,7 @@ def _nodes(ctx: typer.Context) -> int | None:
 
 
 @nodes.command("list")
-def list_nodes(
-    category: Annotated[str | None, typer.Option("--category", help="List only this category.")] = None,
-) -> int:
+def list_nodes(category: Annotated[str | None, typer.Option("--category", help="Only this category.")] = None) -> int:
     """List the node types."""
     from latentloom.cli.nodes import list_nodes
 
@@ -299,9 +279,7 @@ def show_model(name: Annotated[str, typer.Argument(metavar="NAME", help="As `loo
 
 
 @models.command("add")
-def add_models(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder with checkpoints/, vae/, ...")],
-) -> int:
+def add_models(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Contains checkpoints/, ...")]) -> int:
     """Add a model folder to the settings file."""
     from latentloom.cli.models import add_folder
 
@@ -335,9 +313,7 @@ def cache_info() -> int:
 
 
 @cache.command("prune")
-def prune_cache(
-    to: Annotated[str, typer.Option("--to", metavar="SIZE", help="The size to keep, such as 500MB or 2GiB.")],
-) -> int:
+def prune_cache(to: Annotated[str, typer.Option("--to", metavar="SIZE", help="Such as 500MB or 2GiB.")]) -> int:
     """Remove the least recently used values until the cache fits a size."""
     from latentloom.cli.cache import prune
 
