@@ -71,10 +71,10 @@ def clip_encode_sdxl(
     """
     if clip.info.get("encoders") != ["l", "g"]:
         raise BadValueError(
-            f"'{name_of(clip)}' has not the two text encoders of SDXL",
+            f"'{name_of(clip)}' does not have the two text encoders of SDXL",
             expected="'l' and 'g'",
             got=" and ".join(f"'{name}'" for name in clip.info.get("encoders", ["one"])),
-            hint="CLIPEncode reads one prompt with any text encoder",
+            hint="CLIPEncode encodes one prompt with any text encoder",
         )
     return _encoded(ctx, clip, (text_l, text_g), grammar, clip_skip)
 
@@ -133,10 +133,10 @@ def entry_of(clip: Clip, told: ReadText) -> Cond:
     """Make an entry of an encoded text. Raises BadValueError for numbers that are not finite."""
     if not told.embedding.isfinite().all():
         raise BadValueError(
-            f"the text encoder '{name_of(clip)}' gave numbers that are not finite",
+            f"the text encoder '{name_of(clip)}' returned numbers that are not finite",
             expected="finite numbers",
             got="NaN or infinity",
-            hint="fp16 is too narrow for some text encoders: try --dtype bf16 or fp32",
+            hint="some text encoders overflow in fp16: try --dtype bf16 or fp32",
         )
     more = {"pooled": told.pooled, "prompt_mask": told.mask}
     arrays = {name: Array(tensor) for name, tensor in more.items() if tensor is not None}

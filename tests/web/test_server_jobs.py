@@ -110,7 +110,7 @@ def test_a_job_that_kills_its_worker_is_tried_twice(server, tmp_path):
     assert failed["problems"] == [
         {
             "code": "worker_died",
-            "message": "the worker died 2 times over this job; the last time: it was ended by SIGSEGV",
+            "message": "the worker died 2 times while it ran this job; the last time: it was ended by SIGSEGV",
             **dict.fromkeys(("node", "input", "expected", "got", "nearest", "hint")),
         }
     ]
@@ -301,14 +301,15 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path, name, what, folde
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
     assert done.stderr == (
         f"queue_not_opened: the {what} folder {folder} cannot be written to: No such file or directory\n"
-        f"  hint: let this user write there, or choose another with LATENTLOOM_{what.upper()} or LATENTLOOM_HOME\n"
+        f"  hint: make it writable for this user, or choose another one with LATENTLOOM_{what.upper()} "
+        "or LATENTLOOM_HOME\n"
     )
 
 
 def test_a_second_server_on_the_same_data_is_refused(own_server):
     server = own_server()
 
-    with pytest.raises(AssertionError, match="another server has the data folder"):
+    with pytest.raises(AssertionError, match="another server uses the data folder"):
         own_server()
     assert server.get("/healthz")["status"] == "ok"
 
