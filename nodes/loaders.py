@@ -48,8 +48,8 @@ def load_checkpoint(
 ) -> Checkpoint:
     """Load a checkpoint: the denoising network, the text encoder (CLIP) and the VAE.
 
-    Stable Diffusion 1.x to 3.5 and Flux.1, as a safetensors file or a folder in the diffusers layout; Flux.2,
-    Qwen-Image and Z-Image as a folder. `shapes` is included in Latentloom. `loom models add DIR` adds your own folder.
+    Stable Diffusion 1.x to 3.5, Flux.1 and Qwen-Image, as a safetensors file or a folder in the diffusers layout;
+    Flux.2, Krea 2 and Z-Image as a folder. `shapes` is included in Latentloom. `loom models add DIR` adds a folder.
     """
     kind, facts = _recognised(ctx, checkpoint)
     files = [checkpoint.identity]

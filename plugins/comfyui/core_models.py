@@ -11,6 +11,7 @@ READ_HERE = (
     "stable_diffusion",
     "lumina2",
     "qwen_image",
+    "krea2",
     "chroma",
     "flux2",
 )  # CLIPLoader's names of the supported families

@@ -13,6 +13,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from serving import Server, until
 
+from latentloom.web.routes.a1111 import routes
+
 SECRET = "0123456789abcdef0123"
 SMALL = {"prompt": "a red circle", "steps": 1, "width": 64, "height": 64, "seed": 5}
 
@@ -300,7 +302,9 @@ def test_a_password_is_a_token(own_server):
     def basic(text):
         return {"Authorization": "Basic " + base64.b64encode(text.encode()).decode()}
 
-    assert call(server, "/options")[0] == 401
+    for route in routes():
+        body = b"{}" if route.method == "POST" else None
+        assert call(server, route.path.removeprefix("/sdapi/v1"), body)[0] == 401, route.path
     assert call(server, "/options", **basic("me:wrong"))[0] == 401
     assert call(server, "/options", Authorization="Basic ???")[0] == 401
     until(lambda: call(server, "/options", **basic(f"any:{SECRET}"))[0] == 200)
