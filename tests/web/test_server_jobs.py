@@ -51,6 +51,24 @@ def test_what_is_known_is_not_run_again(server, tmp_path):
     assert len(Path(journal(tmp_path)).read_text().splitlines()) == 1
 
 
+def test_a_sub_workflow_runs_item_by_item_on_a_server(server, tmp_path):
+    graph = {
+        "inputs": [{"name": "tag", "to": [{"node": "note", "input": "tag"}]}],
+        "outputs": [{"name": "said", "from": {"node": "note", "output": "value"}}],
+        "nodes": {"note": use("Note", journal=journal(tmp_path))},
+    }
+    line = {**use("", tag=["a", "b"]), "type": "graph/line", "each": ["tag"]}
+    document = {**flow("line.said", line=line), "graphs": {"line": graph}}
+
+    job = server.order({"workflow": document})
+    done = server.wait(job)
+
+    assert done["result"]["outputs"] == {"line": ["a", "b"]}
+    told = [event.get("node") for event in server.events(job) if event["event"] == "node_finished"]
+    assert told == ["line/1/note", "line/2/note", "line"]
+    assert server.get(f"jobs/{job}/workflow")["graphs"]["line"]["nodes"] == graph["nodes"]
+
+
 def test_everything_that_is_wrong_is_told_at_once(server):
     body = {"workflow": flow("a c", a=use("Note", tag=7), b=use("Nothing"))}
 
