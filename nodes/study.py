@@ -84,7 +84,7 @@ def _check_places(what: str, places: list[int], count: int, latent: Latent) -> N
     if not places:
         raise BadValueError(f"there are no {what} to show", expected="at least one", got="none")
     if max(places) >= count:
-        raise BadValueError(f"the {what} end earlier", expected=f"0..{count - 1}", got=str(max(places)))
+        raise BadValueError(f"there are fewer {what}", expected=f"0..{count - 1}", got=str(max(places)))
     check_latent(latent, latent.shape[0] * len(places))
 
 

@@ -169,7 +169,7 @@ class Family(ABC):
         foreign = [one for name, one in found.items() if name not in self.texts.values()]
         if foreign:
             raise FileError(
-                f"'{foreign[0].path.name}' is no text encoder of {self.title}",
+                f"'{foreign[0].path.name}' is not a text encoder of {self.title}",
                 expected=self.reads,
                 got=foreign[0].title,
             )
@@ -177,10 +177,10 @@ class Family(ABC):
         if missing:
             names = " and ".join(f"'{path.name}'" for path in paths) or "the folder"
             raise FileError(
-                f"{self.title} needs a text encoder that is not there: {' and '.join(missing)}",
+                f"{self.title} needs a text encoder that is missing: {' and '.join(missing)}",
                 expected=self.reads,
                 got=f"{' and '.join(one.title for one in found.values()) or 'no text encoder'} in {names}",
-                hint="put its file below models/clip (ComfyUI: text_encoders) and name it in LoadCLIP beside the other",
+                hint="put its file in models/clip (ComfyUI: text_encoders) and add it to LoadCLIP",
             )
         return found
 
@@ -211,7 +211,7 @@ class Family(ABC):
         header = read_header(path)
         found = self._prefix(header.shapes)
         if found is None:
-            raise FileError(f"'{path.name}' is no {self.title}")
+            raise FileError(f"'{path.name}' is not a model of type {self.title}")
         prefix, shapes = found
         config, weights = self.config(shapes), Weights(path)
 

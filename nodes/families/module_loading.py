@@ -161,7 +161,7 @@ def _placed(where: str, weights: Weights, piece: Piece, shape: tuple[int, ...]) 
     tensor = weights.take(piece)
     if piece.source.endswith(".weight") and not tensor.is_floating_point():
         raise FileError(
-            f"{where} has weights that are no floating-point numbers",
+            f"{where} has weights that are not floating-point numbers",
             expected=READ,
             got=f"{str(tensor.dtype).removeprefix('torch.')} in '{piece.source}'",
         )
@@ -169,7 +169,7 @@ def _placed(where: str, weights: Weights, piece: Piece, shape: tuple[int, ...]) 
         tensor = _reshaped(where, tensor, piece, shape)
     if not _finite(tensor):
         raise FileError(
-            f"{where} holds numbers that are not finite",
+            f"{where} contains numbers that are not finite",
             expected="finite weights",
             got=f"NaN or infinity in '{piece.source}'{_beside(tensor)}",
             hint="the file is damaged",
@@ -200,4 +200,4 @@ def _reshaped(where: str, tensor: Tensor, piece: Piece, shape: tuple[int, ...]) 
     if even or (len(found) == 1 and found[0] == prod(shape)):
         packed = getattr(tensor, "packed", None)
         return tensor.reshape(shape) if packed is None else type(tensor)(packed.reshaped(shape))
-    raise FileError(f"{where} has a weight of another shape, '{piece.source}'", expected=str(shape), got=str(found))
+    raise FileError(f"{where} has a weight of a different shape, '{piece.source}'", expected=str(shape), got=str(found))

@@ -92,7 +92,7 @@ def load_file(path: Path, others: Sequence[str] = ()) -> Any:
 
     prefix = vae_prefix(read_header(path).shapes)
     if prefix is None:
-        raise FileError(f"'{path.name}' is no VAE of Qwen-Image 2.1")
+        raise FileError(f"'{path.name}' is not a VAE of Qwen-Image 2.1")
     shapes, weights = below(read_header(path).shapes, prefix), Weights(path)
     named = _renamed(dict(shapes))
 

@@ -76,7 +76,7 @@ class FoundText:
         assert isinstance(self.part, TextPart)
         if self.part.shape.vocabulary != SIZE:
             raise FileError(
-                f"'{self.path.name}' has a vocabulary of its own",
+                f"'{self.path.name}' has its own vocabulary",
                 expected=f"CLIP's {SIZE} tokens",
                 got=str(self.part.shape.vocabulary),
             )

@@ -88,9 +88,9 @@ def only_text(text: str | Sequence[str], clip_skip: int) -> str:
     """Return the one text of a prompt. Raises BadValueError for several texts and for a clip_skip."""
     if clip_skip != 1:
         raise BadValueError(
-            "clip_skip counts the layers of a CLIP, and this text encoder is none", expected="1", got=str(clip_skip)
+            "clip_skip is for CLIP only, and this text encoder is not a CLIP", expected="1", got=str(clip_skip)
         )
     texts = [text] if isinstance(text, str) else list(text)
     if len(texts) != 1:
-        raise BadValueError("this text encoder reads one prompt", expected="1", got=str(len(texts)))
+        raise BadValueError("this text encoder takes one prompt", expected="1", got=str(len(texts)))
     return texts[0]

@@ -169,7 +169,7 @@ def test_a_failed_job_is_told_with_its_node_and_ends_with_no_node(server):
     messages = followed(server, lambda client: queued(server, bad, client_id=client))
     error = next(message["data"] for message in messages if message["type"] == "execution_error")
     assert (error["node_id"], error["node_type"]) == ("2", "ImageCrop")
-    assert "the rectangle lies outside of the picture" in error["exception_message"]
+    assert "the rectangle lies outside the picture" in error["exception_message"]
     assert messages[-1]["data"]["node"] is None
     status = ended(server, error["prompt_id"])["status"]
     assert (status["status_str"], status["completed"]) == ("error", False)

@@ -205,7 +205,7 @@ def test_a_text_encoder_without_a_model_asks_for_one(session: Session) -> None:
         (lambda state: state.pop("blocks.1.mod.lin"), "KSampler: the Krea 2 of 'bad.safetensors' lacks weights"),
         (
             lambda state: state.update({"blocks.1.mod.lin": torch.zeros(7)}),
-            "KSampler: the Krea 2 of 'bad.safetensors' has a weight of another shape, 'blocks.1.mod.lin'",
+            "KSampler: the Krea 2 of 'bad.safetensors' has a weight of a different shape, 'blocks.1.mod.lin'",
         ),
     ],
     ids=["half a network", "a table", "a shape"],

@@ -200,7 +200,7 @@ def test_a_qwen3_without_a_vision_tower_is_refused(session: Session, qwen_models
             del state[name]
 
     found = reader(session, qwen_models, blind)
-    assert found.message == "LoadCLIP: 'other.safetensors' is no text encoder of Qwen-Image 2.1"
+    assert found.message == "LoadCLIP: 'other.safetensors' is not a text encoder of Qwen-Image 2.1"
     assert (found.expected, found.got) == ("Qwen3-VL-8B", "Qwen3")
 
 
@@ -226,7 +226,8 @@ def test_a_text_encoder_of_another_width_is_refused_before_anything_is_loaded(
         ),
         (
             lambda state: state.update({"modulation.1.weight": torch.zeros(8, 8)}),
-            "KSampler: the Qwen-Image 2.1 of 'bad.safetensors' has a weight of another shape, 'modulation.1.weight'",
+            "KSampler: the Qwen-Image 2.1 of 'bad.safetensors' has a weight of a different shape, "
+            "'modulation.1.weight'",
         ),
     ],
     ids=["half a network", "a layer", "a shape"],
@@ -261,7 +262,7 @@ def test_reference_pictures_are_refused(session: Session) -> None:
     nodes = document(positive=wire("shown", "conditioning"))
     shown = {"conditioning": wire("positive", "conditioning"), "latent": wire("encode", "latent")}
     nodes["nodes"]["shown"] = {"type": "ReferenceLatent", "inputs": shown}
-    assert problem(session, nodes).message.endswith("(qwen_image21) takes no reference pictures")
+    assert problem(session, nodes).message.endswith("(qwen_image21) does not support reference pictures")
 
 
 def test_a_lora_of_the_fused_layer_changes_both_of_its_parts(session: Session, qwen_models: Path) -> None:
