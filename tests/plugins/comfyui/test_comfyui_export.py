@@ -22,7 +22,8 @@ ONE_WAY = {  # classes that come out as others, which mean the same, and those t
     "CLIPTextEncodeSDXL", "CLIPTextEncodeSDXLRefiner", "SamplerCustomAdvanced", "BetaSamplingScheduler",
     "VAEEncodeTiled", "ImageCompositeMasked", "ImageToMask", "SaveImageAdvanced", "RegexMatch", "ResolutionSelector",
     "easy wildcards", "DPRandomGenerator", "ImageResize+", "ImageResizeKJ", "ImageResizeKJv2",
-    "ImageConcatMulti", "MaskBlur+", "GrowMaskWithBlur", "ResizeImagesByLongerEdge", "UltimateSDUpscale", "StyleModelApply",
+    "ImageConcatMulti", "MaskBlur+", "GrowMaskWithBlur", "ResizeImagesByLongerEdge",
+    "UltimateSDUpscale", "StyleModelApply",
 }  # fmt: skip
 
 
