@@ -17,7 +17,7 @@ from latentloom.engine.errors import LoomError, Problem, brief
 from latentloom.engine.files.partial import partial_path
 
 PAUSES = (0.1, 0.3, 1.0, 2.0, 5.0)  # seconds between attempts; the last pause is repeated
-LONG = ("explain", "import", "tokenize", "validate")  # these routes run plugin code
+LONG = ("explain", "import", "models/facts", "tokenize", "validate")  # these routes run plugin code
 LONG_SECONDS = 600.0
 AGAIN = (502, 503, 504)  # statuses of a server or a proxy that may answer later
 PIECE = 2**20

@@ -170,6 +170,26 @@ class ModelList(Answer):
     models: list[ModelFile]
 
 
+class ModelDefaults(Answer):
+    """The inputs of nodes that suit a model. None where its family names none."""
+
+    steps: int | None = None
+    cfg: float | None = None
+    sampler: str | None = None
+    schedule: str | None = None
+    width: int | None = Field(None, description="Pixels of its training.")
+    height: int | None = None
+
+
+class ModelFacts(Answer):
+    """What a model file is, by its header."""
+
+    about: str = Field(description="In a few words.")
+    weights: str = Field(description="The formats of its weights, the most frequent first.")
+    parts: list[str] = Field(description="Of model, clip and vae.")
+    defaults: ModelDefaults
+
+
 class ModelName(Body):
     """A model file."""
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from latentloom.api.model_facts import model_facts
 from latentloom.api.session import Session
 from latentloom.api.workflow_files import import_workflow
 from latentloom.engine.document.reading import from_json
@@ -19,7 +20,14 @@ from latentloom.plugins.comfyui.carriers import texts_in
 
 THUMBNAIL_PIXELS = 320
 READERS = 8  # maximum number of tokenizers in memory
-LANES = {"explain": "plugins", "import": "plugins", "migrate": "plugins", "tokenize": "plugins", "hash": "long"}
+LANES = {
+    "explain": "plugins",
+    "facts": "plugins",
+    "import": "plugins",
+    "migrate": "plugins",
+    "tokenize": "plugins",
+    "hash": "long",
+}
 """The lane of each query. Queries in a lane run one after another; those not listed use the lane "quick"."""
 LANE_NAMES = ("quick", "plugins", "long")
 Say = Callable[[dict[str, Any]], None]
@@ -40,6 +48,7 @@ class WorkerQueries:
         """Answer a query. Raises LoomError, or any exception of plugin code."""
         answers: dict[str, Callable[..., Any]] = {
             "explain": self.explain,
+            "facts": self.facts,
             "hash": self.hash,
             "import": self.take_in,
             "inspect": self.inspect,
@@ -50,6 +59,7 @@ class WorkerQueries:
             "texts": self.texts,
             "thumbnail": self.thumbnail,
             "tokenize": self.tokenize,
+            "view": self.view,
         }
         return answers[what](**arguments)
 
@@ -99,6 +109,11 @@ class WorkerQueries:
         picture.save(out, "PNG")
         Path(to).write_bytes(out.getvalue())
 
+    def facts(self, source: str, name: str) -> dict[str, Any]:
+        """Return what a model file is, and the settings that suit it; see `model_facts`."""
+        engine = self._session.engine
+        return model_facts(engine, engine.catalog.find(source, name).path)
+
     def mask(self, path: str, to: str, opaque: bool = False) -> None:
         """Write a mask as a grey PNG: white where a picture is transparent, or its brightness if it has no alpha.
 
@@ -116,6 +131,20 @@ class WorkerQueries:
         out = io.BytesIO()
         grey.save(out, "PNG")
         Path(to).write_bytes(out.getvalue())
+
+    def view(self, path: str, to: str, format: str, quality: int, channel: str) -> None:
+        """Write a picture in another format: all channels ("rgba"), the colours ("rgb") or the alpha ("a")."""
+        from PIL import Image as Pil
+
+        picture = read_picture(Path(path))
+        clear = "A" in picture.getbands() or "transparency" in picture.info
+        if channel == "a":
+            alpha = picture.convert("RGBA").getchannel("A")
+            picture = Pil.new("RGBA", picture.size)
+            picture.putalpha(alpha)
+        elif channel == "rgb" or format == "JPEG" or not clear:
+            picture = picture.convert("RGB")
+        picture.save(to, format, quality=quality)
 
     def tokenize(self, text: str, source: str, name: str, grammar: str, steps: int) -> dict[str, Any]:
         """Return the tokens that a model's text encoder reads for a prompt.
@@ -138,7 +167,7 @@ class WorkerQueries:
     def _reader(self, path: Path, name: str) -> Reader:
         engine = self._session.engine
         kind, info = engine.recognise(path) or ("", {})
-        make = getattr(engine.registry.extension("model_kind", kind).load()(), "reader", None) if kind else None
+        make = getattr(engine.registry.extension("model_kind", kind).load()(), "prompt_reader", None) if kind else None
         found: Reader | None = make and make(path, info)
         if found is None:
             raise BadValueError(f"'{name}' reads no text", expected="a checkpoint or a CLIP", got=info.get("about"))

@@ -1,8 +1,8 @@
 """A random transformer of a billion numbers in bf16, fp8 and GGUF Q8_0: peak resident memory and seconds per step.
 
-python benchmarks/packed_bench.py [--folder DIR] [--steps 3] [--size 256]
+python benchmarks/packed_bench.py [--folder DIR] [--rounds 2] [--steps 3] [--size 256]
 
-Each run is a process of its own. Resident memory counts the pages of mapped files.
+Each run is a process of its own; the forms take turns in each round. Resident memory counts the pages of mapped files.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -35,6 +35,8 @@ RENAMED = (  # of diffusers' names to the authors'
     (".attention.norm_q.", ".attention.q_norm."),
 )
 FORMS = ("bf16", "fp8", "Q8_0")
+TABLE = 2**20  # random numbers; a whole number of blocks
+BLOCK = 32  # numbers of a block of Q8_0
 
 
 def shapes() -> dict[str, tuple[int, ...]]:
@@ -64,16 +66,22 @@ def shapes() -> dict[str, tuple[int, ...]]:
 
 
 def weights() -> Iterator[tuple[str, Tensor]]:
-    """Random weights in bf16, each of a scale that keeps activations finite."""
-    generator = torch.Generator().manual_seed(0)
+    """Weights in bf16, each of a scale that keeps activations finite: copies of one table of random numbers."""
+    table = torch.randn(TABLE, generator=torch.Generator().manual_seed(0))
     for name, shape in shapes().items():
-        numbers = torch.randn(shape, generator=generator)
         norm = "norm" in name and len(shape) == 1
-        yield name, (numbers * 0.02 + 1 if norm else numbers * (shape[-1] ** -0.5)).bfloat16()
+        numbers = table * 0.02 + 1 if norm else table * (shape[-1] ** -0.5)
+        yield name, _tiled(numbers.bfloat16(), shape)
+
+
+def _tiled(part: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Repeat numbers until they fill a shape."""
+    count = torch.Size(shape).numel()
+    return part.repeat(-(-count // len(part)))[:count].view(shape)
 
 
 def write(path: Path, form: str) -> None:
-    """The file of a form: matrices packed, everything else in bf16."""
+    """Write the file of a form: matrices packed, everything else in bf16."""
     if form == "Q8_0":
         _write_gguf(path)
         return
@@ -81,8 +89,11 @@ def write(path: Path, form: str) -> None:
     for name, tensor in weights():
         made[name] = tensor
         if form == "fp8" and tensor.ndim == 2 and name.endswith(".weight"):
-            scale = tensor.float().abs().max() / 448
-            made[name] = (tensor.float() / scale).to(torch.float8_e4m3fn)
+            part = tensor.flatten()[:TABLE].float()
+            scale = part.abs().max() / 448
+            made[name] = _tiled((part / scale).to(torch.float8_e4m3fn).view(torch.uint8), tuple(tensor.shape)).view(
+                torch.float8_e4m3fn
+            )
             made[name.replace(".weight", ".scale_weight")] = scale
     save_file(made, path)
 
@@ -93,11 +104,14 @@ def _write_gguf(path: Path) -> None:
     writer = gguf.GGUFWriter(path, "lumina2")
     kind = gguf.GGMLQuantizationType.Q8_0
     for name, tensor in weights():
-        numbers = tensor.float().numpy()
-        if tensor.ndim == 2 and tensor.shape[1] % 32 == 0:
-            writer.add_tensor(name, gguf.quants.quantize(numbers, kind), raw_dtype=kind)
+        if tensor.ndim == 2 and tensor.shape[1] % BLOCK == 0:
+            part = tensor.flatten()[:TABLE].float().numpy().reshape(-1, BLOCK)
+            blocks = torch.from_numpy(gguf.quants.quantize(part, kind)).flatten()
+            rows, columns = tensor.shape
+            packed = _tiled(blocks, (rows, columns // BLOCK * (BLOCK + 2))).numpy()
+            writer.add_tensor(name, packed, raw_dtype=kind)
         else:
-            writer.add_tensor(name, numbers)
+            writer.add_tensor(name, tensor.float().numpy())
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -137,10 +151,38 @@ def measure(path: Path, steps: int, size: int) -> None:
     print(before, peak_bytes(), statistics.median(seconds[1:]), statistics.median(work[1:]), flush=True)
 
 
+def run(path: Path, given: argparse.Namespace) -> list[float]:
+    """Measure one file in a process of its own; see `measure`."""
+    command = [sys.executable, __file__, "--measure", path, "--steps", given.steps, "--size", given.size]
+    done = subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, text=True, check=True)
+    return [float(number) for number in done.stdout.split()]
+
+
+def line(form: str, measured: list[float], ratios: list[float]) -> str:
+    """Return a form's figures as text: bytes before and at the peak, seconds of a step, and the ratios to bf16."""
+    before, peak, step, work = measured
+    return (
+        f"{form:5} before {before / 2**30:.2f} GiB, peak {peak / 2**30:.2f} GiB ({ratios[1]:.3f}), "
+        f"step {step:.2f} s ({ratios[2]:.3f}), of the processor {work:.2f} s ({ratios[3]:.3f})"
+    )
+
+
+def run_round(paths: Mapping[str, Path], given: argparse.Namespace) -> dict[str, tuple[list[float], list[float]]]:
+    """Measure each form once; return the figures, and their ratios to bf16. Each is printed as it comes."""
+    found = dict[str, tuple[list[float], list[float]]]()
+    for form, path in paths.items():
+        measured = run(path, given)
+        base = found[FORMS[0]][0] if found else measured
+        found[form] = (measured, [a / b for a, b in zip(measured, base, strict=True)])
+        print(line(form, *found[form]), flush=True)
+    return found
+
+
 def main() -> None:
     """Write the files and compare the runs."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
@@ -148,25 +190,20 @@ def main() -> None:
     if given.measure:
         measure(given.measure, given.steps, given.size)
         return
+    numbers = sum(torch.Size(shape).numel() for shape in shapes().values())
+    print(f"{numbers / 1e9:.2f} billion numbers, {given.size}x{given.size} pixels", flush=True)
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.folder or Path(temporary)
-        found = {}
-        for form in FORMS:
-            path = folder / f"{form}.{'gguf' if form == 'Q8_0' else 'safetensors'}"
+        paths = {form: folder / f"{form}.{'gguf' if form == 'Q8_0' else 'safetensors'}" for form in FORMS}
+        for form, path in paths.items():
             if not path.exists():
                 write(path, form)
-            command = [sys.executable, __file__, "--measure", path, "--steps", given.steps, "--size", given.size]
-            done = subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, text=True, check=True)
-            found[form] = [float(number) for number in done.stdout.split()]
-    numbers = sum(torch.Size(shape).numel() for shape in shapes().values())
-    print(f"{numbers / 1e9:.2f} billion numbers, {given.size}x{given.size} pixels")
-    base = found["bf16"]
-    for form, (before, peak, step, work) in found.items():
-        print(
-            f"{form:5} before {before / 2**30:.2f} GiB, peak {peak / 2**30:.2f} GiB ({peak / base[1]:.3f}), "
-            f"step {step:.2f} s ({step / base[2]:.3f}), of the processor {work:.2f} s ({work / base[3]:.3f})",
-            flush=True,
-        )
+            print(f"{form:5} {path.stat().st_size / 2**30:.2f} GiB on disk", flush=True)
+        rounds = [run_round(paths, given) for _ in range(given.rounds)]
+    print("medians", flush=True)
+    for form in FORMS:
+        columns = [zip(*(one[form][part] for one in rounds), strict=True) for part in (0, 1)]
+        print(line(form, *([statistics.median(column) for column in part] for part in columns)))
 
 
 if __name__ == "__main__":

@@ -271,6 +271,14 @@ def list_models(
     return list_models(compute=compute)
 
 
+@models.command("show")
+def show_model(name: Annotated[str, typer.Argument(metavar="NAME", help="As `loom models` lists it.")]) -> int:
+    """Show what a model is, and the settings that suit it."""
+    from latentloom.cli.models import show_model
+
+    return show_model(name)
+
+
 @models.command("add")
 def add_models(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Holds checkpoints/, vae/, ...")]) -> int:
     """Add a folder to the settings file, so that its models are found."""

@@ -4,6 +4,7 @@ import re
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
+from latentloom.api.model_facts import model_facts
 from latentloom.cli.bytes_bar import bytes_bar
 from latentloom.cli.fetch import fetch
 from latentloom.cli.session import opened
@@ -16,7 +17,6 @@ from latentloom.engine.files.hashes import Hashes
 from latentloom.engine.models.host_memory import no_collection
 from latentloom.engine.settings import load_settings
 
-PARTS = {"unet": "model", "clip": "clip", "vae": "vae"}  # what the Load nodes return
 _HEX = re.compile(r"[0-9a-f]{64}\Z")
 
 
@@ -55,14 +55,44 @@ def _facts(engine: Engine, hashes: Hashes, path: Path, compute: bool) -> tuple[s
 def _kind(engine: Engine, path: Path) -> tuple[str, str, str]:
     """Return a short description of a file or its error, the storage of its weights, and the parts it contains."""
     try:
-        found = engine.recognise(path)
+        found = model_facts(engine, path)
     except LoomError as error:
         return error.problem.message, "", ""
-    if found is None:
-        return "unknown", "", ""
-    kind, facts = found
-    parts = ", ".join(title for part, title in PARTS.items() if part in facts)
-    return str(facts.get("about", kind)), str(facts.get("weights", "")), parts
+    return found["about"], found["weights"], ", ".join(found["parts"])
+
+
+def show_model(name: str) -> int:
+    """Print what a model is, and the settings that suit it. Raises MissingFileError for an unknown name."""
+    with opened() as session:
+        catalog = session.engine.catalog
+        sources = [source for source in catalog.model_sources() if name in catalog.own_names(source)]
+        if not sources:
+            raise MissingFileError(
+                f"there is no model '{name}'",
+                expected="a name that `loom models` lists",
+                hint="`loom models add DIR` adds a folder of models",
+            )
+        for source in sources:
+            rows = _shown(session.engine, source, catalog.find(source, name).path)
+            print_table((name, ""), [(title, text) for title, text in rows if text])
+    return 0
+
+
+def _shown(engine: Engine, source: str, path: Path) -> list[tuple[str, str]]:
+    """Return what is shown of a model. Raises FileError if it cannot be read."""
+    found = model_facts(engine, path)
+    settings = (
+        f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in found["defaults"].items()
+    )
+    return [
+        ("folder", source.removeprefix("models/")),
+        ("kind", found["about"]),
+        ("weights", found["weights"]),
+        ("parts", ", ".join(found["parts"])),
+        ("size", size_text(_size(path))),
+        ("defaults", ", ".join(settings)),
+    ]
 
 
 def _size(path: Path) -> int:

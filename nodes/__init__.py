@@ -56,6 +56,7 @@ _MODULES = (
         "primitives",
         "primitives_maths",
         "primitives_text",
+        "lists",
         "study",
     ),
 )

@@ -149,6 +149,7 @@ USES: dict[str, dict[str, Any]] = {
     "VAEEncodeForInpaint": {"pixels": PIC, "vae": V, "mask": K, "grow_mask_by": 6},
     "LoadImage": {"image": "a.png", "upload": "image"},
     "LoadImageMask": {"image": "a.png", "channel": "red"},
+    "SaveImageWebsocket": {"images": PIC},
     "SaveImage": {"images": PIC, "filename_prefix": "x"},
     "SaveLatent": {"samples": L, "filename_prefix": "x"},
     "PreviewImage": {"images": PIC},

@@ -20,7 +20,7 @@ class Rows:
 
     seen: list[FakeDevice] = field(default_factory=list)
 
-    def rows(self, parts: Sequence[Tensor], first: int, last: int) -> Tensor:
+    def rows(self, parts: Sequence[Tensor], first: int, last: int, dtype: torch.dtype) -> Tensor:
         for device in self.seen:
             for part in parts:
                 device.check_reading(part)

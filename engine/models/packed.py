@@ -23,8 +23,11 @@ def aligned(nbytes: int) -> int:
 class Decoder(Protocol):
     """Converts the bytes of a weight to numbers. Equal bytes give equal numbers, whichever rows are decoded."""
 
-    def rows(self, parts: Sequence[Tensor], first: int, last: int) -> Tensor:
-        """Decode rows `first` to `last` (exclusive) to float32 [last - first, columns], on the device of the parts."""
+    def rows(self, parts: Sequence[Tensor], first: int, last: int, dtype: torch.dtype) -> Tensor:
+        """Decode rows `first` to `last` (exclusive) to [last - first, columns], on the device of the parts.
+
+        The result is float32, or `dtype` if the decoder rounds to it directly; each number is rounded as from float32.
+        """
 
     def sliced(self, parts: Sequence[Tensor], first: int, last: int) -> tuple[Tensor, ...]:
         """Return the parts of these rows only. A part with one entry per row is returned as a view."""
@@ -61,7 +64,7 @@ class Packed:
         count = max(1, CHUNK.get(target.device.type, WIDE_CHUNK) * self.shape[0] // max(1, target.numel()))
         for first in range(0, self.shape[0], count):
             place = target[first : first + count]
-            place.copy_(self.decoder.rows(found, first, first + len(place)).view(place.shape))
+            place.copy_(self.decoder.rows(found, first, first + len(place), target.dtype).view(place.shape))
 
     def decoded(self, dtype: torch.dtype) -> Tensor:
         """Return the decoded weight in new memory."""

@@ -33,10 +33,10 @@ KEPT = 16  # maximum number of models in host memory; weights of unpatched ones 
 class ModelKind(Protocol):
     """Recognises and loads one family of models. Registered as a class; created without arguments.
 
-    A kind with text encoders has a method `reader(path, info)`. It returns a function of a text, a grammar and a number
-    of steps, which returns as JSON how a prompt is split into tokens; or None for a file without a text encoder. A kind
-    may list in `model_modules` and `text_modules` the modules that loading a model and reading a prompt import: an idle
-    worker imports them in advance.
+    A kind with text encoders may have a method `prompt_reader(path, info)`. It returns a function of a text, a grammar
+    and a number of steps, which returns as JSON how a prompt is split into tokens; or None for a file without a text
+    encoder. A kind may list in `model_modules` and `text_modules` the modules that loading a model and reading a prompt
+    import: an idle worker imports them in advance.
     """
 
     def recognise(self, path: Path) -> Mapping[str, Any] | None:

@@ -52,6 +52,10 @@ FLUX_PARTS = (  # one original tensor, and the diffusers tensors of its rows
         r"single_blocks\.(\d+)\.linear1",
         [rf"single_transformer_blocks.\1.{name}" for name in ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp")],
     ),
+    (  # the first three parts of `linear1`, which LoRAs of XLabs change alone
+        r"single_blocks\.(\d+)\.qkv",
+        [rf"single_transformer_blocks.\1.attn.{name}" for name in ("to_q", "to_k", "to_v")],
+    ),
 )
 
 

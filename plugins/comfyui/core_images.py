@@ -32,6 +32,11 @@ def _save_image(use: Use) -> Result:
     return Made("SaveImage", 1, {**use.take(images="images"), "name": saved_name(use, "ComfyUI")}, ("images",))
 
 
+def _save_for_socket(use: Use) -> Result:
+    """Convert the class that sends pictures over a WebSocket: they are files here, which the server sends too."""
+    return Made("SaveImage", 1, {**use.take(images="images"), "name": "previews/socket_{counter}"}, ("images",))
+
+
 def _save_advanced(use: Use) -> Result:
     """Convert the class whose format selects its further widgets."""
     form, depth = use.value("format", str, "png"), use.value("format.bit_depth", str, "8-bit")
@@ -163,6 +168,7 @@ RULES: dict[str, Rule] = {
     "LoadImage": _load_image,
     "LoadImageMask": _load_mask,
     "SaveImage": _save_image,
+    "SaveImageWebsocket": _save_for_socket,
     "SaveImageAdvanced": _save_advanced,
     "PreviewImage": renamed("PreviewImage", 1, "images", images="images"),
     "ImageCompare": _compare,

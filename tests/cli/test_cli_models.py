@@ -291,3 +291,17 @@ def test_a_broken_file_is_a_line_of_the_list(loom, home, header):
     assert (code, err) == (0, "")
     assert "'broken.safetensors' is no safetensors file" in out
     assert "good.safetensors" in out
+
+
+def test_a_model_is_shown_with_what_suits_it(loom):
+    code, out, _ = loom("models", "show", "shapes")
+    assert (code, [line.split(maxsplit=1) for line in out.splitlines()[1:4]]) == (
+        0,
+        [["folder", "checkpoints"], ["kind", "SD 1.x checkpoint (folder)"], ["parts", "model, clip, vae"]],
+    )
+    assert out.splitlines()[-1].split() == ["defaults", "width", "128,", "height", "128"]
+
+
+def test_an_unknown_model_is_not_shown(loom):
+    code, out, err = loom("models", "show", "nope")
+    assert (code, out, err.partition(" (")[0]) == (2, "", "missing_file: there is no model 'nope'")

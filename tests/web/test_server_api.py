@@ -175,6 +175,15 @@ def test_models_have_their_hash_once_it_is_known(server):
     assert server.get("models")["models"][0]["bytes"] == model["bytes"]
 
 
+def test_a_model_s_facts_name_what_suits_it(server):
+    facts = server.get("models/facts?source=models/checkpoints&name=shapes")
+
+    assert (facts["about"], facts["parts"]) == ("SD 1.x checkpoint (folder)", ["model", "clip", "vae"])
+    assert {name: value for name, value in facts["defaults"].items() if value} == {"width": 128, "height": 128}
+    status, answer, _ = server.request("GET", "models/facts?source=models/checkpoints&name=nope")
+    assert (status, answer["problems"][0]["code"]) == (404, "missing_file")
+
+
 def tokens_of(server, text, **body):
     return server.request("POST", "tokenize", {"text": text, "name": "shapes", **body})
 

@@ -33,6 +33,13 @@ class ChoiceQuery(Query):
     source: str = Field(max_length=200, description="An input's `source`: samplers, input, models/checkpoints, ...")
 
 
+class ModelQuery(Query):
+    """Which model file."""
+
+    source: str = Field(max_length=200, description="The source of the input that names it: models/checkpoints, ...")
+    name: str = Field(max_length=1000)
+
+
 def port_record(port: InputSpec, registry: Registry) -> wire_nodes.InputPort:
     """Return everything that a form needs to show an input, with the choices that plugins provide."""
     data = asdict(port)
@@ -150,6 +157,13 @@ def size_of(path: Path) -> int:
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
+async def show_model(services: Services, call: Call) -> wire_nodes.ModelFacts:
+    """Tell what a model file is, by its header, and the settings that suit it."""
+    source, name = call.query.source, call.query.name
+    await services.disk(services.intake.catalog.find, source, name)
+    return wire_nodes.ModelFacts(**await services.dispatcher.ask("facts", source=source, name=name))
+
+
 async def hash_model(services: Services, call: Call) -> Reply:
     """Begin to compute a model's sha256; the operation's result is the model file.
 
@@ -229,6 +243,14 @@ ROUTES = (
         answer=wire_nodes.Difference,
     ),
     Route(method="GET", path=f"{API}/models", handler=list_models, answer=wire_nodes.ModelList),
+    Route(
+        method="GET",
+        path=f"{API}/models/facts",
+        handler=show_model,
+        query=ModelQuery,
+        answer=wire_nodes.ModelFacts,
+        refuses=(404,),
+    ),
     Route(
         method="POST",
         path=f"{API}/models/hash",

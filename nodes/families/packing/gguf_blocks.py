@@ -21,8 +21,8 @@ class Blocks:
 
     format: str
 
-    def rows(self, parts: Sequence[Tensor], first: int, last: int) -> Tensor:
-        """See `Decoder.rows`."""
+    def rows(self, parts: Sequence[Tensor], first: int, last: int, dtype: torch.dtype) -> Tensor:  # noqa: ARG002
+        """Decode to float32; see `Decoder.rows`."""
         blocks = parts[0][first:last].reshape(-1, BLOCKS[self.format].nbytes)
         return _DECODERS[self.format](blocks).view(last - first, -1)
 

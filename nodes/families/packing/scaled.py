@@ -30,9 +30,12 @@ class Scaled:
 
     rotated: int = 0
 
-    def rows(self, parts: Sequence[Tensor], first: int, last: int) -> Tensor:
+    def rows(self, parts: Sequence[Tensor], first: int, last: int, dtype: torch.dtype) -> Tensor:
         """See `Decoder.rows`. Rotation of integers is exact, so the result does not depend on the order of sums."""
-        numbers = _numbers(parts[0][first:last].flatten(1))
+        packed = parts[0][first:last].flatten(1)
+        if dtype is torch.bfloat16 and _is_direct(packed, *parts[1:]):
+            return _bfloat16(packed, *parts[1:])
+        numbers = _numbers(packed)
         if self.rotated:
             numbers = unrotated(numbers, self.rotated)
         if len(parts) == 1:
@@ -56,12 +59,33 @@ def _numbers(packed: Tensor) -> Tensor:
     e4m3 is converted by way of bfloat16's bits, because torch's own conversion is ten times slower on a CPU.
     """
     if packed.dtype is torch.float8_e4m3fn:
-        signed = packed.view(torch.int8).to(torch.int16)
-        bits = signed.bitwise_left_shift_(4).bitwise_and_(-0x8000 | 0x07F0)
-        return bits.view(torch.bfloat16).float().mul_(_E4M3_BIAS)
+        return _small(packed).float().mul_(_E4M3_BIAS)
     if packed.dtype is torch.float8_e5m2:
         return packed.view(torch.uint8).to(torch.int16).bitwise_left_shift_(8).view(torch.float16).float()
     return packed.to(torch.float32, copy=True)
+
+
+def _is_direct(packed: Tensor, *scales: Tensor) -> bool:
+    """Whether `_bfloat16` applies. Other devices would round the scale to bfloat16, or wait for its value."""
+    host = packed.device.type == "cpu" and packed.dtype is torch.float8_e4m3fn
+    return host and not any(scale.ndim for scale in scales)
+
+
+def _bfloat16(packed: Tensor, scale: Tensor | None = None) -> Tensor:
+    """Convert e4m3 to bfloat16 with one scale: torch multiplies in float32 and rounds once, without a float32 copy."""
+    factors = [_E4M3_BIAS] if scale is None else [_E4M3_BIAS, float(scale)]
+    if scale is not None and abs(float(scale)) < 1:  # their product is finite
+        factors = [_E4M3_BIAS * float(scale)]
+    numbers = _small(packed)
+    for factor in factors:
+        numbers = numbers.mul_(factor)
+    return numbers
+
+
+def _small(packed: Tensor) -> Tensor:
+    """Convert e4m3 to bfloat16 in new memory, divided by `_E4M3_BIAS`: the bits of both are in the same order."""
+    signed = packed.view(torch.int8).to(torch.int16)
+    return signed.bitwise_left_shift_(4).bitwise_and_(-0x8000 | 0x07F0).view(torch.bfloat16)
 
 
 def unrotated(numbers: Tensor, group: int) -> Tensor:
@@ -84,11 +108,14 @@ def hadamard(size: int, device: torch.device | None = None) -> Tensor:
 
 
 def finite(numbers: Tensor) -> bool:
-    """Whether all numbers are finite; one-byte formats are checked by their bits (Micikevicius et al. 2022)."""
+    """Whether all numbers are finite; one-byte formats are checked by their bits (Micikevicius et al. 2022).
+
+    This needs no temporary memory, of which the heap would keep a part for each of a file's weights. A sign bit makes
+    a byte negative as int8 and 0x80 larger as uint8, so the two maxima are of the numbers above and below zero.
+    """
     first_bad = {torch.float8_e4m3fn: 0x7F, torch.float8_e5m2: 0x7C}.get(numbers.dtype)
     if first_bad is not None:
-        parts = numbers.view(torch.uint8).flatten().split(2**20)
-        masked = torch.empty(2**20, dtype=torch.uint8)  # one buffer for all parts: the process would keep freed ones
-        return all(int(torch.bitwise_and(part, 0x7F, out=masked[: len(part)]).max()) < first_bad for part in parts)
+        positive, negative = int(numbers.view(torch.int8).max()), int(numbers.view(torch.uint8).max())
+        return positive < first_bad and negative < 0x80 + first_bad
     low, high = torch.aminmax(numbers)
     return bool(torch.isfinite(low) and torch.isfinite(high))

@@ -63,7 +63,7 @@ class DiffusersFolder:
         present = _present(path)
         if not present:
             return None
-        facts = {"unet": _unet_facts, "vae": _vae_facts, "clip": _clip_facts}
+        facts = {"unet": _unet_facts, "vae": _vae_facts, "clip": text_facts}
         found = {part: facts[part](path) for part in PARTS if part in present}
         return {**found, "about": f"{about(found)} (folder)"}
 
@@ -73,16 +73,9 @@ class DiffusersFolder:
             raise FileError(f"'{paths[0].name}' has no {PARTS[info['component']]}")
         return _LOADERS[info["component"]](paths[0])
 
-    def reader(self, path: Path, _info: Mapping[str, Any]) -> Any:
+    def prompt_reader(self, path: Path, _info: Mapping[str, Any]) -> Any:
         """Return a PromptReader with the first encoder's vocabulary; None without a text encoder."""
-        from latentloom.nodes.families.textual_inversion.prompt_reader import PromptReader
-
-        if "clip" not in _present(path):
-            return None
-        configs = _text_configs(path)
-        folder, first = next(iter(configs.items()))
-        widths = {_name(name, config): config.get("hidden_size", HIDDEN) for name, config in configs.items()}
-        return PromptReader(_tokenizer(path, folder, first) or clip_tokenizer("end"), widths, path.name)
+        return folder_prompt_reader(path) if "clip" in _present(path) else None
 
 
 def _present(path: Path) -> set[str]:
@@ -111,7 +104,7 @@ def _unet_facts(path: Path) -> dict[str, Any]:
     scheduler = path / "scheduler/scheduler_config.json"
     noise = scheduler_facts(read_json(scheduler), path.name) if scheduler.is_file() else {}
     shape, downscale = _unet_shape(unet), _downscale(vae)
-    preview = _place(path, "vae") != path and 0 < _nbytes(path / "vae") < SMALL_BYTES
+    preview = _place(path, "vae") != path and 0 < folder_bytes(path / "vae") < SMALL_BYTES
     prediction = noise.pop("prediction", "epsilon")
     facts = unet_facts(
         shape,
@@ -132,7 +125,8 @@ def _vae_config(path: Path) -> Any:
     return found if found.get("_class_name", "AutoencoderKL") == "AutoencoderKL" else {}
 
 
-def _nbytes(folder: Path) -> int:
+def folder_bytes(folder: Path) -> int:
+    """Return the size of the weights in a folder."""
     return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
 
 
@@ -184,7 +178,8 @@ def _name(folder: str, config: Any) -> Any:
     return NAMES.get(config.get("hidden_size", HIDDEN), small)
 
 
-def _clip_facts(path: Path) -> dict[str, Any]:
+def text_facts(path: Path) -> dict[str, Any]:
+    """Return the facts of a folder's CLIPs. Raises FileError for a folder without one."""
     found = _text_configs(path)
     if not found:
         raise FileError(f"'{path.name}' has no text encoder", expected=" or ".join(TEXT_FOLDERS))
@@ -224,7 +219,18 @@ def _diffusers(cls: Any, folder: Path, part: str) -> Any:
     return made
 
 
-def _clip(path: Path) -> TextEncoder:
+def folder_prompt_reader(path: Path) -> Any:
+    """Return a PromptReader with the vocabulary of a folder's first CLIP."""
+    from latentloom.nodes.families.textual_inversion.prompt_reader import PromptReader
+
+    configs = _text_configs(path)
+    folder, first = next(iter(configs.items()))
+    widths = {_name(name, config): config.get("hidden_size", HIDDEN) for name, config in configs.items()}
+    return PromptReader(_tokenizer(path, folder, first) or clip_tokenizer("end"), widths, path.name)
+
+
+def load_text(path: Path) -> TextEncoder:
+    """Load the CLIPs of a folder, with their tokenizers."""
     configs = _text_configs(path)
     names = [_name(folder, config) for folder, config in configs.items()]
     family = FAMILIES.get("".join(names), "sdxl")
@@ -255,4 +261,4 @@ def _tokenizer(path: Path, folder: str, config: Any) -> Any:
     return CLIPTokenizer.from_pretrained(path / TEXT_FOLDERS.get(folder, "."), local_files_only=True)
 
 
-_LOADERS = {"unet": _unet, "vae": _vae, "clip": _clip}
+_LOADERS = {"unet": _unet, "vae": _vae, "clip": load_text}

@@ -80,7 +80,7 @@ class SingleFile:
         warn_unused(weights, part.prefix, _prefixes(headers[0]))
         return made
 
-    def reader(self, path: Path, _info: Mapping[str, Any]) -> Any:
+    def prompt_reader(self, path: Path, _info: Mapping[str, Any]) -> Any:
         """Return a PromptReader with CLIP's vocabulary; None for a file without a text encoder."""
         from latentloom.nodes.families.textual_inversion.prompt_reader import PromptReader
 

@@ -27,7 +27,7 @@ class _Counted(Embeddings):
 
 @dataclass(frozen=True, slots=True)
 class PromptReader:
-    """The result of `ModelKind.reader` for a CLIP text encoder."""
+    """The result of `ModelKind.prompt_reader` for a CLIP text encoder."""
 
     tokenizer: Any
     widths: Mapping[str, int]

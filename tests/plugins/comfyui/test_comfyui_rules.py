@@ -18,7 +18,8 @@ from latentloom.plugins.discovery import discover
 PASSED = {  # classes that become no node of their own, or an output
     "AlignYourStepsScheduler", "Any Switch (rgthree)", "CLIPSetLastLayer", "CR Image Input Switch",
     "CR Latent Input Switch", "CR Model Input Switch", "CR Text Input Switch", "ExponentialScheduler",
-    "Flux2Scheduler", "HyperTile", "ImpactSwitch", "KarrasScheduler", "ManualSigmas", "ModelAttentionBackend", "PolyexponentialScheduler", "Reroute",
+    "Flux2Scheduler", "HyperTile", "ImpactSwitch", "KarrasScheduler", "ManualSigmas", "ModelAttentionBackend",
+    "PolyexponentialScheduler", "Reroute",
     "SDTurboScheduler", "SaveLatent", "TomePatchModel", "VPScheduler", "easy cleanGpuUsed", "easy clearCacheAll",
 }  # fmt: skip
 

@@ -446,6 +446,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/models/facts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Tell what a model file is, by its header, and the settings that suit it. */
+        get: operations["show_model"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/models/hash": {
         parameters: {
             query?: never;
@@ -1202,6 +1219,65 @@ export interface components {
             record: {
                 [key: string]: unknown;
             };
+        };
+        /**
+         * ModelDefaults
+         * @description The inputs of nodes that suit a model. None where its family names none.
+         */
+        ModelDefaults: {
+            /**
+             * Steps
+             * @default null
+             */
+            steps?: number | null;
+            /**
+             * Cfg
+             * @default null
+             */
+            cfg?: number | null;
+            /**
+             * Sampler
+             * @default null
+             */
+            sampler?: string | null;
+            /**
+             * Schedule
+             * @default null
+             */
+            schedule?: string | null;
+            /**
+             * Width
+             * @description Pixels of its training.
+             * @default null
+             */
+            width?: number | null;
+            /**
+             * Height
+             * @default null
+             */
+            height?: number | null;
+        };
+        /**
+         * ModelFacts
+         * @description What a model file is, by its header.
+         */
+        ModelFacts: {
+            /**
+             * About
+             * @description In a few words.
+             */
+            about: string;
+            /**
+             * Weights
+             * @description The formats of its weights, the most frequent first.
+             */
+            weights: string;
+            /**
+             * Parts
+             * @description Of model, clip and vae.
+             */
+            parts: string[];
+            defaults: components["schemas"]["ModelDefaults"];
         };
         /**
          * ModelFile
@@ -4653,6 +4729,102 @@ export interface operations {
             };
             /** @description Forbidden */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Failure"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Failure"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Failure"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Failure"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Failure"];
+                };
+            };
+        };
+    };
+    show_model: {
+        parameters: {
+            query: {
+                /** @description The source of the input that names it: models/checkpoints, ... */
+                source: string;
+                name: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Tell what a model file is, by its header, and the settings that suit it. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelFacts"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Failure"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Failure"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Failure"];
+                };
+            };
+            /** @description Not Found */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };

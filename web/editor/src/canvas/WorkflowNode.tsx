@@ -10,6 +10,7 @@ import { colourOf, useCatalog } from "../store/catalog";
 import { useDocument } from "../store/document";
 import { useSpec } from "../store/specs";
 import { useStrings } from "../strings";
+import { ModelDefaults } from "../widgets/ModelDefaults";
 import { isWide, takesLiteral, widgetOf } from "../widgets/registry";
 import { NodeHead } from "./NodeHead";
 import { NodeResult } from "./NodeResult";
@@ -23,7 +24,7 @@ export const WorkflowNode = memo(function WorkflowNode({ id, selected }: NodePro
   const node = useDocument((state) => state.workflow.nodes[id]);
   const collapsed = useDocument((state) => state.workflow.layout.nodes[id]?.collapsed ?? false);
   const problems = useDocument(useShallow((state) => mine(state.checked.problems, id)));
-  const spec = useSpec(node?.type);
+  const spec = useSpec(node);
   const refresh = useUpdateNodeInternals();
   const handles = node ? Object.values(node.inputs).flatMap(edgesIn).length : 0;
   const measured = useRef(false); // React Flow measures a node itself when it appears, and all of them at once
@@ -199,6 +200,7 @@ const Input = memo(function Input({ id, port, value, colour, problem }: InputPro
             />
           </div>
         )}
+        {Widget && <ModelDefaults node={id} port={port} value={unwrapped(value)} />}
         {problem && !lacking && <ProblemList problems={[problem]} />}
       </div>
     </>

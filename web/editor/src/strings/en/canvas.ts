@@ -7,6 +7,7 @@ export const canvas = {
   collapse: "Collapse",
   expand: "Expand",
   subWorkflow: "sub-workflow",
+  each: "each item",
   bypassed: "bypassed",
   muted: "muted",
   cached: "cached",

@@ -19,6 +19,9 @@ export const widgets = {
   none: "None",
   refresh: "Refresh file list",
   matches: (n: number) => (n === 1 ? "1 entry" : `${n} entries`),
+  // Models
+  modelDefaults: (settings: string) => `The model's defaults: ${settings}`,
+  useDefaults: "Use the model's defaults",
   // Prompts
   tokens: (count: number, length: number) => `${count} of ${length} tokens`,
   tokenParts: (n: number) => `split into ${n} parts`,

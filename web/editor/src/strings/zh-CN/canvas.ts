@@ -9,6 +9,7 @@ export const canvas: Strings["canvas"] = {
   collapse: "折叠",
   expand: "展开",
   subWorkflow: "子工作流",
+  each: "逐项",
   bypassed: "已绕过",
   muted: "已静音",
   cached: "已缓存",

@@ -21,6 +21,9 @@ export const widgets: Strings["widgets"] = {
   none: "无",
   refresh: "刷新文件列表",
   matches: (n) => `${n} 项`,
+  // Models
+  modelDefaults: (settings) => `模型默认值：${settings}`,
+  useDefaults: "使用模型默认值",
   // Prompts
   tokens: (count, length) => `${count}/${length} 词元（token）`,
   tokenParts: (n) => `分 ${n} 段处理`,
