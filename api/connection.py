@@ -122,7 +122,7 @@ class Connection:
         try:
             return json.loads(content)
         except ValueError:
-            raise ServerError(200, f"what answers at {self.server} is no Latentloom server", ()) from None
+            raise ServerError(200, f"what answers at {self.server} is not a Latentloom server", ()) from None
 
     async def send_file(self, path: str, file: Path, media: str) -> Any:
         """Send a file as a stream and return the JSON answer. Raises ServerError, UnreachableError."""
@@ -167,7 +167,7 @@ class Connection:
             except _Later as later:
                 fault, least = later.fault, later.seconds
             except aiohttp.InvalidURL:
-                raise AddressError("that is no path of a server", got=brief(path)) from None
+                raise AddressError("that is not a path of a server", got=brief(path)) from None
             except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError):
                 pass
             except aiohttp.ClientError as error:
@@ -247,4 +247,4 @@ def _address(server: str) -> str:
         parts = urlsplit(text)
         if parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0):
             return text
-    raise AddressError("that is no address of a server", expected="as http://localhost:8420", got=brief(server))
+    raise AddressError("that is not the address of a server", expected="as http://localhost:8420", got=brief(server))

@@ -47,7 +47,7 @@ class DeviceTurns:
         serving = serving_in(self._data)
         if serving is not None and device in serving.devices:
             raise DeviceTaken(
-                f"the server at {serving.address} has {device}",
+                f"the server at {serving.address} uses {device}",
                 hint="send it the job (`loom submit`, latentloom.api.Client), stop it, or choose another device",
             )
-        self._tell(f"another process has {device}: waiting until it is free")
+        self._tell(f"another process uses {device}: waiting until it is free")

@@ -6,11 +6,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from latentloom.engine.jobs.states import State
 
-Key = Field(None, min_length=1, max_length=200, description="The same key and request again give the same job.")
+Key = Field(
+    None, min_length=1, max_length=200, description="A repeated request with the same key returns the same job."
+)
 
 
 class Body(BaseModel):
-    """Base of request bodies: unknown fields are an error, and so is a value of another type."""
+    """Base of request bodies: unknown fields and values of the wrong type are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -22,7 +24,7 @@ class Answer(BaseModel):
 
 
 class Problem(Answer):
-    """One fault: what, where, and what to do."""
+    """One problem: what is wrong, where, and how to fix it."""
 
     code: str
     message: str
@@ -35,7 +37,7 @@ class Problem(Answer):
 
 
 class Failure(Answer):
-    """The body of every answer that is not a success."""
+    """The body of every error response."""
 
     code: str
     message: str
@@ -48,24 +50,27 @@ class WorkflowOrder(Body):
     workflow: dict[str, Any] | None = Field(None, description="A document in the format latentloom/1.")
     workflow_name: str | None = Field(None, max_length=200, description="A saved or shipped workflow instead.")
     inputs: dict[str, Any] = Field(
-        default_factory=dict, description='Named inputs. A picture is a stored file\'s name, or {"base64": ...}.'
+        default_factory=dict,
+        description='Values of named inputs. A picture is the name of a stored file, or {"base64": ...}.',
     )
-    outputs: list[str] | None = Field(None, max_length=1000, description="Only these named outputs; default all.")
+    outputs: list[str] | None = Field(
+        None, max_length=1000, description="Compute only these named outputs; default: all."
+    )
 
 
 class JobOrder(WorkflowOrder):
     """A job to be queued."""
 
-    priority: int = Field(0, ge=-100, le=100, description="Higher goes first.")
-    front: bool = Field(False, description="Before all that wait with the same priority.")
+    priority: int = Field(0, ge=-100, le=100, description="Higher runs first.")
+    front: bool = Field(False, description="Queue the job before all waiting jobs of the same priority.")
     idempotency_key: str | None = Key
     tags: list[Annotated[str, Field(max_length=200)]] = Field(
-        default_factory=list, max_length=20, description="Words to find the job and its files by."
+        default_factory=list, max_length=20, description="Tags to find the job and its files by."
     )
     webhook: str | None = Field(
         None,
         max_length=2000,
-        description="An address that gets the job by POST when it has ended; see `webhook_hosts`.",
+        description="URL that receives the job by POST when it ends; see `webhook_hosts`.",
     )
 
 
@@ -74,7 +79,7 @@ class OutputFile(Answer):
 
     id: int
     sha256: str
-    path: str = Field(description="Below the server's output folder.")
+    path: str = Field(description="Path in the server's output folder.")
     job: str
     node: str
     item: int
@@ -84,14 +89,14 @@ class OutputFile(Answer):
     width: int | None
     height: int | None
     created: float
-    texts: str = Field(description="The prompts and other texts that went into it.")
+    texts: str = Field(description="Prompts and other texts used to make it.")
     models: list[str]
     seed: str | None
     tags: list[str]
 
 
 class Job(Answer):
-    """A job. `attempt` counts up with every try, over all jobs; times are seconds since 1970."""
+    """A job. `attempt` increases with every attempt of any job; times are seconds since 1970."""
 
     id: str
     state: State
@@ -106,49 +111,49 @@ class Job(Answer):
     started: float | None
     finished: float | None
     attempt: int
-    deaths: int = Field(description="Workers that died over it.")
+    deaths: int = Field(description="Number of workers that died while running it.")
     outputs: list[str] | None
     result: dict[str, Any] = Field(
-        description="When it ended: outputs that JSON can hold, and a report per node. Left out of lists."
+        description="After the end: the outputs that JSON can represent, and a report for each node. Omitted in lists."
     )
     problems: list[Problem]
-    files: list[OutputFile] | None = Field(None, description="Its saved files; only where one job is asked for.")
+    files: list[OutputFile] | None = Field(None, description="Its saved files; only if a single job is requested.")
 
 
 class WebhookMessage(Answer):
-    """What an address is told when a job has ended: a Standard Webhook."""
+    """The message to a webhook when a job has ended (Standard Webhooks)."""
 
     type: str = Field(description="`job.done`, `job.failed` or `job.cancelled`.")
-    timestamp: str = Field(description="When the job ended, as in RFC 3339.")
+    timestamp: str = Field(description="Time of the end, in RFC 3339 format.")
     data: Job
 
 
 class JobPage(Answer):
-    """Jobs, the newest first."""
+    """Jobs, newest first."""
 
     jobs: list[Job]
-    next: int | None = Field(description="Pass as `before` for the following page.")
+    next: int | None = Field(description="Pass it as `before` to get the next page.")
 
 
 class Queue(Answer):
-    """The queue: how many jobs are in each state, and who is next."""
+    """The queue: the number of jobs in each state, and the next jobs."""
 
     paused: bool
     counts: dict[str, int]
-    waiting: list[str] = Field(description="The ids of the next jobs, in the order in which they will be claimed.")
+    waiting: list[str] = Field(description="Ids of the next jobs, in the order in which they will run.")
 
 
 class QueueChange(Body):
-    """Whether jobs are handed out."""
+    """Whether the queue is paused: no new jobs start."""
 
     paused: bool
 
 
 class Move(Body):
-    """Where a queued job goes: one of the two."""
+    """The new position of a queued job: `to` or `before`."""
 
     to: Literal["front", "back"] | None = None
-    before: str | None = Field(None, max_length=64, description="The id of another queued job.")
+    before: str | None = Field(None, max_length=64, description="Id of another queued job.")
 
 
 class Cancelled(Answer):
@@ -161,8 +166,10 @@ class EventPage(Answer):
     """Events with their numbers, oldest first."""
 
     events: list[dict[str, Any]]
-    next: int = Field(description="Pass as `after` for what comes next.")
-    stream: str = Field(description="Whose numbers these are: pass as `stream` to be told when they no longer hold.")
+    next: int = Field(description="Pass it as `after` to get the following events.")
+    stream: str = Field(
+        description="Stream of these numbers. Pass it as `stream` to get an error if the numbers are no longer valid."
+    )
 
 
 class WorkflowInfo(Answer):
@@ -192,7 +199,7 @@ class SavedWorkflow(WorkflowInfo):
 
 
 class DraftInfo(Answer):
-    """An unfinished document, as an editor left it."""
+    """An unfinished document saved by an editor."""
 
     id: str
     name: str
@@ -207,34 +214,34 @@ class SavedDraft(DraftInfo):
 
 
 class DraftList(Answer):
-    """Drafts, the newest first."""
+    """Drafts, newest first."""
 
     drafts: list[DraftInfo]
 
 
 class OutputPage(Answer):
-    """Saved files, the newest first."""
+    """Saved files, newest first."""
 
     outputs: list[OutputFile]
-    next: int | None = Field(description="Pass as `before` for the following page.")
+    next: int | None = Field(description="Pass it as `before` to get the next page.")
 
 
 class Making(Answer):
-    """The workflow that a picture carries, and the record of its making."""
+    """The workflow and the record stored in a picture."""
 
     workflow: dict[str, Any]
     record: dict[str, Any]
 
 
 class Imported(Answer):
-    """The workflow in a file, and what its importer has to say; nothing for files of our own."""
+    """The workflow in a file, and the report of its importer; null for Latentloom's own files."""
 
     workflow: dict[str, Any]
     report: Any = None
 
 
 class StoredFile(Answer):
-    """A picture in the input folder; `name` may stand in a workflow."""
+    """A picture in the input folder; workflows refer to it by `name`."""
 
     name: str
     sha256: str
@@ -244,7 +251,7 @@ class StoredFile(Answer):
 
 
 class FileList(Answer):
-    """The pictures that workflows may name."""
+    """The pictures that workflows can use."""
 
     files: list[str]
 
@@ -269,39 +276,41 @@ class System(Answer):
     workers: list[Worker]
     queue: dict[str, int]
     paused: bool
-    ready: bool = Field(description="False while plugins are being looked at for the first time.")
+    ready: bool = Field(description="False while plugins are inspected for the first time.")
     memory: int
     disk_free: int
-    event: int = Field(description="The number of the newest event.")
-    stream: str = Field(description="Whose number that is.")
+    event: int = Field(description="Number of the newest event.")
+    stream: str = Field(description="Stream of that number.")
 
 
 class Health(Answer):
-    """Whether the server does its work."""
+    """Whether the server works."""
 
     status: Literal["ok", "failing"]
     checks: dict[str, bool]
-    warnings: list[str] = Field(description="What works now and may not for ever: known faults of what it runs on.")
+    warnings: list[str] = Field(
+        description="Possible future problems: known faults of the software that the server runs on."
+    )
 
 
 class Operation(Answer):
-    """Work that goes on after its request was answered. It is forgotten when the server ends."""
+    """Work that continues after the response. It is forgotten when the server stops."""
 
     id: str
     kind: str
-    about: dict[str, Any] = Field(description="What it was begun with.")
+    about: dict[str, Any] = Field(description="Parameters of the operation.")
     state: Literal["running", "done", "failed"]
-    done: int = Field(description="Of `total`, as far as it is known; 0 of 0 before that.")
+    done: int = Field(description="Progress out of `total`; both are 0 until the total is known.")
     total: int
-    result: dict[str, Any] | None = Field(description="Once it is done.")
+    result: dict[str, Any] | None = Field(description="The result; null until it is done.")
     problems: list[Problem]
 
 
 class Login(Body):
-    """A secret, in exchange for a cookie."""
+    """A token, exchanged for a cookie."""
 
     token: str = Field(max_length=500)
 
 
 class Empty(Answer):
-    """Nothing more to say."""
+    """An empty object."""

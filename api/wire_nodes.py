@@ -9,19 +9,19 @@ from latentloom.engine.types.spec import Purity
 
 
 class Choices(Answer):
-    """What may stand in an input whose `source` was asked for."""
+    """Allowed values of inputs with the requested `source`."""
 
     choices: list[str]
 
 
 class InputPort(Answer):
-    """An input of a node type: its kind, and what a value in the document must satisfy."""
+    """An input of a node type: its kind, and the bounds of its values."""
 
     name: str
     kind: str = Field(description="INT, FLOAT, STRING, BOOLEAN, CHOICE, JSON, FILE, MODEL_FILE, ANY, or a port type.")
     required: bool
     default: Any
-    optional: bool = Field(description="None is a value too.")
+    optional: bool = Field(description="Whether null is a valid value.")
     is_list: bool
     lazy: bool
     minimum: float | None
@@ -30,9 +30,9 @@ class InputPort(Answer):
     min_length: int | None
     max_length: int | None
     choices: tuple[str, ...]
-    source: str | None = Field(description="Where choices come from; ask `choices?source=...`.")
-    mentions: str | None = Field(description="Where the files are that its texts may name.")
-    widget: str | None = Field(description="How to show it: multiline, seed, slider, colour, mask, ...")
+    source: str | None = Field(description="Source of the choices; get them from `choices?source=...`.")
+    mentions: str | None = Field(description="Source of the files that its texts can name.")
+    widget: str | None = Field(description="Suggested widget: multiline, seed, slider, colour, mask, ...")
     help: str
 
 
@@ -60,7 +60,7 @@ class NodeTypeInfo(Answer):
 
 
 class PortTypeInfo(Answer):
-    """A kind of value that travels on edges."""
+    """A type of values on edges."""
 
     kind: str
     colour: str
@@ -68,14 +68,14 @@ class PortTypeInfo(Answer):
 
 
 class NodeTypes(Answer):
-    """Every node type with all that a form needs to show it, and every port type."""
+    """All node types with everything that a form needs, and all port types."""
 
     nodes: list[NodeTypeInfo]
     types: list[PortTypeInfo]
 
 
 class Interface(Answer):
-    """A named input of a workflow: the port that it goes to, and the value that stands in the document."""
+    """A named input of a workflow: the port that it is connected to, and its value in the document."""
 
     name: str
     port: InputPort | None
@@ -83,7 +83,7 @@ class Interface(Answer):
 
 
 class Validation(Answer):
-    """All that is wrong with a workflow, and its own interface."""
+    """All problems of a workflow, and its named inputs and outputs."""
 
     problems: list[Problem]
     inputs: list[Interface]
@@ -91,7 +91,7 @@ class Validation(Answer):
 
 
 class Step(Answer):
-    """What would happen at a node: "hit", "run" or "unknown", and why."""
+    """What a run would do at a node: "hit", "run" or "unknown", and why."""
 
     node: str
     type: str
@@ -100,7 +100,7 @@ class Step(Answer):
 
 
 class Explanation(Answer):
-    """What would run."""
+    """What a run would do, node by node."""
 
     steps: list[Step]
 
@@ -165,7 +165,7 @@ class ModelFile(Answer):
 
 
 class ModelList(Answer):
-    """The model files that workflows may name."""
+    """The model files that workflows can use."""
 
     models: list[ModelFile]
 
@@ -198,44 +198,46 @@ class ModelName(Body):
 
 
 class Prompt(Body):
-    """A text, and the model that is to read it."""
+    """A prompt, and the model whose text encoder reads it."""
 
     text: str = Field(max_length=20_000)
     source: Literal["models/checkpoints", "models/clip"] = "models/checkpoints"
-    name: str = Field(max_length=1000, description="A checkpoint or a CLIP, as in a workflow.")
-    grammar: Literal["a1111", "comfyui", "plain"] = Field("a1111", description="As CLIPEncode's.")
-    steps: int = Field(20, ge=1, le=10_000, description="The sampler's steps; counts where a prompt names one.")
+    name: str = Field(max_length=1000, description="Name of a checkpoint or a text encoder, as in a workflow.")
+    grammar: Literal["a1111", "comfyui", "plain"] = Field("a1111", description="The prompt syntax, as in CLIPEncode.")
+    steps: int = Field(
+        20, ge=1, le=10_000, description="Number of sampling steps; used only if the prompt names a step."
+    )
 
 
 class Token(Answer):
-    """A token: its number, the text that it stands for, and how much it counts."""
+    """A token: its id, its text and its weight."""
 
-    id: int | None = Field(description="None for a vector of an embedding.")
+    id: int | None = Field(description="null for a vector of an embedding.")
     text: str
     weight: float
     known: bool = Field(description="False for a word that the embedded model has no token for.")
 
 
 class TokenPart(Answer):
-    """What the encoder reads at once, from start to end shares of the steps, at step % period == turn."""
+    """One chunk of the prompt. It is used from start to end (fractions of the steps) where step % period == turn."""
 
     start: float
     end: float
     turn: int
     period: int
-    count: int = Field(description="Its tokens with start and end, of `length`.")
+    count: int = Field(description="Number of tokens with the start and end tokens, out of `length`.")
     tokens: list[Token]
 
 
 class Tokens(Answer):
-    """How a prompt is read. `length`: the places of a part, start and end among them."""
+    """How a prompt is read. `length`: the number of tokens in a chunk, with the start and end tokens."""
 
     length: int
     parts: list[TokenPart]
 
 
 class Plugin(Answer):
-    """How a plugin fared."""
+    """A plugin and whether it was loaded."""
 
     plugin: str
     distribution: str

@@ -5,31 +5,26 @@ from typing import Annotated
 
 import typer
 
+from latentloom.cli.arguments import (
+    LOCAL,
+    AsJson,
+    Device,
+    Dtype,
+    ExplainMemory,
+    Grid,
+    JobId,
+    Name,
+    Output,
+    RamBudget,
+    Rows,
+    Server,
+    Set,
+    Sweep,
+    Token,
+    VramBudget,
+)
 from latentloom.cli.flags import Given
 from latentloom.cli.workflow_command import WorkflowCommand
-
-Name = Annotated[str, typer.Argument(metavar="NAME", help="A shipped workflow, a JSON file, or a picture made by one.")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="NODE.INPUT=VALUE", help="Set an input of a node.")]
-Output = Annotated[list[str] | None, typer.Option("--output", metavar="NAME", help="Make only this named output.")]
-Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
-Dtype = Annotated[str | None, typer.Option("--dtype", help="auto, fp32, fp16 or bf16.")]
-
-VramBudget = Annotated[str | None, typer.Option("--vram-budget", metavar="SIZE", help="What models may take: 6GB.")]
-RamBudget = Annotated[
-    str | None, typer.Option("--ram-budget", metavar="SIZE", help="The same of the machine's memory.")
-]
-Server = Annotated[
-    str, typer.Option("--server", metavar="URL", envvar="LATENTLOOM_SERVER", help="The server's address.")
-]
-Token = Annotated[
-    str | None,
-    typer.Option(
-        "--token", metavar="SECRET", envvar="LATENTLOOM_TOKEN", help="Better in the variable: lists show flags."
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
-JobId = Annotated[str, typer.Argument(metavar="JOB", help="A job's id.")]
-LOCAL = "http://localhost:8420"
 
 app = typer.Typer(
     help="Run node-graph workflows for Stable Diffusion.",
@@ -38,9 +33,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-nodes = typer.Typer(help="The installed node types.", invoke_without_command=True)
-models = typer.Typer(help="The model files that workflows may name.", invoke_without_command=True)
-cache = typer.Typer(help="The results on disk.", invoke_without_command=True)
+nodes = typer.Typer(help="List and show the installed node types.", invoke_without_command=True)
+models = typer.Typer(help="List, add and download model files.", invoke_without_command=True)
+cache = typer.Typer(help="Show, prune and clear the cache on disk.", invoke_without_command=True)
 app.add_typer(nodes, name="nodes")
 app.add_typer(models, name="models")
 app.add_typer(cache, name="cache")
@@ -77,15 +72,16 @@ def run(
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Save files here.")] = None,
     output: Output = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
-    no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every node, keep nothing.")] = False,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every node and cache nothing.")] = False,
     device: Device = None,
     dtype: Dtype = None,
     vram_budget: VramBudget = None,
     ram_budget: RamBudget = None,
-    explain_memory: Annotated[
-        bool, typer.Option("--explain-memory", help="Tell where the models' weights would be, and do not run.")
-    ] = False,
-    no_metadata: Annotated[bool, typer.Option("--no-metadata", help="Keep the workflow out of pictures.")] = False,
+    explain_memory: ExplainMemory = False,
+    no_metadata: Annotated[bool, typer.Option("--no-metadata", help="Save pictures without the workflow.")] = False,
+    sweep: Sweep = None,
+    rows: Rows = None,
+    grid: Grid = None,
 ) -> int:
     """Run a workflow. Its inputs are flags: `loom run NAME --help` lists them."""
     from latentloom.cli.inputs import Asked
@@ -104,12 +100,16 @@ def run(
     flags |= {"--vram-budget": vram_budget, "--ram-budget": ram_budget}
     own = tuple(name for name, given in flags.items() if given)
     options = Options(out=out, json=json, cache=not no_cache, metadata=not no_metadata, debug=debug, own=own)
+    if sweep or rows or grid:
+        from latentloom.cli.sweep import Wanted, run_sweep
+
+        return run_sweep(asked, Wanted(sweep or [], rows, grid), options, settings)
     return run(asked, options, settings)
 
 
 @app.command(cls=WorkflowCommand)
 def validate(ctx: typer.Context, name: Name, assign: Set = None, output: Output = None) -> int:
-    """Name everything that is wrong with a workflow."""
+    """Check a workflow and list every problem, without running it."""
     from latentloom.cli.explain import validate
     from latentloom.cli.inputs import Asked
 
@@ -125,7 +125,7 @@ def explain(
     device: Device = None,
     dtype: Dtype = None,
 ) -> int:
-    """Tell for every node whether its result is known, or what changed since."""
+    """Show for each node whether its result is cached or, if not, what has changed."""
     from latentloom.cli.explain import explain
     from latentloom.cli.inputs import Asked
 
@@ -136,14 +136,15 @@ def explain(
 def serve(
     host: Annotated[str | None, typer.Option("--host", help="Listen on this address.")] = None,
     port: Annotated[int | None, typer.Option("--port", help="Listen on this port; 0 takes a free one.")] = None,
-    device: Annotated[list[str] | None, typer.Option("--device", help="A worker for this device; repeatable.")] = None,
+    device: Annotated[list[str] | None, typer.Option("--device", help="Worker for this device; repeatable.")] = None,
     cpu_workers: Annotated[int | None, typer.Option("--cpu-workers", help="Workers without a device.")] = None,
     allow_host: Annotated[
-        list[str] | None, typer.Option("--allow-host", help="A name that clients may call the server by; repeatable.")
+        list[str] | None,
+        typer.Option("--allow-host", help="Host name that clients may use; repeatable."),
     ] = None,
-    comfy: Annotated[bool, typer.Option("--comfy", help="Answer ComfyUI's clients too.")] = False,
-    openai: Annotated[bool, typer.Option("--openai", help="Answer clients of OpenAI's images API too.")] = False,
-    a1111: Annotated[bool, typer.Option("--a1111", help="Answer clients of AUTOMATIC1111's web API too.")] = False,
+    comfy: Annotated[bool, typer.Option("--comfy", help="Also serve ComfyUI clients.")] = False,
+    openai: Annotated[bool, typer.Option("--openai", help="Also serve clients of the OpenAI images API.")] = False,
+    a1111: Annotated[bool, typer.Option("--a1111", help="Also serve clients of the AUTOMATIC1111 web API.")] = False,
 ) -> int:
     """Run the server: a queue of jobs, workers, and an HTTP API."""
     from latentloom.cli.serve import serve
@@ -160,10 +161,10 @@ def submit(
     output: Output = None,
     server: Server = LOCAL,
     token: Token = None,
-    priority: Annotated[int, typer.Option("--priority", help="Higher goes first, -100 to 100.")] = 0,
-    tag: Annotated[list[str] | None, typer.Option("--tag", help="A word to find it by; repeatable.")] = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Follow the job to its end.")] = False,
-    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Follow it, then download files.")] = None,
+    priority: Annotated[int, typer.Option("--priority", help="Higher runs first, -100 to 100.")] = 0,
+    tag: Annotated[list[str] | None, typer.Option("--tag", help="A tag to find the job by; repeatable.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow the job until it ends.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Follow it and download files.")] = None,
     json: AsJson = False,
 ) -> int:
     """Queue a workflow on a server and print the job's id. Its inputs are flags."""
@@ -178,7 +179,7 @@ def submit(
 
 @app.command()
 def status(
-    job: Annotated[str | None, typer.Argument(metavar="JOB", help="A job's id; default all.")] = None,
+    job: Annotated[str | None, typer.Argument(metavar="JOB", help="Job id; all jobs by default.")] = None,
     server: Server = LOCAL,
     token: Token = None,
     json: AsJson = False,
@@ -199,7 +200,7 @@ def watch(
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Download the job's files here.")] = None,
     json: AsJson = False,
 ) -> int:
-    """Follow a job to its end. Ctrl-C leaves the job alone."""
+    """Follow a job until it ends. Ctrl-C does not cancel the job."""
     from latentloom.api.client import Client
     from latentloom.cli import remote
 
@@ -209,8 +210,8 @@ def watch(
 
 @app.command()
 def cancel(
-    job: Annotated[str | None, typer.Argument(metavar="JOB", help="A job's id.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="Every job that waits or runs.")] = False,
+    job: Annotated[str | None, typer.Argument(metavar="JOB", help="Job id.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All waiting and running jobs.")] = False,
     server: Server = LOCAL,
     token: Token = None,
 ) -> int:
@@ -263,7 +264,7 @@ def _models(ctx: typer.Context) -> int | None:
 
 @models.command("list")
 def list_models(
-    compute: Annotated[bool, typer.Option("--hash", help="Compute the hashes that are not known yet.")] = False,
+    compute: Annotated[bool, typer.Option("--hash", help="Compute the missing hashes.")] = False,
 ) -> int:
     """List the models with size and sha256."""
     from latentloom.cli.models import list_models
@@ -280,8 +281,8 @@ def show_model(name: Annotated[str, typer.Argument(metavar="NAME", help="As `loo
 
 
 @models.command("add")
-def add_models(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Holds checkpoints/, vae/, ...")]) -> int:
-    """Add a folder to the settings file, so that its models are found."""
+def add_models(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Contains checkpoints/, ...")]) -> int:
+    """Add a model folder to the settings file."""
     from latentloom.cli.models import add_folder
 
     return add_folder(folder)
@@ -290,11 +291,11 @@ def add_models(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Holds
 @models.command("get")
 def get_model(
     url: Annotated[str, typer.Argument(metavar="URL", help="An https address.")],
-    sha256: Annotated[str, typer.Option("--sha256", metavar="HEX", help="What the file's sha256 must be.")],
-    folder: Annotated[str, typer.Option("--folder", help="The kind of model.")] = "checkpoints",
-    name: Annotated[str | None, typer.Option("--name", help="The file's name; default the URL's last part.")] = None,
+    sha256: Annotated[str, typer.Option("--sha256", metavar="HEX", help="The expected sha256 of the file.")],
+    folder: Annotated[str, typer.Option("--folder", help="The model folder to save in.")] = "checkpoints",
+    name: Annotated[str | None, typer.Option("--name", help="File name; by default the last part of the URL.")] = None,
 ) -> int:
-    """Download a model, and keep it only if its sha256 is the one given."""
+    """Download a model. The file is kept only if its sha256 matches."""
     from latentloom.cli.models import get_model
 
     return get_model(url, sha256, folder, name)
@@ -307,7 +308,7 @@ def _cache(ctx: typer.Context) -> int | None:
 
 @cache.command("info")
 def cache_info() -> int:
-    """Show what the cache holds."""
+    """Show the contents and the size of the cache."""
     from latentloom.cli.cache import info
 
     return info()
@@ -315,14 +316,14 @@ def cache_info() -> int:
 
 @cache.command("prune")
 def prune_cache(to: Annotated[str, typer.Option("--to", metavar="SIZE", help="Such as 500MB or 2GiB.")]) -> int:
-    """Remove the values that were used longest ago until the rest fits."""
+    """Remove the least recently used values until the cache fits a size."""
     from latentloom.cli.cache import prune
 
     return prune(to)
 
 
 @cache.command("clear")
-def clear_cache(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> int:
+def clear_cache(yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False) -> int:
     """Remove everything from the cache."""
     from latentloom.cli.cache import clear
 
@@ -331,7 +332,7 @@ def clear_cache(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] 
 
 @app.command()
 def verify(picture: Annotated[Path, typer.Argument(metavar="PICTURE", help="A PNG saved by Latentloom.")]) -> int:
-    """Run a picture's workflow again and compare the pixels."""
+    """Run the workflow of a saved picture again and compare the pixels."""
     from latentloom.cli.verify import verify
 
     return verify(picture)
@@ -374,7 +375,7 @@ def import_file(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A JSON file, picture or safetensors file of ComfyUI.")],
     out: Annotated[Path | None, typer.Option("-o", "--out", metavar="FILE", help="Write the workflow here.")] = None,
 ) -> int:
-    """Turn another program's workflow into one of ours, and tell what was changed or lost."""
+    """Convert another program's workflow and report what was changed or lost."""
     from latentloom.cli.imported import import_file
 
     return import_file(file, out)
@@ -385,7 +386,7 @@ def export_file(
     name: Name,
     out: Annotated[Path | None, typer.Option("-o", "--out", metavar="FILE", help="Write the graph here.")] = None,
 ) -> int:
-    """Turn a workflow into a graph in ComfyUI's API format, and tell what was changed or lost."""
+    """Convert a workflow to ComfyUI's API format and report what was changed or lost."""
     from latentloom.cli.imported import export_file
 
     return export_file(name, out)
@@ -393,7 +394,7 @@ def export_file(
 
 @app.command()
 def doctor() -> int:
-    """Check this installation, and tell how to mend what is broken."""
+    """Check this installation and show how to fix what is broken."""
     from latentloom.cli.doctor import doctor
 
     return doctor()

@@ -57,7 +57,7 @@ def findings() -> Iterator[Finding]:
         settings = load_settings()
     except SettingsError as error:
         yield Finding(
-            "broken", "settings", error.problem.message, f"mend {settings_file()} or the LATENTLOOM_* variables"
+            "broken", "settings", error.problem.message, f"fix {settings_file()} or the LATENTLOOM_* variables"
         )
         return
     yield _settings()
@@ -86,7 +86,7 @@ def _python() -> Finding:
 
 
 def _sqlite() -> Iterator[Finding]:
-    tip = "take a Python whose SQLite is 3.51.3 or newer, or 3.50.7, or 3.44.6"
+    tip = "use a Python whose SQLite is 3.51.3 or newer, or 3.50.7, or 3.44.6"
     for fault in sqlite_faults():
         yield Finding("note", "SQLite", fault, tip)
     if not sqlite_faults():
@@ -113,10 +113,10 @@ def _settings() -> Finding:
 
 def _device(settings: Settings) -> Iterator[Finding]:
     environment = probe(settings)
-    why = "as set" if settings.device != "auto" else "the best that is there"
+    why = "as set" if settings.device != "auto" else "the best available"
     yield Finding("ok", "device", f"{environment.device} ({environment.device_class}), {why}")
     state: Literal["ok", "note"] = "note" if environment.slow else "ok"
-    tip = "fp16 is very slow on a processor: take fp32 or bf16" if environment.slow else None
+    tip = "fp16 is very slow on a CPU: use fp32 or bf16" if environment.slow else None
     yield Finding(state, "dtype", f"{environment.dtype}, {_why_dtype(settings, environment)}", tip)
 
 
@@ -125,17 +125,17 @@ def _why_dtype(settings: Settings, environment: Environment) -> str:
         return "as set"
     if environment.device != "cpu":
         short = environment.device.startswith("cuda") and environment.dtype == "fp16"
-        return "the card has no arithmetic for bf16" if short else "the usual one of this device"
+        return "the GPU has no bf16 support" if short else "the default of this device"
     fast = environment.dtype == "bf16"
-    return "the processor multiplies bf16 itself" if fast else "the processor has neither AMX nor AVX512-BF16"
+    return "the CPU has fast bf16" if fast else "the CPU has neither AMX nor AVX512-BF16"
 
 
 def _folders(settings: Settings) -> Iterator[Finding]:
     for name in ("data", "input", "output", "cache"):
         folder: Path = getattr(settings, name)
         fault = unwritable(folder)
-        state = "will be made" if not folder.exists() else "can be written"
-        tip = f"set LATENTLOOM_{name.upper()} to a folder that can be written to"
+        state = "will be created" if not folder.exists() else "can be written"
+        tip = f"set LATENTLOOM_{name.upper()} to a writable folder"
         yield Finding("broken", name, f"{folder}: {fault}", tip) if fault else Finding("ok", name, f"{folder}, {state}")
     for folder in settings.models:
         if folder.is_dir():
@@ -160,7 +160,7 @@ def _space(settings: Settings) -> Iterator[Finding]:
         folder: Path = getattr(settings, name)
         place = next(item for item in (folder, *folder.parents) if item.exists())
         free = shutil.disk_usage(place).free
-        tip = "`loom cache prune --to 1GiB` makes room" if free < LOW_SPACE else None
+        tip = "`loom cache prune --to 1GiB` frees space" if free < LOW_SPACE else None
         yield Finding("note" if tip else "ok", "disk space", f"{size_text(free)} free for {name}", tip)
 
 

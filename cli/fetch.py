@@ -47,9 +47,7 @@ def fetch(url: str, path: Path, sha256: str, report: Report) -> bool:
             file.flush()
             os.fsync(file.fileno())
         if found != sha256:
-            raise DownloadError(
-                "the file is not the one that was asked for", expected=f"sha256 {sha256}", got=f"sha256 {found}"
-            )
+            raise DownloadError("the file is not the requested one", expected=f"sha256 {sha256}", got=f"sha256 {found}")
         if path.exists():
             return _already(path, sha256)
         partial.replace(path)
@@ -83,7 +81,7 @@ def _already(path: Path, sha256: str) -> bool:
         with path.open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() == sha256:
                 return False
-    raise FileError(f"'{path}' is there with other content", hint="choose another name with --name, or move it away")
+    raise FileError(f"'{path}' exists with different content", hint="choose another name with --name, or move it away")
 
 
 def _partial(path: Path) -> Path:

@@ -42,7 +42,7 @@ def split(args: Sequence[str], takes_value: Mapping[str, bool]) -> Split:
             own.append(token)
             name = token if name is None else name
         elif name is None:
-            raise typer.BadParameter(f"{flag} comes before the workflow's name, or is no flag of this command")
+            raise typer.BadParameter(f"{flag} comes before the workflow's name, or is not a flag of this command")
         elif equals:
             given.append(Given(flag[2:], text))
         else:

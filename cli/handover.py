@@ -44,7 +44,7 @@ def server_with(settings: Settings, device: str, own: Sequence[str]) -> Serving 
         return None
     if own:
         raise DeviceTaken(
-            f"the server at {serving.address} has {device}; a job that is handed to it cannot have {', '.join(own)}",
+            f"the server at {serving.address} uses {device}; a job that is handed over cannot have {', '.join(own)}",
             hint="leave that out, stop the server, or choose another --device",
         )
     return serving

@@ -24,7 +24,7 @@ def describe(name: str) -> tuple[str, list[tuple[str, str]]]:
 def _row(workflow: Workflow, registry: Registry, named: NamedInput) -> tuple[str, str]:
     port = port_of(workflow, registry, named)
     if port is None:
-        return f"--{named.name}", "goes to a node that is not installed"
+        return f"--{named.name}", "is connected to a node that is not installed"
     facts = [port.help, _choices(port, registry), bounds(port), _default(workflow, named, port)]
     return f"--{named.name} {metavar(port)}", "; ".join(fact for fact in facts if fact).replace(".;", ";")
 

@@ -45,7 +45,7 @@ def bind(workflow: Workflow, registry: Registry, given: Sequence[Given]) -> dict
         try:
             name, value = _bound(workflow, registry, flag)
             if name in found:
-                raise WorkflowError([Problem(code="duplicate_flag", message=f"--{flag.name} stands twice")])
+                raise WorkflowError([Problem(code="duplicate_flag", message=f"--{flag.name} is given twice")])
             found[name] = value
         except WorkflowError as error:
             problems += error.problems
@@ -62,7 +62,7 @@ def _bound(workflow: Workflow, registry: Registry, flag: Given) -> tuple[str, An
             return named.name, value_of(port, flag.text)
         if port is not None and port.kind == "BOOLEAN":
             return named.name, True
-        hint = f"a value that begins with two dashes is written --{flag.name}=VALUE"
+        hint = f"write a value that begins with two dashes as --{flag.name}=VALUE"
         raise WorkflowError([Problem(code="missing_value", message=f"--{flag.name} needs a value", hint=hint)])
     off = _named(workflow, flag.name.removeprefix("no-")) if flag.name.startswith("no-") else None
     if off is not None and flag.text is None:
@@ -70,6 +70,14 @@ def _bound(workflow: Workflow, registry: Registry, flag: Given) -> tuple[str, An
         if port is not None and port.kind == "BOOLEAN":
             return off.name, False
     raise WorkflowError([_unknown(workflow, flag.name)])
+
+
+def named_input(workflow: Workflow, name: str) -> NamedInput:
+    """Return a named input by its name, with '-' or '_'. Raises WorkflowError if there is none."""
+    found = _named(workflow, name)
+    if found is None:
+        raise WorkflowError([_unknown(workflow, name)])
+    return found
 
 
 def _unknown(workflow: Workflow, name: str) -> Problem:

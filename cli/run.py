@@ -2,7 +2,7 @@
 
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,15 +54,20 @@ def run(asked: Asked, options: Options, settings: Mapping[str, Any]) -> int:
 
 def _run(asked: Asked, options: Options, session: Session, meter: Meter) -> tuple[Job, Outcome]:
     job = asked.prepare(session)
+    return job, run_job(job, asked.outputs, options, session, meter)
+
+
+def run_job(job: Job, outputs: Sequence[str] | None, options: Options, session: Session, meter: Meter) -> Outcome:
+    """Run a job here, or on the server that uses the accelerator."""
     device = session.engine.environment.device
     if device == "cpu" or not job.checked.needs_device:
-        return job, _run_here(job, options, session, meter)
+        return _run_here(job, options, session, meter)
     settings = session.settings
     serving = server_with(settings, device, options.own)
     if serving is not None:
-        outputs = None if asked.outputs is None else list(asked.outputs)
-        return job, hand_over(serving, settings, job, outputs, options.out, meter, options.json)
-    return job, _run_here(job, options, session, meter)
+        wanted = None if outputs is None else list(outputs)
+        return hand_over(serving, settings, job, wanted, options.out, meter, options.json)
+    return _run_here(job, options, session, meter)
 
 
 def _run_here(job: Job, options: Options, session: Session, meter: Meter) -> Outcome:

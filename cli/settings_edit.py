@@ -19,7 +19,7 @@ def with_model_folder(folder: Path) -> tuple[Path, bool]:
     """Add a folder to `models`. Returns the settings file and whether it changed. Raises SettingsError."""
     variable = f"{PREFIX}MODELS"
     if os.environ.get(variable) is not None:
-        raise SettingsError(f"{variable} is set and goes before the settings file", hint=f"add {folder} there")
+        raise SettingsError(f"{variable} is set and overrides the settings file", hint=f"add {folder} there")
     known = load_settings().models  # raises if the file is not a valid settings file
     path = settings_file()
     if folder in [item.expanduser().resolve() for item in known]:

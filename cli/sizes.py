@@ -12,7 +12,7 @@ def size_of(text: str) -> int:
     """Return the bytes of a text such as "500MB" (10^6), "2GiB" (2^30) or "0". Raises BadParameter."""
     match = _SIZE.match(text.strip())
     if match is None:
-        raise typer.BadParameter(f"'{text}' is no size; write 500MB, 2GiB or a number of bytes")
+        raise typer.BadParameter(f"'{text}' is not a size; write 500MB, 2GiB or a number of bytes")
     unit = match["unit"].upper()
     base = 1024 if "I" in unit else 1000
     return int(float(match["number"]) * base ** _POWERS[unit.rstrip("B").rstrip("I")])

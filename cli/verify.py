@@ -45,7 +45,7 @@ def verify(path: Path) -> int:
     text, record = read_making(path)
     node, item = record.get("node"), record.get("item")
     if not isinstance(node, str) or not isinstance(item, int):
-        raise FileError(f"'{path.name}' carries no record of its making")
+        raise FileError(f"'{path.name}' contains no record of how it was made")
     with tempfile.TemporaryDirectory(prefix="loom-verify-") as folder:
         with opened(**_where(record)) as session:
             files = _again(session, text, Path(folder))
@@ -103,7 +103,7 @@ def compare(first: Path, second: Path) -> tuple[list[str], int]:
     """Compare two pictures. Returns the lines to print and the exit code: 0 identical, 1 different."""
     one, other = (read_pixels(path).pixels for path in (first, second))
     if one.shape != other.shape:
-        return [f"another size: recorded {_shape(one)}, now {_shape(other)}"], 1
+        return [f"different size: recorded {_shape(one)}, now {_shape(other)}"], 1
     found = difference(one, other)
     if not found.pixels:
         return ["identical"], 0

@@ -25,7 +25,7 @@ INPUTS: Mapping[str, Mapping[str, Any]] = {
 
 NEEDS_FILES = (
     *("chroma", "flux-dev", "flux-fill", "flux-kontext", "flux2-dev", "flux2-klein", "flux2-klein-edit"),
-    *("qwen-image", "qwen-image-edit", "sd3", "z-image"),
+    *("krea-2", "qwen-image", "qwen-image-21", "qwen-image-edit", "sd3", "z-image"),
 )
 """Workflows for models that do not ship: their cards have no picture."""
 

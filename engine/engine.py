@@ -278,7 +278,7 @@ class _RunServices:
 
     def load(self, handles: tuple[Any, ...], working: int, borrower: Borrower) -> Lent:
         if not self._loaded and self._engine.environment.slow:
-            text = "fp16 is very slow on a processor: try --dtype fp32, or bf16"
+            text = "fp16 is very slow on a CPU: try --dtype fp32 or bf16"
             self._hear(NodeWarning(node=None, code="slow_dtype", message=text))
         self._loaded, borrower.told = True, self._told
         return self._engine.models.load(handles, working, borrower)

@@ -53,7 +53,7 @@ def _utf8(text: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError:
-        raise Unhashable("a text holds half of a surrogate pair") from None
+        raise Unhashable("a text contains an unpaired surrogate") from None
 
 
 def _float(number: float) -> bytes:

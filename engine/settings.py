@@ -16,74 +16,78 @@ GIB = 2**30
 
 
 class Settings(BaseModel):
-    """Where things are and how much they may take. Every folder moves with `home` unless it is set itself."""
+    """The settings: folders, limits and the server. Folders that are not set lie in `home`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    data: Path = Field(description="Snapshots, hashes and, for the server, its queue.")
+    data: Path = Field(description="Folder of plugin snapshots, file hashes and the server's queue.")
     models: tuple[Path, ...] = Field(description="Folders with model files (checkpoints/, vae/, loras/, ...).")
-    input: Path = Field(description="Pictures that workflows may read.")
-    output: Path = Field(description="Where pictures are saved.")
-    cache: Path = Field(description="Results of nodes.")
+    input: Path = Field(description="Folder of the pictures that workflows can read.")
+    output: Path = Field(description="Folder where pictures are saved.")
+    cache: Path = Field(description="Folder of the cache.")
     cache_bytes: int = Field(
         10 * GIB,
         ge=0,
-        description="The cache's share of the disk, results and values together; 0 turns the disk tier off.",
+        description="Limit of the cache on disk, results and values together; 0 disables the disk cache.",
     )
-    memory_cache_bytes: int = Field(2 * GIB, ge=0, description="Results and values that stay in memory.")
-    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="Where models run.")
-    dtype: Literal["auto", "fp32", "fp16", "bf16"] = Field("auto", description="The type that models compute in.")
+    memory_cache_bytes: int = Field(2 * GIB, ge=0, description="Limit of the cache in memory.")
+    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="Device that models run on.")
+    dtype: Literal["auto", "fp32", "fp16", "bf16"] = Field("auto", description="Data type that models compute in.")
     vram_budget: int | None = Field(
-        None, gt=0, description="Bytes that models may take on an accelerator; default 85 % of its memory."
+        None, gt=0, description="Bytes that models may use on an accelerator; default: 85 % of its memory."
     )
-    ram_budget: int | None = Field(
-        None, gt=0, description="Bytes that models may take in the machine's memory; default half of it."
+    ram_budget: int | None = Field(None, gt=0, description="Bytes that models may use in RAM; default: half of it.")
+    salt: str | None = Field(None, description="Any text; changing it invalidates all cached results.")
+    plugins: tuple[str, ...] | None = Field(None, description="Load only these plugins; default: all installed ones.")
+    host: str = Field("127.0.0.1", min_length=1, description="Address that the server listens on.")
+    port: int = Field(8420, ge=0, le=65535, description="Port of the server; 0 selects a free one.")
+    allow_hosts: tuple[str, ...] = Field(
+        (), description="Host names, in addition to localhost, by which clients may reach the server."
     )
-    salt: str | None = Field(None, description="A text that, once changed, disowns every cached result.")
-    plugins: tuple[str, ...] | None = Field(None, description="Load only these plugins; default all installed.")
-    host: str = Field("127.0.0.1", min_length=1, description="The address that the server listens on.")
-    port: int = Field(8420, ge=0, le=65535, description="The server's port; 0 takes a free one.")
-    allow_hosts: tuple[str, ...] = Field((), description="Names beside localhost that clients may call the server by.")
-    tokens: tuple[str, ...] = Field((), repr=False, description="Who may use the server: `name:secret`, or one secret.")
-    public_url: str | None = Field(
-        None, description="The address that people use, where it is a proxy's: https://draw.example.org."
-    )
+    tokens: tuple[str, ...] = Field((), repr=False, description="Access tokens: `name:secret`, or one secret.")
+    public_url: str | None = Field(None, description="Public address if a proxy is in front: https://draw.example.org.")
     webhook_secret: str | None = Field(
-        None, repr=False, description="What webhooks are signed with: `whsec_` and 24..64 bytes in base64."
+        None, repr=False, description="Secret that signs webhooks: `whsec_` and 24..64 bytes in base64."
     )
-    webhook_hosts: tuple[str, ...] = Field((), description="Hosts that the server may tell of finished jobs.")
+    webhook_hosts: tuple[str, ...] = Field((), description="Hosts to which the server may send webhooks.")
     webhook_proxy: str | None = Field(
-        None, repr=False, description="The proxy for webhooks: `http://host:port`, or with `user:password@`."
+        None, repr=False, description="Proxy for webhooks: `http://host:port`, optionally with `user:password@`."
     )
     webhook_ca: Path | None = Field(
-        None, description="A PEM file with the certificate authorities of webhooks' hosts, beside the system's."
+        None, description="PEM file with certificate authorities for webhook hosts, in addition to the system's."
     )
     trusted_proxies: tuple[str, ...] = Field(
-        (), description="Addresses or networks whose X-Forwarded-For is believed: proxies in front of the server."
+        (), description="Addresses or networks of proxies whose X-Forwarded-For header is trusted."
     )
-    comfy: bool = Field(False, description="Whether the server answers ComfyUI's clients too.")
+    comfy: bool = Field(False, description="Also serve ComfyUI clients.")
     comfy_packs: Path | None = Field(None, description="The folder with packs of ComfyUI's node classes; default none.")
     comfy_pack_seconds: float = Field(600.0, gt=0, description="After this a call of a pack's class is ended.")
-    openai: bool = Field(False, description="Whether the server answers clients of OpenAI's images API too.")
-    a1111: bool = Field(False, description="Whether the server answers clients of AUTOMATIC1111's web API too.")
-    connections: int = Field(1000, ge=64, description="Connections that the server keeps open at once.")
+    openai: bool = Field(False, description="Also serve clients of the OpenAI images API.")
+    a1111: bool = Field(False, description="Also serve clients of the AUTOMATIC1111 web API.")
+    connections: int = Field(1000, ge=64, description="Maximum number of open connections.")
     connections_per_address: int = Field(
-        100, ge=1, description="Connections of one address; this machine and trusted proxies have no such limit."
+        100,
+        ge=1,
+        description="Maximum number of connections from one address; localhost and trusted proxies are exempt.",
     )
-    cpu_workers: int = Field(1, ge=1, le=64, description="Workers for jobs that need no device.")
-    warm_up: bool = Field(True, description="Whether idle workers import ahead what models need.")
-    queue_limit: int = Field(10_000, ge=1, description="Jobs that may wait.")
-    owner_limit: int = Field(5_000, ge=1, description="Jobs of one token that may wait.")
-    upload_bytes: int = Field(64 * 2**20, ge=1, description="The largest picture that may be uploaded.")
-    request_bytes: int = Field(8 * 2**20, ge=1024, description="The largest JSON body that the server reads.")
-    request_nodes: int = Field(5_000, ge=1, description="The most nodes in a workflow that comes over HTTP.")
+    cpu_workers: int = Field(1, ge=1, le=64, description="Number of workers for jobs that need no device.")
+    warm_up: bool = Field(True, description="Whether idle workers import the libraries for models in advance.")
+    queue_limit: int = Field(10_000, ge=1, description="Maximum number of waiting jobs.")
+    owner_limit: int = Field(5_000, ge=1, description="Maximum number of waiting jobs of one token.")
+    upload_bytes: int = Field(64 * 2**20, ge=1, description="Maximum size of an uploaded picture.")
+    request_bytes: int = Field(8 * 2**20, ge=1024, description="Maximum size of a JSON request body.")
+    request_nodes: int = Field(5_000, ge=1, description="Maximum number of nodes in a workflow sent over HTTP.")
     start_seconds: float = Field(
-        300.0, gt=0, description="After this a worker that has not come up is ended and begun again."
+        300.0, gt=0, description="Time after which a worker that has not started is restarted."
     )
-    cancel_seconds: float = Field(10.0, gt=0, description="After this a worker that ignores a cancel is ended.")
-    keep_days: float = Field(30.0, gt=0, description="How long finished jobs are remembered.")
-    keep_jobs: int = Field(10_000, ge=1, description="How many finished jobs are remembered.")
-    keep_output_bytes: int | None = Field(None, ge=0, description="Beyond this the server removes the oldest files.")
+    cancel_seconds: float = Field(
+        10.0, gt=0, description="Time after which a worker that ignores a cancellation is stopped."
+    )
+    keep_days: float = Field(30.0, gt=0, description="How long finished jobs are kept.")
+    keep_jobs: int = Field(10_000, ge=1, description="How many finished jobs are kept.")
+    keep_output_bytes: int | None = Field(
+        None, ge=0, description="Limit of the saved files; beyond it the server removes the oldest."
+    )
 
 
 def load_settings(flags: Mapping[str, Any] | None = None, environment: Mapping[str, str] | None = None) -> Settings:

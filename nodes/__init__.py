@@ -18,20 +18,20 @@ from latentloom.engine.types.values import (
 from latentloom.plugins import hookimpl
 
 _TYPES: tuple[tuple[type[Value], str, str], ...] = (
-    (Image, "#5b9bd5", "Pictures: a batch of one size, RGB or RGBA."),
-    (Mask, "#7fb069", "Masks: where to repaint (1) and what to keep (0)."),
-    (Latent, "#c77dbb", "Pictures in the model's own small space, before the VAE decodes them."),
-    (Conditioning, "#e0a458", "What guides the model: encoded captions and where they apply."),
+    (Image, "#5b9bd5", "Images: a batch of one size, RGB or RGBA."),
+    (Mask, "#7fb069", "Masks: 1 is repainted, 0 is kept."),
+    (Latent, "#c77dbb", "Images in the latent space of a model, which a VAE decodes."),
+    (Conditioning, "#e0a458", "Encoded prompts, and where and when they apply."),
     (Model, "#8d7ae6", "A denoising network (UNet), not yet loaded, with its patches."),
     (Clip, "#d9c34a", "A text encoder with its tokenizer."),
-    (ClipVision, "#c9a27c", "A picture encoder, which IP-Adapters read."),
-    (Vae, "#d96666", "Turns pictures into latents and back."),
-    (ControlNet, "#4fb3a5", "A network that adds guidance by a picture to the network that denoises."),
+    (ClipVision, "#c9a27c", "A CLIP image encoder for IP-Adapters."),
+    (Vae, "#d96666", "Encodes images to latents and decodes latents to images."),
+    (ControlNet, "#4fb3a5", "A network that guides a denoising network by a control image."),
 )
 
 _MODULES = (
     *("loaders", "lora", "merge", "ip_adapter"),
-    *("conditioning", "conditioning_pictures", "conditioning_combine", "controlnet", "guidance"),
+    *("conditioning", "conditioning_pictures", "conditioning_combine", "conditioning_style", "controlnet", "guidance"),
     *(
         "latents",
         "latents_batch",
@@ -86,12 +86,17 @@ def register(registry: Registration) -> None:
     registry.model_kind("flux2_vae", "latentloom.nodes.families.flux2_vae:Flux2Vae")
     registry.model_kind("sd3", "latentloom.nodes.families.sd3:SD3")
     registry.model_kind("qwen_image", "latentloom.nodes.families.qwen_image:QwenImage")
+    registry.model_kind("krea2", "latentloom.nodes.families.krea2:Krea2")
+    registry.model_kind("qwen_image21", "latentloom.nodes.families.qwen_image21:QwenImage21")
+    registry.model_kind("qwen_image21_vae", "latentloom.nodes.families.qwen_image21_vae:QwenImage21Vae")
     registry.model_kind("wan_vae", "latentloom.nodes.families.wan_vae:WanVae")
     registry.model_kind("single_file", "latentloom.nodes.families.stable_diffusion.single_file:SingleFile")
     registry.model_kind("text_encoder", "latentloom.nodes.families.text_encoder:TextEncoderFile")
     registry.model_kind("controlnet", "latentloom.nodes.families.controlnet.kind:ControlNetKind")
     registry.model_kind("t2i_adapter", "latentloom.nodes.families.controlnet.t2i_adapter:T2IAdapterKind")
     registry.model_kind("ip_adapter", "latentloom.nodes.families.ip_adapter.kind:IPAdapterKind")
+    registry.model_kind("siglip_vision", "latentloom.nodes.families.clip_vision.siglip:SiglipVisionKind")
+    registry.model_kind("redux", "latentloom.nodes.families.redux:ReduxKind")
     registry.model_kind("clip_vision", "latentloom.nodes.families.clip_vision.kind:ClipVisionKind")
     registry.model_kind("lora", "latentloom.nodes.families.lora.kind:LoraFile")
     registry.model_kind("embedding", "latentloom.nodes.families.textual_inversion.kind:EmbeddingFile")

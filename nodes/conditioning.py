@@ -71,10 +71,10 @@ def clip_encode_sdxl(
     """
     if clip.info.get("encoders") != ["l", "g"]:
         raise BadValueError(
-            f"'{name_of(clip)}' has not the two text encoders of SDXL",
+            f"'{name_of(clip)}' does not have the two text encoders of SDXL",
             expected="'l' and 'g'",
             got=" and ".join(f"'{name}'" for name in clip.info.get("encoders", ["one"])),
-            hint="CLIPEncode reads one prompt with any text encoder",
+            hint="CLIPEncode encodes one prompt with any text encoder",
         )
     return _encoded(ctx, clip, (text_l, text_g), grammar, clip_skip)
 
@@ -89,8 +89,8 @@ def embedded_guidance(
 ) -> Conditioning:
     """Set the guidance scale of a guidance-distilled model such as Flux.1 dev.
 
-    It replaces the sampler's cfg, which stays at 1, and costs no time. Without this node the scale is 3.5. Models
-    without a guidance input, such as Flux.1 schnell, ignore it with a warning.
+    It replaces the sampler's cfg, which stays at 1, and costs no time. Without this node the scale is 3.5 (Flux.2 dev:
+    4). Models without a guidance input, such as Flux.1 schnell, ignore it with a warning.
     """
     entries = [replace(one, extra={**one.extra, "guidance": guidance}) for one in conditioning.entries]
     return Conditioning(entries)
@@ -133,10 +133,10 @@ def entry_of(clip: Clip, told: ReadText) -> Cond:
     """Make an entry of an encoded text. Raises BadValueError for numbers that are not finite."""
     if not told.embedding.isfinite().all():
         raise BadValueError(
-            f"the text encoder '{name_of(clip)}' gave numbers that are not finite",
+            f"the text encoder '{name_of(clip)}' returned numbers that are not finite",
             expected="finite numbers",
             got="NaN or infinity",
-            hint="fp16 is too narrow for some text encoders: try --dtype bf16 or fp32",
+            hint="some text encoders overflow in fp16: try --dtype bf16 or fp32",
         )
     more = {"pooled": told.pooled, "prompt_mask": told.mask}
     arrays = {name: Array(tensor) for name, tensor in more.items() if tensor is not None}

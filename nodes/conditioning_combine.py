@@ -150,7 +150,9 @@ def conditioning_times(conditioning: Conditioning, start: Share = 0.0, end: Shar
     kept = [found for entry in conditioning.entries if (found := _timed(entry, start, end)) is not None]
     if not kept:
         raise BadValueError(
-            "nothing of the conditioning lies in that time", expected="start before end", got=f"{start:g} to {end:g}"
+            "the conditioning is not active in that range of steps",
+            expected="start before end",
+            got=f"{start:g} to {end:g}",
         )
     return Conditioning(kept)
 
@@ -229,7 +231,7 @@ def _only(conditioning: Conditioning, name: str) -> Cond:
 def _check_widths(a: Any, b: Any) -> None:
     if a.shape[2] != b.shape[2]:
         raise BadValueError(
-            "the conditionings come from different families of models",
+            "the conditionings come from different model families",
             expected=f"vectors of {a.shape[2]} numbers",
             got=str(b.shape[2]),
         )

@@ -21,14 +21,18 @@ MEGAPIXEL = 1024 * 1024
 
 Pictures = Annotated[
     list[Image],
-    Field(description="Pictures in the order of their numbers; each may have its own size."),
+    Field(description="Images in the order of their numbers; each may have its own size."),
 ]
 EditPrompt = Annotated[
-    Text, Field(max_length=20_000, description="What to change; with edit-plus, of Picture 1, Picture 2 and so on.")
+    Text,
+    Field(
+        max_length=20_000,
+        description="The edit instruction. With edit-plus it may refer to Picture 1, Picture 2 and so on.",
+    ),
 ]
 Template = Annotated[
     Literal["edit-plus", "edit"],
-    Field(description="edit-plus: Qwen-Image-Edit 2509 and later, several pictures; edit: the first release, one."),
+    Field(description="edit-plus: Qwen-Image-Edit 2509 and later, several images. edit: the first release, one image."),
 ]
 
 
@@ -38,14 +42,16 @@ def clip_encode_pictures(
     clip: Clip,
     pictures: Pictures,
     text: EditPrompt = "",
-    vae: Annotated[Vae | None, Field(description="Shows the model the pictures too, as ReferenceLatent does.")] = None,
+    vae: Annotated[
+        Vae | None, Field(description="Also passes the images to the model, as ReferenceLatent does.")
+    ] = None,
     template: Template = "edit-plus",
 ) -> Conditioning:
-    """Read a prompt with the pictures that it is about, for Qwen-Image-Edit: the text encoder sees them too.
+    """Encode a prompt together with its images for Qwen-Image-Edit. The text encoder sees the images as well.
 
-    With `vae`, the model gets each picture as well, scaled to about 1024x1024 pixels in its own shape, sides multiples
-    of 32. Without it, use ReferenceLatent, which keeps a picture's size. Transparency becomes white. The prompt is read
-    as it is written: brackets have no meaning.
+    With `vae`, the model gets each image too, scaled to about 1024x1024 pixels in its own aspect ratio, with sides that
+    are multiples of 32. Without it, use ReferenceLatent, which keeps the size of an image. Transparency becomes white.
+    The prompt is used as written: brackets have no meaning.
     """
     shown = [picture for image in pictures for picture in flattened(image.numpy(), 1)]
     _check(clip, template, len(shown))
@@ -69,14 +75,14 @@ def _check(clip: Clip, template: str, count: int) -> None:
     most = clip.info.get("pictures")
     if not most:
         raise BadValueError(
-            f"the text encoder '{name_of(clip)}' sees no pictures",
+            f"the text encoder '{name_of(clip)}' does not support images",
             expected="a Qwen2.5-VL with its vision tower (tensors 'visual.*')",
             got=_got(clip),
             hint="CLIPEncode reads the prompt alone, and ReferenceLatent shows the model a picture",
         )
     if count > most[template]:
         raise BadValueError(
-            f"the template '{template}' has fewer pictures", expected=f"at most {most[template]}", got=f"{count}"
+            f"the template '{template}' supports fewer images", expected=f"at most {most[template]}", got=f"{count}"
         )
 
 

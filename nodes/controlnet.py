@@ -42,9 +42,9 @@ def load_controlnet(
     found = ctx.recognise(controlnet)
     if found is None or "controlnet" not in found[1]:
         raise FileError(
-            f"'{controlnet.name}' is no ControlNet that Latentloom knows",
+            f"'{controlnet.name}' is not a ControlNet that Latentloom knows",
             expected="a ControlNet for Stable Diffusion, Flux.1 or Qwen-Image, or a T2I-Adapter for SD 1.x or SDXL",
-            got="another kind of file" if found is None else found[1].get("about", found[0]),
+            got="a different kind of file" if found is None else found[1].get("about", found[0]),
         )
     kind, facts = found
     return ControlNet(kind, [controlnet.identity], {"component": "controlnet", **facts["controlnet"]})
@@ -86,7 +86,7 @@ def apply_controlnet(
     _check_kind(controlnet, kind)
     if controlnet.info.get("masked"):
         raise BadValueError(
-            f"'{controlnet.files[0].name}' is an inpaint ControlNet, which sees a mask too",
+            f"'{controlnet.files[0].name}' is an inpaint ControlNet, which needs a mask",
             expected="ApplyInpaintControlNet",
             got="ApplyControlNet",
         )
@@ -108,10 +108,10 @@ def apply_inpaint_controlnet(
     fit: Fitting = "fill",
     vae: Encoder = None,
 ) -> Controlled:
-    """Guide by a picture's part that is kept, with an inpaint ControlNet: it is shown -1 where the mask is above 0.5.
+    """Guide inpainting by the unmasked part of an image, with an inpaint ControlNet.
 
-    A union ControlNet that can repaint, and one that sees latents, are shown black there. SetLatentMask tells the
-    sampler of the mask besides.
+    Pixels where the mask is above 0.5 are set to -1, or to black for a union ControlNet with a repaint type and for one
+    that takes latents. Use SetLatentMask as well to set the mask for the sampler.
     """
     _check_span(start, end)
     fitted = Mask(resize_mask(mask.numpy(), Size(image.shape[2], image.shape[1])))
@@ -135,12 +135,12 @@ def _check_kind(controlnet: ControlNet, kind: str) -> None:
     known, name = kinds_of(controlnet.info), controlnet.files[0].name
     if kind == "plain" and known:
         raise BadValueError(
-            f"'{name}' is a union ControlNet, which must be told what the picture shows",
+            f"'{name}' is a union ControlNet, which needs to know what the picture shows",
             expected=", ".join(known),
             got=kind,
         )
     if kind not in (*known, "plain"):
-        expected = ", ".join(known) if known else "plain: it is no union ControlNet"
+        expected = ", ".join(known) if known else "plain: it is not a union ControlNet"
         raise BadValueError(f"'{name}' has no kind '{kind}'", expected=expected, got=kind)
 
 
@@ -150,7 +150,7 @@ def _encoder(controlnet: ControlNet, vae: Vae | None) -> dict[str, Any]:
         return {}
     if vae is None:
         raise BadValueError(
-            f"'{controlnet.files[0].name}' sees its picture as a latent",
+            f"'{controlnet.files[0].name}' takes its picture as a latent",
             expected="the VAE of the model at `vae`",
             got="no VAE",
             hint="connect the VAE that decodes the model's latents",

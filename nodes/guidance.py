@@ -49,12 +49,13 @@ def perpendicular_negative(
 def two_prompt_guidance(
     model: Model,
     second: Conditioning,
-    cfg: Annotated[float, Field(ge=0, le=100, description="How strongly the second prompt counts.")] = 1.5,
+    cfg: Annotated[float, Field(ge=0, le=100, description="Guidance scale of the second prompt.")] = 1.5,
 ) -> Model:
-    """Guide by two prompts with a scale each: the sampler's cfg leads from the second prompt to the positive one.
+    """Guide by two prompts with separate scales: the sampler's cfg guides from the second prompt to the positive one.
 
-    This node's cfg leads from the negative to the second prompt, as with InstructPix2Pix's picture (Brooks et al. 2023,
-    eq. 3). Each step asks the model three times. Other nodes that set such a rule are refused beside it.
+    This node's cfg guides from the negative to the second prompt, like the image scale of InstructPix2Pix (Brooks et
+    al. 2023, eq. 3). Each step needs three forward passes. Using it with another node that sets the guidance rule is an
+    error.
     """
     meta, arrays = second.split()
     return model.patched(Patch("two_prompts", {"cfg": cfg, "second": meta}, arrays=tuple(arrays)))

@@ -157,7 +157,7 @@ def image_blend(
         raise BadValueError(
             "the pictures have different sizes",
             got=f"{_size(a)} and {_size(b)}",
-            hint="put an ImageScale or ImageCrop node in front of one",
+            hint="resize or crop one of them with ImageScale or ImageCrop",
         )
     if a.shape[0] != b.shape[0] and 1 not in (a.shape[0], b.shape[0]):
         raise BadValueError("the batches have different lengths", got=f"{len(a)} and {len(b)}")

@@ -27,7 +27,7 @@ def join_images(
         raise BadValueError(
             "the pictures have different sizes",
             got=", ".join(f"{width}x{height}" for height, width in sorted(sizes)),
-            hint="put an ImageScale node in front of those that differ",
+            hint="resize those that differ with ImageScale",
         )
     ((height, width),) = sizes
     check_size(width, height, sum(len(image) for image in images))

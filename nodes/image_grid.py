@@ -80,19 +80,24 @@ def image_stitch(
     image: Image,
     other: Image,
     side: Annotated[
-        Literal["right", "below", "left", "above"], Field(description="Where the other one goes.")
+        Literal["right", "below", "left", "above"],
+        Field(description="Side of the first image where the other one is added."),
     ] = "right",
     match_size: Annotated[
-        bool, Field(description="Resize the other one to the length of the common edge; no: a border fills it up.")
+        bool,
+        Field(
+            description="Resize the other image to the length of the common edge. If off, the shorter one gets a "
+            "border."
+        ),
     ] = True,
-    gap: Annotated[int, Field(ge=0, le=1024, description="Pixels between the two.")] = 0,
+    gap: Annotated[int, Field(ge=0, le=1024, description="Gap between the images in pixels.")] = 0,
     colour: Annotated[
-        str, Widget("colour"), Field(max_length=40, description="#rrggbb, of the gap and the border.")
+        str, Widget("colour"), Field(max_length=40, description="Colour of the gap and the border, as #rrggbb.")
     ] = "#ffffff",
 ) -> Image:
-    """Put two pictures edge to edge. The last picture of the shorter batch is repeated.
+    """Join two images edge to edge. The last image of the shorter batch is repeated.
 
-    Pictures of unlike length stand in the middle of the edge. Where one has transparency, the result has it too.
+    Images of different lengths are centred along the edge. If one has transparency, the result has it too.
     """
     first, second = image.numpy(), other.numpy()
     along = 2 if side in ("below", "above") else 1  # the axis of the common edge

@@ -191,7 +191,7 @@ def inpaint_stitch(image: Image, part: Image, mask: Mask, region: Region) -> Ima
     across, down = _checked(region, pixels)
     if part.shape[0] not in (1, pixels.shape[0]) or fitted.shape[0] not in (1, pixels.shape[0]):
         raise BadValueError(
-            "the part has another number of items than the picture",
+            "the part has a different batch size than the picture",
             expected=f"1 or {pixels.shape[0]}",
             got=str(part.shape[0]),
         )
@@ -213,7 +213,7 @@ def _checked(region: dict[str, Any], pixels: "Floats") -> tuple[Span, Span]:
     whole = all(type(value) is int and 0 <= value <= 2**16 for value in named)
     if not whole or named[0] + named[2] > pixels.shape[2] or named[1] + named[3] > pixels.shape[1] or 0 in named[2:4]:
         raise BadValueError(
-            "the region does not lie in the picture",
+            "the region lies outside the picture",
             expected=f"x, y, width and height within {pixels.shape[2]}x{pixels.shape[1]}",
             got=str(region)[:100],
         )

@@ -63,9 +63,9 @@ def _recognised(ctx: Context, file: ModelFile, part: str, what: str, expected: s
     found = ctx.recognise(file)
     if found is None or part not in found[1]:
         raise FileError(
-            f"'{file.name}' is no {what} that Latentloom knows",
+            f"'{file.name}' is not a known {what}",
             expected=expected,
-            got="another kind of file" if found is None else found[1].get("about", found[0]),
+            got="a different kind of file" if found is None else found[1].get("about", found[0]),
         )
     kind, facts = found
     return kind, dict(facts[part])
@@ -79,7 +79,7 @@ def _check(model: Model, clip_vision: ClipVision, adapter: ModelFile, facts: dic
             f"the IP-Adapter '{adapter.name}' does not fit '{model.files[0].name}'",
             expected=f"one for text embeddings {wanted} wide",
             got=f"one for {found}",
-            hint="an IP-Adapter fits the family that it was trained on: SD 1.x or SDXL",
+            hint="an IP-Adapter works only with the model family it was trained on: SD 1.x or SDXL",
         )
     given = clip_vision.info["width" if facts["plus"] else "projection"]
     if given != facts["image"]:

@@ -56,7 +56,7 @@ def latent_upscale(
 def _cells(latent: Latent, width: int, height: int, factor: float) -> tuple[int, int]:
     """Return height and width in cells. Raises BadValueError if both a size and a factor are given."""
     if (width or height) and factor != 1:
-        raise BadValueError("a size and a factor exclude each other", got=f"{width}x{height} and factor {factor:g}")
+        raise BadValueError("a size and a factor cannot be combined", got=f"{width}x{height} and factor {factor:g}")
     high, wide = latent.shape[2:]
     step = latent.downscale
     if not (width or height):
@@ -99,7 +99,7 @@ def set_latent_mask(
     """
     if mask.shape[0] not in (1, latent.shape[0]):
         raise BadValueError(
-            "the mask has another number of items than the latent",
+            "the mask has a different batch size than the latent",
             expected=f"1 or {latent.shape[0]}",
             got=str(mask.shape[0]),
         )

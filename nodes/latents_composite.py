@@ -40,9 +40,7 @@ def latent_composite(
     `mask` belongs to the second latent and is resized to it. A single item is used for every item of a batch.
     """
     if latent.shape[1] != over.shape[1] or latent.downscale != over.downscale:
-        raise BadValueError(
-            "the latents come from different families of models", got=f"{latent.shape} and {over.shape}"
-        )
+        raise BadValueError("the latents come from different model families", got=f"{latent.shape} and {over.shape}")
     step = latent.downscale
     left, top = x // step, y // step
     ours = latent.numpy()

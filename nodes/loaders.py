@@ -48,8 +48,8 @@ def load_checkpoint(
 ) -> Checkpoint:
     """Load a checkpoint: the denoising network, the text encoder (CLIP) and the VAE.
 
-    Stable Diffusion 1.x to 3.5 and Flux.1, as a safetensors file or a folder in the diffusers layout; Flux.2,
-    Qwen-Image and Z-Image as a folder. `shapes` is included in Latentloom. `loom models add DIR` adds your own folder.
+    Stable Diffusion 1.x to 3.5, Flux.1 and Qwen-Image, as a safetensors file or a folder in the diffusers layout;
+    Flux.2, Krea 2 and Z-Image as a folder. `shapes` is included in Latentloom. `loom models add DIR` adds a folder.
     """
     kind, facts = _recognised(ctx, checkpoint)
     files = [checkpoint.identity]
@@ -110,9 +110,9 @@ def _unread(files: list[ModelFile], names: list[str], model: Model | None) -> Ba
     """Return the error for text encoders that do not belong to the model, or that need a model to be connected."""
     titles, got = (" and ".join(f"'{name}'" for name in found) for found in ([file.name for file in files], names))
     if model is not None:
-        return BadValueError(f"{titles}: no text encoder of this model", expected="a CLIP", got=got)
+        return BadValueError(f"{titles}: not a text encoder of this model", expected="a CLIP", got=got)
     return BadValueError(
-        f"{titles}: families of models read such text encoders in different ways",
+        f"{titles}: model families use such text encoders in different ways",
         expected="LoadCLIP's `model`, connected to the model that the prompts are for",
         got=got,
     )
@@ -124,7 +124,7 @@ def _clips(files: list[ModelFile], found: list[tuple[str, Mapping[str, Any]]]) -
     names = [name for clip in clips for name in clip["encoders"]]
     if len(files) > 1 and names != ["l", "g"]:
         raise BadValueError(
-            " and ".join(f"'{file.name}'" for file in files) + " are no pair of text encoders",
+            " and ".join(f"'{file.name}'" for file in files) + " are not a pair of text encoders",
             expected="'l' and 'g', as SDXL has them",
             got=" and ".join(f"'{name}'" for name in names),
         )
@@ -174,7 +174,7 @@ def _absent(file: ModelFile, part: str, facts: Mapping[str, Any]) -> Absent:
     loader, folder, wanted = _ELSEWHERE[part]
     named = facts.get("unet", {}).get(wanted)
     what = f", {named}," if named else ""
-    return Absent(f"'{file.name}' has no {PARTS[part]}", f"{loader} takes one{what} from a file below {folder}")
+    return Absent(f"'{file.name}' has no {PARTS[part]}", f"{loader} loads one{what} from a file in {folder}")
 
 
 @node("LoadVAE", category="loaders")
@@ -200,9 +200,9 @@ def _recognised(ctx: Context, file: ModelFile) -> tuple[str, Mapping[str, Any]]:
     found = ctx.recognise(file)
     if found is None:
         raise FileError(
-            f"'{file.name}' is no model that Latentloom knows",
+            f"'{file.name}' is not a model that Latentloom knows",
             expected="Stable Diffusion, Flux, Qwen-Image or Z-Image, as a safetensors file or a diffusers folder",
-            got="a file or folder of another kind",
+            got="a different kind of file or folder",
         )
     if "refused" in found[1]:
         raise refused(file.name, found[1]["refused"])
@@ -226,7 +226,7 @@ def _sampled(info: dict[str, Any], prediction: str, zero_snr: str) -> dict[str, 
     """Override a UNet's facts by the user's settings. Raises BadValueError for a flow, which has no such choice."""
     if info["prediction"] == "flow" and (prediction, zero_snr) != ("auto", "auto"):
         raise BadValueError(
-            "the model was trained by flow matching: what it predicts is no choice",
+            "the model was trained by flow matching: its prediction type cannot be changed",
             expected="prediction and zero_snr on 'auto'",
             got=f"'{prediction}' and '{zero_snr}'",
         )
@@ -241,8 +241,8 @@ def _warn_guess(ctx: Context, file: ModelFile, facts: Mapping[str, Any], predict
         other = "epsilon" if facts["prediction"] == "v" else "v"
         ctx.warn(
             "prediction_guessed",
-            f"'{file.name}' does not say what it predicts; it is taken for '{facts['prediction']}'. "
-            f"If its pictures are noise or flat, set the loader's `prediction` to '{other}'",
+            f"'{file.name}' does not state what it predicts; '{facts['prediction']}' is assumed. "
+            f"If the results are noisy or flat, set the loader's `prediction` to '{other}'",
         )
 
 

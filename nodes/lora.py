@@ -50,7 +50,7 @@ def load_lora_model(ctx: Context, model: Model, lora: LoraFile, strength: Streng
     """Apply a LoRA to a model only. The text encoder is not changed."""
     if "unet" not in _networks(ctx, lora):
         raise FileError(
-            f"the LoRA '{lora.name}' changes text encoders only", hint="LoadLora takes the text encoder too"
+            f"the LoRA '{lora.name}' changes text encoders only", hint="LoadLora applies it to the text encoder"
         )
     return model.patched(_patch(lora, strength)) if strength else model
 
@@ -75,9 +75,9 @@ def _networks(ctx: Context, lora: ModelFile) -> set[str]:
     found = ctx.recognise(lora)
     if found is None or "lora" not in found[1]:
         raise FileError(
-            f"'{lora.name}' is no LoRA that Latentloom knows",
+            f"'{lora.name}' is not a LoRA that Latentloom knows",
             expected="a LoRA, LoCon, LoHa, LoKr or DoRA",
-            got="another kind of file" if found is None else found[1].get("about", found[0]),
+            got="a different kind of file" if found is None else found[1].get("about", found[0]),
         )
     return set(found[1]["lora"])
 

@@ -172,17 +172,21 @@ def mask_combine(
     how: Annotated[
         Combined,
         Field(
-            description="Repaint where either is, where both are, where a is without b, where only one is; of soft "
-            "masks the higher or the lower. product, sum and rest calculate with the levels instead."
+            description="Masked area: of either mask (maximum), of both (minimum), of a without b, of exactly one. "
+            "product, sum and rest (a - b) are computed from the values."
         ),
     ] = "union",
-    x: Annotated[int | None, Field(ge=-MAX_SIDE, le=MAX_SIDE, description="Where b lies in a, from the left.")] = None,
-    y: Annotated[int | None, Field(ge=-MAX_SIDE, le=MAX_SIDE, description="Where b lies in a, from the top.")] = None,
+    x: Annotated[
+        int | None, Field(ge=-MAX_SIDE, le=MAX_SIDE, description="Position of b in a, in pixels from the left.")
+    ] = None,
+    y: Annotated[
+        int | None, Field(ge=-MAX_SIDE, le=MAX_SIDE, description="Position of b in a, in pixels from the top.")
+    ] = None,
 ) -> Mask:
-    """Put two masks together. A mask of one item goes with each item of the other.
+    """Combine two masks. A single mask is combined with every mask of the other batch.
 
-    Without x and y they must have the same size. With one of them b may have any size: what sticks out is cut off, and
-    around b the mask a stays as it is.
+    Without x and y the masks must have the same size. With x or y, b may have any size and is placed in a at that
+    position; parts outside a are cropped, and a is unchanged around b.
     """
     one, other = a.numpy(), b.numpy()
     placed = x is not None or y is not None

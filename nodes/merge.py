@@ -124,7 +124,7 @@ def _check(first: Model | Clip, other: Model | Clip) -> None:
     name = other.files[0].name if other.files else "the other model"
     if other.patches:
         raise BadValueError(
-            f"'{name}' has changes of its own, which a merge would lose",
+            f"'{name}' has patches of its own, which a merge would lose",
             got=", ".join(patch.kind for patch in other.patches),
             hint="merge first, and put LoRAs and guidance on the result",
         )
@@ -134,7 +134,9 @@ def _check(first: Model | Clip, other: Model | Clip) -> None:
         )
     if other.info.get("family") != first.info.get("family"):
         raise BadValueError(
-            f"'{name}' is of another family", expected=str(first.info.get("family")), got=str(other.info.get("family"))
+            f"'{name}' is of a different family",
+            expected=str(first.info.get("family")),
+            got=str(other.info.get("family")),
         )
 
 

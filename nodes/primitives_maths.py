@@ -33,16 +33,19 @@ class PictureSides(NamedTuple):
 def calculate(
     expression: Annotated[
         Text,
-        Field(max_length=MAX_LENGTH, description="As in Python: a * 2 + b, max(a, 64), a // 8 * 8, a if b else 0."),
+        Field(
+            max_length=MAX_LENGTH,
+            description="Expression in Python syntax: a * 2 + b, max(a, 64), a // 8 * 8, a if b else 0.",
+        ),
     ] = "a",
     values: Annotated[
-        list[Any] | None, Field(description="Numbers, true or false: the first is called a, the second b, to z.")
+        list[Any] | None, Field(description="Numbers or booleans; the first is named a, the second b, up to z.")
     ] = None,
 ) -> Calculated:
-    """Calculate with numbers of other nodes, such as a size, a seed or a count.
+    """Evaluate an arithmetic expression of numbers from other nodes, such as a size, a seed or a count.
 
-    It knows + - * / // % ** and the operators of bits, comparisons, and, or, not, `x if y else z`, and the functions
-    abs, ceil, floor, round, int, float, bool, min, max, sum, sqrt, pow, exp, log, log2, log10, sin, cos and tan.
+    Supported are + - * / // % **, bitwise operators, comparisons, and, or, not, `x if y else z`, and the functions abs,
+    ceil, floor, round, int, float, bool, min, max, sum, sqrt, pow, exp, log, log2, log10, sin, cos and tan.
     """
     found = calculated(expression, _named(values or []))
     if abs(found) > EXACT:
@@ -55,20 +58,20 @@ def _named(values: list[Any]) -> dict[str, Number]:
         raise BadValueError("there are too many values", expected="at most 26", got=str(len(values)))
     for value in values:
         if not isinstance(value, (bool, int, float)):
-            raise BadValueError("a value is no number", expected="numbers, true or false", got=brief(value))
+            raise BadValueError("a value is not a number", expected="numbers, true or false", got=brief(value))
     return dict(zip(string.ascii_lowercase, values, strict=False))
 
 
 @node("PictureShape", category="primitives")
 def picture_shape(
-    aspect: Annotated[Aspect, Field(description="The longer side to the shorter one.")] = "1:1",
-    upright: Annotated[bool, Field(description="Whether the height is the longer side.")] = False,
+    aspect: Annotated[Aspect, Field(description="Aspect ratio of the longer to the shorter side.")] = "1:1",
+    upright: Annotated[bool, Field(description="Portrait format: the height is the longer side.")] = False,
     megapixels: Annotated[
-        float, Field(ge=0.01, le=64, description="How many 1024x1024 pixels; SD 1.x wants 0.25, SDXL 1.")
+        float, Field(ge=0.01, le=64, description="Size in units of 1024x1024 pixels. SD 1.x needs 0.25, SDXL 1.")
     ] = 1.0,
-    multiple_of: Annotated[int, Field(ge=1, le=512, description="Both sides are multiples of this.")] = 64,
+    multiple_of: Annotated[int, Field(ge=1, le=512, description="Both sides are multiples of this number.")] = 64,
 ) -> PictureSides:
-    """Give the width and height of a picture by its shape and its number of pixels, for EmptyLatent and others."""
+    """Return the width and height for an aspect ratio and a number of pixels, for EmptyLatent and other nodes."""
     long, short = map(int, aspect.split(":"))
     unit = (megapixels * MEGAPIXEL / (long * short)) ** 0.5
     sides = [max(1, round(unit * side / multiple_of)) * multiple_of for side in (long, short)]

@@ -18,12 +18,14 @@ from latentloom.nodes.text.patterns import Pattern, replaced
 
 Given = Annotated[Text, Field(max_length=MAX_TEXT, description="Any text.")]
 PatternText = Annotated[
-    str, Field(max_length=MAX_PATTERN, description="A regular expression, without references to groups and lookaround.")
+    str, Field(max_length=MAX_PATTERN, description="A regular expression, without backreferences and lookaround.")
 ]
-IgnoreCase = Annotated[bool, Field(description="Whether capital and small letters are equal.")]
-Multiline = Annotated[bool, Field(description="Whether ^ and $ stand for the edges of every line.")]
-DotAll = Annotated[bool, Field(description="Whether a dot stands for line breaks too.")]
-Place = Annotated[int, Field(ge=-EXACT, le=EXACT, description="Counted from 0; below 0 from the end.")]
+IgnoreCase = Annotated[bool, Field(description="Ignore the difference between upper and lower case.")]
+Multiline = Annotated[bool, Field(description="Let ^ and $ match at the start and end of every line.")]
+DotAll = Annotated[bool, Field(description="Let a dot match line breaks too.")]
+Place = Annotated[
+    int, Field(ge=-EXACT, le=EXACT, description="Position in characters from 0; negative values count from the end.")
+]
 _FIELD = re.compile(r"\{\{|\}\}|\{([a-z])(?::([<>^]?[+]?0?\d{0,3}(?:\.\d{1,2})?[defgsx%]?))?\}")
 
 
@@ -52,15 +54,15 @@ class Told(NamedTuple):
 def find_pattern(
     text: Given,
     pattern: PatternText,
-    which: Annotated[Literal["first", "all"], Field(description="Which matches count.")] = "first",
-    group: Annotated[int, Field(ge=0, le=50, description="The group that is taken; 0 is the whole match.")] = 0,
+    which: Annotated[Literal["first", "all"], Field(description="Return the first match or all matches.")] = "first",
+    group: Annotated[int, Field(ge=0, le=50, description="Number of the group to return; 0 is the whole match.")] = 0,
     ignore_case: IgnoreCase = False,
     multiline: Multiline = False,
     dot_all: DotAll = False,
 ) -> Found:
-    """Find what fits a regular expression in a text.
+    """Find the matches of a regular expression in a text.
 
-    The time is linear in the text: patterns that need more, such as lookaround, are refused.
+    The search time is linear in the length of the text. Patterns that need more, such as lookaround, are an error.
     """
     made = Pattern(pattern, Flags(ignore_case, multiline, dot_all))
     number, matches = made.number(group), list[str]()
@@ -75,13 +77,17 @@ def find_pattern(
 def replace_pattern(
     text: Given,
     pattern: PatternText,
-    replace: Annotated[str, Field(max_length=1000, description=r"\1 or \g<name> stands for a group.")] = "",
-    count: Annotated[int, Field(ge=0, le=EXACT, description="How many matches are replaced; 0 is all.")] = 0,
+    replace: Annotated[
+        str, Field(max_length=1000, description="Replacement text; \\1 or \\g<name> inserts a group.")
+    ] = "",
+    count: Annotated[
+        int, Field(ge=0, le=EXACT, description="Maximum number of replacements; 0 replaces all matches.")
+    ] = 0,
     ignore_case: IgnoreCase = False,
     multiline: Multiline = False,
     dot_all: DotAll = False,
 ) -> str:
-    """Replace what fits a regular expression in a text. The result has at most a million characters."""
+    """Replace the matches of a regular expression in a text. The result has at most 1,000,000 characters."""
     made = Pattern(pattern, Flags(ignore_case, multiline, dot_all))
     return replaced(made, text, replace, count, MAX_TEXT)
 
@@ -89,13 +95,16 @@ def replace_pattern(
 @node("FormatText", category="primitives")
 def format_text(
     template: Annotated[
-        Text, Field(max_length=MAX_TEXT, description="Text with places such as {a}, {b:.2f} or {c:04d}; {{ is a brace.")
+        Text,
+        Field(
+            max_length=MAX_TEXT, description="Text with placeholders such as {a}, {b:.2f} or {c:04d}; {{ is a brace."
+        ),
     ] = "{a}",
     values: Annotated[
-        list[Any] | None, Field(description="Texts, numbers, true or false: the first is a, the second b, to z.")
+        list[Any] | None, Field(description="Texts, numbers or booleans; the first is named a, the second b, up to z.")
     ] = None,
 ) -> str:
-    """Fill values into a text, such as a seed or a size into a label. The result has at most a million characters."""
+    """Insert values into a text, such as a seed or a size into a label. The result has at most 1,000,000 characters."""
     named = dict(zip(string.ascii_lowercase, values or [], strict=False))
     filled = _FIELD.sub(lambda found: _filled(found, named), template)
     if len(filled) > MAX_TEXT:
@@ -135,28 +144,29 @@ def dynamic_prompt(
     text: Annotated[
         Text, Field(max_length=MAX_PROMPT, description="A prompt with choices: {red|blue}, {2$$a|b|c}, __animal__.")
     ] = "",
-    seed: Annotated[Seed, Field(description='Decides what is chosen; "random" draws anew for each run.')] = 0,
+    seed: Annotated[Seed, Field(description='Seed of the choices; "random" picks a new seed for each run.')] = 0,
     lists: Annotated[
-        Text, Field(max_length=MAX_TEXT, description="One list a line, for __animal__: animal: cat | dog | fox")
+        Text,
+        Field(max_length=MAX_TEXT, description="One list per line. For __animal__, write: animal: cat | dog | fox"),
     ] = "",
 ) -> str:
-    """Draw a prompt from one with choices and lists (wildcards), by a seed.
+    """Generate a prompt from a template with choices and lists (wildcards), drawn with a seed.
 
-    `{a|b}` is one of them, `{3::a|b}` prefers a, `{2$$ and $$a|b|c}` is two of them with " and " between,
-    `{1-3$$a|b|c}` one to three. `__animal__` is an entry of the list of that name. Choices and lists may hold others.
+    `{a|b}` is one of them, `{3::a|b}` prefers a, `{2$$ and $$a|b|c}` is two of them joined by " and ", `{1-3$$a|b|c}`
+    is one to three. `__animal__` is an entry of the list with that name. Choices and lists can be nested.
     """
     return expanded(text, seed, read_lists(lists))
 
 
 @node("TextLength", category="primitives")
 def text_length(text: Given) -> int:
-    """Count the characters of a text."""
+    """Return the number of characters of a text."""
     return len(text)
 
 
 @node("TextPart", category="primitives")
 def text_part(text: Given, start: Place = 0, end: Place = EXACT) -> str:
-    """Take the characters from one place up to another; what lies beyond the text is left out."""
+    """Return the characters of a text from `start` up to `end`. Positions beyond the text are ignored."""
     return text[start:end]
 
 
@@ -165,10 +175,10 @@ def change_text(
     text: Given,
     to: Annotated[
         Literal["trimmed", "trimmed_left", "trimmed_right", "upper", "lower", "capitalized", "title"],
-        Field(description="Without white space at its ends, or with other capital letters."),
+        Field(description="Trim white space at both ends or one end, or change the case."),
     ] = "trimmed",
 ) -> str:
-    """Remove white space at the ends of a text, or change its capital letters."""
+    """Trim white space or change the case of a text."""
     if to.startswith("trimmed"):
         return {"trimmed": text.strip, "trimmed_left": text.lstrip, "trimmed_right": text.rstrip}[to]()
     return {"upper": text.upper, "lower": text.lower, "capitalized": text.capitalize, "title": text.title}[to]()
@@ -179,11 +189,12 @@ def compare_text(
     a: Given,
     b: Given,
     how: Annotated[
-        Literal["equal", "contains", "starts_with", "ends_with"], Field(description="What a is to b.")
+        Literal["equal", "contains", "starts_with", "ends_with"],
+        Field(description="The comparison: a equals, contains, starts with or ends with b."),
     ] = "equal",
     ignore_case: IgnoreCase = False,
 ) -> bool:
-    """Say whether a text equals or contains another one, for an If."""
+    """Compare two texts, for example for an If node."""
     one, other = (a.casefold(), b.casefold()) if ignore_case else (a, b)
     if how == "equal":
         return one == other
@@ -195,9 +206,9 @@ def compare_text(
 @node("JsonText", category="primitives")
 def json_text(
     text: Annotated[Text, Field(max_length=MAX_TEXT, description="A JSON document.")],
-    key: Annotated[str, Field(max_length=1000, description="The name of a value; a dot leads inside, as in a.b.0.")],
+    key: Annotated[str, Field(max_length=1000, description="Key of the value; dots separate levels, as in a.b.0.")],
 ) -> str:
-    """Take a value out of a JSON text, such as an answer of another program. Tables come out as JSON."""
+    """Return a value from a JSON text, such as another program's response. Objects and lists are returned as JSON."""
     found = _parsed(text)
     for part in key.split("."):
         if isinstance(found, list) and part.isdecimal() and int(part[:9]) < len(found):
@@ -213,16 +224,18 @@ def _parsed(text: str) -> Any:
     try:
         return parse(text, Limits(size=4 * MAX_TEXT))
     except WorkflowError as error:
-        raise BadValueError("the text is no JSON", hint=error.problems[0].message) from error
+        raise BadValueError("the text is not JSON", hint=error.problems[0].message) from error
 
 
 @node("TextLines", category="primitives")
 def text_lines(
     text: Given,
-    separator: Annotated[str, Field(max_length=100, description="What stands between two texts; empty: lines.")] = "",
-    skip_empty: Annotated[bool, Field(description="Whether empty texts are left out.")] = True,
+    separator: Annotated[
+        str, Field(max_length=100, description="Separator between two items; if empty, the text is split into lines.")
+    ] = "",
+    skip_empty: Annotated[bool, Field(description="Skip empty items.")] = True,
 ) -> Lines:
-    """Split a text into a list, such as one prompt a line. White space at the ends of each is removed."""
+    """Split a text into a list, such as one prompt per line. White space around each item is removed."""
     parts = [part.strip() for part in (text.split(separator) if separator else text.splitlines())]
     texts = [part for part in parts if part or not skip_empty]
     return Lines(texts, len(texts))
@@ -230,10 +243,12 @@ def text_lines(
 
 @node("PickText", category="primitives")
 def pick_text(
-    texts: Annotated[list[str], Field(description="The texts to choose from.")],
-    index: Annotated[int, Field(ge=-EXACT, le=EXACT, description="Which, from 0; it goes round at the end.")] = 0,
+    texts: Annotated[list[str], Field(description="Texts to choose from.")],
+    index: Annotated[
+        int, Field(ge=-EXACT, le=EXACT, description="Index of the text; 0 is the first. It wraps around at the end.")
+    ] = 0,
 ) -> str:
-    """Take one text of a list by its number, such as a count or a seed: numbers beyond the list begin again."""
+    """Select one text from a list by index, such as a count or a seed. An index beyond the list wraps around."""
     if not texts:
         raise BadValueError("there is no text to choose from", expected="at least one")
     return texts[index % len(texts)]
@@ -241,7 +256,7 @@ def pick_text(
 
 @node("ShowText", category="primitives", purity="sink")
 def show_text(ctx: Context, value: Annotated[Any, Field(description="A text, a number or any other value.")]) -> Told:
-    """Show a value as text while the workflow runs, and pass the text on. Name it as an output to see it afterwards."""
+    """Show a value as text while the workflow runs, and return it. Name it as an output to see it after the run."""
     text = text_of(value)
     ctx.progress(1, 1, message=text[:1000])
     return Told(text)

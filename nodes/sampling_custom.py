@@ -69,7 +69,7 @@ def split_sigmas(
     if denoise:
         step = max(0, len(sigmas) - 1 - round((len(sigmas) - 1) * denoise))
     if step >= len(sigmas):
-        raise BadValueError("the sigmas end earlier", expected=f"0..{max(0, len(sigmas) - 1)}", got=str(step))
+        raise BadValueError("the list of sigmas is shorter", expected=f"0..{max(0, len(sigmas) - 1)}", got=str(step))
     return Split(sigmas[: step + 1], sigmas[step:])
 
 
@@ -115,7 +115,9 @@ def sample_custom(
     if len(sigmas) > MOST_SIGMAS:
         raise BadValueError("there are too many sigmas", expected=f"at most {MOST_SIGMAS}", got=str(len(sigmas)))
     if any(high <= low for high, low in pairwise(sigmas)):
-        raise BadValueError("the sigmas do not fall", expected="each lower than the one before", got=_start(sigmas))
+        raise BadValueError(
+            "the sigmas are not in falling order", expected="each lower than the one before", got=_start(sigmas)
+        )
     levels = torch.tensor(sigmas, dtype=torch.float32)
     more = options(eta, s_noise, churn)
     plan = Plan(sampler, levels, seed, noise_rule, cfg, add_noise, noise, options=more)

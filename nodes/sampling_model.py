@@ -29,7 +29,7 @@ def set_prediction(
     """
     if model.info["prediction"] == "flow":
         raise BadValueError(
-            "the model was trained by flow matching: what it predicts is no choice",
+            "the model was trained by flow matching: its prediction type cannot be changed",
             expected="a UNet",
             got=_name(model),
             hint="SetShift is for such models",

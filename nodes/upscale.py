@@ -37,10 +37,10 @@ def upscale_with_model(
     found = ctx.recognise(upscaler)
     if found is None or "upscaler" not in found[1]:
         raise FileError(
-            f"'{upscaler.name}' is no upscaler that Latentloom knows",
+            f"'{upscaler.name}' is not an upscaler that Latentloom knows",
             expected="RRDBNet (ESRGAN, Real-ESRGAN) or SRVGG as a safetensors file",
-            got="another kind of file" if found is None else found[1].get("about", found[0]),
-            hint=None if installed() else "`pip install spandrel` lets it read other kinds",
+            got="a different kind of file" if found is None else found[1].get("about", found[0]),
+            hint=None if installed() else "`pip install spandrel` adds support for other kinds",
         )
     kind, facts = found
     handle = Model(kind, [upscaler.identity], {"component": "upscaler", **facts["upscaler"]})

@@ -160,7 +160,7 @@ def _registered(point: EntryPoint, distribution: Distribution) -> tuple[Registra
     with state.run():
         registration = _hooked(point, distribution)
         changed = state.put_back(imported=True)
-    return registration, f"its import changed {', '.join(changed)}; it was put back" if changed else ""
+    return registration, f"its import changed {', '.join(changed)}; it was restored" if changed else ""
 
 
 def _hooked(point: EntryPoint, distribution: Distribution) -> Registration:
@@ -195,7 +195,7 @@ class Listeners:
                 except Exception as error:
                     self.faults.append(f"{implementation.plugin_name}: {type(error).__name__}: {error}")
                 for what in state.put_back():
-                    self.faults.append(f"{implementation.plugin_name}: changed {what}; it was put back")
+                    self.faults.append(f"{implementation.plugin_name}: changed {what}; it was restored")
 
     def _hooks(self) -> list[Any]:
         if self._manager is None:

@@ -137,7 +137,7 @@ def cancel(bench: "Bench") -> Iterator[str]:
     for node in bench.nodes:
         reports = bench.attempt(node).reports if node.spec.context else 0
         if reports and not bench.attempt(node, cancel_after=min(reports - 1, 1)).cancelled:
-            yield f"{node.spec.type}: goes on after a cancel; do not catch what ctx.progress raises"
+            yield f"{node.spec.type}: continues after a cancellation; do not catch what ctx.progress raises"
 
 
 # Running one node

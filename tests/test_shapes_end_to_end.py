@@ -149,7 +149,7 @@ def test_words_that_it_does_not_know_are_named(session: Session) -> None:
         (256, 128, 1.0, None),
         (256, 256, 0.5, None),
         (256, 256, 1.0, "often repeats things"),
-        (64, 64, 1.0, "often has little to see"),
+        (64, 64, 1.0, "often lacks detail"),
     ],
 )
 def test_a_size_far_from_what_the_model_knows_is_told(
@@ -165,5 +165,5 @@ def test_a_size_far_from_what_the_model_knows_is_told(
 
     session.run_job(session.prepare("txt2img", inputs, values), listen=listen)
     size = f"the model was trained on 128x128 pixels; a picture of {width}x{height}"
-    text = f"{size} {told}: begin nearer to that size, and enlarge in a second pass"
+    text = f"{size} {told}: start closer to that size, and upscale in a second pass"
     assert found == ([] if told is None else [("unusual_size", "sample", text)])

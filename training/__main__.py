@@ -28,16 +28,16 @@ def read_arguments() -> argparse.Namespace:
         prog="python -m latentloom.training", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints, samples and the model")
-    parser.add_argument("--minutes", type=float, default=Settings().minutes, help="for all the training together")
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoints in the folder")
+    parser.add_argument("--minutes", type=float, default=Settings().minutes, help="time limit for all phases together")
+    parser.add_argument("--resume", action="store_true", help="resume from the checkpoints in the folder")
     parser.add_argument(
-        "--phases", nargs="+", choices=PHASES + AFTER, default=PHASES + AFTER, help="what to do; all, if not given"
+        "--phases", nargs="+", choices=PHASES + AFTER, default=PHASES + AFTER, help="phases to run; default: all"
     )
-    parser.add_argument("--base", type=Path, help="a model folder to start from, instead of from nothing")
+    parser.add_argument("--base", type=Path, help="a model folder to start from, instead of from scratch")
     parser.add_argument("--to", type=Path, help="folder for the model; default: <out>/model")
     parser.add_argument("--figures", type=Path, help="folder for the figures; default: <out>/figures")
-    parser.add_argument("--threads", type=int, default=1, help="of each process")
-    parser.add_argument("--captions", type=int, default=200, help="of each kind in the score")
+    parser.add_argument("--threads", type=int, default=1, help="threads of each process")
+    parser.add_argument("--captions", type=int, default=200, help="captions of each kind in the score")
     return parser.parse_args()
 
 
@@ -46,7 +46,7 @@ def main() -> int:
     arguments = read_arguments()
     writer = Writer(sys.stdout)
     if any(arguments.out.glob("*.pt")) and not arguments.resume:
-        writer.line(f"{arguments.out} holds a run already: give --resume to go on with it, or another --out")
+        writer.line(f"{arguments.out} already contains a run: use --resume to continue it, or another --out")
         return 2
     torch.set_num_threads(arguments.threads)
     run = Run(Settings(minutes=arguments.minutes), arguments.out, writer, join_team(), arguments.base)

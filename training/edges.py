@@ -158,7 +158,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m latentloom.training.edges", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder for the checkpoint and the model")
     parser.add_argument("--minutes", type=float, default=42.0)
-    parser.add_argument("--base", type=Path, default=SHAPES, help="the model that it is for; default: shapes")
+    parser.add_argument(
+        "--base", type=Path, default=SHAPES, help="the model that the ControlNet is for; default: shapes"
+    )
     arguments = parser.parse_args()
     writer = Writer(sys.stdout)
     net = train_edges(load_model(arguments.base), arguments.out, arguments.minutes, writer, EdgeSettings())

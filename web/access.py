@@ -86,9 +86,9 @@ class Access:
         name = _hostname(request.headers.get("Host", ""))
         if name not in self._hosts:
             raise Forbidden(
-                "the server does not go by that name",
+                "the server is not known by that name",
                 got=name[:100],
-                hint="name it with --allow-host, if it is yours",
+                hint="add it with --allow-host if it is yours",
             )
 
     def _check_site(self, request: web.Request, by_cookie: bool) -> None:
@@ -96,10 +96,10 @@ class Access:
         site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
         visit = request.method == "GET" and request.headers.get("Sec-Fetch-Mode") == "navigate" and request.path == "/"
         if site in ("cross-site", "same-site") and not visit:
-            raise Forbidden("another site's page sent this request", got=f"Sec-Fetch-Site: {site}")
+            raise Forbidden("a page of another site sent this request", got=f"Sec-Fetch-Site: {site}")
         same = origin is None or _netloc(origin) == request.headers.get("Host", "").lower()
         if not same and (not self._origin or origin != self._origin):
-            raise Forbidden("another site's page sent this request", got=f"Origin: {str(origin)[:100]}")
+            raise Forbidden("a page of another site sent this request", got=f"Origin: {str(origin)[:100]}")
         changes = request.method not in SAFE or request.headers.get("Upgrade", "").lower() == "websocket"
         if by_cookie and changes and origin is None and site is None:
             raise Forbidden("a request with a cookie must say which page it comes from", expected="an Origin header")

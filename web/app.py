@@ -120,10 +120,12 @@ async def _answered(request: web.Request, handler: Handler, render: Render) -> w
     except LoomError as error:
         return render(error)
     except web.HTTPNotFound:
-        return response_of(NotFound("there is nothing under that path"))
+        return response_of(NotFound("there is nothing at that path"))
     except web.HTTPMethodNotAllowed as error:
         allowed = ", ".join(sorted(error.allowed_methods))
-        response = response_of(MethodNotAllowed("that path has no such method", expected=allowed, got=request.method))
+        response = response_of(
+            MethodNotAllowed("the path does not support that method", expected=allowed, got=request.method)
+        )
         response.headers["Allow"] = allowed
         return response
     except web.HTTPException as error:
@@ -133,10 +135,10 @@ async def _answered(request: web.Request, handler: Handler, render: Render) -> w
     except OSError as error:
         log.exception("a file could not be used method=%s path=%s", request.method, request.path)
         text = f"a file of the server cannot be used: {error.strerror or type(error).__name__}"
-        return render(StorageError(text, hint="look at the server's disk and folders"))
+        return render(StorageError(text, hint="check the server's disk and folders"))
     except Exception:
         log.exception("a request failed method=%s path=%s", request.method, request.path)
-        return failure(500, "unexpected", "a fault of Latentloom; its log tells more", [], {})
+        return failure(500, "unexpected", "an internal error; see the log", [], {})
 
 
 async def _headers(request: web.Request, response: web.StreamResponse) -> None:

@@ -166,7 +166,7 @@ class Dispatcher:
             return
         held = self._held()
         for job in await self._store.write(lambda t: t.queue.take_back(held, "the server lost it"), durable=True):
-            log.warning("a job was in nobody's hands job=%s state=%s", job.id, job.state)
+            log.warning("a job had no worker job=%s state=%s", job.id, job.state)
 
     def _held(self) -> set[int]:
         """Return the attempts that a worker has or whose end is being written."""

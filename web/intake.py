@@ -87,7 +87,7 @@ class Intake:
     def registry(self) -> Registry:
         """The registry. Raises NotReady until all plugins have been loaded once."""
         if not self.ready:
-            raise NotReady("the plugins are being looked at for the first time", hint="try again in a moment")
+            raise NotReady("the plugins are being inspected for the first time", hint="try again in a moment")
         return self._registry
 
     def close(self) -> None:

@@ -16,26 +16,30 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = made = CollectorRegistry()
-        self._jobs = Gauge("latentloom_jobs", "Jobs by state.", ["state"], registry=made)
-        self._wait = Histogram("latentloom_job_wait_seconds", "From submit to claim.", buckets=_SECONDS, registry=made)
-        self._run = Histogram(
-            "latentloom_job_run_seconds", "From claim to end.", ["state"], buckets=_SECONDS, registry=made
+        self._jobs = Gauge("latentloom_jobs", "Number of jobs by state.", ["state"], registry=made)
+        self._wait = Histogram(
+            "latentloom_job_wait_seconds", "Seconds from submission to start.", buckets=_SECONDS, registry=made
         )
-        self._node = Histogram("latentloom_node_seconds", "A node's body.", ["type"], buckets=_SECONDS, registry=made)
-        self._cached = Counter("latentloom_nodes_cached", "Nodes whose result was known.", registry=made)
-        self._lost = Counter("latentloom_workers_lost", "Workers that died over a job.", registry=made)
-        self._faults = Counter("latentloom_faults", "Background work that was started again.", ["task"], registry=made)
-        self._workers = Gauge("latentloom_workers", "Workers by state.", ["state"], registry=made)
+        self._run = Histogram(
+            "latentloom_job_run_seconds", "Seconds from start to end.", ["state"], buckets=_SECONDS, registry=made
+        )
+        self._node = Histogram(
+            "latentloom_node_seconds", "Seconds per node.", ["type"], buckets=_SECONDS, registry=made
+        )
+        self._cached = Counter("latentloom_nodes_cached", "Nodes whose result was cached.", registry=made)
+        self._lost = Counter("latentloom_workers_lost", "Workers that died while running a job.", registry=made)
+        self._faults = Counter("latentloom_faults", "Restarts of background tasks.", ["task"], registry=made)
+        self._workers = Gauge("latentloom_workers", "Number of workers by state.", ["state"], registry=made)
         self._memory = Gauge("latentloom_memory_bytes", "Resident memory by process.", ["process"], registry=made)
-        self._clients = Gauge("latentloom_event_clients", "Clients that follow events.", registry=made)
+        self._clients = Gauge("latentloom_event_clients", "Clients connected to the event stream.", registry=made)
         self._oldest = Gauge("latentloom_oldest_waiting_seconds", "Age of the longest waiting job.", registry=made)
         self._totals = {
             "cache_hits": Counter("latentloom_cache_hits", "Results found in the cache.", registry=made),
-            "cache_misses": Counter("latentloom_cache_misses", "Results that were not there.", registry=made),
-            "model_loads": Counter("latentloom_model_loads", "Models read from their files.", registry=made),
-            "model_evictions": Counter("latentloom_model_evictions", "Models dropped to make room.", registry=made),
+            "cache_misses": Counter("latentloom_cache_misses", "Results not found in the cache.", registry=made),
+            "model_loads": Counter("latentloom_model_loads", "Models loaded from files.", registry=made),
+            "model_evictions": Counter("latentloom_model_evictions", "Models evicted to free memory.", registry=made),
         }
-        self._cache = Gauge("latentloom_cache_bytes", "Results by place.", ["place"], registry=made)
+        self._cache = Gauge("latentloom_cache_bytes", "Size of the cached results by place.", ["place"], registry=made)
         self._models = Gauge("latentloom_model_bytes", "Weights on a worker's device.", ["process"], registry=made)
         self._told: dict[str, dict[str, int]] = {}  # last figures of each worker
         self._requests = Counter("latentloom_requests", "Answered requests.", ["method", "status"], registry=made)

@@ -31,7 +31,7 @@ def all_parts_in(request: web.Request, body: bytes) -> list[tuple[str, Part]]:
     boundary = request.headers.get("Content-Type", "").partition("boundary=")[2].partition(";")[0].strip().strip('"')
     if request.content_type != "multipart/form-data" or not 0 < len(boundary) <= 200:
         raise UnsupportedMedia(
-            "the body is of another type", expected="multipart/form-data", got=brief(request.content_type)
+            "the body has an unsupported type", expected="multipart/form-data", got=brief(request.content_type)
         )
     pieces = (b"\r\n" + body).split(b"\r\n--" + boundary.encode(), MAX_PARTS + 2)
     if len(pieces) > MAX_PARTS + 2:

@@ -43,7 +43,7 @@ class Operations:
         """Return an operation. Raises NotFound."""
         found = self._known.get(id)
         if found is None:
-            raise NotFound("there is no such operation", hint="it was forgotten, or the server has been started again")
+            raise NotFound("there is no such operation", hint="it has expired, or the server was restarted")
         return found
 
     def begin(self, kind: str, about: Mapping[str, Any], work: Work) -> Operation:

@@ -92,7 +92,7 @@ class Store:
         try:
             return await self._loop.run_in_executor(self._reader, act, self._reading)
         except sqlite3.Error as error:
-            raise StorageError(f"the queue cannot be read: {error}", hint="look at its disk") from error
+            raise StorageError(f"the queue cannot be read: {error}", hint="check its disk") from error
 
     async def search(self, act: Callable[[Tables], T]) -> T:
         """Like `read`, for slow queries: it does not delay the dispatch of jobs."""

@@ -47,10 +47,10 @@ class Header(NamedTuple):
     description: str
 
 
-KEY = Header("Idempotency-Key", "The same key and request again do nothing and give the first answer.")
+KEY = Header("Idempotency-Key", "A repeated request with the same key has no effect and returns the first answer.")
 IF_MATCH = Header("If-Match", 'The ETag that the change is based on, or `*`: `"3"`.')
-IF_NONE_MATCH = Header("If-None-Match", "`*`: only if there is none yet.")
-IF_CHANGED = Header("If-None-Match", "ETags that the client has: 304 if one of them still holds.")
+IF_NONE_MATCH = Header("If-None-Match", "`*`: only if it does not exist yet.")
+IF_CHANGED = Header("If-None-Match", "ETags that the client has: the answer is 304 if one of them is current.")
 ANY_ETAG = "*"
 OF_A_FILE: Mapping[str, Any] = {"also": (206, 304), "refuses": (412, 416)}
 """Further statuses of a route that returns a file: partial content and not modified."""
@@ -169,14 +169,14 @@ class Route:
     def _query(self, given: MultiMapping[str]) -> Query:
         twice = next((name for name in given if len(given.getall(name)) > 1), None)
         if twice is not None:
-            raise RequestError("a parameter stands twice", got=brief(twice))
+            raise RequestError("a parameter is given twice", got=brief(twice))
         return _checked(self.query or Query, dict(given))
 
     async def _body(self, request: web.Request, services: Services) -> Body:
         assert self.body is not None
         if request.content_type != "application/json":
             raise UnsupportedMedia(
-                "the body is of another type", expected="application/json", got=brief(request.content_type)
+                "the body has an unsupported type", expected="application/json", got=brief(request.content_type)
             )
         data = await limited(request, services.settings.request_bytes)
         limits = Limits(size=services.settings.request_bytes, nodes=services.settings.request_nodes)
@@ -189,7 +189,9 @@ class Route:
 def _key(request: web.Request) -> str | None:
     found = request.headers.getall(KEY.name, ())
     if len(found) > 1 or not all(0 < len(key) <= MAX_KEY and key.isprintable() for key in found):
-        raise RequestError("that is no idempotency key", expected=f"one of 1..{MAX_KEY} characters", got=brief(found))
+        raise RequestError(
+            "that is not an idempotency key", expected=f"one of 1..{MAX_KEY} characters", got=brief(found)
+        )
     return found[0] if found else None
 
 
@@ -227,7 +229,7 @@ class BadRequest(RequestError):
     """A request has problems; all of them are reported."""
 
     def __init__(self, problems: list[Problem]) -> None:
-        super().__init__("the request has another form than this route takes")
+        super().__init__("the request does not have the form that this route expects")
         self._problems = tuple(problems)
 
     @property
@@ -242,7 +244,7 @@ async def parts_of(request: web.Request, limit: int) -> AsyncIterator[bytes]:
     Raises BodyTooLarge, UnsupportedMedia, TooSlow.
     """
     if "Content-Encoding" in request.headers:
-        raise UnsupportedMedia("a compressed body is not read", got=brief(request.headers["Content-Encoding"]))
+        raise UnsupportedMedia("compressed bodies are not supported", got=brief(request.headers["Content-Encoding"]))
     if request.content_length is not None and request.content_length > limit:
         raise BodyTooLarge("the body is too large", expected=f"at most {limit} bytes", got=str(request.content_length))
     clock, size = asyncio.get_running_loop().time, 0
@@ -252,7 +254,7 @@ async def parts_of(request: web.Request, limit: int) -> AsyncIterator[bytes]:
             async with asyncio.timeout_at(begin + BODY_SECONDS + size / SLOWEST):
                 part = await request.content.read(PIECE)
         except TimeoutError:
-            raise TooSlow("the body came too slowly", expected=f"{SLOWEST} bytes a second") from None
+            raise TooSlow("the body arrived too slowly", expected=f"{SLOWEST} bytes a second") from None
         if not part:
             return
         size += len(part)

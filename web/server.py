@@ -49,7 +49,7 @@ async def serve(settings: Settings, devices: list[str], tell: Callable[[str, str
             seen = (settings.public_url or address).rstrip("/")
             tell(address, f"{seen}/?code={services.access.cookies.one_time_code()}")
             await stop.wait()
-            log.info("stopping: what runs goes back into the queue")
+            log.info("stopping: running jobs go back into the queue")
     finally:
         await runner.cleanup()
 
@@ -89,7 +89,7 @@ class Faults:
 def _stop(stop: asyncio.Event) -> None:
     """Stop the server. A second signal exits at once, which is as safe for the queue as a kill."""
     if stop.is_set():
-        log.warning("told to stop twice: ending at once, what runs goes on after the next start")
+        log.warning("second stop signal: stopping at once; running jobs continue after the next start")
         os._exit(1)
     stop.set()
 

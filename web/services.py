@@ -93,7 +93,7 @@ class Services:
         )
         again = await self.store.write(lambda t: t.queue.recover(), durable=True)
         if again:
-            log.info("%d jobs go on where they were", len(again))
+            log.info("%d interrupted jobs continue", len(again))
         self.dispatcher.start()
         tasks = {"webhooks": WebhookSender(self.store, self.webhooks).work, "retention": self._prune_for_ever}
         self._tasks = begun(tasks, self.metrics.failed)

@@ -59,13 +59,13 @@ class Permission:
             return address
         if self._secret is None:
             raise WebhookRefused(
-                "no address can be told of jobs", hint="whoever runs the server can set `webhook_secret`"
+                "webhooks are not configured", hint="the operator of the server can set `webhook_secret`"
             )
         raise WebhookRefused(
-            "that address may not be told of jobs",
+            "that address is not allowed for webhooks",
             expected=", ".join(sorted(self._hosts)) or "none: no host is allowed",
             got=address[:100],
-            hint="whoever runs the server can name its host in `webhook_hosts`",
+            hint="the operator of the server can add its host to `webhook_hosts`",
         )
 
     def allows(self, address: str) -> bool:
@@ -150,7 +150,9 @@ class WebhookSender:
     async def _tell(self, session: aiohttp.ClientSession, call: Call) -> None:
         job, address = call.job, str(call.job.webhook)
         if not self._permission.allows(address):  # the settings have changed since the job was submitted
-            log.warning("an address may not be told any more job=%s host=%s", job.id, urlsplit(address).hostname)
+            log.warning(
+                "an address is no longer allowed for webhooks job=%s host=%s", job.id, urlsplit(address).hostname
+            )
             await self._store.write(lambda t: t.webhooks.told(job.id))
             return
         id, now = f"job_{job.id}", int(self._clock())
@@ -167,7 +169,7 @@ class WebhookSender:
             ) as response:
                 good = 200 <= response.status < 300
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            log.info("an address could not be told job=%s: %s", job.id, type(error).__name__)
+            log.info("a webhook was not delivered job=%s: %s", job.id, type(error).__name__)
             good = False
         if good:
             await self._store.write(lambda t: t.webhooks.told(job.id))

@@ -134,7 +134,7 @@ class WorkerProcess:
         if self.kill_at is not None and now > self.kill_at:
             return "it ignored a cancel"
         if self.down_since is not None:
-            return "it does not come up" if now - self._began > self._start_seconds else None
+            return "it did not start" if now - self._began > self._start_seconds else None
         silent = now - self._heard > SILENCE_SECONDS and not self._room.locked()  # then the server is behind
         return "silent" if silent else None
 

@@ -58,10 +58,10 @@ class DiskStore:
         try:
             check, record = text[:16], text[16:]
             if check != _check(key, record):
-                raise ValueError("another record than was stored")
+                raise ValueError("the record differs from the stored one")
             return _result_from(json.loads(record))
         except Exception:  # any damaged record is a miss
-            self._index.tell("cache_corrupt", "a stored result was damaged; it is made again")
+            self._index.tell("cache_corrupt", "a stored result was damaged; it is computed again")
             return None
 
     def put_result(self, key: str, result: Result, *, at_once: bool) -> None:
@@ -138,7 +138,7 @@ class DiskStore:
             kept = sorted(place.iterdir(), key=lambda item: item.stat().st_mtime_ns)
             for old in kept[:-KEPT_DAMAGED]:
                 old.unlink(missing_ok=True)
-        self._index.tell("cache_corrupt", f"a cached value was damaged; it is in {place} and is made again")
+        self._index.tell("cache_corrupt", f"a cached value was damaged; it was moved to {place} and is computed again")
 
     # Housekeeping
 
@@ -208,7 +208,7 @@ class DiskStore:
         try:
             self._index.clear()
         except (OSError, sqlite3.Error) as error:
-            raise FileError(f"the cache cannot be emptied: {error}", got=str(self._folder)) from error
+            raise FileError(f"the cache cannot be cleared: {error}", got=str(self._folder)) from error
         for path in (self._blobs, self._folder / "quarantine"):
             shutil.rmtree(path, ignore_errors=True)
 

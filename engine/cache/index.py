@@ -294,7 +294,7 @@ class Index:
         """Pause access to the folder: it is full, read-only or locked by another process."""
         self._breaker.failed(act)
         where = f"the cache at {self._folder} cannot be written to ({error})"
-        self.tell("cache_not_written", f"{where}; the run goes on without it")
+        self.tell("cache_not_written", f"{where}; the run continues without it")
 
     def _set_aside(self, error: Exception) -> None:
         self.close()
@@ -306,7 +306,7 @@ class Index:
         except OSError:
             self.stop(error)
             return
-        self.tell("cache_corrupt", f"the cache's index was damaged; it is in {place} and results are made again")
+        self.tell("cache_corrupt", f"the cache's index was damaged; it is in {place} and results are computed again")
 
     def tell(self, code: str, message: str) -> None:
         """Report a kind of fault once."""

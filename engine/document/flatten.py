@@ -151,11 +151,11 @@ class _Flattening:
             self._check_source(full, name, graph, output)
 
     def _check_target(self, full: str, name: str, graph: Workflow, port: str, target: Target) -> None:
-        place = f"the input '{port}' of the sub-workflow '{name}' goes to"
+        place = f"the input '{port}' of the sub-workflow '{name}' is connected to"
         node = graph.nodes.get(target.node)
         if node is None:
             near = nearest(target.node, graph.nodes)
-            self._problem("unknown_node", f"{place} '{target.node}', which is no node", full, port, near)
+            self._problem("unknown_node", f"{place} '{target.node}', which is not a node", full, port, near)
         elif (found := self._types.get(node.type)) is None:
             return  # reported at that node
         elif target.input not in found.spec.by_name:
@@ -170,7 +170,7 @@ class _Flattening:
         node = graph.nodes.get(output.source.node)
         if node is None:
             near = nearest(output.source.node, graph.nodes)
-            self._problem("unknown_node", f"{place} '{output.source.node}', which is no node", full, None, near)
+            self._problem("unknown_node", f"{place} '{output.source.node}', which is not a node", full, None, near)
         elif (found := self._types.get(node.type)) and found.spec.output(output.source.output) is None:
             names = [port.name for port in found.spec.outputs]
             text = f"{place} '{output.source.output}' of '{output.source.node}', which {found.spec.type} does not have"

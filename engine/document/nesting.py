@@ -25,7 +25,12 @@ def nesting_problem(workflow: Workflow, most: int) -> Problem | None:
         circle = list(reversed(error.args[1]))
         shown = " -> ".join([*circle[:12], *(["..."] if len(circle) > 12 else [])])
         text = f"the sub-workflow '{circle[0]}' uses itself"
-        return Problem(code="recursive_graph", message=text, got=shown, hint="a sub-workflow can use others only")
+        return Problem(
+            code="recursive_graph",
+            message=text,
+            got=shown,
+            hint="a sub-workflow must not use itself, directly or through others",
+        )
     return _levels(order, uses) or _size(workflow, order, uses, most)
 
 
@@ -53,7 +58,7 @@ def _size(workflow: Workflow, order: list[str], uses: Mapping[str, Counter[str]]
     count = len(workflow.nodes) + _inside(_uses(workflow, workflow.graphs), sizes)
     if count <= most:
         return None
-    text = "too many nodes, with those of each use of a sub-workflow"
+    text = "too many nodes, counting those of each use of a sub-workflow"
     got = f"{count:,}" if count < 10**15 else f"about 10^{len(str(count)) - 1}"
     return Problem(code="too_large", message=text, expected=f"at most {most}", got=got)
 

@@ -72,7 +72,7 @@ class _Reader:
         if type(value) is kind:
             return True
         names = {dict: "an object", list: "a list", str: "text", int: "an integer"}
-        self.problem("bad_document", f"{what} has the wrong form", expected=names[kind], got=brief(value), **at)
+        self.problem("bad_document", f"{what} is malformed", expected=names[kind], got=brief(value), **at)
         return False
 
 
@@ -126,7 +126,7 @@ def _check_top(reader: _Reader, data: Mapping[str, Any]) -> None:
     if version != FORMAT:
         newer = isinstance(version, str) and re.fullmatch(r"latentloom/[1-9][0-9]{0,8}", version)
         hint = (
-            "this file was made by a newer Latentloom: update"
+            "this file was made by a newer version of Latentloom: update"
             if newer
             else 'a workflow starts with "format": "latentloom/1"'
         )
@@ -168,9 +168,7 @@ def _node(reader: _Reader, id: str, data: Any) -> Node:
         reader.problem("bad_document", "an input's name is text", node=id)
     each, on_error = data.get("each", []), data.get("on_error", "stop")
     if type(each) is not list or not all(type(name) is str for name in each) or len(set(each)) != len(each):
-        reader.problem(
-            "bad_document", "'each' has the wrong form", node=id, expected="names of inputs", got=brief(each)
-        )
+        reader.problem("bad_document", "'each' is malformed", node=id, expected="names of inputs", got=brief(each))
         each = []
     if on_error not in ("stop", "keep"):
         reader.problem("bad_document", "unknown 'on_error'", node=id, expected="stop, keep", got=brief(on_error))
@@ -192,7 +190,7 @@ def _object(reader: _Reader, node: str, name: str, value: dict[str, Any]) -> Any
         return value["literal"]
     reader.problem(
         "bad_value",
-        "an object that is no edge",
+        "an object that is not an edge",
         node=node,
         input=name,
         expected='{"node": ..., "output": ...}',
@@ -221,12 +219,12 @@ def _named(
         if type(name) is not str or not _NAME.match(name):
             reader.problem(
                 "bad_name",
-                f"an entry of '{place}' has no usable name",
+                f"an entry of '{place}' has no valid name",
                 expected="a letter, then letters, digits, '_', '-'",
                 got=brief(name),
             )
         elif name in names:
-            reader.problem("duplicate_name", f"'{name}' stands twice in '{place}'")
+            reader.problem("duplicate_name", f"'{name}' appears twice in '{place}'")
         else:
             names.add(name)
             found.append(read_one(reader, item, name))
@@ -239,7 +237,7 @@ def _named_input(reader: _Reader, item: dict[str, Any], name: str) -> NamedInput
         reader.problem(
             "reserved_name",
             f"the input '{name}' has the name of a flag of `loom run` or an argument of `latentloom.api.run`",
-            expected=f"another name than {', '.join(RESERVED_INPUTS)}",
+            expected=f"a name other than {', '.join(RESERVED_INPUTS)}",
             hint="rename it: every input of a workflow is a flag on the command line and a keyword in Python",
         )
     to: Any = item.get("to")
@@ -248,9 +246,7 @@ def _named_input(reader: _Reader, item: dict[str, Any], name: str) -> NamedInput
         return None
     good = [t for t in to if type(t) is dict and _is_target(t, items=reader.graph is not None)]
     if len(good) != len(to) or not to:
-        reader.problem(
-            "bad_document", f"'to' of input '{name}' has the wrong form", expected='[{"node": ..., "input": ...}]'
-        )
+        reader.problem("bad_document", f"'to' of input '{name}' is malformed", expected='[{"node": ..., "input": ...}]')
     return NamedInput(name, tuple(Target(t["node"], t["input"], t.get("item")) for t in good))
 
 
@@ -272,7 +268,7 @@ def _named_output(reader: _Reader, item: dict[str, Any], name: str) -> NamedOutp
     ):
         reader.problem(
             "bad_document",
-            f"'from' of output '{name}' has the wrong form",
+            f"'from' of output '{name}' is malformed",
             expected='{"node": ..., "output": ...}',
             got=brief(source),
         )

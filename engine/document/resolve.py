@@ -38,9 +38,9 @@ def _migrated(id: str, node: Node, found: NodeType | None, problems: list[Proble
         bring = found.definition().migrate
         inputs = bring(dict(node.inputs), node.version) if bring is not None else None
         if not isinstance(inputs, dict):
-            raise TypeError(f"migrate gave {type(inputs).__name__}, not a dict")
+            raise TypeError(f"migrate returned {type(inputs).__name__}, not a dict")
     except (Exception, SystemExit) as error:  # plugin code may raise anything
-        text = f"{node.type} could not be brought from version {node.version} to {found.spec.version}: {error}"
+        text = f"{node.type} could not be migrated from version {node.version} to {found.spec.version}: {error}"
         problems.append(Problem(code="older_version", message=text, node=id))
         return node
     return replace(node, inputs=inputs, version=found.spec.version)

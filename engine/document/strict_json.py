@@ -76,7 +76,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         seen: set[str] = set()
         twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-        raise _refused("duplicate_key", f"the key '{shown(twice)}' stands twice in one object")
+        raise _refused("duplicate_key", f"the key '{shown(twice)}' appears twice in one object")
     return found
 
 
@@ -115,7 +115,7 @@ def _check_surrogates(found: Any) -> None:
                 item.encode()
             except UnicodeEncodeError:
                 raise _refused(
-                    "lone_surrogate", "a text holds half of a surrogate pair", got=ascii(item)[:60]
+                    "lone_surrogate", "a text contains an unpaired surrogate", got=ascii(item)[:60]
                 ) from None
         elif isinstance(item, dict):
             stack += [*item, *item.values()]

@@ -141,7 +141,7 @@ class Call:
                 f"{self._step.spec.type} changed its input in place",
                 node=self._step.id,
                 input=written[0],
-                hint="work on a copy: a node's inputs belong to other nodes and to the cache too",
+                hint="work on a copy: a node's inputs are shared with other nodes and the cache",
             )
         if self.context.stopped:
             raise Cancelled("the run was cancelled", node=self._step.id)  # the returned value may be incomplete
@@ -166,9 +166,9 @@ class Call:
         self.disturbed = bool(changed) and self.trusted
         if changed:
             type, what = self._step.spec.type, ", ".join(changed)
-            text = f"{type} changed {what} for the whole process; it was put back"
+            text = f"{type} changed {what} for the whole process; it was restored"
             if self.trusted:
-                text = f"something changed {what} while {type} ran; it was put back, and the result is not kept"
+                text = f"something changed {what} while {type} ran; it was restored, and the result is not kept"
             self.context.warn("state_changed", text)
 
     def outputs(self, returned: Any) -> dict[str, Returned]:
@@ -209,7 +209,7 @@ def out_of_memory(step: Step, error: BaseException) -> OutOfMemoryError:
         f"{step.spec.type} ran out of memory",
         node=step.id,
         got=brief(str(error).partition("\n")[0], 200) if str(error) else None,
-        hint="make smaller pictures or fewer at once, or let models take less: --vram-budget, --ram-budget",
+        hint="use a smaller size or batch, or reduce the memory for models: --vram-budget, --ram-budget",
     )
 
 

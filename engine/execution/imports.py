@@ -43,8 +43,8 @@ def _file(module: Any) -> Any:
 
 def _error(distribution: Distribution) -> ChangedCodeError:
     return ChangedCodeError(
-        f"the code of {distribution} was changed after this program had started",
-        expected="the files that were there when plugins were looked for",
-        got="others, some of which were imported since",
-        hint="start the program again, or the server",
+        f"the code of {distribution} was changed after this program started",
+        expected="the files found when plugins were discovered",
+        got="other files, some of which are already imported",
+        hint="restart the program or the server",
     )

@@ -58,7 +58,7 @@ def _handles(
 def _need(step: Step, handles: list[Any], store: ModelStore) -> MemoryNeed:
     type = step.spec.type
     if not all(isinstance(handle, Handle) for handle in handles):
-        return MemoryNeed(step.id, type, (), None, "its model is made by a node that computes")
+        return MemoryNeed(step.id, type, (), None, "its model comes from a node that has to run first")
     names = tuple(dict.fromkeys(file.name for handle in handles for file in handle.files))
     try:
         return MemoryNeed(step.id, type, names, store.plan(handles))

@@ -43,7 +43,9 @@ def _tries_again(call: Call, error: OutOfMemoryError) -> bool:
 
 
 def _warn(call: Call) -> None:
-    call.context.warn("memory_retry", f"{call.spec.type} ran out of memory; it runs again with more room")
+    call.context.warn(
+        "memory_retry", f"{call.spec.type} ran out of memory; it runs again after evicting everything not in use"
+    )
 
 
 class Economies:

@@ -59,7 +59,7 @@ def _kind_of(value: Any, registry: Registry) -> str:
 def _wrong(step: Step, name: str, expected: str, value: Any, hint: str | None = None) -> NodeError:
     hint = "return an Expansion alone, not inside a tuple" if isinstance(value, Expansion) else hint
     return NodeError(
-        f"{step.spec.type} returned something else than its output '{name}'",
+        f"{step.spec.type} returned a value that does not fit its output '{name}'",
         node=step.id,
         expected=expected,
         got=described(value),

@@ -38,7 +38,7 @@ class RunEvents:
 
     def economised(self, step: Step, level: int) -> None:
         """Report that a body ran out of memory and the step will be computed in smaller parts."""
-        text = f"{step.spec.type} ran out of memory again; it computes in smaller parts from now on (economy {level})"
+        text = f"{step.spec.type} ran out of memory again; from now on it computes in smaller parts (economy {level})"
         self.emit(NodeWarning(node=step.id, code="memory_economy", message=text))
 
     def finished(self, step: Step, result: Result) -> None:
@@ -57,7 +57,7 @@ class RunEvents:
         if cancelled or (report is not None and report.status == "failed"):
             return error
         if isinstance(error, Cancelled):
-            text = f"{step.spec.type} stopped as if it were cancelled, and nobody cancelled it: {error.problem.message}"
+            text = f"{step.spec.type} stopped as if cancelled, but nobody cancelled it: {error.problem.message}"
             error = NodeError(text, node=step.id)
         error = node_error(step, error)
         self.reports[step.id] = NodeReport(step.spec.type, "failed")

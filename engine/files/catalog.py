@@ -50,7 +50,7 @@ def safe_join(root: Path, name: str, *, links: bool = False) -> Path:
     """
     parts = name.split("/")
     if _UNPRINTABLE.search(name):
-        raise PathError("the name holds characters that a file name cannot hold", got=brief(name))
+        raise PathError("the name contains characters that a file name must not contain", got=brief(name))
     if len(name) > MAX_NAME or any(len(part.encode()) > MAX_PART for part in parts):
         raise PathError("the name is too long", expected=f"at most {MAX_PART} bytes between two '/'", got=brief(name))
     bad = not name or "\\" in name or ".." in parts or PureWindowsPath(name).drive or name.startswith("/")
@@ -61,7 +61,9 @@ def safe_join(root: Path, name: str, *, links: bool = False) -> Path:
     except (OSError, RuntimeError):  # a cycle of symbolic links
         pass
     raise PathError(
-        "the name leaves its folder", got=brief(name), expected="a name below the folder, with '/' between its parts"
+        "the name points outside its folder",
+        got=brief(name),
+        expected="a name inside the folder, with '/' between its parts",
     )
 
 
@@ -244,7 +246,7 @@ class Catalog:
 
     def _takes_none(self, error: OSError) -> FileError:
         return FileError(
-            f"the input folder takes no files: {error.strerror or error}", got=str(error.filename or self._input)
+            f"the input folder cannot be written to: {error.strerror or error}", got=str(error.filename or self._input)
         )
 
     def _roots(self, source: str) -> list[Path]:
@@ -288,8 +290,8 @@ class Catalog:
         return MissingFileError(
             f"no file below {source} has the sha256 of '{name}'",
             expected=f"sha256 {sha256}",
-            got="a file of that name with other content" if any(f.name == name for f in files) else "no such file",
-            hint="the hash decides; remove '@sha256:...' to take whatever file has the name",
+            got="a file of that name with different content" if any(f.name == name for f in files) else "no such file",
+            hint="the hash takes precedence; remove '@sha256:...' to use any file of that name",
         )
 
     def _missing(self, source: str, name: str, *, alike: bool) -> MissingFileError:
@@ -298,9 +300,7 @@ class Catalog:
             f"there is no {'picture' if source == 'input' else 'model'} '{brief(name)[1:-1]}'",
             expected=f"a file in {folders}",
             nearest=nearest(name, self.names(source)) if alike else None,
-            hint=None
-            if source == "input"
-            else "`loom models` lists what is there, `loom models add DIR` adds a folder",
+            hint=None if source == "input" else "`loom models` lists the files, `loom models add DIR` adds a folder",
         )
 
 

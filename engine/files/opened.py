@@ -65,10 +65,10 @@ class Opened:
 def changed(name: str) -> ChangedFileError:
     """Return the error for a file that changed while it was in use."""
     return ChangedFileError(
-        f"'{name}' was written over while it was in use",
-        expected="a file that stays as it is during a run",
-        got="another content, size or time",
-        hint="nothing of this run's step was kept; replace models by rename: write the new file beside the old one, "
+        f"'{name}' was overwritten while it was in use",
+        expected="a file that does not change during a run",
+        got="a different content, size or modification time",
+        hint="the result of this step was discarded; replace models by rename: write the new file next to the old one, "
         "then `mv` it over",
     )
 
@@ -76,10 +76,10 @@ def changed(name: str) -> ChangedFileError:
 def cut_short(type: str) -> ChangedFileError:
     """Return the error for an unknown mapped file that was truncated while a node ran."""
     return ChangedFileError(
-        f"a file was cut short while {type} read it",
-        expected="a file that stays as it is during a run",
+        f"a file was truncated while {type} read it",
+        expected="a file that does not change during a run",
         got="a read beyond its end",
-        hint="nothing of this run's step was kept; replace files by rename: write the new file beside the old one, "
+        hint="the result of this step was discarded; replace files by rename: write the new file next to the old one, "
         "then `mv` it over",
     )
 

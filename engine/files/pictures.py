@@ -224,7 +224,7 @@ def as_rgb(picture: "Pil.Image") -> "npt.NDArray[np.float32]":
 def _grey(levels: "npt.NDArray[np.float32]", top: float | None) -> "npt.NDArray[np.float32]":
     """Return [H, W, 3] from one channel of more than 8 bits. If floats exceed 1, all are divided by the largest."""
     if not np.isfinite(levels).all():
-        raise FileError("the picture holds numbers that are not finite")
+        raise FileError("the picture contains numbers that are not finite")
     top = max(1.0, float(levels.max(initial=0))) if top is None else top
     np.clip(np.divide(levels, np.float32(top), out=levels), 0, 1, out=levels)
     return np.repeat(levels[..., None], 3, axis=2)
@@ -236,8 +236,8 @@ def read_making(path: Path) -> tuple[str, dict[str, Any]]:
     texts = picture.info if WORKFLOW_CHUNK in picture.info else _from_comment(picture)
     if WORKFLOW_CHUNK not in texts:
         raise FileError(
-            f"'{path.name}' carries no workflow",
-            hint="only files saved by Latentloom do, and not those saved with --no-metadata",
+            f"'{path.name}' contains no workflow",
+            hint="only files saved by Latentloom without --no-metadata contain one",
         )
     try:
         record = json.loads(texts.get(RECORD_CHUNK, "{}"), parse_constant=_no_number)
@@ -249,7 +249,7 @@ def read_making(path: Path) -> tuple[str, dict[str, Any]]:
 
 
 def _no_number(text: str) -> Any:
-    raise ValueError(f"{text} is no number that JSON has")
+    raise ValueError(f"{text} is not a JSON number")
 
 
 def _from_comment(picture: "Pil.Image") -> dict[str, str]:

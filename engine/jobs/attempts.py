@@ -126,7 +126,7 @@ class Attempts:
         deaths = job.deaths + counts
         self._connection.execute("UPDATE jobs SET deaths = ? WHERE id = ?", (deaths, id))
         if deaths >= self._limits.deaths:
-            message = f"the worker died {deaths} times over this job; the last time: {why}"
+            message = f"the worker died {deaths} times while it ran this job; the last time: {why}"
             return self._end_as(id, "failed", problems=[Problem(code="worker_died", message=message).record()])
         return self._again(id, why)
 
@@ -161,7 +161,7 @@ class Attempts:
         self._connection.execute("UPDATE jobs SET ends = ends + 1 WHERE id = ?", (id,))
         (ends,) = self._connection.execute("SELECT ends FROM jobs WHERE id = ?", (id,)).fetchone()
         if ends >= self._limits.ends:
-            message = f"the server gave this job up {ends} times; the last time: {why}"
+            message = f"the server abandoned this job {ends} times; the last time: {why}"
             return self._end_as(id, "failed", problems=[Problem(code="server_ended", message=message).record()])
         return self._again(id, why)
 

@@ -113,7 +113,7 @@ def _bring_up(connection: sqlite3.Connection, path: Path) -> None:
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > VERSION:
         raise DatabaseError(
-            f"the queue at {path} was written by a newer Latentloom",
+            f"the queue at {path} was written by a newer version of Latentloom",
             expected=f"schema {VERSION} or older",
             got=f"schema {version}",
             hint="update Latentloom, or choose another data folder",

@@ -45,9 +45,9 @@ class Effects:
         """Record the start of a sink whose effects cannot be observed. Raises EffectUnknown if it started before."""
         if self.find(job, node, BODY) is not None:
             raise EffectUnknown(
-                "the worker died while or after this node ran, and it may have had its effect",
+                "the worker died during or after this node, so its effect may have happened",
                 node=node,
-                hint="look whether it had; retry the job to run it again",
+                hint="check whether it did; retry the job to run the node again",
             )
         self.intend(job, node, BODY, "", "")
 

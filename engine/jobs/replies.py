@@ -32,4 +32,6 @@ class Replies:
 
 def reused(key: str | None) -> KeyReused:
     """Return the error for a key that was used with a different request."""
-    return KeyReused("that idempotency key stands for another request", got=key, hint="use a new key for a new request")
+    return KeyReused(
+        "that idempotency key belongs to a different request", got=key, hint="use a new key for a new request"
+    )

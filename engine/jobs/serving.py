@@ -42,7 +42,7 @@ class Ownership:
             except OSError as error:
                 raise unwritable("data", folder, error) from None
         raise DatabaseError(
-            f"another server has the data folder {folder}", hint="stop it, or give this one its own LATENTLOOM_HOME"
+            f"another server uses the data folder {folder}", hint="stop it, or give this one its own LATENTLOOM_HOME"
         )
 
     def tell(self, serving: Serving) -> None:
@@ -58,7 +58,7 @@ def unwritable(what: str, folder: Path, error: OSError) -> DatabaseError:
     """Return the error for a folder that a server needs and cannot write to."""
     return DatabaseError(
         f"the {what} folder {folder} cannot be written to: {error.strerror or error}",
-        hint=f"let this user write there, or choose another with LATENTLOOM_{what.upper()} or LATENTLOOM_HOME",
+        hint=f"make it writable for this user, or choose another one with LATENTLOOM_{what.upper()} or LATENTLOOM_HOME",
     )
 
 

@@ -84,7 +84,7 @@ def _device(wanted: str, torch_version: str) -> str:
             f"there is no device '{wanted}'",
             expected=", ".join(["auto", "cpu", *there]),
             got=wanted,
-            hint=f"the installed PyTorch is {torch_version}; README tells how to choose a build for your card",
+            hint=f"the installed PyTorch is {torch_version}; the README explains how to choose a build for your GPU",
         )
     return device
 

@@ -78,10 +78,10 @@ def place(layers: Sequence[Layer], room: int, bytes_of: Sizes, spare: int = 0) -
         return replace(always, resident=tuple(layers), resident_bytes=total - decode)
     if room < smallest:
         raise BudgetError(
-            "the model does not fit into the memory that it may take",
+            "the model does not fit into its memory budget",
             expected=f"at least {smallest} bytes",
             got=f"{max(room, 0)} bytes",
-            hint="raise --vram-budget, or --ram-budget on a processor",
+            hint="raise --vram-budget, or --ram-budget on a CPU",
         )
     left = max(room - smallest - spare, 0)
     stay = set(layers) - set(fetched)

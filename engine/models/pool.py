@@ -208,7 +208,7 @@ class DevicePool:
         available = self.available
         free = "" if available is None else f"{available} bytes, and "
         return OutOfMemoryError(
-            f"{self._device.name} has less free memory than its budget says",
+            f"{self._device.name} has less free memory than its budget",
             expected=f"{need} bytes for weights",
             got=f"{free}a budget of {self.budget} bytes, which other programs may share",
             hint="close other programs that use the device, or lower --vram-budget",

@@ -133,7 +133,7 @@ class Loan:
     def __enter__(self) -> Any:
         if self._borrower.asynchronous and _on_a_loop():
             raise NodeError(
-                "an async node waits for models with a plain `with`, and every other async node with it",
+                "an async node that waits for models with a plain `with` blocks every other async node",
                 hint="write `async with ctx.load(...)`",
             )
         self._turns.take(self._borrower)

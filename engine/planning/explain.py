@@ -114,7 +114,7 @@ class _Plan:
             self.expansion(step, result, result.expansion)
         else:
             self.results[step.id] = result
-            self.tell(step, "hit", f"made before in {result.seconds:.3g} s")
+            self.tell(step, "hit", f"computed before in {result.seconds:.3g} s")
 
     def reason(self, step: Step, fields: Fields, changed: Iterable[Use]) -> str:
         if found := [_use(use) for use in changed]:
@@ -127,7 +127,7 @@ class _Plan:
         try:
             grafted = graft(step, Expansion.from_record(record), self.parts.registry, self.parts.files, self.steps)
         except LoomError as error:
-            self.tell(step, "run", f"what it stands for has problems: {error.problems[0].message}")
+            self.tell(step, "run", f"its expansion has problems: {error.problems[0].message}")
             return
         self.steps |= grafted.steps
         self.expanded.put(step.id, grafted, known.seconds, known=True)
@@ -140,7 +140,7 @@ class _Plan:
         if late:
             self.tell(step, "unknown", f"unknown until '{late[0]}' ran")
         else:
-            self.tell(step, "hit", "all that it stands for was made before")
+            self.tell(step, "hit", "every node of its expansion was computed before")
         if not self.expanded.inside(step.id) - self.results.keys():
             self.results[step.id] = self.expanded.result(step.id, self.results)
 
@@ -149,15 +149,15 @@ def _use(use: Use) -> str:
     if use.kind == FILE_NAME:
         return f"the name of input '{use.name}'"
     if use.kind == RECOGNITION:
-        return "the plugins that tell which kind of model a file is"
+        return "the plugins that recognise model files"
     return f"the code of the {use.kind} '{use.name}'"
 
 
 def _impure(purity: str) -> str:
     return {
-        "external": "it looks at the outside world when it runs",
+        "external": "it reads external state when it runs",
         "nondeterministic": "it runs once in every job",
-    }.get(purity, "which lazy inputs it wants is known when it runs")
+    }.get(purity, "which lazy inputs it needs is known only when it runs")
 
 
 def _needs(step: Step, source: str, asked: frozenset[str]) -> bool:
@@ -167,17 +167,17 @@ def _needs(step: Step, source: str, asked: frozenset[str]) -> bool:
 
 def _changes(fields: Mapping[str, Any], last: Mapping[str, Any] | None) -> str:
     if last is None:
-        return "never made before"
+        return "never computed before"
     words = {
         "type": "the node type",
         "version": "the node type's version",
         "code": "the code of its plugin or of Latentloom",
         "environment": "device, dtype or library versions",
         "salt": "the cache salt",
-        "economy": "how far it saves memory",
-        "mentions": "the files that its texts name",
+        "economy": "the level of memory saving",
+        "mentions": "the files named in its texts",
     }
     changed = [words[name] for name in words if fields.get(name) != last.get(name)]
     now, then = fields["inputs"], last.get("inputs", {})
     changed += [f"input '{name}'" for name in sorted({*now, *then}) if now.get(name) != then.get(name)]
-    return f"changed: {', '.join(changed)}" if changed else "made before, but removed from the cache since"
+    return f"changed: {', '.join(changed)}" if changed else "computed before, but since removed from the cache"

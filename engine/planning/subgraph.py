@@ -42,7 +42,7 @@ class Grafted(NamedTuple):
 def graft(parent: Step, expansion: Expansion, registry: Registry, files: Files, steps: Mapping[str, Step]) -> Grafted:
     """Return the steps that replace a node. Raises NodeError or WorkflowError, which name `parent/child`."""
     if parent.depth >= MAX_DEPTH or len(steps) + len(expansion.nodes) > MAX_STEPS:
-        raise NodeError("its expansions never end", node=parent.id, expected=f"at most {MAX_DEPTH} levels")
+        raise NodeError("its expansions do not end", node=parent.id, expected=f"at most {MAX_DEPTH} levels")
     inner, nodes, outputs = _read(parent, expansion)
     _check_outputs(parent, outputs)
     outer = {id: steps[id].type for id in parent.sources(lazy=True)}
@@ -91,7 +91,7 @@ def _read(parent: Step, expansion: Expansion) -> tuple[dict[str, Node], dict[str
         inside = [replace(p, node=f"{parent.id}/{p.node}" if p.node else parent.id) for p in error.problems]
         raise WorkflowError(inside) from None
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise NodeError(f"its expansion has the wrong form: {type(error).__name__}: {error}", node=parent.id) from error
+        raise NodeError(f"its expansion is malformed: {type(error).__name__}: {error}", node=parent.id) from error
 
 
 def _nodes(parent: Step, inner: Mapping[str, Node]) -> dict[str, Node]:
@@ -131,7 +131,7 @@ def _check_outputs(parent: Step, outputs: tuple[NamedOutput, ...]) -> None:
     expected, got = [port.name for port in parent.spec.outputs], [output.name for output in outputs]
     if sorted(expected) != sorted(got):
         raise NodeError(
-            "its expansion has other outputs than the node",
+            "its expansion has different outputs than the node",
             node=parent.id,
             expected=", ".join(expected),
             got=", ".join(got),
@@ -145,7 +145,7 @@ def _check_kinds(parent: Step, checked: Checked, outer: Mapping[str, NodeType]) 
         port, inner = parent.spec.output(name), types[source.node].spec.output(source.output)
         if port is not None and inner is not None and not accepts(port, inner):
             raise NodeError(
-                f"its expansion delivers something else at its output '{name}'",
+                f"its expansion returns the wrong type at its output '{name}'",
                 node=parent.id,
                 expected=f"list of {port.kind}" if port.is_list else port.kind,
                 got=f"list of {inner.kind}" if inner.is_list else inner.kind,

@@ -73,7 +73,7 @@ class _Validator:
         if wanted is None:
             targets += [id for id, step in steps.items() if step.spec.purity == "sink"]
         if not targets and not self.problems:
-            self.problem("no_outputs", "there is nothing to make", hint="add a SaveImage node, or name an output")
+            self.problem("no_outputs", "there is nothing to run", hint="add a SaveImage node, or name an output")
         problems = [self._with_port(problem) for problem in self.problems.told()]
         return Checked(steps, outputs, list(dict.fromkeys(targets)), problems, graph)
 
@@ -174,7 +174,7 @@ class _Validator:
             node=id,
             expected=str(spec.version),
             got=str(node.version),
-            hint="update the distribution that brings it" if newer else "this version cannot be brought up to date",
+            hint="update the distribution that brings it" if newer else "this version cannot be migrated",
         )
         return False
 
@@ -192,7 +192,7 @@ class _Validator:
     def _missing(self, id: str, port: InputSpec) -> None:
         want = "a value" if port.literal else f"an edge from a {port.kind} output"
         name = self.given.get((id, port.name))
-        hint = f"give the workflow's input '{name}'" if name else None
+        hint = f"set the workflow's input '{name}'" if name else None
         self.problem("missing_input", "needs a value", node=id, input=port.name, expected=want, hint=hint)
 
     def _input(self, step: Step, port: InputSpec, value: Any) -> None:
@@ -317,7 +317,7 @@ class _Validator:
         cycle = graph.cycle()
         if cycle:
             path = " -> ".join([*cycle[:12], *(["..."] if len(cycle) > 12 else []), cycle[0]])
-            self.problem("cycle", "the nodes need each other in a circle", node=cycle[0], got=path)
+            self.problem("cycle", "the nodes form a cycle", node=cycle[0], got=path)
 
     def _named_inputs(self) -> None:
         for named in self.workflow.inputs:
@@ -325,13 +325,14 @@ class _Validator:
                 if node not in self.workflow.nodes:
                     self.problem(
                         "unknown_node",
-                        f"the input '{named.name}' goes to '{node}', which is no node",
+                        f"the input '{named.name}' is connected to '{node}', which is not a node",
                         nearest=self.problems.nearest(node, self.workflow.nodes),
                     )
                 elif (found := self.types[node]) and name not in found.spec.by_name:
                     self.problem(
                         "unknown_input",
-                        f"the input '{named.name}' goes to '{name}' of '{node}', which {found.spec.type} does not have",
+                        f"the input '{named.name}' is connected to '{name}' of '{node}', which "
+                        f"{found.spec.type} does not have",
                         nearest=self.problems.nearest(name, found.spec.by_name),
                     )
 
@@ -359,7 +360,7 @@ class _Validator:
         if edge.node in skipped or (source and source.node in skipped):
             self.problem(
                 "muted_output",
-                f"the output '{name}' needs a muted node",
+                f"the output '{name}' depends on a muted node",
                 got=edge.node,
                 hint="unmute it, or ask for other outputs",
             )

@@ -63,7 +63,7 @@ def _wrong(port: InputSpec, value: Any, hint: str | None = None) -> LiteralError
 def _integer(port: InputSpec, value: Any) -> int:
     if port.seed and value == RANDOM:
         raise LiteralError(
-            code="unresolved_seed", message="a random seed was not drawn yet", hint="resolve the workflow first"
+            code="unresolved_seed", message="a random seed has not been drawn yet", hint="resolve the workflow first"
         )
     if type(value) is float and value.is_integer() and abs(value) < 2**53:
         value = int(value)
@@ -138,7 +138,7 @@ def _whole(port: InputSpec, value: str) -> None:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise _wrong(port, value, "it holds half of a surrogate pair") from None
+        raise _wrong(port, value, "it contains an unpaired surrogate") from None
 
 
 def _boolean(port: InputSpec, value: Any) -> bool:
@@ -174,7 +174,7 @@ def plain(value: Any) -> Any:
         text = json.dumps(value, allow_nan=False, ensure_ascii=False)
         text.encode()
     except UnicodeEncodeError:
-        raise ValueError("a text holds half of a surrogate pair") from None
+        raise ValueError("a text contains an unpaired surrogate") from None
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(str(error)) from None
     return json.loads(text)

@@ -135,7 +135,7 @@ def _spec(
     outputs, several = _outputs(where, hints.get("return", inspect.Parameter.empty))
     help = inspect.getdoc(function)
     if not help:
-        raise SpecError(f"{where}: a node needs a docstring, it is the help that people read")
+        raise SpecError(f"{where}: a node needs a docstring: it is the help that users read")
     return NodeSpec(
         type=type,
         version=version,

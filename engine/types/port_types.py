@@ -135,7 +135,7 @@ class PortType:
             head = json.loads(blob[8 : 8 + length])["__metadata__"]
             tensors = load(blob)
             if head["kind"] != self.kind:
-                raise FileError("a blob of another kind", expected=self.kind, got=head["kind"])
+                raise FileError("a blob of a different kind", expected=self.kind, got=head["kind"])
             arrays = [tensors[str(index)] for index in range(int(head["arrays"]))]
             return self.codec.join(json.loads(head["meta"]), arrays)
         except (SafetensorError, KeyError, ValueError, TypeError) as error:

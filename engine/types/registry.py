@@ -64,7 +64,7 @@ class Ref:
         for part in name.split("."):
             found = getattr(found, part, None)
         if found is None:
-            raise PluginError(f"{self.target} is gone", hint="reinstall the distribution that brings it")
+            raise PluginError(f"{self.target} is gone", hint="reinstall the distribution that provides it")
         return found
 
 
@@ -262,7 +262,7 @@ class Registry:
             other = taken.get((kind, name)) or new.get((kind, name))
             if other is not None:
                 raise DuplicateError(
-                    f"two distributions bring the {kind} '{name}': {other.distribution} and {item.distribution}",
+                    f"two distributions provide the {kind} '{name}': {other.distribution} and {item.distribution}",
                     hint="uninstall one of them",
                 )
             new[(kind, name)] = item

@@ -46,10 +46,10 @@ def _checked(kind: str, data: Any, rank: int, layout: str, *, unit: bool) -> Arr
     low, high = array.span
     if not (low >= 0 and high <= 1 if unit else np.isfinite(low) and np.isfinite(high)):
         raise BadValueError(
-            f"{kind} holds numbers that it cannot hold",
+            f"{kind} contains numbers that are out of range",
             expected="0..1" if unit else "finite numbers",
             got=f"{low:g}..{high:g}",
-            hint="clip the numbers; NaN from a model often means that its dtype is too small: try --dtype fp32",
+            hint="clip the numbers; NaN from a model often means that it overflows in its dtype: try --dtype fp32",
         )
     return array
 

@@ -41,15 +41,15 @@ def warn_of_schedule(ctx: Context, model: Model, schedule: str) -> None:
     if model.info.get("prediction") == "flow" and schedule in FOR_WIDE_SIGMAS:
         ctx.warn(
             "schedule_for_flow",
-            f"the model was trained by flow matching, where the schedule '{schedule}' spends nearly all of its steps "
-            "on the last traces of noise: take 'simple', 'beta', 'normal' or 'sgm_uniform'",
+            f"the schedule '{schedule}' spends nearly all steps at very low noise with a flow-matching model: "
+            "use 'simple', 'beta', 'normal' or 'sgm_uniform'",
         )
     if model.info.get("zero_snr") and schedule not in TO_PURE_NOISE:
         good = ", ".join(f"'{name}'" for name in TO_PURE_NOISE)
         ctx.warn(
             "schedule_for_zero_snr",
-            f"the model was trained down to pure noise (zero terminal SNR), where the schedule '{schedule}' spends its "
-            f"steps badly: take one of {good}",
+            f"the schedule '{schedule}' does not suit a model that was trained with zero terminal SNR: "
+            f"use one of {good}",
         )
 
 
@@ -60,8 +60,8 @@ def warn_of_guidance(ctx: Context, model: Model, *conditionings: Conditioning) -
     ):
         ctx.warn(
             "guidance_not_told",
-            f"'{model.files[0].name if model.files else 'this model'}' is told no guidance, so that EmbeddedGuidance "
-            "changes nothing: the sampler's cfg guides it",
+            f"'{model.files[0].name if model.files else 'this model'}' has no guidance input, so EmbeddedGuidance "
+            "has no effect: use the sampler's cfg",
         )
 
 
@@ -75,8 +75,8 @@ def warn_of_steps(ctx: Context, model: Model, steps: int, cfg: float) -> None:
         if kind is not None:
             ctx.warn(
                 "few_step_model",
-                f"'{name}' looks by its name like a model for few steps ({kind.title}: {kind.settings}); "
-                f"it runs with {steps} steps and cfg {cfg:g}",
+                f"'{name}' is a few-step model, judging by its name ({kind.title}: {kind.settings}), "
+                f"but it runs with {steps} steps and cfg {cfg:g}",
             )
 
 

@@ -35,7 +35,7 @@ def _check_references(model: Model, latent: Latent, entry: Cond) -> None:
     names = [name for name in entry.arrays if name.startswith("reference.")]
     if names and not model.info.get("references"):
         raise BadValueError(
-            f"{_name(model)} takes no reference pictures",
+            f"{_name(model)} does not support reference pictures",
             expected="a conditioning without ReferenceLatent",
             got=f"{len(names)} of them",
         )
@@ -57,15 +57,15 @@ def _check_embedding(model: Model, entry: Cond) -> None:
             if "reads" in model.info
             else f"a text encoder {_of(width)}",
             got=f"one {_of(entry.embedding.shape[2])}",
-            hint="read the prompt with the CLIP of the same checkpoint",
+            hint="encode the prompt with the CLIP of the same checkpoint",
         )
     if pooled and ("pooled" not in entry.arrays or entry.arrays["pooled"].shape[1] != pooled):
         got = str(entry.arrays["pooled"].shape[1]) if "pooled" in entry.arrays else "none"
         raise BadValueError(
-            "the conditioning has not the pooled output that the model needs",
+            "the conditioning lacks the pooled output that the model needs",
             expected=f"{pooled} numbers, for {_name(model)}",
             got=got,
-            hint="read the prompt with the CLIP of the same checkpoint",
+            hint="encode the prompt with the CLIP of the same checkpoint",
         )
 
 
@@ -84,7 +84,7 @@ def _check_batch(latent: Latent, entry: Cond) -> None:
     for name in ("mask", "concat", "concat_mask"):
         if name in entry.arrays and entry.arrays[name].shape[0] not in (1, latent.shape[0]):
             raise BadValueError(
-                "a map of the conditioning has another number of items than the latent",
+                "a map of the conditioning has a different batch size than the latent",
                 expected=f"1 or {latent.shape[0]}",
                 got=str(entry.arrays[name].shape[0]),
             )
@@ -97,7 +97,7 @@ def _check_area(latent: Latent, entry: Cond) -> None:
     area = _area(entry.extra["area"], latent)
     if area.height < 1 or area.width < 1:
         raise BadValueError(
-            "an area of the conditioning lies outside of the picture",
+            "an area of the conditioning lies outside the picture",
             expected=f"within {width * latent.downscale}x{height * latent.downscale}",
             got="{width}x{height} at {x}, {y}".format(**entry.extra["area"]),
         )
@@ -112,15 +112,15 @@ def _check_concat(model: Model, latent: Latent, entry: Cond) -> None:
     given = channels + (0 if found is None else found.shape[1]) + masks
     if given != needed:
         raise BadValueError(
-            f"{_name(model)} needs further channels beside the noise",
+            f"{_name(model)} needs input channels in addition to the noise",
             expected=f"{needed} channels",
             got=f"{given}",
-            hint="InpaintConditioning gives them to an inpainting model (SD with 9 channels, Flux Fill), "
-            "InstructConditioning to one that sees a picture (InstructPix2Pix, Flux Depth and Canny)",
+            hint="InpaintConditioning adds them for an inpainting model (SD with 9 channels, Flux Fill), "
+            "InstructConditioning for a model with an image input (InstructPix2Pix, Flux Depth and Canny)",
         )
     if found is not None and found.shape[2:] != latent.shape[2:]:
         raise BadValueError(
-            "the picture of the conditioning has another size than the latent",
+            "the picture of the conditioning has a different size than the latent",
             expected=f"{latent.shape[3] * latent.downscale}x{latent.shape[2] * latent.downscale}",
             got=f"{found.shape[3] * latent.downscale}x{found.shape[2] * latent.downscale}",
         )

@@ -39,5 +39,5 @@ def misfit(model: Model, handle: ControlNet, expected: str, got: str) -> BadValu
         f"the {what} '{handle.files[0].name}' does not fit '{model.files[0].name}'",
         expected=expected,
         got=got,
-        hint=f"a {what} fits the family that it was trained on, and for transformers its size too",
+        hint=f"a {what} works only with the model family it was trained on, and for transformers its size too",
     )

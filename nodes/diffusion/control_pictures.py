@@ -49,7 +49,7 @@ def fitted(array: Array, size: tuple[int, int], batch: int, part: str, fit: Fit,
     tensor = array.tensor()
     if tensor.shape[0] not in (1, batch):
         raise BadValueError(
-            f"the control's {part} has another number of items than the latent",
+            f"the control's {part} has a different batch size than the latent",
             expected=f"1 or {batch}" if batch > 1 else "1",
             got=str(tensor.shape[0]),
         )

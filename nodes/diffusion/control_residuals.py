@@ -119,7 +119,7 @@ class Controls:
         for slot in _slots(entry):
             if slot not in self._slots:
                 raise BadValueError(
-                    "a further conditioning has a ControlNet of its own",
+                    "an additional conditioning has its own ControlNet",
                     expected="the ControlNets of positive and negative, or none",
                     got=slot[1]["handle"]["files"][0][0],
                 )

@@ -91,7 +91,7 @@ class DeepShrink:
         """Resize ControlNet residuals to the features they are added to. Raises BadValueError for a T2I-Adapter."""
         if named.get("down_intrablock_additional_residuals") is not None:
             raise BadValueError(
-                "DeepShrink changes the size of what a T2I-Adapter adds to",
+                "DeepShrink changes the size of the features that a T2I-Adapter adds to",
                 expected="DeepShrink or a T2I-Adapter",
                 got="both",
             )
@@ -112,7 +112,9 @@ class DeepShrink:
 def _place(unet: Any, depth: int) -> _Place:
     down = [layer for block in unet.down_blocks for layer in _down_layers(block)]
     if depth > len(down):
-        raise BadValueError("the UNet has not so many blocks", expected=f"a depth of 1 to {len(down)}", got=str(depth))
+        raise BadValueError(
+            "the UNet does not have that many blocks", expected=f"a depth of 1 to {len(down)}", got=str(depth)
+        )
     behind = [first for first, _ in down[depth:]] + [unet.mid_block]
     up = [unet.mid_block] + [layer for block in unet.up_blocks for layer in _up_layers(block)]
     halvings = sum(block.downsamplers is not None for block in unet.down_blocks)

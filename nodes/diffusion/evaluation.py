@@ -100,7 +100,7 @@ class Evaluation:
         own, _ = self._share(active[name], x)
         if own is None or self._gaps((*active[name], *active[other]), x):
             raise BadValueError(
-                f"at step {moment.step + 1} of {moment.total} no conditioning covers all of the picture",
+                f"at step {moment.step + 1} of {moment.total} no conditioning covers the whole picture",
                 expected="entries of positive or negative for every part and every step",
                 got="a part or a step without one",
                 hint="combine them with a conditioning that has no area, mask or time range",

@@ -80,7 +80,7 @@ def _places(mask: Tensor, count: int) -> Tensor:
         height, width = -(-height // 2), -(-width // 2)
     if height * width != count:
         raise BadValueError(
-            "the mask of a picture does not fit the layers of the model",
+            "the IP-Adapter's mask does not fit the layers of the model",
             expected="layers whose sides are those of the latent, halved",
             got=f"{count} places",
         )

@@ -193,10 +193,10 @@ def _pictureless(entry: Entry) -> Entry:
 
     if "concat" not in entry.condition:
         raise BadValueError(
-            "InstructGuidance guides by a picture, and the model takes none",
+            "InstructGuidance needs a model with an image input",
             expected="an InstructPix2Pix model, of 8 channels",
-            got="a model that takes noise alone",
-            hint="take InstructGuidance out of the chain of the model",
+            got="a model whose only input is noise",
+            hint="remove InstructGuidance from the chain of the model",
         )
     blank = torch.zeros_like(entry.condition["concat"])
     return replace(entry, condition={**entry.condition, "concat": blank})

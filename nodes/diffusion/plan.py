@@ -110,8 +110,8 @@ def sampler_options(ctx: Context, plan: Plan) -> dict[str, float]:
     for name, value in said.items():
         if name not in known:
             raise BadValueError(
-                f"the sampler '{plan.sampler}' takes no {name}",
-                expected=f"{OPTIONS[name]:g}, or a sampler that takes it (docs/samplers.md)",
+                f"the sampler '{plan.sampler}' has no option {name}",
+                expected=f"{OPTIONS[name]:g}, or a sampler that has it (docs/samplers.md)",
                 got=f"{value:g}",
             )
     return {**said, "churn": plan.churn} if "churn" in said else said
@@ -160,7 +160,7 @@ def check_noise(latent: Latent, noise: Latent) -> None:
     """Raise BadValueError for noise that does not fit a latent; noise of one item is used for a whole batch."""
     if noise.shape[1:] != latent.shape[1:] or noise.shape[0] not in (1, latent.shape[0]):
         raise BadValueError(
-            "the noise has another size than the latent",
+            "the noise has a different size than the latent",
             expected=str(list(latent.shape)),
             got=str(list(noise.shape)),
         )

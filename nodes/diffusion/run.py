@@ -136,10 +136,10 @@ def apply_patches(ctx: Context, model: Model, steering: Steering, denoiser: Deno
 
 def _no_unet(model: Model, patch: str) -> BadValueError:
     return BadValueError(
-        f"'{patch}' changes the inside of a UNet, which this model has not",
+        f"'{patch}' works on the layers of a UNet, which this model does not have",
         expected="a model of SD 1.x, SD 2.x or SDXL",
         got=model.info.get("family", model.model_kind),
-        hint="take its node out of the chain of the model",
+        hint="remove its node from the chain of the model",
     )
 
 
@@ -154,10 +154,10 @@ def check_channels(model: Model, latent: Latent) -> None:
     largest = model.info.get("largest", max(latent.shape[2:]))
     if max(latent.shape[2:]) > largest:
         raise BadValueError(
-            "the picture is larger than the model can place",
+            "the picture is larger than the model supports",
             expected=f"sides of at most {largest * latent.downscale} pixels",
             got=f"{latent.shape[3] * latent.downscale}x{latent.shape[2] * latent.downscale}",
-            hint="sample a smaller picture and enlarge it",
+            hint="sample a smaller picture and upscale it",
         )
 
 
@@ -262,10 +262,10 @@ def _report(ctx: Context, model: Model, total: int, observe: Report | None) -> R
 
 def _not_finite(where: str) -> BadValueError:
     return BadValueError(
-        f"the model's prediction holds numbers that are not finite, at {where}",
+        f"the model's prediction contains numbers that are not finite, at {where}",
         expected="finite numbers",
         got="NaN or infinity",
-        hint="fp16 is too narrow for some models: try --dtype bf16 or fp32",
+        hint="some models overflow in fp16: try --dtype bf16 or fp32",
     )
 
 

@@ -191,7 +191,7 @@ def _aligned(sigmas: Sequence[float], steps: int, table: Tensor) -> Tensor:
         raise BadValueError(
             "the schedule is a list of sigmas for Stable Diffusion",
             expected="SD 1.x, SD 2.x or SDXL",
-            got="a model of flow matching",
+            got="a flow-matching model",
             hint="take 'simple' or 'beta'",
         )
     places = np.linspace(0, len(sigmas) - 1, steps + 1)
@@ -258,7 +258,7 @@ def sigmas_for(
     whole = denoise > 0.9999
     if steps / denoise > MOST_STEPS:
         raise BadValueError(
-            "the schedule is too long: a run takes only its last steps",
+            "the schedule is too long: with denoise below 1 a run uses only its last steps",
             expected=f"at most {MOST_STEPS} steps, which are the steps of the run divided by denoise",
             got=f"{steps} / {denoise:g}",
         )

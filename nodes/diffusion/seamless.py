@@ -57,10 +57,10 @@ class Ring:
         """Wrap around inside a with-block. Raises BadValueError for networks that do not support it."""
         if axes and not self._bends:
             raise BadValueError(
-                "Seamless does not reach a VAE for videos, such as that of Qwen-Image",
+                "Seamless does not support video VAEs, such as that of Qwen-Image",
                 expected="a VAE of Stable Diffusion or Flux.1",
-                got="one with convolutions over time",
-                hint="take Seamless out of the chain of the VAE",
+                got="a VAE with temporal convolutions",
+                hint="remove Seamless from the chain of the VAE",
             )
         before, self.axes = self.axes, axes
         try:

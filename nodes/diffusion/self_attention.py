@@ -78,7 +78,7 @@ def _spread(mask: Tensor, like: Tensor) -> Tensor:
         height, width = -(-height // 2), -(-width // 2)
     if height * width != mask.shape[1]:
         raise BadValueError(
-            "self-attention guidance sees another picture than the one that is sampled",
+            "self-attention guidance needs the attention of the whole picture",
             expected="a negative conditioning without areas, and a model without tiles",
             got=f"{mask.shape[1]} places",
         )

@@ -81,10 +81,10 @@ class Steering:
         """Set the innermost rule. Raises BadValueError if another patch has set it; `name` is the patch's node."""
         if self._leader:
             raise BadValueError(
-                "two nodes set the rule of guidance",
+                "two nodes set the guidance rule",
                 expected="one of them",
                 got=f"{self._leader} and {name}",
-                hint="take one of them out of the chain of the model",
+                hint="remove one of them from the chain of the model",
             )
         self._leader, self.rule = name, rule
 

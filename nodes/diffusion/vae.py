@@ -65,10 +65,10 @@ def check_encodes(vae: Vae) -> None:
     """Raise BadValueError for a VAE that has only a decoder."""
     if not vae.info.get("encodes", True):
         raise BadValueError(
-            f"'{vae.files[0].name}' holds a decoder only, which turns no pictures into latents",
+            f"'{vae.files[0].name}' contains only a decoder, which cannot encode pictures",
             expected="a VAE with encoder and decoder",
             got="a decoder",
-            hint="LoadVAE takes a whole VAE from another file",
+            hint="load a complete VAE from another file with LoadVAE",
         )
 
 
@@ -80,7 +80,7 @@ def check_sides(image: Image, step: int) -> None:
             f"the picture's sides are not multiples of {step}",
             expected=f"for example {width // step * step}x{height // step * step}",
             got=f"{width}x{height}",
-            hint="put an ImageScale or ImageCrop node in front",
+            hint="resize or crop it first, with ImageScale or ImageCrop",
         )
 
 
@@ -92,7 +92,7 @@ def check_decodes(vae: Vae, latent: Latent) -> None:
             f"the VAE '{vae.files[0].name}' does not fit the latent",
             expected=f"{channels} channels",
             got=f"{latent.shape[1]} channels",
-            hint="take the VAE of the model that the latent was sampled with",
+            hint="use the VAE of the model that the latent was sampled with",
         )
 
 

@@ -20,7 +20,7 @@ def picked(items: "Floats", first: int, count: int) -> "Floats":
     """Return `count` items of [B, ...] from `first`. Raises BadValueError if the batch has too few items."""
     if first + count > items.shape[0]:
         raise BadValueError(
-            "the batch has not that many items",
+            "the batch does not have that many items",
             expected=f"items within 0..{items.shape[0] - 1}",
             got=f"{first}..{first + count - 1}",
         )

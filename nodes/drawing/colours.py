@@ -25,7 +25,7 @@ def colour_of(text: str) -> "Floats":
     try:
         found: Floats = np.float32(ImageColor.getrgb(text)[:3]) / np.float32(255)
     except ValueError:
-        raise BadValueError("this is no colour", expected="#rrggbb", got=text) from None
+        raise BadValueError("this is not a colour", expected="#rrggbb", got=text) from None
     return found
 
 
@@ -47,9 +47,7 @@ def _moments(pixels: "Floats", weights: "Floats") -> "tuple[Doubles, Doubles]":
     """Return the mean [3] and the covariance [3, 3] of the colour; weights are multiplied by alpha."""
     counted = (weights * pixels[..., 3] if pixels.shape[2] == 4 else weights).ravel().astype(np.float64)
     if counted.sum() <= 0:
-        raise BadValueError(
-            "there is nothing to compare colours by", expected="a part that the mask leaves", got="none"
-        )
+        raise BadValueError("there are no pixels to compare", expected="an unmasked part", got="none")
     colours = pixels[..., :3].reshape(-1, 3).astype(np.float64)
     mean = np.average(colours, axis=0, weights=counted)
     return mean, np.cov(colours, rowvar=False, aweights=counted, ddof=0)

@@ -34,10 +34,10 @@ def warn_of_size(ctx: Context, model: Model, latent: Latent) -> None:
     height, width = latent.shape[2:]
     if trained**2 / 4 < height * width < trained**2 * 4:
         return
-    what = "repeats things" if height * width > trained**2 else "has little to see"
+    what = "repeats things" if height * width > trained**2 else "lacks detail"
     known, size = (f"{a * step}x{b * step}" for a, b in ((trained, trained), (width, height)))
     text = f"the model was trained on {known} pixels; a picture of {size} often {what}"
-    ctx.warn("unusual_size", f"{text}: begin nearer to that size, and enlarge in a second pass")
+    ctx.warn("unusual_size", f"{text}: start closer to that size, and upscale in a second pass")
 
 
 def _too_large(width: int, height: int, batch: int, expected: str) -> BadValueError:

@@ -58,7 +58,7 @@ def check_mask_batch(pixels: "Floats", mask: "Floats") -> None:
     """Raise BadValueError if a mask has neither one item nor as many as the pictures."""
     if mask.shape[0] not in (1, pixels.shape[0]):
         raise BadValueError(
-            "the mask has another number of items than the picture",
+            "the mask has a different batch size than the picture",
             expected=f"1 or {pixels.shape[0]}",
             got=str(mask.shape[0]),
         )
@@ -122,7 +122,7 @@ def scaled(
     Raises BadValueError if both a size and a factor are given.
     """
     if (width or height) and factor != 1:
-        raise BadValueError("a size and a factor exclude each other", got=f"{width}x{height} and factor {factor:g}")
+        raise BadValueError("a size and a factor cannot be combined", got=f"{width}x{height} and factor {factor:g}")
     if width and height:
         return fitted(pixels, rounded(width, height, multiple), method, fit, multiple)
     old_height, old_width = pixels.shape[1:3]
@@ -134,7 +134,7 @@ def cropped(pixels: "Floats", x: int, y: int, width: int, height: int) -> "Float
     """Return a rectangle of [B, H, W, ...] pixels. Raises BadValueError if it is not inside the picture."""
     if x + width > pixels.shape[2] or y + height > pixels.shape[1]:
         raise BadValueError(
-            "the rectangle lies outside of the picture",
+            "the rectangle lies outside the picture",
             expected=f"inside {pixels.shape[2]}x{pixels.shape[1]}",
             got=f"{width}x{height} at {x},{y}",
         )

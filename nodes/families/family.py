@@ -62,6 +62,8 @@ class Family(ABC):
     """Layers that are one in their files and several in diffusers' class."""
     patch: ClassVar[int] = 2
     """Cells of a latent that a token takes, along each axis."""
+    multiple: ClassVar[int] = 2
+    """What the sides of the latents that it is called with are multiples of, in cells."""
 
     @abstractmethod
     def matches(self, shapes: Shapes) -> bool:
@@ -85,7 +87,7 @@ class Family(ABC):
 
     @abstractmethod
     def answer(self, module: Any, x: Tensor, sigma: Tensor, condition: Mapping[str, Tensor]) -> Tensor:
-        """The velocity n - x0 at x [B, C, h, w], whose sides are multiples of `patch`; sigma is float32 [B]."""
+        """The velocity n - x0 at x [B, C, h, w], whose sides are multiples of `multiple`; sigma is float32 [B]."""
 
     def build(self, config: Mapping[str, Any]) -> Any:
         """The network, which has no weights yet, for files by the authors' names."""
@@ -167,7 +169,7 @@ class Family(ABC):
         foreign = [one for name, one in found.items() if name not in self.texts.values()]
         if foreign:
             raise FileError(
-                f"'{foreign[0].path.name}' is no text encoder of {self.title}",
+                f"'{foreign[0].path.name}' is not a text encoder of {self.title}",
                 expected=self.reads,
                 got=foreign[0].title,
             )
@@ -175,10 +177,10 @@ class Family(ABC):
         if missing:
             names = " and ".join(f"'{path.name}'" for path in paths) or "the folder"
             raise FileError(
-                f"{self.title} needs a text encoder that is not there: {' and '.join(missing)}",
+                f"{self.title} needs a text encoder that is missing: {' and '.join(missing)}",
                 expected=self.reads,
                 got=f"{' and '.join(one.title for one in found.values()) or 'no text encoder'} in {names}",
-                hint="put its file below models/clip (ComfyUI: text_encoders) and name it in LoadCLIP beside the other",
+                hint="put its file in models/clip (ComfyUI: text_encoders) and add it to LoadCLIP",
             )
         return found
 
@@ -209,7 +211,7 @@ class Family(ABC):
         header = read_header(path)
         found = self._prefix(header.shapes)
         if found is None:
-            raise FileError(f"'{path.name}' is no {self.title}")
+            raise FileError(f"'{path.name}' is not a model of type {self.title}")
         prefix, shapes = found
         config, weights = self.config(shapes), Weights(path)
 
@@ -258,7 +260,7 @@ class Family(ABC):
         from torch.nn.functional import pad
 
         height, width = x.shape[2:]
-        whole = pad(x, (0, -width % self.patch, 0, -height % self.patch), mode="replicate")
+        whole = pad(x, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
         more = residuals(whole, time, condition)
         guided = partial(module, **more) if more else module
         return self.answer(guided, whole, time, condition)[..., :height, :width]

@@ -57,10 +57,10 @@ def _check_whole(folder: Path, files: list[Path]) -> None:
     count = int(match["count"]) if match else 1
     if match and len(files) != count:
         raise FileError(
-            f"'{folder.parent.name}/{folder.name}' has only a part of its weights",
+            f"'{folder.parent.name}/{folder.name}' has only some of its weight files",
             expected=f"{count} files, {match['stem']}-...-of-{match['count']}.safetensors",
             got=", ".join(file.name for file in files),
-            hint="get the other files too: a model in several files is loaded from all of them",
+            hint="download the other files too: a model in several files needs all of them",
         )
 
 

@@ -159,16 +159,16 @@ def _refuse_pickle(path: Path, start: bytes) -> None:
     """Raise FileError for files of torch.save, a zip file or a bare pickle: reading them can execute code."""
     if start[:4] == b"PK\x03\x04" or (start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05" and start[1:2]):
         raise FileError(
-            f"'{path.name}' is a pickle: opening one can run any code that its author put in",
+            f"'{path.name}' is a pickle, which can run arbitrary code when it is opened",
             expected="safetensors",
             got="a file that torch.save wrote",
-            hint="look for a .safetensors file of the same model, or convert this one where you trust it: "
+            hint="look for a .safetensors file of the same model, or, if you trust this one, convert it: "
             "torch.load(file, weights_only=True), then safetensors.torch.save_file",
         )
 
 
 def _foreign(path: Path) -> FileError:
-    return FileError(f"'{path.name}' is no safetensors file", expected="safetensors", got="another kind of file")
+    return FileError(f"'{path.name}' is not a safetensors file", expected="safetensors", got="a different kind of file")
 
 
 def _check_end(path: Path, size: int, needed: int) -> None:
@@ -177,7 +177,7 @@ def _check_end(path: Path, size: int, needed: int) -> None:
             f"'{path.name}' ends early",
             expected=f"{needed} bytes",
             got=f"{size} bytes",
-            hint="the download or copy was cut off: get it again",
+            hint="the download or copy is incomplete: download it again",
         )
 
 

@@ -69,7 +69,7 @@ def _same(other: Mapping[str, Tensor], name: str, weight: Tensor, patch: Patch) 
     found = other.get(name)
     if found is None or found.shape != weight.shape:
         raise FileError(
-            f"'{patch.files[0].name}' cannot be merged: its networks have another form",
+            f"'{patch.files[0].name}' cannot be merged: its networks have a different architecture",
             expected=f"'{name}' {list(weight.shape)}",
             got="no such weight" if found is None else str(list(found.shape)),
             hint="models of one family can be merged: SD 1.x, SD 2.x or SDXL",

@@ -47,7 +47,7 @@ class MistralTokenizer:
         try:
             return tekken(Weights(weights)[TEKKEN].numpy().tobytes() if place is None else place.read_bytes())
         except (ValueError, KeyError, TypeError) as error:
-            raise FileError(f"'{weights.name}' holds no tokenizer that can be read", got=str(error)) from None
+            raise FileError(f"'{weights.name}' contains no readable tokenizer", got=str(error)) from None
 
     def missing(self, weights: Path) -> FileError:
         """Return the error for weights without a tokenizer."""

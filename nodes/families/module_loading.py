@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -160,7 +161,7 @@ def _placed(where: str, weights: Weights, piece: Piece, shape: tuple[int, ...]) 
     tensor = weights.take(piece)
     if piece.source.endswith(".weight") and not tensor.is_floating_point():
         raise FileError(
-            f"{where} has weights that are no floating-point numbers",
+            f"{where} has weights that are not floating-point numbers",
             expected=READ,
             got=f"{str(tensor.dtype).removeprefix('torch.')} in '{piece.source}'",
         )
@@ -168,7 +169,7 @@ def _placed(where: str, weights: Weights, piece: Piece, shape: tuple[int, ...]) 
         tensor = _reshaped(where, tensor, piece, shape)
     if not _finite(tensor):
         raise FileError(
-            f"{where} holds numbers that are not finite",
+            f"{where} contains numbers that are not finite",
             expected="finite weights",
             got=f"NaN or infinity in '{piece.source}'{_beside(tensor)}",
             hint="the file is damaged",
@@ -189,9 +190,14 @@ def _beside(tensor: Tensor) -> str:
 
 
 def _reshaped(where: str, tensor: Tensor, piece: Piece, shape: tuple[int, ...]) -> Tensor:
-    """Convert a 1x1 convolution to a linear layer or back. Raises FileError for other differences in shape."""
+    """Add or leave out axes of length 1 behind the first two, or give a table that is stored flat its rows.
+
+    A 1x1 convolution has such axes. Raises FileError for other differences in shape.
+    """
     found = tuple(tensor.shape)
-    if sorted((len(found), len(shape))) == [2, 4] and found[:2] == shape[:2] and tensor.numel() == shape[0] * shape[1]:
+    longer = [[side for side in sides[2:] if side > 1] for sides in (found, shape)]
+    even = min(len(found), len(shape)) >= 2 and found[:2] == shape[:2] and longer[0] == longer[1]
+    if even or (len(found) == 1 and found[0] == prod(shape)):
         packed = getattr(tensor, "packed", None)
         return tensor.reshape(shape) if packed is None else type(tensor)(packed.reshaped(shape))
-    raise FileError(f"{where} has a weight of another shape, '{piece.source}'", expected=str(shape), got=str(found))
+    raise FileError(f"{where} has a weight of a different shape, '{piece.source}'", expected=str(shape), got=str(found))

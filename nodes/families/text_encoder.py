@@ -44,4 +44,4 @@ class TextEncoderFile:
 
     def load(self, paths: Sequence[Path], *_: Any) -> Any:
         """Raise FileError: only a family can load its text encoder."""
-        raise FileError(f"'{paths[0].name}' is read as a family of models asks for", expected="LoadCLIP with a model")
+        raise FileError(f"'{paths[0].name}' can be loaded only for a model family", expected="LoadCLIP with a model")

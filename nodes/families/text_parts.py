@@ -23,8 +23,8 @@ from latentloom.nodes.text.clip_tokenizer import SIZE
 from latentloom.nodes.text.encoder import Encoder
 from latentloom.nodes.text.vision_tower import VisionTower
 
-TITLES = {"l": "CLIP-L", "g": "CLIP-G", "h": "CLIP-H", "t5": "T5-XXL", "qwen3": "Qwen3", "qwen2_5_vl": "Qwen2.5-VL"}
-TITLES["mistral3"] = "Mistral Small 3"
+TITLES = {"l": "CLIP-L", "g": "CLIP-G", "h": "CLIP-H", "t5": "T5-XXL", "mistral3": "Mistral Small 3"}
+TITLES |= {"qwen3": "Qwen3", "qwen3_vl": "Qwen3-VL", "qwen2_5_vl": "Qwen2.5-VL"}
 TRANSFORMERS = ("model.diffusion_model.", "diffusion_model.")
 
 
@@ -76,7 +76,7 @@ class FoundText:
         assert isinstance(self.part, TextPart)
         if self.part.shape.vocabulary != SIZE:
             raise FileError(
-                f"'{self.path.name}' has a vocabulary of its own",
+                f"'{self.path.name}' has its own vocabulary",
                 expected=f"CLIP's {SIZE} tokens",
                 got=str(self.part.shape.vocabulary),
             )
@@ -94,8 +94,7 @@ def header_of(path: Path) -> Header:
 
 
 def texts_in(paths: Sequence[Path], folders: Mapping[str, str] = {}) -> dict[str, FoundText]:
-    """Find the text encoders of files and folders by name: "l", "g", "h", "t5", "umt5", "qwen3", "qwen2_5_vl" or
-    "mistral3".
+    """Find the text encoders of files and folders by name: "l", "g", "h", "t5", "umt5", "mistral3", or a Qwen's name.
 
     `folders` maps folder names to CLIP names. Raises FileError for two encoders of one name.
     """

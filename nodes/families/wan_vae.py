@@ -52,7 +52,7 @@ def load_file(path: Path, others: Sequence[str] = ()) -> Any:
 
     prefix = vae_prefix(read_header(path).shapes)
     if prefix is None:
-        raise FileError(f"'{path.name}' is no VAE of Qwen-Image or Wan 2.1")
+        raise FileError(f"'{path.name}' is not a VAE of Qwen-Image or Wan 2.1")
     shapes, weights = read_header(path).below(prefix), Weights(path)
 
     def pieces(names: list[str]) -> dict[str, Piece]:  # noqa: ARG001

@@ -59,7 +59,7 @@ def _read(expression: str) -> ast.expr:
             "the expression cannot be read", got=brief(expression), hint=f"write it as in Python: {error}"
         ) from error
     if _depth(tree) > 100:
-        raise BadValueError("the expression goes too deep", expected="at most 100 levels")
+        raise BadValueError("the expression is nested too deep", expected="at most 100 levels")
     return tree
 
 
@@ -99,7 +99,7 @@ class _Calculator:
                 return self.value(then) if self.value(test) else self.value(otherwise)
             case ast.Call(ast.Name(id=name), arguments, []):
                 return self._called(name, arguments)
-        raise BadValueError("the expression has a part that is no calculation", got=brief(ast.unparse(node)))
+        raise BadValueError("the expression has an unsupported part", got=brief(ast.unparse(node)))
 
     def _named(self, name: str) -> Number:
         if name not in self._values:
@@ -148,7 +148,7 @@ def _power(base: Number, exponent: Number) -> Number:
 
 def _shifted(value: int, places: int) -> int:
     if places > 64:
-        raise ValueError("a number is shifted by at most 64 places")
+        raise ValueError("a number can be shifted by at most 64 bits")
     return value << places
 
 

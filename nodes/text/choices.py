@@ -30,7 +30,7 @@ def read_lists(text: str) -> dict[str, list[str]]:
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         if not colon or not name.strip():
-            raise BadValueError(f"line {number} is no list", expected="name: one | another", got=brief(line))
+            raise BadValueError(f"line {number} is not a list", expected="name: one | another", got=brief(line))
         found[name.strip()] = [item for part in _split(rest) if (item := part.strip())]
     return found
 
@@ -62,7 +62,7 @@ class _Expander:
 
     def text(self, text: str, depth: int) -> str:
         if depth > MAX_DEPTH:
-            raise BadValueError("the choices of the prompt go too deep", expected=f"at most {MAX_DEPTH} levels")
+            raise BadValueError("the choices of the prompt are nested too deep", expected=f"at most {MAX_DEPTH} levels")
         pieces, length, place = list[str](), 0, 0
         while sign := _SIGN.search(text, place):
             piece, end = self._piece(text, sign, depth)

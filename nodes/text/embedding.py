@@ -85,7 +85,7 @@ def _layer(encoder: Encoder, clip_skip: int) -> int:
     count: int = encoder.model.config.num_hidden_layers
     if clip_skip > count:
         raise BadValueError(
-            "clip_skip leaves out more layers than the text encoder has",
+            "clip_skip is larger than the number of layers of the text encoder",
             expected=f"at most {count}",
             got=str(clip_skip),
         )

@@ -55,7 +55,7 @@ class JoinedReader(ABC):
         """See `TextReader.read`. Raises BadValueError for several texts."""
         texts = [text] if isinstance(text, str) else list(text)
         if len(texts) != 1:
-            raise BadValueError("this text encoder reads one prompt", expected="1", got=str(len(texts)))
+            raise BadValueError("this text encoder takes one prompt", expected="1", got=str(len(texts)))
         return self._join(texts[0], parse(texts[0], grammar), grammar, clip_skip)
 
     @abstractmethod
@@ -69,7 +69,7 @@ class FluxReader(JoinedReader):
     def _join(self, text: str, sections: Sequence[Section], grammar: Grammar, clip_skip: int) -> ReadText:
         if clip_skip != 1:
             raise BadValueError(
-                "clip_skip counts the layers of a CLIP, and of Flux's CLIP none but the last is read",
+                "clip_skip is not supported: only the last layer of Flux's CLIP is used",
                 expected="1",
                 got=str(clip_skip),
             )
@@ -88,9 +88,7 @@ class T5Reader(JoinedReader):
 
     def _join(self, text: str, sections: Sequence[Section], grammar: Grammar, clip_skip: int) -> ReadText:  # noqa: ARG002
         if clip_skip != 1:
-            raise BadValueError(
-                "clip_skip counts the layers of a CLIP, and there is none", expected="1", got=str(clip_skip)
-            )
+            raise BadValueError("clip_skip is for CLIP only, and there is none", expected="1", got=str(clip_skip))
         assert self.t5 is not None
         return ReadText(self.t5.encode(sections, grammar))
 

@@ -84,7 +84,7 @@ class PictureChatReader(ChatReader):
         places = [-1, *(place for place, one in enumerate(ids) if one == token), len(ids)]
         if len(places) - 2 != count:
             raise BadValueError(
-                f"the prompt contains '{PICTURE}', which stands for a picture",
+                f"the prompt contains '{PICTURE}', which is the placeholder of a picture",
                 expected="a prompt without it",
                 got=f"{len(places) - 2 - count} more than pictures",
             )

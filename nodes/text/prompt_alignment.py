@@ -61,10 +61,10 @@ def _replaced(source: Sequence[list[int]], edited: Sequence[list[int]]) -> Any:
     """Map each word's attention to its counterpart: token to token for equal token counts, else in equal shares."""
     if len(source) != len(edited):
         raise BadValueError(
-            "the prompts have not the same number of words",
+            "the prompts do not have the same number of words",
             expected=f"{len(source) - 3} words, as the source has",
             got=str(len(edited) - 3),
-            hint="choose refine for prompts that add or leave out words",
+            hint="choose refine for prompts with added or removed words",
         )
     size = sum(map(len, source))
     mapper = np.zeros((size, size), np.float32)

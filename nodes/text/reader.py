@@ -55,7 +55,7 @@ def clip_of(reader: TextReader, node: str) -> Encoder:
     """Return the first CLIP of a reader, for nodes that need its tokens. Raises BadValueError if there is none."""
     if not reader.encoders:
         raise BadValueError(
-            f"{node} looks at the tokens of a CLIP, and this text encoder has none",
+            f"{node} needs the tokens of a CLIP, which this text encoder does not have",
             expected="the text encoder of SD 1.x, SD 2.x or SDXL",
             got=type(reader).__name__,
         )

@@ -50,7 +50,7 @@ def _read(model: bytes) -> tuple[list[tuple[str, float, int]], bytes]:
     except (IndexError, KeyError, TypeError, AttributeError, struct.error, UnicodeDecodeError) as error:
         raise ValueError(f"no SentencePiece model: {error}") from None
     if not any(kind == UNKNOWN for _, _, kind in pieces):
-        raise ValueError("no SentencePiece model: it has no piece for what is unknown")
+        raise ValueError("no SentencePiece model: it has no piece for unknown characters")
     return pieces, table
 
 

@@ -64,7 +64,7 @@ class TokenizerFiles:
         try:
             made = _loaded(self.files(folder))
         except Exception as error:  # the tokenizers library raises no narrower class
-            raise FileError(f"'{folder.name}' holds no tokenizer that can be read", got=str(error)) from None
+            raise FileError(f"'{folder.name}' contains no readable tokenizer", got=str(error)) from None
         made.no_padding()
         made.no_truncation()
         return made
@@ -75,8 +75,8 @@ class TokenizerFiles:
         folders = " or ".join(f"'{name}'" for name in self.folders)
         return FileError(
             f"'{weights.name}' has no tokenizer",
-            expected=f"{files}, in the folder of the file, in a folder {folders} beside it, or in the ComfyUI that it "
-            "lies in",
+            expected=f"{files}, in the folder of the file, in a folder {folders} next to it, or in the ComfyUI "
+            "installation that contains it",
             got="none of them",
         )
 

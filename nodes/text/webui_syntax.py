@@ -16,7 +16,7 @@ def unread_syntax(text: str, grammar: Grammar) -> Iterator[str]:
     tags = [match[0] for match in _TAG.finditer(text)]
     if tags:
         count = f"{len(tags)} such tag{'s' * (len(tags) > 1)}"
-        yield f"'{tags[0]}' is read as words ({count} in all): LoadLora loads a LoRA"
+        yield f"'{tags[0]}' is read as words ({count} in all): use LoadLora to apply a LoRA"
     count = len(_AND.findall(text))
     if count and grammar == "a1111":
-        yield f"AND is read as a word ({count} in all): ConditioningCombine joins two prompts"
+        yield f"AND is read as a word ({count} in all): use ConditioningCombine to combine two prompts"

@@ -11,6 +11,7 @@ READ_HERE = (
     "stable_diffusion",
     "lumina2",
     "qwen_image",
+    "krea2",
     "chroma",
     "flux2",
 )  # CLIPLoader's names of the supported families
@@ -246,6 +247,17 @@ def with_controls(use: Use, inputs: dict[str, Any]) -> dict[str, Any]:
     return inputs
 
 
+def _style_model(use: Use) -> Result:
+    """Convert Flux.1 Redux, whose picture and file come from nodes in between."""
+    seen, file = use.source("clip_vision_output", "CLIPVisionEncode"), use.source("style_model", "StyleModelLoader")
+    if use.value("strength_type", str, "multiply") != "multiply" and use.number("strength", 1.0) != 1:
+        raise Unmappable("the strength of a style model multiplies its tokens here")
+    fit = {"center": "fill", "none": "stretch"}.get(seen.value("crop", str, "center"), "fill")
+    inputs = {**use.take(conditioning="conditioning", strength="strength"), **seen.take(clip_vision="clip_vision")}
+    inputs |= {**seen.take(image="image"), "style_model": file.file("style_model_name"), "fit": fit}
+    return Made("ApplyStyleModel", 1, inputs, ("conditioning",))
+
+
 def _perpendicular_inputs(use: Use, model: Link) -> dict[str, Any]:
     return {"model": model, **use.take(empty="empty_conditioning", strength="neg_scale")}
 
@@ -298,6 +310,7 @@ RULES: dict[str, Rule] = {
     "ControlNetApplySD3": _controlnet,
     "ControlNetInpaintingAliMamaApply": _inpaint_controlnet,
     "ControlNetApply": _controlnet_one,
+    "StyleModelApply": _style_model,
     "RescaleCFG": renamed("CFGRescale", 1, "model", model="model", amount="multiplier"),
     "PerturbedAttentionGuidance": renamed("PerturbedAttention", 1, "model", model="model", scale="scale"),
     "SelfAttentionGuidance": renamed(
@@ -308,4 +321,6 @@ RULES: dict[str, Rule] = {
     "FreeU": _freeu("1"),
     "FreeU_V2": _freeu("2"),
 }
-FOLDED = frozenset({"ModelMergeSubtract", "CLIPMergeSubtract", "SetUnionControlNetType"})
+FOLDED = frozenset(
+    {"ModelMergeSubtract", "CLIPMergeSubtract", "SetUnionControlNetType", "CLIPVisionEncode", "StyleModelLoader"}
+)

@@ -221,7 +221,7 @@ class _Exporter:
     def _built(self, id: str, node: Node, built: Built, defaults: Given) -> dict[str, Any]:
         self._tell(id, node, set(built.reads), defaults)
         writing = Writing(
-            {**defaults, **node.inputs},
+            {**dict.fromkeys(built.reads), **defaults, **node.inputs},
             defaults,
             partial(self._value, id),
             partial(self._added, id),

@@ -128,13 +128,13 @@ def _custom(use: Writing) -> tuple[str, dict[str, Any]]:
 @built("clip", "text_encoder second third model")
 def _clip(use: Writing) -> tuple[str, dict[str, Any]]:
     files = [use.value(use.given[name]) for name in ("text_encoder", "second", "third") if use.given.get(name)]
-    inputs = dict(zip(LOADERS[len(files) - 1], files, strict=True))
+    inputs = dict(zip(LOADERS[max(0, len(files) - 1)], files, strict=False))
     if len(files) == 3:
         return "TripleCLIPLoader", inputs
     type = next((theirs for part, theirs in FAMILIES.items() if part in " ".join(map(str, files)).lower()), None)
-    type = type or ("stable_diffusion" if len(files) == 1 else "sdxl")
+    type = type or ("stable_diffusion" if len(files) < 2 else "sdxl")
     use.note("changed", f"ComfyUI asks what the text encoder is for; '{type}' is a guess")
-    return ("CLIPLoader" if len(files) == 1 else "DualCLIPLoader"), {**inputs, "type": type, "device": "default"}
+    return ("CLIPLoader" if len(files) < 2 else "DualCLIPLoader"), {**inputs, "type": type, "device": "default"}
 
 
 @built("model", "model other base input_share middle_share output_share")

@@ -60,9 +60,7 @@ class Parameters:
 
 def document_of(made: Parameters, report: Report) -> dict[str, Any]:
     """Return the workflow with these parameters: from text or from a picture, with a second pass if there is one."""
-    report.note(
-        "", "approximated", "the noise of the steps and the rounding of the other program differ: so do details"
-    )
+    report.note("", "approximated", "step noise and rounding differ from the other program, and so do details")
     nodes, model, clip, vae = _models(made)
     for name, text in (("positive", made.prompt), ("negative", made.negative)):
         nodes[name] = _node("CLIPEncode", 2, clip=clip, text=text, grammar="a1111", clip_skip=min(24, made.clip_skip))

@@ -109,13 +109,13 @@ def _sampler(given: "_Given", report: Report) -> tuple[str, str]:
             name, schedule = name.removesuffix(suffix), suffix.strip()
     sampler = SAMPLERS.get(name)
     if sampler is None:
-        report.note("", "changed", f"there is no sampler '{brief(name)[1:-1]}' here; euler stands for it")
+        report.note("", "changed", f"there is no sampler '{brief(name)[1:-1]}' here; euler is used instead")
         sampler = "euler"
     if schedule == "automatic":
         schedule = automatic(sampler)
     found = SCHEDULES.get(schedule or "normal")
     if found is None:
-        report.note("", "changed", f"there is no schedule '{brief(schedule)[1:-1]}' here; normal stands for it")
+        report.note("", "changed", f"there is no schedule '{brief(schedule)[1:-1]}' here; normal is used instead")
     return sampler, found or "normal"
 
 
@@ -129,7 +129,7 @@ def _hires(given: "_Given", steps: int, report: Report) -> SecondPass | None:
     upscaler, again = given.text("Hires upscaler", "Latent"), given.whole("Hires steps", 0)
     if not factor:
         if denoise:
-            report.note("", "lost", "the picture that it was made from is not in the file; it starts from noise here")
+            report.note("", "lost", "the source picture is not in the file; sampling starts from noise")
         return None
     latent = upscaler.startswith("Latent")
     if not latent:
@@ -142,7 +142,7 @@ def without_loras(prompt: str, report: Report) -> tuple[str, list[tuple[str, flo
     found = [(name, float(weight or 1)) for name, weight in _LORA.findall(prompt) if weight not in ("-", ".")]
     left = len(_TAG.findall(prompt))
     if left:
-        report.note("", "lost", f"{counted(left, 'tag')} of the prompt for other networks than LoRAs")
+        report.note("", "lost", f"{counted(left, 'tag')} of the prompt for networks other than LoRAs")
     return _TAG.sub("", _LORA.sub("", prompt)).strip(), found
 
 
@@ -166,7 +166,7 @@ class _Given:
             found = float("inf")
         if abs(found) < 1e6:
             return found
-        self._report.note("", "lost", f"'{name}' is {brief(text)}, which is no number")
+        self._report.note("", "lost", f"'{name}' is {brief(text)}, which is not a number")
         return default
 
     def whole(self, name: str, default: int) -> int:
@@ -175,7 +175,7 @@ class _Given:
         if text.isascii() and text.isdigit() and len(text) < 21:
             return int(text)
         if text:
-            self._report.note("", "lost", f"'{name}' is {brief(text)}, which is no whole number")
+            self._report.note("", "lost", f"'{name}' is {brief(text)}, which is not an integer")
         return default
 
     def ignore(self, *names: str) -> None:
@@ -187,7 +187,7 @@ class _Given:
         """Report the unread pairs."""
         if self._left:
             names = ", ".join(sorted(self._left)[:8])
-            self._report.note("", "lost", f"{counted(len(self._left), 'parameter')} that nothing here reads: {names}")
+            self._report.note("", "lost", f"{counted(len(self._left), 'parameter')} that are not used here: {names}")
 
 
 # InvokeAI: an object
@@ -202,7 +202,7 @@ def _invoke(known: Mapping[str, Any], report: Report) -> Parameters:
     found.clip_skip = 1 + _said(known, "clip_skip", 0)
     name = _said(known, "scheduler", "euler")
     if name not in INVOKE_SAMPLERS:
-        report.note("", "changed", f"there is no sampler '{brief(name)[1:-1]}' here; euler stands for it")
+        report.note("", "changed", f"there is no sampler '{brief(name)[1:-1]}' here; euler is used instead")
     found.sampler, found.schedule = INVOKE_SAMPLERS.get(name, ("euler", "normal"))
     found.model, found.vae = (
         _file(_model(known.get("model")), "a model", report),
@@ -213,7 +213,7 @@ def _invoke(known: Mapping[str, Any], report: Report) -> Parameters:
     used |= {"scheduler", "model", "vae", "loras", "generation_mode", "app_version", "rand_device", "_canvas_objects"}
     left = sorted(name for name, value in known.items() if name not in used and value not in (None, [], {}, 0, ""))
     if left:
-        report.note("", "lost", f"{counted(len(left), 'parameter')} that nothing here reads: {', '.join(left[:8])}")
+        report.note("", "lost", f"{counted(len(left), 'parameter')} that are not used here: {', '.join(left[:8])}")
     return found
 
 

@@ -165,7 +165,7 @@ def second_pass(request: Request, made: Parameters, installed: Installed) -> Sec
     factor = max(width / made.width, height / made.height) if width or height else factor
     latent, plain = upscaler.lower().startswith("latent"), upscaler.lower() in ("none", "lanczos", "nearest", "")
     file = "" if latent or plain else file_of(upscaler, installed.upscalers, "hr_upscaler")
-    return SecondPass(min(8.0, max(0.05, factor)), img2img_steps(steps, denoise), denoise, latent, file)
+    return SecondPass(min(8.0, max(0.05, factor)), steps, denoise, latent, file)
 
 
 def source_of(request: Request, picture: str, mask: str) -> Source:

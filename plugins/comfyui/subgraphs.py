@@ -76,13 +76,13 @@ class _Expansion:
     def _enter(self, scope: Scope, stack: tuple[str, ...]) -> None:
         self._count += len(scope.drawing.parts)
         if self._count > MAX_PARTS:
-            raise _too_large("nodes, with those of each use of a subgraph", MAX_PARTS)
+            raise _too_large("nodes, counting those of each use of a subgraph", MAX_PARTS)
         for part in scope.drawing.parts.values():
             drawing = self._drawing(part)
             if drawing is None:
                 continue
             if part.type in stack:
-                raise refused(f"the subgraph of the node '{brief(scope.path + part.id)[1:-1]}' holds itself")
+                raise refused(f"the subgraph of the node '{brief(scope.path + part.id)[1:-1]}' contains itself")
             if len(stack) == MAX_DEPTH:
                 raise _too_large("levels of subgraphs", MAX_DEPTH)
             scope.inner[part.id] = inner = Scope(
@@ -144,7 +144,7 @@ def _with_values(nodes: list[dict[str, Any]], instance: Part, report: Report) ->
     if not given or type(given) is not list:
         return nodes
     if len(given) != sum(counts):
-        report.note(instance.id, "changed", "its values do not fit its nodes; those that the group was made with count")
+        report.note(instance.id, "changed", "its values do not fit its nodes; those stored with the group are used")
         return nodes
     parts = iter(given)
     return [

@@ -83,6 +83,8 @@ def paired(order: Sequence[str], given: Sequence[Any], dynamic: Mapping[str, Any
         if name.partition("#")[0] == CONTROL:
             if here and type(value) is str and value in CONTROLS:
                 control, place = value, place + 1
+            elif type(value) is bool and len(given) - place > len(waiting):  # as the first editors wrote it
+                control, place = "randomize" if value else "fixed", place + 1
         elif name == UPLOAD:
             place += here and (value == "image" or value is None or len(given) - place > len(waiting))
         elif here:

@@ -168,7 +168,7 @@ def test_patience_holds_for_a_server_that_takes_and_says_nothing(call):
 
 @pytest.mark.parametrize("address", ["ftp://localhost", "http://", "http://[::1", "http://localhost:0", ""])
 def test_what_is_no_address_is_told_at_once(address):
-    with pytest.raises(AddressError, match="that is no address of a server"):
+    with pytest.raises(AddressError, match="that is not the address of a server"):
         Client(address)
 
 
@@ -185,7 +185,7 @@ def test_what_is_no_server_of_this_kind_is_told():
     with (
         answering(page) as (address, _),
         Client(address, patience=1) as client,
-        pytest.raises(ServerError, match="is no Latentloom server"),
+        pytest.raises(ServerError, match="is not a Latentloom server"),
     ):
         client.job("x")
 

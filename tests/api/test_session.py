@@ -104,7 +104,7 @@ def test_a_cancelled_stream_ends_and_its_result_raises(session: api.Session, pic
 def test_validate_lists_problems_and_names_the_input_to_give(session: api.Session) -> None:
     (problem,) = session.validate(SCALE)
     assert str(problem) == (
-        "node 'load', input 'image': needs a value (expected a value)\n  hint: give the workflow's input 'image'"
+        "node 'load', input 'image': needs a value (expected a value)\n  hint: set the workflow's input 'image'"
     )
     assert session.validate("txt2img", steps=0)[0].code == "out_of_range"
     assert session.validate("txt2img") == []

@@ -60,7 +60,7 @@ def test_pruning_keeps_what_fits(loom, filled):
 def test_a_bad_size_is_2(loom, filled):
     code, _, err = loom("cache", "prune", "--to", "much")
     assert code == 2
-    assert "'much' is no size; write 500MB, 2GiB or a number of bytes" in err
+    assert "'much' is not a size; write 500MB, 2GiB or a number of bytes" in err
     assert values(loom("cache")[1]) == "1"
 
 

@@ -26,7 +26,7 @@ def test_it_tells_per_node_where_weights_would_be_and_runs_nothing(loom, home):
 def test_a_model_that_cannot_fit_is_named_before_the_run(loom):
     code, out, _ = loom("run", "txt2img", "--dtype", "bf16", "--ram-budget", "1MB", "--explain-memory")
     assert code == 0
-    assert table(out)["sample"]["stays"] == "the model does not fit into the memory that it may take"
+    assert table(out)["sample"]["stays"] == "the model does not fit into its memory budget"
 
 
 def test_a_budget_that_is_too_small_fails_with_needed_and_available_bytes(loom):
@@ -39,7 +39,7 @@ def test_a_budget_that_is_too_small_fails_with_needed_and_available_bytes(loom):
 def test_a_size_that_is_none_is_refused(loom, size):
     code, _, err = loom("run", "txt2img", "--ram-budget", size)
     assert code == 2
-    assert f"'{size}' is no size; write 500MB, 2GiB or a number of bytes" in err
+    assert f"'{size}' is not a size; write 500MB, 2GiB or a number of bytes" in err
 
 
 def test_a_model_that_is_fetched_makes_the_same_picture(loom, home):

@@ -92,7 +92,7 @@ def test_addresses_that_are_fetched(url):
 @pytest.mark.parametrize(
     ("address", "sha", "problem"),
     [
-        ("/model.safetensors", "0" * 64, "the file is not the one that was asked for"),
+        ("/model.safetensors", "0" * 64, "the file is not the requested one"),
         ("/short.safetensors", SHA, "the connection ended early"),
         ("/gone.safetensors", SHA, "the download failed: HTTP 404 Not Found"),
     ],
@@ -240,7 +240,7 @@ def test_a_variable_that_wins_is_named(loom, home, tmp_path, monkeypatch):
     code, _, err = loom("models", "add", tmp_path)
     assert (code, err.splitlines()[0]) == (
         2,
-        "bad_setting: LATENTLOOM_MODELS is set and goes before the settings file",
+        "bad_setting: LATENTLOOM_MODELS is set and overrides the settings file",
     )
 
 
@@ -289,7 +289,7 @@ def test_a_broken_file_is_a_line_of_the_list(loom, home, header):
     code, out, err = loom("models")
 
     assert (code, err) == (0, "")
-    assert "'broken.safetensors' is no safetensors file" in out
+    assert "'broken.safetensors' is not a safetensors file" in out
     assert "good.safetensors" in out
 
 

@@ -84,7 +84,7 @@ def test_a_missing_workflow_is_2(loom):
 def test_a_flag_before_the_name_is_a_mistake_in_usage(loom, hello):
     code, out, err = loom("run", "--text", "x", hello)
     assert (code, out) == (2, "")
-    assert "--text comes before the workflow's name, or is no flag of this command" in err
+    assert "--text comes before the workflow's name, or is not a flag of this command" in err
 
 
 def test_a_reserved_name_is_refused_by_the_reader(loom, workflow):
@@ -186,7 +186,7 @@ def test_a_picture_runs_again(loom, picture, tmp_path):
 def test_without_metadata_a_picture_tells_nothing(loom, picture, tmp_path):
     loom("run", picture, "--out", tmp_path / "out", "--no-metadata")
     code, _, err = loom("run", tmp_path / "out" / "noise-00001.png")
-    assert (code, err.splitlines()[0]) == (2, "bad_file: 'noise-00001.png' carries no workflow")
+    assert (code, err.splitlines()[0]) == (2, "bad_file: 'noise-00001.png' contains no workflow")
 
 
 def test_only_the_wanted_outputs_are_made(loom, workflow):

@@ -40,13 +40,13 @@ def test_a_picture_that_is_not_there(loom, tmp_path):
 def test_a_picture_without_a_workflow(loom, tmp_path):
     Pil.new("RGB", (2, 2)).save(tmp_path / "x.png")
     code, _, err = loom("verify", tmp_path / "x.png")
-    assert (code, err.splitlines()[0]) == (2, "bad_file: 'x.png' carries no workflow")
+    assert (code, err.splitlines()[0]) == (2, "bad_file: 'x.png' contains no workflow")
 
 
 def test_a_picture_without_a_usable_record(loom, made):
     path = made()
     altered(path, record={"node": None})
-    assert loom("verify", path)[2] == "bad_file: 'drawn-00001.png' carries no record of its making\n"
+    assert loom("verify", path)[2] == "bad_file: 'drawn-00001.png' contains no record of how it was made\n"
 
 
 def test_a_record_of_a_node_that_saves_nothing(loom, made):
@@ -78,7 +78,7 @@ def test_another_size(loom, made):
     path = made(seed=3)
     altered(path, lambda picture: picture.resize((4, 4)))
     code, out, _ = loom("verify", path)
-    assert (code, out) == (1, "another size: recorded 4x4 with 3 channels, now 8x4 with 3 channels\n")
+    assert (code, out) == (1, "different size: recorded 4x4 with 3 channels, now 8x4 with 3 channels\n")
 
 
 def test_the_cache_is_not_asked(loom, made):

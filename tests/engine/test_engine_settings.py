@@ -197,7 +197,7 @@ PLAN = flow("h", a=use("Add", a=1), b=use("Add", a="@a"), h=use("Sink", value="@
 
 def test_before_the_first_run_nothing_is_known(session: Session) -> None:
     assert reasons(session, PLAN) == {
-        "a": "run: never made before",
+        "a": "run: never computed before",
         "b": "unknown: unknown until 'a' ran",
         "h": "run: it saves or sends something, so it always runs",
     }
@@ -206,8 +206,8 @@ def test_before_the_first_run_nothing_is_known(session: Session) -> None:
 def test_after_a_run_everything_is_known(session: Session) -> None:
     session.run(PLAN)
     assert reasons(session, PLAN) == {
-        "a": "hit: made before",
-        "b": "hit: made before",
+        "a": "hit: computed before",
+        "b": "hit: computed before",
         "h": "run: it saves or sends something, so it always runs",
     }
 
@@ -234,16 +234,16 @@ def test_what_cannot_be_known_says_why(session: Session, tmp_path: Path) -> None
     }
     assert reasons(session, flow("r e i", **nodes)) == {
         "r": "unknown: it runs once in every job",
-        "e": "unknown: it looks at the outside world when it runs",
-        "i": "unknown: which lazy inputs it wants is known when it runs",
-        "y": "run: never made before",
+        "e": "unknown: it reads external state when it runs",
+        "i": "unknown: which lazy inputs it needs is known only when it runs",
+        "y": "run: never computed before",
     }
 
 
 def test_a_lazy_node_is_explained_by_what_it_asked_for(session: Session) -> None:
     document = flow("i", i=use("If", flag=True, yes="@y", no="@n"), y=use("Add", a=1), n=use("Add", a=2))
     session.run(document)
-    assert reasons(session, document)["i"] == "hit: made before"
+    assert reasons(session, document)["i"] == "hit: computed before"
 
 
 # Failpoints

@@ -74,8 +74,8 @@ def test_alike_values_of_other_types_differ() -> None:
         ({1, 2}, "set has no canonical bytes"),
         (object(), "object has no canonical bytes"),
         (np.float64(1), "float64 has no canonical bytes"),
-        ("\ud800", "a text holds half of a surrogate pair"),
-        ({"\ud800": 1}, "a text holds half of a surrogate pair"),
+        ("\ud800", "a text contains an unpaired surrogate"),
+        ({"\ud800": 1}, "a text contains an unpaired surrogate"),
     ],
 )
 def test_what_has_no_identity_is_refused(value: Any, text: str) -> None:

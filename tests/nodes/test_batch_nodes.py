@@ -45,7 +45,7 @@ def test_pictures_of_different_sizes_are_refused_with_their_sizes():
     with pytest.raises(BadValueError) as caught:
         join_images([noise(1, 6, 8), noise(1, 7, 8)])
     assert caught.value.problem.got == "8x6, 8x7"
-    assert caught.value.problem.hint == "put an ImageScale node in front of those that differ"
+    assert caught.value.problem.hint == "resize those that differ with ImageScale"
 
 
 def test_repeating_goes_round_the_batch():

@@ -44,7 +44,7 @@ BOTH = conditioning_combine([A, B])
 
 def test_what_does_not_fit_together_is_refused() -> None:
     wide = cond(1.0, width=6)
-    families = "the conditionings come from different families of models (expected vectors of 3 numbers, got 6)"
+    families = "the conditionings come from different model families (expected vectors of 3 numbers, got 6)"
     assert refused(conditioning_concat, A, wide) == refused(conditioning_average, A, wide) == families
     several = "'extra' has several entries (expected one, which does not change with the steps, got 2)"
     assert refused(conditioning_concat, A, BOTH) == several
@@ -56,7 +56,7 @@ def test_what_does_not_fit_together_is_refused() -> None:
         "the lengths of the conditionings do not fit together (expected 77 tokens, got 76)"
     )
     assert refused(conditioning_times, A, 0.5, 0.5) == (
-        "nothing of the conditioning lies in that time (expected start before end, got 0.5 to 0.5)"
+        "the conditioning is not active in that range of steps (expected start before end, got 0.5 to 0.5)"
     )
     first = conditioning_mask(A, Mask(np.ones((1, 8, 8))))
     assert refused(conditioning_mask, first, Mask(np.ones((1, 8, 9)))) == (
@@ -130,7 +130,7 @@ def test_an_area_is_cut_to_the_picture_and_one_outside_of_it_is_refused() -> Non
     found = made(conditioning_area(A, 64, 64, 96, 8)).area
     assert (found.top, found.left, found.height, found.width) == (1, 12, 7, 4)
     assert refused(made, conditioning_area(A, 64, 64, 128, 0)) == (
-        "an area of the conditioning lies outside of the picture (expected within 128x64, got 64x64 at 128, 0)"
+        "an area of the conditioning lies outside the picture (expected within 128x64, got 64x64 at 128, 0)"
     )
 
 
@@ -139,18 +139,18 @@ def test_a_mask_is_resized_to_the_latent_and_one_of_another_batch_is_refused() -
     mask[:, :16] = 1
     assert made(conditioning_mask(A, Mask(mask))).mask[0, 0, :, 0].tolist() == [1, 1, 1, 1, 0, 0, 0, 0]
     assert refused(made, conditioning_mask(A, Mask(np.ones((3, 8, 8))))) == (
-        "a map of the conditioning has another number of items than the latent (expected 1 or 2, got 3)"
+        "a map of the conditioning has a different batch size than the latent (expected 1 or 2, got 3)"
     )
 
 
 def test_a_conditioning_of_another_family_is_refused_with_the_name_of_the_model() -> None:
     assert refused(made, A, context=768, family="sd1") == (
         "the conditioning does not fit 'this model' (expected a text encoder of SD 1.x (768 wide), got one 3 wide)\n"
-        "  hint: read the prompt with the CLIP of the same checkpoint"
+        "  hint: encode the prompt with the CLIP of the same checkpoint"
     )
     assert refused(made, A, context=3, pooled=1280) == (
-        "the conditioning has not the pooled output that the model needs (expected 1280 numbers, for 'this model', "
-        "got 5)\n  hint: read the prompt with the CLIP of the same checkpoint"
+        "the conditioning lacks the pooled output that the model needs (expected 1280 numbers, for 'this model', "
+        "got 5)\n  hint: encode the prompt with the CLIP of the same checkpoint"
     )
 
 

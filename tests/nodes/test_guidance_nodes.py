@@ -70,7 +70,7 @@ def test_deep_shrink_names_the_blocks_that_a_unet_has(session: Session) -> None:
     deep = ("DeepShrink", {"model": edge("load", "model"), "depth": 64})
     nodes = {"shrink": deep, "sample": ("KSampler", inputs("shrink"))}
     assert message(session, nodes, "sample") == (
-        "node 'sample': KSampler: the UNet has not so many blocks (expected a depth of 1 to 3, got 64)"
+        "node 'sample': KSampler: the UNet does not have that many blocks (expected a depth of 1 to 3, got 64)"
     )
 
 
@@ -187,7 +187,8 @@ def test_noise_of_another_size_is_refused(session: Session) -> None:
         "sample": ("KSampler", inputs(steps=STEPS, noise=edge("noise", "latent"))),
     }
     assert message(session, nodes, "sample") == (
-        "node 'sample': KSampler: the noise has another size than the latent (expected [2, 4, 8, 8], got [2, 4, 4, 8])"
+        "node 'sample': KSampler: the noise has a different size than the latent "
+        "(expected [2, 4, 8, 8], got [2, 4, 4, 8])"
     )
 
 
@@ -242,9 +243,10 @@ def test_no_step_returns_the_latent(session: Session, sigmas: list[float]) -> No
 def test_sigmas_that_do_not_fall_are_refused(session: Session) -> None:
     nodes = {"it": ("SampleCustom", inputs(sigmas=[3.0, 3.0, 0.0]))}
     assert message(session, nodes, "it") == (
-        "node 'it': SampleCustom: the sigmas do not fall (expected each lower than the one before, got 3, 3, 0)"
+        "node 'it': SampleCustom: the sigmas are not in falling order "
+        "(expected each lower than the one before, got 3, 3, 0)"
     )
     nodes = {"it": ("SplitSigmas", {"sigmas": [2.0, 0.0], "step": 2})}
     assert message(session, nodes, "it", "high") == (
-        "node 'it': SplitSigmas: the sigmas end earlier (expected 0..1, got 2)"
+        "node 'it': SplitSigmas: the list of sigmas is shorter (expected 0..1, got 2)"
     )

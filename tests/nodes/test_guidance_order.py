@@ -118,16 +118,16 @@ def message(families: Session, chain: list[tuple[str, dict[str, Any]]]) -> str:
 
 def test_two_rules_are_refused_in_words(families: Session) -> None:
     assert message(families, [GUIDES["perpendicular"], GUIDES["rescale"], GUIDES["perpendicular"]]) == (
-        "node 'sample': KSampler: two nodes set the rule of guidance (expected one of them, "
-        "got PerpendicularNegative and PerpendicularNegative)\n  hint: take one of them out of the chain of the model"
+        "node 'sample': KSampler: two nodes set the guidance rule (expected one of them, "
+        "got PerpendicularNegative and PerpendicularNegative)\n  hint: remove one of them from the chain of the model"
     )
 
 
 def test_guidance_by_a_picture_is_refused_for_a_model_that_takes_none(families: Session) -> None:
     assert message(families, [("InstructGuidance", {})]) == (
-        "node 'sample': KSampler: InstructGuidance guides by a picture, and the model takes none (expected an "
-        "InstructPix2Pix model, of 8 channels, got a model that takes noise alone)\n  hint: take InstructGuidance out "
-        "of the chain of the model"
+        "node 'sample': KSampler: InstructGuidance needs a model with an image input (expected an "
+        "InstructPix2Pix model, of 8 channels, got a model whose only input is noise)\n  "
+        "hint: remove InstructGuidance from the chain of the model"
     )
 
 

@@ -121,7 +121,7 @@ def test_the_shorter_of_two_prompts_goes_on_with_empty_parts(families: Session) 
 
 
 def test_two_prompts_are_for_two_encoders(families: Session) -> None:
-    with pytest.raises(NodeError, match=r"'sd1_tiny\.safetensors' has not the two text encoders of SDXL"):
+    with pytest.raises(NodeError, match=r"'sd1_tiny\.safetensors' does not have the two text encoders of SDXL"):
         encoded(families, "sd1_tiny", "CLIPEncodeSDXL")
 
 
@@ -209,7 +209,7 @@ def test_split_sigmas_see_the_noise_of_the_whole_list(families: Session) -> None
 def test_an_option_that_a_sampler_does_not_take_is_refused(families: Session) -> None:
     with pytest.raises(NodeError) as caught:
         run(families, "sd1_tiny", None, "KSamplerAdvanced", sampler="dpmpp_2m", eta=0.5)
-    assert "the sampler 'dpmpp_2m' takes no eta (expected 1, or a sampler that takes it" in str(caught.value)
+    assert "the sampler 'dpmpp_2m' has no option eta (expected 1, or a sampler that has it" in str(caught.value)
 
 
 def test_eta_0_makes_an_ancestral_sampler_euler_and_churn_changes_euler(families: Session) -> None:

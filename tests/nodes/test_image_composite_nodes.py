@@ -103,5 +103,5 @@ def test_an_even_picture_is_moved_and_not_stretched_and_alpha_stays():
     made = match_colours(flat([0.2, 0.2, 0.2, 0.5]), noise(1, 30, 30)).numpy()
     assert np.allclose(made[..., :3], noise(1, 30, 30).numpy().mean((0, 1, 2)), atol=1e-4)
     assert np.allclose(made[..., 3], 0.5)
-    with pytest.raises(BadValueError, match="there is nothing to compare colours by"):
+    with pytest.raises(BadValueError, match="there are no pixels to compare"):
         match_colours(flat([1, 1, 1]), flat([0, 0, 0]), Mask(np.ones((1, 2, 2))))

@@ -130,7 +130,7 @@ def test_a_symlink_out_of_the_output_folder_is_not_followed(plain, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     plain.settings.output.mkdir()
     (plain.settings.output / "link").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(NodeError, match="SaveImage: the name leaves its folder"):
+    with pytest.raises(NodeError, match="SaveImage: the name points outside its folder"):
         plain.run(saving("link/x"))
     assert names(tmp_path / "elsewhere") == []
 

@@ -52,7 +52,7 @@ def test_a_size_out_of_range_is_a_problem(inputs, plain):
 def test_a_size_and_a_factor_exclude_each_other():
     with pytest.raises(BadValueError) as caught:
         image_scale(noise(), width=3, factor=2)
-    assert str(caught.value) == "a size and a factor exclude each other (got 3x0 and factor 2)"
+    assert str(caught.value) == "a size and a factor cannot be combined (got 3x0 and factor 2)"
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_pictures_of_different_sizes_are_refused_with_both_sizes():
         image_blend(noise(1, 6, 8), noise(1, 7, 8))
     assert caught.value.problem.message == "the pictures have different sizes"
     assert caught.value.problem.got == "8x6 and 8x7"
-    assert caught.value.problem.hint == "put an ImageScale or ImageCrop node in front of one"
+    assert caught.value.problem.hint == "resize or crop one of them with ImageScale or ImageCrop"
 
 
 def test_batches_of_different_lengths_are_refused():
@@ -294,7 +294,7 @@ def test_a_rectangle_outside_of_the_picture_is_refused(box):
     with pytest.raises(BadValueError) as caught:
         image_crop(noise(1, 6, 8), *box)
     assert str(caught.value) == (
-        f"the rectangle lies outside of the picture (expected inside 8x6, got {width}x{height} at {x},{y})"
+        f"the rectangle lies outside the picture (expected inside 8x6, got {width}x{height} at {x},{y})"
     )
 
 

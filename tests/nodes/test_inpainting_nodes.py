@@ -117,11 +117,11 @@ def test_an_empty_mask_and_a_foreign_region_are_refused() -> None:
         {"x": 0, "y": 0, "width": 0, "height": 1},
         {"x": "0"},
     ):
-        assert "the region does not lie in the picture (expected x, y, width and height within 64x48" in refused(
+        assert "the region lies outside the picture (expected x, y, width and height within 64x48" in refused(
             inpaint_stitch, picture(), picture(), box(), region
         )
     assert refused(inpaint_crop, picture(batch=2), Mask(np.ones((3, 48, 64)))) == (
-        "the mask has another number of items than the picture (expected 1 or 2, got 3)"
+        "the mask has a different batch size than the picture (expected 1 or 2, got 3)"
     )
 
 
@@ -274,7 +274,7 @@ def test_a_soft_mask_fades_the_fill_once() -> None:
     made = inpaint_fill(Image(np.zeros((1, 8, 8, 3))), half, "colour", "#ffffff").numpy()
     assert np.allclose(made, 0.5)
     assert refused(inpaint_fill, Image(np.zeros((1, 8, 8, 3))), half, "colour", "reddish") == (
-        "this is no colour (expected #rrggbb, got reddish)"
+        "this is not a colour (expected #rrggbb, got reddish)"
     )
 
 
@@ -405,7 +405,7 @@ def test_a_model_that_needs_a_picture_says_so(studio: Session) -> None:
     with pytest.raises(NodeError) as caught:
         paint(studio, "inpaint", "InpaintConditioning", prepared=False)
     assert str(caught.value).startswith("node 'it': KSampler: 'inpaint'")
-    assert "needs further channels beside the noise (expected 9 channels, got 4)" in str(caught.value)
+    assert "needs input channels in addition to the noise (expected 9 channels, got 4)" in str(caught.value)
     with pytest.raises(NodeError, match=r"\(expected 9 channels, got 8\)"):
         paint(studio, "inpaint", "InstructConditioning")
 

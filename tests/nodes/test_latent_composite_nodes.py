@@ -37,7 +37,7 @@ def test_a_mask_says_where():
 def test_latents_that_do_not_go_together_are_told():
     with pytest.raises(BadValueError, match="the batches have different lengths"):
         latent_composite(latent(0, batch=2), latent(1, batch=3))
-    with pytest.raises(BadValueError, match="different families"):
+    with pytest.raises(BadValueError, match="different model families"):
         latent_composite(latent(0), Latent(np.zeros((1, 16, 6, 8), np.float32)))
 
 
@@ -62,5 +62,5 @@ def test_a_latent_is_resized_to_a_size_or_by_a_factor(width, height, factor, siz
 
 
 def test_a_size_and_a_factor_exclude_each_other():
-    with pytest.raises(BadValueError, match=r"exclude each other \(got 64x0 and factor 2\)"):
+    with pytest.raises(BadValueError, match=r"cannot be combined \(got 64x0 and factor 2\)"):
         latent_upscale(latent(0), 64, 0, "area", 2)

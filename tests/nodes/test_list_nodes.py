@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from latentloom.engine.errors import BadValueError
-from latentloom.nodes.lists import combine_lists, integer_list, number_list, pick_item, read_rows, seed_list, zip_lists
+from latentloom.engine.files.tables import read_rows
+from latentloom.nodes.lists import combine_lists, integer_list, number_list, pick_item, seed_list, zip_lists
 
 
 def test_numbers_and_seeds() -> None:

@@ -53,7 +53,7 @@ def test_a_mask_alone_is_scaled_as_one_that_goes_with_its_picture(fit, method):
 def test_a_rectangle_of_a_mask_must_lie_inside():
     mask = Mask(noise(2, 6, 8, 3).numpy()[..., 0])
     assert np.array_equal(mask_crop(mask, 2, 1, 6, 5).numpy(), mask.numpy()[:, 1:6, 2:8])
-    with pytest.raises(BadValueError, match=r"outside of the picture \(expected inside 8x6, got 8x6 at 1,0\)"):
+    with pytest.raises(BadValueError, match=r"outside the picture \(expected inside 8x6, got 8x6 at 1,0\)"):
         mask_crop(mask, 1, 0, 8, 6)
 
 

@@ -68,12 +68,12 @@ def test_text_encoders_are_merged_too(files):
 
 
 def test_networks_of_another_form_and_family_are_refused(files):
-    with pytest.raises(FileError, match="'xl' cannot be merged: its networks have another form"):
+    with pytest.raises(FileError, match="'xl' cannot be merged: its networks have a different architecture"):
         merged(files, ("a", "xl"), SHARES)
     one, other = (Model("single_file", [FileIdentity(name, "0" * 64)], {"family": name}) for name in ("sd1", "sdxl"))
-    with pytest.raises(BadValueError, match=r"'sdxl' is of another family \(expected sd1, got sdxl\)"):
+    with pytest.raises(BadValueError, match=r"'sdxl' is of a different family \(expected sd1, got sdxl\)"):
         model_merge(one, other)
-    with pytest.raises(BadValueError, match="'sd1' has changes of its own, which a merge would lose"):
+    with pytest.raises(BadValueError, match="'sd1' has patches of its own, which a merge would lose"):
         model_merge(one, one.patched(Patch("lora")))
 
 
@@ -112,7 +112,7 @@ def test_a_merge_samples_and_its_ends_are_the_models(session):
     assert torch.equal(none, plain)
     assert (half - plain).norm() / plain.norm() > 1e-3
     assert (whole - half).norm() / plain.norm() > 1e-3
-    with pytest.raises(NodeError, match=r"ModelMerge: 'xl\.safetensors' is of another family"):
+    with pytest.raises(NodeError, match=r"ModelMerge: 'xl\.safetensors' is of a different family"):
         sampled(session, "a", 0.5, "xl")
 
 

@@ -25,7 +25,7 @@ def test_a_shift_replaces_the_model_s_own_rule():
 
 
 def test_a_node_for_the_other_kind_of_model_is_told():
-    with pytest.raises(BadValueError, match="what it predicts is no choice"):
+    with pytest.raises(BadValueError, match="its prediction type cannot be changed"):
         set_prediction(FLOW)
     with pytest.raises(BadValueError, match="only models that were trained by flow matching have a shift"):
         set_shift(UNET, 3.0)

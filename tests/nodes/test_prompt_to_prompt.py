@@ -28,8 +28,8 @@ def test_prompts_of_unlike_length_are_not_replaced_word_by_word(tokenizer: Any) 
     with pytest.raises(BadValueError) as caught:
         aligned(tokenizer, "a red circle", "a circle", "replace")
     assert str(caught.value) == (
-        "the prompts have not the same number of words (expected 3 words, as the source has, got 2)\n"
-        "  hint: choose refine for prompts that add or leave out words"
+        "the prompts do not have the same number of words (expected 3 words, as the source has, got 2)\n"
+        "  hint: choose refine for prompts with added or removed words"
     )
 
 

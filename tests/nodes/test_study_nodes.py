@@ -223,7 +223,7 @@ def test_a_euler_step_leads_from_what_is_shown_to_what_is_shown_next(session: Se
 
 def test_a_step_that_the_run_does_not_have_is_refused(session: Session) -> None:
     found = problem(session, "KSamplerSteps", {**SAMPLE, "at": [0, 4]}, "noisy")
-    assert found == ("KSamplerSteps: the steps end earlier", "0..3", "4")
+    assert found == ("KSamplerSteps: there are fewer steps", "0..3", "4")
     found = problem(session, "KSamplerSteps", {**SAMPLE, "at": []}, "noisy")
     assert found == ("KSamplerSteps: there are no steps to show", "at least one", "none")
 

@@ -37,7 +37,7 @@ def test_numbers_of_other_nodes_are_calculated_with(plain):
     assert plain.run(workflow(nodes, "c", "number"))["result"] == 144.0
     assert plain.run(workflow(nodes, "c", "truth"))["result"] is True
     wrong = {**nodes, "c": ("Calculate", {"values": ["x"]})}
-    with pytest.raises(NodeError, match="a value is no number"):
+    with pytest.raises(NodeError, match="a value is not a number"):
         plain.run(workflow(wrong, "c", "whole"))
 
 
@@ -121,9 +121,9 @@ def test_a_value_is_taken_out_of_json():
     assert json_text('{"a": {"b": null}}', "a") == '{\n "b": null\n}'
     with pytest.raises(BadValueError, match=r"the JSON has no 'a\.c'"):
         json_text('{"a": {}}', "a.c")
-    with pytest.raises(BadValueError, match="the text is no JSON"):
+    with pytest.raises(BadValueError, match="the text is not JSON"):
         json_text("{", "a")
-    with pytest.raises(BadValueError, match="the text is no JSON"):
+    with pytest.raises(BadValueError, match="the text is not JSON"):
         json_text("[" * 10_000, "a")
 
 

@@ -191,7 +191,7 @@ def test_its_file_is_named_with_what_suits_it(session: Session, models: Path) ->
 @pytest.mark.parametrize(
     ("file", "message", "expected", "got"),
     [
-        ("t5", "LoadCLIP: 't5.safetensors' is no text encoder of Ripple", "CLIP-L", "T5"),
+        ("t5", "LoadCLIP: 't5.safetensors' is not a text encoder of Ripple", "CLIP-L", "T5"),
         (
             "wide",
             "LoadCLIP: the text encoder 'wide.safetensors' does not fit 'ripple.safetensors'",

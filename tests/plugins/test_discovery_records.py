@@ -106,7 +106,7 @@ def test_two_distributions_with_one_name_are_both_named(services: Path) -> None:
     found = discovered(services)
     assert [record.status for record in found.records] == ["loaded", "failed"]
     assert found.records[1].error == (
-        "two distributions bring the sampler 'odd': dist-first 1.0 and dist-second 1.0\n  hint: uninstall one of them"
+        "two distributions provide the sampler 'odd': dist-first 1.0 and dist-second 1.0\n  hint: uninstall one of them"
     )
     assert list(found.registry.nodes) == ["first/Twice"]
     assert found.registry.extensions("schedule") == {} and "second" not in found.registry.distributions
@@ -116,7 +116,9 @@ def test_one_plugin_that_registers_a_node_twice_fails(services: Path) -> None:
     install(services, "maths", NODE.replace("(twice)", "(twice, twice)"))
     (record,) = discovered(services).records
     assert record.error is not None
-    assert record.error.startswith("two distributions bring the node type 'maths/Twice': dist-maths 1.0 and dist-maths")
+    assert record.error.startswith(
+        "two distributions provide the node type 'maths/Twice': dist-maths 1.0 and dist-maths"
+    )
 
 
 def test_only_the_selected_plugins_load(services: Path) -> None:
@@ -279,7 +281,7 @@ def test_what_an_import_changes_for_the_whole_process_is_put_back_and_told(servi
     assert record.status == "loaded"
     assert record.error == (
         f"its import changed the working folder ({folder} became /), the recursion limit ({was} became 77777); "
-        "it was put back"
+        "it was restored"
     )
     assert (sys.getrecursionlimit(), os.getcwd()) == (was, folder)
 
@@ -292,4 +294,4 @@ def test_what_a_listener_changes_for_the_whole_process_is_put_back(services: Pat
     listeners = Listeners((name,))
     listeners(NodeStarted(node="x", type="T"))
     assert sys.getrecursionlimit() == was
-    assert listeners.faults == [f"{name}: changed the recursion limit ({was} became 77777); it was put back"]
+    assert listeners.faults == [f"{name}: changed the recursion limit ({was} became 77777); it was restored"]

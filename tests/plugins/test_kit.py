@@ -133,7 +133,7 @@ def bad(ctx: Context) -> int:
 """
 
     assert installed(f"kit_deaf{reports}", body) == (
-        f"kit_deaf{reports}/Bad: goes on after a cancel; do not catch what ctx.progress raises"
+        f"kit_deaf{reports}/Bad: continues after a cancellation; do not catch what ctx.progress raises"
     )
 
 

@@ -119,4 +119,4 @@ def test_the_command_refuses_to_mix_runs(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "latentloom.training", "--out", str(tmp_path)]
     refused = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert refused.returncode == 2
-    assert refused.stdout == f"{tmp_path} holds a run already: give --resume to go on with it, or another --out\n"
+    assert refused.stdout == f"{tmp_path} already contains a run: use --resume to continue it, or another --out\n"

@@ -103,7 +103,7 @@ def test_a_body_that_comes_too_slowly_is_refused(tmp_path, monkeypatch):
         return status, body
 
     status, body = serving(tmp_path, act)
-    assert (status, "the body came too slowly" in body, '"code": "too_slow"' in body) == (408, True, True)
+    assert (status, "the body arrived too slowly" in body, '"code": "too_slow"' in body) == (408, True, True)
 
 
 def test_who_never_reads_is_let_go(tmp_path, monkeypatch):

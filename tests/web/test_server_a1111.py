@@ -13,6 +13,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from serving import Server, until
 
+from latentloom.web.routes.a1111 import routes
+
 SECRET = "0123456789abcdef0123"
 SMALL = {"prompt": "a red circle", "steps": 1, "width": 64, "height": 64, "seed": 5}
 
@@ -144,6 +146,7 @@ def test_a_second_pass_enlarges(server, upscaler):
     (picture,), info = drawn(server, enable_hr=True, hr_scale=2, hr_upscaler=upscaler, denoising_strength=0.5)
     assert picture.shape == (128, 128, 3)
     assert "Hires upscale: 2" in info["infotexts"][0]
+    assert f"Hires steps: {info['steps']}" in info["infotexts"][0]  # all run, as in that program
 
 
 def test_a_picture_is_changed(server):
@@ -300,7 +303,9 @@ def test_a_password_is_a_token(own_server):
     def basic(text):
         return {"Authorization": "Basic " + base64.b64encode(text.encode()).decode()}
 
-    assert call(server, "/options")[0] == 401
+    for route in routes():
+        body = b"{}" if route.method == "POST" else None
+        assert call(server, route.path.removeprefix("/sdapi/v1"), body)[0] == 401, route.path
     assert call(server, "/options", **basic("me:wrong"))[0] == 401
     assert call(server, "/options", Authorization="Basic ???")[0] == 401
     until(lambda: call(server, "/options", **basic(f"any:{SECRET}"))[0] == 200)

@@ -10,6 +10,7 @@ import urllib.request
 import uuid
 
 import aiohttp
+import comfyui_packs
 import numpy as np
 import pytest
 from PIL import Image
@@ -168,7 +169,7 @@ def test_a_failed_job_is_told_with_its_node_and_ends_with_no_node(server):
     messages = followed(server, lambda client: queued(server, bad, client_id=client))
     error = next(message["data"] for message in messages if message["type"] == "execution_error")
     assert (error["node_id"], error["node_type"]) == ("2", "ImageCrop")
-    assert "the rectangle lies outside of the picture" in error["exception_message"]
+    assert "the rectangle lies outside the picture" in error["exception_message"]
     assert messages[-1]["data"]["node"] is None
     status = ended(server, error["prompt_id"])["status"]
     assert (status["status_str"], status["completed"]) == ("error", False)
@@ -522,6 +523,20 @@ def test_a_client_that_tells_its_features_is_told_the_server_s(server):
             return message
 
     assert asyncio.run(asyncio.wait_for(go(), 60))["type"] == "feature_flags"
+
+
+# Packs
+
+
+def test_a_class_of_a_pack_runs_for_a_client(own_server, tmp_path):
+    comfyui_packs.write(tmp_path / "packs", "plain", comfyui_packs.PLAIN, helpers=comfyui_packs.HELPERS)
+    comfyui_packs.write(tmp_path / "packs", "broken", "import comfy.sd\ncomfy.sd.load()\n")
+    server = own_server("--comfy", LATENTLOOM_COMFY_PACKS=str(tmp_path / "packs")).until_ready()
+    assert get(server, "/object_info/Brighten")["Brighten"]["output"] == ["IMAGE", "MASK"]
+    prompt = {**graph(0x404040), "2:7": node("Brighten", image=["1", 0], by=0.5, mode="add")}
+    (picture,) = ended(server, queued(server, prompt))["outputs"]["9"]["images"]
+    data = get(server, f"/view?{urllib.parse.urlencode(picture)}")
+    assert np.asarray(Image.open(io.BytesIO(data)))[0, 0].tolist() == [192, 192, 192]
 
 
 # Who may

@@ -51,6 +51,24 @@ def test_what_is_known_is_not_run_again(server, tmp_path):
     assert len(Path(journal(tmp_path)).read_text().splitlines()) == 1
 
 
+def test_a_sub_workflow_runs_item_by_item_on_a_server(server, tmp_path):
+    graph = {
+        "inputs": [{"name": "tag", "to": [{"node": "note", "input": "tag"}]}],
+        "outputs": [{"name": "said", "from": {"node": "note", "output": "value"}}],
+        "nodes": {"note": use("Note", journal=journal(tmp_path))},
+    }
+    line = {**use("", tag=["a", "b"]), "type": "graph/line", "each": ["tag"]}
+    document = {**flow("line.said", line=line), "graphs": {"line": graph}}
+
+    job = server.order({"workflow": document})
+    done = server.wait(job)
+
+    assert done["result"]["outputs"] == {"line": ["a", "b"]}
+    told = [event.get("node") for event in server.events(job) if event["event"] == "node_finished"]
+    assert told == ["line/1/note", "line/2/note", "line"]
+    assert server.get(f"jobs/{job}/workflow")["graphs"]["line"]["nodes"] == graph["nodes"]
+
+
 def test_everything_that_is_wrong_is_told_at_once(server):
     body = {"workflow": flow("a c", a=use("Note", tag=7), b=use("Nothing"))}
 
@@ -110,7 +128,7 @@ def test_a_job_that_kills_its_worker_is_tried_twice(server, tmp_path):
     assert failed["problems"] == [
         {
             "code": "worker_died",
-            "message": "the worker died 2 times over this job; the last time: it was ended by SIGSEGV",
+            "message": "the worker died 2 times while it ran this job; the last time: it was ended by SIGSEGV",
             **dict.fromkeys(("node", "input", "expected", "got", "nearest", "hint")),
         }
     ]
@@ -301,14 +319,15 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path, name, what, folde
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
     assert done.stderr == (
         f"queue_not_opened: the {what} folder {folder} cannot be written to: No such file or directory\n"
-        f"  hint: let this user write there, or choose another with LATENTLOOM_{what.upper()} or LATENTLOOM_HOME\n"
+        f"  hint: make it writable for this user, or choose another one with LATENTLOOM_{what.upper()} "
+        "or LATENTLOOM_HOME\n"
     )
 
 
 def test_a_second_server_on_the_same_data_is_refused(own_server):
     server = own_server()
 
-    with pytest.raises(AssertionError, match="another server has the data folder"):
+    with pytest.raises(AssertionError, match="another server uses the data folder"):
         own_server()
     assert server.get("/healthz")["status"] == "ok"
 

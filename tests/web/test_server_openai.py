@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 from serving import Server, until
 
+from latentloom.web.routes.openai import routes
+
 SECRET = "0123456789abcdef0123"
 
 
@@ -219,8 +221,11 @@ def test_a_cancelled_job_is_told(server):
 
 def test_a_key_is_a_token(own_server):
     server = own_server("--openai", LATENTLOOM_TOKENS=f"me:{SECRET}")
-    status, answer = generate(server)
-    assert (status, answer["error"]["type"], answer["error"]["code"]) == (401, "invalid_request_error", "unauthorized")
+    for route in routes():
+        body = b"{}" if route.method == "POST" else None
+        status, answer = call(server, route.path.replace("{model}", "txt2img"), body)
+        assert (status, answer["error"]["type"]) == (401, "invalid_request_error"), route.path
+        assert answer["error"]["code"] == "unauthorized"
     bearer = {"Authorization": f"Bearer {SECRET}"}
     until(lambda: call(server, "/v1/models", **bearer)[0] == 200)
     status, answer = call(server, "/v1/models", **{**bearer, "Origin": "https://evil.example"})

@@ -143,7 +143,7 @@ def test_an_address_that_the_settings_no_longer_name_is_not_told(own_server, lis
     server.start()
     server.request("POST", f"jobs/{id}/cancel")
 
-    while f"an address may not be told any more job={id}" not in server.log():
+    while f"an address is no longer allowed for webhooks job={id}" not in server.log():
         threading.Event().wait(0.05)
     assert told == []
 

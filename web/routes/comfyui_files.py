@@ -25,6 +25,7 @@ FOLDERS = {  # ComfyUI's name of a model folder -> our source
     "text_encoders": "models/clip", "unet": "models/unet", "diffusion_models": "models/unet",
     "controlnet": "models/controlnet", "upscale_models": "models/upscale_models",
     "clip_vision": "models/clip_vision", "embeddings": "models/embeddings", "ipadapter": "models/ipadapter",
+    "style_models": "models/style_models",
 }  # fmt: skip
 CHANNELS = ("rgba", "rgb", "a")
 MAX_HEADER = 64 * 2**20  # bytes of a safetensors header

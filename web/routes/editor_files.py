@@ -39,7 +39,7 @@ class CodeQuery(Query):
 
 
 async def home(_: Services, call: Call) -> web.StreamResponse:
-    """Give the editor, or for a one-time code a button that exchanges it for a cookie."""
+    """Return the editor; for a one-time code, a page with a button that exchanges it for a cookie."""
     if call.query.code is not None:
         text = ENTER.format(code=html.escape(call.query.code))
         return web.Response(text=text, content_type="text/html", headers=ENTER_HEADERS)
@@ -54,7 +54,7 @@ async def home(_: Services, call: Call) -> web.StreamResponse:
 async def enter(services: Services, call: Call) -> web.Response:
     """Exchange a one-time code, sent as a form, for a cookie."""
     if call.request.content_type != FORM:
-        raise UnsupportedMedia("the body is of another type", expected=FORM, got=brief(call.request.content_type))
+        raise UnsupportedMedia("the body has an unsupported type", expected=FORM, got=brief(call.request.content_type))
     form = dict(parse_qsl((await limited(call.request, FORM_BYTES)).decode(errors="replace")))
     owner = services.access.cookies.redeem(form.get("code", ""))
     if owner is None:
@@ -65,7 +65,7 @@ async def enter(services: Services, call: Call) -> web.Response:
 
 
 async def show_asset(_: Services, call: Call) -> web.StreamResponse:
-    """Give a file of the editor; its name holds a hash of its content."""
+    """Return a file of the editor; its name contains a hash of its content."""
     path = DIST / "assets" / call.part("asset")
     if not path.is_file():
         raise NotFound("the editor has no such file", hint="reload the page: the editor has been updated")

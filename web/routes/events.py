@@ -27,31 +27,33 @@ class StreamReset(RequestError):
     status = 410
 
 
-_STREAM = Field(None, max_length=64, description="The `stream` that the number is from; another one is refused.")
+_STREAM = Field(
+    None, max_length=64, description="The `stream` of that number; the number of a different stream is an error."
+)
 
 
 class SocketQuery(Query):
     """What to follow, and from where."""
 
     after: int | None = Field(
-        None, ge=0, le=MOST, description="Events after that number. Default: from now, or all of a job."
+        None, ge=0, le=MOST, description="Events after that number. Default: new events, or all events of a job."
     )
-    job: str | None = Field(None, max_length=64, description="Only the events of that job.")
+    job: str | None = Field(None, max_length=64, description="Only events of that job.")
     stream: str | None = _STREAM
-    previews: bool = Field(False, description="Pictures of work under way too, as binary messages.")
+    previews: bool = Field(False, description="Also send previews, as binary messages.")
 
 
 class EventQuery(Query):
     """What to read, and from where."""
 
     after: int = Field(0, ge=0, le=MOST, description="Events after that number.")
-    job: str | None = Field(None, max_length=64, description="Only the events of that job.")
+    job: str | None = Field(None, max_length=64, description="Only events of that job.")
     stream: str | None = _STREAM
-    wait: float = Field(0.0, ge=0, le=60, description="Wait so many seconds for the first, if there is none.")
+    wait: float = Field(0.0, ge=0, le=60, description="Wait up to this many seconds for the first event.")
 
 
 async def list_events(services: Services, call: Call) -> web.Response:
-    """Read stored events after a number, waiting for the first if asked to."""
+    """List stored events after a number; optionally wait for the first one."""
     query, hub = call.query, services.event_hub
     reset = _reset(hub, query.stream, query.after)
     if reset is not None:
@@ -89,25 +91,26 @@ def _reset(hub: EventHub, stream: str | None, after: int) -> StreamReset | None:
             "that number is from another stream of events",
             expected=hub.stream,
             got=brief(stream),
-            hint="read the jobs again, and the events from 0 or from what `system` tells",
+            hint="read the jobs again, and the events from 0 or from the number that `system` returns",
         )
     if after > hub.last:
         return StreamReset(
-            "that number has not been given yet",
+            "that number has not been assigned yet",
             expected=f"at most {hub.last}",
             got=str(after),
-            hint="read the jobs again, and the events from 0 or from what `system` tells",
+            hint="read the jobs again, and the events from 0 or from the number that `system` returns",
         )
     return None
 
 
 async def follow_events(services: Services, call: Call) -> web.StreamResponse:
-    """Follow events over a WebSocket: text messages are pages of events, or progress of the moment as {"live": ...}.
+    """Follow events over a WebSocket: text messages are pages of events, or live progress as {"live": ...}.
 
-    A place that the stream does not have is told as {"reset": {"stream": ..., "next": ...}}, and the socket is closed.
+    A number that the stream does not have is answered by {"reset": {"stream": ..., "next": ...}}; then the socket is
+    closed.
 
     Binary messages are previews: four bytes with the length of a JSON head (job, node, step, media), the head, a JPEG.
-    Progress of the moment and previews have no number and are not stored; a client that is slow does not get them all.
+    Live progress and previews have no number and are not stored; a slow client does not get all of them.
     """
     query = call.query
     start = query.after if query.after is not None else 0 if query.job else services.event_hub.last
@@ -138,7 +141,7 @@ async def opened(request: web.Request) -> web.WebSocketResponse:
     try:
         await socket.prepare(request)
     except UnicodeError:  # aiohttp's own refusal repeats a header that may not be encodable
-        raise RequestError("that is no WebSocket handshake", expected="Upgrade: websocket") from None
+        raise RequestError("that is not a WebSocket handshake", expected="Upgrade: websocket") from None
     return socket
 
 

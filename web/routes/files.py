@@ -61,14 +61,14 @@ def file_response(path: Path, *, cache: str = "private, no-cache") -> web.Stream
 
 
 async def list_files(services: Services, _: Call) -> wire.FileList:
-    """List the pictures that workflows may name."""
+    """List the pictures that workflows can use."""
     return wire.FileList(files=await services.disk(services.intake.catalog.names, "input"))
 
 
 async def upload(services: Services, call: Call) -> Reply:
     """Store a picture under the hash of its content. The body is the file itself, with its media type."""
     if call.request.content_type not in PICTURES:
-        raise UnsupportedMedia("the body is of another type", expected=", ".join(PICTURES))
+        raise UnsupportedMedia("the body has an unsupported type", expected=", ".join(PICTURES))
     async with _received(services, call) as (waiting, sha256):
         suffix = suffix_of(await services.disk(_head, waiting))
         asked = call.asked(sha256)
@@ -85,7 +85,7 @@ async def upload(services: Services, call: Call) -> Reply:
 async def take_in(services: Services, call: Call) -> wire.Imported:
     """Read the workflow in a file: a document, a saved picture, or what a plugin can import. Nothing is stored."""
     if call.request.content_type not in IMPORTS:
-        raise UnsupportedMedia("the body is of another type", expected=", ".join(IMPORTS))
+        raise UnsupportedMedia("the body has an unsupported type", expected=", ".join(IMPORTS))
     async with _received(services, call) as (waiting, _):
         return wire.Imported(**await services.dispatcher.ask("import", path=str(waiting)))
 
@@ -114,7 +114,7 @@ def _head(path: Path) -> bytes:
 
 
 async def show_file(services: Services, call: Call) -> web.StreamResponse:
-    """Give a picture that workflows may name."""
+    """Return a picture that workflows can use."""
     return file_response(safe_join(services.settings.input, call.part("file")))
 
 
@@ -124,18 +124,18 @@ async def show_file(services: Services, call: Call) -> web.StreamResponse:
 class OutputQuery(Query):
     """Which files."""
 
-    q: str | None = Field(None, max_length=500, description="Words that the prompts hold.")
-    model: str | None = Field(None, max_length=500, description="A part of a model's name.")
+    q: str | None = Field(None, max_length=500, description="Words in the prompts.")
+    model: str | None = Field(None, max_length=500, description="Part of a model's name.")
     seed: str | None = Field(None, max_length=20)
     tag: str | None = Field(None, max_length=200)
-    workflow: str | None = Field(None, max_length=500, description="The workflow's name.")
+    workflow: str | None = Field(None, max_length=500, description="Name of the workflow.")
     job: str | None = Field(None, max_length=64)
-    before: int | None = Field(None, ge=0, le=MOST, description="Continue after the file of that id.")
+    before: int | None = Field(None, ge=0, le=MOST, description="Continue after the file with that id.")
     limit: int = Field(50, ge=1, le=500)
 
 
 async def list_outputs(services: Services, call: Call) -> wire.OutputPage:
-    """Search the saved files, the newest first; every condition must hold."""
+    """Search the saved files, newest first. All conditions must match."""
     conditions = call.query.model_dump()
     text = conditions.pop("q")
     words = len((text or "").split())
@@ -165,17 +165,17 @@ async def _intact(services: Services, outputs: list[Output]) -> Path:
 
 
 async def show_output(services: Services, call: Call) -> wire.OutputFile:
-    """Show what is known of a saved file."""
+    """Show the metadata of a saved file."""
     return output_answer((await _outputs(services, call))[0])
 
 
 async def show_content(services: Services, call: Call) -> web.StreamResponse:
-    """Give a saved file: these very bytes, or nothing."""
+    """Return the content of a saved file, if it is unchanged."""
     return file_response(await _intact(services, await _outputs(services, call)), cache=FOR_EVER)
 
 
 async def show_thumbnail(services: Services, call: Call) -> web.StreamResponse:
-    """Give a saved picture, small, as WebP."""
+    """Return a thumbnail of a saved picture, as WebP."""
     outputs = await _outputs(services, call)
     if not outputs[0].media.startswith("image/"):
         raise NotFound("only pictures have thumbnails")
@@ -190,7 +190,7 @@ async def show_thumbnail(services: Services, call: Call) -> web.StreamResponse:
 
 
 async def show_making(services: Services, call: Call) -> wire.Making:
-    """Give the workflow and the record that a saved picture carries."""
+    """Return the workflow and the record stored in a saved picture."""
     path = await _intact(services, await _outputs(services, call))
     found = await services.dispatcher.ask("making", path=str(path))
     return wire.Making(workflow=parse(found["workflow"]), record=found["record"])

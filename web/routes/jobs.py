@@ -24,7 +24,7 @@ class JobQuery(Query):
     state: str | None = Field(None, description="States, separated by commas.", max_length=100)
     owner: str | None = Field(None, max_length=100)
     tag: str | None = Field(None, max_length=200)
-    before: int | None = Field(None, ge=0, le=MOST, description="Continue behind the page that gave that `next`.")
+    before: int | None = Field(None, ge=0, le=MOST, description="Continue after the page that returned that `next`.")
     limit: int = Field(100, ge=1, le=1000)
 
 
@@ -39,9 +39,9 @@ async def order_of(services: Services, body: Any) -> Order:
 
 
 async def submit(services: Services, call: Call) -> Reply:
-    """Queue a job: answers at once with the job, or with everything that is wrong with it.
+    """Queue a job. The response is the job, or all problems of the request.
 
-    201 for a new job, 200 for the one that the same idempotency key has given before.
+    201 for a new job, 200 for the existing job of the same idempotency key.
     """
     body, key = call.body, _key(call)
     keyed = body.model_copy(update={"idempotency_key": key})  # key in body or header: the same request
@@ -78,7 +78,7 @@ def _queued(job: Job, status: int) -> Reply:
 
 
 async def list_jobs(services: Services, call: Call) -> wire.JobPage:
-    """List jobs, the newest first."""
+    """List jobs, newest first."""
     query = call.query
     states = None if query.state is None else _states(query.state)
 
@@ -108,14 +108,14 @@ async def show_job(services: Services, call: Call) -> wire.Job:
 
 
 async def show_job_workflow(services: Services, call: Call) -> web.Response:
-    """Give the resolved document that a job runs."""
+    """Return the resolved document that a job runs."""
     id = call.part("id")
     job = await services.store.read(lambda t: t.queue.job(id))
     return web.Response(text=job.document, content_type="application/json")
 
 
 async def cancel_job(services: Services, call: Call) -> wire.Job:
-    """Cancel a job: at once when it waits, at its next step when it runs."""
+    """Cancel a job. A running job stops at its next step."""
     id = call.part("id")
     answer = await call.once(services, wire.Job, lambda t: job_answer(t.queue.cancel(id)))
     services.dispatcher.cancel(id, answer.state)
@@ -123,7 +123,7 @@ async def cancel_job(services: Services, call: Call) -> wire.Job:
 
 
 async def cancel_jobs(services: Services, call: Call) -> wire.Cancelled:
-    """Cancel every job that waits or runs."""
+    """Cancel all waiting and running jobs."""
     answer = await call.once(services, wire.Cancelled, lambda t: wire.Cancelled(cancelled=t.queue.cancel_all()))
     for job in await services.store.read(lambda t: t.queue.page(states=["cancelling"], limit=1000)):
         services.dispatcher.cancel(job.id, job.state)
@@ -131,9 +131,9 @@ async def cancel_jobs(services: Services, call: Call) -> wire.Cancelled:
 
 
 async def retry_job(services: Services, call: Call) -> Reply:
-    """Queue a failed or cancelled job again, as a new one; what was stored is not made again.
+    """Queue a failed or cancelled job again as a new job; cached results are reused.
 
-    201 for a new job, 200 for the one that the same idempotency key has given before.
+    201 for a new job, 200 for the existing job of the same idempotency key.
     """
     id, asked = call.part("id"), call.asked()
     known = await services.store.read(lambda t: t.queue.known(call.owner, call.key, asked))
@@ -151,14 +151,14 @@ async def move_job(services: Services, call: Call) -> wire.Job:
 
 
 async def show_queue(services: Services, _: Call) -> wire.Queue:
-    """Show how many jobs are in each state, and who is next."""
+    """Show the number of jobs in each state, and the next jobs."""
     return await services.store.read(
         lambda t: wire.Queue(paused=t.queue.paused, counts=t.queue.counts(), waiting=t.queue.waiting(1000))
     )
 
 
 async def change_queue(services: Services, call: Call) -> wire.Queue:
-    """Pause the queue or let it go on; what runs goes on either way."""
+    """Pause or resume the queue. Running jobs continue."""
     await services.store.write(lambda t: t.queue.pause(call.body.paused), durable=True)
     services.dispatcher.wake()
     return await show_queue(services, call)

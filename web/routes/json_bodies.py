@@ -26,7 +26,7 @@ async def read_json(
     limits = Limits(size=size, nodes=settings.request_nodes)
     found = await services.intake.thread(lambda: parse(data, limits, None if finite else lambda _: None))
     if type(found) is not dict:
-        raise RequestError("the body is no object")
+        raise RequestError("the body is not an object")
     return found
 
 

@@ -60,7 +60,7 @@ def _node_record(item: NodeType, registry: Registry) -> wire_nodes.NodeTypeInfo:
 
 
 async def list_nodes(services: Services, call: Call) -> web.Response:
-    """List the node types with all that a form needs, and the port types with their colours. Has an ETag."""
+    """List the node types with everything that a form needs, and the port types with their colours. Has an ETag."""
     registry = services.intake.registry
     types = [wire_nodes.PortTypeInfo(kind=item.kind, colour=item.colour, help=item.help) for item in registry.types()]
     nodes = [_node_record(item, registry) for item in registry.nodes.values()]
@@ -72,7 +72,7 @@ async def list_nodes(services: Services, call: Call) -> web.Response:
 
 
 async def list_choices(services: Services, call: Call) -> wire_nodes.Choices:
-    """List what may stand in an input with that source."""
+    """List the allowed values of inputs with that source."""
     source = call.query.source
     if source in CHOICE_SOURCES:
         return wire_nodes.Choices(choices=list(services.intake.registry.extensions(CHOICE_SOURCES[source])))
@@ -81,7 +81,7 @@ async def list_choices(services: Services, call: Call) -> wire_nodes.Choices:
 
 
 async def validate(services: Services, call: Call) -> wire_nodes.Validation:
-    """Name everything that is wrong with a workflow, and tell its own inputs and outputs. Nothing runs."""
+    """List all problems of a workflow, and its named inputs and outputs. Nothing runs."""
     order = await order_of(services, call.body)
     try:
         workflow, checked = await services.intake.check(order)
@@ -115,7 +115,7 @@ def _interface(
 
 
 async def explain(services: Services, call: Call) -> wire_nodes.Explanation:
-    """Tell for every node whether its result is known, or what changed since. Nothing runs."""
+    """Show for each node whether its result is cached or, if not, what has changed. Nothing runs."""
     order = await order_of(services, call.body)
     workflow, _ = await services.intake.check(order)
     outputs = None if order.outputs is None else list(order.outputs)
@@ -134,7 +134,7 @@ def _difference(services: Services, body: wire_nodes.ComparedWorkflows) -> wire_
 
 
 async def list_models(services: Services, _: Call) -> wire_nodes.ModelList:
-    """List the model files that workflows may name."""
+    """List the model files that workflows can use."""
     return wire_nodes.ModelList(models=await services.disk(_models, services))
 
 
@@ -165,9 +165,9 @@ async def show_model(services: Services, call: Call) -> wire_nodes.ModelFacts:
 
 
 async def hash_model(services: Services, call: Call) -> Reply:
-    """Begin to compute a model's sha256; the operation's result is the model file.
+    """Start to compute a model's sha256; the operation's result is the model file.
 
-    The reading of a large file is told as `model_hashing` events, the end as `operation_done` or `operation_failed`.
+    Events: `model_hashing` while a large file is read, then `operation_done` or `operation_failed`.
     """
     source, name = call.body.source, call.body.name
     if source not in services.intake.catalog.model_sources():
@@ -184,7 +184,7 @@ async def hash_model(services: Services, call: Call) -> Reply:
 
 
 async def show_operation(services: Services, call: Call) -> wire.Operation:
-    """Show how far an operation is."""
+    """Show the progress of an operation."""
     return _operation(services.operations.get(call.part("id")))
 
 
@@ -194,13 +194,13 @@ def _operation(operation: Operation) -> wire.Operation:
 
 
 async def tokenize(services: Services, call: Call) -> wire_nodes.Tokens:
-    """Tell how a model reads a prompt: parts, tokens and weights. For a prompt that is being typed: nothing runs."""
+    """Show how a model reads a prompt: chunks, tokens and weights. No job runs."""
     await services.disk(services.intake.catalog.find, call.body.source, call.body.name)
     return wire_nodes.Tokens(**await services.dispatcher.ask("tokenize", **call.body.model_dump()))
 
 
 async def list_plugins(services: Services, _: Call) -> wire_nodes.PluginList:
-    """List the installed plugins and how they fared."""
+    """List the installed plugins and whether they were loaded."""
     names = wire_nodes.Plugin.model_fields
     return wire_nodes.PluginList(
         plugins=[

@@ -36,17 +36,17 @@ async def show_system(services: Services, _: Call) -> wire.System:
 
 
 async def live(services: Services, _: Call) -> web.Response:
-    """Tell whether this process goes on: 503 if only a restart can help. Needs no token."""
+    """Check that the process is alive: 503 if only a restart can help. Needs no token."""
     return _health({name: good for name, good in services.checks().items() if name in LIVE})
 
 
 async def ready(services: Services, _: Call) -> web.Response:
-    """Tell whether jobs can be sent here now: 200 if they can, 503 if not. Needs no token."""
+    """Check that the server accepts jobs: 200 if it does, 503 if not. Needs no token."""
     return _health({**services.checks(), "plugins": services.intake.ready})
 
 
 async def health(services: Services, _: Call) -> web.Response:
-    """Tell whether the server does its work: 200 if it does, 503 if not. Needs no token."""
+    """Check that the server works: 200 if it does, 503 if not. Needs no token."""
     return _health(services.checks())
 
 
@@ -57,7 +57,7 @@ def _health(checks: dict[str, bool]) -> web.Response:
 
 
 async def metrics(services: Services, _: Call) -> web.Response:
-    """Give the server's figures in Prometheus' text format."""
+    """Return the server's metrics in Prometheus text format."""
     counts, oldest = await services.store.read(lambda t: (t.queue.counts(), t.queue.oldest_waiting()))
     workers = dict(Counter(worker.state for worker in services.dispatcher.workers))
     on_disk = await services.disk(services.cache_bytes)
@@ -76,19 +76,19 @@ async def login(services: Services, call: Call) -> web.Response:
 
 
 async def logout(services: Services, call: Call) -> web.Response:
-    """Have this browser forget its cookie."""
+    """Delete the cookie of this browser."""
     response = web.Response(text="{}", content_type="application/json")
     services.access.cookies.take_away(response, secure=services.access.is_secure(call.request))
     return response
 
 
 async def show_openapi(services: Services, call: Call) -> web.Response:
-    """Give the OpenAPI 3.1 document of this API."""
+    """Return the OpenAPI 3.1 document of this API."""
     return web.json_response(document(call.request.app[TABLE], services.access.cookies.name))
 
 
 async def show_docs(_: Services, call: Call) -> web.Response:
-    """Show the same as a page to read, without scripts and without the network."""
+    """Return the API documentation as an HTML page without scripts or external resources."""
     return web.Response(text=html(call.request.app[TABLE]), content_type="text/html")
 
 

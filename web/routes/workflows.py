@@ -41,7 +41,7 @@ class VersionQuery(Query):
 
 
 async def list_workflows(services: Services, _: Call) -> wire.WorkflowList:
-    """List the workflows: those saved on this server, and those that ship with Latentloom (version 0)."""
+    """List the workflows saved on this server and those that ship with Latentloom (version 0)."""
     saved = await services.store.read(lambda t: t.workflow_store.names())
     own = {item.name for item in saved}
     shipped = [Saved(name, 0, "", 0.0) for name in workflow_names() if name not in own]
@@ -54,7 +54,7 @@ def _info(item: Saved) -> wire.WorkflowInfo:
 
 
 async def show_workflow(services: Services, call: Call) -> Reply | web.Response:
-    """Give a workflow; its ETag is its version."""
+    """Return a workflow. Its ETag is its version."""
     name = call.part("name")
     version, document = await document_of(services, name, call.query.version)
     if version and unchanged(call.request, str(version)):
@@ -70,7 +70,7 @@ def _saved(
 
 
 async def list_versions(services: Services, call: Call) -> wire.WorkflowList:
-    """List the kept versions of a saved workflow, the newest first."""
+    """List the stored versions of a saved workflow, newest first."""
     name = call.part("name")
     found = await services.store.read(lambda t: t.workflow_store.versions(name))
     if not found and services.intake.shipped(name) is None:
@@ -96,7 +96,7 @@ async def save_workflow(services: Services, call: Call) -> Reply:
 
 
 async def remove_workflow(services: Services, call: Call) -> wire.Empty:
-    """Remove a saved workflow with its versions, under the same conditions; a shipped one of that name shows again."""
+    """Remove a saved workflow with its versions, under the same conditions. A shipped one of that name reappears."""
     name, expected = call.part("name"), _expected(call)
     await services.store.write(lambda t: t.workflow_store.remove(name, expected), durable=True)
     return wire.Empty()
@@ -118,7 +118,9 @@ def _expected(call: Call) -> Expected:
     if any(one.value == ANY_ETAG for one in match):
         return None
     if not match or not all(_NUMBER.match(one.value) for one in match):
-        raise RequestError("that is no version", expected='If-Match: "3"', got=brief(call.request.headers["If-Match"]))
+        raise RequestError(
+            "that is not a version", expected='If-Match: "3"', got=brief(call.request.headers["If-Match"])
+        )
     return tuple(int(one.value) for one in match if not one.is_weak)
 
 
@@ -130,14 +132,14 @@ def _draft_info(draft: Draft) -> wire.DraftInfo:
 
 
 async def list_drafts(services: Services, _: Call) -> wire.DraftList:
-    """List the drafts, the newest first."""
+    """List the drafts, newest first."""
     return wire.DraftList(
         drafts=[_draft_info(draft) for draft in await services.store.read(lambda t: t.workflow_store.drafts())]
     )
 
 
 async def show_draft(services: Services, call: Call) -> Reply | web.Response:
-    """Give a draft; its ETag is its revision."""
+    """Return a draft. Its ETag is its revision."""
     id = call.part("draft")
     draft = await services.store.read(lambda t: t.workflow_store.draft(id))
     if unchanged(call.request, str(draft.revision)):
@@ -148,7 +150,7 @@ async def show_draft(services: Services, call: Call) -> Reply | web.Response:
 
 
 async def keep_draft(services: Services, call: Call) -> Reply:
-    """Keep a document as an editor has it now, valid or not, in place of the draft of that id.
+    """Save an editor's current document, valid or not, as the draft with that id.
 
     `If-Match: "revision"`, `If-Match: *`, or `If-None-Match: *` for a new one.
     """

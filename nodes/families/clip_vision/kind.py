@@ -46,7 +46,7 @@ class ClipVisionKind:
         file = _weights_file(paths[0])
         config = vision_config(read_header(file), _folder_config(paths[0])) if file else None
         if file is None or config is None:
-            raise FileError(f"'{paths[0].name}' is no {info['component']}")
+            raise FileError(f"'{paths[0].name}' contains no {info['component']}")
 
         def pieces(names: list[str]) -> dict[str, Piece]:
             return {name: Piece(name) for name in names}

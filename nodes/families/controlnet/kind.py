@@ -54,7 +54,7 @@ class ControlNetKind:
         file = _weights_file(paths[0])
         part = find_controlnet(read_header(file)) if file else None
         if file is None or part is None:
-            raise FileError(f"'{paths[0].name}' is no {info['component']}")
+            raise FileError(f"'{paths[0].name}' contains no {info['component']}")
         found = part
 
         def pieces(names: list[str]) -> dict[str, Piece]:

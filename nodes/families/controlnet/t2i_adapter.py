@@ -69,7 +69,7 @@ class T2IAdapterKind:
         file = _weights_file(paths[0])
         part = find_adapter(read_header(file)) if file else None
         if file is None or part is None:
-            raise FileError(f"'{paths[0].name}' is no {info['component']}")
+            raise FileError(f"'{paths[0].name}' contains no {info['component']}")
         source, arguments = part.source, part.arguments
 
         def pieces(names: list[str]) -> dict[str, Piece]:

@@ -44,7 +44,7 @@ class IPAdapterKind:
         header = read_header(paths[0])
         part = find_ip_adapter(header)
         if part is None:
-            raise FileError(f"'{paths[0].name}' is no {info['component']}")
+            raise FileError(f"'{paths[0].name}' contains no {info['component']}")
         found = part
 
         def pieces(names: list[str]) -> dict[str, Piece]:

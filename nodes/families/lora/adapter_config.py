@@ -57,9 +57,7 @@ def adapter_configs(metadata: Mapping[str, str], name: str) -> dict[Network, Ada
         own = {key.partition(".")[0] for key, _ in said.items()}
         return {network: _config(said, part) for part in _PARTS if part in own for network in _PARTS[part]}
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise FileError(
-            f"the LoRA '{name}' describes itself in a way that cannot be read", got=f"{KEY}: {error}"
-        ) from None
+        raise FileError(f"the LoRA '{name}' has a configuration that cannot be read", got=f"{KEY}: {error}") from None
 
 
 def _config(said: Mapping[str, Any], part: str) -> AdapterConfig:
@@ -98,7 +96,7 @@ def _checked(said: Mapping[str, Any], name: str) -> None:
     try:
         _config(said, "")
     except (ValueError, TypeError, AttributeError) as error:
-        raise FileError(f"'{name}' beside the LoRA describes it in a way that cannot be read", got=str(error)) from None
+        raise FileError(f"'{name}' next to the LoRA cannot be read", got=str(error)) from None
 
 
 def alpha_of(configs: Mapping[Network, AdapterConfig], target: Target, rank: int) -> float | None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-FITS = "a LoRA fits the family that it was trained on"
+FITS = "a LoRA works only with the model family it was trained on"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +96,10 @@ def _check_thirds(module: Any, loras: Sequence[_Lora]) -> None:
     divided = [lora for lora in loras if lora.sections]
     if divided and hasattr(module, "origin"):
         raise FileError(
-            f"the LoRA '{divided[0].name}' has a strength for each third of a UNet, and {_title(module)} has no thirds",
+            f"the LoRA '{divided[0].name}' has a strength for each part of a UNet, and {_title(module)} is not a UNet",
             expected="a UNet",
             got=_title(module),
-            hint="LoadLora and LoadLoraModel have one strength for all layers",
+            hint="LoadLora and LoadLoraModel use one strength for all layers",
         )
 
 
@@ -249,14 +249,14 @@ def _changed(weight: Tensor, factors: Mapping[str, Tensor], change: _Change) -> 
         found = changed(weight, factors, lora.at(change.rows.layers[0]))
     except (ValueError, RuntimeError, KeyError) as error:
         raise FileError(
-            f"the LoRA '{lora.name}' does not fit the model: its change of '{layer}' has another shape",
+            f"the LoRA '{lora.name}' does not fit the model: its change of '{layer}' has a different shape",
             expected=str(list(weight.shape)),
             got=", ".join(f"{part} {list(factor.shape)}" for part, factor in factors.items()),
             hint=FITS,
         ) from error
     if not torch.isfinite(found).all():
         raise FileError(
-            f"the LoRA '{lora.name}' holds numbers that are not finite",
+            f"the LoRA '{lora.name}' contains numbers that are not finite",
             expected="finite numbers",
             got=f"NaN or infinity in the change of '{layer}'",
         )
@@ -271,7 +271,7 @@ def _title(module: Any) -> str:
 def _no_match(lora: _Lora, network: Network, part: str) -> FileError:
     layers = [target.layer for target in lora.changes if target.network == network]
     return FileError(
-        f"the LoRA '{lora.name}' changes nothing of this {part}",
+        f"the LoRA '{lora.name}' does not change this {part}",
         expected=f"layers of the {part}",
         got=f"{len(layers)} layer{'s' * (len(layers) != 1)} of {layers_title(layers)}, such as '{layers[0]}'",
         hint=FITS,

@@ -155,5 +155,5 @@ def _tensor(
     if nbytes is None or prod(whole) != prod(shape):
         raise ValueError
     if format in BLOCKS and (len(whole) < 2 or prod(whole[1:]) % BLOCKS[format].numbers):
-        raise unread(f"'{where}'", f"GGUF {format} in rows that are no whole number of blocks", name)
+        raise unread(f"'{where}'", f"GGUF {format} in rows that are not a whole number of blocks", name)
     return GgufTensor(format, whole, start, nbytes)

@@ -104,7 +104,7 @@ def _packing(where: str, name: str, dtype: str, note: Mapping[str, Any] | None, 
 def unread(where: str, format: str, name: str) -> FileError:
     """Return the error for weights in an unsupported format."""
     return FileError(
-        f"{where} is packed as {format}, which Latentloom does not read",
+        f"{where} is packed as {format}, which Latentloom does not support",
         expected=READ,
         got=f"'{name}' in that format",
     )
@@ -133,7 +133,7 @@ def check_scale(where: str, name: str, packing: Packing, shape: tuple[int, ...],
     """Raise FileError if a scale is neither one number nor one per row, or if a rotation does not fit the shape."""
     if prod(scale) != 1 and (scale[:1] != shape[:1] or prod(scale) != shape[0]):
         raise FileError(
-            f"{where} has a scale of another shape, '{packing.scale}'",
+            f"{where} has a scale of a different shape, '{packing.scale}'",
             expected=f"one number, or {shape[0]} for the rows of '{name}'",
             got=str(list(scale)),
         )
@@ -141,7 +141,7 @@ def check_scale(where: str, name: str, packing: Packing, shape: tuple[int, ...],
     power = group > 0 and group & (group - 1) == 0 and group.bit_length() % 2 == 1
     if group and not (power and len(shape) == 2 and shape[1] % group == 0):
         raise FileError(
-            f"{where} has a rotated weight that cannot be turned back, '{name}'",
+            f"{where} has a rotated weight that cannot be rotated back, '{name}'",
             expected="groups of 4, 16, 64, 256, ... columns of a linear layer",
             got=f"{group} of {list(shape)}",
         )

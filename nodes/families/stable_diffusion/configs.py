@@ -75,7 +75,7 @@ def _unet_shape(shapes: Shapes) -> UNetShape:
         vector=vector,
     )
     if vector and (found.depths[0] or found.pooled <= 0):
-        raise KeyError("a UNet that takes pictures for text")
+        raise KeyError("a UNet that is conditioned on images instead of text")
     return found
 
 

@@ -244,7 +244,7 @@ def _encoder(path: Path, folder: str, name: Any, family: str) -> Encoder:
     weights, config = folder_weights(place), read_json(place / "config.json")
     found = find_text(folder_header(place))
     if not found:
-        raise FileError(f"'{path.name}/{folder}' holds no CLIP text model")
+        raise FileError(f"'{path.name}/{folder}' contains no CLIP text model")
     part = replace(found[0], name=name)
     tokenizer = _tokenizer(path, folder, config)
     made = build_encoder(part, family, weights, CLIPTextConfig.from_dict(config), tokenizer)

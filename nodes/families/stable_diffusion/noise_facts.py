@@ -66,11 +66,11 @@ def yaml_beside(path: Path) -> dict[str, Any]:
 
     try:
         if beside.stat().st_size > MOST_YAML:
-            raise FileError(f"'{beside.name}' is no model's configuration", expected=f"at most {MOST_YAML} bytes")
+            raise FileError(f"'{beside.name}' is not a model's configuration", expected=f"at most {MOST_YAML} bytes")
         found = yaml.safe_load(beside.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        hint = "repair it or take it away: what it says of the model counts"
-        raise FileError(f"'{beside.name}' beside the model cannot be read: {error}", hint=hint) from None
+        hint = "repair or remove it: Latentloom uses what it says about the model"
+        raise FileError(f"'{beside.name}' next to the model cannot be read: {error}", hint=hint) from None
     return _yaml_facts(_at(found, "model", "params"), beside.name)
 
 

@@ -28,7 +28,9 @@ class EmbeddingFile:
 
     def load(self, paths: Sequence[Path], *_: Any) -> Any:
         """Raise FileError: an embedding is used by its name in a prompt."""
-        raise FileError(f"'{paths[0].name}' is an embedding, which a prompt names", expected="embedding:name")
+        raise FileError(
+            f"'{paths[0].name}' is an embedding, which is used by its name in a prompt", expected="embedding:name"
+        )
 
 
 def find_vectors(header: Header) -> dict[str, str] | None:

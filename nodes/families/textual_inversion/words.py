@@ -84,7 +84,7 @@ class Embeddings:
         found = {encoder: torch.atleast_2d(weights[tensor].float()) for encoder, tensor in tensors.items()}
         if not all(torch.isfinite(vectors).all() for vectors in found.values()):
             raise FileError(
-                f"the embedding '{name}' holds numbers that are not finite",
+                f"the embedding '{name}' contains numbers that are not finite",
                 expected="finite numbers",
                 got="NaN or infinity",
             )
@@ -143,7 +143,7 @@ class Embeddings:
                 f"the embedding '{name}' does not fit the text encoder of '{self._clip}'",
                 expected=f"vectors {_widths(wanted)}",
                 got=f"vectors {_widths(got)}",
-                hint="an embedding fits the family that it was trained on: SD 1.x, SD 2.x or SDXL",
+                hint="an embedding works only with the model family it was trained on: SD 1.x, SD 2.x or SDXL",
             )
         return Embedding(name, vectors)
 
@@ -164,13 +164,13 @@ def _forms(files: Mapping[str, File]) -> dict[str, str]:
 
 
 def tensors_of(path: Path, name: str) -> dict[str, str]:
-    """Return the tensor name of each encoder in an embedding's file. Raises FileError for another kind of file."""
+    """Return the tensor name of each encoder in an embedding's file. Raises FileError for a different kind of file."""
     found = find_vectors(read_header(path))
     if found is None:
         raise FileError(
-            f"'{name}' is no embedding that Latentloom knows",
+            f"'{name}' is not an embedding that Latentloom knows",
             expected="vectors in AUTOMATIC1111's or diffusers' layout",
-            got="another kind of file",
+            got="a different kind of file",
         )
     return found
 
@@ -183,9 +183,9 @@ def warn_unusable(ctx: Any, embeddings: Embeddings) -> None:
         alike = ctx.suggest(SOURCE, name)
         ctx.warn(
             "unknown_embedding",
-            f"there is no embedding '{name}' below {SOURCE}, so it is left out of the prompt"
+            f"there is no embedding '{name}' in {SOURCE}, so it is left out of the prompt"
             + (f". Did you mean '{alike}'?" if alike else "; only safetensors files count"),
         )
     more = max(0, len(embeddings.unknown) - MOST_WARNINGS)
     if more:
-        ctx.warn("unknown_embedding", f"{more} more names of embeddings that are not there are left out of the prompt")
+        ctx.warn("unknown_embedding", f"{more} more embeddings that were not found are left out of the prompt")

@@ -57,7 +57,7 @@ class UpscalerKind:
 
         part = find_upscaler(read_header(paths[0]).shapes)
         if part is None:
-            raise FileError(f"'{paths[0].name}' is no {info['component']}")
+            raise FileError(f"'{paths[0].name}' contains no {info['component']}")
         network, arguments, names = getattr(networks, part.network), dict(part.arguments), part.names
 
         def pieces(wanted: list[str]) -> dict[str, Piece]:

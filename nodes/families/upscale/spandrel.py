@@ -40,7 +40,7 @@ class OtherUpscalerKind:
         """Load a module that maps pictures [B, 3, H, W] in 0..1 to pictures `scale` times as large."""
         found = _described(paths[0]) if installed() else None
         if found is None:
-            raise FileError(f"'{paths[0].name}' is no {info['component']}")
+            raise FileError(f"'{paths[0].name}' contains no {info['component']}")
         return _module(found)
 
 

@@ -102,7 +102,7 @@ def test_a_damaged_blob_is_made_again_and_set_aside(tmp_path: Path, damage: str)
     place = tmp_path / "cache" / "quarantine"
     assert (warning.code, warning.message) == (
         "cache_corrupt",
-        f"a cached value was damaged; it is in {place} and is made again",
+        f"a cached value was damaged; it was moved to {place} and is computed again",
     )
     assert ran()[3:] == ["make 0.25", "invert"]
     assert run(tmp_path) == []
@@ -157,7 +157,7 @@ def test_a_damaged_result_is_made_again(tmp_path: Path, record: str) -> None:
     run(tmp_path)
     execute(tmp_path, "UPDATE results SET record = substr(record, 1, 16) || ?", record)
     (warning,) = run(tmp_path)
-    assert (warning.code, warning.message) == ("cache_corrupt", "a stored result was damaged; it is made again")
+    assert (warning.code, warning.message) == ("cache_corrupt", "a stored result was damaged; it is computed again")
     assert run(tmp_path) == []
 
 
@@ -197,7 +197,7 @@ def test_a_disk_that_takes_no_more_costs_one_warning(
     text = {"enospc": "[Errno 28] No space left on device", "readonly": "[Errno 30] Read-only file system"}[action]
     assert (warning.node, warning.code) == (None, "cache_not_written")
     assert warning.message == (
-        f"the cache at {tmp_path / 'cache'} cannot be written to ({text}: '{point}'); the run goes on without it"
+        f"the cache at {tmp_path / 'cache'} cannot be written to ({text}: '{point}'); the run continues without it"
     )
     monkeypatch.delenv("LATENTLOOM_FAILPOINT")
     assert run(tmp_path) == []

@@ -344,7 +344,7 @@ def test_a_cache_of_the_first_form_begins_anew_and_counts_its_files(tmp_path: Pa
 def test_what_cannot_be_cleared_is_said(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("in the way")
     store = DiskStore(tmp_path / "cache", 2**30)
-    with pytest.raises(FileError, match="the cache cannot be emptied"):
+    with pytest.raises(FileError, match="the cache cannot be cleared"):
         store.clear()
 
 

@@ -68,20 +68,21 @@ def refused(data: dict[str, Any], **limits: int) -> list[str]:
 @pytest.mark.parametrize(
     ("graphs", "text"),
     [
-        ([], "bad_document: 'graphs' has the wrong form (expected an object, got a list of 0)"),
+        ([], "bad_document: 'graphs' is malformed (expected an object, got a list of 0)"),
         ({"a/b": {}}, "bad_name: not the name of a sub-workflow (expected letters, digits, '_' and '-', at most 200,"
          " got 'a/b')"),
-        ({"a": 5}, "bad_document: the sub-workflow 'a' has the wrong form (expected an object, got 5)"),
+        ({"a": 5}, "bad_document: the sub-workflow 'a' is malformed (expected an object, got 5)"),
         ({"a": {"format": "latentloom/1"}},
          "unknown_key: the sub-workflow 'a': unknown key 'format' in the sub-workflow"),
         ({"a": {"graphs": {}}}, "unknown_key: the sub-workflow 'a': unknown key 'graphs' in the sub-workflow"),
         ({"a": {"nodes": {"n": {"type": 5}}}},
-         "bad_document: node 'graph/a/n': 'type' has the wrong form (expected text, got 5)"),
+         "bad_document: node 'graph/a/n': 'type' is malformed (expected text, got 5)"),
         ({"a": {"inputs": [{"name": "x", "to": [{"node": "n", "input": "i", "item": -1}]}]}},
-         "bad_document: the sub-workflow 'a': 'to' of input 'x' has the wrong form"
+         "bad_document: the sub-workflow 'a': 'to' of input 'x' is malformed"
          ' (expected [{"node": ..., "input": ...}])'),
         ({"a": {"nodes": {"n": of("a")}}},
-         "recursive_graph: the sub-workflow 'a' uses itself (got a -> a)\n  hint: a sub-workflow can use others only"),
+         "recursive_graph: the sub-workflow 'a' uses itself (got a -> a)\n  hint: "
+         "a sub-workflow must not use itself, directly or through others"),
     ],
 )  # fmt: skip
 def test_a_wrong_form_is_named(graphs: Any, text: str) -> None:
@@ -104,7 +105,8 @@ def test_a_million_nested_uses_are_refused_with_the_number() -> None:
     for level in range(1, 7):
         graphs[f"g{level}"] = block({}, {}, **{f"u{n}": of(f"g{level - 1}") for n in range(10)})
     assert refused(document("", graphs, top=of("g6"))) == [
-        "too_large: too many nodes, with those of each use of a sub-workflow (expected at most 1000000, got 2,111,111)"
+        "too_large: too many nodes, counting those of each use of a sub-workflow (expected at most 1000000, "
+        "got 2,111,111)"
     ]
     assert "expected at most 5000" in refused(document("", graphs, top=of("g6")), nodes=5000)[0]
 
@@ -132,11 +134,13 @@ def test_ports_that_are_gone_are_named(session: Session) -> None:
     }
     found = problems(session, document("u.x u.w", {"k": broken}, u=of("k", q=1)))
     assert found == [
-        "unknown_node: node 'u', input 'b': the input 'b' of the sub-workflow 'k' goes to 'gone', which is no node."
+        "unknown_node: node 'u', input 'b': the input 'b' of the sub-workflow 'k' is connected to 'gone', "
+        "which is not a node."
         " Did you mean 'one'?",
-        "unknown_input: node 'u', input 'c': the input 'c' of the sub-workflow 'k' goes to 'd' of 'one', which toys/Add"
+        "unknown_input: node 'u', input 'c': the input 'c' of the sub-workflow 'k' is connected to 'd' of 'one', "
+        "which toys/Add"
         " does not have",
-        "unknown_node: node 'u': the output 'y' of the sub-workflow 'k' comes from 'lost', which is no node",
+        "unknown_node: node 'u': the output 'y' of the sub-workflow 'k' comes from 'lost', which is not a node",
         "unknown_output: node 'u': the output 'z' of the sub-workflow 'k' comes from 'sum' of 'one', which toys/Add"
         " does not have",
         "unknown_input: node 'u', input 'q': the sub-workflow 'k' has no input 'q'",
@@ -168,7 +172,7 @@ def test_problems_name_the_outer_and_the_inner_node(session: Session) -> None:
 def test_a_missing_value_names_the_input_of_the_workflow(session: Session) -> None:
     data = document("u.sum", {"plus": PLUS}, u=of("plus"))
     data["inputs"] = [{"name": "start", "to": [{"node": "u", "input": "a"}]}]
-    assert problems(session, data)[0].endswith("hint: give the workflow's input 'start'")
+    assert problems(session, data)[0].endswith("hint: set the workflow's input 'start'")
     assert session.run(data, start=1).outputs == {"o0": 111}
 
 
@@ -202,7 +206,7 @@ def test_modes_of_a_use_and_of_nodes_inside(session: Session) -> None:
     data["nodes"]["u"]["mode"] = "bypass"
     assert session.run(data).outputs == {"o0": 5}
     data["nodes"]["u"]["mode"] = "mute"
-    assert problems(session, data)[0].startswith("muted_output: the output 'o0' needs a muted node")
+    assert problems(session, data)[0].startswith("muted_output: the output 'o0' depends on a muted node")
     inside = block({"a": "first.a"}, {"sum": "second"}, **PLUS["nodes"])
     inside["nodes"]["second"]["mode"] = "bypass"
     assert session.run(document("u.sum", {"k": inside}, u=of("k", a=1))).outputs == {"o0": 11}

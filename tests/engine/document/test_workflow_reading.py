@@ -38,13 +38,13 @@ def with_node(**node: Any) -> dict[str, Any]:
         (b"[1,\n2", "not_json", "not JSON: Expecting ',' delimiter at line 2, column 2"),
         (b"\xff\xfe{}", "not_text", "not UTF-8 text: invalid start byte at byte 0"),
         ('"\ud800"', "not_text", "not UTF-8 text: surrogates not allowed at byte 1"),
-        (b'{"a": 1, "b": 2, "a": 3}', "duplicate_key", "the key 'a' stands twice in one object"),
-        (b'{"a": {"\\n": 1, "\\n": 3}}', "duplicate_key", "the key '\\n' stands twice in one object"),
+        (b'{"a": 1, "b": 2, "a": 3}', "duplicate_key", "the key 'a' appears twice in one object"),
+        (b'{"a": {"\\n": 1, "\\n": 3}}', "duplicate_key", "the key '\\n' appears twice in one object"),
         (b'{"a": NaN}', "not_finite", "NaN is not a number that a workflow can hold"),
         (b'{"a": -Infinity}', "not_finite", "-Infinity is not a number that a workflow can hold"),
         (b'{"a": 1e400}', "not_finite", "1e400 is not a number that a workflow can hold"),
-        (b'{"a": "\\ud800"}', "lone_surrogate", "a text holds half of a surrogate pair"),
-        (b'{"\\udfff": 1}', "lone_surrogate", "a text holds half of a surrogate pair"),
+        (b'{"a": "\\ud800"}', "lone_surrogate", "a text contains an unpaired surrogate"),
+        (b'{"\\udfff": 1}', "lone_surrogate", "a text contains an unpaired surrogate"),
         (b"9" * 5000, "too_long_integer", "an integer is too long"),
         (b"[" * 100_000, "too_deep", "the document is nested too deeply"),
         (b'{"a":' * 100_000, "too_deep", "the document is nested too deeply"),
@@ -88,27 +88,27 @@ def test_a_long_text_costs_no_stack() -> None:
 
 def test_many_duplicate_keys_are_found_at_once() -> None:
     text = "{" + ",".join(f'"k{n}": 1' for n in range(100_000)) + ', "k99999": 2}'
-    assert only(text)["message"] == "the key 'k99999' stands twice in one object"
+    assert only(text)["message"] == "the key 'k99999' appears twice in one object"
 
 
 @pytest.mark.parametrize(
     ("data", "text"),
     [
-        ([], "the workflow has the wrong form (expected an object, got a list of 0)"),
-        (5, "the workflow has the wrong form (expected an object, got 5)"),
-        ({"format": "latentloom/1", "nodes": []}, "'nodes' has the wrong form (expected an object, got a list of 0)"),
-        ({"format": "latentloom/1", "name": 5}, "'name' has the wrong form (expected text, got 5)"),
-        ({"format": "latentloom/1", "inputs": {}}, "'inputs' has the wrong form (expected a list, got a dict of 0)"),
-        ({"format": "latentloom/1", "outputs": "x"}, "'outputs' has the wrong form (expected a list, got 'x')"),
+        ([], "the workflow is malformed (expected an object, got a list of 0)"),
+        (5, "the workflow is malformed (expected an object, got 5)"),
+        ({"format": "latentloom/1", "nodes": []}, "'nodes' is malformed (expected an object, got a list of 0)"),
+        ({"format": "latentloom/1", "name": 5}, "'name' is malformed (expected text, got 5)"),
+        ({"format": "latentloom/1", "inputs": {}}, "'inputs' is malformed (expected a list, got a dict of 0)"),
+        ({"format": "latentloom/1", "outputs": "x"}, "'outputs' is malformed (expected a list, got 'x')"),
         ({"format": "latentloom/1", "node": {}}, "unknown key 'node' in the workflow. Did you mean 'nodes'?"),
-        (with_node(type=5), "node 'a': 'type' has the wrong form (expected text, got 5)"),
-        (with_node(version="1"), "node 'a': 'version' has the wrong form (expected an integer, got '1')"),
-        (with_node(version=True), "node 'a': 'version' has the wrong form (expected an integer, got True)"),
+        (with_node(type=5), "node 'a': 'type' is malformed (expected text, got 5)"),
+        (with_node(version="1"), "node 'a': 'version' is malformed (expected an integer, got '1')"),
+        (with_node(version=True), "node 'a': 'version' is malformed (expected an integer, got True)"),
         (with_node(version=0), "node 'a': 'version' starts at 1 (got 0)"),
-        (with_node(title=[]), "node 'a': 'title' has the wrong form (expected text, got a list of 0)"),
+        (with_node(title=[]), "node 'a': 'title' is malformed (expected text, got a list of 0)"),
         (with_node(mode="muted"), "node 'a': unknown mode (expected active, bypass, mute, got 'muted')"),
         (with_node(mode=[]), "node 'a': unknown mode (expected active, bypass, mute, got a list of 0)"),
-        (with_node(inputs=[]), "node 'a': 'inputs' has the wrong form (expected an object, got a list of 0)"),
+        (with_node(inputs=[]), "node 'a': 'inputs' is malformed (expected an object, got a list of 0)"),
         (with_node(input={}), "node 'a': unknown key 'input' in the node. Did you mean 'inputs'?"),
     ],
 )
@@ -117,7 +117,7 @@ def test_a_wrong_form_is_named(data: Any, text: str) -> None:
 
 
 def test_a_node_that_is_no_object_is_named() -> None:
-    assert only({"format": "latentloom/1", "nodes": {"a": 5}})["message"] == "the node has the wrong form"
+    assert only({"format": "latentloom/1", "nodes": {"a": 5}})["message"] == "the node is malformed"
 
 
 @pytest.mark.parametrize("id", ["", "a b", "a/b", "ä", "x" * 201, "a\n"])
@@ -133,7 +133,7 @@ def test_another_format_is_refused(format: Any) -> None:
 
 
 def test_a_newer_format_asks_for_an_update() -> None:
-    assert only({"format": "latentloom/2"})["hint"] == "this file was made by a newer Latentloom: update"
+    assert only({"format": "latentloom/2"})["hint"] == "this file was made by a newer version of Latentloom: update"
 
 
 @pytest.mark.parametrize(
@@ -165,20 +165,20 @@ def test_an_input_is_an_edge_or_a_literal(written: Any, value: Any) -> None:
 def test_a_named_input_needs_a_usable_name(name: Any) -> None:
     for place in ("inputs", "outputs"):
         found = only({"format": "latentloom/1", place: [{"name": name}]})
-        assert (found["code"], found["message"]) == ("bad_name", f"an entry of '{place}' has no usable name")
+        assert (found["code"], found["message"]) == ("bad_name", f"an entry of '{place}' has no valid name")
 
 
 def test_a_name_stands_once() -> None:
     source = {"node": "a", "output": "o"}
     found = only({"format": "latentloom/1", "outputs": [{"name": "x", "from": source}] * 2})
-    assert (found["code"], found["message"]) == ("duplicate_name", "'x' stands twice in 'outputs'")
+    assert (found["code"], found["message"]) == ("duplicate_name", "'x' appears twice in 'outputs'")
 
 
 @pytest.mark.parametrize("to", [[], [5], [{"node": "a"}], [{"node": "a", "input": 5}], [{"node": "a", "output": "b"}]])
 def test_a_named_input_goes_to_inputs(to: Any) -> None:
     assert only({"format": "latentloom/1", "inputs": [{"name": "x", "to": to}]}) == {
         "code": "bad_document",
-        "message": "'to' of input 'x' has the wrong form",
+        "message": "'to' of input 'x' is malformed",
         "expected": '[{"node": ..., "input": ...}]',
     }
 
@@ -188,7 +188,7 @@ def test_a_named_input_goes_to_inputs(to: Any) -> None:
 )
 def test_a_named_output_comes_from_an_output(source: Any) -> None:
     found = only({"format": "latentloom/1", "outputs": [{"name": "x", "from": source}]})
-    assert found["message"] == "'from' of output 'x' has the wrong form"
+    assert found["message"] == "'from' of output 'x' is malformed"
 
 
 def test_all_problems_come_at_once_in_the_document_s_order() -> None:

@@ -98,5 +98,5 @@ def test_a_picture_that_is_replaced_while_it_is_read_is_an_error(tmp_path: Path,
         "outputs": [{"name": "o", "from": edge("i", "image")}],
     }
     monkeypatch.setattr(image, "read_pixels", replaced)
-    with session(tmp_path) as made, pytest.raises(ChangedFileError, match=r"'p\.png' was written over"):
+    with session(tmp_path) as made, pytest.raises(ChangedFileError, match=r"'p\.png' was overwritten"):
         made.run(document)

@@ -214,7 +214,7 @@ def test_what_json_returns_is_the_same_first_and_cached(tmp_path: Path) -> None:
 def test_what_json_cannot_hold_is_refused(session: Session, way: str) -> None:
     found = error(session, flow("o", o=use("Odd", way=way)))
     assert (found.code, found.problem.node) == ("node_failed", "o")
-    assert found.problem.message == "toys/Odd returned something else than its output 'value'"
+    assert found.problem.message == "toys/Odd returned a value that does not fit its output 'value'"
 
 
 @pytest.mark.parametrize(
@@ -331,19 +331,22 @@ def test_a_nondeterministic_node_inside_an_expansion_runs_every_time(session: Se
 
 def test_an_endless_expansion_ends(session: Session) -> None:
     found = error(session, flow("e", e=use("Endless")))
-    assert found.problem.message == "its expansions never end"
+    assert found.problem.message == "its expansions do not end"
     assert found.problem.node == "e" + "/more" * 16
 
 
 @pytest.mark.parametrize(
     ("way", "text"),
     [
-        ("outputs", "node 'e': its expansion has other outputs than the node (expected value, got sum)"),
-        ("kind", "node 'e': its expansion delivers something else at its output 'value' (expected INT, got STRING)"),
+        ("outputs", "node 'e': its expansion has different outputs than the node (expected value, got sum)"),
+        (
+            "kind",
+            "node 'e': its expansion returns the wrong type at its output 'value' (expected INT, got STRING)",
+        ),
         ("type", "node 'e/x': there is no node type 'toys/Ad'. Did you mean 'toys/Add'?"),
         ("form", "node 'e/x': unknown key 'inpts' in the node. Did you mean 'inputs'?"),
-        ("list", "node 'e': its expansion has the wrong form: AttributeError: 'list' object has no attribute 'items'"),
-        ("edge", "node 'e': its expansion has the wrong form: TypeError: 'int' object is not subscriptable"),
+        ("list", "node 'e': its expansion is malformed: AttributeError: 'list' object has no attribute 'items'"),
+        ("edge", "node 'e': its expansion is malformed: TypeError: 'int' object is not subscriptable"),
         ("seed", "node 'e/x', input 'seed': an expansion's seed is a number, not \"random\""),
     ],
 )
@@ -536,7 +539,7 @@ def test_a_node_that_runs_out_of_memory_runs_once_more(session: Session) -> None
     made = session.run_job(session.prepare(flow("h", h=use("Hungry", tag="x"))), listen=found.append)
     assert (made.status, ran()) == ("done", ["x", "x"])
     assert [(event.code, event.node, event.message) for event in found if isinstance(event, NodeWarning)] == [
-        ("memory_retry", "h", "toys/Hungry ran out of memory; it runs again with more room")
+        ("memory_retry", "h", "toys/Hungry ran out of memory; it runs again after evicting everything not in use")
     ]
 
 
@@ -546,7 +549,7 @@ def test_a_node_that_runs_out_of_memory_again_fails_and_is_not_cached(session: S
     assert (caught.code, str(caught)) == (
         "out_of_memory",
         "node 'h': toys/Hungry ran out of memory (got 'tried to allocate 7 bytes')\n"
-        "  hint: make smaller pictures or fewer at once, or let models take less: --vram-budget, --ram-budget",
+        "  hint: use a smaller size or batch, or reduce the memory for models: --vram-budget, --ram-budget",
     )
     ran()
     assert outcome(session, flow("h", h=use("Hungry", tag="x"))).status == "done"
@@ -558,9 +561,9 @@ def test_a_node_that_knows_a_thriftier_way_takes_it_and_keeps_to_it(session: Ses
     found: list[Event] = []
     made = session.run_job(session.prepare(flow("h", h=use("Thrifty", tag="x"))), listen=found.append)
     assert (made.status, made.outputs, ran()) == ("done", {"o0": "x2"}, ["x"] * 4)
-    text = "toys/Thrifty ran out of memory again; it computes in smaller parts from now on (economy {})"
+    text = "toys/Thrifty ran out of memory again; from now on it computes in smaller parts (economy {})"
     assert [(event.code, event.message) for event in found if isinstance(event, NodeWarning)] == [
-        ("memory_retry", "toys/Thrifty ran out of memory; it runs again with more room"),
+        ("memory_retry", "toys/Thrifty ran out of memory; it runs again after evicting everything not in use"),
         ("memory_economy", text.format(1)),
         ("memory_economy", text.format(2)),
     ]
@@ -591,7 +594,7 @@ def test_explain_tells_that_a_node_saves_memory_now(session: Session) -> None:
     job = session.prepare({**flow("h", h=use("Thrifty", tag="x")), "name": "thrift"})
     session.run_job(job)
     session.engine.economies.raise_to(session.engine.registry.nodes["toys/Thrifty"].spec, 1)
-    assert [item.reason for item in session.engine.explain(job)] == ["changed: how far it saves memory"]
+    assert [item.reason for item in session.engine.explain(job)] == ["changed: the level of memory saving"]
 
 
 def test_a_sink_that_runs_out_of_memory_does_not_run_twice(session: Session) -> None:

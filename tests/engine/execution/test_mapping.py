@@ -84,7 +84,7 @@ def test_what_cannot_go_item_by_item_is_named(session: Session) -> None:
 
 @pytest.mark.parametrize("wrong", [5, ["a", "a"], [1], "a"])
 def test_the_form_of_each_is_checked(wrong: Any) -> None:
-    with pytest.raises(WorkflowError, match="'each' has the wrong form"):
+    with pytest.raises(WorkflowError, match="'each' is malformed"):
         from_json(flow("", a={**use("Add"), "each": wrong}))
     with pytest.raises(WorkflowError, match="unknown 'on_error'"):
         from_json(flow("", a={**use("Add"), "on_error": wrong}))

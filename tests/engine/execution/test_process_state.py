@@ -184,7 +184,7 @@ def test_what_a_node_changes_is_put_back_and_told(session: Session, what: str, t
     before = state()
     (text,) = warned(session, flow("c", c=use(type, what=what)))
     assert text.startswith(f"c state_changed: toys/{type} changed {CHANGES[what][1]}")
-    assert text.endswith(" for the whole process; it was put back")
+    assert text.endswith(" for the whole process; it was restored")
     assert state() == before
 
 
@@ -227,7 +227,7 @@ def test_a_built_in_node_that_was_disturbed_is_not_kept(tmp_path: Path) -> None:
             (text,) = warned(session, document)
             assert text == (
                 "d state_changed: something changed the default dtype (torch.float32 became torch.float64) while "
-                "Disturbed ran; it was put back, and the result is not kept"
+                "Disturbed ran; it was restored, and the result is not kept"
             )
 
 

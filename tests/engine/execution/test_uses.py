@@ -86,8 +86,8 @@ def test_a_known_expansion_runs_neither_its_node_nor_those_inside(tmp_path: Path
         session.run_job(session.prepare(document), listen=lambda event: found.append(event.name))
         assert found == ["run_started", "node_cached", "node_cached", "node_cached", "run_finished"]
         assert [(*item[:2], item[2].rpartition(" in ")[0] or item[2]) for item in reasons(session, document)[1:]] == [
-            ("n/x", "hit", "made before"),
-            ("n", "hit", "all that it stands for was made before"),
+            ("n/x", "hit", "computed before"),
+            ("n", "hit", "every node of its expansion was computed before"),
         ]
     with opened(tmp_path, q="Q2") as session:
         assert [item[:2] for item in reasons(session, document)] == [("a", "hit"), ("n/x", "run"), ("n", "unknown")]

@@ -51,13 +51,13 @@ ESCAPES = [
 def test_a_name_that_leaves_its_folder_is_refused(name, source, catalog):
     with pytest.raises(PathError) as caught:
         catalog.find(source, name)
-    assert caught.value.problem.message == "the name leaves its folder"
-    assert caught.value.problem.expected == "a name below the folder, with '/' between its parts"
+    assert caught.value.problem.message == "the name points outside its folder"
+    assert caught.value.problem.expected == "a name inside the folder, with '/' between its parts"
 
 
 @pytest.mark.parametrize("name", ["cat.png\0.txt", "\0", "cat\n.png", "\x1b[2J.png", "\x9b.png", "\ud800.png"])
 def test_a_name_with_control_characters_is_refused(name, catalog):
-    with pytest.raises(PathError, match="the name holds characters that a file name cannot hold"):
+    with pytest.raises(PathError, match="the name contains characters that a file name must not contain"):
         catalog.find("input", name)
 
 
@@ -71,7 +71,7 @@ def test_a_symlink_out_of_the_folder_is_refused(catalog, folders):
     (folders / "input" / "link.png").symlink_to(folders / SECRET)
     (folders / "input" / "far").symlink_to(folders)
     for name in ("link.png", f"far/{SECRET}"):
-        with pytest.raises(PathError, match="the name leaves its folder"):
+        with pytest.raises(PathError, match="the name points outside its folder"):
             catalog.find("input", name)
 
 
@@ -98,7 +98,7 @@ def test_links_that_somebody_put_into_the_model_folder_are_followed(catalog, fol
 def test_a_name_does_not_leave_the_models_through_a_link_either(catalog, folders):
     (folders / "models/loras/all").symlink_to(folders / "input", target_is_directory=True)
     for name in (f"all/../../{SECRET}", f"all/../{SECRET}", "all/.."):
-        with pytest.raises(PathError, match="the name leaves its folder"):
+        with pytest.raises(PathError, match="the name points outside its folder"):
             catalog.find("models/loras", name)
 
 
@@ -150,7 +150,7 @@ def test_a_missing_model_is_told_with_the_nearest_name_and_a_way_to_add_it(catal
     assert caught.value.problem.message == "there is no model 'inks.safetensors'"
     assert caught.value.problem.expected == f"a file in {folders / 'models' / 'loras'}"
     assert caught.value.problem.nearest == "ink.safetensors"
-    assert caught.value.problem.hint == "`loom models` lists what is there, `loom models add DIR` adds a folder"
+    assert caught.value.problem.hint == "`loom models` lists the files, `loom models add DIR` adds a folder"
 
 
 def test_folders_that_are_not_there_hold_nothing(tmp_path):
@@ -217,8 +217,8 @@ def test_a_file_of_the_name_with_other_content_is_no_match(catalog):
     with pytest.raises(MissingFileError) as caught:
         catalog.find("models/loras", f"ink.safetensors@sha256:{'0' * 64}")
     assert caught.value.problem.expected == f"sha256 {'0' * 64}"
-    assert caught.value.problem.got == "a file of that name with other content"
-    assert caught.value.problem.hint == ("the hash decides; remove '@sha256:...' to take whatever file has the name")
+    assert caught.value.problem.got == "a file of that name with different content"
+    assert caught.value.problem.hint == ("the hash takes precedence; remove '@sha256:...' to use any file of that name")
 
 
 @pytest.mark.parametrize("tail", ["@sha256:abc", "@sha256:" + "G" * 64, "@sha256:" + "0" * 65, "@md5:" + "0" * 64])
@@ -282,7 +282,7 @@ def test_a_file_that_is_not_there_is_not_stored(catalog, folders):
 
 def test_a_store_that_cannot_be_written_to_is_told(folders):
     catalog = Catalog(folders / SECRET, [], Hashes(folders / "hashes.db"))
-    with pytest.raises(FileError, match="the input folder takes no files: Not a directory"):
+    with pytest.raises(FileError, match="the input folder cannot be written to: Not a directory"):
         catalog.store(folders / "input/cat.png")
 
 
@@ -299,10 +299,10 @@ def test_rights_that_change_within_a_model_folder_change_no_model(tmp_path):
 
     times = weights.stat()
     weights.write_text("another")
-    with pytest.raises(ChangedFileError, match="'m' was written over"):
+    with pytest.raises(ChangedFileError, match="'m' was overwritten"):
         catalog.compare([found])
     os.utime(weights, ns=(times.st_atime_ns, times.st_mtime_ns))
-    with pytest.raises(ChangedFileError, match="'m' was written over"):
+    with pytest.raises(ChangedFileError, match="'m' was overwritten"):
         catalog.compare([found])
 
 

@@ -202,7 +202,7 @@ def test_sixteen_bits_keep_their_precision(put):
 
 def test_numbers_that_are_not_finite_are_refused():
     levels = np.array([[0, np.nan, 1]], np.float32)
-    with pytest.raises(FileError, match="the picture holds numbers that are not finite"):
+    with pytest.raises(FileError, match="the picture contains numbers that are not finite"):
         as_rgb(Pil.fromarray(levels))
 
 
@@ -249,8 +249,8 @@ def test_a_large_workflow_leaves_the_picture_readable(put):
 def test_a_picture_without_a_workflow_says_so(put):
     with pytest.raises(FileError) as caught:
         making(put)
-    assert caught.value.problem.message == "'picture.png' carries no workflow"
-    assert caught.value.problem.hint == ("only files saved by Latentloom do, and not those saved with --no-metadata")
+    assert caught.value.problem.message == "'picture.png' contains no workflow"
+    assert caught.value.problem.hint == ("only files saved by Latentloom without --no-metadata contain one")
 
 
 @pytest.mark.parametrize("record", ["{", "[1]", "7", "[" * 100_000, '"text"'])

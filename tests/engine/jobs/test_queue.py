@@ -57,7 +57,7 @@ def test_the_same_key_gives_the_same_job(made):
 
     assert queue.submit(new_job("b", idempotency_key="k", request="r")).id == "a"
     assert queue.submit(new_job("c", idempotency_key="k", request="r", owner="other")).id == "c"
-    with pytest.raises(KeyReused, match="that idempotency key stands for another request"):
+    with pytest.raises(KeyReused, match="that idempotency key belongs to a different request"):
         queue.submit(new_job("d", idempotency_key="k", request="s"))
 
 
@@ -82,7 +82,7 @@ def test_two_deaths_fail_a_job_and_a_stop_does_not_count(made):
 
     assert states == ["queued", "queued", "failed"]
     assert queue.job("poison").problems == (
-        {"code": "worker_died", "message": "the worker died 2 times over this job; the last time: signal 11"},
+        {"code": "worker_died", "message": "the worker died 2 times while it ran this job; the last time: signal 11"},
     )
 
 
@@ -184,7 +184,7 @@ def test_a_newer_database_is_refused_and_left_alone(tmp_path):
     connection.execute(f"PRAGMA user_version = {VERSION + 1}")
     connection.close()
 
-    with pytest.raises(DatabaseError, match="was written by a newer Latentloom"):
+    with pytest.raises(DatabaseError, match="was written by a newer version of Latentloom"):
         connect(tmp_path / "queue.db")
     assert sqlite3.connect(tmp_path / "queue.db").execute("PRAGMA user_version").fetchone() == (VERSION + 1,)
 
@@ -244,7 +244,7 @@ def test_a_data_folder_has_one_server_and_others_find_it(tmp_path):
     assert serving_in(tmp_path) is None
 
     own.tell(Serving("http://localhost:8420", ("cuda:0",)))
-    with pytest.raises(DatabaseError, match="another server has the data folder"):
+    with pytest.raises(DatabaseError, match="another server uses the data folder"):
         Ownership(tmp_path)
     assert serving_in(tmp_path) == Serving("http://localhost:8420", ("cuda:0",))
     own.close()

@@ -192,8 +192,8 @@ def test_what_cannot_fit_is_refused_with_needed_and_available_bytes() -> None:
     with pytest.raises(BudgetError) as caught, pool.use([model]):
         pass
     assert str(caught.value) == (
-        f"the model does not fit into the memory that it may take (expected at least {FIXED + 2 * LAYER} bytes, "
-        f"got {LAYER} bytes)\n  hint: raise --vram-budget, or --ram-budget on a processor"
+        f"the model does not fit into its memory budget (expected at least {FIXED + 2 * LAYER} bytes, "
+        f"got {LAYER} bytes)\n  hint: raise --vram-budget, or --ram-budget on a CPU"
     )
     assert pool.held_bytes == 0
 
@@ -296,7 +296,7 @@ def test_an_allocation_that_fails_is_tried_again_with_everything_else_gone() -> 
 
 def test_a_device_that_stays_full_is_told_so() -> None:
     pool, model = DevicePool(FakeDevice(limit=LAYER), torch.float32, BIG), HostModel(Net())
-    with pytest.raises(OutOfMemoryError, match="cpu has less free memory than its budget says"), pool.use([model]):
+    with pytest.raises(OutOfMemoryError, match="cpu has less free memory than its budget"), pool.use([model]):
         pass
     pool.clear()
     assert pool.held_bytes == 0
@@ -314,7 +314,7 @@ def test_what_other_programs_hold_is_no_room() -> None:
     with pytest.raises(OutOfMemoryError) as caught, pool.use([model]):
         pass
     assert str(caught.value) == (
-        f"cpu has less free memory than its budget says (expected {FIXED + 2 * LAYER} bytes for weights, got {LAYER} "
+        f"cpu has less free memory than its budget (expected {FIXED + 2 * LAYER} bytes for weights, got {LAYER} "
         f"bytes, and a budget of {2 * size} bytes, which other programs may share)\n"
         "  hint: close other programs that use the device, or lower --vram-budget"
     )

@@ -283,7 +283,7 @@ def overwrite(path: Path, seed: int = 7) -> None:
 @pytest.mark.parametrize("patches", [(), (scaled(2.0),)])
 def test_a_file_that_is_written_over_while_its_model_is_lent_is_an_error(tmp_path: Path, patches: Any) -> None:
     made, model = store(tmp_path), handle(tmp_path, "a.stack", *patches)
-    with pytest.raises(ChangedFileError, match=r"'a\.stack' was written over") as caught, made.load([model]):
+    with pytest.raises(ChangedFileError, match=r"'a\.stack' was overwritten") as caught, made.load([model]):
         overwrite(tmp_path / "a.stack")
     assert caught.value.problem.code == "changed_file"
     assert "replace models by rename" in str(caught.value.problem.hint)
@@ -301,7 +301,7 @@ def test_a_patch_whose_file_is_written_over_while_it_is_used_is_an_error(tmp_pat
     made = store(tmp_path)
     (tmp_path / "lora").write_bytes(b"one")
     model = handle(tmp_path, "a.stack", Patch("scale", {"by": 2.0}, (FileIdentity("lora", "lora"),)))
-    with pytest.raises(ChangedFileError, match="'lora' was written over"), made.load([model]):
+    with pytest.raises(ChangedFileError, match="'lora' was overwritten"), made.load([model]):
         (tmp_path / "lora").write_bytes(b"other")
 
 

@@ -312,7 +312,7 @@ def test_a_coroutine_that_waits_for_a_model_holds_nobody_up(session: Session) ->
 def test_an_async_node_that_would_block_its_loop_is_told_how_to_wait(session: Session) -> None:
     made = session.run_job(session.prepare(document("a", a=use("Plain", model="@m0.model"))))
     assert str(made.error) == (
-        "node 'a': toys/Plain: an async node waits for models with a plain `with`, and every other async node with it\n"
+        "node 'a': toys/Plain: an async node that waits for models with a plain `with` blocks every other async node\n"
         "  hint: write `async with ctx.load(...)`"
     )
 

@@ -25,7 +25,7 @@ def warnings(tmp_path: Any, dtype: str, node: str) -> list[str]:
     return [f"{event.code}: {event.message}" for event in events if event.name == "node_warning"]
 
 
-TEXT = "slow_dtype: fp16 is very slow on a processor: try --dtype fp32, or bf16"
+TEXT = "slow_dtype: fp16 is very slow on a CPU: try --dtype fp32 or bf16"
 
 
 @pytest.mark.parametrize(

@@ -99,8 +99,8 @@ def alone(type: str, **inputs: Any) -> dict[str, Any]:
         (
             "ReadFile",
             {"file": "../secret"},
-            "path_refused: node 'n', input 'file': the name leaves its folder"
-            " (expected a name below the folder, with '/' between its parts, got '../secret')",
+            "path_refused: node 'n', input 'file': the name points outside its folder"
+            " (expected a name inside the folder, with '/' between its parts, got '../secret')",
         ),
     ],
 )
@@ -136,7 +136,7 @@ def test_an_old_version_is_brought_up_to_date(session: Session) -> None:
 def test_migrations_that_fail_are_all_named(session: Session) -> None:
     old = {"type": "toys/Moved", "version": 2, "inputs": {"broken": 1}}
     assert texts(session, flow("a", a=old, b=old)) == [
-        f"older_version: node '{id}': toys/Moved could not be brought from version 2 to 3: nothing to be done"
+        f"older_version: node '{id}': toys/Moved could not be migrated from version 2 to 3: nothing to be done"
         for id in "ab"
     ]
 
@@ -144,7 +144,7 @@ def test_migrations_that_fail_are_all_named(session: Session) -> None:
 @pytest.mark.parametrize(
     ("version", "code", "hint"),
     [
-        (1, "older_version", "this version cannot be brought up to date"),
+        (1, "older_version", "this version cannot be migrated"),
         (3, "newer_version", "update the distribution that brings it"),
     ],
 )
@@ -175,7 +175,7 @@ def test_a_cycle_through_a_lazy_branch_is_a_cycle(session: Session) -> None:
 
 def test_nothing_to_make_is_a_problem(session: Session) -> None:
     assert texts(session, flow("", a=use("Add", a=1))) == [
-        "no_outputs: there is nothing to make\n  hint: add a SaveImage node, or name an output"
+        "no_outputs: there is nothing to run\n  hint: add a SaveImage node, or name an output"
     ]
 
 
@@ -186,8 +186,8 @@ def test_named_inputs_and_outputs_are_checked(session: Session) -> None:
     ]
     document["outputs"].append({"name": "y", "from": edge("nowhere")})
     assert texts(session, document) == [
-        "unknown_node: the input 'x' goes to 'b', which is no node",
-        "unknown_input: the input 'x' goes to 'c' of 'a', which toys/Add does not have",
+        "unknown_node: the input 'x' is connected to 'b', which is not a node",
+        "unknown_input: the input 'x' is connected to 'c' of 'a', which toys/Add does not have",
         "unknown_node: there is no node 'nowhere'",
     ]
 
@@ -244,7 +244,7 @@ def test_a_muted_node_need_not_be_installed(session: Session) -> None:
 
 def test_a_wanted_output_that_needs_a_muted_node_is_a_problem(session: Session) -> None:
     assert texts(session, muted(CHAIN, "b")) == [
-        "muted_output: the output 'o1' needs a muted node (got c)\n  hint: unmute it, or ask for other outputs"
+        "muted_output: the output 'o1' depends on a muted node (got c)\n  hint: unmute it, or ask for other outputs"
     ]
 
 

@@ -128,7 +128,7 @@ def test_a_function_that_is_no_node_is_refused() -> None:
         """Help."""
 
     for function, text in (
-        (bare, "a node needs a docstring, it is the help that people read"),
+        (bare, "a node needs a docstring: it is the help that users read"),
         (untyped, "parameter 'x': has no type"),
         (many, "parameter 'x': *args and **kwargs are not ports"),
         (silent, "has no return type"),

@@ -127,7 +127,10 @@ def test_any_size_and_factor_give_a_picture_of_the_size(unet, size, factor, meth
 def test_a_depth_beyond_the_last_block_is_refused(unet):
     with pytest.raises(BadValueError) as caught, DeepShrink(LAST + 1, 2.0, "bicubic").over(unet):
         pass
-    assert str(caught.value) == f"the UNet has not so many blocks (expected a depth of 1 to {LAST}, got {LAST + 1})"
+    assert (
+        str(caught.value)
+        == f"the UNet does not have that many blocks (expected a depth of 1 to {LAST}, got {LAST + 1})"
+    )
 
 
 @torch.no_grad()

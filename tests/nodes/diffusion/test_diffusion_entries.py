@@ -50,7 +50,7 @@ def test_where_nothing_counts_is_told_with_the_step():
         with pytest.raises(BadValueError) as caught:
             ask(positive, negative, 2.0, Timeline([4.0, 3.0, 2.0, 1.0, 0.0]))
         assert str(caught.value) == (
-            "at step 3 of 4 no conditioning covers all of the picture (expected entries of positive or negative for "
+            "at step 3 of 4 no conditioning covers the whole picture (expected entries of positive or negative for "
             "every part and every step, got a part or a step without one)\n"
             "  hint: combine them with a conditioning that has no area, mask or time range"
         )

@@ -50,7 +50,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("case", HOSTILE)
 def test_what_is_no_header_is_a_file_error(case: str, tmp_path: Path) -> None:
-    with pytest.raises(FileError, match=r"'m\.safetensors' is no safetensors file"):
+    with pytest.raises(FileError, match=r"'m\.safetensors' is not a safetensors file"):
         read_header(weights(tmp_path / "m.safetensors", HOSTILE[case]))
 
 

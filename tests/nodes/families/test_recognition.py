@@ -101,4 +101,4 @@ def test_a_format_that_is_not_read_is_told_with_the_network(session: Session, un
     write_header(unets / "m.safetensors", {"head.modulation": (4,), "blocks.0.a.weight_scale_2": ()})
     with pytest.raises(FileError) as caught:
         session.engine.recognise(unets / "m.safetensors")
-    assert caught.value.problem.message == "'m.safetensors' (Wan) is packed as nvfp4, which Latentloom does not read"
+    assert caught.value.problem.message == "'m.safetensors' (Wan) is packed as nvfp4, which Latentloom does not support"

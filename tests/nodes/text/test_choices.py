@@ -16,8 +16,8 @@ LISTS = read_lists(
     ("text", "why"),
     [
         ("__animals__", "there is no list 'animals'"),
-        ("__self__", "the choices of the prompt go too deep"),
-        ("{" * 40 + "}" * 40, "the choices of the prompt go too deep"),
+        ("__self__", "the choices of the prompt are nested too deep"),
+        ("{" * 40 + "}" * 40, "the choices of the prompt are nested too deep"),
         ("{a|b}" * 10_001, "the prompt has too many choices"),
         ("x" * 99_999 + "{ab}{ab}", "the prompt becomes too long"),
     ],
@@ -28,7 +28,7 @@ def test_what_has_no_end_is_refused(text: str, why: str) -> None:
 
 
 def test_a_line_that_is_no_list_is_named() -> None:
-    with pytest.raises(BadValueError, match="line 2 is no list"):
+    with pytest.raises(BadValueError, match="line 2 is not a list"):
         read_lists("a: b\nc")
 
 

@@ -154,7 +154,7 @@ def test_clip_skip_ends_where_the_layers_end(encoder: TextEncoder) -> None:
     with pytest.raises(BadValueError) as caught:
         embed(encoder, "red", "a1111", clip_skip=3)
     assert str(caught.value) == (
-        "clip_skip leaves out more layers than the text encoder has (expected at most 2, got 3)"
+        "clip_skip is larger than the number of layers of the text encoder (expected at most 2, got 3)"
     )
 
 
@@ -225,10 +225,18 @@ def test_only_words_are_named_that_a_small_model_does_not_know(session: Session)
         (
             "a circle <lora:add_detail:0.8> <LyCO:b>",
             "a1111",
-            ["'<lora:add_detail:0.8>' is read as words (2 such tags in all): LoadLora loads a LoRA"],
+            ["'<lora:add_detail:0.8>' is read as words (2 such tags in all): use LoadLora to apply a LoRA"],
         ),
-        ("a <lora:x:1>", "comfyui", ["'<lora:x:1>' is read as words (1 such tag in all): LoadLora loads a LoRA"]),
-        ("red AND blue AND a", "a1111", ["AND is read as a word (2 in all): ConditioningCombine joins two prompts"]),
+        (
+            "a <lora:x:1>",
+            "comfyui",
+            ["'<lora:x:1>' is read as words (1 such tag in all): use LoadLora to apply a LoRA"],
+        ),
+        (
+            "red AND blue AND a",
+            "a1111",
+            ["AND is read as a word (2 in all): use ConditioningCombine to combine two prompts"],
+        ),
         ("red AND blue", "comfyui", []),
         ("<lora:a:1> AND", "plain", []),
         ("a <3 b> SAND ANDROID and <lora>", "a1111", []),

@@ -81,6 +81,12 @@ def test_a_shipped_workflow_is_stable_after_its_first_way(registry: Registry, na
     assert again["nodes"] == document["nodes"]
 
 
+@pytest.mark.parametrize("type", sorted(BUILT))
+def test_a_node_without_its_inputs_is_no_fault(registry: Registry, type: str) -> None:
+    graph, _ = exported(registry, {"format": "latentloom/1", "nodes": {"n": {"type": type, "inputs": {}}}})
+    assert "n" in graph
+
+
 def test_a_placeholder_goes_back_as_it_came(registry: Registry) -> None:
     raw = {"class_type": "Unknown", "inputs": {"a": ["c", 0], "n": 1, "table": {"x": [1]}}, "_meta": {"title": "Mine"}}
     graph = {**SOURCES, "n": raw, "o": node("PreviewImage", images=["n", 3])}

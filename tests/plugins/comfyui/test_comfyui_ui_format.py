@@ -75,6 +75,7 @@ SAMPLER = {"seed": 5, "steps": 4, "cfg": 8, "sampler": "euler", "schedule": "nor
     "more",
     [
         {"widgets_values": [5, 4, 8, "euler", "normal", 1]},  # saved before seeds had a word behind them
+        {"widgets_values": [5, False, 4, 8, "euler", "normal", 1]},  # the first editors wrote the word as a switch
         {"widgets_values": [5, "fixed", 4, 8, "euler", "normal", 1]},
         {"widgets_values": {"seed": 5, "steps": 4, "cfg": 8, "sampler_name": "euler", "scheduler": "normal",
                             "denoise": 1}},
@@ -291,7 +292,7 @@ def test_values_that_do_not_fit_a_group_node_are_told() -> None:
     find(data, 6)["widgets_values"] = ["only one"]
     workflow, lines = imported(data)
     assert workflow.nodes["6_0"].inputs["text"] == "a"
-    assert lines == ["node '6': changed: its values do not fit its nodes; those that the group was made with count"]
+    assert lines == ["node '6': changed: its values do not fit its nodes; those stored with the group are used"]
 
 
 def test_decoration_is_told_and_not_kept() -> None:
@@ -387,8 +388,8 @@ def deep() -> dict[str, Any]:
         (twice(), "two nodes have the id '4'"),
         ({"nodes": [{"type": "Note"}], "links": []}, "a node has no id or no type"),
         ({"nodes": [3], "links": []}, "a node has no id or no type"),
-        (endless(), "the subgraph of the node '6:9' holds itself"),
-        (doubling(), "too many nodes, with those of each use of a subgraph"),
+        (endless(), "the subgraph of the node '6:9' contains itself"),
+        (doubling(), "too many nodes, counting those of each use of a subgraph"),
         (deep(), "too many levels of subgraphs"),
         ({"nodes": [part(1, "X", None, [("a", "INT", None)] * 1001)], "links": []},
          "the node '1' has more than 1000 inputs"),

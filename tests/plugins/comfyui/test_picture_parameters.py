@@ -23,7 +23,7 @@ from latentloom.plugins.discovery import discover
 
 LINE = "Steps: 20, Sampler: DPM++ 2M Karras, CFG scale: 7.5, Seed: 123, Size: 520x768, Model hash: abc, Model: some"
 TEXT = f"a cat <lora:fur:0.8>,\nwith (hat:1.2)\nNegative prompt: blurry,\nugly\n{LINE}, Clip skip: 2, Version: v1.9"
-ALWAYS = "approximated: the noise of the steps and the rounding of the other program differ: so do details"
+ALWAYS = "approximated: step noise and rounding differ from the other program, and so do details"
 
 
 def png(**texts: str) -> bytes:
@@ -114,12 +114,12 @@ def test_a_second_pass_is_made_again() -> None:
     ("more", "line"),
     [
         ("Denoising strength: 0.5",
-         "lost: the picture that it was made from is not in the file; it starts from noise here"),
-        ("Sampler: Restart", "changed: there is no sampler 'restart' here; euler stands for it"),
-        ("Seed: -7", "lost: 'Seed' is '-7', which is no whole number"),
-        ("CFG scale: much", "lost: 'CFG scale' is 'much', which is no number"),
+         "lost: the source picture is not in the file; sampling starts from noise"),
+        ("Sampler: Restart", "changed: there is no sampler 'restart' here; euler is used instead"),
+        ("Seed: -7", "lost: 'Seed' is '-7', which is not an integer"),
+        ("CFG scale: much", "lost: 'CFG scale' is 'much', which is not a number"),
         ('Face restoration: CodeFormer, "x": 1, Tiling: True',
-         "lost: 2 parameters that nothing here reads: Face restoration, Tiling"),
+         "lost: 2 parameters that are not used here: Face restoration, Tiling"),
     ],
 )  # fmt: skip
 def test_what_is_not_made_again_is_told(more: str, line: str) -> None:
@@ -142,7 +142,7 @@ def test_a_picture_of_invokeai_becomes_its_workflow() -> None:
     sample = nodes["sample"].inputs
     assert (sample["seed"], sample["steps"], sample["cfg"]) == (2**32, 30, 6.5)
     assert (sample["sampler"], sample["schedule"]) == ("dpmpp_2m", "karras")
-    assert "lost: 1 parameter that nothing here reads: strength" in lines
+    assert "lost: 1 parameter that are not used here: strength" in lines
 
 
 @pytest.mark.parametrize(

@@ -224,7 +224,7 @@ def test_a_checkpoint_is_no_controlnet(session: Session, models: Path) -> None:
     if not link.exists():
         os.link(models / "checkpoints" / "tiny.safetensors", link)
     problem = fault(session, document({}, net="tiny.safetensors"))
-    assert problem.message == "LoadControlNet: 'tiny.safetensors' is no ControlNet that Latentloom knows"
+    assert problem.message == "LoadControlNet: 'tiny.safetensors' is not a ControlNet that Latentloom knows"
     assert problem.got == "SD 1.x checkpoint"
 
 
@@ -393,11 +393,11 @@ def test_a_union_controlnet_must_be_told_what_it_is_shown(session: Session, unio
     assert distance(lines, depth) > 1e-4
     problem = fault(session, with_net())
     assert problem.message == (
-        "ApplyControlNet: 'union.safetensors' is a union ControlNet, which must be told what the picture shows"
+        "ApplyControlNet: 'union.safetensors' is a union ControlNet, which needs to know what the picture shows"
     )
     problem = fault(session, document({"kind": "depth"}))
     assert problem.message == "ApplyControlNet: 'c.safetensors' has no kind 'depth'"
-    assert problem.expected == "plain: it is no union ControlNet"
+    assert problem.expected == "plain: it is not a union ControlNet"
 
 
 def test_a_union_controlnet_repaints_what_it_is_shown_black(union: Any, models: Path) -> None:

@@ -494,7 +494,7 @@ def test_what_does_not_fit_is_refused_before_it_is_loaded(
 
 def test_a_vae_must_be_there_and_be_the_models(session: Session, models: Path, flux: Any) -> None:
     found = fault(session, document("flux", {"net": "plain.safetensors", "vae": None}))
-    assert found.message == "ApplyControlNet: 'plain.safetensors' sees its picture as a latent"
+    assert found.message == "ApplyControlNet: 'plain.safetensors' takes its picture as a latent"
     assert found.expected == "the VAE of the model at `vae`"
     state = original_vae(flux.vae)
     narrow = {**state, "decoder.conv_in.weight": state["decoder.conv_in.weight"][:, :4]}
@@ -509,7 +509,7 @@ def test_a_vae_must_be_there_and_be_the_models(session: Session, models: Path, f
     ("net", "message"),
     [
         ("half", "the ControlNet of 'half.safetensors' lacks weights"),
-        ("headless", "LoadControlNet: 'headless.safetensors' is no ControlNet that Latentloom knows"),
+        ("headless", "LoadControlNet: 'headless.safetensors' is not a ControlNet that Latentloom knows"),
         ("cut", "'cut.safetensors' ends early"),
     ],
 )
@@ -520,11 +520,11 @@ def test_a_part_of_a_file_is_refused(session: Session, net: str, message: str) -
 def test_kinds_and_masks_are_those_of_the_network(session: Session) -> None:
     found = fault(session, document("flux", {"net": "union.safetensors"}))
     assert found.message.endswith(
-        "'union.safetensors' is a union ControlNet, which must be told what the picture shows"
+        "'union.safetensors' is a union ControlNet, which needs to know what the picture shows"
     )
     assert found.expected == "lines, tile, depth, blur, openpose, gray, low_quality"
     found = fault(session, document("sd3", {"net": "repaint.safetensors"}))
-    assert found.message == "ApplyControlNet: 'repaint.safetensors' is an inpaint ControlNet, which sees a mask too"
+    assert found.message == "ApplyControlNet: 'repaint.safetensors' is an inpaint ControlNet, which needs a mask"
     assert found.expected == "ApplyInpaintControlNet"
 
 

@@ -233,7 +233,7 @@ def with_texts(texts: list[str], model: str = "dev") -> dict[str, Any]:
 
 def test_a_text_encoder_that_is_missing_is_told_by_its_name_and_place(session: Session) -> None:
     found = problem(session, with_texts(["t5xxl.safetensors"]))
-    assert found.message == "LoadCLIP: Flux.1 needs a text encoder that is not there: CLIP-L"
+    assert found.message == "LoadCLIP: Flux.1 needs a text encoder that is missing: CLIP-L"
     assert (found.expected, found.got) == ("CLIP-L and T5-XXL", "T5 in 't5xxl.safetensors'")
     assert "models/clip (ComfyUI: text_encoders)" in found.hint
     assert session.engine.figures()["model_loads"] == 0
@@ -280,7 +280,7 @@ def test_umt5_is_no_t5(session: Session, flux_models: Path) -> None:
     save_file({**state, bias.format(1): state[bias.format(0)].clone()}, place)
     found = problem(session, with_texts([place.name, "clip_l.safetensors"]))
     place.unlink()
-    assert found.message == "LoadCLIP: 'umt5.safetensors' is no text encoder of Flux.1"
+    assert found.message == "LoadCLIP: 'umt5.safetensors' is not a text encoder of Flux.1"
     assert found.got == "UMT5"
 
 
@@ -288,7 +288,7 @@ def test_t5_alone_asks_for_the_model_that_it_is_read_for(session: Session) -> No
     nodes = document()
     nodes["nodes"]["clip"]["inputs"] = {"text_encoder": "t5xxl.safetensors"}
     found = problem(session, nodes)
-    assert "read such text encoders in different ways" in found.message
+    assert "use such text encoders in different ways" in found.message
     assert "LoadCLIP's `model`" in found.expected
 
 
@@ -316,8 +316,8 @@ def test_a_single_file_says_which_parts_it_lacks_and_where_they_go(session: Sess
     found = problem(session, document(place.name))
     place.unlink()
     assert found.message == "'alone.safetensors' has no text encoder"
-    place = "from a file below models/clip (ComfyUI: text_encoders)"
-    assert found.hint == f"LoadCLIP takes one, CLIP-L and T5-XXL, {place}"
+    place = "from a file in models/clip (ComfyUI: text_encoders)"
+    assert found.hint == f"LoadCLIP loads one, CLIP-L and T5-XXL, {place}"
 
 
 def test_a_checkpoint_without_a_tokenizer_still_gives_its_other_parts(session: Session, flux_models: Path) -> None:

@@ -196,5 +196,5 @@ def test_a_conditioning_without_what_the_model_sees_is_refused(
     assert nets
     with pytest.raises(NodeError) as caught:
         session.run(document(unet, positive))
-    assert "needs further channels beside the noise" in caught.value.problem.message
+    assert "needs input channels in addition to the noise" in caught.value.problem.message
     assert (caught.value.problem.expected, caught.value.problem.got) == (expected, got)

@@ -260,7 +260,7 @@ def test_a_distilled_klein_in_a_folder_has_few_steps(flux2_models: Path, tmp_pat
     [
         ("half", "the Flux.2 of 'bad.safetensors' lacks weights"),
         ("cut", "'bad.safetensors' ends early"),
-        ("wide", "the Flux.2 of 'bad.safetensors' has a weight of another shape"),
+        ("wide", "the Flux.2 of 'bad.safetensors' has a weight of a different shape"),
     ],
 )
 def test_a_damaged_model_is_refused(session: Session, flux2_models: Path, change: str, message: str) -> None:

@@ -191,10 +191,10 @@ def test_files_of_another_kind_are_refused(session: Session, models: Path) -> No
         if not (models / f"{target}.safetensors").exists():
             os.link(models / f"{source}.safetensors", models / f"{target}.safetensors")
     problem = fault(session, seen({"adapter": "sd1.safetensors"}))
-    assert problem.message == "IPAdapter: 'sd1.safetensors' is no IP-Adapter that Latentloom knows"
+    assert problem.message == "IPAdapter: 'sd1.safetensors' is not a known IP-Adapter"
     assert problem.got == "SD 1.x checkpoint"
     problem = fault(session, seen({}, eyes="plain"))
-    assert problem.message == "LoadCLIPVision: 'plain.safetensors' is no picture encoder that Latentloom knows"
+    assert problem.message == "LoadCLIPVision: 'plain.safetensors' is not a known picture encoder"
     assert problem.got == "IP-Adapter"
 
 

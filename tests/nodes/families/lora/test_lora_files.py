@@ -141,14 +141,14 @@ def test_a_lora_without_a_matching_layer_is_refused(loaded: Any, tmp_path: Path)
         name.replace("down_blocks_1", "down_blocks_7"): f for name, f in zip(LAYOUTS["kohya"], factors(), strict=True)
     }
     path = written(tmp_path / "l.safetensors", tensors)
-    assert refused(loaded("sdxl_tiny", "unet"), path).message == "the LoRA 'l.safetensors' changes nothing of this UNet"
-    assert refused(loaded("sdxl_tiny", "clip"), path).message.endswith("changes nothing of this text encoder")
+    assert refused(loaded("sdxl_tiny", "unet"), path).message == "the LoRA 'l.safetensors' does not change this UNet"
+    assert refused(loaded("sdxl_tiny", "clip"), path).message.endswith("does not change this text encoder")
 
 
 def test_a_lora_of_another_family_is_refused_with_the_layer(loaded: Any, tmp_path: Path) -> None:
     path = written(tmp_path / "l.safetensors", dict(zip(LAYOUTS["kohya"], factors(96), strict=True)))
     problem = refused(loaded("sdxl_tiny", "unet"), path)
-    expected = f"the LoRA 'l.safetensors' does not fit the model: its change of '{LAYER}' has another shape"
+    expected = f"the LoRA 'l.safetensors' does not fit the model: its change of '{LAYER}' has a different shape"
     assert (problem.message, problem.expected, problem.got) == (expected, "[128, 128]", "down [2, 96], up [96, 2]")
 
 

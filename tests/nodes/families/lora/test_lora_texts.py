@@ -122,5 +122,5 @@ def test_a_lora_of_none_of_the_text_encoders_is_refused(reader: SD3Reader, qwen:
         with pytest.raises(FileError) as caught:
             applied(foreign, clip_l)
         problem = caught.value.problem
-        assert problem.message == "the LoRA 'l.safetensors' changes nothing of this text encoder"
+        assert problem.message == "the LoRA 'l.safetensors' does not change this text encoder"
         assert problem.got == "1 layer of CLIP, such as 'encoder_layers_0_mlp_fc1'"

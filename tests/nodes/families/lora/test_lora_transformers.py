@@ -317,7 +317,7 @@ def test_a_lora_of_another_family_is_refused_and_both_are_named(name: str, model
     with pytest.raises(FileError) as caught:
         applied(models(name).loaded(), path)
     problem = caught.value.problem
-    assert problem.message == f"the LoRA 'l.safetensors' changes nothing of this {title}"
+    assert problem.message == f"the LoRA 'l.safetensors' does not change this {title}"
     assert problem.expected == f"layers of the {title}"
     assert problem.got.startswith(f"1 layer of {origin}, such as '")
 
@@ -350,7 +350,7 @@ def test_strengths_by_third_of_a_unet_are_refused(models: Any, tmp_path: Path) -
         apply_loras(
             models("flux").loaded(), [Patch("lora", parameters, (FileIdentity(path.name, "0" * 64),))], [[path]]
         )
-    message = "the LoRA 'l.safetensors' has a strength for each third of a UNet, and Flux.1 has no thirds"
+    message = "the LoRA 'l.safetensors' has a strength for each part of a UNet, and Flux.1 is not a UNet"
     assert (caught.value.problem.message, caught.value.problem.expected) == (message, "a UNet")
 
 
@@ -359,7 +359,7 @@ def test_factors_of_another_size_name_the_layers(models: Any, tmp_path: Path) ->
     with pytest.raises(FileError) as caught:
         applied(models("flux").loaded(), path)
     layers = " + ".join(f"transformer_blocks.0.attn.{part}" for part in ("to_q", "to_k", "to_v"))
-    expected = f"the LoRA 'l.safetensors' does not fit the model: its change of '{layers}' has another shape"
+    expected = f"the LoRA 'l.safetensors' does not fit the model: its change of '{layers}' has a different shape"
     assert (caught.value.problem.message, caught.value.problem.expected) == (expected, "[192, 64]")
 
 

@@ -104,7 +104,7 @@ def test_a_format_that_is_not_read_is_named(tmp_path: Path) -> None:
     write_blocks(tmp_path / "m.gguf", {"a.weight": (np.zeros((4, 136), np.uint8), "IQ4_XS")})
     with pytest.raises(FileError) as caught:
         read_header(tmp_path / "m.gguf")
-    assert caught.value.problem.message == "'m.gguf' is packed as GGUF IQ4_XS, which Latentloom does not read"
+    assert caught.value.problem.message == "'m.gguf' is packed as GGUF IQ4_XS, which Latentloom does not support"
     assert caught.value.problem.got == "'a.weight' in that format"
 
 

@@ -185,7 +185,7 @@ def test_a_text_encoder_of_another_family_is_refused(session: Session, qwen_mode
     nodes["nodes"]["clip"]["inputs"]["text_encoder"] = place.name
     found = problem(session, nodes)
     place.unlink()
-    assert found.message == "LoadCLIP: 'qwen3.safetensors' is no text encoder of Qwen-Image"
+    assert found.message == "LoadCLIP: 'qwen3.safetensors' is not a text encoder of Qwen-Image"
     assert (found.expected, found.got) == ("Qwen2.5-VL-7B", "Qwen3")
 
 
@@ -225,4 +225,4 @@ def test_seamless_is_refused_by_a_vae_that_it_does_not_reach(session: Session) -
     inputs = {"model": wire("unet", "model"), "vae": wire("vae", "vae")}
     nodes["nodes"]["seamless"] = {"type": "Seamless", "inputs": inputs}
     nodes["nodes"]["decode"]["inputs"]["vae"] = wire("seamless", "vae")
-    assert problem(session, nodes).message.startswith("VAEDecode: Seamless does not reach a VAE for videos")
+    assert problem(session, nodes).message.startswith("VAEDecode: Seamless does not support video VAEs")

@@ -162,7 +162,7 @@ def test_a_text_encoder_without_its_vision_tower_is_refused_before_anything_is_l
     nodes["nodes"]["clip"]["inputs"]["text_encoder"] = place.name
     found = problem(session, nodes)
     place.unlink()
-    assert found.message == "CLIPEncodePictures: the text encoder 'blind.safetensors' sees no pictures"
+    assert found.message == "CLIPEncodePictures: the text encoder 'blind.safetensors' does not support images"
     assert found.expected == "a Qwen2.5-VL with its vision tower (tensors 'visual.*')"
     assert found.got == "'qwen2_5_vl' without one"
     assert session.engine.figures()["model_loads"] == 0
@@ -184,19 +184,22 @@ def test_the_clip_of_another_family_sees_no_pictures(session: Session) -> None:
     nodes = document("red")
     nodes["nodes"]["clip"] = {"type": "LoadCheckpoint", "inputs": {"checkpoint": "shapes"}}
     found = problem(session, nodes)
-    assert found.message.endswith("sees no pictures")
+    assert found.message.endswith("does not support images")
     assert found.got == "'l'"
 
 
 def test_the_first_template_takes_one_picture(session: Session) -> None:
     found = problem(session, document("red", "blue", template="edit"))
-    assert found.message == "CLIPEncodePictures: the template 'edit' has fewer pictures"
+    assert found.message == "CLIPEncodePictures: the template 'edit' supports fewer images"
     assert (found.expected, found.got) == ("at most 1", "2")
 
 
 def test_a_prompt_cannot_stand_for_a_picture(session: Session) -> None:
     found = problem(session, document("red", text="a <|image_pad|> fox"))
-    assert found.message == "CLIPEncodePictures: the prompt contains '<|image_pad|>', which stands for a picture"
+    assert (
+        found.message
+        == "CLIPEncodePictures: the prompt contains '<|image_pad|>', which is the placeholder of a picture"
+    )
 
 
 def test_a_picture_that_is_a_line_is_refused(session: Session, tmp_path: Path) -> None:

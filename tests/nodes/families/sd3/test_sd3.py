@@ -204,7 +204,7 @@ def test_a_picture_beyond_the_models_table_of_places_is_refused_before_anything_
     nodes = document()
     nodes["nodes"]["empty"]["inputs"] |= {"width": 200}
     found = problem(session, nodes)
-    assert found.message == "KSampler: the picture is larger than the model can place"
+    assert found.message == "KSampler: the picture is larger than the model supports"
     assert (found.expected, found.got) == ("sides of at most 192 pixels", "200x128")
 
 
@@ -212,13 +212,15 @@ def test_reference_pictures_are_refused_by_a_model_that_takes_none(session: Sess
     nodes = document(positive=wire("reference", "conditioning"))
     inputs = {"conditioning": wire("positive", "conditioning"), "latent": wire("encode", "latent")}
     nodes["nodes"]["reference"] = {"type": "ReferenceLatent", "inputs": inputs}
-    assert problem(session, nodes).message == "KSampler: 'sd3_all.safetensors' (sd3) takes no reference pictures"
+    assert (
+        problem(session, nodes).message == "KSampler: 'sd3_all.safetensors' (sd3) does not support reference pictures"
+    )
 
 
 def test_a_checkpoint_without_text_encoders_says_which_it_wants(session: Session) -> None:
     found = problem(session, document("sd3.safetensors"))
     assert found.message == "'sd3.safetensors' has no text encoder"
-    assert found.hint.startswith("LoadCLIP takes one, CLIP-L, CLIP-G and T5-XXL, from a file below models/clip")
+    assert found.hint.startswith("LoadCLIP loads one, CLIP-L, CLIP-G and T5-XXL, from a file in models/clip")
     assert session.engine.figures()["model_loads"] == 0
 
 

@@ -141,9 +141,7 @@ def test_a_pickle_is_refused_whatever_its_suffix(form, suffix, tmp_path):
             archive.writestr("archive/data.pkl", pickle.dumps(Payload(tmp_path / "ran")))
     with pytest.raises(FileError) as caught:
         recognised(path)
-    assert (
-        caught.value.problem.message == f"'m.{suffix}' is a pickle: opening one can run any code that its author put in"
-    )
+    assert caught.value.problem.message == f"'m.{suffix}' is a pickle, which can run arbitrary code when it is opened"
     assert "safetensors.torch.save_file" in caught.value.problem.hint
     assert not (tmp_path / "ran").exists()
 
@@ -184,7 +182,7 @@ def test_a_file_that_ends_early_is_told_with_both_sizes(checkpoint, tmp_path):
 def test_what_is_no_safetensors_file_is_refused(content, tmp_path):
     path = tmp_path / "m.safetensors"
     path.write_bytes(content)
-    with pytest.raises(FileError, match=r"'m.safetensors' is no safetensors file"):
+    with pytest.raises(FileError, match=r"'m.safetensors' is not a safetensors file"):
         recognised(path)
 
 
@@ -222,7 +220,7 @@ def test_a_weight_of_another_shape_is_named(checkpoint, tmp_path):
     with pytest.raises(FileError) as caught:
         load(path)
     problem = caught.value.problem
-    assert problem.message == f"the unet of 'm.safetensors' has a weight of another shape, '{NAME}'"
+    assert problem.message == f"the unet of 'm.safetensors' has a weight of a different shape, '{NAME}'"
     assert (problem.expected, problem.got) == ("(64, 64, 3, 3)", "(64, 64, 5, 5)")
 
 

@@ -164,8 +164,8 @@ def test_a_guessed_prediction_is_a_warning_that_names_the_way_out(session: Sessi
         (
             "sd2",
             "prediction_guessed",
-            "'sd2_tiny.safetensors' does not say what it predicts; it is taken for 'epsilon'. "
-            "If its pictures are noise or flat, set the loader's `prediction` to 'v'",
+            "'sd2_tiny.safetensors' does not state what it predicts; 'epsilon' is assumed. "
+            "If the results are noisy or flat, set the loader's `prediction` to 'v'",
         )
     ]
     assert warnings(prediction="v") == []
@@ -196,21 +196,21 @@ def test_the_parts_that_a_checkpoint_has_work_with_others_in_place_of_what_it_la
             "decode",
             "vae",
             "'less.safetensors' has no VAE",
-            "LoadVAE takes one from a file below models/vae",
+            "LoadVAE loads one from a file in models/vae",
         ),
         (
             "cond_stage_model.",
             "positive",
             "clip",
             "'less.safetensors' has no text encoder",
-            "LoadCLIP takes one from a file below models/clip (ComfyUI: text_encoders)",
+            "LoadCLIP loads one from a file in models/clip (ComfyUI: text_encoders)",
         ),
         (
             "model.diffusion_model.",
             "sample",
             "model",
             "'less.safetensors' has no UNet",
-            "LoadUNet takes one from a file below models/unet (ComfyUI: diffusion_models)",
+            "LoadUNet loads one from a file in models/unet (ComfyUI: diffusion_models)",
         ),
     ],
     ids=["vae", "clip", "unet"],
@@ -248,7 +248,7 @@ def test_two_text_encoders_that_are_no_pair_are_refused(session: Session, models
         "inputs": {"text_encoder": "l.safetensors", "second": "m.safetensors"},
     }
     problem = fault(session, nodes)
-    assert problem.message == "LoadCLIP: 'l.safetensors' and 'm.safetensors' are no pair of text encoders"
+    assert problem.message == "LoadCLIP: 'l.safetensors' and 'm.safetensors' are not a pair of text encoders"
     assert (problem.expected, problem.got) == ("'l' and 'g', as SDXL has them", "'l' and 'l'")
 
 

@@ -290,7 +290,7 @@ def test_a_decoder_alone_refuses_to_encode(session: Session, models: Path) -> No
         },
         "outputs": [{"name": "latent", "from": wire("encode", "latent")}],
     }
-    with pytest.raises(NodeError, match=r"'d\.safetensors' holds a decoder only, which turns no pictures into latents"):
+    with pytest.raises(NodeError, match=r"'d\.safetensors' contains only a decoder, which cannot encode pictures"):
         session.run(nodes)
 
 
@@ -338,7 +338,7 @@ def test_the_keys_of_a_yaml_are_those_of_the_original_code(
 def test_a_broken_yaml_is_one_error_that_names_it(checkpoint: Callable[[str], Path], tmp_path: Path) -> None:
     os.link(checkpoint("sd1_tiny"), tmp_path / "m.safetensors")
     (tmp_path / "m.yaml").write_text("model: [")
-    with pytest.raises(FileError, match=r"'m\.yaml' beside the model cannot be read"):
+    with pytest.raises(FileError, match=r"'m\.yaml' next to the model cannot be read"):
         SingleFile().recognise(tmp_path / "m.safetensors")
 
 

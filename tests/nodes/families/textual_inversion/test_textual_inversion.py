@@ -234,8 +234,7 @@ def test_an_unknown_name_is_a_warning_with_the_nearest(session: Session) -> None
     (warning,) = [event for event in events if event.name == "node_warning"]
     assert (warning.code, warning.message) == (
         "unknown_embedding",
-        "there is no embedding 'inkwsh' below models/embeddings, so it is left out of the prompt. "
-        "Did you mean 'inkwash'?",
+        "there is no embedding 'inkwsh' in models/embeddings, so it is left out of the prompt. Did you mean 'inkwash'?",
     )
 
 
@@ -262,11 +261,11 @@ def test_an_embedding_of_another_family_is_refused_with_both_names(session: Sess
     assert (problem.expected, problem.got) == ("vectors 128 wide for 'g' and 64 wide for 'l'", "vectors 64 wide")
 
 
-FOREIGN = "'worse.safetensors' is no embedding that Latentloom knows"
+FOREIGN = "'worse.safetensors' is not an embedding that Latentloom knows"
 BAD = {
     "nan": (
         {"emb_params": torch.full((1, 64), torch.nan)},
-        "the embedding 'worse.safetensors' holds numbers that are not finite",
+        "the embedding 'worse.safetensors' contains numbers that are not finite",
     ),
     "other": ({"a.weight": torch.zeros(2, 2)}, FOREIGN),
     "bare": ({"weight": torch.zeros(2, 64)}, FOREIGN),
@@ -312,7 +311,7 @@ def test_a_broken_file_costs_no_prompt_that_only_holds_its_name(session: Session
         )
     finally:
         path.unlink()
-    told = "'shortish.safetensors' is no safetensors file, so 'shortish' is read as a word"
+    told = "'shortish.safetensors' is not a safetensors file, so 'shortish' is read as a word"
     assert warnings == [("unusable_embedding", told)]
 
 
@@ -321,7 +320,7 @@ def test_a_thousand_names_that_are_not_there_are_told_in_a_few_warnings(session:
     text = " ".join(f"embedding:none{n}" for n in range(1000))
     session.run(document(text), on_event=lambda event: warnings.append(event) if event.name == "node_warning" else None)
     assert [event.code for event in warnings] == ["unknown_embedding"] * 21
-    assert warnings[-1].message == "980 more names of embeddings that are not there are left out of the prompt"
+    assert warnings[-1].message == "980 more embeddings that were not found are left out of the prompt"
 
 
 def test_a_file_is_told_to_be_an_embedding(models: Path) -> None:
@@ -331,5 +330,5 @@ def test_a_file_is_told_to_be_an_embedding(models: Path) -> None:
         "about": "embedding (2 vectors)",
     }
     assert EmbeddingFile().recognise(models / "checkpoints" / "sd1_tiny.safetensors") is None
-    with pytest.raises(FileError, match="which a prompt names"):
+    with pytest.raises(FileError, match="used by its name in a prompt"):
         EmbeddingFile().load([folder / "cat.safetensors"], {})

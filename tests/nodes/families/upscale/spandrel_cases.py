@@ -101,5 +101,5 @@ def test_what_spandrel_does_not_know_is_no_upscaler(tmp_path: Path) -> None:
     path = tmp_path / "u.safetensors"
     save_file({"layer.weight": torch.zeros(2, 2)}, path)
     assert OtherUpscalerKind().recognise(path) is None
-    with pytest.raises(FileError, match=r"'u.safetensors' is no upscaler"):
+    with pytest.raises(FileError, match=r"'u.safetensors' contains no upscaler"):
         OtherUpscalerKind().load([path], {"component": "upscaler"})

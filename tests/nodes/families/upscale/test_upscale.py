@@ -156,7 +156,7 @@ def test_another_file_is_no_upscaler(tmp_path: Path) -> None:
     path = tmp_path / "u.safetensors"
     save_file({"layer.weight": torch.zeros(2, 2)}, path)
     assert UpscalerKind().recognise(path) is None
-    with pytest.raises(FileError, match=r"'u.safetensors' is no upscaler"):
+    with pytest.raises(FileError, match=r"'u.safetensors' contains no upscaler"):
         UpscalerKind().load([path], {"component": "upscaler"})
 
 

@@ -48,7 +48,7 @@ def test_without_the_library_its_files_are_unknown_and_the_hint_says_how_to_get_
     folders = {"data": tmp_path / "data", "input": tmp_path, "models": (tmp_path / "models",)}
     with (
         open_session(**folders, device="cpu") as session,
-        pytest.raises(NodeError, match=r"'swinir.safetensors' is no upscaler that Latentloom knows") as refused,
+        pytest.raises(NodeError, match=r"'swinir.safetensors' is not an upscaler that Latentloom knows") as refused,
     ):
         session.run(document)
-    assert refused.value.problems[0].hint == "`pip install spandrel` lets it read other kinds"
+    assert refused.value.problems[0].hint == "`pip install spandrel` adds support for other kinds"

@@ -281,32 +281,32 @@ def spoil(state: State, **put: Tensor) -> State:
 FAULTS: dict[str, tuple[dict[str, Tensor], str, str]] = {
     "a scale of the wrong shape": (
         {"weight_scale": torch.ones(7)},
-        "KSampler: 'bad.safetensors' has a scale of another shape, 'layers.0.attention.qkv.weight_scale'",
+        "KSampler: 'bad.safetensors' has a scale of a different shape, 'layers.0.attention.qkv.weight_scale'",
         "[7]",
     ),
     "a scale that is NaN": (
         {"weight_scale": torch.tensor(torch.nan)},
-        "KSampler: the Z-Image of 'bad.safetensors' holds numbers that are not finite",
+        "KSampler: the Z-Image of 'bad.safetensors' contains numbers that are not finite",
         "NaN or infinity in 'layers.0.attention.qkv.weight' or its scale",
     ),
     "an unknown format": (
         {"weight_scale": torch.ones(()), "comfy_quant": note(format="mxfp8")},
-        "LoadUNet: 'bad.safetensors' (Z-Image) is packed as mxfp8, which Latentloom does not read",
+        "LoadUNet: 'bad.safetensors' (Z-Image) is packed as mxfp8, which Latentloom does not support",
         "'layers.0.attention.qkv.weight' in that format",
     ),
     "nvfp4": (
         {"weight_scale": torch.ones(()), "weight_scale_2": torch.ones(())},
-        "LoadUNet: 'bad.safetensors' (Z-Image) is packed as nvfp4, which Latentloom does not read",
+        "LoadUNet: 'bad.safetensors' (Z-Image) is packed as nvfp4, which Latentloom does not support",
         "'layers.0.attention.qkv.weight_scale_2' in that format",
     ),
     "NF4": (
         {"weight.quant_state.bitsandbytes__nf4": torch.zeros(9, dtype=torch.uint8)},
-        "LoadUNet: 'bad.safetensors' (Z-Image) is packed as NF4 (bitsandbytes), which Latentloom does not read",
+        "LoadUNet: 'bad.safetensors' (Z-Image) is packed as NF4 (bitsandbytes), which Latentloom does not support",
         "'layers.0.attention.qkv.weight.quant_state.bitsandbytes__nf4' in that format",
     ),
     "SVDQuant": (
         {"qweight": torch.zeros(4, 4, dtype=torch.int8), "wscales": torch.ones(4)},
-        "LoadUNet: 'bad.safetensors' (Z-Image) is packed as SVDQuant (nunchaku), which Latentloom does not read",
+        "LoadUNet: 'bad.safetensors' (Z-Image) is packed as SVDQuant (nunchaku), which Latentloom does not support",
         "'layers.0.attention.qkv.wscales' in that format",
     ),
     "a note that is no note": (
@@ -320,7 +320,7 @@ FAULTS: dict[str, tuple[dict[str, Tensor], str, str]] = {
             "weight_scale": torch.ones(192, 1),
             "comfy_quant": note(format="int8_tensorwise", convrot=True),
         },
-        "KSampler: 'bad.safetensors' has a rotated weight that cannot be turned back, 'layers.0.attention.qkv.weight'",
+        "KSampler: 'bad.safetensors' has a rotated weight that cannot be rotated back, 'layers.0.attention.qkv.weight'",
         "256 of [192, 64]",
     ),
 }

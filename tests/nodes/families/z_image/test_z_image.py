@@ -210,13 +210,13 @@ def test_a_single_file_says_which_parts_it_lacks_and_where_they_go(session: Sess
     found = problem(session, nodes)
     place.unlink()
     assert found.message == "'alone.safetensors' has no text encoder"
-    assert found.hint == "LoadCLIP takes one, Qwen3-4B, from a file below models/clip (ComfyUI: text_encoders)"
+    assert found.hint == "LoadCLIP loads one, Qwen3-4B, from a file in models/clip (ComfyUI: text_encoders)"
 
 
 def test_what_changes_the_inside_of_a_unet_is_refused(session: Session) -> None:
     nodes = document(model=wire("freeu", "model"))
     nodes["nodes"]["freeu"] = {"type": "FreeU", "inputs": {"model": wire("unet", "model")}}
-    assert "'freeu' changes the inside of a UNet" in problem(session, nodes).message
+    assert "'freeu' works on the layers of a UNet" in problem(session, nodes).message
 
 
 def test_karras_gives_a_warning_that_names_better_schedules(session: Session) -> None:

@@ -11,13 +11,13 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Tell whether the server does its work: 200 if it does, 503 if not. Needs no token. */
+        /** Check that the server works: 200 if it does, 503 if not. Needs no token. */
         get: operations["health"];
         put?: never;
         post?: never;
         delete?: never;
         options?: never;
-        /** Tell whether the server does its work: 200 if it does, 503 if not. Needs no token. */
+        /** Check that the server works: 200 if it does, 503 if not. Needs no token. */
         head: operations["health_head"];
         patch?: never;
         trace?: never;
@@ -29,13 +29,13 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Tell whether this process goes on: 503 if only a restart can help. Needs no token. */
+        /** Check that the process is alive: 503 if only a restart can help. Needs no token. */
         get: operations["live"];
         put?: never;
         post?: never;
         delete?: never;
         options?: never;
-        /** Tell whether this process goes on: 503 if only a restart can help. Needs no token. */
+        /** Check that the process is alive: 503 if only a restart can help. Needs no token. */
         head: operations["live_head"];
         patch?: never;
         trace?: never;
@@ -47,13 +47,13 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Tell whether jobs can be sent here now: 200 if they can, 503 if not. Needs no token. */
+        /** Check that the server accepts jobs: 200 if it does, 503 if not. Needs no token. */
         get: operations["ready"];
         put?: never;
         post?: never;
         delete?: never;
         options?: never;
-        /** Tell whether jobs can be sent here now: 200 if they can, 503 if not. Needs no token. */
+        /** Check that the server accepts jobs: 200 if it does, 503 if not. Needs no token. */
         head: operations["ready_head"];
         patch?: never;
         trace?: never;
@@ -65,7 +65,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Give the server's figures in Prometheus' text format. */
+        /** Return the server's metrics in Prometheus text format. */
         get: operations["metrics"];
         put?: never;
         post?: never;
@@ -101,7 +101,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Have this browser forget its cookie. */
+        /** Delete the cookie of this browser. */
         post: operations["logout"];
         delete?: never;
         options?: never;
@@ -133,7 +133,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Give the OpenAPI 3.1 document of this API. */
+        /** Return the OpenAPI 3.1 document of this API. */
         get: operations["show_openapi"];
         put?: never;
         post?: never;
@@ -150,7 +150,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Show the same as a page to read, without scripts and without the network. */
+        /** Return the API documentation as an HTML page without scripts or external resources. */
         get: operations["show_docs"];
         put?: never;
         post?: never;
@@ -167,12 +167,12 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List jobs, the newest first. */
+        /** List jobs, newest first. */
         get: operations["list_jobs"];
         put?: never;
         /**
-         * Queue a job: answers at once with the job, or with everything that is wrong with it.
-         * @description 201 for a new job, 200 for the one that the same idempotency key has given before.
+         * Queue a job. The response is the job, or all problems of the request.
+         * @description 201 for a new job, 200 for the existing job of the same idempotency key.
          */
         post: operations["submit"];
         delete?: never;
@@ -205,7 +205,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Give the resolved document that a job runs. */
+        /** Return the resolved document that a job runs. */
         get: operations["show_job_workflow"];
         put?: never;
         post?: never;
@@ -224,7 +224,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Cancel a job: at once when it waits, at its next step when it runs. */
+        /** Cancel a job. A running job stops at its next step. */
         post: operations["cancel_job"];
         delete?: never;
         options?: never;
@@ -242,8 +242,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Queue a failed or cancelled job again, as a new one; what was stored is not made again.
-         * @description 201 for a new job, 200 for the one that the same idempotency key has given before.
+         * Queue a failed or cancelled job again as a new job; cached results are reused.
+         * @description 201 for a new job, 200 for the existing job of the same idempotency key.
          */
         post: operations["retry_job"];
         delete?: never;
@@ -276,14 +276,14 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Show how many jobs are in each state, and who is next. */
+        /** Show the number of jobs in each state, and the next jobs. */
         get: operations["show_queue"];
         put?: never;
         post?: never;
         delete?: never;
         options?: never;
         head?: never;
-        /** Pause the queue or let it go on; what runs goes on either way. */
+        /** Pause or resume the queue. Running jobs continue. */
         patch: operations["change_queue"];
         trace?: never;
     };
@@ -296,7 +296,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Cancel every job that waits or runs. */
+        /** Cancel all waiting and running jobs. */
         post: operations["cancel_jobs"];
         delete?: never;
         options?: never;
@@ -311,7 +311,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Read stored events after a number, waiting for the first if asked to. */
+        /** List stored events after a number; optionally wait for the first one. */
         get: operations["list_events"];
         put?: never;
         post?: never;
@@ -329,11 +329,12 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Follow events over a WebSocket: text messages are pages of events, or progress of the moment as {"live": ...}.
-         * @description A place that the stream does not have is told as {"reset": {"stream": ..., "next": ...}}, and the socket is closed.
+         * Follow events over a WebSocket: text messages are pages of events, or live progress as {"live": ...}.
+         * @description A number that the stream does not have is answered by {"reset": {"stream": ..., "next": ...}}; then the socket is
+         *     closed.
          *
          *     Binary messages are previews: four bytes with the length of a JSON head (job, node, step, media), the head, a JPEG.
-         *     Progress of the moment and previews have no number and are not stored; a client that is slow does not get them all.
+         *     Live progress and previews have no number and are not stored; a slow client does not get all of them.
          */
         get: operations["follow_events"];
         put?: never;
@@ -351,7 +352,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List the node types with all that a form needs, and the port types with their colours. Has an ETag. */
+        /** List the node types with everything that a form needs, and the port types with their colours. Has an ETag. */
         get: operations["list_nodes"];
         put?: never;
         post?: never;
@@ -368,7 +369,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List what may stand in an input with that source. */
+        /** List the allowed values of inputs with that source. */
         get: operations["list_choices"];
         put?: never;
         post?: never;
@@ -387,7 +388,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Name everything that is wrong with a workflow, and tell its own inputs and outputs. Nothing runs. */
+        /** List all problems of a workflow, and its named inputs and outputs. Nothing runs. */
         post: operations["validate"];
         delete?: never;
         options?: never;
@@ -404,7 +405,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Tell for every node whether its result is known, or what changed since. Nothing runs. */
+        /** Show for each node whether its result is cached or, if not, what has changed. Nothing runs. */
         post: operations["explain"];
         delete?: never;
         options?: never;
@@ -436,7 +437,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List the model files that workflows may name. */
+        /** List the model files that workflows can use. */
         get: operations["list_models"];
         put?: never;
         post?: never;
@@ -473,8 +474,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Begin to compute a model's sha256; the operation's result is the model file.
-         * @description The reading of a large file is told as `model_hashing` events, the end as `operation_done` or `operation_failed`.
+         * Start to compute a model's sha256; the operation's result is the model file.
+         * @description Events: `model_hashing` while a large file is read, then `operation_done` or `operation_failed`.
          */
         post: operations["hash_model"];
         delete?: never;
@@ -490,7 +491,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Show how far an operation is. */
+        /** Show the progress of an operation. */
         get: operations["show_operation"];
         put?: never;
         post?: never;
@@ -509,7 +510,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Tell how a model reads a prompt: parts, tokens and weights. For a prompt that is being typed: nothing runs. */
+        /** Show how a model reads a prompt: chunks, tokens and weights. No job runs. */
         post: operations["tokenize"];
         delete?: never;
         options?: never;
@@ -524,7 +525,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List the installed plugins and how they fared. */
+        /** List the installed plugins and whether they were loaded. */
         get: operations["list_plugins"];
         put?: never;
         post?: never;
@@ -541,7 +542,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List the workflows: those saved on this server, and those that ship with Latentloom (version 0). */
+        /** List the workflows saved on this server and those that ship with Latentloom (version 0). */
         get: operations["list_workflows"];
         put?: never;
         post?: never;
@@ -558,12 +559,12 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Give a workflow; its ETag is its version. */
+        /** Return a workflow. Its ETag is its version. */
         get: operations["show_workflow"];
         /** Save a new version of a workflow: `If-Match: "version"`, `If-Match: *`, or `If-None-Match: *` for a new name. */
         put: operations["save_workflow"];
         post?: never;
-        /** Remove a saved workflow with its versions, under the same conditions; a shipped one of that name shows again. */
+        /** Remove a saved workflow with its versions, under the same conditions. A shipped one of that name reappears. */
         delete: operations["remove_workflow"];
         options?: never;
         head?: never;
@@ -577,7 +578,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List the kept versions of a saved workflow, the newest first. */
+        /** List the stored versions of a saved workflow, newest first. */
         get: operations["list_versions"];
         put?: never;
         post?: never;
@@ -594,7 +595,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List the drafts, the newest first. */
+        /** List the drafts, newest first. */
         get: operations["list_drafts"];
         put?: never;
         post?: never;
@@ -611,10 +612,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Give a draft; its ETag is its revision. */
+        /** Return a draft. Its ETag is its revision. */
         get: operations["show_draft"];
         /**
-         * Keep a document as an editor has it now, valid or not, in place of the draft of that id.
+         * Save an editor's current document, valid or not, as the draft with that id.
          * @description `If-Match: "revision"`, `If-Match: *`, or `If-None-Match: *` for a new one.
          */
         put: operations["keep_draft"];
@@ -633,7 +634,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List the pictures that workflows may name. */
+        /** List the pictures that workflows can use. */
         get: operations["list_files"];
         put?: never;
         /** Store a picture under the hash of its content. The body is the file itself, with its media type. */
@@ -668,7 +669,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Give a picture that workflows may name. */
+        /** Return a picture that workflows can use. */
         get: operations["show_file"];
         put?: never;
         post?: never;
@@ -685,7 +686,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Search the saved files, the newest first; every condition must hold. */
+        /** Search the saved files, newest first. All conditions must match. */
         get: operations["list_outputs"];
         put?: never;
         post?: never;
@@ -702,7 +703,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Show what is known of a saved file. */
+        /** Show the metadata of a saved file. */
         get: operations["show_output"];
         put?: never;
         post?: never;
@@ -720,7 +721,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Give a saved file: these very bytes, or nothing. */
+        /** Return the content of a saved file, if it is unchanged. */
         get: operations["show_content"];
         put?: never;
         post?: never;
@@ -737,7 +738,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Give a saved picture, small, as WebP. */
+        /** Return a thumbnail of a saved picture, as WebP. */
         get: operations["show_thumbnail"];
         put?: never;
         post?: never;
@@ -754,7 +755,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Give the workflow and the record that a saved picture carries. */
+        /** Return the workflow and the record stored in a saved picture. */
         get: operations["show_making"];
         put?: never;
         post?: never;
@@ -771,7 +772,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Give the editor, or for a one-time code a button that exchanges it for a cookie. */
+        /** Return the editor; for a one-time code, a page with a button that exchanges it for a cookie. */
         get: operations["home"];
         put?: never;
         /** Exchange a one-time code, sent as a form, for a cookie. */
@@ -789,7 +790,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Give a file of the editor; its name holds a hash of its content. */
+        /** Return a file of the editor; its name contains a hash of its content. */
         get: operations["show_asset"];
         put?: never;
         post?: never;
@@ -825,7 +826,7 @@ export interface components {
         };
         /**
          * Choices
-         * @description What may stand in an input whose `source` was asked for.
+         * @description Allowed values of inputs with the requested `source`.
          */
         Choices: {
             /** Choices */
@@ -892,7 +893,7 @@ export interface components {
         };
         /**
          * DraftInfo
-         * @description An unfinished document, as an editor left it.
+         * @description An unfinished document saved by an editor.
          */
         DraftInfo: {
             /** Id */
@@ -906,7 +907,7 @@ export interface components {
         };
         /**
          * DraftList
-         * @description Drafts, the newest first.
+         * @description Drafts, newest first.
          */
         DraftList: {
             /** Drafts */
@@ -914,7 +915,7 @@ export interface components {
         };
         /**
          * Empty
-         * @description Nothing more to say.
+         * @description An empty object.
          */
         Empty: Record<string, never>;
         /**
@@ -928,18 +929,18 @@ export interface components {
             }[];
             /**
              * Next
-             * @description Pass as `after` for what comes next.
+             * @description Pass it as `after` to get the following events.
              */
             next: number;
             /**
              * Stream
-             * @description Whose numbers these are: pass as `stream` to be told when they no longer hold.
+             * @description Stream of these numbers. Pass it as `stream` to get an error if the numbers are no longer valid.
              */
             stream: string;
         };
         /**
          * Explanation
-         * @description What would run.
+         * @description What a run would do, node by node.
          */
         Explanation: {
             /** Steps */
@@ -947,7 +948,7 @@ export interface components {
         };
         /**
          * Failure
-         * @description The body of every answer that is not a success.
+         * @description The body of every error response.
          */
         Failure: {
             /** Code */
@@ -959,7 +960,7 @@ export interface components {
         };
         /**
          * FileList
-         * @description The pictures that workflows may name.
+         * @description The pictures that workflows can use.
          */
         FileList: {
             /** Files */
@@ -967,7 +968,7 @@ export interface components {
         };
         /**
          * Health
-         * @description Whether the server does its work.
+         * @description Whether the server works.
          */
         Health: {
             /**
@@ -981,13 +982,13 @@ export interface components {
             };
             /**
              * Warnings
-             * @description What works now and may not for ever: known faults of what it runs on.
+             * @description Possible future problems: known faults of the software that the server runs on.
              */
             warnings: string[];
         };
         /**
          * Imported
-         * @description The workflow in a file, and what its importer has to say; nothing for files of our own.
+         * @description The workflow in a file, and the report of its importer; null for Latentloom's own files.
          */
         Imported: {
             /** Workflow */
@@ -1002,7 +1003,7 @@ export interface components {
         };
         /**
          * InputPort
-         * @description An input of a node type: its kind, and what a value in the document must satisfy.
+         * @description An input of a node type: its kind, and the bounds of its values.
          */
         InputPort: {
             /** Name */
@@ -1018,7 +1019,7 @@ export interface components {
             default: unknown;
             /**
              * Optional
-             * @description None is a value too.
+             * @description Whether null is a valid value.
              */
             optional: boolean;
             /** Is List */
@@ -1039,17 +1040,17 @@ export interface components {
             choices: string[];
             /**
              * Source
-             * @description Where choices come from; ask `choices?source=...`.
+             * @description Source of the choices; get them from `choices?source=...`.
              */
             source: string | null;
             /**
              * Mentions
-             * @description Where the files are that its texts may name.
+             * @description Source of the files that its texts can name.
              */
             mentions: string | null;
             /**
              * Widget
-             * @description How to show it: multiline, seed, slider, colour, mask, ...
+             * @description Suggested widget: multiline, seed, slider, colour, mask, ...
              */
             widget: string | null;
             /** Help */
@@ -1057,7 +1058,7 @@ export interface components {
         };
         /**
          * Interface
-         * @description A named input of a workflow: the port that it goes to, and the value that stands in the document.
+         * @description A named input of a workflow: the port that it is connected to, and its value in the document.
          */
         Interface: {
             /** Name */
@@ -1068,7 +1069,7 @@ export interface components {
         };
         /**
          * Job
-         * @description A job. `attempt` counts up with every try, over all jobs; times are seconds since 1970.
+         * @description A job. `attempt` increases with every attempt of any job; times are seconds since 1970.
          */
         Job: {
             /** Id */
@@ -1102,14 +1103,14 @@ export interface components {
             attempt: number;
             /**
              * Deaths
-             * @description Workers that died over it.
+             * @description Number of workers that died while running it.
              */
             deaths: number;
             /** Outputs */
             outputs: string[] | null;
             /**
              * Result
-             * @description When it ended: outputs that JSON can hold, and a report per node. Left out of lists.
+             * @description After the end: the outputs that JSON can represent, and a report for each node. Omitted in lists.
              */
             result: {
                 [key: string]: unknown;
@@ -1118,7 +1119,7 @@ export interface components {
             problems: components["schemas"]["Problem"][];
             /**
              * Files
-             * @description Its saved files; only where one job is asked for.
+             * @description Its saved files; only if a single job is requested.
              * @default null
              */
             files?: components["schemas"]["OutputFile"][] | null;
@@ -1144,63 +1145,63 @@ export interface components {
             workflow_name?: string | null;
             /**
              * Inputs
-             * @description Named inputs. A picture is a stored file's name, or {"base64": ...}.
+             * @description Values of named inputs. A picture is the name of a stored file, or {"base64": ...}.
              */
             inputs?: {
                 [key: string]: unknown;
             };
             /**
              * Outputs
-             * @description Only these named outputs; default all.
+             * @description Compute only these named outputs; default: all.
              * @default null
              */
             outputs?: string[] | null;
             /**
              * Priority
-             * @description Higher goes first.
+             * @description Higher runs first.
              * @default 0
              */
             priority?: number;
             /**
              * Front
-             * @description Before all that wait with the same priority.
+             * @description Queue the job before all waiting jobs of the same priority.
              * @default false
              */
             front?: boolean;
             /**
              * Idempotency Key
-             * @description The same key and request again give the same job.
+             * @description A repeated request with the same key returns the same job.
              * @default null
              */
             idempotency_key?: string | null;
             /**
              * Tags
-             * @description Words to find the job and its files by.
+             * @description Tags to find the job and its files by.
              */
             tags?: string[];
             /**
              * Webhook
-             * @description An address that gets the job by POST when it has ended; see `webhook_hosts`.
+             * @description URL that receives the job by POST when it ends; see `webhook_hosts`.
              * @default null
              */
             webhook?: string | null;
         };
         /**
          * JobPage
-         * @description Jobs, the newest first.
+         * @description Jobs, newest first.
          */
         JobPage: {
             /** Jobs */
             jobs: components["schemas"]["Job"][];
             /**
              * Next
-             * @description Pass as `before` for the following page.
+             * @description Pass it as `before` to get the next page.
              */
             next: number | null;
         };
         /**
          * Login
-         * @description A secret, in exchange for a cookie.
+         * @description A token, exchanged for a cookie.
          */
         Login: {
             /** Token */
@@ -1208,7 +1209,7 @@ export interface components {
         };
         /**
          * Making
-         * @description The workflow that a picture carries, and the record of its making.
+         * @description The workflow and the record stored in a picture.
          */
         Making: {
             /** Workflow */
@@ -1295,7 +1296,7 @@ export interface components {
         };
         /**
          * ModelList
-         * @description The model files that workflows may name.
+         * @description The model files that workflows can use.
          */
         ModelList: {
             /** Models */
@@ -1313,7 +1314,7 @@ export interface components {
         };
         /**
          * Move
-         * @description Where a queued job goes: one of the two.
+         * @description The new position of a queued job: `to` or `before`.
          */
         Move: {
             /**
@@ -1323,7 +1324,7 @@ export interface components {
             to?: ("front" | "back") | null;
             /**
              * Before
-             * @description The id of another queued job.
+             * @description Id of another queued job.
              * @default null
              */
             before?: string | null;
@@ -1383,7 +1384,7 @@ export interface components {
         };
         /**
          * NodeTypes
-         * @description Every node type with all that a form needs to show it, and every port type.
+         * @description All node types with everything that a form needs, and all port types.
          */
         NodeTypes: {
             /** Nodes */
@@ -1393,7 +1394,7 @@ export interface components {
         };
         /**
          * Operation
-         * @description Work that goes on after its request was answered. It is forgotten when the server ends.
+         * @description Work that continues after the response. It is forgotten when the server stops.
          */
         Operation: {
             /** Id */
@@ -1402,7 +1403,7 @@ export interface components {
             kind: string;
             /**
              * About
-             * @description What it was begun with.
+             * @description Parameters of the operation.
              */
             about: {
                 [key: string]: unknown;
@@ -1414,14 +1415,14 @@ export interface components {
             state: "running" | "done" | "failed";
             /**
              * Done
-             * @description Of `total`, as far as it is known; 0 of 0 before that.
+             * @description Progress out of `total`; both are 0 until the total is known.
              */
             done: number;
             /** Total */
             total: number;
             /**
              * Result
-             * @description Once it is done.
+             * @description The result; null until it is done.
              */
             result: {
                 [key: string]: unknown;
@@ -1440,7 +1441,7 @@ export interface components {
             sha256: string;
             /**
              * Path
-             * @description Below the server's output folder.
+             * @description Path in the server's output folder.
              */
             path: string;
             /** Job */
@@ -1463,7 +1464,7 @@ export interface components {
             created: number;
             /**
              * Texts
-             * @description The prompts and other texts that went into it.
+             * @description Prompts and other texts used to make it.
              */
             texts: string;
             /** Models */
@@ -1475,14 +1476,14 @@ export interface components {
         };
         /**
          * OutputPage
-         * @description Saved files, the newest first.
+         * @description Saved files, newest first.
          */
         OutputPage: {
             /** Outputs */
             outputs: components["schemas"]["OutputFile"][];
             /**
              * Next
-             * @description Pass as `before` for the following page.
+             * @description Pass it as `before` to get the next page.
              */
             next: number | null;
         };
@@ -1500,7 +1501,7 @@ export interface components {
         };
         /**
          * Plugin
-         * @description How a plugin fared.
+         * @description A plugin and whether it was loaded.
          */
         Plugin: {
             /** Plugin */
@@ -1526,7 +1527,7 @@ export interface components {
         };
         /**
          * PortTypeInfo
-         * @description A kind of value that travels on edges.
+         * @description A type of values on edges.
          */
         PortTypeInfo: {
             /** Kind */
@@ -1538,7 +1539,7 @@ export interface components {
         };
         /**
          * Problem
-         * @description One fault: what, where, and what to do.
+         * @description One problem: what is wrong, where, and how to fix it.
          */
         Problem: {
             /** Code */
@@ -1578,7 +1579,7 @@ export interface components {
         };
         /**
          * Prompt
-         * @description A text, and the model that is to read it.
+         * @description A prompt, and the model whose text encoder reads it.
          */
         Prompt: {
             /** Text */
@@ -1591,26 +1592,26 @@ export interface components {
             source?: "models/checkpoints" | "models/clip";
             /**
              * Name
-             * @description A checkpoint or a CLIP, as in a workflow.
+             * @description Name of a checkpoint or a text encoder, as in a workflow.
              */
             name: string;
             /**
              * Grammar
-             * @description As CLIPEncode's.
+             * @description The prompt syntax, as in CLIPEncode.
              * @default a1111
              * @enum {string}
              */
             grammar?: "a1111" | "comfyui" | "plain";
             /**
              * Steps
-             * @description The sampler's steps; counts where a prompt names one.
+             * @description Number of sampling steps; used only if the prompt names a step.
              * @default 20
              */
             steps?: number;
         };
         /**
          * Queue
-         * @description The queue: how many jobs are in each state, and who is next.
+         * @description The queue: the number of jobs in each state, and the next jobs.
          */
         Queue: {
             /** Paused */
@@ -1621,13 +1622,13 @@ export interface components {
             };
             /**
              * Waiting
-             * @description The ids of the next jobs, in the order in which they will be claimed.
+             * @description Ids of the next jobs, in the order in which they will run.
              */
             waiting: string[];
         };
         /**
          * QueueChange
-         * @description Whether jobs are handed out.
+         * @description Whether the queue is paused: no new jobs start.
          */
         QueueChange: {
             /** Paused */
@@ -1679,7 +1680,7 @@ export interface components {
         };
         /**
          * Step
-         * @description What would happen at a node: "hit", "run" or "unknown", and why.
+         * @description What a run would do at a node: "hit", "run" or "unknown", and why.
          */
         Step: {
             /** Node */
@@ -1693,7 +1694,7 @@ export interface components {
         };
         /**
          * StoredFile
-         * @description A picture in the input folder; `name` may stand in a workflow.
+         * @description A picture in the input folder; workflows refer to it by `name`.
          */
         StoredFile: {
             /** Name */
@@ -1724,7 +1725,7 @@ export interface components {
             paused: boolean;
             /**
              * Ready
-             * @description False while plugins are being looked at for the first time.
+             * @description False while plugins are inspected for the first time.
              */
             ready: boolean;
             /** Memory */
@@ -1733,23 +1734,23 @@ export interface components {
             disk_free: number;
             /**
              * Event
-             * @description The number of the newest event.
+             * @description Number of the newest event.
              */
             event: number;
             /**
              * Stream
-             * @description Whose number that is.
+             * @description Stream of that number.
              */
             stream: string;
         };
         /**
          * Token
-         * @description A token: its number, the text that it stands for, and how much it counts.
+         * @description A token: its id, its text and its weight.
          */
         Token: {
             /**
              * Id
-             * @description None for a vector of an embedding.
+             * @description null for a vector of an embedding.
              */
             id: number | null;
             /** Text */
@@ -1764,7 +1765,7 @@ export interface components {
         };
         /**
          * TokenPart
-         * @description What the encoder reads at once, from start to end shares of the steps, at step % period == turn.
+         * @description One chunk of the prompt. It is used from start to end (fractions of the steps) where step % period == turn.
          */
         TokenPart: {
             /** Start */
@@ -1777,7 +1778,7 @@ export interface components {
             period: number;
             /**
              * Count
-             * @description Its tokens with start and end, of `length`.
+             * @description Number of tokens with the start and end tokens, out of `length`.
              */
             count: number;
             /** Tokens */
@@ -1785,7 +1786,7 @@ export interface components {
         };
         /**
          * Tokens
-         * @description How a prompt is read. `length`: the places of a part, start and end among them.
+         * @description How a prompt is read. `length`: the number of tokens in a chunk, with the start and end tokens.
          */
         Tokens: {
             /** Length */
@@ -1795,7 +1796,7 @@ export interface components {
         };
         /**
          * Validation
-         * @description All that is wrong with a workflow, and its own interface.
+         * @description All problems of a workflow, and its named inputs and outputs.
          */
         Validation: {
             /** Problems */
@@ -1870,14 +1871,14 @@ export interface components {
             workflow_name?: string | null;
             /**
              * Inputs
-             * @description Named inputs. A picture is a stored file's name, or {"base64": ...}.
+             * @description Values of named inputs. A picture is the name of a stored file, or {"base64": ...}.
              */
             inputs?: {
                 [key: string]: unknown;
             };
             /**
              * Outputs
-             * @description Only these named outputs; default all.
+             * @description Compute only these named outputs; default: all.
              * @default null
              */
             outputs?: string[] | null;
@@ -1900,7 +1901,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Tell whether the server does its work: 200 if it does, 503 if not. Needs no token. */
+            /** @description Check that the server works: 200 if it does, 503 if not. Needs no token. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2018,7 +2019,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Tell whether this process goes on: 503 if only a restart can help. Needs no token. */
+            /** @description Check that the process is alive: 503 if only a restart can help. Needs no token. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2136,7 +2137,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Tell whether jobs can be sent here now: 200 if they can, 503 if not. Needs no token. */
+            /** @description Check that the server accepts jobs: 200 if it does, 503 if not. Needs no token. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2254,7 +2255,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Give the server's figures in Prometheus' text format. */
+            /** @description Return the server's metrics in Prometheus text format. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2332,7 +2333,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and request again do nothing and give the first answer. */
+                /** @description A repeated request with the same key has no effect and returns the first answer. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -2440,7 +2441,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and request again do nothing and give the first answer. */
+                /** @description A repeated request with the same key has no effect and returns the first answer. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -2448,7 +2449,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Have this browser forget its cookie. */
+            /** @description Delete the cookie of this browser. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2623,7 +2624,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Give the OpenAPI 3.1 document of this API. */
+            /** @description Return the OpenAPI 3.1 document of this API. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2706,7 +2707,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Show the same as a page to read, without scripts and without the network. */
+            /** @description Return the API documentation as an HTML page without scripts or external resources. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2787,7 +2788,7 @@ export interface operations {
                 state?: string | null;
                 owner?: string | null;
                 tag?: string | null;
-                /** @description Continue behind the page that gave that `next`. */
+                /** @description Continue after the page that returned that `next`. */
                 before?: number | null;
                 limit?: number;
             };
@@ -2797,7 +2798,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description List jobs, the newest first. */
+            /** @description List jobs, newest first. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2875,7 +2876,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and request again do nothing and give the first answer. */
+                /** @description A repeated request with the same key has no effect and returns the first answer. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -2887,7 +2888,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Queue a job: answers at once with the job, or with everything that is wrong with it. */
+            /** @description Queue a job. The response is the job, or all problems of the request. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2896,7 +2897,7 @@ export interface operations {
                     "application/json": components["schemas"]["Job"];
                 };
             };
-            /** @description Queue a job: answers at once with the job, or with everything that is wrong with it. */
+            /** @description Queue a job. The response is the job, or all problems of the request. */
             201: {
                 headers: {
                     [name: string]: unknown;
@@ -3129,7 +3130,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Give the resolved document that a job runs. */
+            /** @description Return the resolved document that a job runs. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3216,7 +3217,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and request again do nothing and give the first answer. */
+                /** @description A repeated request with the same key has no effect and returns the first answer. */
                 "Idempotency-Key"?: string;
             };
             path: {
@@ -3226,7 +3227,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Cancel a job: at once when it waits, at its next step when it runs. */
+            /** @description Cancel a job. A running job stops at its next step. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3322,7 +3323,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and request again do nothing and give the first answer. */
+                /** @description A repeated request with the same key has no effect and returns the first answer. */
                 "Idempotency-Key"?: string;
             };
             path: {
@@ -3332,7 +3333,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Queue a failed or cancelled job again, as a new one; what was stored is not made again. */
+            /** @description Queue a failed or cancelled job again as a new job; cached results are reused. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3341,7 +3342,7 @@ export interface operations {
                     "application/json": components["schemas"]["Job"];
                 };
             };
-            /** @description Queue a failed or cancelled job again, as a new one; what was stored is not made again. */
+            /** @description Queue a failed or cancelled job again as a new job; cached results are reused. */
             201: {
                 headers: {
                     [name: string]: unknown;
@@ -3437,7 +3438,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and request again do nothing and give the first answer. */
+                /** @description A repeated request with the same key has no effect and returns the first answer. */
                 "Idempotency-Key"?: string;
             };
             path: {
@@ -3588,7 +3589,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Show how many jobs are in each state, and who is next. */
+            /** @description Show the number of jobs in each state, and the next jobs. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3675,7 +3676,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Pause the queue or let it go on; what runs goes on either way. */
+            /** @description Pause or resume the queue. Running jobs continue. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3789,7 +3790,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and request again do nothing and give the first answer. */
+                /** @description A repeated request with the same key has no effect and returns the first answer. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -3797,7 +3798,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Cancel every job that waits or runs. */
+            /** @description Cancel all waiting and running jobs. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3885,11 +3886,11 @@ export interface operations {
             query?: {
                 /** @description Events after that number. */
                 after?: number;
-                /** @description Only the events of that job. */
+                /** @description Only events of that job. */
                 job?: string | null;
-                /** @description The `stream` that the number is from; another one is refused. */
+                /** @description The `stream` of that number; the number of a different stream is an error. */
                 stream?: string | null;
-                /** @description Wait so many seconds for the first, if there is none. */
+                /** @description Wait up to this many seconds for the first event. */
                 wait?: number;
             };
             header?: never;
@@ -3898,7 +3899,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Read stored events after a number, waiting for the first if asked to. */
+            /** @description List stored events after a number; optionally wait for the first one. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3993,13 +3994,13 @@ export interface operations {
     follow_events: {
         parameters: {
             query?: {
-                /** @description Events after that number. Default: from now, or all of a job. */
+                /** @description Events after that number. Default: new events, or all events of a job. */
                 after?: number | null;
-                /** @description Only the events of that job. */
+                /** @description Only events of that job. */
                 job?: string | null;
-                /** @description The `stream` that the number is from; another one is refused. */
+                /** @description The `stream` of that number; the number of a different stream is an error. */
                 stream?: string | null;
-                /** @description Pictures of work under way too, as binary messages. */
+                /** @description Also send previews, as binary messages. */
                 previews?: boolean;
             };
             header?: never;
@@ -4093,7 +4094,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description ETags that the client has: 304 if one of them still holds. */
+                /** @description ETags that the client has: the answer is 304 if one of them is current. */
                 "If-None-Match"?: string;
             };
             path?: never;
@@ -4101,7 +4102,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description List the node types with all that a form needs, and the port types with their colours. Has an ETag. */
+            /** @description List the node types with everything that a form needs, and the port types with their colours. Has an ETag. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -4194,7 +4195,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description List what may stand in an input with that source. */
+            /** @description List the allowed values of inputs with that source. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -4272,7 +4273,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and request again do nothing and give the first answer. */
+                /** @description A repeated request with the same key has no effect and returns the first answer. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -4284,7 +4285,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Name everything that is wrong with a workflow, and tell its own inputs and outputs. Nothing runs. */
+            /** @description List all problems of a workflow, and its named inputs and outputs. Nothing runs. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -4416,7 +4417,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and request again do nothing and give the first answer. */
+                /** @description A repeated request with the same key has no effect and returns the first answer. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -4428,7 +4429,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Tell for every node whether its result is known, or what changed since. Nothing runs. */
+            /** @description Show for each node whether its result is cached or, if not, what has changed. Nothing runs. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -4560,7 +4561,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and request again do nothing and give the first answer. */
+                /** @description A repeated request with the same key has no effect and returns the first answer. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -4700,7 +4701,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description List the model files that workflows may name. */
+            /** @description List the model files that workflows can use. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -4874,7 +4875,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and request again do nothing and give the first answer. */
+                /** @description A repeated request with the same key has no effect and returns the first answer. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -4886,7 +4887,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Begin to compute a model's sha256; the operation's result is the model file. */
+            /** @description Start to compute a model's sha256; the operation's result is the model file. */
             202: {
                 headers: {
                     [name: string]: unknown;
@@ -5025,7 +5026,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Show how far an operation is. */
+            /** @description Show the progress of an operation. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -5112,7 +5113,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and request again do nothing and give the first answer. */
+                /** @description A repeated request with the same key has no effect and returns the first answer. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -5124,7 +5125,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Tell how a model reads a prompt: parts, tokens and weights. For a prompt that is being typed: nothing runs. */
+            /** @description Show how a model reads a prompt: chunks, tokens and weights. No job runs. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -5261,7 +5262,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description List the installed plugins and how they fared. */
+            /** @description List the installed plugins and whether they were loaded. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -5344,7 +5345,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description List the workflows: those saved on this server, and those that ship with Latentloom (version 0). */
+            /** @description List the workflows saved on this server and those that ship with Latentloom (version 0). */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -5425,7 +5426,7 @@ export interface operations {
                 version?: number | null;
             };
             header?: {
-                /** @description ETags that the client has: 304 if one of them still holds. */
+                /** @description ETags that the client has: the answer is 304 if one of them is current. */
                 "If-None-Match"?: string;
             };
             path: {
@@ -5435,7 +5436,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Give a workflow; its ETag is its version. */
+            /** @description Return a workflow. Its ETag is its version. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -5531,7 +5532,7 @@ export interface operations {
             header?: {
                 /** @description The ETag that the change is based on, or `*`: `"3"`. */
                 "If-Match"?: string;
-                /** @description `*`: only if there is none yet. */
+                /** @description `*`: only if it does not exist yet. */
                 "If-None-Match"?: string;
             };
             path: {
@@ -5697,7 +5698,7 @@ export interface operations {
             header?: {
                 /** @description The ETag that the change is based on, or `*`: `"3"`. */
                 "If-Match"?: string;
-                /** @description `*`: only if there is none yet. */
+                /** @description `*`: only if it does not exist yet. */
                 "If-None-Match"?: string;
             };
             path: {
@@ -5707,7 +5708,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Remove a saved workflow with its versions, under the same conditions; a shipped one of that name shows again. */
+            /** @description Remove a saved workflow with its versions, under the same conditions. A shipped one of that name reappears. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -5819,7 +5820,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description List the kept versions of a saved workflow, the newest first. */
+            /** @description List the stored versions of a saved workflow, newest first. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -5911,7 +5912,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description List the drafts, the newest first. */
+            /** @description List the drafts, newest first. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -5989,7 +5990,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description ETags that the client has: 304 if one of them still holds. */
+                /** @description ETags that the client has: the answer is 304 if one of them is current. */
                 "If-None-Match"?: string;
             };
             path: {
@@ -5999,7 +6000,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Give a draft; its ETag is its revision. */
+            /** @description Return a draft. Its ETag is its revision. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -6095,7 +6096,7 @@ export interface operations {
             header?: {
                 /** @description The ETag that the change is based on, or `*`: `"3"`. */
                 "If-Match"?: string;
-                /** @description `*`: only if there is none yet. */
+                /** @description `*`: only if it does not exist yet. */
                 "If-None-Match"?: string;
             };
             path: {
@@ -6109,7 +6110,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Keep a document as an editor has it now, valid or not, in place of the draft of that id. */
+            /** @description Save an editor's current document, valid or not, as the draft with that id. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -6118,7 +6119,7 @@ export interface operations {
                     "application/json": components["schemas"]["DraftInfo"];
                 };
             };
-            /** @description Keep a document as an editor has it now, valid or not, in place of the draft of that id. */
+            /** @description Save an editor's current document, valid or not, as the draft with that id. */
             201: {
                 headers: {
                     [name: string]: unknown;
@@ -6261,7 +6262,7 @@ export interface operations {
             header?: {
                 /** @description The ETag that the change is based on, or `*`: `"3"`. */
                 "If-Match"?: string;
-                /** @description `*`: only if there is none yet. */
+                /** @description `*`: only if it does not exist yet. */
                 "If-None-Match"?: string;
             };
             path: {
@@ -6381,7 +6382,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description List the pictures that workflows may name. */
+            /** @description List the pictures that workflows can use. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -6459,7 +6460,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and request again do nothing and give the first answer. */
+                /** @description A repeated request with the same key has no effect and returns the first answer. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -6602,7 +6603,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and request again do nothing and give the first answer. */
+                /** @description A repeated request with the same key has no effect and returns the first answer. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -6754,7 +6755,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Give a picture that workflows may name. */
+            /** @description Return a picture that workflows can use. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -6763,7 +6764,7 @@ export interface operations {
                     "image/*": string;
                 };
             };
-            /** @description Give a picture that workflows may name. */
+            /** @description Return a picture that workflows can use. */
             206: {
                 headers: {
                     [name: string]: unknown;
@@ -6874,16 +6875,16 @@ export interface operations {
     list_outputs: {
         parameters: {
             query?: {
-                /** @description Words that the prompts hold. */
+                /** @description Words in the prompts. */
                 q?: string | null;
-                /** @description A part of a model's name. */
+                /** @description Part of a model's name. */
                 model?: string | null;
                 seed?: string | null;
                 tag?: string | null;
-                /** @description The workflow's name. */
+                /** @description Name of the workflow. */
                 workflow?: string | null;
                 job?: string | null;
-                /** @description Continue after the file of that id. */
+                /** @description Continue after the file with that id. */
                 before?: number | null;
                 limit?: number;
             };
@@ -6893,7 +6894,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Search the saved files, the newest first; every condition must hold. */
+            /** @description Search the saved files, newest first. All conditions must match. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -6978,7 +6979,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Show what is known of a saved file. */
+            /** @description Show the metadata of a saved file. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -7166,7 +7167,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Give a saved file: these very bytes, or nothing. */
+            /** @description Return the content of a saved file, if it is unchanged. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -7175,7 +7176,7 @@ export interface operations {
                     "image/*": string;
                 };
             };
-            /** @description Give a saved file: these very bytes, or nothing. */
+            /** @description Return the content of a saved file, if it is unchanged. */
             206: {
                 headers: {
                     [name: string]: unknown;
@@ -7294,7 +7295,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Give a saved picture, small, as WebP. */
+            /** @description Return a thumbnail of a saved picture, as WebP. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -7303,7 +7304,7 @@ export interface operations {
                     "image/webp": string;
                 };
             };
-            /** @description Give a saved picture, small, as WebP. */
+            /** @description Return a thumbnail of a saved picture, as WebP. */
             206: {
                 headers: {
                     [name: string]: unknown;
@@ -7422,7 +7423,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Give the workflow and the record that a saved picture carries. */
+            /** @description Return the workflow and the record stored in a saved picture. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -7516,7 +7517,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Give the editor, or for a one-time code a button that exchanges it for a cookie. */
+            /** @description Return the editor; for a one-time code, a page with a button that exchanges it for a cookie. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -7525,7 +7526,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description Give the editor, or for a one-time code a button that exchanges it for a cookie. */
+            /** @description Return the editor; for a one-time code, a page with a button that exchanges it for a cookie. */
             206: {
                 headers: {
                     [name: string]: unknown;
@@ -7610,7 +7611,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The same key and request again do nothing and give the first answer. */
+                /** @description A repeated request with the same key has no effect and returns the first answer. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -7723,7 +7724,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Give a file of the editor; its name holds a hash of its content. */
+            /** @description Return a file of the editor; its name contains a hash of its content. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -7732,7 +7733,7 @@ export interface operations {
                     "*/*": string;
                 };
             };
-            /** @description Give a file of the editor; its name holds a hash of its content. */
+            /** @description Return a file of the editor; its name contains a hash of its content. */
             206: {
                 headers: {
                     [name: string]: unknown;

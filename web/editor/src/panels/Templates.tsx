@@ -32,6 +32,8 @@ export const TEMPLATES = {
     "chroma",
     "qwen-image",
     "qwen-image-edit",
+    "qwen-image-21",
+    "krea-2",
     "sd3",
     "z-image",
   ],

@@ -91,5 +91,6 @@ export const canvas = {
   menu: "Actions",
   dropped: (name: string) => `Opened ${name}`,
   report: "Import report",
+  nothingLost: "Nothing was changed or lost.",
   nothingToPaste: "There are no nodes in the clipboard",
 };

@@ -92,5 +92,6 @@ export const canvas: Strings["canvas"] = {
   menu: "操作",
   dropped: (name) => `已打开 ${name}`,
   report: "导入报告",
+  nothingLost: "没有任何更改或丢失。",
   nothingToPaste: "剪贴板中没有节点",
 };
