@@ -168,6 +168,8 @@ def test_a_trace_is_printed_on_demand(loom, torn):
 def test_doctor_finds_a_sound_installation(loom, home):
     code, out, _ = loom("doctor")
     assert code == 0, out
+    wanted = [f"note    SQLite: {fault}" for fault in sqlite_faults()] or [f"ok      SQLite: {sqlite3.sqlite_version}"]
+    assert [line for line in out.splitlines() if "SQLite:" in line] == wanted
     subjects = {line.split(maxsplit=1)[1].partition(":")[0] for line in out.splitlines() if line.startswith("ok")}
     assert subjects >= {
         "Python",
@@ -199,13 +201,6 @@ def test_a_sqlite_with_the_wal_reset_bug_is_known(version, faulty):
     assert all(f"SQLite {'.'.join(map(str, version))} has the WAL-reset bug" in fault for fault in found)
 
 
-def test_doctor_tells_of_sqlite(loom, home):
-    _, out, _ = loom("doctor")
-
-    wanted = [f"note    SQLite: {fault}" for fault in sqlite_faults()] or [f"ok      SQLite: {sqlite3.sqlite_version}"]
-    assert [line for line in out.splitlines() if "SQLite:" in line] == wanted
-
-
 def test_doctor_names_a_plugin_that_failed_and_what_to_install(loom, torn):
     code, out, _ = loom("doctor")
     assert code == 1
@@ -225,17 +220,13 @@ def test_doctor_survives_a_broken_settings_file(loom, home):
     assert f"tip: mend {home / 'latentloom.toml'}" in out
 
 
-def test_doctor_names_a_device_that_is_not_there(loom, monkeypatch):
-    monkeypatch.setenv("LATENTLOOM_DEVICE", "cuda:63")
-    code, out, _ = loom("doctor")
-    assert (code, "broken  device: there is no device 'cuda:63'" in out) == (1, True)
-
-
-def test_doctor_names_a_folder_that_cannot_be_written(loom, monkeypatch, tmp_path):
+def test_doctor_names_a_device_that_is_not_there_and_a_folder_that_cannot_be_written(loom, monkeypatch, tmp_path):
     (tmp_path / "file").write_text("x")
+    monkeypatch.setenv("LATENTLOOM_DEVICE", "cuda:63")
     monkeypatch.setenv("LATENTLOOM_OUTPUT", str(tmp_path / "file" / "out"))
     code, out, _ = loom("doctor")
-    assert (code, f"broken  output: {tmp_path / 'file' / 'out'}: Not a directory" in out) == (1, True)
+    assert (code, "broken  device: there is no device 'cuda:63'" in out) == (1, True)
+    assert f"broken  output: {tmp_path / 'file' / 'out'}: Not a directory" in out
 
 
 # the whole
