@@ -49,7 +49,8 @@ def load_checkpoint(
     """Load a checkpoint: the denoising network, the text encoder (CLIP) and the VAE.
 
     Stable Diffusion 1.x to 3.5 and Flux.1, as a safetensors file or a folder in the diffusers layout; Qwen-Image and
-    Z-Image as a folder. `shapes` is included in Latentloom. `loom models add DIR` adds your own folder.
+    Z-Image as a folder. `shapes` and `shapes-flow` are included in Latentloom. `loom models add DIR` adds your own
+    folder.
     """
     kind, facts = _recognised(ctx, checkpoint)
     files = [checkpoint.identity]

@@ -26,6 +26,7 @@ export const TEMPLATES = {
   learn: [
     "sampler-grid",
     "cfg-sweep",
+    "flow",
     "denoising-steps",
     "forward-noising",
     "latent-channels",

@@ -163,6 +163,7 @@ export const panels = {
       chroma: ["Chroma", "The note in it names the files that it needs"],
       "denoising-steps": ["From noise to picture", "What the model sees at each step"],
       edges: ["Edge control (ControlNet)", "Keep the outlines of a picture, change the colours"],
+      flow: ["Flow matching", "Text to image with a small transformer"],
       "flux-dev": ["Flux.1 dev", "The note in it names the files that it needs"],
       "flux-fill": ["Flux.1 Fill", "Paint under a mask; the note names the files"],
       "flux-kontext": ["Flux.1 Kontext", "Change a picture as the prompt says; the note names the files"],
