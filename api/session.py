@@ -19,7 +19,7 @@ from latentloom.engine.errors import LoomError, Problem
 from latentloom.engine.events import Event, Listener
 from latentloom.engine.execution.outcome import NodeReport, Outcome
 from latentloom.engine.files.save import Saves
-from latentloom.engine.models.host_memory import no_collection
+from latentloom.engine.models.host_memory import collect_rarely, no_collection
 from latentloom.engine.planning.explain import Explanation
 from latentloom.engine.settings import Settings, load_settings
 from latentloom.engine.types.registry import Registry
@@ -119,6 +119,7 @@ class Session:
         Runs take turns with other processes on an accelerator, unless this process already `has_device`. `on_wait` is
         called with a message if a run must wait for another process.
         """
+        collect_rarely()
         self.settings = settings or load_settings()
         self.plugins: tuple[Record, ...] = ()
         self._streams: weakref.WeakSet[Running] = weakref.WeakSet()

@@ -59,6 +59,7 @@ class WorkerQueries:
             "texts": self.texts,
             "thumbnail": self.thumbnail,
             "tokenize": self.tokenize,
+            "view": self.view,
         }
         return answers[what](**arguments)
 
@@ -130,6 +131,20 @@ class WorkerQueries:
         out = io.BytesIO()
         grey.save(out, "PNG")
         Path(to).write_bytes(out.getvalue())
+
+    def view(self, path: str, to: str, format: str, quality: int, channel: str) -> None:
+        """Write a picture in another format: all channels ("rgba"), the colours ("rgb") or the alpha ("a")."""
+        from PIL import Image as Pil
+
+        picture = read_picture(Path(path))
+        clear = "A" in picture.getbands() or "transparency" in picture.info
+        if channel == "a":
+            alpha = picture.convert("RGBA").getchannel("A")
+            picture = Pil.new("RGBA", picture.size)
+            picture.putalpha(alpha)
+        elif channel == "rgb" or format == "JPEG" or not clear:
+            picture = picture.convert("RGB")
+        picture.save(to, format, quality=quality)
 
     def tokenize(self, text: str, source: str, name: str, grammar: str, steps: int) -> dict[str, Any]:
         """Return the tokens that a model's text encoder reads for a prompt.

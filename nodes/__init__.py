@@ -56,6 +56,7 @@ _MODULES = (
         "primitives",
         "primitives_maths",
         "primitives_text",
+        "lists",
         "study",
     ),
 )
@@ -82,8 +83,13 @@ def register(registry: Registration) -> None:
     registry.model_kind("z_image", "latentloom.nodes.families.z_image:ZImage")
     registry.model_kind("chroma", "latentloom.nodes.families.chroma:Chroma")
     registry.model_kind("flux", "latentloom.nodes.families.flux:Flux")
+    registry.model_kind("flux2", "latentloom.nodes.families.flux2:Flux2")
+    registry.model_kind("flux2_vae", "latentloom.nodes.families.flux2_vae:Flux2Vae")
     registry.model_kind("sd3", "latentloom.nodes.families.sd3:SD3")
     registry.model_kind("qwen_image", "latentloom.nodes.families.qwen_image:QwenImage")
+    registry.model_kind("krea2", "latentloom.nodes.families.krea2:Krea2")
+    registry.model_kind("qwen_image21", "latentloom.nodes.families.qwen_image21:QwenImage21")
+    registry.model_kind("qwen_image21_vae", "latentloom.nodes.families.qwen_image21_vae:QwenImage21Vae")
     registry.model_kind("wan_vae", "latentloom.nodes.families.wan_vae:WanVae")
     registry.model_kind("single_file", "latentloom.nodes.families.stable_diffusion.single_file:SingleFile")
     registry.model_kind("text_encoder", "latentloom.nodes.families.text_encoder:TextEncoderFile")

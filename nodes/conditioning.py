@@ -98,10 +98,10 @@ def embedded_guidance(
 
 @node("ReferenceLatent", category="conditioning")
 def reference_latent(conditioning: Conditioning, latent: Latent) -> Conditioning:
-    """Add a reference image for an editing model such as Flux.1 Kontext or Qwen-Image-Edit. Connect the latent of
-    VAEEncode.
+    """Add a reference image for an editing model such as Flux.1 Kontext or Qwen-Image-Edit.
 
-    The image keeps its own size. Several nodes in a row add several images, in that order. Other models refuse it.
+    Connect the latent of VAEEncode. The image keeps its own size. Several nodes in a row add several images, in that
+    order. Other models refuse it.
     """
 
     def shown(entry: Cond) -> Cond:

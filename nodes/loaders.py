@@ -48,9 +48,9 @@ def load_checkpoint(
 ) -> Checkpoint:
     """Load a checkpoint: the denoising network, the text encoder (CLIP) and the VAE.
 
-    Stable Diffusion 1.x to 3.5 and Flux.1, as a safetensors file or a folder in the diffusers layout; Qwen-Image and
-    Z-Image as a folder. `shapes` and `shapes-flow` are included in Latentloom. `loom models add DIR` adds your own
-    folder.
+    Stable Diffusion 1.x to 3.5, Flux.1 and Qwen-Image, as a safetensors file or a folder in the diffusers layout;
+    Flux.2, Krea 2 and Z-Image as a folder. `shapes` and `shapes-flow` are included in Latentloom.
+    `loom models add DIR` adds a folder.
     """
     kind, facts = _recognised(ctx, checkpoint)
     files = [checkpoint.identity]
@@ -154,7 +154,7 @@ def _check_widths(files: list[ModelFile], facts: Mapping[str, Any], model: Model
             raise BadValueError(
                 f"the text encoder {names} does not fit '{model.files[0].name}'",
                 expected=f"{model.info['reads']} ({model.info.get(fact, 0)} {where})",
-                got=f"one {facts[name]} {where}",
+                got=f"{facts['title']} ({facts[name]} {where})" if "title" in facts else f"one {facts[name]} {where}",
             )
 
 
@@ -202,7 +202,7 @@ def _recognised(ctx: Context, file: ModelFile) -> tuple[str, Mapping[str, Any]]:
     if found is None:
         raise FileError(
             f"'{file.name}' is no model that Latentloom knows",
-            expected="Stable Diffusion, Flux.1, Qwen-Image or Z-Image, as a safetensors file or a diffusers folder",
+            expected="Stable Diffusion, Flux, Qwen-Image or Z-Image, as a safetensors file or a diffusers folder",
             got="a file or folder of another kind",
         )
     if "refused" in found[1]:

@@ -10,7 +10,7 @@ from pydantic import Field
 from latentloom.engine import Clip, Conditioning, Context, Image, Latent, Mentions, Model, Seed, Text, node
 from latentloom.engine.errors import BadValueError
 from latentloom.nodes.conditioning import PromptGrammar, name_of
-from latentloom.nodes.diffusion.plan import Plan, schedule_of, sigmas_of
+from latentloom.nodes.diffusion.plan import Plan, cells_for, schedule_of, sigmas_of
 from latentloom.nodes.diffusion.run import check_channels, sample_latent
 from latentloom.nodes.diffusion.space import space_of
 from latentloom.nodes.drawing.limits import check_latent, check_size
@@ -149,7 +149,7 @@ def ksampler_steps(
     batches in the order of `at`, unscaled for VAEDecode. `latent` is the result, the same as KSampler's.
     """
     sigmas = sigmas_of(ctx, model, sampler, schedule, steps, denoise, latent)
-    space = space_of(model, latent.shape[2:], steps)
+    space = space_of(model, cells_for(model, latent), steps)
     _check_places("steps", at, max(0, len(sigmas) - 1), latent)
     seen: dict[int, tuple[Tensor, Tensor]] = {}
 

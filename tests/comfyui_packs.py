@@ -205,6 +205,15 @@ class Strict:
         return (n,)
 
 
+class Remembers(Strict):
+    def __init__(self):
+        self.seen = 0
+
+    def act(self, n):
+        self.seen += n
+        return (self.seen,)
+
+
 class Model:
     FUNCTION, RETURN_TYPES, CATEGORY = "act", ("MODEL",), "host"
 
@@ -239,7 +248,7 @@ class Inner(Strict):
 
 
 NODE_CLASS_MAPPINGS = {
-    cls.__name__: cls for cls in (Bars, Saved, Named, Counted, Strict, Model, Deep, Choices, Inner)
+    cls.__name__: cls for cls in (Bars, Saved, Named, Counted, Strict, Remembers, Model, Deep, Choices, Inner)
 }
 """
 THIRD = """

@@ -68,8 +68,8 @@ def test_a_run_ends_with_a_table_by_folder_and_the_closing_line(tmp_path, flags)
 
     table = lines[lines.index(next(line for line in lines if " tests by folder " in line)) + 1 :]
     rows = [line.split() for line in table[:4]]
-    assert rows[0] == ["passed", "failed", "skipped", "seconds"]
-    assert [(row[:3], row[4]) for row in rows[1:]] == [
+    assert rows[0] == ["passed", "failed", "skipped", "seconds", "cpu"]
+    assert [(row[:3], row[5]) for row in rows[1:]] == [
         (["0", "0", "3"], "."),
         (["0", "1", "0"], "tests/one"),
         (["2", "2", "0"], "tests/one/two"),

@@ -13,6 +13,7 @@ from transformers import (
     CLIPTextModelWithProjection,
     PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
+    Qwen3VLConfig,
     T5Config,
     T5EncoderModel,
 )
@@ -81,6 +82,34 @@ SD3_STACKED = {
     "x_block.attn.qkv": ("attn.to_q", "attn.to_k", "attn.to_v"),
     "x_block.attn2.qkv": ("attn2.to_q", "attn2.to_k", "attn2.to_v"),
     "context_block.attn.qkv": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"),
+}
+KREA2_OUTER = {
+    "img_in": "first",
+    "time_embed.linear_1": "tmlp.0",
+    "time_embed.linear_2": "tmlp.2",
+    "time_mod_proj": "tproj.1",
+    "txt_in.linear_1": "txtmlp.1",
+    "txt_in.linear_2": "txtmlp.3",
+    "txt_in.norm": "txtmlp.0",
+    "final_layer": "last",
+    "transformer_blocks": "blocks",
+    "text_fusion": "txtfusion",
+}
+KREA2_INNER = {
+    ".attn.to_q.weight": ".attn.wq.weight",
+    ".attn.to_k.weight": ".attn.wk.weight",
+    ".attn.to_v.weight": ".attn.wv.weight",
+    ".attn.to_out.0.weight": ".attn.wo.weight",
+    ".attn.to_gate.weight": ".attn.gate.weight",
+    ".attn.norm_q.weight": ".attn.qknorm.qnorm.scale",
+    ".attn.norm_k.weight": ".attn.qknorm.knorm.scale",
+    ".ff.": ".mlp.",
+    ".norm1.weight": ".prenorm.scale",
+    ".norm2.weight": ".postnorm.scale",
+    "txtmlp.0.weight": "txtmlp.0.scale",
+    "last.norm.weight": "last.norm.scale",
+    "last.scale_shift_table": "last.modulation.lin",
+    ".scale_shift_table": ".mod.lin",
 }
 Z_IMAGE_RENAMED = (  # of diffusers' names to the authors'
     ("all_final_layer.2-1.", "final_layer."),
@@ -187,6 +216,18 @@ def sd3_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
             context = state[f"{block}norm1_context.linear.{kind}"]
             last = n == layers - 1
             found[f"{place}context_block.adaLN_modulation.1.{kind}"] = swapped(context) if last else context
+    return found
+
+
+def krea2_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The weights of a Krea 2 by its authors' names, with the modulation of a block flat."""
+    found = {}
+    for name, tensor in state.items():
+        for ours, theirs in KREA2_OUTER.items():
+            name = name.replace(ours, theirs, 1) if name.startswith(ours) else name
+        for ours, theirs in KREA2_INNER.items():
+            name = name.replace(ours, theirs)
+        found[name] = tensor.flatten() if name.endswith(".mod.lin") else tensor
     return found
 
 
@@ -299,6 +340,38 @@ def qwen2_5_vl_file(model: Any) -> dict[str, torch.Tensor]:
     """The weights of a Qwen2_5_VLForConditionalGeneration as in qwen_2.5_vl_7b.safetensors."""
     state = {name.replace("model.language_model.", "model."): tensor for name, tensor in model.state_dict().items()}
     return {name.replace("model.visual.", "visual."): tensor.clone() for name, tensor in state.items()}
+
+
+def qwen3_vl_config(width: int, layers: int) -> Qwen3VLConfig:
+    """A Qwen3-VL with heads of 128 numbers and a small vision tower, which prompts do not need."""
+    rope = {"rope_type": "default", "rope_theta": 5_000_000.0, "mrope_section": [24, 20, 20], "mrope_interleaved": True}
+    return Qwen3VLConfig(
+        text_config={
+            "vocab_size": 300,
+            "hidden_size": width,
+            "intermediate_size": 96,
+            "num_hidden_layers": layers,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 1,
+            "head_dim": 128,
+            "rms_norm_eps": 1e-6,
+            "rope_parameters": rope,
+        },
+        vision_config={
+            "depth": 1,
+            "hidden_size": 16,
+            "intermediate_size": 16,
+            "num_heads": 2,
+            "out_hidden_size": width,
+            "deepstack_visual_indexes": [0],
+        },
+    )
+
+
+def qwen3_vl_file(model: Any) -> dict[str, torch.Tensor]:
+    """The weights of a Qwen3-VL as in qwen3vl_8b_bf16.safetensors."""
+    state = {name.removeprefix("model."): tensor.clone() for name, tensor in model.state_dict().items()}
+    return {name.replace("language_model.", "model."): tensor for name, tensor in state.items()}
 
 
 def write(state: dict[str, torch.Tensor], path: Path) -> Path:

@@ -14,6 +14,7 @@ from typing import Any
 from aiohttp import web
 
 from latentloom.engine.errors import SettingsError
+from latentloom.engine.models.host_memory import collect_rarely
 from latentloom.engine.settings import Settings
 from latentloom.web.app import create_app
 from latentloom.web.connections import Connections
@@ -30,6 +31,7 @@ async def serve(settings: Settings, devices: list[str], tell: Callable[[str, str
 
     Raises SettingsError, DatabaseError.
     """
+    collect_rarely()
     stop = asyncio.Event()
     services = Services(settings, devices)
     listening = _listen(settings)

@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from latentloom.engine.cache.adoption import adopt, changed_folders
 from latentloom.engine.cache.breaker import Act, Breaker
+from latentloom.engine.cache.known_keys import KnownKeys
 from latentloom.engine.cache.schema import PAGE, prepare, row_bytes
 from latentloom.engine.failpoints import failpoint
 
@@ -67,6 +68,7 @@ class Index:
         self._again: set[str] = set()
         self._told: set[str] = set()
         self._breaker = Breaker(clock)
+        self._known = KnownKeys(clock)
 
     # Texts
 
@@ -75,13 +77,20 @@ class Index:
         waiting = self._texts[table].get(key)
         if waiting is not None:
             return waiting
-        statement = f"SELECT record, used FROM {table} WHERE key = ?"
-        found = self._try(lambda c: c.execute(statement, (key,)).fetchone(), None)
+        if table == "results" and self._known.lacks(key):
+            return None
+        found = self._try(lambda c: self._row(c, table, key), None)
         if found is None:
             return None
         if table == "results" and self._clock() - found[1] > USED_AGAIN:
             self._again.add(key)
         return str(found[0])
+
+    def _row(self, connection: sqlite3.Connection, table: Texts, key: str) -> Any:
+        found = connection.execute(f"SELECT record, used FROM {table} WHERE key = ?", (key,)).fetchone()
+        if table == "results":
+            self._known.note(connection, found=found is not None)
+        return found
 
     def put_text(self, table: Texts, key: str, text: str) -> None:
         """Store a record with the next commit."""
@@ -121,6 +130,7 @@ class Index:
             connection.executemany("UPDATE results SET used = ? WHERE key = ?", ((now, key) for key in self._again))
             failpoint("cache.index.written")
         failpoint("cache.index.committed")
+        self._known.add(self._texts["results"])
         self._forget()
         return True
 
@@ -186,6 +196,7 @@ class Index:
 
     def emptied(self) -> bool:
         """Whether the cache was emptied or the file removed since the last call."""
+        self._known.forget()
         if self._connection is not None:
             self._look()
             if self._try(self._cleared, False):

@@ -33,6 +33,8 @@ from latentloom.engine.planning.subgraph import MAX_STEPS, Grafted, given, graft
 from latentloom.engine.types.context import Borrower, Context, RunServices
 from latentloom.engine.types.expansion import Expansion
 
+SHORT_SECONDS = 0.001  # to read the peak memory after each shorter call would cost as much as the call
+
 
 class Executor:
     """Runs validated workflows, one `run` at a time per calling thread."""
@@ -76,6 +78,7 @@ class _Run:
         self.loop = Loop()
         self.items = Items()
         self.awaited: set[Borrower] = set()  # calls of async nodes that have not ended
+        self.peak = peak_bytes()
 
     # The walk
 
@@ -268,7 +271,6 @@ class _Run:
 
     def done(self, step: Step, inputs: Inputs, key: str | None, call: Call, result: Callable[[], Any]) -> None:
         """Process what a body returned or raised."""
-        before = peak_bytes()
         try:
             returned = self.returned(call, result)
             self.tools.files.compare(call.files)
@@ -290,7 +292,14 @@ class _Run:
                 return
             self.fail(step, error)
             return
-        self.conclude(step, Result(items, call.seconds, max(0, peak_bytes() - before), uses), key, store=store)
+        self.conclude(step, Result(items, call.seconds, self.growth(call.seconds), uses), key, store=store)
+
+    def growth(self, seconds: float) -> int:
+        """Return by how much the process's peak memory grew since it was last read. It is not read for short calls."""
+        if seconds < SHORT_SECONDS:
+            return 0
+        before, self.peak = self.peak, peak_bytes()
+        return max(0, self.peak - before)
 
     def economise(self, step: Step, key: str | None, level: int, error: LoomError) -> bool:
         """After an out-of-memory error, raise the economy level. Returns whether the step will be processed again."""

@@ -64,7 +64,7 @@ def _python(_: Any) -> list[Setting]:
         Setting("the locale", partial(locale.setlocale, locale.LC_ALL), partial(locale.setlocale, locale.LC_ALL)),
         Setting("the recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),
         Setting("the time limit of sockets", socket.getdefaulttimeout, socket.setdefaulttimeout),
-        Setting("warnings that raise", _errors, _set_errors),
+        Setting("warnings that raise", _Errors(), _set_errors),
         Setting("signal handlers", _handlers, _set_handlers, own=True),
     ]
 
@@ -91,8 +91,19 @@ def _set_environment(kept: Mapping[Any, Any]) -> None:
         environment[environment.decodekey(name)] = environment.decodevalue(kept[name])
 
 
-def _errors() -> list[Any]:
-    return [item for item in warnings.filters if item[0] == "error"]
+class _Errors:
+    """The filters of warnings that raise. Most calls find the list of all filters unchanged."""
+
+    def __init__(self) -> None:
+        self._seen: tuple[list[Any], list[Any]] = [], []  # all filters, and those that raise
+
+    def __call__(self) -> list[Any]:
+        filters, found = self._seen
+        if warnings.filters != filters:
+            filters = list(warnings.filters)
+            found = [item for item in filters if item[0] == "error"]
+            self._seen = filters, found
+        return found
 
 
 def _set_errors(kept: Sequence[Any]) -> None:

@@ -7,6 +7,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+DEFAULTS = (700, 2000)  # Python's first threshold, by version
+RARE = (10_000, 20, 20)
+
 
 @contextlib.contextmanager
 def no_collection() -> Iterator[None]:
@@ -21,6 +24,16 @@ def no_collection() -> Iterator[None]:
     finally:
         if was:
             gc.enable()
+
+
+def collect_rarely() -> None:
+    """Raise the thresholds of the garbage collector, unless the program set its own.
+
+    A run creates many small objects that live until its end; the default thresholds scan them repeatedly. Models that
+    are evicted are collected explicitly.
+    """
+    if gc.get_threshold()[0] in DEFAULTS:
+        gc.set_threshold(*RARE)
 
 
 def peak_bytes() -> int:

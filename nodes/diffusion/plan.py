@@ -79,9 +79,26 @@ def schedule_of(
     """Return the sigmas of a schedule for a model; see `schedules.sigmas_for`."""
     from latentloom.nodes.diffusion.schedules import sigmas_for
 
-    table = space_of(model, None if latent is None else latent.shape[2:], steps).table
+    whole = int(steps / denoise) if 0 < denoise < 1 else steps  # the schedule of which the run takes the end
+    table = space_of(model, None if latent is None else cells_for(model, latent), whole).table
     sigmas = sigmas_for(ctx.lookup("schedule", schedule), steps, table, denoise, discard_penultimate)
     return finished(model.info, sigmas)
+
+
+def cells_for(model: Model, latent: Latent) -> tuple[int, int]:
+    """Return the height and width of a latent in the model's cells, which may be larger than an empty latent's.
+
+    Raises BadValueError for sides that are no whole number of them.
+    """
+    step = model.info.get("downscale", latent.downscale)
+    sides = [side * latent.downscale for side in latent.shape[2:]]
+    if any(side % step for side in sides):
+        raise BadValueError(
+            f"the sides of the picture are no multiples of {step}",
+            expected="x".join(str(-(-side // step) * step) for side in reversed(sides)),
+            got="x".join(str(side) for side in reversed(sides)),
+        )
+    return sides[0] // step, sides[1] // step
 
 
 def sampler_options(ctx: Context, plan: Plan) -> dict[str, float]:

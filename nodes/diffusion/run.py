@@ -15,6 +15,7 @@ from latentloom.nodes.diffusion.control_residuals import Controls
 from latentloom.nodes.diffusion.latent_mask import cells_of
 from latentloom.nodes.diffusion.plan import (
     Plan,
+    cells_for,
     kept_noise,
     noise_of_steps,
     sampler_options,
@@ -103,13 +104,14 @@ def sample_latent(
 
 
 def _widened(model: Model, latent: Latent) -> Latent:
-    """Give an empty latent the model's number of channels. Other latents are unchanged."""
+    """Give an empty latent the model's number of channels and of cells. Other latents are unchanged."""
     import torch
 
-    batch, channels, *cells = latent.shape
+    batch, channels = latent.shape[:2]
     if channels == model.info["channels"] or latent.numpy().any():
         return latent
-    return Latent(torch.zeros(batch, model.info["channels"], *cells), latent.noise_mask, downscale=latent.downscale)
+    empty = torch.zeros(batch, model.info["channels"], *cells_for(model, latent))
+    return Latent(empty, latent.noise_mask, downscale=model.info["downscale"])
 
 
 def _in_picture(conditioning: Conditioning, latent: Latent) -> Conditioning:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-LATENTS = {"wan": "Qwen-Image and Wan"}
+LATENTS = {"wan": "Qwen-Image and Wan", "flux2": "Flux.2"}
 """Titles of latents that cannot be distinguished by their number of channels."""
 
 TILES = (0, 512, 256)  # tile size in pixels, by economy level; 0: no tiles

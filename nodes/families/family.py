@@ -62,6 +62,8 @@ class Family(ABC):
     """Layers that are one in their files and several in diffusers' class."""
     patch: ClassVar[int] = 2
     """Cells of a latent that a token takes, along each axis."""
+    multiple: ClassVar[int] = 2
+    """What the sides of the latents that it is called with are multiples of, in cells."""
 
     @abstractmethod
     def matches(self, shapes: Shapes) -> bool:
@@ -85,7 +87,7 @@ class Family(ABC):
 
     @abstractmethod
     def answer(self, module: Any, x: Tensor, sigma: Tensor, condition: Mapping[str, Tensor]) -> Tensor:
-        """The velocity n - x0 at x [B, C, h, w], whose sides are multiples of `patch`; sigma is float32 [B]."""
+        """The velocity n - x0 at x [B, C, h, w], whose sides are multiples of `multiple`; sigma is float32 [B]."""
 
     def build(self, config: Mapping[str, Any]) -> Any:
         """The network, which has no weights yet, for files by the authors' names."""
@@ -258,7 +260,7 @@ class Family(ABC):
         from torch.nn.functional import pad
 
         height, width = x.shape[2:]
-        whole = pad(x, (0, -width % self.patch, 0, -height % self.patch), mode="replicate")
+        whole = pad(x, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
         more = residuals(whole, time, condition)
         guided = partial(module, **more) if more else module
         return self.answer(guided, whole, time, condition)[..., :height, :width]

@@ -52,7 +52,40 @@ FLUX_PARTS = (  # one original tensor, and the diffusers tensors of its rows
         r"single_blocks\.(\d+)\.linear1",
         [rf"single_transformer_blocks.\1.{name}" for name in ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp")],
     ),
+    (  # the first three parts of `linear1`, which LoRAs of XLabs change alone
+        r"single_blocks\.(\d+)\.qkv",
+        [rf"single_transformer_blocks.\1.attn.{name}" for name in ("to_q", "to_k", "to_v")],
+    ),
 )
+
+
+_FLUX2_DOUBLE = r"double_blocks\.(\d+)\."
+FLUX2 = (
+    (r"img_in", "x_embedder"),
+    (r"txt_in", "context_embedder"),
+    (r"time_in\.in_layer", "time_guidance_embed.timestep_embedder.linear_1"),
+    (r"time_in\.out_layer", "time_guidance_embed.timestep_embedder.linear_2"),
+    (r"guidance_in\.in_layer", "time_guidance_embed.guidance_embedder.linear_1"),
+    (r"guidance_in\.out_layer", "time_guidance_embed.guidance_embedder.linear_2"),
+    (r"(double_stream_modulation_img|double_stream_modulation_txt|single_stream_modulation)\.lin", r"\1.linear"),
+    (r"final_layer\.linear", "proj_out"),
+    (r"final_layer\.adaLN_modulation\.1", "norm_out.linear"),
+    (_FLUX2_DOUBLE + r"img_attn\.proj", r"transformer_blocks.\1.attn.to_out.0"),
+    (_FLUX2_DOUBLE + r"txt_attn\.proj", r"transformer_blocks.\1.attn.to_add_out"),
+    (_FLUX2_DOUBLE + r"img_attn\.norm\.query_norm", r"transformer_blocks.\1.attn.norm_q"),
+    (_FLUX2_DOUBLE + r"img_attn\.norm\.key_norm", r"transformer_blocks.\1.attn.norm_k"),
+    (_FLUX2_DOUBLE + r"txt_attn\.norm\.query_norm", r"transformer_blocks.\1.attn.norm_added_q"),
+    (_FLUX2_DOUBLE + r"txt_attn\.norm\.key_norm", r"transformer_blocks.\1.attn.norm_added_k"),
+    (_FLUX2_DOUBLE + r"img_mlp\.0", r"transformer_blocks.\1.ff.linear_in"),
+    (_FLUX2_DOUBLE + r"img_mlp\.2", r"transformer_blocks.\1.ff.linear_out"),
+    (_FLUX2_DOUBLE + r"txt_mlp\.0", r"transformer_blocks.\1.ff_context.linear_in"),
+    (_FLUX2_DOUBLE + r"txt_mlp\.2", r"transformer_blocks.\1.ff_context.linear_out"),
+    (r"single_blocks\.(\d+)\.linear1", r"single_transformer_blocks.\1.attn.to_qkv_mlp_proj"),
+    (r"single_blocks\.(\d+)\.linear2", r"single_transformer_blocks.\1.attn.to_out"),
+    (r"single_blocks\.(\d+)\.norm\.query_norm", r"single_transformer_blocks.\1.attn.norm_q"),
+    (r"single_blocks\.(\d+)\.norm\.key_norm", r"single_transformer_blocks.\1.attn.norm_k"),
+)
+FLUX2_PARTS = FLUX_PARTS[:2]
 
 
 CHROMA = (

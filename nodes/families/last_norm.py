@@ -21,6 +21,6 @@ class ShiftFirst(AdaLayerNormContinuous):  # type: ignore[misc]
         return found
 
 
-def shift_first(width: int) -> ShiftFirst:
+def shift_first(width: int, *, bias: bool = True) -> ShiftFirst:
     """Return such a norm for `width` features and a conditioning of the same width."""
-    return ShiftFirst(width, width, elementwise_affine=False, eps=1e-6)
+    return ShiftFirst(width, width, elementwise_affine=False, eps=1e-6, bias=bias)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -189,9 +190,14 @@ def _beside(tensor: Tensor) -> str:
 
 
 def _reshaped(where: str, tensor: Tensor, piece: Piece, shape: tuple[int, ...]) -> Tensor:
-    """Convert a 1x1 convolution to a linear layer or back. Raises FileError for other differences in shape."""
+    """Add or leave out axes of length 1 behind the first two, or give a table that is stored flat its rows.
+
+    A 1x1 convolution has such axes. Raises FileError for other differences in shape.
+    """
     found = tuple(tensor.shape)
-    if sorted((len(found), len(shape))) == [2, 4] and found[:2] == shape[:2] and tensor.numel() == shape[0] * shape[1]:
+    longer = [[side for side in sides[2:] if side > 1] for sides in (found, shape)]
+    even = min(len(found), len(shape)) >= 2 and found[:2] == shape[:2] and longer[0] == longer[1]
+    if even or (len(found) == 1 and found[0] == prod(shape)):
         packed = getattr(tensor, "packed", None)
         return tensor.reshape(shape) if packed is None else type(tensor)(packed.reshaped(shape))
     raise FileError(f"{where} has a weight of another shape, '{piece.source}'", expected=str(shape), got=str(found))

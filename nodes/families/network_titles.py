@@ -33,16 +33,20 @@ TITLES = {  # the name of a tensor -> the network that has it
     "token_refiner.blocks.0.attn.qkv_proj.weight": "MiniMax H3",
     "encoder.block.0.layer.1.DenseReluDense.wi_1.weight": "T5",
     "layers.0.self_attn.k_proj.bias": "Qwen2.5-VL",
+    "visual.deepstack_merger_list.0.norm.weight": "Qwen3-VL",
     "layers.0.post_feedforward_layernorm.weight": "Gemma",
     "layers.0.self_attn.q_norm.weight": "Qwen3",
     "layers.0.self_attn.q_proj.weight": "Llama or Mistral",
     "bn.running_mean": "the VAE of Flux.2",
+    "decoder.upsamples.4.upsamples.0.residual.0.gamma": "the VAE of Qwen-Image 2.1",
     "decoder.middle.0.residual.0.gamma": "the VAE of Wan or Qwen-Image",
 }
 MARKS = (  # prefix of a layer's name, with "_" for ".", and the network; the first match wins
     (r"(double|single)_blocks_\d+_|single_transformer_blocks_\d+_", "a Flux model or Chroma"),
     (r"joint_blocks_\d+_", "Stable Diffusion 3"),
+    (r"transformer_blocks_\d+_img_mlp_(gate_up|gate_layer|proj|out)", "Qwen-Image 2.1"),
     (r"transformer_blocks_\d+_(img|txt)_(mlp|mod)_", "Qwen-Image"),
+    (r"blocks_\d+_attn_w[qkvo]|txtfusion_|transformer_blocks_\d+_ff_(gate|up|down)", "Krea 2"),
     (r"(layers|noise_refiner|context_refiner)_\d+_(attention|feed_forward|adaLN_modulation)_", "Z-Image or Lumina 2"),
     (r"transformer_blocks_\d+_", "a transformer in diffusers' layout"),
     (r"blocks_\d+_(self_attn|cross_attn|ffn)_", "Wan"),
@@ -51,9 +55,25 @@ MARKS = (  # prefix of a layer's name, with "_" for ".", and the network; the fi
     (r"block_\d+_layer_\d+_", "T5"),
     (r"layers_\d+_(self_attn|mlp)_", "a language model"),
 )
-_RUNNING = {"Stable Diffusion 3", "Chroma", "Flux.1", "Qwen-Image", "Z-Image", "T5", "Qwen2.5-VL", "Qwen3"}
+_RUNNING = {
+    "Stable Diffusion 3",
+    "Chroma",
+    "Flux.1",
+    "Flux.2",
+    "the VAE of Flux.2",
+    "Qwen-Image",
+    "Qwen-Image 2.1",
+    "the VAE of Qwen-Image 2.1",
+    "Krea 2",
+    "Z-Image",
+    "T5",
+    "Qwen2.5-VL",
+    "Qwen3",
+    "Qwen3-VL",
+}
 _WAN = {(1536,): " 1.3B", (3072,): " 5B", (5120,): " 14B"}  # by the width of its first layer
 _FLUX = {(384,): " Fill", (128,): " Depth or Canny"}  # by its first layer's inputs
+_KLEIN = {(7680,): " 4B", (12288,): " 9B"}  # by the width of its text
 _WAN_KINDS = {
     "vace_blocks.0.before_proj.weight": " VACE",
     "face_adapter.fuser_blocks.0.k_norm.weight": " Animate",
@@ -103,6 +123,12 @@ def _flux(tensors: Mapping[str, Any], prefix: str) -> str:
     return kind or (" dev" if f"{prefix}guidance_in.in_layer.weight" in tensors else " schnell")
 
 
+def _flux2(tensors: Mapping[str, Any], prefix: str) -> str:
+    """The variant of Flux.2: dev is told a guidance; the sizes of klein differ in the width of their text."""
+    size = _KLEIN.get(_shape(tensors, f"{prefix}txt_in.weight")[1:], "")
+    return " dev" if f"{prefix}guidance_in.in_layer.weight" in tensors else f" klein{size}"
+
+
 def _sd3(tensors: Mapping[str, Any], prefix: str) -> str:
     if f"{prefix}joint_blocks.37.x_block.attn.qkv.weight" in tensors:
         return ".5 Large"
@@ -117,6 +143,7 @@ def _qwen_image(tensors: Mapping[str, Any], prefix: str) -> str:
 _VARIANTS: Mapping[str, Callable[[Mapping[str, Any], str], str]] = {
     "Wan": _wan,
     "Flux.1": _flux,
+    "Flux.2": _flux2,
     "Stable Diffusion 3": _sd3,
     "Qwen-Image": _qwen_image,
 }

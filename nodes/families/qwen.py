@@ -1,4 +1,4 @@
-"""Qwen3 and Qwen2.5-VL (Qwen team 2025) in files: recognised by keys, configured by shapes."""
+"""Qwen3, Qwen3-VL and Qwen2.5-VL (Qwen team 2025) in files: recognised by keys, configured by shapes."""
 
 from __future__ import annotations
 
@@ -15,29 +15,35 @@ from latentloom.nodes.families.qwen_vision import NAMES as NAMES_OF_TOWERS
 from latentloom.nodes.families.unused import warn_unused
 from latentloom.nodes.text.tokenizer_files import TokenizerFiles
 
-PREFIXES = ("model.", "model.language_model.", "language_model.model.", "")
+PREFIXES = ("model.", "model.language_model.", "language_model.model.", "language_model.", "")
 ROOTS = ("", "text_encoders.qwen25_7b.transformer.")  # the last in files with all parts
+DEEP = "deepstack_merger_list.0.norm.weight"  # of the vision tower of Qwen3-VL, whose language model is that of Qwen3
 TOKENIZER = TokenizerFiles("BPE", ("tokenizer", "qwen25_tokenizer"))  # the last is ComfyUI's folder name
+VL_TOKENIZER = TokenizerFiles("BPE", ("tokenizer", "processor", "qwen25_tokenizer"))
 NAMES = {
     "qwen3": {2560: "Qwen3-4B", 4096: "Qwen3-8B", 2048: "Qwen3-1.7B", 1024: "Qwen3-0.6B"},
+    "qwen3_vl": {2560: "Qwen3-VL-4B", 4096: "Qwen3-VL-8B", 2048: "Qwen3-VL-2B"},
     "qwen2_5_vl": {3584: "Qwen2.5-VL-7B", 2048: "Qwen2.5-VL-3B"},
 }
-TITLES = {"qwen3": "Qwen3", "qwen2_5_vl": "Qwen2.5-VL"}
+TITLES = {"qwen3": "Qwen3", "qwen3_vl": "Qwen3-VL", "qwen2_5_vl": "Qwen2.5-VL"}
 HEAD = 128  # head width of Qwen2.5-VL, which has no query and key norms to derive it from
 
 
 @dataclass(frozen=True, slots=True)
 class QwenPart:
-    """A Qwen3, or the language model of a Qwen2.5-VL, in a file."""
+    """A Qwen3, or the language model of a Qwen3-VL or Qwen2.5-VL, in a file."""
 
     prefix: str
     shapes: Shapes
     root: str = ""  # the start of its names and of those of its vision tower
+    deep: bool = False  # whether the vision tower of a Qwen3-VL stands beside it
 
     @property
     def name(self) -> str:
-        """ "qwen3" or "qwen2_5_vl"."""
-        return "qwen3" if "layers.0.self_attn.q_norm.weight" in self.shapes else "qwen2_5_vl"
+        """ "qwen3", "qwen3_vl" or "qwen2_5_vl"."""
+        if "layers.0.self_attn.q_norm.weight" not in self.shapes:
+            return "qwen2_5_vl"
+        return "qwen3_vl" if self.deep else "qwen3"
 
     @property
     def title(self) -> str:
@@ -64,6 +70,9 @@ class QwenPart:
         }
         if self.name == "qwen3":
             return {**shared, "head_dim": head, "rope_parameters": rope, "max_position_embeddings": 40960}
+        if self.name == "qwen3_vl":
+            rope |= {"rope_theta": 5_000_000.0, "mrope_section": [24, 20, 20], "mrope_interleaved": True}
+            return {**shared, "head_dim": head, "rope_parameters": rope, "max_position_embeddings": 262_144}
         rope = {**rope, "mrope_section": [16, 24, 24]}
         return {**shared, "rope_parameters": rope, "max_position_embeddings": 128_000}
 
@@ -73,6 +82,11 @@ class QwenPart:
             from transformers import Qwen3Config, Qwen3Model
 
             return Qwen3Model(Qwen3Config(**self.config()))
+        if self.name == "qwen3_vl":
+            from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLTextConfig
+            from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLTextModel
+
+            return Qwen3VLTextModel(Qwen3VLTextConfig(**self.config()))
         from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLTextConfig
         from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLTextModel
 
@@ -80,13 +94,13 @@ class QwenPart:
 
 
 def find_qwen(every: Shapes) -> QwenPart | None:
-    """Find the Qwen3 or Qwen2.5-VL among the tensors of a file; None if there is none."""
+    """Find the Qwen3, Qwen3-VL or Qwen2.5-VL among the tensors of a file; None if there is none."""
     for root, prefix in itertools.product(ROOTS, PREFIXES):
         shapes = below(every, root + prefix)
         known = ("layers.0.self_attn.q_norm.weight", "layers.0.self_attn.k_proj.bias")
         gemma = "layers.0.post_feedforward_layernorm.weight" in shapes  # Gemma has some of these names too
         if "embed_tokens.weight" in shapes and any(name in shapes for name in known) and not gemma:
-            return QwenPart(root + prefix, shapes, root)
+            return QwenPart(root + prefix, shapes, root, any(root + name + DEEP in every for name in NAMES_OF_TOWERS))
     return None
 
 

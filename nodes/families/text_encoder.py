@@ -8,12 +8,14 @@ from typing import Any
 
 from latentloom.engine.errors import FileError
 from latentloom.nodes.families.header import read_header, weights_facts
+from latentloom.nodes.families.mistral import find_mistral
 from latentloom.nodes.families.qwen import find_qwen
 from latentloom.nodes.families.t5 import find_t5
 
 READERS: Mapping[frozenset[str], str] = {
     frozenset({"qwen3"}): "z_image",
     frozenset({"qwen2_5_vl"}): "qwen_image",
+    frozenset({"mistral3"}): "flux2",
     frozenset({"l", "t5"}): "flux",
     frozenset({"l", "g", "t5"}): "sd3",
     frozenset({"g", "t5"}): "sd3",
@@ -27,14 +29,14 @@ def family_of(encoders: Collection[str]) -> str | None:
 
 
 class TextEncoderFile:
-    """A T5, a Qwen3 or a Qwen2.5-VL of any size as a safetensors file."""
+    """A T5, a Qwen3, a Qwen2.5-VL or a Mistral of any size as a safetensors file."""
 
     model_modules = ("transformers.models.qwen3.modeling_qwen3", "transformers.models.t5.modeling_t5")
 
     def recognise(self, path: Path) -> Mapping[str, Any] | None:
         """Return the encoder's name and the width of its hidden states; None for another file."""
         header = read_header(path) if path.is_file() else None
-        part = header and (find_t5(header.shapes) or find_qwen(header.shapes))
+        part = header and (find_t5(header.shapes) or find_qwen(header.shapes) or find_mistral(header.shapes))
         if header is None or part is None:
             return None
         facts = {"encoders": [part.name], "width": part.width, "pooled": 0}

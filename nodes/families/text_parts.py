@@ -10,6 +10,7 @@ from typing import Any
 from latentloom.engine.errors import FileError
 from latentloom.nodes.families.folder import folder_header, folder_weights, read_json, said_class
 from latentloom.nodes.families.header import Header, read_header
+from latentloom.nodes.families.mistral import MistralPart, find_mistral, load_mistral
 from latentloom.nodes.families.module_loading import Weights
 from latentloom.nodes.families.qwen import QwenPart, find_qwen, load_qwen
 from latentloom.nodes.families.qwen_vision import load_tower, vision_prefix
@@ -22,7 +23,8 @@ from latentloom.nodes.text.clip_tokenizer import SIZE
 from latentloom.nodes.text.encoder import Encoder
 from latentloom.nodes.text.vision_tower import VisionTower
 
-TITLES = {"l": "CLIP-L", "g": "CLIP-G", "h": "CLIP-H", "t5": "T5-XXL", "qwen3": "Qwen3", "qwen2_5_vl": "Qwen2.5-VL"}
+TITLES = {"l": "CLIP-L", "g": "CLIP-G", "h": "CLIP-H", "t5": "T5-XXL", "mistral3": "Mistral Small 3"}
+TITLES |= {"qwen3": "Qwen3", "qwen3_vl": "Qwen3-VL", "qwen2_5_vl": "Qwen2.5-VL"}
 TRANSFORMERS = ("model.diffusion_model.", "diffusion_model.")
 
 
@@ -30,7 +32,7 @@ TRANSFORMERS = ("model.diffusion_model.", "diffusion_model.")
 class FoundText:
     """A text encoder of a file or folder."""
 
-    part: TextPart | T5Part | QwenPart
+    part: TextPart | T5Part | QwenPart | MistralPart
     path: Path
 
     @property
@@ -49,9 +51,10 @@ class FoundText:
         return TITLES[self.part.name] if isinstance(self.part, TextPart) else self.part.title
 
     def module(self) -> Any:
-        """Load the network of a T5 or a Qwen."""
+        """Load the network of a T5, a Qwen or a Mistral."""
         others = [prefix for prefix in prefixes(header_of(self.path)) if prefix != self.part.prefix]
-        load: Any = load_t5 if isinstance(self.part, T5Part) else load_qwen
+        loaders: Any = {T5Part: load_t5, QwenPart: load_qwen, MistralPart: load_mistral}
+        load = loaders[type(self.part)]
         return load(self.part, self.path, others)
 
     @property
@@ -91,7 +94,7 @@ def header_of(path: Path) -> Header:
 
 
 def texts_in(paths: Sequence[Path], folders: Mapping[str, str] = {}) -> dict[str, FoundText]:
-    """Find the text encoders of files and folders by name: "l", "g", "h", "t5", "umt5", "qwen3" or "qwen2_5_vl".
+    """Find the text encoders of files and folders by name: "l", "g", "h", "t5", "umt5", "mistral3", or a Qwen's name.
 
     `folders` maps folder names to CLIP names. Raises FileError for two encoders of one name.
     """
@@ -104,11 +107,11 @@ def texts_in(paths: Sequence[Path], folders: Mapping[str, str] = {}) -> dict[str
     return found
 
 
-def _parts(path: Path, name: Any) -> Iterator[TextPart | T5Part | QwenPart]:
+def _parts(path: Path, name: Any) -> Iterator[TextPart | T5Part | QwenPart | MistralPart]:
     header = header_of(path)
     for part in find_text(header):
         yield _in_folder(part, name, path, header) if path.is_dir() and name else part
-    for other in (find_t5(header.shapes), find_qwen(header.shapes)):
+    for other in (find_t5(header.shapes), find_qwen(header.shapes), find_mistral(header.shapes)):
         if other is not None:
             yield other
 

@@ -27,7 +27,8 @@ class Chat:
     template: str
     layers: tuple[int, ...]
     length: int = 512
-    dropped: int = 0  # tokens at the template's start whose hidden states are not returned
+    empty: str = ""  # what stands in the place of an empty text
+    dropped: int | str = 0  # tokens at the template's start whose hidden states are not returned, or their text
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class ChatReader:
         Raises BadValueError for a text that is too long, for several texts, and for a clip_skip: the layers are fixed
         by the model's training.
         """
-        ids = self._ids(_only(text, clip_skip), self.chat)
+        ids = self._ids(only_text(text, clip_skip), self.chat)
         states = self.model(input_ids=ids.to(self.model.device), output_hidden_states=True, use_cache=False)
         return self._told(states.hidden_states, self.chat)
 
@@ -64,21 +65,27 @@ class ChatReader:
         """Return the token ids [1, T] of a text in a template."""
         import torch
 
-        ids = self.tokenizer.encode(chat.template.replace("{}", text), add_special_tokens=False).ids
+        ids = self._encoded(chat.template.replace("{}", text or chat.empty))
         if len(ids) > chat.length:
             raise BadValueError("the prompt is too long", expected=f"at most {chat.length} tokens", got=f"{len(ids)}")
         return torch.tensor([ids])
+
+    def _encoded(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
 
     def _told(self, hidden_states: Sequence[Tensor], chat: Chat) -> ReadText:
         """Return the template's layers of the hidden states, without its dropped tokens."""
         import torch
 
         found = torch.cat([hidden_states[layer] for layer in chat.layers], dim=2)
-        told = found[:, chat.dropped :].float().cpu()
+        dropped = chat.dropped if isinstance(chat.dropped, int) else len(self._encoded(chat.dropped))
+        told = found[:, dropped:].float().cpu()
         return ReadText(told, mask=torch.ones(told.shape[:2]))
 
 
-def _only(text: str | Sequence[str], clip_skip: int) -> str:
+def only_text(text: str | Sequence[str], clip_skip: int) -> str:
+    """Return the one text of a prompt. Raises BadValueError for several texts and for a clip_skip."""
     if clip_skip != 1:
         raise BadValueError(
             "clip_skip counts the layers of a CLIP, and this text encoder is none", expected="1", got=str(clip_skip)

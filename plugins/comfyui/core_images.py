@@ -6,7 +6,7 @@ from typing import Any
 from latentloom.plugins.comfyui.graph import Link
 from latentloom.plugins.comfyui.rules import Inner, Made, Passed, Result, Rule, Unmappable, Use, renamed, saved_name
 
-BLENDS = {"normal": "normal", "multiply": "multiply", "screen": "screen", "overlay": "overlay"}
+BLENDS = {name: name for name in ("normal", "multiply", "screen", "overlay", "difference")}
 
 
 def _load_image(use: Use) -> Result:
@@ -30,6 +30,11 @@ def _picture(use: Use) -> str:
 
 def _save_image(use: Use) -> Result:
     return Made("SaveImage", 1, {**use.take(images="images"), "name": saved_name(use, "ComfyUI")}, ("images",))
+
+
+def _save_for_socket(use: Use) -> Result:
+    """Convert the class that sends pictures over a WebSocket: they are files here, which the server sends too."""
+    return Made("SaveImage", 1, {**use.take(images="images"), "name": "previews/socket_{counter}"}, ("images",))
 
 
 def _save_advanced(use: Use) -> Result:
@@ -163,6 +168,7 @@ RULES: dict[str, Rule] = {
     "LoadImage": _load_image,
     "LoadImageMask": _load_mask,
     "SaveImage": _save_image,
+    "SaveImageWebsocket": _save_for_socket,
     "SaveImageAdvanced": _save_advanced,
     "PreviewImage": renamed("PreviewImage", 1, "images", images="images"),
     "ImageCompare": _compare,

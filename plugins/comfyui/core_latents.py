@@ -67,6 +67,7 @@ def _tiled(type: str, output: str, **names: str) -> Rule:
 
 RULES: dict[str, Rule] = {
     "EmptyLatentImage": renamed("EmptyLatent", 1, "latent", **sized(batch="batch_size")),
+    "EmptyFlux2LatentImage": renamed("EmptyLatent", 1, "latent", **sized(batch="batch_size")),
     "EmptySD3LatentImage": renamed("EmptyLatent", 1, "latent", **sized(batch="batch_size")),
     "LatentUpscale": _latent_upscale,
     "LatentUpscaleBy": _latent_upscale_by,

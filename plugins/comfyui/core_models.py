@@ -7,7 +7,14 @@ from latentloom.plugins.comfyui.graph import Link
 from latentloom.plugins.comfyui.rules import Inner, Made, Passed, Result, Rule, Unmappable, Use, renamed, saved_name
 
 PREDICTIONS = {"eps": "epsilon", "v_prediction": "v", "x0": "sample", "lcm": "lcm"}
-READ_HERE = ("stable_diffusion", "lumina2", "qwen_image", "chroma")  # CLIPLoader's names of the supported families
+READ_HERE = (
+    "stable_diffusion",
+    "lumina2",
+    "qwen_image",
+    "krea2",
+    "chroma",
+    "flux2",
+)  # CLIPLoader's names of the supported families
 READ_BY_TWO = ("sdxl", "flux", "sd3")  # DualCLIPLoader's names of them
 UNION_KINDS = {
     "openpose": "openpose", "depth": "depth", "hed/pidi/scribble/ted": "soft_edge",

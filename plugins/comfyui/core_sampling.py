@@ -224,6 +224,17 @@ def _turbo(use: Use) -> Result:
     return Known(([*(table[time] for time in times), 0.0],))
 
 
+def _flux2(use: Use) -> Result:
+    """Flux.2's schedule: equal shares, shifted by e^mu; mu is linear in the steps and in the tokens of 16 x 16 pixels.
+
+    The constants are those of Black Forest Labs' code: mu for 200 and for 10 steps, and for large pictures.
+    """
+    count, tokens = _count(use), use.whole("width") * use.whole("height") / 256
+    at_200, at_10 = 0.00016927 * tokens + 0.45666666, 8.73809524e-05 * tokens + 1.89833333
+    mu = at_200 if tokens > 4300 else at_200 + (at_200 - at_10) / 190 * (count - 200)
+    return Known(([1 / (1 + math.exp(-mu) * n / (count - n)) for n in range(count)] + [0.0],))
+
+
 def _aligned(use: Use) -> Result:
     kind, count, denoise = use.value("model_type", str), _count(use), _denoise(use)
     if kind not in ALIGNED:
@@ -263,6 +274,7 @@ RULES: dict[str, Rule] = {
         "Sigmas", 1, "values", model="model", schedule="scheduler", steps="steps", denoise="denoise"
     ),
     "SplitSigmas": renamed("SplitSigmas", 1, "high low", sigmas="sigmas", step="step"),
+    "Flux2Scheduler": _flux2,
     "SplitSigmasDenoise": renamed("SplitSigmas", 1, "high low", sigmas="sigmas", denoise="denoise"),
     "SetFirstSigma": renamed("SetFirstSigma", 1, "values", sigmas="sigmas", sigma="sigma"),
     "BetaSamplingScheduler": _beta,

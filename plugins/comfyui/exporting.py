@@ -2,20 +2,28 @@
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from latentloom.engine.document.flatten import flatten
 from latentloom.engine.document.workflow import Edge, Node, Workflow
 from latentloom.engine.planning.modes import source_of
 from latentloom.engine.types.registry import NodeType, Registry
+from latentloom.plugins.comfyui.exporting_built import VALUES
+from latentloom.plugins.comfyui.exporting_pictures import PICTURES
+from latentloom.plugins.comfyui.exporting_writing import Built, Given, Writing
+from latentloom.plugins.comfyui.importing import free_name
 from latentloom.plugins.comfyui.report import Report
 
 IMPLIED: Mapping[str, tuple[Any, ...]] = {  # inputs that ComfyUI lacks, and the values that it uses
     "resize": ("bilinear", "auto"), "by": ("time",), "posterior": ("mean",), "alpha": ("drop",), "crop_other": (True,),
-    "fit": ("fill",), "kind": ("plain",), "grammar": ("comfyui",), "noise_rule": ("comfyui",),
+    "fit": ("fill",), "fill": ("grey",), "curve": ("square",), "where": ("width",), "kind": ("plain",),
+    "grammar": ("comfyui",), "noise_rule": ("comfyui",),
 }  # fmt: skip
 
 
+UNUSED = "-"  # an output of a class that the node has not
+PLACEHOLDER = "comfyui/"  # what the types of placeholders begin with
 _FIELD = re.compile(r"[-_ ]?\{(\w{1,40})\}")
 
 
@@ -77,8 +85,67 @@ CLASSES: dict[str, Class] = {
     "Integer": _class("PrimitiveInt", "value", "value"),
     "Float": _class("PrimitiveFloat", "value", "value"),
     "Text": _class("PrimitiveStringMultiline", "text=value", "value"),
-}
-Given = Mapping[str, Any]
+    "SeedNumber": _class("SeedNode", "seed", "value"),
+    "Boolean": _class("PrimitiveBoolean", "value", "value"),
+    "If": _class("ComfySwitchNode", "condition=switch then=on_true otherwise=on_false", "value"),
+    "ReplaceText": _class("StringReplace", "text=string find replace", "value"),
+    "TextLength": _class("StringLength", "text=string", "value"),
+    "TextPart": _class("StringSubstring", "text=string start end", "value"),
+    "JsonText": _class("JsonExtractString", "text=json_string key", "value"),
+    "ShowText": _class("PreviewAny", "value=source", "text"),
+    "LoadCLIPVision": _class("CLIPVisionLoader", "clip_vision=clip_name", "clip_vision"),
+    "SaveCheckpoint": _class("CheckpointSave", "model clip vae name=filename_prefix"),
+    "ReferenceLatent": _class("ReferenceLatent", "conditioning latent", "conditioning"),
+    "ConditioningStrength": _class("ConditioningSetAreaStrength", "conditioning strength", "conditioning"),
+    "ConditioningAreaShare": _class(
+        "ConditioningSetAreaPercentage", "conditioning width height x y strength", "conditioning"
+    ),
+    "PerpendicularNegative": _class("PerpNeg", "model empty=empty_conditioning strength=neg_scale", "model"),
+    "SelfAttentionGuidance": _class("SelfAttentionGuidance", "model scale blur=blur_sigma", "model"),
+    "LatentCrop": _class("LatentCrop", "latent=samples width height x y", "latent"),
+    "RepeatLatent": _class("RepeatLatentBatch", "latent=samples times=amount", "latent"),
+    "PickLatents": _class("LatentFromBatch", "latents=samples first=batch_index count=length", "latent"),
+    "Sigmas": _class("BasicScheduler", "model schedule=scheduler steps denoise", "values"),
+    "VAEDecodeTiled": _class(
+        "VAEDecodeTiled", "latent=samples vae tile=tile_size overlap", "image", temporal_size=64, temporal_overlap=8
+    ),
+    "VAEEncodeTiled": _class(
+        "VAEEncodeTiled", "image=pixels vae tile=tile_size overlap", "latent", temporal_size=64, temporal_overlap=8
+    ),
+    "InpaintConditioning": _class(
+        "InpaintModelConditioning", "positive negative vae image=pixels mask", "positive negative latent",
+        noise_mask=True,
+    ),
+    "InpaintEncode": _class("VAEEncodeForInpaint", "image=pixels vae mask grow=grow_mask_by", "latent"),
+    "InstructConditioning": _class(
+        "InstructPixToPixConditioning", "positive negative vae image=pixels", "positive negative latent"
+    ),
+    "OutpaintPad": _class("ImagePadForOutpaint", "image left top right bottom feather=feathering", "image mask"),
+    "PreviewMask": _class("MaskPreview", "mask"),
+    "SolidMask": _class("SolidMask", "width height value", "mask"),
+    "MaskCrop": _class("CropMask", "mask width height x y", "mask"),
+    "MaskThreshold": _class("ThresholdMask", "mask threshold=value", "mask"),
+    "MaskToImage": _class("MaskToImage", "mask", "image"),
+    "ImageToMask": _class("ImageToMask", "image channel", "mask"),
+    "MaskFadeBorders": _class("FeatherMask", "mask left top right bottom", "mask"),
+    "ImageSize": _class("GetImageSize", "image", "width height count"),
+    "ImageScaleToMegapixels": _class(
+        "ImageScaleToTotalPixels", "image method=upscale_method megapixels multiple_of=resolution_steps", "image"
+    ),
+    "ImageBlend": _class("ImageBlend", "a=image1 b=image2 amount=blend_factor mode=blend_mode", "image"),
+    "ImageCrop": _class("ImageCrop", "image width height x y", "image"),
+    "ImageComposite": _class(
+        "ImageCompositeMasked", "image=destination over=source x y mask", "image", resize_source=False
+    ),
+    "PickImages": _class("ImageFromBatch", "images=image first=batch_index count=length", "image"),
+    "RepeatImage": _class("RepeatImageBatch", "image times=amount", "image"),
+    "MaskFromAlpha": _class("SplitImageWithAlpha", "image", f"{UNUSED} mask"),
+    "SplitAlpha": _class("SplitImageWithAlpha", "image", "image mask"),
+    "JoinAlpha": _class("JoinImageWithAlpha", "image mask=alpha", "image"),
+}  # fmt: skip
+
+
+BUILT: dict[str, Built] = {**VALUES, **PICTURES}
 
 
 def _advanced(given: Given) -> dict[str, Any]:
@@ -111,24 +178,30 @@ class _Exporter:
         self._types = types
         self._report = report
         self._known: dict[Edge, Edge | None] = {}
-        self._skips: dict[str, dict[str, Any]] = {}
+        self._more: dict[str, dict[str, Any]] = {}  # nodes that are written beside those of the workflow
 
     def graph(self) -> dict[str, Any]:
         """Return all nodes that run and have a counterpart in ComfyUI."""
-        found = {id: made for id, node in self._nodes.items() if (made := self._node(id, node)) is not None}
-        return {**found, **self._skips}
+        made = {id: self._node(id, node) for id, node in self._nodes.items()}
+        found = {id: _titled(one, self._nodes[id].title) for id, one in made.items() if one is not None}
+        return {**found, **self._more}
 
     def _node(self, id: str, node: Node) -> dict[str, Any] | None:
         if node.mode != "active":
             self._report.note(id, "lost", "it does not run, and is left out")
             return None
-        found = CLASSES.get(node.type)
-        if found is None:
+        if node.type.startswith(PLACEHOLDER):
+            return self._placeholder(id, node)
+        found, built = CLASSES.get(node.type), BUILT.get(node.type)
+        if found is None and built is None:
             self._report.note(id, "lost", f"ComfyUI has no counterpart of {node.type} that is known here")
             return None
         spec = self._types[id]
         defaults = {port.name: port.default for port in spec.spec.inputs if not port.required} if spec else {}
         given = {**defaults, **node.inputs}
+        if built is not None:
+            return self._built(id, node, built, defaults)
+        assert found is not None
         inputs = {theirs: self._value(id, given[ours]) for ours, theirs in found.inputs.items() if ours in given}
         make, made = MADE.get(node.type, (None, frozenset[str]()))
         self._tell(id, node, {*found.inputs, *made, "clip_skip"}, defaults)
@@ -136,15 +209,40 @@ class _Exporter:
         whole = {**kept, **found.fixed, **(make(given) if make else {})}
         return {"class_type": found.name, "inputs": self._finished(id, node.type, whole, given)}
 
+    def _placeholder(self, id: str, node: Node) -> dict[str, Any]:
+        """Return a class without a counterpart here as it was in ComfyUI's file, with the links of today."""
+        raw = node.extra.get("comfyui") if isinstance(node.extra, dict) else None
+        kept = raw.get("inputs") if isinstance(raw, dict) else None
+        literals = {n: v for n, v in kept.items() if type(v) is not list} if isinstance(kept, dict) else {}
+        given = {name: self._value(id, value) for name, value in node.inputs.items()}
+        inputs = {**literals, **{name: value for name, value in given.items() if value is not None}}
+        return {"class_type": node.type.removeprefix(PLACEHOLDER), "inputs": inputs}
+
+    def _built(self, id: str, node: Node, built: Built, defaults: Given) -> dict[str, Any]:
+        self._tell(id, node, set(built.reads), defaults)
+        writing = Writing(
+            {**defaults, **node.inputs},
+            defaults,
+            partial(self._value, id),
+            partial(self._added, id),
+            partial(self._report.note, id),
+        )
+        name, inputs = built.build(writing)
+        return {"class_type": name, "inputs": {theirs: value for theirs, value in inputs.items() if value is not None}}
+
+    def _added(self, id: str, suffix: str, type: str, inputs: dict[str, Any]) -> list[Any]:
+        """Write a further node, and return the link to its first output."""
+        name = free_name(f"{id}-{suffix}", {*self._nodes, *self._more})
+        self._more[name] = {"class_type": type, "inputs": inputs}
+        return [name, 0]
+
     def _finished(self, id: str, type: str, inputs: dict[str, Any], given: Given) -> dict[str, Any]:
         """Return the inputs, converted if ComfyUI needs more than another name."""
-        if type == "SaveImage":
+        if type in ("SaveImage", "SaveCheckpoint"):
             return {**inputs, "filename_prefix": self._prefix(id, str(given["name"]))}
         if type == "CLIPEncode" and given.get("clip_skip", 1) != 1:
-            skip = f"{id}-skip"
             layer = {"clip": inputs.get("clip"), "stop_at_clip_layer": -given["clip_skip"]}
-            self._skips[skip] = {"class_type": "CLIPSetLastLayer", "inputs": layer}
-            return {**inputs, "clip": [skip, 0]}
+            return {**inputs, "clip": self._added(id, "skip", "CLIPSetLastLayer", layer)}
         return inputs
 
     def _prefix(self, id: str, name: str) -> str:
@@ -168,8 +266,21 @@ class _Exporter:
             return {"__value__": value} if type(value) is list else value
         source = source_of(value, self._nodes, self._types, self._known)
         node = self._nodes.get(source.node) if source is not None else None
-        found = CLASSES.get(node.type) if node is not None else None
-        if source is None or found is None or source.output not in found.outputs:
+        slot = _slot(node.type, source.output) if node is not None and source is not None else None
+        if source is None or slot is None:
             self._report.note(id, "lost", f"the link from '{value.node}' leads to no class of ComfyUI's")
             return None
-        return [source.node, found.outputs.index(source.output)]
+        return [source.node, slot]
+
+
+def _slot(type: str, output: str) -> int | None:
+    """Return the place of an output in ComfyUI's class; None if there is none."""
+    if type.startswith(PLACEHOLDER):
+        number = output.removeprefix("output-")
+        return int(number) if number.isdecimal() and len(number) < 4 else None
+    found = CLASSES.get(type) or BUILT.get(type)
+    return found.outputs.index(output) if found is not None and output in found.outputs else None
+
+
+def _titled(node: dict[str, Any], title: str | None) -> dict[str, Any]:
+    return {**node, "_meta": {"title": title}} if title else node

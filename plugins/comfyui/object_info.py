@@ -13,8 +13,8 @@ from latentloom.plugins.comfyui.bridge.imported import PREFIX
 
 Choices = Callable[[str], Sequence[str]]  # source -> installed names
 SINKS = frozenset({
-    "SaveImage", "SaveLatent", "PreviewImage", "MaskPreview", "ImageCompare", "PreviewAny", "CheckpointSave",
-    "Image Comparer (rgthree)",
+    "SaveImage", "SaveImageWebsocket", "SaveLatent", "PreviewImage", "MaskPreview", "ImageCompare", "PreviewAny",
+    "CheckpointSave", "Image Comparer (rgthree)",
 })  # fmt: skip
 _KINDS = {"CHOICE": "COMBO", ANY: "*"}
 _PART = re.compile(

@@ -16,7 +16,8 @@ from latentloom.plugins.comfyui.report import Report
 
 TAG = "comfyui"
 PREVIEWS = "previews/ComfyUI_{counter}"
-PREVIEW, JPEG = 1, 1  # type of the binary message, format of its picture
+WEBSOCKET = "SaveImageWebsocket"
+PREVIEW, JPEG, PNG = 1, 1, 2  # type of the binary message, formats of its picture
 STATES = {
     "queued": "pending", "claimed": "in_progress", "running": "in_progress", "cancelling": "in_progress",
     "done": "completed", "failed": "failed", "cancelled": "cancelled",
@@ -194,6 +195,8 @@ def history(told: Told, files: Iterable[tuple[str, str]]) -> dict[str, Any]:
     """Return the history entry of an ended job. `files` are pairs of node and path."""
     outputs: dict[str, Any] = {}
     for node, path in files:
+        if told.kind(told.theirs(node)) == WEBSOCKET:
+            continue
         outputs.setdefault(told.theirs(node), {"images": []})["images"].append(picture(path))
     good = told.state == "done"
     messages = [["execution_start", {"prompt_id": told.id, "timestamp": _milliseconds(told.started)}]]
@@ -262,6 +265,16 @@ def ended(told: Told, problems: Sequence[Mapping[str, Any]], time: int | None = 
 
 def _message(told: Told, type: str, **data: Any) -> Message:
     return {"type": type, "data": {**data, "prompt_id": told.id}}
+
+
+def is_sent(told: Told, record: Mapping[str, Any]) -> bool:
+    """Whether the picture of a `file_saved` event goes to the client as a binary message, not as the name of a file."""
+    return told.kind(told.theirs(str(record.get("node", "")))) == WEBSOCKET
+
+
+def sent_picture(data: bytes) -> bytes:
+    """Return the binary message with a picture, a PNG."""
+    return struct.pack(">II", PREVIEW, PNG) + data
 
 
 def preview(body: bytes) -> bytes:

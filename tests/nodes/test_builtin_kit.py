@@ -85,6 +85,8 @@ def bench(
     by_kind["MODEL_FILE"] = session.engine.catalog.identify("models/checkpoints", "tiny")
     by_port = {name: session.engine.catalog.identify(source, "tiny.safetensors") for name, source in SOURCES.items()}
     by_kind["CONTROLNET"] = ControlNet("controlnet", [by_port["controlnet"].identity], {"component": "controlnet"})
+    (tmp_path / "table.csv").write_text("text,n\na cat,1\n")
+    table = session.engine.catalog.identify("input", session.engine.catalog.store(tmp_path / "table.csv"))
     eyes = {"component": "clip_vision", "width": 64, "projection": 48, "side": 32}
     by_kind["CLIP_VISION"] = ClipVision("clip_vision", [by_port["clip_vision"].identity], eyes)
     samples = {
@@ -96,6 +98,7 @@ def bench(
             },
             **{port.name: 2 for port in node.spec.inputs if port.name == "steps"},
             **BY_NAME.get(node.spec.type, {}),
+            **({"file": table, "column": "n"} if node.spec.type == "TableColumn" else {}),
             **({"clip": sdxl} if node.spec.type == "CLIPEncodeSDXL" else {}),
             **({"clip": reader[1], "vae": None} if node.spec.type == "CLIPEncodePictures" else {}),
             **{

@@ -10,9 +10,11 @@ import urllib.request
 import uuid
 
 import aiohttp
+import comfyui_packs
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import save_file
 from serving import Server, until
 
 FORM = "application/x-www-form-urlencoded"  # what urllib says of a body that it was given
@@ -380,6 +382,69 @@ def test_nothing_outside_of_the_folders_is_shown(server, query):
     assert caught.value.code == 400
 
 
+def test_a_preview_is_smaller_and_of_another_format(server):
+    picture = png((200, 10, 10, 128), mode="RGBA")
+    upload(server, image=("clear.png", picture), overwrite="true")
+
+    def seen(more):
+        made = Image.open(io.BytesIO(get(server, f"/view?filename=clear.png&type=input&{more}")))
+        return made.format, made.mode
+
+    assert seen("preview=webp;50") == ("WEBP", "RGBA")
+    assert seen("preview=jpeg") == ("JPEG", "RGB")
+    assert seen("preview=jpg;nonsense") == ("JPEG", "RGB")
+    assert seen("preview=webp;90&channel=rgb") == ("WEBP", "RGB")
+    assert seen("channel=rgb") == ("PNG", "RGB")
+    alpha = np.asarray(Image.open(io.BytesIO(get(server, "/view?filename=clear.png&type=input&channel=a"))))
+    assert alpha[0, 0].tolist() == [0, 0, 0, 128]
+    assert get(server, "/view?filename=clear.png&type=input&channel=rgba") == picture
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [("filename=clear.png&type=input&channel=x", 400), ("filename=none.png&preview=webp", 404),
+     ("filename=../server.key&preview=webp", 400)],
+)  # fmt: skip
+def test_a_preview_that_cannot_be_given_is_refused(server, query, status):
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        get(server, f"/view?{query}")
+    assert caught.value.code == status
+
+
+def test_pictures_go_over_the_socket(server):
+    """The example of the documentation takes each binary message while that node runs, without its first 8 bytes."""
+    prompt = {**graph(0x0000FF, count=2), "9": node("SaveImageWebsocket", images=["2:7", 0])}
+    ids = []
+
+    def act(client):
+        ids.append(queued(server, prompt, client_id=client))
+        return ids[0]
+
+    current, found = "", []
+    for message in followed(server, act):
+        if isinstance(message, bytes):
+            assert (current, message[:8]) == ("9", b"\0\0\0\1\0\0\0\2")
+            found.append(np.asarray(Image.open(io.BytesIO(message[8:]))))
+        elif message["type"] == "executing":
+            current = message["data"]["node"]
+    assert [picture[0, 0].tolist() for picture in found] == [[255, 255, 0]] * 2
+    assert get(server, f"/history/{ids[0]}")[ids[0]]["outputs"] == {}
+
+
+def test_the_metadata_of_a_model_is_shown(server):
+    folder = server.home / "models" / "loras"
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({"a": np.zeros(1, np.float32)}, folder / "told.safetensors", {"ss_tag": "fur"})
+    save_file({"a": np.zeros(1, np.float32)}, folder / "bare.safetensors")
+    (folder / "torn.safetensors").write_bytes(b"\xff" * 40)
+    assert get(server, "/view_metadata/loras?filename=told.safetensors") == {"ss_tag": "fur"}
+    refused = [f"loras?filename={name}.safetensors" for name in ("bare", "torn", "none", "../loras/told")]
+    for path in (*refused, "nothing?filename=told.safetensors", "loras"):
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            get(server, f"/view_metadata/{path}")
+        assert caught.value.code in (400, 404), path
+
+
 # What is installed
 
 
@@ -458,6 +523,20 @@ def test_a_client_that_tells_its_features_is_told_the_server_s(server):
             return message
 
     assert asyncio.run(asyncio.wait_for(go(), 60))["type"] == "feature_flags"
+
+
+# Packs
+
+
+def test_a_class_of_a_pack_runs_for_a_client(own_server, tmp_path):
+    comfyui_packs.write(tmp_path / "packs", "plain", comfyui_packs.PLAIN, helpers=comfyui_packs.HELPERS)
+    comfyui_packs.write(tmp_path / "packs", "broken", "import comfy.sd\ncomfy.sd.load()\n")
+    server = own_server("--comfy", LATENTLOOM_COMFY_PACKS=str(tmp_path / "packs")).until_ready()
+    assert get(server, "/object_info/Brighten")["Brighten"]["output"] == ["IMAGE", "MASK"]
+    prompt = {**graph(0x404040), "2:7": node("Brighten", image=["1", 0], by=0.5, mode="add")}
+    (picture,) = ended(server, queued(server, prompt))["outputs"]["9"]["images"]
+    data = get(server, f"/view?{urllib.parse.urlencode(picture)}")
+    assert np.asarray(Image.open(io.BytesIO(data)))[0, 0].tolist() == [192, 192, 192]
 
 
 # Who may

@@ -133,7 +133,7 @@ def test_a_stall_of_the_server_costs_no_worker_and_no_job(run_services, tmp_path
         job = await started(services, tmp_path / "stop")
         monkeypatch.setattr("latentloom.web.worker_process.SILENCE_SECONDS", 5.0)
         for _ in range(2):
-            time.sleep(11)  # nothing else goes on meanwhile
+            time.sleep(8)  # nothing else goes on meanwhile
             await asyncio.sleep(1)
         (tmp_path / "stop").touch()
         while await state(services, job) == "running":

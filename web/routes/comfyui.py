@@ -33,7 +33,7 @@ from latentloom.web.comfyui_jobs import (
 from latentloom.web.http_errors import NotFound
 from latentloom.web.intake import Order
 from latentloom.web.queue_writer import Tables
-from latentloom.web.routes.comfyui_files import upload_image, upload_mask, view
+from latentloom.web.routes.comfyui_files import FOLDERS, upload_image, upload_mask, view, view_metadata
 from latentloom.web.routes.comfyui_socket import follow
 from latentloom.web.routes.json_bodies import answer, read_json
 from latentloom.web.routing import AnyQuery, Call, Handler, Route
@@ -41,12 +41,6 @@ from latentloom.web.services import Services
 from latentloom.web.waiting_jobs import cancel
 
 VERSION = "0.3.64"  # the version whose results the tests compare with
-FOLDERS = {  # ComfyUI's name of a model folder -> our source
-    "checkpoints": "models/checkpoints", "loras": "models/loras", "vae": "models/vae", "clip": "models/clip",
-    "text_encoders": "models/clip", "unet": "models/unet", "diffusion_models": "models/unet",
-    "controlnet": "models/controlnet", "upscale_models": "models/upscale_models",
-    "clip_vision": "models/clip_vision", "embeddings": "models/embeddings", "ipadapter": "models/ipadapter",
-}  # fmt: skip
 
 
 def routes() -> tuple[Route, ...]:
@@ -61,6 +55,7 @@ def routes() -> tuple[Route, ...]:
         ("GET", "/history/{id}", api.show_history),
         ("POST", "/history", api.change_history),
         ("GET", "/view", view),
+        ("GET", "/view_metadata/{folder}", view_metadata),
         ("POST", "/upload/image", upload_image),
         ("POST", "/upload/mask", upload_mask),
         ("GET", "/object_info", api.show_classes),

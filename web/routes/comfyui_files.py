@@ -3,31 +3,94 @@
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
 from latentloom.engine.document.strict_json import parse
-from latentloom.engine.errors import FileError, PathError, WorkflowError
+from latentloom.engine.errors import FileError, PathError, WorkflowError, brief
 from latentloom.engine.files.catalog import safe_join
+from latentloom.engine.files.pictures import picture_suffix
 from latentloom.engine.jobs.faults import StorageError
-from latentloom.web.http_errors import RequestError
+from latentloom.web.http_errors import NotFound, RequestError
 from latentloom.web.intake import suffix_of
 from latentloom.web.multipart import Part, parts_in
-from latentloom.web.routes.files import file_response
+from latentloom.web.routes.files import HEAD_BYTES, INLINE, file_response
 from latentloom.web.routes.json_bodies import answer
 from latentloom.web.routing import Call, limited
 from latentloom.web.services import LOW_DISK, Services
 
+FOLDERS = {  # ComfyUI's name of a model folder -> our source
+    "checkpoints": "models/checkpoints", "loras": "models/loras", "vae": "models/vae", "clip": "models/clip",
+    "text_encoders": "models/clip", "unet": "models/unet", "diffusion_models": "models/unet",
+    "controlnet": "models/controlnet", "upscale_models": "models/upscale_models",
+    "clip_vision": "models/clip_vision", "embeddings": "models/embeddings", "ipadapter": "models/ipadapter",
+}  # fmt: skip
+CHANNELS = ("rgba", "rgb", "a")
+MAX_HEADER = 64 * 2**20  # bytes of a safetensors header
+
 
 async def view(services: Services, call: Call) -> web.StreamResponse:
-    """Give a file below the output or the input folder, as it was saved."""
+    """Give a file below the output or the input folder: as it was saved, as a preview, or one of its channels."""
     query = call.request.query
     root = services.settings.input if query.get("type") == "input" else services.settings.output
     try:
         path = safe_join(root, _below(query.get("subfolder", ""), query.get("filename", "")))
     except PathError as error:
         raise RequestError("that file cannot be named", got=error.problem.message) from None
-    return file_response(path)
+    format, channel = query.get("preview"), query.get("channel", "rgba")
+    if channel not in CHANNELS:
+        raise RequestError("there is no such channel", expected=", ".join(CHANNELS), got=brief(channel))
+    if not _is_picture(path) or (format is None and channel == "rgba"):
+        return file_response(path)
+    with services.temporary() as made:
+        await services.dispatcher.ask(
+            "view", path=str(path), to=str(made), channel=channel, **_encoding(format, channel)
+        )
+        data = await services.disk(made.read_bytes)
+    media = INLINE[suffix_of(data)]
+    headers = {"Cache-Control": "private, no-cache", "Content-Security-Policy": "sandbox; default-src 'none'"}
+    return web.Response(body=data, content_type=media, headers=headers)
+
+
+def _is_picture(path: Path) -> bool:
+    """Whether the first bytes are those of a picture. Raises NotFound."""
+    try:
+        with path.open("rb") as file:
+            return picture_suffix(file.read(HEAD_BYTES)) is not None
+    except OSError:
+        raise NotFound("the file is gone") from None
+
+
+def _encoding(preview: str | None, channel: str) -> dict[str, Any]:
+    """Return format and quality for `preview`, such as "webp;90". A single channel is a PNG."""
+    if preview is None or channel == "a":
+        return {"format": "PNG", "quality": 90}
+    name, _, quality = preview.partition(";")
+    number = int(quality) if quality.isascii() and quality.isdigit() and len(quality) < 4 else 90
+    return {"format": "JPEG" if name in ("jpeg", "jpg") else "WEBP", "quality": min(100, max(1, number))}
+
+
+async def view_metadata(services: Services, call: Call) -> web.Response:
+    """Give the metadata in the header of a safetensors file of a model folder; 404 if it has none."""
+    source = FOLDERS.get(call.part("folder"))
+    name = call.request.query.get("filename", "")
+    if source is None or not name.endswith(".safetensors"):
+        return web.Response(status=404)
+    found = await services.disk(_metadata, services.intake.catalog.find(source, name).path)
+    return web.Response(status=404) if found is None else answer(found)
+
+
+def _metadata(path: Path) -> dict[str, str] | None:
+    """Return the texts in a header; None if there are none or the file has no header."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = parse(file.read(length)) if length <= MAX_HEADER else None
+    except (OSError, WorkflowError):
+        return None
+    known = header.get("__metadata__") if type(header) is dict else None
+    return {str(key): str(text) for key, text in known.items()} if type(known) is dict else None
 
 
 async def upload_image(services: Services, call: Call) -> web.Response:

@@ -85,7 +85,11 @@ class _Follower:
             if event in ENDS:
                 job = replace(job, state=event.removeprefix("job_"))
             saved = self._saved.setdefault(stored.job, {})
-            await self._send(protocol.messages(job, self._below_output(record), saved))
+            record = self._below_output(record)
+            if event == "file_saved" and protocol.is_sent(job, record):
+                await self._send_picture(record["path"])
+            else:
+                await self._send(protocol.messages(job, record, saved))
         if event in ENDS:
             self._jobs.pop(stored.job, None)
             self._saved.pop(stored.job, None)
@@ -101,6 +105,13 @@ class _Follower:
                 await self._socket.send_bytes(protocol.preview(live.body))
         else:
             await self._send(protocol.messages(job, json.loads(live.body), {}))
+
+    async def _send_picture(self, path: str) -> None:
+        """Send a saved picture as a binary message."""
+        with contextlib.suppress(OSError):  # removed since
+            data = await self._services.disk((self._services.settings.output / path).read_bytes)
+            async with asyncio.timeout(SEND_SECONDS):
+                await self._socket.send_bytes(protocol.sent_picture(data))
 
     async def _told(self, id: str) -> protocol.Told | None:
         """Return a job of this client or of a client without an id; None for any other job."""

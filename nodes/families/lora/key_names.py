@@ -1,4 +1,4 @@
-"""Names in LoRA files of kohya, LyCORIS, diffusers, PEFT and ComfyUI: which weight, and which factor of its change."""
+"""Names in LoRA files of kohya, LyCORIS, diffusers, PEFT, ComfyUI, XLabs: which weight, which factor of its change."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -42,6 +42,18 @@ _TEXT: tuple[tuple[str, Network | None, str], ...] = (  # how layers of text enc
 LONGEST = 3  # words of the endings of names
 _PROCESSOR = re.compile(r"\.processor\.(to_[qkv])_lora\.(down|up)\.weight$")  # as diffusers 0.1x wrote it
 _PROCESSOR_OUT = re.compile(r"\.processor\.to_out_lora\.(down|up)\.weight$")
+_XLABS = (  # XLabs' names for the layers of Flux.1, and the authors'
+    (
+        re.compile(r"(double_blocks\.\d+)\.processor\.(qkv|proj)_lora1\.(down|up)\.weight$"),
+        r"\1.img_attn.\2.lora.\3.weight",
+    ),
+    (
+        re.compile(r"(double_blocks\.\d+)\.processor\.(qkv|proj)_lora2\.(down|up)\.weight$"),
+        r"\1.txt_attn.\2.lora.\3.weight",
+    ),
+    (re.compile(r"(single_blocks\.\d+)\.processor\.qkv_lora\.(down|up)\.weight$"), r"\1.qkv.lora.\2.weight"),
+    (re.compile(r"(single_blocks\.\d+)\.processor\.proj_lora\.(down|up)\.weight$"), r"\1.linear2.lora.\2.weight"),
+)
 
 
 class Target(NamedTuple):
@@ -65,6 +77,8 @@ def _parsed(name: str) -> tuple[Target | None, str]:
     plain = name
     if ".processor." in name:
         plain = _PROCESSOR_OUT.sub(r".to_out.0.lora.\1.weight", _PROCESSOR.sub(r".\1.lora.\2.weight", name))
+        for theirs, authors in _XLABS:
+            plain = theirs.sub(authors, plain)
     words = plain.rsplit(".", LONGEST)
     for count in range(1, len(words)):
         part = PARTS.get(".".join(words[-count:]))

@@ -33,7 +33,6 @@ class Child:
         self._files = standins.Files(models, input)
         self._classes: dict[str, Any] = {}
         self._titles: dict[str, str] = {}
-        self._objects: dict[str, Any] = {}
 
     def load(self) -> None:
         """Import the pack. Raises whatever its code raises."""
@@ -93,9 +92,8 @@ class Child:
                 cls.hidden = type(cls.hidden)(**{**vars(cls.hidden), **hidden})
                 result = _settled(cls.execute(**values))
             else:
-                thing = self._objects.setdefault(body["node"] + "\0" + body["class"], None) or cls()
-                self._objects[body["node"] + "\0" + body["class"]] = thing
-                result = _settled(getattr(thing, body["function"])(**values, **hidden))
+                act = getattr(cls(), body["function"])  # a new object: a result depends on the inputs alone
+                result = _settled(act(**values, **hidden))
             return _answered(result, body, saved)
 
     @contextlib.contextmanager

@@ -6,6 +6,7 @@ Scanning a pack runs its code, in its own process, once for each version of the 
 import contextlib
 import json
 import re
+import sysconfig
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,6 +23,7 @@ from latentloom.engine.types.spec import ANY, MAX_SEED, InputSpec, NodeSpec, Out
 from latentloom.plugins.code import tree_code
 from latentloom.plugins.comfyui.bridge.calls import CONTEXT, process_of, target
 from latentloom.plugins.comfyui.bridge.frames import DEEP
+from latentloom.plugins.comfyui.bridge.process import PackProcess
 from latentloom.plugins.sources import Reading
 
 SCHEMA = 1
@@ -88,24 +90,27 @@ def _pack(packs: Packs, path: Path, taken: set[str], *, imports: bool) -> Pack |
     if known is None and not imports:
         return path.name
     if known is None:
-        try:
-            known = _process(packs, path).ask({"is": "scan"}).body["classes"]
-        except LoomError as error:
-            return Pack(
-                path.name,
-                None,
-                {},
-                f"{error.problem.message}" + (f": {error.problem.got}" if error.problem.got else ""),
-            )
-        finally:
-            _process(packs, path).end()
+        known = _scanned(packs, path)
         _write(place, code, known)
+    if isinstance(known, str):
+        return Pack(path.name, None, {}, known)
     return _registered(
         packs, path, Distribution(path.name, "1", f"comfyui/{path.name}", code, files=files), known, taken
     )
 
 
-def _process(packs: Packs, path: Path) -> Any:
+def _scanned(packs: Packs, path: Path) -> list[dict[str, Any]] | str:
+    """Return the descriptions of a pack's classes, or why it cannot be imported."""
+    process = _process(packs, path)
+    try:
+        return list(process.ask({"is": "scan"}).body["classes"])
+    except LoomError as error:
+        return f"{error.problem.message}: {error.problem.got}" if error.problem.got else error.problem.message
+    finally:
+        process.end()
+
+
+def _process(packs: Packs, path: Path) -> PackProcess:
     return process_of(str(path), tuple(map(str, packs.models)), str(packs.input), packs.seconds)
 
 
@@ -131,10 +136,20 @@ def _libraries(path: Path) -> list[list[str]]:
     return installed
 
 
-def _read(place: Path, code: str) -> list[dict[str, Any]] | None:
+def _installed() -> list[int]:
+    """Return what changes when a package is installed: a pack that lacks a module is then scanned again."""
+    folders = {sysconfig.get_path(name) for name in ("purelib", "platlib")}
+    return sorted(Path(folder).stat().st_mtime_ns for folder in folders if Path(folder).is_dir())
+
+
+def _read(place: Path, code: str) -> list[dict[str, Any]] | str | None:
+    """Return what `_write` stored, or None. A failure is valid until a package is installed."""
     try:
         record = json.loads(place.read_text(encoding="utf-8"))
-        return record["classes"] if (record["schema"], record["code"]) == (SCHEMA, code) else None
+        if (record["schema"], record["code"]) != (SCHEMA, code):
+            return None
+        failed = isinstance(record["classes"], str)
+        return None if failed and record["installed"] != _installed() else record["classes"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -143,7 +158,8 @@ def _write(place: Path, code: str, classes: Any) -> None:
     with contextlib.suppress(OSError):
         place.parent.mkdir(parents=True, exist_ok=True)
         partial = partial_path(place.parent)
-        partial.write_text(json.dumps({"schema": SCHEMA, "code": code, "classes": classes}), encoding="utf-8")
+        record = {"schema": SCHEMA, "code": code, "classes": classes, "installed": _installed()}
+        partial.write_text(json.dumps(record), encoding="utf-8")
         partial.replace(place)
 
 

@@ -38,6 +38,7 @@ CASES: dict[str, tuple[str, dict[str, tuple[int, ...]]]] = {
     **{title: (title, {name: (4, 4)}) for name, title in TITLES.items()},
 }
 CASES |= {"Wan": ("Wan", {"head.modulation": (4,)}), "Flux.1": ("Flux.1 schnell", {FLUX: (4,)})}
+CASES["Flux.2"] = ("Flux.2 klein 4B", {"single_stream_modulation.lin.weight": (4, 4), "txt_in.weight": (4, 7680)})
 WHOLE = {"Stable Diffusion 3", "Z-Image", "T5", "Qwen3"}  # of which a single name is taken for all of it
 
 

@@ -208,6 +208,26 @@ def test_another_code_gives_another_result(tmp_path: Path) -> None:
         assert run(session, "b", **asked)["b"].numpy().max() == 0
 
 
+def test_a_pack_that_fails_is_not_tried_again_until_something_is_installed(tmp_path: Path) -> None:
+    marked = "from pathlib import Path\nPath(__file__).parent.parent.joinpath('count').open('a').write('x')\n"
+    packs.write(tmp_path / "packs", "lacking", marked + "import module_that_is_not_installed\n")
+    for _ in range(2):
+        with opened(tmp_path) as session:
+            record = {record.plugin: record for record in session.plugins}["lacking"]
+            assert "module_that_is_not_installed" in str(record.error)
+    assert (tmp_path / "packs" / "count").read_text() == "x"
+    (place,) = (tmp_path / "data" / "specs").glob("pack-*.json")
+    known = json.loads(place.read_text())
+    place.write_text(json.dumps({**known, "installed": [0]}))
+    opened(tmp_path).close()
+    assert (tmp_path / "packs" / "count").read_text() == "xx"
+
+
+def test_a_class_has_no_memory(session: Session) -> None:
+    assert run(session, "r", r=node("comfyui/Remembers", n=1)) == {"r": 1}
+    assert run(session, "r", r=node("comfyui/Remembers", n=2)) == {"r": 2}
+
+
 def test_a_pack_is_scanned_once(tmp_path: Path) -> None:
     marked = "from pathlib import Path\nPath(__file__).parent.parent.joinpath('count').open('a').write('x')\n"
     packs.write(tmp_path / "packs", "plain", marked + packs.PLAIN, helpers=packs.HELPERS)
@@ -349,7 +369,8 @@ def test_an_imported_workflow_uses_the_class(session: Session, tmp_path: Path) -
         "3": {"class_type": "Joined", "inputs": {"images": ["2", 0], "times": 2}},
         "4": {"class_type": "Deep", "inputs": {"n": 1}},
         "6": {"class_type": "Split", "inputs": {"images": ["3", 0]}},
-        "5": {"class_type": "SaveImage", "inputs": {"images": ["6", 0], "filename_prefix": "x"}},
+        "7": {"class_type": "ImageInvert", "inputs": {"image": ["6", 0]}},
+        "5": {"class_type": "SaveImage", "inputs": {"images": ["7", 0], "filename_prefix": "x"}},
     }
     file = tmp_path / "graph.json"
     file.write_text(json.dumps(graph))
@@ -360,10 +381,11 @@ def test_an_imported_workflow_uses_the_class(session: Session, tmp_path: Path) -
         "node '2': lost: 'gone' is no input of the class",
         "node '3': changed: it runs the class of the pack plain",
         "node '6': changed: it runs the class of the pack plain",
-        "node '6-join': approximated: a list becomes one batch, which needs one size",
+        "node '7': changed: it runs once for each item of image",
     ]
     document = to_json(found.workflow)
     del document["nodes"]["4"]
+    assert (document["nodes"]["7"]["each"], document["nodes"]["5"]["each"]) == (["image"], ["images"])
     _, events = watched(session, document)
     assert len([event for event in events if event.name == "file_saved"]) == 2
 

@@ -17,8 +17,9 @@ from latentloom.plugins.discovery import discover
 
 PASSED = {  # classes that become no node of their own, or an output
     "AlignYourStepsScheduler", "Any Switch (rgthree)", "CLIPSetLastLayer", "CR Image Input Switch",
-    "CR Latent Input Switch", "CR Model Input Switch", "CR Text Input Switch", "ExponentialScheduler", "HyperTile",
-    "ImpactSwitch", "KarrasScheduler", "ManualSigmas", "ModelAttentionBackend", "PolyexponentialScheduler", "Reroute",
+    "CR Latent Input Switch", "CR Model Input Switch", "CR Text Input Switch", "ExponentialScheduler",
+    "Flux2Scheduler", "HyperTile", "ImpactSwitch", "KarrasScheduler", "ManualSigmas", "ModelAttentionBackend",
+    "PolyexponentialScheduler", "Reroute",
     "SDTurboScheduler", "SaveLatent", "TomePatchModel", "VPScheduler", "easy cleanGpuUsed", "easy clearCacheAll",
 }  # fmt: skip
 
@@ -122,6 +123,7 @@ def test_a_guider_of_two_prompts_brings_a_node_for_the_second() -> None:
         (node("ManualSigmas", sigmas="2, 1.5 0"), [2, 1.5, 0]),
         (node("ExponentialScheduler", steps=3, sigma_max=8.0, sigma_min=0.5), [8, 2, 0.5, 0]),
         (node("KarrasScheduler", steps=3, sigma_max=4.0, sigma_min=1.0, rho=1.0), [4, 2.5, 1, 0]),
+        (node("Flux2Scheduler", steps=4, width=128, height=64), [1, 0.95457, 0.87507, 0.70014, 0]),
         (node("PolyexponentialScheduler", steps=3, sigma_max=8.0, sigma_min=0.5, rho=2.0), [8, 1, 0.5, 0]),
         (node("VPScheduler", steps=2, beta_d=0.0, beta_min=1.0, eps_s=0.5), [1.3108, 0.8054, 0]),
         (node("SDTurboScheduler", model=M, steps=1, denoise=1.0), [14.6146, 0]),

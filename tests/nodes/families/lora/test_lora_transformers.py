@@ -220,6 +220,28 @@ def test_a_file_means_what_diffusers_converts_it_to(name: str, models: Any, tmp_
     assert sum(not torch.equal(found[n], t) for n, t in net.state_dict().items()) >= len(lora) / 3
 
 
+def test_a_file_of_xlabs_means_what_diffusers_converts_it_to(models: Any, tmp_path: Path) -> None:
+    """Every layer of theirs: attention alone, and in single blocks the query, key and value without the MLP."""
+    files, lora = models("flux"), State()
+    rows = {"double_blocks.0.processor.qkv_lora1": (192, 64), "double_blocks.0.processor.qkv_lora2": (192, 64)}
+    rows |= {"double_blocks.0.processor.proj_lora1": (64, 64), "double_blocks.0.processor.proj_lora2": (64, 64)}
+    for n in range(2):
+        rows[f"single_blocks.{n}.processor.qkv_lora"] = (192, 64)
+        rows[f"single_blocks.{n}.processor.proj_lora"] = (64, 320)
+    for name, (out, columns) in rows.items():
+        lora[f"{name}.down.weight"], lora[f"{name}.up.weight"] = torch.randn(RANK, columns), torch.randn(out, RANK)
+    converted = lora_conversion_utils._convert_xlabs_flux_lora_to_diffusers(dict(lora))
+    there = written(tmp_path / "converted.safetensors", {k: v.clone() for k, v in converted.items()})
+    net, changed = files.loaded(), 16
+    for prefix in ("", "diffusion_model."):
+        path = written(tmp_path / "l.safetensors", {prefix + name: tensor for name, tensor in lora.items()})
+        with gathered_warnings() as told:
+            found = applied(net, path, STRENGTH).state_dict()
+        assert list(told) == []
+        same(found, applied(net, there, STRENGTH).state_dict())
+        assert sum(not torch.equal(found[n], t) for n, t in net.state_dict().items()) == changed
+
+
 def test_lokr_and_dora_see_the_layer_that_the_file_has(models: Any, tmp_path: Path) -> None:
     """Blocks of a Kronecker product reach across query and key; a length by input is one of all rows."""
     files = models("flux")

@@ -38,6 +38,7 @@ export function NodeHead({ id, node, spec, collapsed }: HeadProps) {
       </button>
       {renaming ? <TitleField id={id} node={node} /> : <span className="node-title">{nameOf(node)}</span>}
       {plugin && !renaming && <span className="node-plugin">{plugin}</span>}
+      {node.each && <span className="badge" title={node.each.join(", ")}>{words.each}</span>}
       {node.mode === "bypass" && <span className="badge">{words.bypassed}</span>}
       {node.mode === "mute" && <span className="badge">{words.muted}</span>}
       <State id={id} name={nameOf(node)} />

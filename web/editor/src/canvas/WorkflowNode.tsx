@@ -24,7 +24,7 @@ export const WorkflowNode = memo(function WorkflowNode({ id, selected }: NodePro
   const node = useDocument((state) => state.workflow.nodes[id]);
   const collapsed = useDocument((state) => state.workflow.layout.nodes[id]?.collapsed ?? false);
   const problems = useDocument(useShallow((state) => mine(state.checked.problems, id)));
-  const spec = useSpec(node?.type);
+  const spec = useSpec(node);
   const refresh = useUpdateNodeInternals();
   const handles = node ? Object.values(node.inputs).flatMap(edgesIn).length : 0;
   const measured = useRef(false); // React Flow measures a node itself when it appears, and all of them at once

@@ -57,7 +57,12 @@ function show(workflow: Workflow, { name }: File): true {
 
 const mediaOf = ({ name, type }: File) => (name.endsWith(".json") ? "application/json" : type || "application/octet-stream");
 
-const textOf = (report: unknown) => (typeof report === "string" ? report : JSON.stringify(report, null, 2));
+/** The lines of an import report, the source first. */
+export function textOf(report: unknown): string {
+  const { source, lines } = (report ?? {}) as { source?: unknown; lines?: unknown };
+  if (typeof source !== "string" || !Array.isArray(lines)) return JSON.stringify(report, null, 2);
+  return [source, ...(lines.length > 0 ? lines : [strings().canvas.nothingLost])].join("\n");
+}
 
 async function loaded(file: File, at: Point) {
   const stored = await send<Schemas["StoredFile"]>("api/v1/files", file);

@@ -44,8 +44,18 @@ export function setInput(id: string, input: string, value: unknown): Edit {
   return changeNode(id, (node) => {
     if (node.inputs[input] === value && (value !== undefined || !(input in node.inputs))) return node;
     const { [input]: _, ...rest } = node.inputs;
-    return { ...node, inputs: value === undefined ? rest : { ...node.inputs, [input]: value } };
+    if (value !== undefined) return { ...node, inputs: { ...node.inputs, [input]: value } };
+    return { ...itemByItem(node, node.each?.filter((name) => name !== input)), inputs: rest };
   });
+}
+
+/** Let an input's list go item by item: the node runs once for each item. */
+export function goItemByItem(id: string, input: string): Edit {
+  return changeNode(id, (node) => itemByItem(node, [...(node.each ?? []).filter((name) => name !== input), input]));
+}
+
+function itemByItem({ each: _, on_error, ...node }: WorkflowNode, names: string[] = []): WorkflowNode {
+  return names.length ? { ...node, each: names, ...(on_error ? { on_error } : {}) } : node;
 }
 
 export function setTitle(id: string, title: string): Edit {

@@ -14,6 +14,10 @@ export function kindFits(output: string, input: string): boolean {
   return CONVERTIBLE.some(([from, to]) => from === output && to === input);
 }
 
+/** Whether a list can go item by item into an input for single values. */
+export const goesByItem = (output: OutputPort, input: InputPort) =>
+  output.is_list && !input.is_list && kindFits(output.kind, input.kind);
+
 /** How an output fits an input: as the whole value, as one item of its list, or not at all. */
 export function fits(output: OutputPort, input: InputPort): "whole" | "item" | null {
   if (!kindFits(output.kind, input.kind)) return null;

@@ -1,7 +1,7 @@
 /** Sub-workflows: `graphs` of a document, and the node types `graph/NAME` that use them, with ports taken from what they lead to. */
 
 import type { InputPort, NodeSpec, OutputPort } from "../api/client";
-import type { Edge, Graph, Target, Workflow } from "./types";
+import type { Edge, Graph, Target, Workflow, WorkflowNode } from "./types";
 import { edgesIn } from "./types";
 
 export const GRAPH = "graph/";
@@ -20,22 +20,22 @@ export function withGraphs(specs: Specs, graphs: Workflow["graphs"]): Specs {
   if (!graphs || names.length === 0) return specs;
   const found = new Map(specs);
   const open = new Set<string>();
-  const specOf = (type: string): NodeSpec | undefined => {
+  const typeOf = (type: string): NodeSpec | undefined => {
     const name = type.slice(GRAPH.length);
     const graph = type.startsWith(GRAPH) ? graphs[name] : undefined;
     if (!graph || found.has(type)) return found.get(type);
     if (open.has(name)) return undefined; // it uses itself
     open.add(name);
-    const made = specFor(type, graph, specOf);
+    const made = specFor(type, graph, (node) => (typeOf(node.type), specOf(found, node)));
     open.delete(name);
     found.set(type, made);
     return made;
   };
-  for (const name of names) specOf(GRAPH + name);
+  for (const name of names) typeOf(GRAPH + name);
   return found;
 }
 
-type SpecOf = (type: string) => NodeSpec | undefined;
+type SpecOf = (node: WorkflowNode) => NodeSpec | undefined;
 
 function specFor(type: string, graph: Graph, specOf: SpecOf): NodeSpec {
   return {
@@ -54,7 +54,8 @@ function specFor(type: string, graph: Graph, specOf: SpecOf): NodeSpec {
 
 function inputFor(name: string, to: Target[], graph: Graph, specOf: SpecOf): InputPort {
   const found = to.flatMap((target) => {
-    const port = specOf(graph.nodes[target.node]?.type ?? "")?.inputs.find(({ name }) => name === target.input);
+    const node = graph.nodes[target.node];
+    const port = node && specOf(node)?.inputs.find(({ name }) => name === target.input);
     return port ? [{ target, port }] : [];
   });
   const first = found[0];
@@ -67,7 +68,8 @@ function inputFor(name: string, to: Target[], graph: Graph, specOf: SpecOf): Inp
 }
 
 function outputFor(name: string, { node, output }: Edge, graph: Graph, specOf: SpecOf): OutputPort {
-  const port = specOf(graph.nodes[node]?.type ?? "")?.outputs.find((port) => port.name === output);
+  const source = graph.nodes[node];
+  const port = source && specOf(source)?.outputs.find((port) => port.name === output);
   return { ...(port ?? { kind: ANY, is_list: false }), name };
 }
 
@@ -82,6 +84,20 @@ const UNKNOWN: InputPort = {
   maximum: null, multiple_of: null, min_length: null, max_length: null, choices: [], source: null, mentions: null,
   widget: null, help: "",
 };
+
+const mapped = new WeakMap<WorkflowNode, { spec: NodeSpec; made: NodeSpec }>();
+
+/** The ports of a node: if it runs once for each item, the inputs that go item by item and all outputs are lists. */
+export function specOf(specs: Specs, node: WorkflowNode | undefined): NodeSpec | undefined {
+  const spec = specs.get(node?.type ?? "");
+  if (!node?.each?.length || !spec) return spec;
+  const known = mapped.get(node);
+  if (known?.spec === spec) return known.made;
+  const inputs = spec.inputs.map((port) => (node.each?.includes(port.name) ? { ...port, is_list: true } : port));
+  const made = { ...spec, inputs, outputs: spec.outputs.map((port) => ({ ...port, is_list: true })) };
+  mapped.set(node, { spec, made });
+  return made;
+}
 
 /** A free name for a sub-workflow. */
 export function freshGraph(graphs: Workflow["graphs"], base = "block"): string {

@@ -15,6 +15,10 @@ export interface WorkflowNode {
   title?: string;
   mode?: Mode;
   extra?: unknown;
+  /** The inputs whose lists go item by item. */
+  each?: string[];
+  /** What a failed item does: end the run, or be left out. */
+  on_error?: "stop" | "keep";
 }
 
 export interface Target {

@@ -1,8 +1,10 @@
 import { describe, expect, it } from "vitest";
 import { en } from "../strings/en";
-import { edge, input, node, sample, SPECS, spec } from "./samples";
+import { disconnect } from "./edit";
+import { edge, input, node, output, sample, SPECS, spec } from "./samples";
 import type { Workflow } from "./types";
-import { inletFor, needs, nodeOf, outletFor, refusal, replaceType, wire } from "./wiring";
+import type { Specs } from "./wiring";
+import { inletFor, inputPort, needs, nodeOf, outletFor, outputPort, refusal, replaceType, wire } from "./wiring";
 
 const words = en.canvas.refused;
 const typeOf = (name: string) => SPECS.get(name)!;
@@ -92,4 +94,20 @@ describe("replacing a node", () => {
 it("needs follows edges of lists too", () => {
   expect(needs(sample(), "grid", "load")).toBe(true);
   expect(needs(sample(), "load", "grid")).toBe(false);
+});
+
+it("a list that leads into an input for single values makes the node run once for each item", () => {
+  const specs: Specs = new Map([...SPECS, ["Split", spec("Split", [input("image", "IMAGE")], [output("images", "IMAGE", true)])]]);
+  const nodes = { ...sample().nodes, split: node("Split", { image: edge("load", "image") }) };
+  const workflow = { ...sample(), nodes };
+  const inlet = { node: "invert", input: "image", index: null };
+
+  expect(refusal(workflow, specs, edge("split", "images"), inlet, en.canvas.refused)).toBeNull();
+  const mapped = wire(workflow, specs, edge("split", "images"), inlet)(workflow);
+  expect(mapped.nodes.invert).toEqual({ ...node("Invert", { image: edge("split", "images"), amount: 0.5 }), each: ["image"] });
+  expect(outputPort(mapped, specs, edge("invert", "image"))?.is_list).toBe(true);
+  expect(inputPort(mapped, specs, "invert", "image")?.is_list).toBe(true);
+  expect(refusal(workflow, specs, edge("split", "images"), { node: "split", input: "image", index: null }, en.canvas.refused)).not.toBeNull();
+
+  expect(disconnect(inlet)(mapped).nodes.invert).toEqual(node("Invert", { amount: 0.5 }));
 });

@@ -3,18 +3,19 @@
 import type { InputPort, NodeSpec, OutputPort } from "../api/client";
 import type { Strings } from "../strings";
 import type { Edit, Inlet } from "./edit";
-import { changeNode, connect } from "./edit";
-import { fits } from "./fits";
+import { chain, changeNode, connect, goItemByItem } from "./edit";
+import { fits, goesByItem } from "./fits";
+import { specOf } from "./graphs";
 import type { Edge, Workflow, WorkflowNode } from "./types";
 import { edgesIn } from "./types";
 
 export type Specs = ReadonlyMap<string, NodeSpec>;
 
 export const outputPort = (workflow: Workflow, specs: Specs, edge: Edge): OutputPort | undefined =>
-  specs.get(workflow.nodes[edge.node]?.type ?? "")?.outputs.find(({ name }) => name === edge.output);
+  specOf(specs, workflow.nodes[edge.node])?.outputs.find(({ name }) => name === edge.output);
 
 export const inputPort = (workflow: Workflow, specs: Specs, node: string, input: string): InputPort | undefined =>
-  specs.get(workflow.nodes[node]?.type ?? "")?.inputs.find(({ name }) => name === input);
+  specOf(specs, workflow.nodes[node])?.inputs.find(({ name }) => name === input);
 
 /** Whether a node needs another one, directly or through others. */
 export function needs(workflow: Workflow, node: string, other: string): boolean {
@@ -36,15 +37,23 @@ export function refusal(workflow: Workflow, specs: Specs, edge: Edge, inlet: Inl
   const input = inputPort(workflow, specs, inlet.node, inlet.input);
   if (!output || !input) return words.missing;
   if (needs(workflow, edge.node, inlet.node)) return words.cycle;
-  if (fits(output, input)) return null;
+  if (fits(output, input) || itemwise(workflow, specs, output, inlet.node, input)) return null;
   const shown = (port: InputPort | OutputPort) => (port.is_list ? words.list(port.kind) : port.kind);
   return words.kind(output.name, shown(output), input.name, shown(input));
+}
+
+/** Whether a list leads into an input for single values, so that the node runs once for each item. */
+function itemwise(workflow: Workflow, specs: Specs, output: OutputPort, node: string, input: InputPort): boolean {
+  const spec = specs.get(workflow.nodes[node]?.type ?? "");
+  return goesByItem(output, input) && spec !== undefined && spec.outputs.every(({ is_list }) => !is_list);
 }
 
 /** The edit that leads an edge into an inlet, as a whole value or as an item of its list. */
 export function wire(workflow: Workflow, specs: Specs, edge: Edge, inlet: Inlet): Edit {
   const output = outputPort(workflow, specs, edge);
   const input = inputPort(workflow, specs, inlet.node, inlet.input);
+  if (output && input && itemwise(workflow, specs, output, inlet.node, input))
+    return chain(connect(edge, { ...inlet, index: null }), goItemByItem(inlet.node, inlet.input));
   const item = output !== undefined && input !== undefined && fits(output, input) === "item";
   return connect(edge, item ? inlet : { ...inlet, index: null }, item);
 }

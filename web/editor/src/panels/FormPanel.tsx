@@ -41,8 +41,8 @@ export function FormPanel() {
 /** The port of a named input: as the server told it, else that of the first node that it goes to. */
 function usePort({ name, to }: NamedInput): InputPort | undefined {
   const told = useDocument((state) => state.checked.inputs.find((item) => item.name === name)?.port);
-  const type = useDocument((state) => state.workflow.nodes[to[0]?.node ?? ""]?.type ?? "");
-  const own = useSpec(type)?.inputs.find((port) => port.name === to[0]?.input);
+  const node = useDocument((state) => state.workflow.nodes[to[0]?.node ?? ""]);
+  const own = useSpec(node)?.inputs.find((port) => port.name === to[0]?.input);
   return told ?? own;
 }
 

@@ -12,7 +12,11 @@ export function Notices() {
         <div key={id} className="notice" data-kind={kind}>
           <div>
             {text}
-            {detail && <div className="quiet">{detail}</div>}
+            {detail && (
+              <div className="quiet" tabIndex={0}>
+                {detail}
+              </div>
+            )}
           </div>
           <button className="button-icon" aria-label={words.dismiss} onClick={() => dismiss(id)}>
             <Icon path="M6 6l8 8M14 6l-8 8" size={14} />

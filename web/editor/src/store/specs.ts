@@ -2,8 +2,8 @@
 
 import type { NodeSpec } from "../api/client";
 import type { Specs } from "../document/graphs";
-import { withGraphs } from "../document/graphs";
-import type { Workflow } from "../document/types";
+import { specOf, withGraphs } from "../document/graphs";
+import type { Workflow, WorkflowNode } from "../document/types";
 import { useCatalog } from "./catalog";
 import { useDocument } from "./document";
 import { activeTab } from "./workspace";
@@ -29,7 +29,7 @@ export function useSpecs(): Specs {
   );
 }
 
-export const useSpec = (type = ""): NodeSpec | undefined => useSpecs().get(type);
+export const useSpec = (node?: WorkflowNode): NodeSpec | undefined => specOf(useSpecs(), node);
 
 /** The node types of the active document, outside of components. */
 export const specsNow = (): Specs => allOf(useCatalog.getState().specs, activeTab().document.getState().workflow.graphs);

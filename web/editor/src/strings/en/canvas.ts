@@ -7,6 +7,7 @@ export const canvas = {
   collapse: "Collapse",
   expand: "Expand",
   subWorkflow: "sub-workflow",
+  each: "each item",
   bypassed: "bypassed",
   muted: "muted",
   cached: "cached",
@@ -90,5 +91,6 @@ export const canvas = {
   menu: "Actions",
   dropped: (name: string) => `Opened ${name}`,
   report: "Import report",
+  nothingLost: "Nothing was changed or lost.",
   nothingToPaste: "There are no nodes in the clipboard",
 };

@@ -9,6 +9,7 @@ export const canvas: Strings["canvas"] = {
   collapse: "折叠",
   expand: "展开",
   subWorkflow: "子工作流",
+  each: "逐项",
   bypassed: "已绕过",
   muted: "已静音",
   cached: "已缓存",
@@ -91,5 +92,6 @@ export const canvas: Strings["canvas"] = {
   menu: "操作",
   dropped: (name) => `已打开 ${name}`,
   report: "导入报告",
+  nothingLost: "没有任何更改或丢失。",
   nothingToPaste: "剪贴板中没有节点",
 };

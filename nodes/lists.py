@@ -1,0 +1,212 @@
+"""Lists: numbers, seeds, columns of a table, and what combines lists. See docs/lists.md."""
+
+import csv
+import io
+import json
+import random
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import Field
+
+from latentloom.engine import InputFile, Seed, Source, node
+from latentloom.engine.errors import BadValueError, brief, nearest
+
+MAX_ITEMS = 1_000_000
+MAX_TABLE = 256 * 2**20  # bytes
+EXACT = 2**53 - 1
+Count = Annotated[int, Field(ge=0, le=MAX_ITEMS, description="How many items.")]
+Items = Annotated[list[Any], Field(description="A list of anything.")]
+
+
+@node("IntegerList", category="lists")
+def integer_list(
+    start: Annotated[int, Field(ge=-EXACT, le=EXACT, description="The first number.")] = 1,
+    step: Annotated[int, Field(ge=-EXACT, le=EXACT, description="How much is added for each next one.")] = 1,
+    count: Count = 4,
+) -> list[int]:
+    """Give whole numbers in equal steps, such as seeds or sizes."""
+    if abs(start + step * count) > EXACT:
+        raise BadValueError("the numbers get too large", expected="at most 2^53-1", got=str(start + step * count))
+    return [start + step * n for n in range(count)]
+
+
+@node("NumberList", category="lists")
+def number_list(
+    first: Annotated[float, Field(ge=-EXACT, le=EXACT, description="The first number.")] = 0.0,
+    last: Annotated[float, Field(ge=-EXACT, le=EXACT, description="The last number, which is part of the list.")] = 1.0,
+    count: Count = 5,
+) -> list[float]:
+    """Give numbers in equal distances from a first to a last one, such as strengths or values of cfg."""
+    parts = max(count - 1, 1)
+    return [first + (last - first) * n / parts for n in range(count)]
+
+
+@node("SeedList", category="lists")
+def seed_list(
+    seed: Annotated[Seed, Field(description='Decides the list; "random" draws anew for each run.')] = 0,
+    count: Count = 4,
+) -> list[int]:
+    """Give seeds of 0..2^32-1 that differ from each other. The first ones stay the same if the list gets longer."""
+    draw, found = random.Random(seed), dict[int, None]()
+    while len(found) < count:
+        found[draw.getrandbits(32)] = None
+    return list(found)
+
+
+@node("TableColumn", category="lists")
+def table_column(
+    file: Annotated[InputFile, Source("input"), Field(description="A CSV or JSONL file in the input folder.")],
+    column: Annotated[str, Field(min_length=1, max_length=1000, description="The name in the header, or the key.")],
+    missing: Annotated[str, Field(max_length=100_000, description="What a row without a value gets.")] = "",
+    kind: Annotated[
+        Literal["auto", "text"], Field(description="auto: numbers, if all values are numbers. text: texts in any case.")
+    ] = "auto",
+) -> list[Any]:
+    """Give one column of a table: of a CSV file with a header, or of a file with one JSON object a line.
+
+    The file is UTF-8, with or without a byte order mark, or UTF-16 with one. Separators are commas, semicolons or tabs.
+    Columns of one file have one length and go in step.
+    """
+    path = Path(file.path)
+    rows = read_rows(path.read_bytes(), file.name)
+    values = [_value(row, column, missing, n, rows) for n, row in enumerate(rows)]
+    texts = [value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) for value in values]
+    return texts if kind == "text" else _numbers(texts, int) or _numbers(texts, float) or texts
+
+
+def read_rows(data: bytes, name: str) -> list[dict[str, Any]]:
+    """Return the rows of a CSV or JSONL file by column. Raises BadValueError for a file that cannot be read."""
+    if len(data) > MAX_TABLE:
+        raise BadValueError(f"'{name}' is too large", expected=f"at most {MAX_TABLE} bytes", got=str(len(data)))
+    text = _decoded(data, name)
+    found = _json_rows(text, name) if text.lstrip().startswith("{") else _csv_rows(text, name)
+    if len(found) > MAX_ITEMS:
+        raise BadValueError(f"'{name}' has too many rows", expected=f"at most {MAX_ITEMS}", got=str(len(found)))
+    return found
+
+
+def _decoded(data: bytes, name: str) -> str:
+    wide = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+    try:
+        return data.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        expected = "UTF-8, or UTF-16 with a byte order mark"
+        raise BadValueError(f"'{name}' is no text in a known encoding: {error}", expected=expected) from error
+
+
+def _json_rows(text: str, name: str) -> list[dict[str, Any]]:
+    rows = []
+    for n, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise BadValueError(f"line {n} of '{name}' is no JSON: {error}") from error
+        if not isinstance(row, dict):
+            raise BadValueError(f"line {n} of '{name}' is no object", got=brief(row))
+        rows.append(row)
+    return rows
+
+
+def _csv_rows(text: str, name: str) -> list[dict[str, Any]]:
+    header = text.partition("\n")[0]
+    separator = max(",;\t", key=header.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    try:
+        lines = [line for line in reader if line]
+    except csv.Error as error:
+        raise BadValueError(f"line {reader.line_num} of '{name}' is no CSV: {error}") from error
+    names = [cell.strip() for cell in lines[0]] if lines else []
+    doubled = {column for column in names if names.count(column) > 1}
+    if doubled:
+        raise BadValueError(f"'{name}' has columns of the same name", got=", ".join(sorted(doubled)))
+    for n, line in enumerate(lines[1:], 2):
+        if len(line) > len(names):
+            got = f"{len(line)} values in row {n}"
+            raise BadValueError(f"'{name}' has a row with more values than columns", expected=str(len(names)), got=got)
+    return [dict(zip(names, line, strict=False)) for line in lines[1:]]
+
+
+def _value(row: dict[str, Any], column: str, missing: str, n: int, rows: list[dict[str, Any]]) -> Any:
+    value = row.get(column)
+    if n == 0 and not any(column in other for other in rows):
+        names = list(dict.fromkeys(name for other in rows for name in other))
+        raise BadValueError(
+            f"there is no column '{column}'",
+            expected=brief(", ".join(names), 200)[1:-1],
+            nearest=nearest(column, names),
+        )
+    return missing if value is None or value == "" else value
+
+
+def _numbers(texts: list[str], kind: type) -> list[Any] | None:
+    """Return texts as numbers, or None if one is no finite number of this kind that JSON represents exactly."""
+    try:
+        found = [kind(text) for text in texts]
+    except ValueError:
+        return None
+    return found if all(abs(value) <= EXACT for value in found) else None
+
+
+@node("PickItem", category="lists")
+def pick_item(
+    items: Items,
+    index: Annotated[int, Field(ge=-MAX_ITEMS, le=MAX_ITEMS, description="From 0; -1 is the last one.")] = 0,
+) -> Any:
+    """Give one item of a list."""
+    if not -len(items) <= index < len(items):
+        raise BadValueError("the list has no such item", expected=f"below {len(items)}", got=str(index))
+    return items[index]
+
+
+@node("JoinLists", category="lists")
+def join_lists(first: Items, second: Items) -> list[Any]:
+    """Put the items of one list behind those of another."""
+    return [*first, *second]
+
+
+class Pair(NamedTuple):
+    """Two lists of one length."""
+
+    first: list[Any]
+    second: list[Any]
+
+
+@node("CombineLists", category="lists")
+def combine_lists(first: Items, second: Items) -> Pair:
+    """Give every item of a first list with every item of a second: two lists of one length, which go in step.
+
+    The second list changes faster.
+    """
+    count = len(first) * len(second)
+    if count > MAX_ITEMS:
+        raise BadValueError("too many combinations", expected=f"at most {MAX_ITEMS}", got=str(count))
+    return Pair([one for one in first for _ in second], [two for _ in first for two in second])
+
+
+@node("ZipLists", category="lists")
+def zip_lists(
+    first: Items,
+    second: Items,
+    unequal: Annotated[
+        Literal["shortest", "cycle", "repeat last"],
+        Field(description="Cut both to the shorter one, begin the shorter one again, or repeat its last item."),
+    ] = "shortest",
+) -> Pair:
+    """Bring two lists to one length, so that they can go in step."""
+    if unequal == "shortest":
+        count = min(len(first), len(second))
+        return Pair(first[:count], second[:count])
+    count = max(len(first), len(second))
+    if count and not (first and second):
+        raise BadValueError("an empty list cannot be made longer", got=f"{len(first)} and {len(second)} items")
+    return Pair(_longer(first, count, unequal), _longer(second, count, unequal))
+
+
+def _longer(items: list[Any], count: int, how: str) -> list[Any]:
+    return [items[n % len(items) if how == "cycle" else min(n, len(items) - 1)] for n in range(count)]
+
+
+NODES = (integer_list, number_list, seed_list, table_column, pick_item, join_lists, combine_lists, zip_lists)

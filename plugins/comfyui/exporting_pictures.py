@@ -1,0 +1,118 @@
+"""Writes nodes for pictures and masks as ComfyUI's classes."""
+
+from typing import Any
+
+from latentloom.plugins.comfyui.exporting_writing import FILTERS, Built, Writing, built
+
+LOGIC = {"product": "multiply", "sum": "add", "rest": "subtract", "union": "or", "intersection": "and",
+         "exclusive": "xor", "difference": "subtract"}  # fmt: skip
+EXACT_LOGIC = ("product", "sum", "rest")
+SIDES = {"right": "right", "below": "down", "left": "left", "above": "up"}
+COLOURS = {"#ffffff": "white", "#000000": "black", "#ff0000": "red", "#00ff00": "green", "#0000ff": "blue"}
+
+# Pictures and masks
+
+
+@built("image", "image width height factor method fit")
+def _scale(use: Writing) -> tuple[str, dict[str, Any]]:
+    method = {"upscale_method": FILTERS.get(use.option("method"), use.option("method"))}
+    if use.given["width"] == use.given["height"] == 0:
+        return "ImageScaleBy", {**use.named("image factor=scale_by"), **method}
+    fit = use.option("fit")
+    if fit not in ("stretch", "fill"):
+        use.note("changed", f"ComfyUI's ImageScale cannot '{fit}': it stretches")
+    inputs = {**use.named("image width height"), **method}
+    return "ImageScale", {**inputs, "crop": "center" if fit == "fill" else "disabled"}
+
+
+@built("image", "image side which method")
+def _to_side(use: Writing) -> tuple[str, dict[str, Any]]:
+    method, which = FILTERS.get(use.option("method"), use.option("method")), use.option("which")
+    if which == "longer":
+        return "ImageScaleToMaxDimension", {**use.named("image side=largest_size"), "upscale_method": method}
+    size = {"resize_type": "scale shorter dimension", **use.named("side=resize_type.shorter_size")}
+    return "ResizeImageMaskNode", {**use.named("image=input"), **size, "scale_method": method}
+
+
+@built("image", "image upscaler")
+def _enlarge(use: Writing) -> tuple[str, dict[str, Any]]:
+    loader = use.add("model", "UpscaleModelLoader", use.named("upscaler=model_name"))
+    return "ImageUpscaleWithModel", {"upscale_model": loader, **use.named("image")}
+
+
+@built("image", "image other side match_size gap colour")
+def _stitch(use: Writing) -> tuple[str, dict[str, Any]]:
+    colour = COLOURS.get(str(use.option("colour")).lower())
+    if colour is None:
+        use.note("changed", f"the gap is white and not {use.given['colour']}")
+    inputs = use.named("image=image1 other=image2 match_size=match_image_size gap=spacing_width")
+    return "ImageStitch", {**inputs, "direction": SIDES[use.option("side")], "spacing_color": colour or "white"}
+
+
+@built("image", "width height colour count")
+def _plain(use: Writing) -> tuple[str, dict[str, Any]]:
+    return "EmptyImage", {**use.named("width height count=batch_size"), "color": _number_of(use.option("colour"))}
+
+
+@built("mask", "image colour")
+def _of_colour(use: Writing) -> tuple[str, dict[str, Any]]:
+    return "ImageColorToMask", {**use.named("image"), "color": _number_of(use.option("colour"))}
+
+
+def _number_of(colour: Any) -> int:
+    text = str(colour).removeprefix("#")
+    return int(text, 16) if len(text) == 6 and all(sign in "0123456789abcdefABCDEF" for sign in text) else 0
+
+
+@built("image", "image sigma radius")
+def _blur(use: Writing) -> tuple[str, dict[str, Any]]:
+    radius = use.option("radius") or max(1, round(3 * use.option("sigma")))
+    sigma = {"blur_radius": min(31, radius), "sigma": use.option("sigma") / min(31, radius)}
+    if radius > 31:
+        use.note("changed", "ComfyUI's radius ends at 31 pixels")
+    return "ImageBlur", {**use.named("image"), **sigma}
+
+
+@built("image", "image sigma amount radius")
+def _sharpen(use: Writing) -> tuple[str, dict[str, Any]]:
+    radius = min(31, use.option("radius") or max(1, round(3 * use.option("sigma"))))
+    how = {"sharpen_radius": radius, "sigma": use.option("sigma") / radius, "alpha": use.option("amount") / 10}
+    return "ImageSharpen", {**use.named("image"), **how}
+
+
+@built("image", "image low high")
+def _edges(use: Writing) -> tuple[str, dict[str, Any]]:
+    use.note("changed", "the thresholds of Canny have another scale there")
+    return "Canny", use.named("image low=low_threshold high=high_threshold")
+
+
+@built("mask", "mask pixels shape")
+def _grow(use: Writing) -> tuple[str, dict[str, Any]]:
+    if use.option("shape") == "disc":
+        use.note("changed", "ComfyUI grows masks as a diamond or a square, not as a disc")
+    tapered = use.option("shape") != "square"
+    return "GrowMask", {**use.named("mask pixels=expand"), "tapered_corners": tapered}
+
+
+@built("mask", "a b how x y")
+def _logic(use: Writing) -> tuple[str, dict[str, Any]]:
+    how = use.option("how")
+    if how not in EXACT_LOGIC:
+        use.note("changed", f"of soft masks, ComfyUI's '{LOGIC[how]}' gives other levels")
+    place = {name: use.value(use.given.get(name)) or 0 for name in ("x", "y")}
+    return "MaskComposite", {**use.named("a=destination b=source"), **place, "operation": LOGIC[how]}
+
+
+PICTURES: dict[str, Built] = {
+    "ImageScale": _scale,
+    "ImageScaleToSide": _to_side,
+    "UpscaleWithModel": _enlarge,
+    "ImageStitch": _stitch,
+    "ColourImage": _plain,
+    "BlurImage": _blur,
+    "SharpenImage": _sharpen,
+    "CannyEdges": _edges,
+    "MaskFromColour": _of_colour,
+    "MaskGrow": _grow,
+    "MaskCombine": _logic,
+}
