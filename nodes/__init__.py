@@ -76,6 +76,7 @@ def register(registry: Registration) -> None:
     register_samplers(registry)
     register_patches(registry)
     registry.model_kind("diffusers", "latentloom.nodes.families.stable_diffusion.diffusers_folder:DiffusersFolder")
+    registry.model_kind("dit", "latentloom.nodes.families.dit:DiT")
     registry.model_kind("flux_controlnet", "latentloom.nodes.families.controlnet.flux:FluxControl")
     registry.model_kind("sd3_controlnet", "latentloom.nodes.families.controlnet.sd3:SD3Control")
     registry.model_kind("qwen_image_controlnet", "latentloom.nodes.families.controlnet.qwen_image:QwenImageControl")

@@ -49,7 +49,8 @@ def load_checkpoint(
     """Load a checkpoint: the denoising network, the text encoder (CLIP) and the VAE.
 
     Stable Diffusion 1.x to 3.5, Flux.1 and Qwen-Image, as a safetensors file or a folder in the diffusers layout;
-    Flux.2, Krea 2 and Z-Image as a folder. `shapes` is included in Latentloom. `loom models add DIR` adds a folder.
+    Flux.2, Krea 2 and Z-Image as a folder. `shapes` and `shapes-flow` are included in Latentloom.
+    `loom models add DIR` adds a folder.
     """
     kind, facts = _recognised(ctx, checkpoint)
     files = [checkpoint.identity]

@@ -27,6 +27,7 @@ SIZES = {
     "cfg-sweep": (688, 166),
     "denoising-steps": (280, 332),
     "edges": (128, 128),
+    "flow": (128, 128),
     "forward-noising": (824, 166),
     "hires": (128, 128),
     "img2img": (128, 128),

@@ -22,6 +22,20 @@ class Part(Protocol):
         """Load a state."""
 
 
+class Optimizer(Part, Protocol):
+    """Changes weights by their gradients, as torch's optimizers do."""
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The weights "params" and the rate "lr" of each group."""
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients."""
+
+    def step(self) -> None:
+        """Change the weights."""
+
+
 @dataclass(frozen=True, slots=True)
 class Writer:
     """Prints the output of the training; no other code prints."""
@@ -41,13 +55,15 @@ class Phase:
     name: str
     folder: Path
     seconds: float
-    optimizer: torch.optim.Optimizer
+    optimizer: Optimizer
     parts: dict[str, Part]
     writer: Writer
     checkpoint_every: float = 120.0
     """Seconds."""
     team: Team = field(default_factory=Team)
     clock: Callable[[], float] = time.monotonic
+    warm: int = 200
+    """Steps until the learning rate is reached."""
     spent: float = 0.0
     step: int = 0
     seen: int = 0
@@ -106,7 +122,7 @@ class Phase:
         self.optimizer.step()
 
     def _set_rates(self) -> None:
-        warm = min((self.step + 1) / 200, 1.0)
+        warm = min((self.step + 1) / self.warm, 1.0)
         fall = 0.5 + 0.5 * math.cos(math.pi * self.share)
         for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate * warm * (0.01 + 0.99 * fall)

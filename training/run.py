@@ -12,6 +12,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel
 
+from latentloom.training.denoiser import Average, DenoiserSteps
 from latentloom.training.export import load_model
 from latentloom.training.latents import cache_latents
 from latentloom.training.loop import Part, Phase, Writer
@@ -22,7 +23,7 @@ from latentloom.training.settings import Settings
 from latentloom.training.team import Team
 from latentloom.training.text import Captions, MapHead, TextSteps, create_text_encoder, map_accuracy
 from latentloom.training.tokenizer import load_tokenizer, write_tokenizer
-from latentloom.training.unet import Average, UnetSteps, create_unet
+from latentloom.training.unet import Epsilon, create_unet
 from latentloom.training.vae import DecoderSteps, VaeSteps, create_colours, create_vae, measure_latents, show_round_trip
 
 Weighted = TypeVar("Weighted", bound=torch.nn.Module)
@@ -111,7 +112,8 @@ class Run:
             model = Model(self._averaged(average), vae, encoder, captions)
             grid(sample(model, said, seed=0, cfg=5.0), 8).save(self.out / "samples.png")
 
-        phase.run(UnetSteps(unet, encoder, captions, data, average, settings), show)
+        objective = Epsilon(settings.unet.gamma)
+        phase.run(DenoiserSteps(unet, encoder, captions, data, average, objective, settings.unet, settings.seed), show)
 
     def train_decoder(self) -> None:
         """Train the decoder further. The encoder is frozen, because the UNet was trained on its latents."""

@@ -6,7 +6,7 @@ import numpy as np
 
 from latentloom.training.detector import Detector, Report
 from latentloom.training.pictures import Pixels
-from latentloom.training.sample import Model, sample
+from latentloom.training.sample import Trained, sample
 from latentloom.training.scenes import Scene, caption, test_scenes
 
 SEED = 1000
@@ -22,7 +22,7 @@ class Score:
     pictures: int
 
 
-def score_scenes(model: Model, scenes: list[Scene], cfg: float, steps: int = 20, seed: int = SEED) -> list[Report]:
+def score_scenes(model: Trained, scenes: list[Scene], cfg: float, steps: int = 20, seed: int = SEED) -> list[Report]:
     """Return one report per scene; picture i starts from seed + i."""
     detector = Detector()
     pictures: list[Pixels] = []
@@ -42,7 +42,7 @@ def summarise(reports: list[Report]) -> Score:
     return Score(float(np.mean([report.right for report in reports])), attributes, len(reports))
 
 
-def score(model: Model, cfg: float, each: int = 200, seed: int = SEED) -> dict[str, Score]:
+def score(model: Trained, cfg: float, each: int = 200, seed: int = SEED) -> dict[str, Score]:
     """Return the scores on `each` held-out captions with one object and as many with two."""
     return {
         name: summarise(score_scenes(model, test_scenes(seed, count, each), cfg, seed=seed))

@@ -71,3 +71,27 @@ class Settings:
     vae: VaeSettings = field(default_factory=VaeSettings)
     text: TextSettings = field(default_factory=TextSettings)
     unet: UnetSettings = field(default_factory=UnetSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class FlowSettings:
+    """The training of the flow-matching sibling."""
+
+    seed: int = 20
+    heads: int = 5
+    head_width: int = 32
+    layers: int = 4
+    batch: int = 24
+    """Pictures per step and process."""
+    rate: float = 2e-3
+    matrix_rate: float = 6e-3
+    """Learning rate of the matrices of the blocks, whose optimizer is Muon."""
+    warm: int = 50
+    """Steps until the learning rate is reached."""
+    dropout: float = 0.1
+    """Share of empty captions, which classifier-free guidance needs."""
+    location: float = 0.5
+    """Mean of log(sigma / (1 - sigma)) in training; above 0 there is more noise, as the layout needs."""
+    average: float = 0.998
+    pictures: int = 28_000
+    """Latents encoded once, before training."""

@@ -40,6 +40,7 @@ export const TEMPLATES = {
   learn: [
     "sampler-grid",
     "cfg-sweep",
+    "flow",
     "denoising-steps",
     "forward-noising",
     "latent-channels",

@@ -171,6 +171,7 @@ export const panels: Strings["panels"] = {
       chroma: ["Chroma", "所需文件见其中的便签"],
       "denoising-steps": ["去噪过程", "模型在每一步看到的内容"],
       edges: ["线稿控制（ControlNet）", "保留图片的轮廓，换上别的颜色"],
+      flow: ["流匹配（flow matching）", "用小型 Transformer 文生图"],
       "flux-dev": ["Flux.1 dev", "所需文件见其中的便签"],
       "flux-fill": ["Flux.1 Fill", "在蒙版内绘制；所需文件见便签"],
       "flux-kontext": ["Flux.1 Kontext", "按提示词修改图片；所需文件见便签"],
