@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_transformers import chat_tokenizer, qwen2_5_vl_config, qwen2_5_vl_file, randomised, write
-from transformers import Qwen2_5_VLForConditionalGeneration
+from diffusers.pipelines.flux.modeling_flux import ReduxImageEncoder
+from tiny_transformers import chat_tokenizer, prefixed, qwen2_5_vl_config, qwen2_5_vl_file, randomised, write
+from transformers import Qwen2_5_VLForConditionalGeneration, SiglipVisionConfig, SiglipVisionModel
 
 from latentloom.api import Session
-from latentloom.engine import Array, Clip, ClipVision, Cond, Conditioning, ControlNet, Image, Model
+from latentloom.engine import Array, ClipVision, Cond, Conditioning, ControlNet, Image, Model
 from latentloom.engine.settings import load_settings
 from latentloom.plugins.testing import Bench, bounds, cancel, docs, mutation, process, purity
 
@@ -26,8 +27,14 @@ def loading(checkpoint: str) -> dict[str, Any]:
 
 READER = {
     "format": "latentloom/1",
-    "nodes": {"load": {"type": "LoadCLIP", "inputs": {"text_encoder": "qwen.safetensors"}}},
-    "outputs": [{"name": "clip", "from": {"node": "load", "output": "clip"}}],
+    "nodes": {
+        "load": {"type": "LoadCLIP", "inputs": {"text_encoder": "qwen.safetensors"}},
+        "eyes": {"type": "LoadCLIPVision", "inputs": {"clip_vision": "siglip.safetensors"}},
+    },
+    "outputs": [
+        {"name": "clip", "from": {"node": "load", "output": "clip"}},
+        {"name": "clip_vision", "from": {"node": "eyes", "output": "clip_vision"}},
+    ],
 }
 SDXL = "sdxl_tiny.safetensors"
 BY_NAME = {
@@ -55,17 +62,21 @@ SOURCES = {
 
 
 @pytest.fixture(scope="module")
-def reader(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Clip]:
-    """The folder of a text encoder that sees pictures, and its handle."""
-    folder, tokenizer = tmp_path_factory.mktemp("reader") / "models" / "clip", chat_tokenizer()
+def readers(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """The models folder of two encoders that see pictures, and what their nodes take of them."""
+    folder, tokenizer = tmp_path_factory.mktemp("reader") / "models", chat_tokenizer()
     model = randomised(Qwen2_5_VLForConditionalGeneration(qwen2_5_vl_config(128, tokenizer)), 0.05)
-    write(qwen2_5_vl_file(model), folder / "qwen.safetensors")
-    tokenizer.save_pretrained(folder / "tokenizer")
-    settings = load_settings(
-        {"models": [folder.parent], "device": "cpu"}, {"LATENTLOOM_HOME": str(folder.parent.parent)}
-    )
+    write(qwen2_5_vl_file(model), folder / "clip" / "qwen.safetensors")
+    tokenizer.save_pretrained(folder / "clip" / "tokenizer")
+    sizes = {"hidden_size": 64, "intermediate_size": 96, "image_size": 28, "patch_size": 14}
+    config = SiglipVisionConfig(**sizes, num_hidden_layers=1, num_attention_heads=1)
+    eyes = prefixed("vision_model.", SiglipVisionModel(config).state_dict())
+    write(eyes, folder / "clip_vision" / "siglip.safetensors")
+    write(ReduxImageEncoder(64, 32).state_dict(), folder / "style_models" / "redux.safetensors")
+    settings = load_settings({"models": [folder], "device": "cpu"}, {"LATENTLOOM_HOME": str(folder.parent)})
     with Session(settings) as made:
-        return folder, made.run(READER).outputs["clip"]
+        style = made.engine.catalog.identify("models/style_models", "redux.safetensors")
+        return folder, {**made.run(READER).outputs, "style_model": style}
 
 
 @pytest.fixture
@@ -75,7 +86,7 @@ def bench(
     tiny_models: Path,
     random_models: Path,
     tmp_path: Path,
-    reader: tuple[Path, Clip],
+    readers: tuple[Path, dict[str, Any]],
 ) -> Bench:
     """The built-in nodes with small inputs, and the tiny checkpoint for those that take a model."""
     loaded = session.run(loading("tiny")).outputs
@@ -100,22 +111,27 @@ def bench(
             **BY_NAME.get(node.spec.type, {}),
             **({"file": table, "column": "n"} if node.spec.type == "TableColumn" else {}),
             **({"clip": sdxl} if node.spec.type == "CLIPEncodeSDXL" else {}),
-            **({"clip": reader[1], "vae": None} if node.spec.type == "CLIPEncodePictures" else {}),
+            **({"clip": readers[1]["clip"], "vae": None} if node.spec.type == "CLIPEncodePictures" else {}),
             **{
                 port.name: by_port[port.name]
                 for port in node.spec.inputs
                 if port.kind == "MODEL_FILE" and port.name in by_port
             },
+            **(
+                {name: readers[1][name] for name in ("clip_vision", "style_model")}
+                if node.spec.type == "ApplyStyleModel"
+                else {}
+            ),
         }
         for node in session.engine.registry.nodes.values()
     }
-    return _bench(samples, tmp_path / "bench", tiny_models, random_models / "checkpoints" / SDXL, reader[0])
+    return _bench(samples, tmp_path / "bench", tiny_models, random_models / "checkpoints" / SDXL, readers[0])
 
 
-def _bench(samples: dict[str, dict[str, Any]], folder: Path, models: Path, more: Path, clip: Path) -> Bench:
+def _bench(samples: dict[str, dict[str, Any]], folder: Path, models: Path, more: Path, readers: Path) -> Bench:
     shutil.copytree(models, folder / "models", copy_function=os.link)
     os.link(more, folder / "models" / "checkpoints" / more.name)
-    shutil.copytree(clip, folder / "models" / "clip", copy_function=os.link, dirs_exist_ok=True)
+    shutil.copytree(readers, folder / "models", copy_function=os.link, dirs_exist_ok=True)
     return Bench("builtin", samples, folder)
 
 
