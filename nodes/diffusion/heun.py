@@ -7,6 +7,8 @@ from torch import Tensor
 from latentloom.nodes.diffusion.euler import ancestral_step
 from latentloom.nodes.diffusion.sampler import Denoised, Report, StepNoise, churned
 
+FAR = 900.0  # sigma / sigma_down from which a midpoint step is replaced by an Euler step
+
 
 def heun(
     denoised: Denoised,
@@ -92,14 +94,19 @@ def dpm_2_ancestral(
     eta: float = 1.0,
     s_noise: float = 1.0,
 ) -> Tensor:
-    """`dpm_2` steps to sigma_down, then noise up to sigma_next (k-diffusion)."""
+    """`dpm_2` steps to sigma_down, then noise up to sigma_next (k-diffusion).
+
+    A midpoint step multiplies the change of x0 on the way by sqrt(sigma / sigma_down). From the pure noise of a flow
+    or of zero terminal SNR that factor is in the hundreds and leaves only noise, so that step is Euler's.
+    """
     for i, (sigma, sigma_next) in enumerate(pairwise(sigmas.tolist())):
         x0 = denoised(x, sigmas[i])
         report(i, x, x0)
         sigma_down, sigma_up = ancestral_step(sigma, sigma_next, eta)
         d = (x - x0) / sigma
         if sigma_down > 0:
-            x = _midpoint(denoised, x, d, sigmas[i], sigma_down)
+            far = sigma > FAR * sigma_down
+            x = x + d * (sigma_down - sigma) if far else _midpoint(denoised, x, d, sigmas[i], sigma_down)
             x = x + noise(sigmas[i], sigmas[i + 1]) * (sigma_up * s_noise)
         else:
             x = x + d * (sigma_down - sigma)
