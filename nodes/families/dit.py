@@ -20,6 +20,7 @@ from latentloom.nodes.families.stable_diffusion.diffusers_folder import (
     text_facts,
 )
 from latentloom.nodes.families.stable_diffusion.facts import SMALL_BYTES
+from latentloom.nodes.families.tokenizers import EncoderTokenizer
 from latentloom.nodes.text.clip_reader import TextEncoder
 from latentloom.nodes.text.tokenizer_files import TokenizerFiles
 
@@ -36,7 +37,7 @@ class DiT(Family):
     name, title, module = "dit", "DiT with a CLIP", "diffusers:PixArtTransformer2DModel"
     reads, vae = "the CLIP of its folder", "the VAE of its folder"
     texts: ClassVar = {"text_encoder": "l"}
-    needs, tokenizer = ("l",), ("l", TokenizerFiles("BPE", ("tokenizer",)))
+    needs, tokenizer = ("l",), ("l", EncoderTokenizer(TokenizerFiles("BPE", ("tokenizer",))))
 
     def matches(self, shapes: Shapes) -> bool:  # noqa: ARG002
         """Return False: a file alone does not say how its network was trained."""

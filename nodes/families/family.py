@@ -25,8 +25,8 @@ from latentloom.nodes.families.stable_diffusion.building import build_vae
 from latentloom.nodes.families.stable_diffusion.facts import vae_facts
 from latentloom.nodes.families.stable_diffusion.parts import find_vae
 from latentloom.nodes.families.text_parts import TITLES, FoundText, prefixes, texts_in
+from latentloom.nodes.families.tokenizers import EncoderTokenizer
 from latentloom.nodes.families.unused import warn_unused
-from latentloom.nodes.text.tokenizer_files import TokenizerFiles
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,7 +54,7 @@ class Family(ABC):
     """Its text encoders by their names, see `texts_in`, and the folder of each in diffusers' layout."""
     needs: ClassVar[tuple[str, ...]]
     """Those of them that it cannot do without."""
-    tokenizer: ClassVar[tuple[str, TokenizerFiles]]
+    tokenizer: ClassVar[tuple[str, EncoderTokenizer]]
     """Which of them needs a tokenizer from the disk, and what that is called."""
     renamed: ClassVar[Names] = ()
     """How its authors call the network's layers, where diffusers calls them otherwise."""

@@ -13,7 +13,7 @@ from latentloom.nodes.families.family import Family
 from latentloom.nodes.families.folder import read_json
 from latentloom.nodes.families.header import Header, Shapes, counted
 from latentloom.nodes.families.key_tables import FLUX2, FLUX2_PARTS, converted
-from latentloom.nodes.families.mistral import MistralTokenizer
+from latentloom.nodes.families.mistral import TOKENIZER as MISTRAL_TOKENIZER
 from latentloom.nodes.families.qwen import TOKENIZER
 from latentloom.nodes.families.references import PREFIX, told_references
 from latentloom.nodes.families.text_parts import FoundText, prefixes, texts_in
@@ -33,7 +33,7 @@ DEV = Chat(
     layers=(10, 20, 30),
 )
 CHATS = {"qwen3": KLEIN, "mistral3": DEV}
-TOKENIZERS: dict[str, Any] = {"qwen3": TOKENIZER, "mistral3": MistralTokenizer()}
+TOKENIZERS = {"qwen3": TOKENIZER, "mistral3": MISTRAL_TOKENIZER}
 READS = {7680: "Qwen3-4B", 12288: "Qwen3-8B", 15360: "Mistral Small 3"}  # by the width of three layers together
 GUIDANCE = 4.0  # what the authors tell dev
 REFERENCE = 10  # how far reference pictures are apart on the first axis of positions

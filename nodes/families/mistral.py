@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from latentloom.engine.errors import FileError
 from latentloom.nodes.families.folder import folder_weights
-from latentloom.nodes.families.header import Shapes, below, counted, read_header
+from latentloom.nodes.families.header import Shapes, below, counted
 from latentloom.nodes.families.module_loading import Piece, Weights, assemble
+from latentloom.nodes.families.tokenizers import EncoderTokenizer
 from latentloom.nodes.families.unused import warn_unused
-from latentloom.nodes.text.tekken import tekken
 from latentloom.nodes.text.tokenizer_files import TokenizerFiles
 
 PREFIXES = ("model.", "model.language_model.", "language_model.model.", "")
@@ -22,48 +20,9 @@ LLAMA = (32000, 32064, 128256)  # sizes of the vocabularies of Llama 2 and 3 and
 OTHERS = ("layers.0.self_attn.q_norm.weight", "layers.0.self_attn.k_proj.bias")  # what language models of others have
 OTHERS += ("layers.0.post_feedforward_layernorm.weight",)
 BESIDE = ("lm_head.", "language_model.lm_head.", "vision_tower.", "model.vision_tower.", "multi_modal_projector.")
-BESIDE += ("model.multi_modal_projector.", "tekken_model")  # what reading prompts does not need
+BESIDE += ("model.multi_modal_projector.",)  # what reading prompts does not need
 
-TEKKEN = "tekken_model"  # the tensor of a file that holds its tokenizer
-
-
-class MistralTokenizer:
-    """Finds a Mistral's tokenizer: within its file, as tekken.json beside it, or as tokenizer.json."""
-
-    files = TokenizerFiles("BPE", ("tokenizer", "mistral3_tokenizer"))
-
-    def digest(self, weights: Path) -> str:
-        """Return a hash of the tokenizer's files, "inside" for one in the weights' file, or "" without one."""
-        if _inside(weights):
-            return "inside"  # the hash of the file covers it
-        place = _beside(weights)
-        return self.files.digest(weights) if place is None else sha256(place.read_bytes()).hexdigest()
-
-    def load(self, weights: Path) -> Any:
-        """Load the tokenizer. Raises FileError if there is none or it cannot be read."""
-        place = _beside(weights)
-        if not _inside(weights) and place is None:
-            return self.files.load(weights)
-        try:
-            return tekken(Weights(weights)[TEKKEN].numpy().tobytes() if place is None else place.read_bytes())
-        except (ValueError, KeyError, TypeError) as error:
-            raise FileError(f"'{weights.name}' contains no readable tokenizer", got=str(error)) from None
-
-    def missing(self, weights: Path) -> FileError:
-        """Return the error for weights without a tokenizer."""
-        return self.files.missing(weights)
-
-
-def _inside(weights: Path) -> bool:
-    return weights.is_file() and TEKKEN in read_header(weights).shapes
-
-
-def _beside(weights: Path) -> Path | None:
-    """Return the tekken.json of weights that have none inside."""
-    here = weights if weights.is_dir() else weights.parent
-    places = [here, *(base / name for base in (here, here.parent) for name in MistralTokenizer.files.folders)]
-    found = (place / "tekken.json" for place in places)
-    return None if _inside(weights) else next((file for file in found if file.is_file()), None)
+TOKENIZER = EncoderTokenizer(TokenizerFiles("BPE", ("tokenizer", "mistral3_tokenizer"), tekken=True))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,14 +12,16 @@ from latentloom.nodes.families.folder import folder_weights
 from latentloom.nodes.families.header import Shapes, below, counted
 from latentloom.nodes.families.module_loading import Piece, Weights, assemble
 from latentloom.nodes.families.qwen_vision import NAMES as NAMES_OF_TOWERS
+from latentloom.nodes.families.tokenizers import EncoderTokenizer
 from latentloom.nodes.families.unused import warn_unused
 from latentloom.nodes.text.tokenizer_files import TokenizerFiles
 
 PREFIXES = ("model.", "model.language_model.", "language_model.model.", "language_model.", "")
 ROOTS = ("", "text_encoders.qwen25_7b.transformer.")  # the last in files with all parts
 DEEP = "deepstack_merger_list.0.norm.weight"  # of the vision tower of Qwen3-VL, whose language model is that of Qwen3
-TOKENIZER = TokenizerFiles("BPE", ("tokenizer", "qwen25_tokenizer"))  # the last is ComfyUI's folder name
-VL_TOKENIZER = TokenizerFiles("BPE", ("tokenizer", "processor", "qwen25_tokenizer"))
+COMFYUI = "qwen25_tokenizer"  # its folder name
+TOKENIZER = EncoderTokenizer(TokenizerFiles("BPE", ("tokenizer", COMFYUI)), qwen=True)
+VL_TOKENIZER = EncoderTokenizer(TokenizerFiles("BPE", ("tokenizer", "processor", COMFYUI)), qwen=True)
 NAMES = {
     "qwen3": {2560: "Qwen3-4B", 4096: "Qwen3-8B", 2048: "Qwen3-1.7B", 1024: "Qwen3-0.6B"},
     "qwen3_vl": {2560: "Qwen3-VL-4B", 4096: "Qwen3-VL-8B", 2048: "Qwen3-VL-2B"},

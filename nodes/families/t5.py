@@ -10,11 +10,13 @@ from typing import Any
 from latentloom.nodes.families.folder import folder_weights
 from latentloom.nodes.families.header import Shapes, below, counted
 from latentloom.nodes.families.module_loading import Piece, Weights, assemble
+from latentloom.nodes.families.tokenizers import EncoderTokenizer
 from latentloom.nodes.families.unused import warn_unused
 from latentloom.nodes.text.tokenizer_files import TokenizerFiles
 
 PREFIXES = ("", "text_encoders.t5xxl.transformer.", "t5xxl.transformer.")
-TOKENIZER = TokenizerFiles("Unigram", ("tokenizer_2", "tokenizer_3", "t5_tokenizer", "tokenizer"))
+FOLDERS = ("tokenizer_2", "tokenizer_3", "t5_tokenizer", "tokenizer")
+TOKENIZER = EncoderTokenizer(TokenizerFiles("Unigram", FOLDERS))
 NAMES = {4096: "T5-XXL", 2048: "T5-XL", 1024: "T5-large", 768: "T5-base"}
 _BIAS = "encoder.block.{}.layer.0.SelfAttention.relative_attention_bias.weight"
 _GATED = "encoder.block.0.layer.1.DenseReluDense.wi_1.weight"

@@ -23,6 +23,7 @@ HARMLESS = {  # patterns of tensor names that may stay unused, and what the tens
     r"(sqrt_|log_|one_minus_|recip_|recipm1_)*(alphas_cumprod(_prev)?|betas|alphas)$": "the training's noise, by step",
     r"(posterior_\w+|lvlb_weights|model_mean\w*|logvar|denoiser\.sigmas)$": "tables that follow from that noise",
     r"(v_pred|ztsnr|__index_timestep_zero__)$": "markers, which are read as facts",
+    r"(spiece_model|tekken_model|tokenizer_json)$": "the tokenizer, which is read apart from the weights",
 }
 _HARMLESS = re.compile("|".join(f"(?:{pattern})" for pattern in HARMLESS))
 

@@ -7,7 +7,7 @@ protobuf nor sentencepiece is needed.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,9 +23,16 @@ SPACE = "\u2581"
 
 def unigram(model: bytes) -> Tokenizer:
     """Return the tokenizer of a `spiece.model`. Raises ValueError for bytes that are not a SentencePiece model."""
+    return unigram_of(*_read(model))
+
+
+def unigram_of(pieces: Sequence[tuple[str, float, int]], table: bytes) -> Tokenizer:
+    """Return the tokenizer of pieces (text, score, kind) and the normalizer's table of characters.
+
+    Raises ValueError if no piece stands for unknown characters.
+    """
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-    pieces, table = _read(model)
     kinds = [kind for _, _, kind in pieces]
     scored = [(text, score) for text, score, _ in pieces]
     made = Tokenizer(models.Unigram(scored, unk_id=kinds.index(UNKNOWN), byte_fallback=BYTE in kinds))

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from latentloom.engine.errors import FileError
+from latentloom.nodes.text.qwen_tokenizer import qwen_rules
 from latentloom.nodes.text.sentencepiece import unigram
+from latentloom.nodes.text.tekken import tekken
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-FILE, SPIECE = "tokenizer.json", "spiece.model"
+FILE, SPIECE, TEKKEN = "tokenizer.json", "spiece.model", "tekken.json"
 BPE_FILES = ("vocab.json", "merges.txt", "tokenizer_config.json")
 _MODEL = re.compile(rb'"type"\s*:\s*"(BPE|Unigram|WordPiece|WordLevel)"')
 
@@ -29,11 +31,12 @@ class TokenizerFiles:
 
     kind: Literal["BPE", "Unigram"]
     folders: tuple[str, ...]
+    tekken: bool = False  # whether it may be Mistral's tekken.json
 
     @property
     def layouts(self) -> tuple[tuple[str, ...], ...]:
         """The alternative sets of file names; a tokenizer needs all files of one set."""
-        return (FILE,), (BPE_FILES if self.kind == "BPE" else (SPIECE,))
+        return (*([(TEKKEN,)] if self.tekken else []), (FILE,), BPE_FILES if self.kind == "BPE" else (SPIECE,))
 
     def find(self, weights: Path) -> Path | None:
         """Return the folder of the tokenizer for a file or folder of weights, or None.
@@ -99,8 +102,8 @@ class TokenizerFiles:
 def _loaded(files: Sequence[Path]) -> Tokenizer:
     from tokenizers import Tokenizer
 
-    if files[0].name == SPIECE:
-        return unigram(files[0].read_bytes())
+    if files[0].name in (SPIECE, TEKKEN):
+        return (unigram if files[0].name == SPIECE else tekken)(files[0].read_bytes())
     return Tokenizer.from_file(str(files[0])) if len(files) == 1 else _byte_level_bpe(*files)
 
 
@@ -108,21 +111,11 @@ def _byte_level_bpe(vocabulary: Path, merges: Path, config: Path) -> Tokenizer:
     """Build Qwen's tokenizer from files in GPT-2's layout (Radford et al. 2019), with the word splitting of Qwen2."""
     import json
 
-    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+    from tokenizers import AddedToken, Tokenizer, models
 
     made = Tokenizer(models.BPE.from_file(str(vocabulary), str(merges)))
-    made.normalizer = normalizers.NFC()
-    split = pre_tokenizers.Split(Regex(QWEN_WORDS), behavior="isolated")
-    made.pre_tokenizer = pre_tokenizers.Sequence(
-        [split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
-    )
-    made.decoder = decoders.ByteLevel()
+    qwen_rules(made)
     added = json.loads(config.read_text(encoding="utf-8")).get("added_tokens_decoder", {})
     for _, token in sorted(added.items(), key=lambda pair: int(pair[0])):
         made.add_special_tokens([AddedToken(token["content"], special=bool(token.get("special")), normalized=False)])
     return made
-
-
-QWEN_WORDS = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)

@@ -71,6 +71,28 @@ def _read(path: Path, size: int, _stamp: tuple[int, ...]) -> GgufHeader:
             raise FileError(f"'{path.name}' is a damaged GGUF file", got="a header that cannot be read") from None
 
 
+def read_metadata(path: Path, prefix: str) -> dict[str, Any]:
+    """Read the metadata of a GGUF file whose keys start with a prefix, arrays included; the keys are without it.
+
+    Raises FileError if the file is damaged.
+    """
+    with path.open("rb") as file:
+        reader = _Reader(file)
+        try:
+            if file.read(4) != MAGIC or reader.number("<I") not in (2, 3):
+                raise ValueError
+            _, pairs = reader.count(), reader.count()
+            found = {}
+            for _ in range(pairs):
+                key, kind = reader.text(), reader.number("<I")
+                wanted = key.startswith(prefix)
+                value = reader.array() if wanted and kind == _ARRAY else reader.value(kind)
+                found |= {key.removeprefix(prefix): value} if wanted else {}
+            return found
+        except (struct.error, ValueError, OverflowError):
+            raise FileError(f"'{path.name}' is a damaged GGUF file", got="metadata that cannot be read") from None
+
+
 class _Reader:
     """Reads numbers and texts of a file in sequence. Raises struct.error at the end of the file."""
 
@@ -92,6 +114,14 @@ class _Reader:
         if len(found) < length:
             raise ValueError
         return found.decode(errors="replace")
+
+    def array(self) -> list[Any]:
+        """Read an array of texts or numbers."""
+        inner, count = self.number("<I"), self.count()
+        if inner == _TEXT:
+            return [self.text() for _ in range(count)]
+        form = _scalar(inner)
+        return list(struct.unpack(f"<{count}{form[1]}", self.file.read(struct.calcsize(form) * count)))
 
     def value(self, kind: int) -> Any:
         """Read a value; long arrays are skipped and returned as None."""

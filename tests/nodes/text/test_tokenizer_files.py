@@ -2,10 +2,10 @@
 
 import json
 import random
-import struct
 from pathlib import Path
 
 import pytest
+from sentencepiece_files import field, spiece
 from tiny_transformers import unigram_tokenizer
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import Qwen2Tokenizer
@@ -89,7 +89,7 @@ def test_nothing_is_found_where_there_is_nothing(tmp_path: Path) -> None:
     assert QWEN.digest(tmp_path / "qwen.safetensors") == ""
     with pytest.raises(FileError, match="has no tokenizer") as caught:
         QWEN.load(tmp_path / "qwen.safetensors")
-    assert "a folder 'tokenizer' or 'qwen25_tokenizer' beside it" in str(caught.value.problem.expected)
+    assert "a folder 'tokenizer' or 'qwen25_tokenizer' next to it" in str(caught.value.problem.expected)
 
 
 def test_a_broken_tokenizer_is_an_error_of_the_file(tmp_path: Path) -> None:
@@ -117,27 +117,6 @@ def test_padding_and_cutting_that_a_file_asks_for_are_left_to_the_reader(tmp_pat
     made.enable_truncation(3)
     made.save(str(tmp_path / "tokenizer.json"))
     assert T5.load(tmp_path / "t5.safetensors").encode("a red fox in a wood", add_special_tokens=False).ids == plain
-
-
-def varint(number: int) -> bytes:
-    found = b""
-    while number > 127:
-        found, number = found + bytes([number & 127 | 128]), number >> 7
-    return found + bytes([number])
-
-
-def field(number: int, value: bytes) -> bytes:
-    return varint(number << 3 | 2) + varint(len(value)) + value
-
-
-def spiece(tokenizer: Tokenizer) -> bytes:
-    """A unigram's pieces as a SentencePiece model, with what a trainer writes beside them."""
-    kinds = {"<unk>": 2, "<pad>": 3, "</s>": 3}
-    found = b""
-    for text, score in json.loads(tokenizer.to_str())["model"]["vocab"]:
-        kind = varint(3 << 3) + varint(kinds[text]) if text in kinds else b""
-        found += field(1, field(1, text.encode()) + b"\x15" + struct.pack("<f", score) + kind)
-    return found + field(2, varint(4 << 3) + varint(300)) + field(3, field(1, b"identity"))
 
 
 def test_a_sentencepiece_model_gives_the_ids_of_the_same_tokenizer(tmp_path: Path) -> None:
