@@ -200,11 +200,12 @@ def test_a_sub_workflow_is_opened_edited_in_place_and_left(editor):
     expect(trail).to_have_count(0)
     page.get_by_role("button", name="Problems", exact=True).click()
     page.locator(".problems button").first.click()
-    expect(trail.locator("li").first).to_have_text("Untitled")
-    expect(trail.locator("li").nth(1)).to_have_text("block")
+    expect(trail.locator("li")).to_have_text(["Untitled", "block", "block-2"])
+    expect(editor.node("invertImage").locator("[data-problem]").first).to_be_visible()
+    editor.picture("sub-workflow")
+    trail.get_by_role("button", name="block", exact=True).click()
     expect(editor.node("block-2-2").locator("[data-problem]").first).to_be_visible()
     expect(editor.node("block-2").locator("[data-problem]")).to_have_count(0)
-    editor.picture("sub-workflow")
 
 
 def test_modes_titles_groups_and_notes_are_kept(editor):
