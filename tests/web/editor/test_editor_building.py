@@ -208,6 +208,21 @@ def test_a_sub_workflow_is_opened_edited_in_place_and_left(editor):
     expect(editor.node("block-2").locator("[data-problem]")).to_have_count(0)
 
 
+def test_an_inner_value_becomes_an_input_of_the_sub_workflow(editor):
+    editor.add("Integer", 400, 300)
+    editor.field("integer", "value").fill("7")
+    editor.page.locator(".react-flow__pane").click(position={"x": 700, "y": 700})
+    editor.node("integer").locator(".node-title").click()
+    editor.press("Shift+P", "Enter")
+    editor.node("integer").locator(".node-title").click()
+
+    editor.page.get_by_role("combobox", name="Add an input of the selected node").select_option("value")
+    expect(editor.page.locator(".trail dd").first).to_have_text("value")
+    editor.page.locator(".trail").get_by_role("button", name="Untitled").click()
+
+    expect(editor.field("block", "value")).to_have_value("7")
+
+
 def test_modes_titles_groups_and_notes_are_kept(editor):
     page = editor.page
     editor.add("InvertImage", 300, 300)

@@ -1,11 +1,13 @@
 import { Panel } from "@xyflow/react";
-import { graphOf } from "../document/graphs";
+import { graphOf, specOf } from "../document/graphs";
+import { addToForm, freeInputs } from "../document/interface";
 import type { Path } from "../document/levels";
 import { graphsAlong, levelAt, usesOf } from "../document/levels";
 import type { Workflow } from "../document/types";
 import { nameOf } from "../document/types";
 import { useDocument } from "../store/document";
 import { pathOf } from "../store/opened";
+import { useSpecs } from "../store/specs";
 import { useStrings } from "../strings";
 import { goTo } from "./actions";
 import { reveal } from "./reveal";
@@ -50,6 +52,24 @@ function titleAt(workflow: Workflow, path: Path): string {
   return node.title ?? (graphOf(workflow, node.type)?.name || nameOf(node));
 }
 
+/** A choice of the selected node's inputs that can become inputs of the open sub-workflow; their values become the defaults. */
+function Adding({ level }: { level: Workflow }) {
+  const words = useStrings().canvas.trail;
+  const specs = useSpecs();
+  const id = useDocument(({ selection }) => (selection.size === 1 ? [...selection][0] : undefined)) ?? "";
+  const edit = useDocument((state) => state.editInside);
+  const ports = freeInputs(level, id, specOf(specs, level.nodes[id]));
+  if (ports.length === 0) return null;
+  return (
+    <select className="field" aria-label={words.add} value="" onChange={({ target }) => edit(addToForm({ node: id, input: target.value }))}>
+      <option value="">{words.add}</option>
+      {ports.map((name) => (
+        <option key={name}>{name}</option>
+      ))}
+    </select>
+  );
+}
+
 /** The inputs and outputs of the open sub-workflow; a click goes to the node that has them. */
 function Ends({ workflow, path }: { workflow: Workflow; path: Path }) {
   const words = useStrings().canvas.trail;
@@ -70,6 +90,7 @@ function Ends({ workflow, path }: { workflow: Workflow; path: Path }) {
             {name}
           </button>
         ))}
+        <Adding level={levelAt(workflow, path)} />
       </dd>
       <dt>{words.outputs}</dt>
       <dd>

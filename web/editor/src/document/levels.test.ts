@@ -1,8 +1,10 @@
 import { expect, it } from "vitest";
 import { removeNodes, setInput } from "./edit";
+import { withGraphs } from "./graphs";
+import { addToForm, freeInputs } from "./interface";
 import { atLevel, graphsAlong, levelAt, usesOf, wouldRecur } from "./levels";
 import { pack } from "./packing";
-import { edge, node, sample } from "./samples";
+import { SPECS, edge, node, sample } from "./samples";
 
 /** `outer` holds a use of `inner`, which holds `invert`; `twin` uses `inner` too. */
 function nested() {
@@ -68,4 +70,17 @@ it("a type that needs the open sub-workflow would make it use itself", () => {
   expect(wouldRecur(graphs, "graph/inner", "inner")).toBe(true);
   expect(wouldRecur(graphs, "graph/inner", "outer")).toBe(false);
   expect(wouldRecur(graphs, "Invert", "inner")).toBe(false);
+});
+
+it("an inner value becomes an input of the sub-workflow, with the value as its default", () => {
+  const workflow = pack(new Set(["invert"]), "inner", "use")({ ...sample(), inputs: [] });
+  const inside = levelAt(workflow, ["use"]);
+  expect(freeInputs(inside, "invert", SPECS.get("Invert"))).toEqual(["amount"]);
+
+  const after = atLevel(["use"], addToForm({ node: "invert", input: "amount" }))(workflow);
+
+  const port = withGraphs(SPECS, after.graphs).get("graph/inner")?.inputs.find(({ name }) => name === "amount");
+  expect(port).toMatchObject({ kind: "FLOAT", required: false, default: 0.5 });
+  expect(after.nodes).toBe(workflow.nodes);
+  expect(freeInputs(levelAt(after, ["use"]), "invert", SPECS.get("Invert"))).toEqual([]);
 });

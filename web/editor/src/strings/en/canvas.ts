@@ -83,6 +83,7 @@ export const canvas = {
     label: "Open sub-workflow",
     inputs: "Inputs",
     outputs: "Outputs",
+    add: "Add an input of the selected node",
     uses: (n: number) => `Used ${n} times: a change applies to all uses`,
   },
   mouse: {

@@ -84,6 +84,7 @@ export const canvas: Strings["canvas"] = {
     label: "打开的子工作流",
     inputs: "输入",
     outputs: "输出",
+    add: "添加所选节点的输入",
     uses: (n) => `使用了 ${n} 次：更改对所有使用处生效`,
   },
   mouse: {
