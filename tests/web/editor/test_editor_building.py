@@ -223,6 +223,22 @@ def test_an_inner_value_becomes_an_input_of_the_sub_workflow(editor):
     expect(editor.field("block", "value")).to_have_value("7")
 
 
+def test_a_click_chooses_what_a_failed_item_does(editor):
+    editor.add("IntegerList", 300, 300)
+    editor.add("Integer", 900, 300)
+    editor.connect("integerList.values", "integer.value")
+    badge = editor.node("integer").locator("button.badge")
+    expect(badge).to_have_text("each item")
+
+    badge.click()
+
+    expect(badge).to_have_text("each item, without failed ones")
+    assert editor.copied()["nodes"]["integer"]["on_error"] == "keep"
+    badge.click()
+    expect(badge).to_have_text("each item")
+    assert "on_error" not in editor.copied()["nodes"]["integer"]
+
+
 def test_modes_titles_groups_and_notes_are_kept(editor):
     page = editor.page
     editor.add("InvertImage", 300, 300)

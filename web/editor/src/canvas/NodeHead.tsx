@@ -1,6 +1,6 @@
 import { useEffect, useRef } from "react";
 import type { NodeSpec } from "../api/client";
-import { setTitle } from "../document/edit";
+import { setTitle, toggleOnError } from "../document/edit";
 import { GRAPH } from "../document/graphs";
 import type { WorkflowNode as Node } from "../document/types";
 import { nameOf } from "../document/types";
@@ -38,11 +38,27 @@ export function NodeHead({ id, node, spec, collapsed }: HeadProps) {
       </button>
       {renaming ? <TitleField id={id} node={node} /> : <span className="node-title">{nameOf(node)}</span>}
       {plugin && !renaming && <span className="node-plugin">{plugin}</span>}
-      {node.each && <span className="badge" title={node.each.join(", ")}>{words.each}</span>}
+      {node.each && <EachItem id={id} node={node} each={node.each} />}
       {node.mode === "bypass" && <span className="badge">{words.bypassed}</span>}
       {node.mode === "mute" && <span className="badge">{words.muted}</span>}
       <State id={id} name={nameOf(node)} />
     </header>
+  );
+}
+
+/** Which inputs go item by item; a click changes what a failed item does. */
+function EachItem({ id, node, each }: { id: string; node: Node; each: string[] }) {
+  const words = useStrings().canvas;
+  const edit = useSeen((state) => state.edit);
+  const keeps = node.on_error === "keep";
+  return (
+    <button
+      className="badge nodrag"
+      title={`${each.join(", ")}\n${keeps ? words.leavesOut : words.stops}`}
+      onClick={() => edit(toggleOnError(id))}
+    >
+      {keeps ? words.eachKept : words.each}
+    </button>
   );
 }
 

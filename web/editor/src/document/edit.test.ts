@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { addNode, chain, collapse, connect, disconnect, freshId, moveNodes, removeNodes, setInput, setTitle, toggleMode } from "./edit";
+import { addNode, chain, collapse, connect, disconnect, freshId, moveNodes, removeNodes, setInput, setTitle, toggleMode, toggleOnError } from "./edit";
 import { edge, node, sample } from "./samples";
 
 describe("edits", () => {
@@ -83,4 +83,15 @@ describe("edits", () => {
     expect(freshId("plugin/Glow", () => false)).toBe("glow");
     expect(freshId("plugin/über", () => false)).toBe("ber");
   });
+});
+
+it("a failed item ends the run or is left out, where a node goes item by item", () => {
+  const before = sample();
+  const each = { ...before, nodes: { ...before.nodes, invert: { ...node("Invert"), each: ["image"] } } };
+
+  const kept = toggleOnError("invert")(each);
+
+  expect(kept.nodes.invert?.on_error).toBe("keep");
+  expect(toggleOnError("invert")(kept).nodes.invert).not.toHaveProperty("on_error");
+  expect(toggleOnError("load")(each)).toBe(each);
 });

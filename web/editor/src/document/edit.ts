@@ -54,6 +54,15 @@ export function goItemByItem(id: string, input: string): Edit {
   return changeNode(id, (node) => itemByItem(node, [...(node.each ?? []).filter((name) => name !== input), input]));
 }
 
+/** Change what a failed item does: end the run, the default, or be left out. */
+export function toggleOnError(id: string): Edit {
+  return changeNode(id, (node) => {
+    if (!node.each?.length) return node;
+    const { on_error, ...rest } = node;
+    return on_error === "keep" ? rest : { ...rest, on_error: "keep" };
+  });
+}
+
 function itemByItem({ each: _, on_error, ...node }: WorkflowNode, names: string[] = []): WorkflowNode {
   return names.length ? { ...node, each: names, ...(on_error ? { on_error } : {}) } : node;
 }
