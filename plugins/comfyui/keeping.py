@@ -232,7 +232,8 @@ class _Keeping:
         """Report the values of a use that could not become inputs of it."""
         for port in scope.drawing.inputs:
             if port.name not in used and scope.values.get(port.name) is not None:
-                self._report.note(scope.path[:-1], "changed", f"its value '{port.name}' is set inside, not on the node")
+                text = f"its value '{port.name}' is no input of the sub-workflow; what counts of it is set inside"
+                self._report.note(scope.path[:-1], "changed", text)
 
 
 def _fed(scope: Scope) -> Iterator[tuple[Part, Socket, str]]:

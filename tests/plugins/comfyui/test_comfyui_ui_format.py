@@ -278,6 +278,35 @@ def test_equal_subgraphs_are_shared_by_all_uses() -> None:
     assert lines == []
 
 
+def promoted(kind: str, widget: str, given: Any, values: list[Any], out: str) -> dict[str, Any]:
+    """A subgraph of one node, with one value of it as an input."""
+    inner = part(1, kind, values, [(widget, "COMBO", 1, widget)], outputs=[out])
+    links = [[1, -10, 0, 1, 0, "COMBO"], [2, 1, 0, -20, 0, out]]
+    inside = {"id": "sub", "name": "Choose", "nodes": [inner], "links": links,
+              "inputs": [{"name": "choice", "type": "COMBO"}], "outputs": [{"name": "made", "type": out}]}  # fmt: skip
+    uses = [part(n, "sub", [value], [], outputs=[out]) for n, value in enumerate(given, 1)]
+    return {"nodes": uses, "links": [], "definitions": {"subgraphs": [inside]}}
+
+
+def test_a_promoted_file_is_an_input_of_each_use() -> None:
+    data = promoted("VAELoader", "vae_name", ["sd\\a.safetensors", "b.safetensors"], ["c.safetensors"], "VAE")
+    workflow, lines = imported(data)
+    assert workflow.graphs.keys() == {"Choose"}
+    assert [list(node.inputs.items()) for node in workflow.nodes.values()] == [
+        [("choice", "sd/a.safetensors")],
+        [("choice", "b.safetensors")],
+    ]
+    assert lines == []
+
+
+def test_a_promoted_value_that_is_no_input_here_is_told() -> None:
+    data = promoted("CLIPLoader", "device", ["cpu", "default"], ["clip.safetensors", "flux2", "default"], "CLIP")
+    workflow, lines = imported(data)
+    assert all(not node.inputs for node in workflow.nodes.values() if node.type.startswith("graph/"))
+    text = "changed: its value 'choice' is no input of the sub-workflow; what counts of it is set inside"
+    assert lines == [f"node '1': {text}", f"node '2': {text}"]
+
+
 def test_a_muted_subgraph_is_taken_apart() -> None:
     workflow, lines = imported(with_subgraph(["x"], mode=2))
     assert workflow.graphs == {}
