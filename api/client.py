@@ -81,10 +81,12 @@ class AsyncClient:
         tags: Collection[str] = (),
         webhook: str | None = None,
         idempotency_key: str | None = None,
+        wait: float = 0,
         **named: Any,
     ) -> Job:
         """Queue a workflow with its named inputs. A Path is uploaded. A retry never queues it twice.
 
+        With `wait` (0..60 seconds), the job as it is when it has ended, with its files, or as it is after that time.
         Use `inputs` for inputs with the names of parameters of this method. Raises ServerError with all problems,
         UnreachableError.
         """
@@ -98,8 +100,8 @@ class AsyncClient:
             "tags": list(tags),
             "webhook": webhook,
         }
-        data = json.dumps(body).encode()
-        return Job.model_validate(await self._connection.json("POST", "jobs", data, key=idempotency_key))
+        data, path = json.dumps(body).encode(), f"jobs?wait={wait}" if wait else "jobs"
+        return Job.model_validate(await self._connection.json("POST", path, data, key=idempotency_key))
 
     async def job(self, id: str) -> Job:
         """Return the current state of a job, with its files. Raises ServerError."""

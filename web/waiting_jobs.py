@@ -79,19 +79,31 @@ async def submit(services: Services, new: Sequence[NewJob]) -> list[Job]:
     return jobs
 
 
-async def ended(services: Services, request: web.Request, id: str, progress: Progress) -> Job:
+async def ended(services: Services, request: web.Request, id: str, progress: Progress | None = None) -> Job:
     """Wait until a job has ended and return it. The job continues if the client disconnects.
+
+    Previews are made only if there is a `progress` to keep them.
 
     Raises NotReady if the server stops, UnknownJob if the job was removed, ConnectionError if the client is gone.
     """
     hub = services.event_hub
-    with hub.reader(hub.last, id, previews=True) as reader:
+    with hub.reader(hub.last, id, previews=progress is not None) as reader:
         while True:
             reader.wake.clear()
             job = await services.store.read(lambda t: t.queue.job(id))
             if job.state in FINAL:
                 return job
-            await _event(services, request, reader, progress)
+            await _event(services, request, reader, progress or Progress())
+
+
+async def ended_within(services: Services, request: web.Request, id: str, seconds: float) -> None:
+    """Wait until a job has ended, for at most some seconds, or until the server stops or the job is removed.
+
+    Raises ConnectionError if the client is gone; the job continues.
+    """
+    with contextlib.suppress(TimeoutError, NotReady):
+        async with asyncio.timeout(seconds):
+            await ended(services, request, id)
 
 
 async def _event(services: Services, request: web.Request, reader: Reader, progress: Progress) -> None:

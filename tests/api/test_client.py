@@ -36,6 +36,23 @@ def test_submit_wait_and_download(server, tmp_path):
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
 
 
+def test_submit_returns_the_finished_job_if_it_ends_in_time(server):
+    with Client(server.address) as client:
+        job = client.submit(flow("", s=use("SavePicture", count=2)), wait=60)
+        early = client.submit(flow("s", s=use("Steps", steps=3000)), wait=0.01)
+        client.cancel(early.id)
+
+    assert (job.state, len(job.files)) == ("done", 2)
+    assert early.state in ("queued", "claimed", "running")
+
+
+def test_a_wait_that_is_too_long_is_refused(server):
+    with Client(server.address) as client, pytest.raises(ServerError) as caught:
+        client.submit(flow("p.image", p=use("Picture")), wait=61)
+
+    assert [problem.input for problem in caught.value.problems] == ["wait"]
+
+
 def test_named_inputs_and_problems(server):
     with Client(server.address) as client, pytest.raises(ServerError) as caught:
         client.submit("txt2img", steps=0, sampler="eular")

@@ -16,7 +16,7 @@ from latentloom.web.routes import a1111_lists
 from latentloom.web.routes.json_bodies import answer, read_json
 from latentloom.web.routing import Call, Handler
 from latentloom.web.services import Services
-from latentloom.web.waiting_jobs import Progress, ended, pictures, submit
+from latentloom.web.waiting_jobs import ended, pictures, submit
 
 TAG = "a1111"
 
@@ -94,7 +94,7 @@ async def enlarge(services: Services, call: Call) -> web.Response:
     }
     new = await services.intake.job(Order(document, {}, None), owner=call.owner, tags=(TAG,))
     (job,) = await submit(services, [new])
-    found = await pictures(services, await ended(services, call.request, job.id, Progress()))
+    found = await pictures(services, await ended(services, call.request, job.id))
     images = [base64.b64encode(one.data).decode() for one in found]
     own = {"jobs": [job.id], "not_used": request.unread()}
     return answer({"image": images[0] if images else "", "html_info": "", "latentloom": own})

@@ -15,6 +15,7 @@ from latentloom.web.named_workflows import document_of
 from latentloom.web.queue_writer import Tables
 from latentloom.web.routing import API, MOST, Call, Query, Reply, Route
 from latentloom.web.services import Services
+from latentloom.web.waiting_jobs import ended_within
 from latentloom.web.wire_jobs import job_answer
 
 
@@ -26,6 +27,17 @@ class JobQuery(Query):
     tag: str | None = Field(None, max_length=200)
     before: int | None = Field(None, ge=0, le=MOST, description="Continue after the page that returned that `next`.")
     limit: int = Field(100, ge=1, le=1000)
+
+
+class SubmitQuery(Query):
+    """How long to wait for the job."""
+
+    wait: float = Field(
+        0.0,
+        ge=0,
+        le=60,
+        description="Wait up to this many seconds for the end of the job, and return it with its result and files.",
+    )
 
 
 async def order_of(services: Services, body: Any) -> Order:
@@ -41,14 +53,24 @@ async def order_of(services: Services, body: Any) -> Order:
 async def submit(services: Services, call: Call) -> Reply:
     """Queue a job. The response is the job, or all problems of the request.
 
-    201 for a new job, 200 for the existing job of the same idempotency key.
+    201 for a new job, 200 for the existing job of the same idempotency key. With `wait`, the job as it is when it has
+    ended or the time is over. The job continues if the client disconnects.
     """
+    job, status = await _submitted(services, call)
+    if not call.query.wait:
+        return _queued(job_answer(job), status)
+    await ended_within(services, call.request, job.id, call.query.wait)
+    return _queued(await _shown(services, job.id), status)
+
+
+async def _submitted(services: Services, call: Call) -> tuple[Job, int]:
+    """Queue a job and return it with the status of the answer."""
     body, key = call.body, _key(call)
     keyed = body.model_copy(update={"idempotency_key": key})  # key in body or header: the same request
     asked = await services.intake.thread(lambda: fingerprint(keyed.model_dump(mode="json")))
     known = await services.store.read(lambda t: t.queue.known(call.owner, key, asked))
     if known is not None:
-        return _queued(known, 200)
+        return known, 200
     order = await order_of(services, body)
     webhook = services.webhooks.checked(body.webhook)
     new = await services.intake.job(
@@ -62,7 +84,7 @@ async def submit(services: Services, call: Call) -> Reply:
     )
     job = await services.store.write(lambda t: t.queue.submit(new, front=body.front), durable=True)
     services.dispatcher.wake()
-    return _queued(job, 201 if job.id == new.id else 200)
+    return job, 201 if job.id == new.id else 200
 
 
 def _key(call: Call) -> str | None:
@@ -73,8 +95,8 @@ def _key(call: Call) -> str | None:
     return own or call.key
 
 
-def _queued(job: Job, status: int) -> Reply:
-    return Reply(job_answer(job), status, {"Location": f"{API}/jobs/{job.id}"})
+def _queued(job: wire.Job, status: int) -> Reply:
+    return Reply(job, status, {"Location": f"{API}/jobs/{job.id}"})
 
 
 async def list_jobs(services: Services, call: Call) -> wire.JobPage:
@@ -103,7 +125,10 @@ def _states(text: str) -> list[str]:
 
 async def show_job(services: Services, call: Call) -> wire.Job:
     """Show a job with its result and files."""
-    id = call.part("id")
+    return await _shown(services, call.part("id"))
+
+
+async def _shown(services: Services, id: str) -> wire.Job:
     return await services.store.read(lambda t: job_answer(t.queue.job(id), t.outputs.of_job(id)))
 
 
@@ -139,7 +164,7 @@ async def retry_job(services: Services, call: Call) -> Reply:
     known = await services.store.read(lambda t: t.queue.known(call.owner, call.key, asked))
     job = await services.store.write(lambda t: t.queue.retry(id, call.owner, call.key, asked), durable=True)
     services.dispatcher.wake()
-    return _queued(job, 201 if known is None else 200)
+    return _queued(job_answer(job), 201 if known is None else 200)
 
 
 async def move_job(services: Services, call: Call) -> wire.Job:
@@ -169,6 +194,7 @@ ROUTES = (
         method="POST",
         path=f"{API}/jobs",
         handler=submit,
+        query=SubmitQuery,
         body=wire.JobOrder,
         answer=wire.Job,
         status=201,

@@ -19,7 +19,7 @@ from latentloom.web.named_workflows import MAX_SEED, Named
 from latentloom.web.routes.json_bodies import answer, read_json
 from latentloom.web.routing import API, AnyQuery, Call, Handler, Route, limited
 from latentloom.web.services import Services
-from latentloom.web.waiting_jobs import JobFailed, Picture, Progress, ended, pictures, submit
+from latentloom.web.waiting_jobs import JobFailed, Picture, ended, pictures, submit
 from latentloom.web.workflow_store import UnknownDocument
 
 TAG = "openai"
@@ -246,7 +246,7 @@ async def _made(services: Services, call: Call, workflow: Named, wish: Wish, giv
     except WorkflowError as error:
         raise named_workflows.with_inputs_named(workflow, error) from None
     queued = await submit(services, new)
-    done = [await ended(services, call.request, job.id, Progress()) for job in queued]
+    done = [await ended(services, call.request, job.id) for job in queued]
     if any(job.state == "cancelled" for job in done):
         raise JobFailed([Problem(code=JobFailed.code, message="the job was cancelled")])
     found = [picture for job in done for picture in await pictures(services, job)]

@@ -172,7 +172,8 @@ export interface paths {
         put?: never;
         /**
          * Queue a job. The response is the job, or all problems of the request.
-         * @description 201 for a new job, 200 for the existing job of the same idempotency key.
+         * @description 201 for a new job, 200 for the existing job of the same idempotency key. With `wait`, the job as it is when it has
+         *     ended or the time is over. The job continues if the client disconnects.
          */
         post: operations["submit"];
         delete?: never;
@@ -2874,7 +2875,10 @@ export interface operations {
     };
     submit: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Wait up to this many seconds for the end of the job, and return it with its result and files. */
+                wait?: number;
+            };
             header?: {
                 /** @description A repeated request with the same key has no effect and returns the first answer. */
                 "Idempotency-Key"?: string;
