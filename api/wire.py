@@ -93,6 +93,9 @@ class OutputFile(Answer):
     models: list[str]
     seed: str | None
     tags: list[str]
+    outputs: list[str] = Field(
+        default_factory=list, description="The named outputs of the workflow that it belongs to; empty if none."
+    )
 
 
 class Job(Answer):
@@ -118,6 +121,10 @@ class Job(Answer):
     )
     problems: list[Problem]
     files: list[OutputFile] | None = Field(None, description="Its saved files; only if a single job is requested.")
+
+    def files_of(self, output: str) -> list[OutputFile]:
+        """Return the saved files of a named output, in the order in which they were saved."""
+        return [file for file in self.files or () if output in file.outputs]
 
 
 class WebhookMessage(Answer):

@@ -242,13 +242,23 @@ class Attempt:
                 record["run"] = self._id
             self._link.send("event", token=self._token, event=record)
 
-    def _about(self, node: str) -> dict[str, Any]:
-        """Return the searchable facts of a node's files: the texts and models upstream of the node."""
+    def _about(self, node: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the searchable facts of a node's file: the texts and models upstream, the named outputs of the job."""
         steps = [step for step in self._making.upstream(node.partition("/")[0]) if step.spec.purity != "sink"]
         ports = [(port, step.literals.get(port.name)) for step in steps for port in step.spec.inputs]
         texts = [value for port, value in ports if port.kind == "STRING" and isinstance(value, str) and value]
         models = [value for port, value in ports if port.kind in FILE_KINDS and port.kind != "FILE" and value]
-        return {"texts": "\n".join(dict.fromkeys(texts))[:MAX_TEXTS], "models": list(dict.fromkeys(models))}
+        return {
+            "texts": "\n".join(dict.fromkeys(texts))[:MAX_TEXTS],
+            "models": list(dict.fromkeys(models)),
+            "outputs": self._outputs(node, fields),
+        }
+
+    def _outputs(self, node: str, fields: Mapping[str, Any]) -> list[str]:
+        """Return the named outputs that a file belongs to. A file of `_save_outputs` belongs to one."""
+        step = self._job.checked.steps.get(node)
+        saved_here = step is not None and step.spec.purity != "sink"
+        return [fields["output"]] if saved_here else self._job.checked.names(node)
 
 
 class _Ledger:

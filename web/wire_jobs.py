@@ -28,4 +28,5 @@ def job_answer(job: Job, files: list[Output] | None = None, *, listing: bool = F
 def output_answer(output: Output) -> wire.OutputFile:
     """Return a saved file's data model."""
     fields = output._asdict()
-    return wire.OutputFile(**{**fields, "models": list(output.models), "tags": list(output.tags)})
+    lists = {name: list(fields[name]) for name in ("models", "tags", "outputs")}
+    return wire.OutputFile(**{**fields, **lists})

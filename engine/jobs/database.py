@@ -8,7 +8,7 @@ from pathlib import Path
 from latentloom.engine.failpoints import failpoint
 from latentloom.engine.jobs.faults import DatabaseError
 
-VERSION = 2
+VERSION = 3
 _SCHEMA = """
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE jobs (
@@ -77,6 +77,7 @@ CREATE TABLE replies (
 ) WITHOUT ROWID;
 CREATE INDEX replies_by_age ON replies (made);
 """,
+    2: "ALTER TABLE outputs ADD COLUMN outputs TEXT NOT NULL DEFAULT '[]'",
 }
 
 

@@ -64,7 +64,7 @@ class Effects:
         )
         self._connection.execute(
             "INSERT OR IGNORE INTO outputs (sha256, path, job, node, item, workflow, media, bytes, width, height,"
-            " created, texts, models, seed, tags) SELECT ?, ?, id, ?, ?, name, ?, ?, ?, ?, ?, ?, ?, ?, tags"
+            " created, texts, models, seed, outputs, tags) SELECT ?, ?, id, ?, ?, name, ?, ?, ?, ?, ?, ?, ?, ?, ?, tags"
             " FROM jobs WHERE id = ?",
             (
                 effect.sha256,
@@ -79,6 +79,7 @@ class Effects:
                 about["texts"],
                 json.dumps(about["models"], ensure_ascii=False),
                 about["seed"],
+                json.dumps(about["outputs"], ensure_ascii=False),
                 job,
             ),
         )

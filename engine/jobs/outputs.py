@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 
 class Output(NamedTuple):
-    """One saved file. `path` is relative to the output folder."""
+    """One saved file. `path` is relative to the output folder, `outputs` are the named outputs that it belongs to."""
 
     id: int
     sha256: str
@@ -25,6 +25,7 @@ class Output(NamedTuple):
     models: tuple[str, ...]
     seed: str | None
     tags: tuple[str, ...]
+    outputs: tuple[str, ...]
 
 
 class Outputs:
@@ -95,7 +96,7 @@ class Outputs:
 
 def _output(row: sqlite3.Row) -> Output:
     data = dict(row)
-    return Output(**{**data, "models": tuple(json.loads(data["models"])), "tags": tuple(json.loads(data["tags"]))})
+    return Output(**{**data, **{name: tuple(json.loads(data[name])) for name in ("models", "tags", "outputs")}})
 
 
 def _escaped(word: str) -> str:

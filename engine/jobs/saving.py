@@ -22,7 +22,7 @@ MEDIA = {
     ".txt": "text/plain",
     ".safetensors": "application/octet-stream",
 }
-About = Callable[[str], Mapping[str, Any]]
+About = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
 
 
 class Ledger(Protocol):
@@ -45,7 +45,7 @@ class JournalledSaver:
     """Saves files to a folder, each file of a job once, even if the job needs several attempts."""
 
     def __init__(self, folder: Path, ledger: Ledger, about: About, counters: Counters | None = None) -> None:
-        """`about(node)` returns the searchable facts of a node's files. `counters` are shared in the process."""
+        """`about(node, fields)` returns the searchable facts of a node's file. `counters` are shared in the process."""
         self._folder = folder
         self._ledger = ledger
         self._about = about
@@ -62,7 +62,7 @@ class JournalledSaver:
         node = str(fields["node"])
         item = next(self._items[node])
         known = self._ledger.find(node, item)
-        about = {**_facts(data, suffix, fields), **self._about(node)}
+        about = {**_facts(data, suffix, fields), **self._about(node, fields)}
         if known is not None and (known.state == "done" or self._appeared(known)):
             if known.state != "done":
                 self._ledger.done(node, item, about)

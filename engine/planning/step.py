@@ -64,6 +64,20 @@ class Checked:
         needed = self.graph.upstream(self.wanted)
         return any(self.steps[id].spec.device for id in needed if id in self.steps)
 
+    def names(self, node: str) -> list[str]:
+        """Return the named outputs that a node delivers, alone or as one item of a mapped step."""
+        return [name for name, edge in self.outputs.items() if self._delivers(node, edge)]
+
+    def _delivers(self, node: str, edge: Edge) -> bool:
+        step = self.steps.get(edge.node)
+        if step is None or step.each is None:
+            return edge.node == node
+        number, _, rest = node.removeprefix(f"{step.id}/").partition("/")
+        if not node.startswith(f"{step.id}/") or not number.isdecimal():
+            return False
+        each = step.each
+        return each.template._delivers(f"{each.root}/{rest}" if rest else each.root, each.template.outputs[edge.output])
+
 
 @dataclass(frozen=True, slots=True)
 class Each:

@@ -201,7 +201,8 @@ def test_an_old_database_is_brought_up_and_each_path_keeps_its_newest_row(tmp_pa
 
     _, history, connection = opened(tmp_path / "queue.db")
 
-    assert [(output.sha256, output.job) for output in Outputs(connection).search()] == [("new", "j2")]
+    found = Outputs(connection).search()
+    assert [(output.sha256, output.job, output.outputs) for output in found] == [("new", "j2", ())]
     assert [stored.number for stored in history.after(0)] == [1]
     assert len(history.stream()) == 16
 
@@ -289,7 +290,7 @@ with transaction(connection, durable=True):
 
 ABOUT = {
     "media": "image/png", "bytes": 10, "width": 2, "height": 3,
-    "texts": "a red_circle\n50%", "models": ["shapes"], "seed": "7",
+    "texts": "a red_circle\n50%", "models": ["shapes"], "seed": "7", "outputs": ["pictures"],
 }  # fmt: skip
 
 
@@ -309,6 +310,7 @@ def test_an_effect_is_an_output_once(made):
 
     assert len(found) == 1
     assert (found[0].path, found[0].models, found[0].tags, found[0].workflow) == ("a.png", ("shapes",), ("t",), "flow")
+    assert found[0].outputs == ("pictures",)
 
 
 @pytest.mark.parametrize(

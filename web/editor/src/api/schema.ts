@@ -1474,6 +1474,11 @@ export interface components {
             seed: string | null;
             /** Tags */
             tags: string[];
+            /**
+             * Outputs
+             * @description The named outputs of the workflow that it belongs to; empty if none.
+             */
+            outputs?: string[];
         };
         /**
          * OutputPage
