@@ -72,8 +72,9 @@ class AsyncClient:
 
     async def submit(
         self,
-        workflow: Source,
+        workflow: Source | None = None,
         *,
+        workflow_name: str | None = None,
         inputs: Mapping[str, Any] | None = None,
         outputs: Collection[str] | None = None,
         priority: int = 0,
@@ -86,13 +87,15 @@ class AsyncClient:
     ) -> Job:
         """Queue a workflow with its named inputs. A Path is uploaded. A retry never queues it twice.
 
+        `workflow_name` is a workflow that is saved on the server, instead of `workflow`.
         With `wait` (0..60 seconds), the job as it is when it has ended, with its files, or as it is after that time.
         Use `inputs` for inputs with the names of parameters of this method. Raises ServerError with all problems,
         UnreachableError.
         """
         given = {**(inputs or {}), **named}
         body = {
-            "workflow": to_json(load_workflow(workflow)),
+            "workflow": None if workflow is None else to_json(load_workflow(workflow)),
+            "workflow_name": workflow_name,
             "inputs": {name: await self._input(value) for name, value in given.items()},
             "outputs": None if outputs is None else list(outputs),
             "priority": priority,
@@ -291,7 +294,7 @@ class Client:
             future.cancel()
             raise
 
-    def submit(self, workflow: Source, **options: Any) -> Job:
+    def submit(self, workflow: Source | None = None, **options: Any) -> Job:
         """See `AsyncClient.submit`."""
         return self._do(self._client.submit(workflow, **options))
 

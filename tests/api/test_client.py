@@ -46,6 +46,22 @@ def test_submit_returns_the_finished_job_if_it_ends_in_time(server):
     assert early.state in ("queued", "claimed", "running")
 
 
+def test_a_workflow_saved_on_the_server_is_submitted_by_name(server):
+    document = flow("p.image", p=use("Picture"))
+    document["inputs"] = [{"name": "level", "to": [{"node": "p", "input": "level"}]}]
+    server.request("PUT", "workflows/my%20plants", {"workflow": document}, If_None_Match="*")
+
+    with Client(server.address) as client:
+        job = client.submit(workflow_name="my plants", level=0.25, wait=60)
+        refused = []
+        for wrong in ({}, {"workflow": document, "workflow_name": "my plants"}, {"workflow_name": "nobody's"}):
+            with pytest.raises(ServerError) as caught:
+                client.submit(**wrong)
+            refused.append(caught.value.status)
+
+    assert (job.state, len(job.files_of("p")), refused) == ("done", 1, [400, 400, 404])
+
+
 def test_a_wait_that_is_too_long_is_refused(server):
     with Client(server.address) as client, pytest.raises(ServerError) as caught:
         client.submit(flow("p.image", p=use("Picture")), wait=61)
