@@ -95,13 +95,13 @@ def status(client: Client, id: str | None, *, json: bool) -> int:
         else:
             print_table(("job", "state", "workflow", "tags"), [_row(job)])
         return 0
-    queue, page = client.request("GET", "queue"), client.request("GET", f"jobs?limit={SHOWN}")
+    queue, page = client.request("GET", "queue"), client.jobs(limit=SHOWN)
     if json:
-        print_json({"queue": queue, "jobs": page["jobs"]})
+        print_json({"queue": queue, "jobs": page.model_dump()["jobs"]})
         return 0
     counts = ", ".join(f"{count} {state}" for state, count in queue["counts"].items()) or "no jobs"
     print_lines([f"{counts}{'; paused' if queue['paused'] else ''}", ""])
-    print_table(("job", "state", "workflow", "tags"), [_row(Job.model_validate(job)) for job in page["jobs"]])
+    print_table(("job", "state", "workflow", "tags"), [_row(job) for job in page.jobs])
     return 0
 
 
