@@ -108,6 +108,9 @@ def pick_item(
 @node("JoinLists", category="lists")
 def join_lists(first: Items, second: Items) -> list[Any]:
     """Put the items of one list behind those of another."""
+    count = len(first) + len(second)
+    if count > MAX_ITEMS:
+        raise BadValueError("the joined list is too long", expected=f"at most {MAX_ITEMS} items", got=str(count))
     return [*first, *second]
 
 

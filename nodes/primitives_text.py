@@ -106,10 +106,19 @@ def format_text(
 ) -> str:
     """Insert values into a text, such as a seed or a size into a label. The result has at most 1,000,000 characters."""
     named = dict(zip(string.ascii_lowercase, values or [], strict=False))
-    filled = _FIELD.sub(lambda found: _filled(found, named), template)
-    if len(filled) > MAX_TEXT:
-        raise BadValueError("the text is too long", expected=f"at most {MAX_TEXT} characters", got=str(len(filled)))
-    return filled
+    pieces, length, end = list[str](), len(template), 0
+    for found in _FIELD.finditer(template):
+        pieces += [template[end : found.start()], _filled(found, named)]
+        length, end = length + len(pieces[-1]) - len(found[0]), found.end()
+        _check_length(length - (len(template) - end))
+    _check_length(length)
+    return "".join([*pieces, template[end:]])
+
+
+def _check_length(length: int) -> None:
+    """Raise BadValueError for a text that is too long, before it is put together."""
+    if length > MAX_TEXT:
+        raise BadValueError("the text is too long", expected=f"at most {MAX_TEXT} characters", got=str(length))
 
 
 def _filled(found: re.Match[str], values: dict[str, Any]) -> str:

@@ -71,7 +71,8 @@ def forward_noise(
 
     check_channels(model, latent)
     space = space_of(model, latent.shape[2:])
-    sigmas = space.table[len(space.table) // 1000 - 1 :: len(space.table) // 1000]  # one for each timestep
+    every = max(1, len(space.table) // 1000)
+    sigmas = space.table[every - 1 :: every]  # one for each timestep
     _check_places("timesteps", timesteps, len(sigmas), latent)
     start, epsilon = scaled(latent.tensor(), model.info), first_noise(latent.shape, seed)
     found = [space.seen(space.noised(start, epsilon, s), s) for s in sigmas[timesteps].tolist()]

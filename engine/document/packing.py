@@ -27,14 +27,16 @@ def pack(
     use: str,
     inner: Mapping[str, str] | None = None,
     ports: Mapping[Target, str] | None = None,
+    outputs: Mapping[Edge, str] | None = None,
 ) -> Workflow:
     """Return a workflow in which nodes are replaced by one node `use` of a new sub-workflow `graph`.
 
     Inputs with edges from other nodes, or set by named inputs, become ports; so do outputs that are used elsewhere.
     `inner` maps the nodes' ids to those that they get inside. `ports` names further inputs that become ports, with the
-    names of these ports; their values move to the node. The flattened workflow has the same nodes and edges as before.
+    names of these ports; their values move to the node. `outputs` names outputs of the nodes, also ones that are not
+    used elsewhere. The flattened workflow has the same nodes and edges as before.
     """
-    return _Packing(workflow, set(ids), graph, use, inner or {}, ports or {}).packed()
+    return _Packing(workflow, set(ids), graph, use, inner or {}, ports or {}, outputs or {}).packed()
 
 
 @dataclass(slots=True)
@@ -56,6 +58,7 @@ class _Packing:
         use: str,
         inner: Mapping[str, str],
         ports: Mapping[Target, str],
+        outputs: Mapping[Edge, str],
     ) -> None:
         self._workflow = workflow
         self._ids = ids
@@ -69,6 +72,8 @@ class _Packing:
                 self._named[target] = (*self._named.get(target, ()), item.name)
         self._ports: dict[tuple[Any, ...], _Port] = {}
         self._outputs: dict[Edge, str] = {}
+        for edge, name in outputs.items():
+            self._outputs[edge] = _free(name, self._outputs.values(), "output")
 
     def packed(self) -> Workflow:
         nodes = {id: node for id, node in self._workflow.nodes.items() if id not in self._ids}

@@ -65,7 +65,7 @@ def perpendicular_negative(steering: Steering, patch: Patch) -> None:
     from latentloom.nodes.diffusion.rules import perpendicular
 
     empty = Conditioning.join(patch.parameters["empty"], patch.arrays)
-    steering.branches["empty"] = Branch(steering.entries(empty), steering.predict)
+    steering.branches["empty"] = Branch(steering.entries("empty", empty), steering.predict)
     steering.lead("PerpendicularNegative", perpendicular(steering.cfg, patch.parameters["strength"]))
 
 
@@ -75,7 +75,7 @@ def two_prompts(steering: Steering, patch: Patch) -> None:
     from latentloom.nodes.diffusion.rules import two_prompts as rule
 
     second = Conditioning.join(patch.parameters["second"], patch.arrays)
-    steering.branches["second"] = Branch(steering.entries(second), steering.predict)
+    steering.branches["second"] = Branch(steering.entries("second", second), steering.predict)
     steering.lead("TwoPromptGuidance", rule(steering.cfg, patch.parameters["cfg"]))
 
 
@@ -233,12 +233,15 @@ def ip_adapter(steering: Steering, patch: Patch) -> None:
     key = f"picture_{id(control)}"
     entries = steering.entries
 
+    def marked(branch: str, conditioning: Conditioning) -> tuple[Entry, ...]:
+        return _marked(entries(branch, conditioning), key, mask, seen=branch not in WITHOUT_PICTURE)
+
     def look(predict: Predict, x: Tensor, moment: Moment, condition: Condition) -> Tensor:
         with control.on(moment, condition[key].flatten().long(), condition.get(f"{key}_mask")):
             return predict(x, moment, condition)
 
     steering.inner.wrap(lambda predict: partial(look, predict))
-    steering.entries = lambda conditioning: _marked(entries(conditioning), key, mask, seen=False)
+    steering.entries = marked
     steering.branches = {
         name: replace(branch, entries=_marked(branch.entries, key, mask, seen=name not in WITHOUT_PICTURE))
         for name, branch in steering.branches.items()

@@ -187,7 +187,7 @@ def _steering(
         branches=branches,
         rule=(norm_keeping if entries.model.info.get("cfg_rule") == "norm" else classifier_free)(plan.cfg),
         cfg=plan.cfg,
-        entries=entries,
+        entries=lambda _, conditioning: entries(_in_picture(conditioning, latent)),
         hooks=hooks,
         downscale=latent.downscale,
         cells=latent.shape[2:],

@@ -49,9 +49,10 @@ class Steering:
     `inner.wrap` wraps the network itself.
 
     `module` is the loaded denoiser network; `networks` also has the ControlNets. `hooks` reverts changes to them after
-    the run. `branches` holds "positive", "negative" and further branches that a rule needs. `entries` converts a
-    further conditioning to entries. `repaint` computes the noise mask at a moment from that of the run. `cells` is the
-    latent's height and width, `space` the model's space. `seamless` holds the axes along which the picture wraps.
+    the run. `branches` holds "positive", "negative" and further branches that a rule needs. `entries` converts the
+    conditioning of a further branch, by the branch's name, to entries. `repaint` computes the noise mask at a moment
+    from that of the run. `cells` is the latent's height and width, `space` the model's space. `seamless` holds the axes
+    along which the picture wraps.
     `joint` means that a patch reads the whole batch, so its items must go through the network together.
     """
 
@@ -61,7 +62,7 @@ class Steering:
     branches: dict[str, Branch]
     rule: Rule
     cfg: float
-    entries: Callable[[Conditioning], tuple[Entry, ...]]
+    entries: Callable[[str, Conditioning], tuple[Entry, ...]]
     hooks: ExitStack
     downscale: int
     cells: tuple[int, int]

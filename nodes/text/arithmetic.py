@@ -32,7 +32,8 @@ _COMPARED: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
 }  # fmt: skip
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "abs": abs, "ceil": math.ceil, "cos": math.cos, "exp": math.exp, "float": float, "floor": math.floor, "int": int,
-    "bool": bool, "log": math.log, "log2": math.log2, "log10": math.log10, "max": max, "min": min, "round": round,
+    "bool": bool, "log": math.log, "log2": math.log2, "log10": math.log10, "max": max, "min": min,
+    "round": lambda number, *digits: _rounded(number, *digits),
     "sin": math.sin, "sqrt": math.sqrt, "sum": lambda *numbers: sum(numbers), "tan": math.tan,
 }  # fmt: skip
 CONSTANTS: dict[str, Number] = {"pi": math.pi, "e": math.e, "tau": math.tau, "True": True, "False": False}
@@ -144,6 +145,11 @@ def _power(base: Number, exponent: Number) -> Number:
     if isinstance(base, int) and isinstance(exponent, int) and 0 <= exponent <= 64 and abs(base) <= 2**15:
         return int(base**exponent)
     return math.pow(base, exponent)
+
+
+def _rounded(number: Number, *digits: int) -> Number:
+    """Return what Python's `round` does, which computes 10 ** -digits however large that is."""
+    return round(number, *(max(-400, min(count, 400)) for count in digits))
 
 
 def _shifted(value: int, places: int) -> int:

@@ -63,9 +63,9 @@ class _Expander:
     def text(self, text: str, depth: int) -> str:
         if depth > MAX_DEPTH:
             raise BadValueError("the choices of the prompt are nested too deep", expected=f"at most {MAX_DEPTH} levels")
-        pieces, length, place = list[str](), 0, 0
+        pieces, length, place, closings = list[str](), 0, 0, _closings(text)
         while sign := _SIGN.search(text, place):
-            piece, end = self._piece(text, sign, depth)
+            piece, end = self._piece(text, sign, closings, depth)
             pieces += [text[place : sign.start()], piece]
             length += len(pieces[-1]) + len(pieces[-2])
             place = end
@@ -73,13 +73,13 @@ class _Expander:
                 raise BadValueError("the prompt becomes too long", expected=f"at most {MAX_LENGTH} characters")
         return "".join([*pieces, text[place:]])
 
-    def _piece(self, text: str, sign: re.Match[str], depth: int) -> tuple[str, int]:
+    def _piece(self, text: str, sign: re.Match[str], closings: Mapping[int, int], depth: int) -> tuple[str, int]:
         """Return what stands for a sign, and the place behind it."""
         if sign[0][0] == "\\":
             return sign[0][1] if sign[0][1] in "{}|" else sign[0], sign.end()
         if sign[0].startswith("__"):
             return self._listed(sign[0][2:-2], depth), sign.end()
-        end = _closing(text, sign.end()) if sign[0] == "{" else None
+        end = closings.get(sign.start())
         if end is None:
             return sign[0], sign.end()
         return self._choice(text[sign.end() : end], depth), end + 1
@@ -124,14 +124,15 @@ class _Expander:
         return self.text(self._pick([_weighted(item) for item in found]), depth + 1)
 
 
-def _closing(text: str, start: int) -> int | None:
-    """Return the place of the brace that closes one before `start`; None if there is none."""
-    depth = 1
-    for sign in _SIGN.finditer(text, start):
-        depth += {"{": 1, "}": -1}.get(sign[0], 0)
-        if depth == 0:
-            return sign.start()
-    return None
+def _closings(text: str) -> dict[int, int]:
+    """Return the place of the closing brace by the place of the opening one, in one pass over the text."""
+    opened, found = list[int](), dict[int, int]()
+    for sign in _SIGN.finditer(text):
+        if sign[0] == "{":
+            opened.append(sign.start())
+        elif sign[0] == "}" and opened:
+            found[opened.pop()] = sign.start()
+    return found
 
 
 def _weighted(option: str) -> tuple[str, float]:

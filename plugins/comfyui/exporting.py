@@ -12,7 +12,7 @@ from latentloom.engine.types.registry import NodeType, Registry
 from latentloom.plugins.comfyui.exporting_built import VALUES
 from latentloom.plugins.comfyui.exporting_pictures import PICTURES
 from latentloom.plugins.comfyui.exporting_writing import Built, Given, Writing
-from latentloom.plugins.comfyui.importing import free_name
+from latentloom.plugins.comfyui.importer import free_name
 from latentloom.plugins.comfyui.report import Report
 
 IMPLIED: Mapping[str, tuple[Any, ...]] = {  # inputs that ComfyUI lacks, and the values that it uses

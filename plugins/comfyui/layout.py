@@ -1,4 +1,4 @@
-"""The layout: positions of nodes, groups and notes. The nodes of each subgraph are in a group below."""
+"""The layouts of a file and its subgraphs: positions of nodes, groups and notes."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -29,34 +29,62 @@ class Layout:
         return {"nodes": nodes, "groups": self.groups, "notes": self.notes}
 
 
-def layout_of(root: Scope, nodes: Collection[str], report: Report) -> Layout:
-    """Return the layout of a file. What a layout cannot represent is counted in the report."""
-    layout, bottom = Layout(), 0.0
-    coloured = cut = 0
+def layouts_of(root: Scope, nodes: Collection[str], kept: Collection[str], report: Report) -> dict[str, Layout]:
+    """Return the layout of the file and those of the kept scopes, by path; "" is the file itself.
+
+    The nodes of any other scope are in a group below those of the graph around it. What a layout cannot represent is
+    counted in the report.
+    """
+    drawing = _Layouts(nodes, kept)
     for scope in root.all():
+        drawing.add(scope)
+    if drawing.coloured:
+        report.note("", "lost", f"the colours of {counted(drawing.coloured, 'node')}")
+    if drawing.cut:
+        report.note("", "changed", f"{counted(drawing.cut, 'note')} cut to {MAX_TEXT} characters")
+    return drawing.layouts
+
+
+@dataclass(slots=True)
+class _Layouts:
+    _nodes: Collection[str]
+    _kept: Collection[str]
+    layouts: dict[str, Layout] = field(default_factory=dict)
+    coloured: int = 0
+    cut: int = 0
+    _bottoms: dict[str, float] = field(default_factory=dict)
+
+    def add(self, scope: Scope) -> None:
+        """Add the nodes, groups and notes of a scope. The scopes around it come first."""
+        home = self._home(scope)
+        layout, bottom = self.layouts.setdefault(home, Layout()), self._bottoms.get(home, 0.0)
         left, top, right, low = _bounds(scope.drawing)
-        across, down = (0.0, 0.0) if scope is root else (-left, bottom + GAP + HEAD - top)
+        across, down = (0.0, 0.0) if scope.path == home else (-left, bottom + GAP + HEAD - top)
         for part in scope.drawing.parts.values():
-            box = _box(part)
-            place = {"x": box[0] + across, "y": box[1] + down}
-            if part.type in NOTES:
-                text = _text(part)
-                cut += len(text) > MAX_TEXT
-                size = {"width": box[2], "height": box[3]}
-                layout.notes.append({"id": str(len(layout.notes) + 1), **place, **size, "text": text[:MAX_TEXT]})
-            elif scope.path + part.id in nodes:
-                if numbers(part.raw.get("pos"), 2):
-                    layout.places[scope.path + part.id] = place | _folded(part)
-                coloured += type(part.raw.get("color")) is str
+            self._place(layout, scope, part, across, down)
         layout.groups += _groups(scope, across, down, len(layout.groups))
-        if scope is not root:
+        if scope.path != home:
             layout.groups.append(_frame(scope, left + across, top + down, right + across, low + down, layout))
-        bottom = max(bottom, low + down)
-    if coloured:
-        report.note("", "lost", f"the colours of {counted(coloured, 'node')}")
-    if cut:
-        report.note("", "changed", f"{counted(cut, 'note')} cut to {MAX_TEXT} characters")
-    return layout
+        self._bottoms[home] = max(bottom, low + down)
+
+    def _home(self, scope: Scope) -> str:
+        """Return the path of the scope whose layout has the nodes of this one."""
+        while scope.parent is not None and scope.path not in self._kept:
+            scope = scope.parent
+        return scope.path
+
+    def _place(self, layout: Layout, scope: Scope, part: Part, across: float, down: float) -> None:
+        id, box = scope.path + part.id, _box(part)
+        place = {"x": box[0] + across, "y": box[1] + down}
+        if part.type in NOTES:
+            text = _text(part)
+            self.cut += len(text) > MAX_TEXT
+            size = {"width": box[2], "height": box[3]}
+            layout.notes.append({"id": str(len(layout.notes) + 1), **place, **size, "text": text[:MAX_TEXT]})
+        elif id in self._nodes or f"{id}:" in self._kept:
+            if numbers(part.raw.get("pos"), 2):
+                layout.places[id] = place | _folded(part)
+            self.coloured += type(part.raw.get("color")) is str
 
 
 def _bounds(drawing: Drawing) -> tuple[float, float, float, float]:

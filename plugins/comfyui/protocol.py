@@ -10,7 +10,7 @@ from typing import Any
 from latentloom.engine.types.registry import Registry
 from latentloom.plugins.comfyui.bridge.imported import PREFIX, use_packs
 from latentloom.plugins.comfyui.graph import read_graph
-from latentloom.plugins.comfyui.importing import Importer
+from latentloom.plugins.comfyui.importer import Importer
 from latentloom.plugins.comfyui.object_info import SINKS, class_table
 from latentloom.plugins.comfyui.report import Report
 

@@ -9,7 +9,7 @@ from typing import Any
 from latentloom.engine.document.workflow import Mode
 from latentloom.plugins.comfyui.drawn import BYPASSED, Part, Socket
 from latentloom.plugins.comfyui.graph import Link, SourceNode
-from latentloom.plugins.comfyui.layout import NOTES, Layout, layout_of
+from latentloom.plugins.comfyui.layout import NOTES
 from latentloom.plugins.comfyui.pack_values import DRAWN
 from latentloom.plugins.comfyui.report import Report, counted
 from latentloom.plugins.comfyui.subgraphs import Scope, is_muted, scopes
@@ -23,10 +23,10 @@ _CHOICE = re.compile(r"(?<!\\)\{([^{}]*)\}")
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """The nodes of a file by their ids in ComfyUI's API format, and the layout."""
+    """The nodes of a file by their ids in ComfyUI's API format, and the graphs that they are in."""
 
     nodes: dict[str, SourceNode]
-    layout: Layout
+    root: Scope
     form: tuple[tuple[str, str], ...] = ()  # the inputs in its form: (node, widget)
 
 
@@ -41,7 +41,7 @@ def read_ui(data: Mapping[str, Any], known: Iterable[str], report: Report) -> Dr
         for part in scope.drawing.parts.values():
             reader.read(scope, part)
     reader.tell()
-    return Drawn(reader.nodes, layout_of(root, reader.nodes, report), _form(data))
+    return Drawn(reader.nodes, root, _form(data))
 
 
 def _form(data: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:

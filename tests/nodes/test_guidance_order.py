@@ -131,6 +131,24 @@ def test_guidance_by_a_picture_is_refused_for_a_model_that_takes_none(families: 
     )
 
 
+def test_a_second_prompt_sees_the_picture_of_an_adapter_in_either_order(families: Session) -> None:
+    two = ("TwoPromptGuidance", {"second": edge("blank", "conditioning"), "cfg": 5.0})
+    assert np.array_equal(sampled(families, [two, WHOLE]), sampled(families, [WHOLE, two]))
+
+
+@pytest.mark.parametrize(("type", "name"), [("TwoPromptGuidance", "second"), ("PerpendicularNegative", "empty")])
+def test_a_further_prompt_may_have_an_area_in_shares_or_pixels(families: Session, type: str, name: str) -> None:
+    def found(area: str, **sides: Any) -> np.ndarray:
+        made = document([(type, {name: edge("area", "conditioning")})])
+        inputs = {"conditioning": edge("blank", "conditioning"), **sides}
+        made["nodes"]["area"] = {"type": area, "inputs": inputs}
+        sampled: np.ndarray = families.run(made)["out"].numpy()
+        return sampled
+
+    shares = found("ConditioningAreaShare", x=0.5, width=0.5)
+    assert np.array_equal(shares, found("ConditioningArea", x=32, width=32, height=64))
+
+
 def test_a_second_prompt_that_is_the_positive_guides_as_the_positive_does(families: Session) -> None:
     two = ("TwoPromptGuidance", {"second": edge("positive", "conditioning"), "cfg": 5.0})
     assert sampled(families, [two], cfg=9.0) == pytest.approx(sampled(families, []), rel=1e-4, abs=1e-3)

@@ -8,7 +8,7 @@ import pytest
 
 from latentloom.engine.errors import BadValueError
 from latentloom.engine.files.tables import read_rows
-from latentloom.nodes.lists import combine_lists, integer_list, number_list, pick_item, seed_list, zip_lists
+from latentloom.nodes.lists import combine_lists, integer_list, join_lists, number_list, pick_item, seed_list, zip_lists
 
 
 def test_numbers_and_seeds() -> None:
@@ -33,6 +33,9 @@ def test_lists_are_combined_and_brought_to_one_length() -> None:
         combine_lists([0] * 1001, [0] * 1000)
     with pytest.raises(BadValueError, match="no such item"):
         pick_item([1], 1)
+    assert len(join_lists([0] * 600_000, [0] * 400_000)) == 1_000_000
+    with pytest.raises(BadValueError, match="the joined list is too long"):
+        join_lists([0] * 600_000, [0] * 400_001)
 
 
 @pytest.mark.parametrize(

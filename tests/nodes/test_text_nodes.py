@@ -134,3 +134,8 @@ def test_a_text_of_a_list_goes_on_as_a_text(plain):
         "s": ("ShowText", {"value": {"node": "p", "output": "value"}}),
     }
     assert plain.run(workflow(nodes, "s", "text"))["result"] == "a dog"
+
+
+def test_a_text_that_would_be_too_long_is_refused_before_it_is_put_together() -> None:
+    with pytest.raises(BadValueError, match=r"at most 1000000 characters, got 1200000"):
+        format_text("{a}" * 300_000, ["x" * 600_000])

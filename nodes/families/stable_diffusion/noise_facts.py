@@ -12,6 +12,7 @@ from latentloom.engine.files.model_files import configuration_of
 PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v", "sample": "sample"}
 SCHEDULES = ("scaled_linear", "linear", "squaredcos_cap_v2")
 START, END, STEPS = 0.0001, 0.02, 1000  # defaults of diffusers' schedulers
+MOST_STEPS = 100_000  # the table of sigmas is computed in full
 OTHERS = {  # schedulers with other defaults: first and last beta, and their spacing
     "LCMScheduler": (0.00085, 0.012, "scaled_linear"),
     "TCDScheduler": (0.00085, 0.012, "scaled_linear"),
@@ -36,7 +37,7 @@ def scheduler_facts(config: Any, name: str) -> dict[str, Any]:
     if kind.startswith(("EDM", "FlowMatch", "ConsistencyModels")):
         raise FileError(f"'{name}' was trained with a noise that Latentloom does not sample yet", got=kind)
     betas = config.get("trained_betas")
-    steps = len(betas) if betas else config.get("num_train_timesteps", STEPS)
+    steps = _steps(len(betas) if betas else config.get("num_train_timesteps", STEPS), "num_train_timesteps", name)
     facts = {
         "prediction": _known(PREDICTIONS, config.get("prediction_type") or "epsilon", "prediction_type", name),
         "zero_snr": bool(config.get("rescale_betas_zero_snr")),
@@ -52,6 +53,13 @@ def _known(values: Mapping[str, str], said: Any, key: str, name: str) -> str:
     if said not in values:
         raise FileError(f"'{name}' has an unknown {key}", expected=", ".join(values), got=repr(said))
     return values[said]
+
+
+def _steps(said: Any, key: str, name: str) -> int:
+    """Return the number of timesteps of a training. Raises FileError for one that no table of sigmas can have."""
+    if not isinstance(said, int) or not 2 <= said <= MOST_STEPS:
+        raise FileError(f"'{name}' has an unusable {key}", expected=f"2..{MOST_STEPS}", got=repr(said)[:40])
+    return said
 
 
 def yaml_beside(path: Path) -> dict[str, Any]:
@@ -93,7 +101,7 @@ def _yaml_facts(params: Mapping[str, Any], name: str) -> dict[str, Any]:
         facts["betas"] = [
             float(params["linear_start"]),
             float(params["linear_end"]),
-            int(params.get("timesteps", STEPS)),
+            _steps(params.get("timesteps", STEPS), "timesteps", name),
         ]
         facts["beta_schedule"] = _known(_YAML_SCHEDULES, params.get("beta_schedule", "linear"), "beta_schedule", name)
     if "scale_factor" in params:

@@ -16,7 +16,7 @@ from latentloom.engine.document.packing import pack
 from latentloom.engine.document.reading import from_json, read
 from latentloom.engine.document.resolve import resolve
 from latentloom.engine.document.strict_json import Limits
-from latentloom.engine.document.workflow import Target, Workflow
+from latentloom.engine.document.workflow import Edge, NamedOutput, Node, Target, Workflow
 from latentloom.engine.document.writing import to_json, write
 from latentloom.engine.errors import WorkflowError
 
@@ -332,3 +332,16 @@ def test_packing_shares_a_port_and_moves_places() -> None:
 def test_flattening_leaves_a_document_without_sub_workflows_as_it_is(session: Session) -> None:
     workflow = from_json(toys.grid("chain", 5))
     assert flatten(workflow, session.engine.registry).nodes is workflow.nodes
+
+
+def test_packing_names_outputs_also_unused_ones() -> None:
+    node = Node("a", 1)
+    workflow = Workflow({"a": node, "b": node, "c": Node("a", 1, {"x": Edge("a", "out")})})
+    names = {Edge("a", "out"): "same", Edge("b", "out"): "same", Edge("b", "other"): "not a name"}
+    found = pack(workflow, {"a", "b"}, "g", "use", outputs=names)
+    assert found.graphs["g"].outputs == (
+        NamedOutput("same", Edge("a", "out")),
+        NamedOutput("same-2", Edge("b", "out")),
+        NamedOutput("output", Edge("b", "other")),
+    )
+    assert found.nodes["c"].inputs == {"x": Edge("use", "same")}

@@ -43,7 +43,13 @@ def test_what_is_no_calculation_is_refused(expression: str, why: str) -> None:
 @pytest.mark.parametrize(
     "expression",
     ["a * b + 1", "(a // 32) * 32", "max(1, int(a / b))", "a & ~1", "min(max(int(a if a >= 0 else b + a), 0), b - 1)",
-     "round(c) + abs(-a) % 3", "a < b < 9", "not a or b", "a and b", "2 ** 10 - 0.5", "1 << 4 >> 2", "a == 5 != b"],
+     "round(c) + abs(-a) % 3", "a < b < 9", "not a or b", "a and b", "2 ** 10 - 0.5", "1 << 4 >> 2", "a == 5 != b",
+     "round(1234.567, 1)", "round(1234, -2)", "round(c)"],
 )  # fmt: skip
 def test_expressions_have_python_s_values(expression: str) -> None:
     assert calculated(expression, VALUES) == eval(expression, {}, dict(VALUES))
+
+
+@pytest.mark.parametrize(("expression", "value"), [("round(7, -10 ** 15)", 0), ("round(1.25, 10 ** 15)", 1.25)])
+def test_rounding_to_any_place_takes_no_time(expression: str, value: float) -> None:
+    assert calculated(expression, VALUES) == value

@@ -27,6 +27,14 @@ def test_what_has_no_end_is_refused(text: str, why: str) -> None:
         expanded(text, 1, LISTS)
 
 
+@pytest.mark.parametrize(
+    ("text", "result"),
+    [("{" * 100_000, "{" * 100_000), ("{a|b " * 20_000, "{a|b " * 20_000), ("{ {a}" * 9_000, "{ a" * 9_000)],
+)
+def test_braces_without_a_counterpart_stay_in_a_prompt_of_any_length(text: str, result: str) -> None:
+    assert expanded(text, 1, LISTS) == result
+
+
 def test_a_line_that_is_no_list_is_named() -> None:
     with pytest.raises(BadValueError, match="line 2 is not a list"):
         read_lists("a: b\nc")

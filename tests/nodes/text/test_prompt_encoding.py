@@ -233,6 +233,14 @@ def test_only_words_are_named_that_a_small_model_does_not_know(session: Session)
             ["'<lora:x:1>' is read as words (1 such tag in all): use LoadLora to apply a LoRA"],
         ),
         (
+            "<hypernet:y:1> <lora:x:1> <hypernet:z:0.5>",
+            "a1111",
+            [
+                "'<lora:x:1>' is read as words (1 such tag in all): use LoadLora to apply a LoRA",
+                "'<hypernet:y:1>' is read as words (2 such tags in all): hypernetworks are not supported",
+            ],
+        ),
+        (
             "red AND blue AND a",
             "a1111",
             ["AND is read as a word (2 in all): use ConditioningCombine to combine two prompts"],

@@ -1,8 +1,8 @@
 """Files of ComfyUI's editor, built here rule by rule."""
 
-import contextlib
 import json
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,13 +10,27 @@ from comfyui_drawings import between, find, part, text_to_image
 from hypothesis import given
 from hypothesis import strategies as st
 
+from latentloom.engine.document.flatten import flatten
 from latentloom.engine.document.reading import from_json
-from latentloom.engine.document.workflow import Edge, NamedInput, Target
+from latentloom.engine.document.workflow import Edge, NamedInput, NamedOutput, Node, Target, Workflow
 from latentloom.engine.errors import LoomError, WorkflowError
+from latentloom.engine.types.registry import Registry
+from latentloom.plugins.comfyui import keeping
+from latentloom.plugins.comfyui.classes import FOLDED, RULES
+from latentloom.plugins.comfyui.importer import Importer
 from latentloom.plugins.comfyui.importing import import_file, import_ui
+from latentloom.plugins.comfyui.report import Report
+from latentloom.plugins.comfyui.ui_format import read_ui
+from latentloom.plugins.discovery import discover
 
 SEED = "changed: ComfyUI changes 1 seed after each run; here the number in the file stays"
 COLOUR = "lost: the colours of 1 node"
+TAKEN_APART = "node '6': changed: it is muted or bypassed, so that it is no sub-workflow; its nodes take its place"
+
+
+@pytest.fixture(scope="module")
+def registry() -> Registry:
+    return discover(only=["comfyui"]).registry
 
 
 def imported(data: dict[str, Any]) -> tuple[Any, list[str]]:
@@ -224,12 +238,81 @@ def with_subgraph(values: Any = None, **more: Any) -> dict[str, Any]:
         ([], {"widgets_values_named": {"words": "named"}}, "named"),
     ],
 )
-def test_a_subgraph_is_taken_apart_and_its_promoted_value_counts(values: Any, more: Any, text: str) -> None:
-    workflow, lines = imported(with_subgraph(values, **more))
-    assert workflow.nodes["6_6"].inputs["text"] == text
-    assert workflow.nodes["6_6"].inputs["clip"] == Edge("4", "clip")
-    assert workflow.nodes["3"].inputs["positive"] == Edge("6_6", "conditioning")
+def test_a_subgraph_is_kept_and_its_promoted_value_is_an_input_of_the_use(values: Any, more: Any, text: str) -> None:
+    workflow, lines = imported(with_subgraph(values, pos=[70, 80], **more))
+    use, graph = workflow.nodes["6"], workflow.graphs["Say"]
+    assert use == Node("graph/Say", 1, {"clip": Edge("4", "clip"), "words": text})
+    assert workflow.nodes["3"].inputs["positive"] == Edge("6", "said")
+    assert graph.inputs == (NamedInput("clip", (Target("6", "clip"),)), NamedInput("words", (Target("6", "text"),)))
+    assert graph.outputs == (NamedOutput("said", Edge("6", "conditioning")),)
+    assert graph.layout == {"nodes": {"6": {"x": 10, "y": 10}}, "groups": [], "notes": []}
+    assert workflow.layout["nodes"]["6"] == {"x": 70, "y": 80}
+    assert [group["title"] for group in workflow.layout["groups"]] == ["Prompts"]
     assert lines == []
+
+
+def nested_subgraphs() -> dict[str, Any]:
+    """A subgraph that is used alone and in another subgraph."""
+    data = with_subgraph(["one"])
+    outer = {
+        "id": "outer", "nodes": [part(1, "sub", ["deep"], [("clip", "CLIP", 5)], outputs=["CONDITIONING"])],
+        "links": [[5, -10, 0, 1, 0, "CLIP"], [6, 1, 0, -20, 0, "CONDITIONING"]],
+        "inputs": [{"name": "the clip", "type": "CLIP"}], "outputs": [{"name": "c", "type": "CONDITIONING"}],
+    }  # fmt: skip
+    data["definitions"]["subgraphs"].append(outer)
+    data["nodes"].remove(find(data, 7))
+    data["nodes"].append(part(7, "outer", [], [("the clip", "CLIP", 2)], outputs=["CONDITIONING"], title="Outer"))
+    return data
+
+
+def test_equal_subgraphs_are_shared_by_all_uses() -> None:
+    workflow, lines = imported(nested_subgraphs())
+    assert workflow.graphs.keys() == {"Say", "subgraph"}
+    assert workflow.nodes["6"].inputs["words"] == "one"
+    assert workflow.nodes["7"] == Node("graph/subgraph", 1, {"the_clip": Edge("4", "clip")}, "Outer")
+    assert workflow.nodes["3"].inputs["negative"] == Edge("7", "c")
+    inner = workflow.graphs["subgraph"]
+    assert inner.nodes == {"1": Node("graph/Say", 1, {"words": "deep"})}
+    assert inner.inputs == (NamedInput("the_clip", (Target("1", "clip"),)),)
+    assert inner.outputs == (NamedOutput("c", Edge("1", "said")),)
+    assert lines == []
+
+
+def promoted(kind: str, widget: str, given: Any, values: list[Any], out: str) -> dict[str, Any]:
+    """A subgraph of one node, with one value of it as an input."""
+    inner = part(1, kind, values, [(widget, "COMBO", 1, widget)], outputs=[out])
+    links = [[1, -10, 0, 1, 0, "COMBO"], [2, 1, 0, -20, 0, out]]
+    inside = {"id": "sub", "name": "Choose", "nodes": [inner], "links": links,
+              "inputs": [{"name": "choice", "type": "COMBO"}], "outputs": [{"name": "made", "type": out}]}  # fmt: skip
+    uses = [part(n, "sub", [value], [], outputs=[out]) for n, value in enumerate(given, 1)]
+    return {"nodes": uses, "links": [], "definitions": {"subgraphs": [inside]}}
+
+
+def test_a_promoted_file_is_an_input_of_each_use() -> None:
+    data = promoted("VAELoader", "vae_name", ["sd\\a.safetensors", "b.safetensors"], ["c.safetensors"], "VAE")
+    workflow, lines = imported(data)
+    assert workflow.graphs.keys() == {"Choose"}
+    assert [list(node.inputs.items()) for node in workflow.nodes.values()] == [
+        [("choice", "sd/a.safetensors")],
+        [("choice", "b.safetensors")],
+    ]
+    assert lines == []
+
+
+def test_a_promoted_value_that_is_no_input_here_is_told() -> None:
+    data = promoted("CLIPLoader", "device", ["cpu", "default"], ["clip.safetensors", "flux2", "default"], "CLIP")
+    workflow, lines = imported(data)
+    assert all(not node.inputs for node in workflow.nodes.values() if node.type.startswith("graph/"))
+    text = "changed: its value 'choice' is no input of the sub-workflow; what counts of it is set inside"
+    assert lines == [f"node '1': {text}", f"node '2': {text}"]
+
+
+def test_a_muted_subgraph_is_taken_apart() -> None:
+    workflow, lines = imported(with_subgraph(["x"], mode=2))
+    assert workflow.graphs == {}
+    assert workflow.nodes["6_6"].mode == "mute"
+    assert workflow.nodes["3"].inputs["positive"] == Edge("6_6", "conditioning")
+    assert lines == [TAKEN_APART]
     (_, frame) = workflow.layout["groups"]
     place = workflow.layout["nodes"]["6_6"]
     assert frame["title"] == "Say"
@@ -237,29 +320,62 @@ def test_a_subgraph_is_taken_apart_and_its_promoted_value_counts(values: Any, mo
     assert place["y"] > 300  # below all that was there
 
 
-def test_each_use_of_a_nested_subgraph_has_nodes_of_its_own() -> None:
-    data = with_subgraph(["one"])
-    outer = {
-        "id": "outer", "nodes": [part(1, "sub", ["deep"], [("clip", "CLIP", 5)], outputs=["CONDITIONING"])],
-        "links": [[5, -10, 0, 1, 0, "CLIP"], [6, 1, 0, -20, 0, "CONDITIONING"]],
-        "inputs": [{"name": "clip", "type": "CLIP"}], "outputs": [{"name": "c", "type": "CONDITIONING"}],
-    }  # fmt: skip
-    data["definitions"]["subgraphs"].append(outer)
-    data["nodes"].remove(find(data, 7))
-    data["nodes"].append(part(7, "outer", [], [("clip", "CLIP", 2)], outputs=["CONDITIONING"]))
+def test_links_go_around_a_subgraph_that_passes_them_on() -> None:
+    data = with_subgraph(["x"])
+    inside = data["definitions"]["subgraphs"][0]
+    inside["outputs"].append({"name": "same", "type": "CLIP"})
+    inside["links"].append([4, -10, 0, -20, 1, "CLIP"])
+    find(data, 6)["outputs"].append({"name": "same", "type": "CLIP"})
+    data["links"][1][1:3] = [6, 1]
     workflow, lines = imported(data)
-    assert workflow.nodes["6_6"].inputs["text"] == "one"
-    assert workflow.nodes["7_1_6"].inputs["text"] == "deep"
-    assert workflow.nodes["7_1_6"].inputs["clip"] == Edge("4", "clip")
-    assert workflow.nodes["3"].inputs["negative"] == Edge("7_1_6", "conditioning")
-    assert lines == []
+    assert workflow.nodes["7"].inputs["clip"] == Edge("4", "clip")
+    assert workflow.nodes["6"].type == "graph/Say"
+    assert lines == ["node '6': changed: its output 'same' only passes a value on; the links go around it"]
 
 
-def test_a_muted_subgraph_keeps_its_nodes_muted() -> None:
-    workflow, lines = imported(with_subgraph(["x"], mode=2))
-    assert workflow.nodes["6_6"].mode == "mute"
-    assert workflow.nodes["3"].inputs["positive"] == Edge("6_6", "conditioning")
-    assert lines == []
+def test_subgraphs_beyond_the_limit_are_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeping, "MOST_WORK", 1)
+    workflow, lines = imported(with_subgraph(["x"]))
+    assert workflow.nodes["6_6"].inputs["text"] == "x"
+    assert lines == ["changed: 1 use of subgraphs are too many to keep; their nodes take their place"]
+
+
+def taken_apart(data: dict[str, Any]) -> Workflow:
+    """The workflow of a file with the nodes of each subgraph in their place."""
+    report = Report("")
+    drawn = read_ui(data, {*RULES, *FOLDED}, report)
+    importer = Importer(drawn.nodes, report)
+    document = importer.document()
+    return from_json(document | {"inputs": importer.form(drawn.form)})
+
+
+def assert_same_flat(data: dict[str, Any], registry: Registry) -> None:
+    """Flattened, an imported file has the nodes, edges and names that it has without sub-workflows."""
+    wanted = taken_apart(deepcopy(data))
+    found = flatten(from_json(import_ui(data)[0]), registry)
+
+    def renamed(value: Any) -> Any:
+        if type(value) is Edge:
+            return Edge(value.node.replace("/", "_"), value.output)
+        return [renamed(item) for item in value] if type(value) is list else value
+
+    assert {
+        id.replace("/", "_"): replace(node, inputs={name: renamed(value) for name, value in node.inputs.items()})
+        for id, node in found.nodes.items()
+    } == dict(wanted.nodes)
+    assert [(item.name, renamed(item.source)) for item in found.outputs] == [
+        (item.name, item.source) for item in wanted.outputs
+    ]
+    assert [(item.name, {(at.node.replace("/", "_"), at.input) for at in item.to}) for item in found.inputs] == [
+        (item.name, {(at.node, at.input) for at in item.to}) for item in wanted.inputs
+    ]
+
+
+@pytest.mark.parametrize(
+    "make", [with_subgraph, nested_subgraphs, lambda: with_subgraph(["x"], mode=4), lambda: group_node()]
+)
+def test_flattened_an_import_has_the_nodes_of_the_file(make: Any, registry: Registry) -> None:
+    assert_same_flat(make(), registry)
 
 
 def group_node() -> dict[str, Any]:
@@ -277,13 +393,14 @@ def group_node() -> dict[str, Any]:
     return data
 
 
-def test_a_group_node_is_taken_apart() -> None:
+def test_a_group_node_is_kept() -> None:
     workflow, lines = imported(group_node())
-    assert workflow.nodes["6_0"].inputs["text"] == "first"
-    assert workflow.nodes["6_1"].inputs["text"] == "second"
-    assert workflow.nodes["6_1"].inputs["clip"] == Edge("4", "clip")
-    assert workflow.nodes["3"].inputs["positive"] == Edge("6_0", "conditioning")
-    assert workflow.nodes["3"].inputs["negative"] == Edge("6_1", "conditioning")
+    graph = workflow.graphs["Pair"]
+    assert graph.nodes["0"].inputs["text"] == "first"
+    assert graph.nodes["1"].inputs["text"] == "second"
+    assert workflow.nodes["6"].inputs == {"clip": Edge("4", "clip"), "CLIPTextEncode_clip": Edge("4", "clip")}
+    assert workflow.nodes["3"].inputs["positive"] == Edge("6", "conditioning")
+    assert workflow.nodes["3"].inputs["negative"] == Edge("6", "conditioning-2")
     assert lines == []
 
 
@@ -291,7 +408,7 @@ def test_values_that_do_not_fit_a_group_node_are_told() -> None:
     data = group_node()
     find(data, 6)["widgets_values"] = ["only one"]
     workflow, lines = imported(data)
-    assert workflow.nodes["6_0"].inputs["text"] == "a"
+    assert workflow.graphs["Pair"].nodes["0"].inputs["text"] == "a"
     assert lines == ["node '6': changed: its values do not fit its nodes; those stored with the group are used"]
 
 
@@ -441,9 +558,12 @@ FILE = st.fixed_dictionaries(
 )  # fmt: skip
 
 
-@given(FILE)
-def test_whatever_a_file_holds_gives_a_document_or_our_error(data: Any) -> None:
-    with contextlib.suppress(LoomError):
-        found = import_file(json.dumps(data).encode())
-        assert found is not None
-        from_json(found[0])
+@given(data=FILE)
+def test_whatever_a_file_holds_gives_a_document_or_our_error(registry: Registry, data: Any) -> None:
+    try:
+        taken_apart(deepcopy(data))
+    except LoomError:
+        with pytest.raises(LoomError):
+            from_json(import_ui(data)[0])
+    else:
+        assert_same_flat(data, registry)

@@ -1,5 +1,7 @@
 """Workflows are built by hand: nodes, edges, and what the editor refuses."""
 
+import re
+
 from editing import box_of
 from playwright.sync_api import expect
 
@@ -144,6 +146,81 @@ def test_nodes_are_packed_run_unpacked_and_undone(editor):
 
     editor.press("Control+z")
     assert editor.edges() == packed
+
+
+def test_a_sub_workflow_is_opened_edited_in_place_and_left(editor):
+    page = editor.page
+    for n, type in enumerate(("ColourImage", "InvertImage", "SaveImage")):
+        editor.add(type, 200 + 400 * n, 300)
+    editor.connect("colourImage.image", "invertImage.image")
+    editor.connect("invertImage.image", "saveImage.images")
+    page.locator(".react-flow__pane").click(position={"x": 700, "y": 700})
+    editor.node("invertImage").locator(".node-title").click()
+    editor.press("Shift+P")
+
+    editor.node("block").locator(".node-title").dblclick()
+
+    trail = page.locator(".trail")
+    expect(trail.locator("li")).to_have_text(["Untitled", "block"])
+    expect(trail.locator("dl")).to_have_text("InputsimageOutputsimage")
+    expect(page.locator(".react-flow__node")).to_have_count(1)
+    expect(editor.node("invertImage")).to_be_visible()
+
+    # A level deeper, and back with keys
+    editor.node("invertImage").locator(".node-title").click()
+    editor.press("Shift+P", "Enter")
+    expect(trail.locator("li")).to_have_text(["Untitled", "block", "block-2"])
+    editor.press("Escape")
+    expect(trail.locator("li")).to_have_text(["Untitled", "block"])
+    expect(editor.node("block-2")).to_be_visible()
+
+    # An edit inside goes into the document: a copy takes it along, a run shows it, undo knows it
+    editor.node("block-2").locator(".node-title").click()
+    editor.press("F2")
+    page.get_by_role("textbox", name="Rename").fill("Negative")
+    editor.press("Enter")
+    editor.run()
+    editor.state("Done")
+    expect(editor.node("block-2").locator(".node-head .badge")).to_have_text(re.compile("cached| s$"))
+    trail.get_by_role("button", name="Untitled").click()
+    expect(trail).to_have_count(0)
+    expect(page.get_by_text("No problems")).to_be_visible()
+    assert editor.copied()["graphs"]["block"]["nodes"]["block-2"]["title"] == "Negative"
+    editor.press("Control+z")
+    assert "title" not in editor.copied()["graphs"]["block"]["nodes"]["block-2"]
+
+    # A problem inside is marked there, and its entry leads to it
+    page.locator(".react-flow__pane").click(position={"x": 700, "y": 700})
+    editor.node("block").locator(".node-title").click()
+    editor.press("Enter")
+    editor.node("block-2").locator(".node-title").click()
+    editor.press("Control+d")
+    expect(editor.node("block-2-2")).to_be_visible()
+    editor.press("Escape")
+    expect(trail).to_have_count(0)
+    page.get_by_role("button", name="Problems", exact=True).click()
+    page.locator(".problems button").first.click()
+    expect(trail.locator("li")).to_have_text(["Untitled", "block", "block-2"])
+    expect(editor.node("invertImage").locator("[data-problem]").first).to_be_visible()
+    editor.picture("sub-workflow")
+    trail.get_by_role("button", name="block", exact=True).click()
+    expect(editor.node("block-2-2").locator("[data-problem]").first).to_be_visible()
+    expect(editor.node("block-2").locator("[data-problem]")).to_have_count(0)
+
+
+def test_an_inner_value_becomes_an_input_of_the_sub_workflow(editor):
+    editor.add("Integer", 400, 300)
+    editor.field("integer", "value").fill("7")
+    editor.page.locator(".react-flow__pane").click(position={"x": 700, "y": 700})
+    editor.node("integer").locator(".node-title").click()
+    editor.press("Shift+P", "Enter")
+    editor.node("integer").locator(".node-title").click()
+
+    editor.page.get_by_role("combobox", name="Add an input of the selected node").select_option("value")
+    expect(editor.page.locator(".trail dd").first).to_have_text("value")
+    editor.page.locator(".trail").get_by_role("button", name="Untitled").click()
+
+    expect(editor.field("block", "value")).to_have_value("7")
 
 
 def test_modes_titles_groups_and_notes_are_kept(editor):

@@ -16,6 +16,8 @@ import { PanelRegion, Rail } from "./shell/Sides";
 import { StatusBar } from "./shell/StatusBar";
 import { TopBar } from "./shell/TopBar";
 import { useDocument } from "./store/document";
+import { pathOf } from "./store/opened";
+import { OnCanvas } from "./store/seen";
 import { startSession } from "./store/session";
 import { useActive } from "./store/workspace";
 import { useStrings } from "./strings";
@@ -24,6 +26,7 @@ export function App() {
   const words = useStrings().shell;
   const { theme, language } = useSettings();
   const { id } = useActive();
+  const level = useDocument((state) => [id, ...pathOf(state)].join("/"));
   const empty = useDocument(({ workflow }) => isBlank(workflow));
   useEffect(() => startSession(), []);
   useShortcuts();
@@ -39,8 +42,10 @@ export function App() {
         <PanelRegion side="left" />
         <div className="centre">
           <main className="canvas" aria-label={words.canvas} {...dropArea}>
-            <ReactFlowProvider key={id}>
-              <Canvas />
+            <ReactFlowProvider key={level}>
+              <OnCanvas.Provider value={true}>
+                <Canvas />
+              </OnCanvas.Provider>
             </ReactFlowProvider>
             {empty && <Templates />}
           </main>

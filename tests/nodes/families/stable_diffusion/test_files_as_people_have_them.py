@@ -83,6 +83,9 @@ def test_every_spacing_of_betas_gives_the_sigmas_of_diffusers(config: dict[str, 
     [
         ({"prediction_type": "flow"}, "'m' has an unknown prediction_type"),
         ({"beta_schedule": "sigmoid"}, "'m' has an unknown beta_schedule"),
+        ({"num_train_timesteps": 10**12}, "'m' has an unusable num_train_timesteps"),
+        ({"num_train_timesteps": 0}, "'m' has an unusable num_train_timesteps"),
+        ({"num_train_timesteps": "1000"}, "'m' has an unusable num_train_timesteps"),
         ({"_class_name": "EDMEulerScheduler"}, "'m' was trained with a noise that Latentloom does not sample yet"),
     ],
 )

@@ -7,14 +7,15 @@ import type { Edge, Point } from "../document/types";
 import { inletFor, inputPort, outletFor, outputPort, refusal, wire } from "../document/wiring";
 import { useSettings } from "../settings/settings";
 import { colourOf, useCatalog } from "../store/catalog";
-import { useDocument } from "../store/document";
+import { seen, useSeen } from "../store/seen";
 import { useSpecs } from "../store/specs";
 import { useActive, useWorkspace } from "../store/workspace";
 import { strings, useStrings } from "../strings";
 import { GroupNode, NoteNode } from "./Frames";
 import { LoomEdge } from "./LoomEdge";
+import { Trail } from "./Trail";
 import { WorkflowNode } from "./WorkflowNode";
-import { cuts, membersOf, openPalette, placed } from "./actions";
+import { cuts, membersOf, openInside, openPalette, placed } from "./actions";
 import type { FlowEdge, FlowNode } from "./flow";
 import { deriveEdges, deriveNodes, inletOf } from "./flow";
 import { useCanvas } from "./state";
@@ -28,8 +29,8 @@ const PRO = { hideAttribution: false };
 export function Canvas() {
   const { document: store } = useActive();
   const words = useStrings().canvas;
-  const workflow = useDocument((state) => state.workflow);
-  const selection = useDocument((state) => state.selection);
+  const workflow = useSeen((state) => state.workflow);
+  const selection = useSeen((state) => state.selection);
   const specs = useSpecs();
   const types = useCatalog((state) => state.types);
   const { minimap, snap } = useSettings();
@@ -63,20 +64,20 @@ export function Canvas() {
       const moved = changes.flatMap((change): [string, Point][] =>
         change.type === "position" && change.dragging === false && change.position ? [[change.id, change.position]] : [],
       );
-      if (moved.length) store.getState().edit(placed(new Map([...moved, ...followers.places()])), `move ${moved.length}`);
+      if (moved.length) seen(store.getState()).edit(placed(new Map([...moved, ...followers.places()])), `move ${moved.length}`);
     },
     [store, selectBy, followers],
   );
 
   const onConnect = ({ source, sourceHandle, target, targetHandle }: Connection) => {
     if (!sourceHandle || !targetHandle) return;
-    const { workflow, edit } = store.getState();
+    const { workflow, edit } = seen(store.getState());
     edit(wire(workflow, specs, { node: source, output: sourceHandle }, inletOf(target, targetHandle)));
   };
 
   const refused = ({ source, sourceHandle, target, targetHandle }: Connection | FlowEdge) =>
     refusal(
-      store.getState().workflow,
+      seen(store.getState()).workflow,
       specs,
       { node: source, output: sourceHandle ?? "" },
       inletOf(target, targetHandle ?? ""),
@@ -104,7 +105,7 @@ export function Canvas() {
 
   /** An edge dropped on a node goes to the first of its ports that fits. */
   const wireNode = (id: string, loose: { from: Edge } | { to: Inlet }) => {
-    const { workflow, edit } = store.getState();
+    const { workflow, edit } = seen(store.getState());
     const spec = specs.get(workflow.nodes[id]?.type ?? "");
     if (!spec) return;
     const { kind, list } = strings().canvas.refused;
@@ -134,13 +135,13 @@ export function Canvas() {
   const onReconnect = (old: FlowEdge, { source, sourceHandle, target, targetHandle }: Connection) => {
     reconnected.current = true;
     if (!sourceHandle || !targetHandle) return;
-    store.getState().edit((current) => {
+    seen(store.getState()).edit((current) => {
       const freed = cuts([old.id])(current);
       return wire(freed, specs, { node: source, output: sourceHandle }, inletOf(target, targetHandle))(freed);
     });
   };
   const onReconnectEnd = (_: unknown, edge: FlowEdge, __: HandleType, { toHandle }: FinalConnectionState) => {
-    if (!reconnected.current && !toHandle) store.getState().edit(cuts([edge.id]));
+    if (!reconnected.current && !toHandle) seen(store.getState()).edit(cuts([edge.id]));
   };
 
   const onDoubleClick = ({ target, clientX: x, clientY: y }: MouseEvent) => {
@@ -179,6 +180,7 @@ export function Canvas() {
       onDoubleClick={onDoubleClick}
       onPaneContextMenu={(event) => openMenu(event)}
       onSelectionContextMenu={(event) => openMenu(event)}
+      onNodeDoubleClick={({ target }, { id }) => (target as Element).closest(".nodrag") || openInside(id)}
       onNodeContextMenu={(event, { id }) => openMenu(event, id)}
       onEdgeContextMenu={(event, { id }) => openMenu(event, id)}
       deleteKeyCode={null}
@@ -204,6 +206,7 @@ export function Canvas() {
         />
       )}
       <Controls showInteractive={false} />
+      <Trail />
     </ReactFlow>
   );
 

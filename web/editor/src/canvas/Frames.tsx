@@ -4,7 +4,7 @@ import { NodeResizer } from "@xyflow/react";
 import type { NodeProps } from "@xyflow/react";
 import { memo } from "react";
 import { changeThing } from "../document/edit";
-import { useDocument } from "../store/document";
+import { useSeen } from "../store/seen";
 import { useStrings } from "../strings";
 import type { FlowNode } from "./flow";
 import { partsOf } from "./flow";
@@ -12,8 +12,8 @@ import { partsOf } from "./flow";
 export const GroupNode = memo(function GroupNode({ id: flowId, selected }: NodeProps<FlowNode>) {
   const words = useStrings().canvas;
   const { id } = partsOf(flowId);
-  const group = useDocument((state) => state.workflow.layout.groups.find((item) => item.id === id));
-  const edit = useDocument((state) => state.edit);
+  const group = useSeen((state) => state.workflow.layout.groups.find((item) => item.id === id));
+  const edit = useSeen((state) => state.edit);
   if (!group) return null;
   return (
     <div className="group" data-selected={selected}>
@@ -31,8 +31,8 @@ export const GroupNode = memo(function GroupNode({ id: flowId, selected }: NodeP
 export const NoteNode = memo(function NoteNode({ id: flowId, selected }: NodeProps<FlowNode>) {
   const words = useStrings().canvas;
   const { id } = partsOf(flowId);
-  const note = useDocument((state) => state.workflow.layout.notes.find((item) => item.id === id));
-  const edit = useDocument((state) => state.edit);
+  const note = useSeen((state) => state.workflow.layout.notes.find((item) => item.id === id));
+  const edit = useSeen((state) => state.edit);
   if (!note) return null;
   return (
     <div className="note" data-selected={selected}>
@@ -49,7 +49,7 @@ export const NoteNode = memo(function NoteNode({ id: flowId, selected }: NodePro
 });
 
 function Resizer({ kind, id, selected }: { kind: "groups" | "notes"; id: string; selected: boolean }) {
-  const edit = useDocument((state) => state.edit);
+  const edit = useSeen((state) => state.edit);
   return (
     <NodeResizer
       isVisible={selected}

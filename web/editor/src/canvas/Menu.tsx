@@ -1,5 +1,5 @@
 import { useEffect, useRef } from "react";
-import { useDocument } from "../store/document";
+import { useSeen } from "../store/seen";
 import { useStrings } from "../strings";
 import { ACTIONS, applies } from "./actions";
 import { shownKeys } from "./shortcuts";
@@ -13,7 +13,7 @@ export function Menu() {
 
 function Actions({ x, y }: { x: number; y: number }) {
   const words = useStrings().canvas;
-  const selection = useDocument((state) => state.selection);
+  const selection = useSeen((state) => state.selection);
   const set = useCanvas((state) => state.set);
   const list = useRef<HTMLDivElement>(null);
   const close = () => set({ menu: null });

@@ -4,7 +4,7 @@ import { setTitle } from "../document/edit";
 import { GRAPH } from "../document/graphs";
 import type { WorkflowNode as Node } from "../document/types";
 import { nameOf } from "../document/types";
-import { useDocument } from "../store/document";
+import { useRunId, useSeen } from "../store/seen";
 import { useReason, useShownRun } from "../store/running";
 import { nodeRun } from "../store/runs";
 import { useStrings } from "../strings";
@@ -26,7 +26,7 @@ export function NodeHead({ id, node, spec, collapsed }: HeadProps) {
   const isGraph = node.type.startsWith(GRAPH);
   const plugin = isGraph ? words.subWorkflow : node.type.includes("/") ? node.type.split("/")[0] : "";
   return (
-    <header className="node-head" title={spec?.help} onDoubleClick={() => set({ renaming: id })}>
+    <header className="node-head" title={spec?.help} onDoubleClick={() => isGraph || set({ renaming: id })}>
       <button
         className="button-icon nodrag"
         tabIndex={-1}
@@ -48,7 +48,7 @@ export function NodeHead({ id, node, spec, collapsed }: HeadProps) {
 
 function TitleField({ id, node }: { id: string; node: Node }) {
   const words = useStrings().canvas;
-  const edit = useDocument((state) => state.edit);
+  const edit = useSeen((state) => state.edit);
   const set = useCanvas((state) => state.set);
   const field = useRef<HTMLInputElement>(null);
   useEffect(() => field.current?.select(), []);
@@ -75,7 +75,8 @@ function TitleField({ id, node }: { id: string; node: Node }) {
 /** How the shown run fares at this node. */
 function State({ id, name }: { id: string; name: string }) {
   const words = useStrings().canvas;
-  const run = useShownRun((run) => nodeRun(run, id));
+  const runId = useRunId(id);
+  const run = useShownRun((run) => nodeRun(run, runId));
   if (!run) return null;
   switch (run.status) {
     case "running":
@@ -87,7 +88,7 @@ function State({ id, name }: { id: string; name: string }) {
         </span>
       );
     case "done":
-      return <Seconds id={id} seconds={run.seconds ?? 0} />;
+      return <Seconds id={runId} seconds={run.seconds ?? 0} />;
     case "failed":
       return <span className="badge badge-bad">{words.failed}</span>;
   }

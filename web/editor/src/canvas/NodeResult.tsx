@@ -2,6 +2,7 @@ import { contentUrl, thumbnailUrl } from "../api/client";
 import { useSettings } from "../settings/settings";
 import { useShownFiles, useShownRun } from "../store/running";
 import { nodeRun } from "../store/runs";
+import { useRunId } from "../store/seen";
 import { useStrings } from "../strings";
 import { ProblemList } from "./ProblemList";
 
@@ -11,8 +12,9 @@ const SHOWN = 4;
 export function NodeResult({ id, name }: { id: string; name: string }) {
   const words = useStrings().canvas;
   const previews = useSettings((state) => state.previews);
-  const run = useShownRun((run) => nodeRun(run, id));
-  const files = useShownFiles().filter(({ node, media }) => (node === id || node.startsWith(`${id}/`)) && media.startsWith("image/"));
+  const runId = useRunId(id);
+  const run = useShownRun((run) => nodeRun(run, runId));
+  const files = useShownFiles().filter(({ node, media }) => (node === runId || node.startsWith(`${runId}/`)) && media.startsWith("image/"));
   if (!run && files.length === 0) return null;
   return (
     <div className="node-result">

@@ -1,12 +1,15 @@
 import { useEffect, useMemo, useRef, useState } from "react";
 import type { NodeSpec } from "../api/client";
 import { addNode, freshId } from "../document/edit";
+import { graphsAlong, wouldRecur } from "../document/levels";
 import type { Workflow } from "../document/types";
 import { nameOf } from "../document/types";
 import { inletFor, inputPort, nodeOf, outletFor, outputPort, replaceType, wire } from "../document/wiring";
 import { colourOf, useCatalog } from "../store/catalog";
+import { useDocument } from "../store/document";
+import { pathOf } from "../store/opened";
+import { seenNow } from "../store/seen";
 import { specsNow, useSpecs } from "../store/specs";
-import { activeTab } from "../store/workspace";
 import { useStrings } from "../strings";
 import { ranked } from "./ranking";
 import type { PaletteRequest } from "./state";
@@ -26,8 +29,15 @@ function Search({ request }: { request: PaletteRequest }) {
   const dialog = useRef<HTMLDialogElement>(null);
   const [text, setText] = useState("");
   const [at, setAt] = useState(0);
-  const { workflow } = activeTab().document.getState();
-  const fitting = useMemo(() => [...specs.values()].filter((spec) => suits(workflow, specs, spec, request)), [workflow, specs, request]);
+  const { workflow } = seenNow();
+  const open = useOpenGraph();
+  const fitting = useMemo(
+    () =>
+      [...specs.values()].filter(
+        (spec) => suits(workflow, specs, spec, request) && !(open && wouldRecur(workflow.graphs, spec.type, open)),
+      ),
+    [workflow, specs, request, open],
+  );
   const found = useMemo(() => ranked(fitting, text), [fitting, text]);
   const chosen = Math.min(at, found.length - 1);
 
@@ -99,6 +109,9 @@ function Search({ request }: { request: PaletteRequest }) {
   }
 }
 
+/** The name of the sub-workflow that the canvas shows. */
+const useOpenGraph = () => useDocument((state) => graphsAlong(state.workflow, pathOf(state)).at(-1));
+
 function suits(workflow: Workflow, specs: ReadonlyMap<string, NodeSpec>, spec: NodeSpec, { loose }: PaletteRequest): boolean {
   if (!loose) return true;
   if ("from" in loose) {
@@ -110,7 +123,7 @@ function suits(workflow: Workflow, specs: ReadonlyMap<string, NodeSpec>, spec: N
 }
 
 function put(spec: NodeSpec, { at, loose }: PaletteRequest) {
-  const { workflow, edit, select } = activeTab().document.getState();
+  const { workflow, edit, select } = seenNow();
   const { choices } = useCatalog.getState();
   const specs = specsNow();
   const id = freshId(spec.type, (name) => name in workflow.nodes);
@@ -132,7 +145,7 @@ function put(spec: NodeSpec, { at, loose }: PaletteRequest) {
 }
 
 function putInPlace(id: string, spec: NodeSpec) {
-  const { workflow, edit } = activeTab().document.getState();
+  const { workflow, edit } = seenNow();
   const { choices } = useCatalog.getState();
   const specs = specsNow();
   edit(replaceType(workflow, specs, choices, id, spec));

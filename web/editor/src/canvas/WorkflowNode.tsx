@@ -7,7 +7,7 @@ import { setInput } from "../document/edit";
 import type { WorkflowNode as Node } from "../document/types";
 import { edgesIn, isEdge, nameOf, unwrapped, wrapped } from "../document/types";
 import { colourOf, useCatalog } from "../store/catalog";
-import { useDocument } from "../store/document";
+import { useSeen } from "../store/seen";
 import { useSpec } from "../store/specs";
 import { useStrings } from "../strings";
 import { ModelDefaults } from "../widgets/ModelDefaults";
@@ -21,9 +21,9 @@ import { handleOf, moreHandle } from "./flow";
 const NO_PROBLEMS: Problem[] = [];
 
 export const WorkflowNode = memo(function WorkflowNode({ id, selected }: NodeProps<FlowNode>) {
-  const node = useDocument((state) => state.workflow.nodes[id]);
-  const collapsed = useDocument((state) => state.workflow.layout.nodes[id]?.collapsed ?? false);
-  const problems = useDocument(useShallow((state) => mine(state.checked.problems, id)));
+  const node = useSeen((state) => state.workflow.nodes[id]);
+  const collapsed = useSeen((state) => state.workflow.layout.nodes[id]?.collapsed ?? false);
+  const problems = useSeen(useShallow((state) => mine(state.checked.problems, id)));
   const spec = useSpec(node);
   const refresh = useUpdateNodeInternals();
   const handles = node ? Object.values(node.inputs).flatMap(edgesIn).length : 0;
@@ -73,7 +73,7 @@ function Missing({ node }: { node: Node }) {
 /** The handles without their rows: of a collapsed node, and of one whose type is not known, as far as edges use them. */
 function Sockets({ id, node, spec }: { id: string; node: Node; spec?: NodeSpec }) {
   const types = useCatalog((state) => state.types);
-  const used = useDocument(useShallow((state) => (spec ? [] : outputsUsed(state.workflow.nodes, id))));
+  const used = useSeen(useShallow((state) => (spec ? [] : outputsUsed(state.workflow.nodes, id))));
   const inputs = Object.entries(node.inputs).flatMap(([name, value]) => edgesIn(value).map(({ index }) => handleOf(name, index)));
   const free = spec ? spec.inputs.map(({ name, is_list }) => (is_list ? moreHandle(name) : name)) : [];
   const targets = [...new Set([...inputs, ...free])];
@@ -153,7 +153,7 @@ interface InputProps {
 
 const Input = memo(function Input({ id, port, value, colour, problem }: InputProps) {
   const words = useStrings().canvas;
-  const edit = useDocument((state) => state.edit);
+  const edit = useSeen((state) => state.edit);
   const items = port.is_list ? edgesIn(value).filter(({ index }) => index !== null) : [];
   const Widget = takesLiteral(port) && edgesIn(value).length === 0 ? widgetOf(port) : null;
   const wide = Widget !== null && isWide(port);

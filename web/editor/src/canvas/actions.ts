@@ -19,10 +19,13 @@ import {
 } from "../document/edit";
 import { freshGraph, graphOf } from "../document/graphs";
 import { pack, unpack } from "../document/packing";
+import type { Path } from "../document/levels";
 import type { Point, Workflow } from "../document/types";
 import { write } from "../document/write";
 import { useSettings } from "../settings/settings";
 import { save, saveAs } from "../store/library";
+import { pathOf } from "../store/opened";
+import { seenNow } from "../store/seen";
 import { cancelShown, runActive, runTo } from "../store/running";
 import { activeTab, useWorkspace } from "../store/workspace";
 import type { Strings } from "../strings";
@@ -35,13 +38,13 @@ export interface Action {
   section: keyof Strings["canvas"]["sections"];
   /** Keys as `event.key`, with Mod for Ctrl or Command. The clipboard's keys are the browser's own. */
   keys: readonly string[];
-  /** What must be selected for it to be of use; nothing: always. */
-  needs?: "node" | "nodes" | "graph" | "any";
+  /** What must be selected for it to be of use; nothing: always. `outer`: a node of the document itself; `inside`: a sub-workflow is open. */
+  needs?: "node" | "outer" | "nodes" | "graph" | "use" | "inside" | "any";
   menu?: boolean;
   run(): void;
 }
 
-const doc = () => activeTab().document.getState();
+const doc = seenNow;
 const parts = () => selected(doc().selection);
 
 export const ACTIONS: readonly Action[] = [
@@ -64,6 +67,8 @@ export const ACTIONS: readonly Action[] = [
   { id: "collapse", section: "edit", keys: ["Alt+C"], needs: "nodes", menu: true, run: () => toggleCollapse(parts().nodes) },
   { id: "group", section: "edit", keys: ["Mod+G"], menu: true, run: addGroup },
   { id: "pack", section: "edit", keys: ["Shift+P"], needs: "nodes", menu: true, run: packSelected },
+  { id: "open", section: "edit", keys: ["Enter"], needs: "use", menu: true, run: () => openInside([...parts().nodes][0] ?? "") },
+  { id: "leave", section: "edit", keys: ["Escape"], needs: "inside", menu: true, run: () => goTo(pathOf(doc()).slice(0, -1)) },
   { id: "unpack", section: "edit", keys: ["Shift+U"], needs: "graph", menu: true, run: unpackSelected },
   { id: "note", section: "edit", keys: ["Shift+N"], menu: true, run: addNote },
   { id: "alignLeft", section: "view", keys: ["Shift+ArrowLeft"], needs: "nodes", run: () => arrange("alignLeft") },
@@ -77,7 +82,7 @@ export const ACTIONS: readonly Action[] = [
   { id: "minimap", section: "view", keys: ["Shift+M"], run: () => useSettings.getState().set({ minimap: !useSettings.getState().minimap }) },
   { id: "help", section: "view", keys: ["?", "F1"], run: () => useWorkspace.getState().ask("help") },
   { id: "run", section: "run", keys: ["Mod+Enter"], run: () => void runActive() },
-  { id: "runTo", section: "run", keys: ["Mod+Shift+Enter"], needs: "node", menu: true, run: () => void runTo(activeTab(), [...parts().nodes][0] ?? "") },
+  { id: "runTo", section: "run", keys: ["Mod+Shift+Enter"], needs: "outer", menu: true, run: () => void runTo(activeTab(), [...parts().nodes][0] ?? "") },
   { id: "cancel", section: "run", keys: ["Mod+Alt+C"], run: () => void cancelShown() },
 ];
 
@@ -85,8 +90,22 @@ export const ACTIONS: readonly Action[] = [
 export function applies({ needs }: Action, selection: ReadonlySet<string>): boolean {
   const { nodes: ids } = selected(selection);
   if (needs === "graph") return [...ids].some(isGraph);
+  if (needs === "inside") return doc().inside.length > 0;
+  if (needs === "use") return ids.size === 1 && [...ids].every(isGraph);
+  if (needs === "outer") return ids.size === 1 && doc().inside.length === 0;
   const nodes = ids.size;
   return !needs || (needs === "any" ? selection.size > 0 : needs === "node" ? nodes === 1 : nodes > 0);
+}
+
+/** Show what is inside a node that uses a sub-workflow. */
+export function openInside(id: string) {
+  if (isGraph(id)) goTo([...pathOf(doc()), id]);
+}
+
+/** Show a level of the document. */
+export function goTo(path: Path) {
+  useCanvas.getState().set({ renaming: null, palette: null, menu: null });
+  doc().goTo(path);
 }
 
 /** Whether a node of the active document uses a sub-workflow that is there. */

@@ -7,7 +7,8 @@ import { pieceOf } from "../document/clip";
 import { addNode, freshId } from "../document/edit";
 import { read } from "../document/read";
 import type { Point, Workflow } from "../document/types";
-import { activeTab, useWorkspace } from "../store/workspace";
+import { seenNow } from "../store/seen";
+import { useWorkspace } from "../store/workspace";
 import { strings } from "../strings";
 import { pointOnCanvas, useCanvas } from "./state";
 
@@ -66,7 +67,7 @@ export function textOf(report: unknown): string {
 
 async function loaded(file: File, at: Point) {
   const stored = await send<Schemas["StoredFile"]>("api/v1/files", file);
-  const { workflow, edit, select } = activeTab().document.getState();
+  const { workflow, edit, select } = seenNow();
   const id = freshId("LoadImage", (name) => name in workflow.nodes);
   edit(addNode(id, { type: "LoadImage", version: 1, inputs: { image: stored.name } }, at));
   select([id]);

@@ -21,6 +21,6 @@ it("no key means two things", () => {
 it("a single key without a modifier destroys nothing but the selection, which undo brings back", () => {
   const bare = ACTIONS.filter(({ keys }) => keys.some((key) => !key.includes("+"))).map(({ id }) => id);
 
-  expect(bare).toEqual(["palette", "delete", "rename", "fit", "fitSelection", "help"]);
+  expect(bare).toEqual(["palette", "delete", "rename", "open", "leave", "fit", "fitSelection", "help"]);
   expect(ACTIONS.find(({ id }) => id === "delete")?.needs).toBe("any");
 });

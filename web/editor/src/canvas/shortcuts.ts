@@ -40,6 +40,13 @@ function editing(target: EventTarget | null): boolean {
   return target instanceof Element && target.closest("input, textarea, select, [contenteditable], dialog") !== null;
 }
 
+/** Keys that mean something else where they are pressed: in a menu, on a button, in a panel. */
+function isElsewhere({ key, target }: KeyboardEvent): boolean {
+  if ((key !== "Enter" && key !== "Escape") || !(target instanceof Element)) return false;
+  if (useCanvas.getState().menu || (key === "Enter" && target.closest("button, a, summary"))) return true;
+  return target !== document.body && target.closest("main") === null;
+}
+
 /** Even in a field these are meant for the workflow. */
 const EVERYWHERE = new Set<Action["id"]>(["save", "saveAs", "run", "runTo", "cancel"]);
 
@@ -56,6 +63,7 @@ export function useShortcuts() {
       if (!action || CLIPBOARD.has(action.id) || event.isComposing) return;
       if (useWorkspace.getState().dialog || useCanvas.getState().palette) return;
       if (editing(event.target) && !EVERYWHERE.has(action.id)) return;
+      if (isElsewhere(event)) return;
       if (!applies(action, activeTab().document.getState().selection)) return;
       event.preventDefault();
       event.stopPropagation(); // React Flow takes Ctrl+Enter on a node for a change of the selection

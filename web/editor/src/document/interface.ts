@@ -1,8 +1,10 @@
 /** Edits of a workflow's named inputs: its form, its flags on the command line, the body of its HTTP call. */
 
+import type { NodeSpec } from "../api/client";
 import type { Edit } from "./edit";
 import { chain, setInput } from "./edit";
 import type { NamedInput, Target, Workflow } from "./types";
+import { edgesIn } from "./types";
 
 /** The engine's rule for names. */
 const NAME = /^[A-Za-z][A-Za-z0-9_-]{0,99}$/;
@@ -34,7 +36,15 @@ export function freshName(workflow: Workflow, { node, input }: Target): string {
   for (let n = 2; ; n++) if (nameFits(workflow, `${longer}-${n}`)) return `${longer}-${n}`;
 }
 
-/** Add an input of a node to the form, at its end. */
+/** The inputs of a node that no edge and no named input leads to. */
+export function freeInputs(workflow: Workflow, node: string, spec: NodeSpec | undefined): string[] {
+  const names = (spec?.inputs ?? []).map(({ name }) => name);
+  return names.filter(
+    (input) => edgesIn(workflow.nodes[node]?.inputs[input]).length === 0 && !namedInput(workflow, { node, input }),
+  );
+}
+
+/** Add an input of a node to the form, or to the inputs of a sub-workflow, at its end. */
 export function addToForm(target: Target): Edit {
   return (workflow) =>
     namedInput(workflow, target)

@@ -114,6 +114,7 @@ function Adding() {
   const edit = useDocument((state) => state.edit);
   const specs = useSpecs();
   const select = useDocument((state) => state.select);
+  const inside = useDocument((state) => state.inside.length > 0); // the form is of the document itself
   const ids = Object.keys(workflow.nodes);
   const node = selected || (ids[0] ?? "");
   const ports = (specs.get(workflow.nodes[node]?.type ?? "")?.inputs ?? []).filter(
@@ -122,7 +123,7 @@ function Adding() {
       edgesIn(workflow.nodes[node]?.inputs[port.name]).length === 0 &&
       !namedInput(workflow, { node, input: port.name }),
   );
-  if (ids.length === 0) return null;
+  if (ids.length === 0 || inside) return null;
   return (
     <fieldset className="form-adding">
       <legend>{words.add}</legend>

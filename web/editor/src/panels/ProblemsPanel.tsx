@@ -43,7 +43,7 @@ function OneProblem({ problem }: { problem: Problem }) {
   );
   if (!here || !outer) return <div className="problem">{text}</div>;
   return (
-    <button className="problem" onClick={() => reveal(outer, inner.length ? null : input)}>
+    <button className="problem" onClick={() => reveal([outer, ...inner].join("/"), input)}>
       {text}
     </button>
   );

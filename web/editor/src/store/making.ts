@@ -7,7 +7,9 @@ import { read } from "../document/read";
 import type { Workflow } from "../document/types";
 import { write } from "../document/write";
 import { strings } from "../strings";
-import { activeTab, useWorkspace } from "./workspace";
+import { pathOf } from "./opened";
+import { seenNow } from "./seen";
+import { useWorkspace } from "./workspace";
 
 /** The document that a job ran. Raises ServerError, NotAWorkflow. */
 async function workflowOf(job: string): Promise<Workflow> {
@@ -69,12 +71,12 @@ function download(url: string, name: string) {
 
 const LOADER = "LoadImage";
 
-/** Lead a picture into the open workflow and tell the node: its selected or only LoadImage node, else a new one. */
+/** Lead a picture into the open workflow, or the open sub-workflow of it, and tell the node as `use/node`: its selected or only LoadImage node, else a new one. */
 export const takeAsInput = (output: OutputFile) =>
   attempt(async () => {
     const content = await (await fetch(contentUrl(output.sha256))).blob();
     const { name } = await send<Schemas["StoredFile"]>("api/v1/files", content, output.media);
-    const { workflow, selection, edit } = activeTab().document.getState();
+    const { workflow, selection, edit, inside } = seenNow();
     const loaders = Object.keys(workflow.nodes).filter((id) => workflow.nodes[id]?.type === LOADER);
     const chosen = loaders.filter((id) => selection.has(id));
     const known = chosen.length === 1 ? chosen[0] : loaders.length === 1 ? loaders[0] : undefined;
@@ -82,7 +84,7 @@ export const takeAsInput = (output: OutputFile) =>
     const fresh = known ? [] : [addNode(id, { type: LOADER, version: 1, inputs: {} }, corner(workflow))];
     edit(chain(...fresh, setInput(id, "image", name)));
     useWorkspace.getState().notify("info", strings().panels.gallery.usedAsInput(id));
-    return id;
+    return [...pathOf({ inside }), id].join("/");
   });
 
 /** Left of everything. */

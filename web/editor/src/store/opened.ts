@@ -4,6 +4,8 @@ import type { StoreApi } from "zustand";
 import { createStore } from "zustand/vanilla";
 import type { Problem, Schemas } from "../api/client";
 import type { Edit } from "../document/edit";
+import type { Path } from "../document/levels";
+import { atLevel, graphsAlong, levelAt } from "../document/levels";
 import type { Workflow } from "../document/types";
 
 const MERGE_MS = 1000;
@@ -22,12 +24,20 @@ export interface Checked {
   outputs: string[];
 }
 
+/** A node whose sub-workflow is open, and the part of the level around it that was shown. */
+interface Step {
+  use: string;
+  viewport: Viewport | null;
+}
+
 export interface DocumentState {
   /** The one owner of the document; only `edit` and `replace` change it, and undo gives older ones back. */
   workflow: Workflow;
   /** Ids of nodes, `group:ID`, `note:ID`, and edges (see canvas/flow.ts). Outside the history. */
   selection: ReadonlySet<string>;
   viewport: Viewport | null;
+  /** The way to the sub-workflow that the canvas shows; empty: the document itself. Outside the history. */
+  inside: readonly Step[];
   checked: Checked;
   /** The document as it was saved last; null: never. */
   saved: Workflow | null;
@@ -37,6 +47,10 @@ export interface DocumentState {
   jobs: readonly string[];
   /** The edits with the same `merge` within a second make one step of undo, so that typing is one step. */
   edit(edit: Edit, merge?: string): void;
+  /** An edit of the level that the canvas shows. */
+  editInside(edit: Edit, merge?: string): void;
+  /** Show the level that a path names; back at one that was shown, with the part of it that was. */
+  goTo(path: Path): void;
   /** Put another document in place, as one step of undo. */
   replace(workflow: Workflow): void;
   select(ids: Iterable<string>): void;
@@ -45,6 +59,8 @@ export interface DocumentState {
 
 export type History = Pick<DocumentState, "workflow">;
 export type DocumentStore = StoreApi<DocumentState> & { temporal: StoreApi<TemporalState<History>> };
+
+export const pathOf = ({ inside }: Pick<DocumentState, "inside">): Path => inside.map(({ use }) => use);
 
 /** The store of one open workflow, with a history of its own. */
 export function createDocument(workflow: Workflow, now: () => number = Date.now): DocumentStore {
@@ -55,6 +71,7 @@ export function createDocument(workflow: Workflow, now: () => number = Date.now)
         workflow,
         selection: new Set<string>(),
         viewport: null,
+        inside: [],
         checked: { problems: [], inputs: [], outputs: [] },
         saved: null,
         source: null,
@@ -69,6 +86,21 @@ export function createDocument(workflow: Workflow, now: () => number = Date.now)
           if (merged) store.temporal.getState().pause();
           set({ workflow: after });
           if (merged) store.temporal.getState().resume();
+        },
+        editInside(edit, merge = "") {
+          const path = pathOf(get());
+          get().edit(atLevel(path, edit), merge && [...path, merge].join("/"));
+        },
+        goTo(path) {
+          const { inside, viewport, workflow } = get();
+          const shared = inside.findIndex(({ use }, n) => use !== path[n]);
+          const depth = shared < 0 ? inside.length : shared;
+          const left = inside[depth];
+          if (!left && path.length === depth) return;
+          const outer = left ? left.viewport : viewport;
+          const steps = path.slice(depth).map((use, n) => ({ use, viewport: n === 0 ? outer : null }));
+          const selected = left && !steps.length && left.use in levelAt(workflow, path).nodes ? [left.use] : [];
+          set({ inside: [...inside.slice(0, depth), ...steps], viewport: steps.length ? null : outer, selection: new Set(selected) });
         },
         replace(next) {
           last.merge = "";
@@ -88,5 +120,10 @@ export function createDocument(workflow: Workflow, now: () => number = Date.now)
       },
     ),
   );
+  // Undo can take away a sub-workflow that is open
+  store.subscribe((state) => {
+    const depth = graphsAlong(state.workflow, pathOf(state)).length;
+    if (depth < state.inside.length) state.goTo(pathOf(state).slice(0, depth));
+  });
   return store;
 }

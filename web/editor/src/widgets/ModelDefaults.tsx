@@ -2,7 +2,7 @@ import { useEffect } from "react";
 import type { InputPort } from "../api/client";
 import { applyDefaults, shownDefaults } from "../document/defaults";
 import { useCatalog } from "../store/catalog";
-import { useDocument } from "../store/document";
+import { useSeen } from "../store/seen";
 import { keyOf, useModels } from "../store/models";
 import { useStrings } from "../strings";
 
@@ -28,9 +28,9 @@ function Shown({ node, source, name }: { node: string; source: string; name: str
   const offered = useCatalog((state) => state.choices[source]?.includes(name) ?? false);
   const load = useModels((state) => state.load);
   const defaults = useModels((state) => state.facts[keyOf(source, name)]?.defaults);
-  const edit = useDocument((state) => state.edit);
+  const edit = useSeen((state) => state.edit);
   const change = defaults && applyDefaults(specs, node, defaults);
-  const differs = useDocument(({ workflow }) => change !== undefined && change(workflow) !== workflow);
+  const differs = useSeen(({ workflow }) => change !== undefined && change(workflow) !== workflow);
   useEffect(() => {
     if (offered) void load(source, name);
   }, [load, offered, source, name]);

@@ -1,4 +1,4 @@
-import { useDocument } from "../store/document";
+import { useSeen } from "../store/seen";
 import { useStrings } from "../strings";
 import type { Widget, WidgetProps } from "./widget";
 
@@ -50,7 +50,7 @@ function Optional({ inner: Inner, props }: { inner: Widget; props: WidgetProps }
 
 /** What the server said of an input, as one line. */
 function useFault(node: string | undefined, input: string): string | undefined {
-  return useDocument(({ checked }) => {
+  return useSeen(({ checked }) => {
     const problem = checked.problems.find((one) => one.node === node && one.input === input);
     if (node === undefined || problem === undefined) return undefined;
     const wanted = problem.expected ? `: ${problem.expected}` : "";

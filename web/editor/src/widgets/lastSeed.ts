@@ -4,6 +4,7 @@ import type { Workflow } from "../document/types";
 import { api, given } from "../api/client";
 import { isObject } from "../document/types";
 import { useDocument } from "../store/document";
+import { useRunId } from "../store/seen";
 
 type Nodes = Record<string, { inputs?: Record<string, unknown> }>;
 
@@ -33,10 +34,11 @@ const useDrawn = create<DrawnState>()((set, get) => ({
 /** The seed with which an input's node was last run from this tab; null when it was not. */
 export function useLastSeed(node: string | undefined, input: string): number | string | null {
   const job = useDocument((state) => state.jobs.at(-1) ?? null);
+  const runId = useRunId(node ?? "");
   const load = useDrawn((state) => state.load);
   useEffect(() => {
     if (job !== null && node !== undefined) void load(job);
   }, [job, node, load]);
-  const found = useDrawn((state) => (job && node ? state.jobs[job]?.[node]?.inputs?.[input] : undefined));
+  const found = useDrawn((state) => (job && node ? state.jobs[job]?.[runId]?.inputs?.[input] : undefined));
   return typeof found === "number" || (typeof found === "string" && /^\d+$/.test(found)) ? found : null;
 }

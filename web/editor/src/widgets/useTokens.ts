@@ -1,7 +1,7 @@
 import { useEffect, useState } from "react";
 import { create } from "zustand";
 import { send, ServerError } from "../api/client";
-import { useDocument } from "../store/document";
+import { useSeen } from "../store/seen";
 import { useSpecs } from "../store/specs";
 import type { Count, Reader, Tokens } from "./tokens";
 import { countOf, readerOf } from "./tokens";
@@ -14,7 +14,7 @@ const useCounting = create<{ offered: boolean }>()(() => ({ offered: true }));
 /** How many tokens a node's prompt has; null where nobody can tell. */
 export function useTokens(node: string | undefined, text: string): Count | null {
   const specs = useSpecs();
-  const where = useDocument(({ workflow: { nodes } }) => {
+  const where = useSeen(({ workflow: { nodes } }) => {
     const reader = node === undefined ? null : readerOf(nodes, specs, node);
     const grammar = node === undefined ? undefined : nodes[node]?.inputs.grammar;
     return reader && JSON.stringify({ ...reader, ...(typeof grammar === "string" ? { grammar } : {}) });

@@ -2,7 +2,7 @@ import { useMemo, useState } from "react";
 import { told } from "../../api/client";
 import type { Holder } from "../../document/masks";
 import { addMask, masksIn, picturesIn, putMask } from "../../document/masks";
-import { useDocument } from "../../store/document";
+import { useSeen } from "../../store/seen";
 import { useSpecs } from "../../store/specs";
 import { useStrings } from "../../strings";
 import { shortOf } from "../filter";
@@ -26,8 +26,8 @@ export interface MaskProps extends WidgetProps {
 export function MaskDialog(props: MaskProps & { onClose(): void }) {
   const words = useStrings().widgets;
   const { mask, picture, node, onChange, onClose } = props;
-  const workflow = useDocument((state) => state.workflow);
-  const edit = useDocument((state) => state.edit);
+  const workflow = useSeen((state) => state.workflow);
+  const edit = useSeen((state) => state.edit);
   const specs = useSpecs();
   const pictures = useMemo(() => picturesIn(workflow, specs, node), [workflow, specs, node]);
   const masks = useMemo(() => masksIn(workflow, specs, node), [workflow, specs, node]);
