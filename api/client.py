@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Collection, Coroutine
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Self, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import aiohttp
 
@@ -23,7 +23,7 @@ from latentloom.api.connection import (
     UnreachableError,
 )
 from latentloom.api.session import Source
-from latentloom.api.wire import Job, OutputFile, SavedWorkflow
+from latentloom.api.wire import Job, JobPage, OutputFile, OutputPage, Queue, SavedWorkflow
 from latentloom.api.workflow_files import load_workflow
 from latentloom.engine.document.writing import to_json
 from latentloom.engine.files.catalog import safe_join
@@ -72,8 +72,9 @@ class AsyncClient:
 
     async def submit(
         self,
-        workflow: Source,
+        workflow: Source | None = None,
         *,
+        workflow_name: str | None = None,
         inputs: Mapping[str, Any] | None = None,
         outputs: Collection[str] | None = None,
         priority: int = 0,
@@ -86,13 +87,15 @@ class AsyncClient:
     ) -> Job:
         """Queue a workflow with its named inputs. A Path is uploaded. A retry never queues it twice.
 
+        `workflow_name` is a workflow that is saved on the server, instead of `workflow`.
         With `wait` (0..60 seconds), the job as it is when it has ended, with its files, or as it is after that time.
         Use `inputs` for inputs with the names of parameters of this method. Raises ServerError with all problems,
         UnreachableError.
         """
         given = {**(inputs or {}), **named}
         body = {
-            "workflow": to_json(load_workflow(workflow)),
+            "workflow": None if workflow is None else to_json(load_workflow(workflow)),
+            "workflow_name": workflow_name,
             "inputs": {name: await self._input(value) for name, value in given.items()},
             "outputs": None if outputs is None else list(outputs),
             "priority": priority,
@@ -116,6 +119,25 @@ class AsyncClient:
     async def cancel(self, id: str) -> Job:
         """Cancel a job. Raises ServerError."""
         return Job.model_validate(await self.request("POST", f"jobs/{id}/cancel"))
+
+    async def retry(self, id: str) -> Job:
+        """Queue a failed or cancelled job again as a new job, and return that one. Raises ServerError."""
+        return Job.model_validate(await self.request("POST", f"jobs/{id}/retry"))
+
+    async def pause(self, paused: bool = True) -> Queue:
+        """Pause the queue, or resume it. Running jobs continue. Raises ServerError."""
+        return Queue.model_validate(await self.request("PATCH", "queue", {"paused": paused}))
+
+    async def jobs(self, **conditions: str | int) -> JobPage:
+        """Return a page of jobs, newest first, by the parameters of GET jobs (state, tag, ...). Raises ServerError."""
+        return JobPage.model_validate(await self.request("GET", f"jobs?{urlencode(conditions)}"))
+
+    async def search(self, **conditions: str | int) -> OutputPage:
+        """Return a page of saved files, newest first, by the parameters of GET outputs (q, model, seed, tag, ...).
+
+        Raises ServerError.
+        """
+        return OutputPage.model_validate(await self.request("GET", f"outputs?{urlencode(conditions)}"))
 
     async def stream(self, id: str, *, after: int = 0, live: bool = False) -> AsyncGenerator[dict[str, Any], None]:
         """Yield the events of a job, each once, until it has ended. With `live`, also progress without a number.
@@ -291,7 +313,7 @@ class Client:
             future.cancel()
             raise
 
-    def submit(self, workflow: Source, **options: Any) -> Job:
+    def submit(self, workflow: Source | None = None, **options: Any) -> Job:
         """See `AsyncClient.submit`."""
         return self._do(self._client.submit(workflow, **options))
 
@@ -306,6 +328,22 @@ class Client:
     def cancel(self, id: str) -> Job:
         """See `AsyncClient.cancel`."""
         return self._do(self._client.cancel(id))
+
+    def retry(self, id: str) -> Job:
+        """See `AsyncClient.retry`."""
+        return self._do(self._client.retry(id))
+
+    def pause(self, paused: bool = True) -> Queue:
+        """See `AsyncClient.pause`."""
+        return self._do(self._client.pause(paused))
+
+    def jobs(self, **conditions: str | int) -> JobPage:
+        """See `AsyncClient.jobs`."""
+        return self._do(self._client.jobs(**conditions))
+
+    def search(self, **conditions: str | int) -> OutputPage:
+        """See `AsyncClient.search`."""
+        return self._do(self._client.search(**conditions))
 
     def stream(self, id: str, *, after: int = 0, live: bool = False) -> Iterator[dict[str, Any]]:
         """See `AsyncClient.stream`."""

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from latentloom.api.client import Client
+from latentloom.api.client import Client, ServerError
 from latentloom.api.wire import Job
+from latentloom.api.workflow_files import load_workflow
 from latentloom.cli.errors import CANCELLED, FAILED, plain, print_json, show
 from latentloom.cli.imported import opened_workflow
 from latentloom.cli.inputs import Asked, assign, bind, port_of
@@ -13,17 +14,19 @@ from latentloom.cli.progress import Meter, display, follow
 from latentloom.cli.session import opened
 from latentloom.cli.table import print_lines, print_table
 from latentloom.engine.document.workflow import Workflow
-from latentloom.engine.errors import Problem, WorkflowError
+from latentloom.engine.errors import MissingFileError, Problem, WorkflowError
+from latentloom.engine.types.registry import Registry
 
 EXIT = {"done": 0, "failed": FAILED, "cancelled": CANCELLED}
 SHOWN = 20
+NOT_FOUND = 404
 
 
 def submit(
     client: Client, asked: Asked, *, priority: int, tags: Sequence[str], watching: bool, out: Path | None, json: bool
 ) -> int:
     """Queue a workflow and print the job's id, or follow it to its end. Raises ServerError with all problems."""
-    workflow, inputs = _order(asked)
+    workflow, inputs = _order(client, asked)
     job = client.submit(workflow, outputs=asked.outputs, priority=priority, tags=tags, **inputs)
     if watching or out is not None:
         return watch(client, job.id, out=out, json=json)
@@ -34,17 +37,30 @@ def submit(
     return 0
 
 
-def _order(asked: Asked) -> tuple[Workflow, dict[str, Any]]:
+def _order(client: Client, asked: Asked) -> tuple[Workflow, dict[str, Any]]:
     """Return the workflow and its named inputs. A path of an existing picture becomes a Path, which is uploaded."""
     with opened() as session:
         registry = session.engine.registry
-        workflow = opened_workflow(asked.name, registry)
+        workflow = _opened(client, asked.name, registry)
     inputs = bind(workflow, registry, asked.given)
     for named in workflow.inputs:
         port, value = port_of(workflow, registry, named), inputs.get(named.name)
         if port is not None and port.kind == "FILE" and isinstance(value, str) and Path(value).is_file():
             inputs[named.name] = Path(value)
     return workflow.with_values(assign(workflow, registry, asked.assigned)), inputs
+
+
+def _opened(client: Client, name: str, registry: Registry) -> Workflow:
+    """Open a file or a shipped workflow; if there is none of that name, the workflow saved on the server."""
+    try:
+        return opened_workflow(name, registry)
+    except MissingFileError as missing:
+        try:
+            return load_workflow(client.workflow(name).workflow)
+        except ServerError as error:
+            if error.status != NOT_FOUND:
+                raise
+            raise missing from None
 
 
 def watch(client: Client, id: str, *, out: Path | None, json: bool) -> int:
@@ -79,13 +95,13 @@ def status(client: Client, id: str | None, *, json: bool) -> int:
         else:
             print_table(("job", "state", "workflow", "tags"), [_row(job)])
         return 0
-    queue, page = client.request("GET", "queue"), client.request("GET", f"jobs?limit={SHOWN}")
+    queue, page = client.request("GET", "queue"), client.jobs(limit=SHOWN)
     if json:
-        print_json({"queue": queue, "jobs": page["jobs"]})
+        print_json({"queue": queue, "jobs": page.model_dump()["jobs"]})
         return 0
     counts = ", ".join(f"{count} {state}" for state, count in queue["counts"].items()) or "no jobs"
     print_lines([f"{counts}{'; paused' if queue['paused'] else ''}", ""])
-    print_table(("job", "state", "workflow", "tags"), [_row(Job.model_validate(job)) for job in page["jobs"]])
+    print_table(("job", "state", "workflow", "tags"), [_row(job) for job in page.jobs])
     return 0
 
 

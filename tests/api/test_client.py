@@ -46,6 +46,40 @@ def test_submit_returns_the_finished_job_if_it_ends_in_time(server):
     assert early.state in ("queued", "claimed", "running")
 
 
+def test_a_workflow_saved_on_the_server_is_submitted_by_name(server):
+    document = flow("p.image", p=use("Picture"))
+    document["inputs"] = [{"name": "level", "to": [{"node": "p", "input": "level"}]}]
+    server.request("PUT", "workflows/my%20plants", {"workflow": document}, If_None_Match="*")
+
+    with Client(server.address) as client:
+        job = client.submit(workflow_name="my plants", level=0.25, wait=60)
+        refused = []
+        for wrong in ({}, {"workflow": document, "workflow_name": "my plants"}, {"workflow_name": "nobody's"}):
+            with pytest.raises(ServerError) as caught:
+                client.submit(**wrong)
+            refused.append(caught.value.status)
+
+    assert (job.state, len(job.files_of("p")), refused) == ("done", 1, [400, 400, 404])
+
+
+def test_retry_pause_and_lists(server):
+    with Client(server.address) as client:
+        assert client.pause().paused
+        job = client.submit(flow("", s=use("SavePicture")), tags=["two words & more"])
+        client.cancel(job.id)
+        again = client.retry(job.id)
+        assert (client.pause(False).paused, client.wait(again.id).state) == (False, "done")
+        with pytest.raises(ServerError) as caught:
+            client.retry(again.id)
+        found, files = client.jobs(tag="two words & more"), client.search(tag="two words & more", limit=1)
+        with pytest.raises(ServerError, match="there is no such state"):
+            client.jobs(state="asleep")
+
+    assert caught.value.status == 409
+    assert [(job.id, job.state) for job in found.jobs] == [(again.id, "done"), (job.id, "cancelled")]
+    assert [file.job for file in files.outputs] == [again.id]
+
+
 def test_a_wait_that_is_too_long_is_refused(server):
     with Client(server.address) as client, pytest.raises(ServerError) as caught:
         client.submit(flow("p.image", p=use("Picture")), wait=61)

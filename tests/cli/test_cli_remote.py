@@ -52,6 +52,23 @@ def test_submit_watches_and_downloads(call, plant, tmp_path):
     assert "s: plant/SavePicture" in err
 
 
+def test_submit_finds_a_workflow_saved_on_the_server(call, plant, server):
+    document = {"workflow": json.loads(plant.read_text())}
+    assert server.request("PUT", "workflows/saved%20plants", document, If_None_Match="*")[0] == 201
+
+    code, out, _ = call("submit", "saved plants", "--level", 0.375)
+    job = out.strip()
+
+    assert (code, server.wait(job)["state"]) == (0, "done")
+    assert server.get(f"jobs/{job}/workflow")["nodes"]["s"]["inputs"]["level"] == 0.375
+
+
+def test_a_workflow_that_is_neither_here_nor_on_the_server(call):
+    code, _, err = call("submit", "no such plants")
+
+    assert (code, err.startswith("missing_file: there is no workflow 'no such plants'")) == (2, True), err
+
+
 def test_watch_ends_as_the_job_ends(call, server):
     bad = server.submit("n", n=use("Note", journal="/no/such/folder/x", tag="a"))
 
