@@ -62,8 +62,8 @@ class Family(ABC):
     """Layers that are one in their files and several in diffusers' class."""
     patch: ClassVar[int] = 2
     """Cells of a latent that a token takes, along each axis."""
-    multiple: ClassVar[int] = 2
-    """What the sides of the latents that it is called with are multiples of, in cells."""
+    multiple: ClassVar[int] = 0
+    """What the sides of the latents that it is called with are multiples of, in cells; 0 stands for `patch`."""
 
     @abstractmethod
     def matches(self, shapes: Shapes) -> bool:
@@ -260,7 +260,8 @@ class Family(ABC):
         from torch.nn.functional import pad
 
         height, width = x.shape[2:]
-        whole = pad(x, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
+        cells = self.multiple or self.patch
+        whole = pad(x, (0, -width % cells, 0, -height % cells), mode="replicate")
         more = residuals(whole, time, condition)
         guided = partial(module, **more) if more else module
         return self.answer(guided, whole, time, condition)[..., :height, :width]

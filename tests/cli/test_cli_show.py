@@ -217,7 +217,7 @@ def test_doctor_survives_a_broken_settings_file(loom, home):
     (home / "latentloom.toml").write_text("dtype = 'fp8'")
     code, out, _ = loom("doctor")
     assert (code, "broken  settings: the setting 'dtype' cannot be used" in out) == (1, True)
-    assert f"tip: mend {home / 'latentloom.toml'}" in out
+    assert f"tip: fix {home / 'latentloom.toml'}" in out
 
 
 def test_doctor_names_a_device_that_is_not_there_and_a_folder_that_cannot_be_written(loom, monkeypatch, tmp_path):

@@ -156,7 +156,7 @@ def session(runs: Runs, tag: str, **options) -> subprocess.Popen:
 def test_a_session_says_that_a_server_has_the_device(card_server, runs):
     out, err = session(runs, "s").communicate(timeout=PATIENCE)
 
-    assert (out, err) == (f"device_taken the server at {told(card_server)} has cuda:0\n", "")
+    assert (out, err) == (f"device_taken the server at {told(card_server)} uses cuda:0\n", "")
     assert runs.lines() == []
 
 
@@ -170,7 +170,7 @@ def test_a_run_without_an_accelerator_computes_beside_the_server(card_server, ru
     assert card_server.get("queue")["counts"] == before
 
 
-WAITING = "another process has cuda:0: waiting until it is free\n"
+WAITING = "another process uses cuda:0: waiting until it is free\n"
 
 
 def test_runs_take_turns(runs):

@@ -26,6 +26,7 @@ from latentloom.web.routing import AnyQuery, Call, Handler, Route
 from latentloom.web.services import Services
 from latentloom.web.waiting_jobs import Picture, Progress, cancel, ended, pictures, submit
 
+EMBEDDED = ("shapes", "shapes-flow")  # checkpoints that ship
 OPTIONS = {"sd_model_checkpoint": "", "sd_vae": "Automatic", "CLIP_stop_at_last_layers": 1}
 
 
@@ -267,9 +268,9 @@ def _seeds(request: Request) -> list[int]:
 
 
 def _default(installed: Installed) -> str:
-    """Return the first checkpoint that is not the embedded one."""
-    names = [name for name in installed.checkpoints if name != "shapes"]
-    return (names or list(installed.checkpoints) or ["shapes"])[0]
+    """Return the first checkpoint that does not ship, or else the first that does."""
+    own = (name for name in installed.checkpoints if name not in EMBEDDED)
+    return next(own, EMBEDDED[0])
 
 
 async def _model(services: Services, installed: Installed, name: Any) -> tuple[Named | None, str]:

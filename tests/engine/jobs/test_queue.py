@@ -342,7 +342,7 @@ def test_a_body_whose_effect_nobody_saw_is_not_begun_twice(made):
     effects = Effects(connection)
     effects.begin("a", "mail")
 
-    with pytest.raises(EffectUnknown, match="it may have had its effect"):
+    with pytest.raises(EffectUnknown, match="its effect may have happened"):
         effects.begin("a", "mail")
 
 

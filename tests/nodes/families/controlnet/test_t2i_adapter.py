@@ -213,7 +213,7 @@ def changed(models: Path, tmp_path: Path, change: Any) -> Path:
 
 BAD = {
     "missing": (lambda w: w.pop(NAME), "lacks weights", f"19; the first that is missing is '{NAME}'"),
-    "shape": (lambda w: w.update({NAME: torch.zeros(32, 32, 5, 5)}), "another shape", "(32, 32, 5, 5)"),
+    "shape": (lambda w: w.update({NAME: torch.zeros(32, 32, 5, 5)}), "different shape", "(32, 32, 5, 5)"),
     "nan": (lambda w: w[NAME].fill_(torch.nan), "not finite", f"NaN or infinity in '{NAME}'"),
 }
 

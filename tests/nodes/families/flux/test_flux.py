@@ -192,7 +192,7 @@ def told(session: Session, nodes: dict[str, Any], code: str) -> list[str]:
 def test_schnell_is_told_no_guidance_and_warns_of_one(session: Session, pipe: FluxPipeline) -> None:
     guided = document("schnell", positive=wire("guided", "conditioning"))
     (warning,) = told(session, guided, "guidance_not_told")
-    assert warning.startswith("'schnell.safetensors' is told no guidance")
+    assert warning.startswith("'schnell.safetensors' has no guidance input")
     plain = document("schnell")
     assert told(session, plain, "guidance_not_told") == told(session, plain, "not_used") == []
     assert np.array_equal(session.run(guided)["out"].numpy(), session.run(plain)["out"].numpy())

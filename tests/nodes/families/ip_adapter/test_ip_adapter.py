@@ -201,7 +201,7 @@ def test_files_of_another_kind_are_refused(session: Session, models: Path) -> No
 NAME = "ip_adapter.3.to_v_ip.weight"
 BAD = {
     "missing": (lambda w: w.pop(NAME), "lacks weights", f"11; the first that is missing is '{NAME}'"),
-    "shape": (lambda w: w.update({NAME: torch.zeros(5, 64)}), "another shape", "(5, 64)"),
+    "shape": (lambda w: w.update({NAME: torch.zeros(5, 64)}), "different shape", "(5, 64)"),
     "nan": (lambda w: w[NAME].fill_(torch.nan), "not finite", f"NaN or infinity in '{NAME}'"),
 }
 

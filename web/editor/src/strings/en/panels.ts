@@ -163,7 +163,7 @@ export const panels = {
       chroma: ["Chroma", "Its note lists the required files"],
       "denoising-steps": ["From noise to picture", "What the model sees at each step"],
       edges: ["Edge control (ControlNet)", "Keep the outlines of a picture, change the colours"],
-      flow: ["Flow matching", "Text to image with a small transformer"],
+      flow: ["Flow matching", "A small transformer instead of a UNet"],
       "flux-dev": ["Flux.1 dev", "Its note lists the required files"],
       "flux-fill": ["Flux.1 Fill", "Repaint a masked area; its note lists the required files"],
       "flux-kontext": ["Flux.1 Kontext", "Edit a picture by instruction; its note lists the required files"],
