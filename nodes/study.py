@@ -121,7 +121,7 @@ def plot_schedules(
     """Plot the noise levels (sigmas) that a sampler visits under several schedules of one model."""
     if not schedules:
         raise BadValueError("there are no schedules to plot", expected="at least one", got="none")
-    found = {name: schedule_of(ctx, model, name, steps).tolist() for name in schedules}
+    found = {name: schedule_of(ctx, model, name, steps).tolist() for name in dict.fromkeys(schedules)}
     title = f"Noise levels of {steps} steps" if steps > 1 else "Noise levels of 1 step"
     return Image(plot(found, (width, height), axis, title=title, x="step", y="sigma"))
 
