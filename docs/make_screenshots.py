@@ -56,7 +56,7 @@ def show(editor: Editor, scheme: str) -> None:
     page.locator(".templates .template-cards").get_by_role("button", name="Text to image").click()
     page.get_by_role("textbox", name="text").first.wait_for()
     editor.run()
-    editor.state("Done", seconds=300)
+    editor.state("Done")
     if scheme == "light":
         for panel in ("Form", "Results"):
             page.get_by_role("navigation", name="Panels").get_by_role("button", name=panel, exact=True).click()
