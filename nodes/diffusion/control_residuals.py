@@ -125,6 +125,12 @@ class Controls:
                 )
             number, ours = slot[0], self._slots.index(slot)
             image = self._latent(entry, number) if "vae" in slot[1] else picture_of(entry, number, size, latent[0])[0]
+            if image is None:
+                raise BadValueError(
+                    "an additional conditioning has its own picture for a ControlNet that sees latents",
+                    expected="the picture of positive or negative, or no ControlNet",
+                    got=slot[1]["handle"]["files"][0][0],
+                )
             found |= {f"control_image_{ours}": image, f"control_mask_{ours}": _mask(entry, number, size, latent[0])}
         return {name: tensor.to(like) for name, tensor in found.items() if tensor is not None}
 

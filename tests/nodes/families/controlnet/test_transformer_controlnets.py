@@ -505,6 +505,23 @@ def test_a_vae_must_be_there_and_be_the_models(session: Session, models: Path, f
     assert found.message == "KSampler: the VAE 'four.safetensors' does not fit 'flux'"
 
 
+def test_another_picture_on_a_further_branch_is_refused(session: Session) -> None:
+    nodes = document("flux", {"net": "plain.safetensors"}, cfg=2.0)
+    made = nodes["nodes"]
+    made["second"] = {"type": "CLIPEncode", "inputs": {"clip": wire("load", "clip"), "text": "a lake"}}
+    made["grey"] = {"type": "ColourImage", "inputs": {"width": SIDE, "height": SIDE}}
+    inputs = {**made["apply0"]["inputs"], "image": wire("grey", "image")}
+    made["other"] = {"type": "ApplyControlNet", "inputs": {**inputs, "positive": wire("second", "conditioning")}}
+    guided = {"model": wire("load", "model"), "second": wire("other", "positive")}
+    made["guided"] = {"type": "TwoPromptGuidance", "inputs": guided}
+    made["sample"]["inputs"]["model"] = wire("guided", "model")
+    found = fault(session, nodes)
+    assert found.message == (
+        "KSampler: an additional conditioning has its own picture for a ControlNet that sees latents"
+    )
+    assert found.got == "plain.safetensors"
+
+
 @pytest.mark.parametrize(
     ("net", "message"),
     [
