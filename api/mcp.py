@@ -117,7 +117,6 @@ class WorkflowTools:
     # Calls
 
     async def _run(self, context: _Context, name: str, arguments: Mapping[str, Any]) -> types.CallToolResult:
-        workflow = (await self._client.workflow(name)).workflow
         answer = await self._client.request("POST", "validate", {"workflow_name": name})
         files = {
             item.name
@@ -125,7 +124,7 @@ class WorkflowTools:
             if item.port is not None and item.port.kind == "FILE"
         }
         inputs = {key: await _file(value) if key in files else value for key, value in arguments.items()}
-        job = await self._client.submit(workflow, inputs=inputs, tags=("mcp",))
+        job = await self._client.submit(workflow_name=name, inputs=inputs, tags=("mcp",))
         try:
             await self._follow(context, job)
         except asyncio.CancelledError:
