@@ -49,8 +49,9 @@ def main() -> int:
         writer.line(f"{arguments.out} already contains a run: use --resume to continue it, or another --out")
         return 2
     torch.set_num_threads(arguments.threads)
-    run = Run(Settings(minutes=arguments.minutes), arguments.out, writer, join_team(), arguments.base)
-    run.train([phase for phase in PHASES if phase in arguments.phases])
+    with join_team() as team:
+        run = Run(Settings(minutes=arguments.minutes), arguments.out, writer, team, arguments.base)
+        run.train([phase for phase in PHASES if phase in arguments.phases])
     if run.team.leads:
         torch.set_num_threads(arguments.threads * run.team.size)
         _finish(run, arguments)

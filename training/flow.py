@@ -74,9 +74,10 @@ def main() -> int:
     parser.add_argument("--captions", type=int, default=200, help="of each kind in the score")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    run = FlowRun(FlowSettings(), load_model(arguments.base), arguments.out, Writer(sys.stdout), join_team())
-    if arguments.minutes:
-        run.train(arguments.minutes)
+    with join_team() as team:
+        run = FlowRun(FlowSettings(), load_model(arguments.base), arguments.out, Writer(sys.stdout), team)
+        if arguments.minutes:
+            run.train(arguments.minutes)
     if run.team.leads:
         export_model(run.model(), arguments.out / "model")
         model = load_flow(arguments.out / "model")

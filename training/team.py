@@ -4,6 +4,8 @@ On a CPU two processes that synchronise once per step are faster than two thread
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -41,9 +43,15 @@ class Team:
             dist.barrier()
 
 
-def join_team() -> Team:
-    """Join the team in torchrun's environment variables, or return a team of one process."""
+@contextmanager
+def join_team() -> Iterator[Team]:
+    """Join the team in torchrun's environment variables and leave it at the end, or give a team of one process."""
     if "WORLD_SIZE" not in os.environ:
-        return Team()
+        yield Team()
+        return
     dist.init_process_group("gloo")
-    return Team(dist.get_rank(), dist.get_world_size())
+    try:
+        yield Team(dist.get_rank(), dist.get_world_size())
+    finally:
+        # A process that exits with gloo's threads still running may be aborted by the C++ runtime.
+        dist.destroy_process_group()

@@ -97,12 +97,12 @@ def test_a_phase_cut_short_goes_on_as_if_nothing_had_happened(tmp_path: Path) ->
 TEAM = """
 import torch
 from latentloom.training.team import join_team
-team = join_team()
-weight = torch.zeros(2, requires_grad=True)
-(weight * (team.rank + 1)).sum().backward()
-spent = team.agree([weight], 10.0 + team.rank)
-assert (weight.grad.tolist(), spent) == ([1.5, 1.5], 10.0), (weight.grad, spent)
-team.wait()
+with join_team() as team:
+    weight = torch.zeros(2, requires_grad=True)
+    (weight * (team.rank + 1)).sum().backward()
+    spent = team.agree([weight], 10.0 + team.rank)
+    assert (weight.grad.tolist(), spent) == ([1.5, 1.5], 10.0), (weight.grad, spent)
+    team.wait()
 """
 
 
