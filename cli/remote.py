@@ -100,7 +100,7 @@ def status(client: Client, id: str | None, *, json: bool) -> int:
         print_json({"queue": queue.model_dump(), "jobs": page.model_dump()["jobs"]})
         return 0
     counts = ", ".join(f"{count} {state}" for state, count in queue.counts.items()) or "no jobs"
-    print_lines([f"{counts}{'; paused' if queue['paused'] else ''}", ""])
+    print_lines([f"{counts}{'; paused' if queue.paused else ''}", ""])
     print_table(("job", "state", "workflow", "tags"), [_row(job) for job in page.jobs])
     return 0
 
