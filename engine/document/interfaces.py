@@ -53,7 +53,7 @@ def spec_of_node(spec: NodeSpec, node: Node) -> NodeSpec:
 
 
 def repeated(spec: NodeSpec, repeat: Repeat | None) -> NodeSpec:
-    """Return the spec of a node that runs turn by turn: it has an input for their number, and lists of what it collects."""
+    """Return the spec of a node that runs turn by turn: an input for their number, lists of what it collects."""
     if repeat is None:
         return spec
     inputs = (*(replace(port, lazy=False) for port in spec.inputs if port.name != TURNS), TURNS_PORT)

@@ -26,8 +26,8 @@ from latentloom.engine.execution.run_events import RunEvents
 from latentloom.engine.execution.run_values import durable
 from latentloom.engine.execution.tools import Tools
 from latentloom.engine.models.host_memory import PeakGrowth
-from latentloom.engine.planning.identity import Inputs, Mentions, literal_item
 from latentloom.engine.planning.copies import Part
+from latentloom.engine.planning.identity import Inputs, Mentions, literal_item
 from latentloom.engine.planning.mapping import parts_of
 from latentloom.engine.planning.step import Checked, Step
 from latentloom.engine.planning.subgraph import MAX_STEPS, Grafted, given, graft

@@ -8,8 +8,8 @@ from latentloom.engine.document.workflow import edges_in
 from latentloom.engine.execution.absent_outputs import AbsentOutputs
 from latentloom.engine.execution.ready_queue import ReadyQueue
 from latentloom.engine.execution.run_values import RunValues
-from latentloom.engine.planning.identity import Inputs
 from latentloom.engine.planning.copies import Part
+from latentloom.engine.planning.identity import Inputs
 from latentloom.engine.planning.mapping import outputs_of
 from latentloom.engine.planning.step import Checked, Step
 from latentloom.engine.planning.subgraph import Expansions, Grafted

@@ -100,7 +100,8 @@ class _Plan:
 
     def turns(self, step: Step, inputs: Inputs) -> list[str]:
         """Explain the turns of a loop up to the first one that is not known, and return their steps."""
-        loop, order = Turns(step, inputs, self.parts.registry, MAX_STEPS - len(self.steps)), []
+        loop = Turns(step, inputs, self.parts.registry, MAX_STEPS - len(self.steps))
+        order: list[str] = []
         while not order or not (self.unknown(loop.outputs) or loop.ended(self.results)):
             order += self.part(loop.begin())
             self.expanded.put_lists(step.id, loop.outputs)

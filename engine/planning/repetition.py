@@ -1,4 +1,4 @@
-"""Nodes that run more than once: once for each item of their lists, or turn by turn. Validates them and their templates."""
+"""Validates nodes that run more than once: once for each item of their lists, or turn by turn."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
@@ -43,7 +43,7 @@ class Repetition:
         for name in node.each:
             self._check_each(step.id, name, spec, given=name in node.inputs)
         for output in (port for port in spec.outputs if port.is_list):
-            self._problem("each_of_lists", f"the output '{output.name}' is a list already", node=step.id)
+            self.problem("each_of_lists", f"the output '{output.name}' is a list already", node=step.id)
         ports = [port for port in spec.inputs if port.required or port.name in node.inputs]
         template = self._template(step, replace(node, each=(), on_error="stop"), ports, spec)
         return _made(step, template, each=Each(node.each, node.on_error, step.id, template))
@@ -53,7 +53,7 @@ class Repetition:
         if port is None:
             self._unknown_input(id, spec, name, "which 'each' names")
         elif port.is_list:
-            self._problem("each_of_lists", "it takes a whole list, which cannot go item by item", node=id, input=name)
+            self.problem("each_of_lists", "it takes a whole list, which cannot go item by item", node=id, input=name)
         elif not given and not port.required:
             self._missing(id, replace(port, is_list=True))
 
@@ -74,18 +74,18 @@ class Repetition:
 
     def _check_repeat(self, id: str, spec: NodeSpec, repeat: Repeat) -> None:
         if TURNS in spec.by_name:
-            self._problem("bad_repeat", f"{spec.type} has an input '{TURNS}' itself, so it cannot be repeated", node=id)
+            self.problem("bad_repeat", f"{spec.type} has an input '{TURNS}' itself, so it cannot be repeated", node=id)
         for input, output in repeat.carry.items():
             self._check_carry(id, spec, input, output)
         for name in repeat.collect:
             port = self._output(id, spec, name, "which 'repeat' collects")
             if port is not None and port.is_list:
-                self._problem("bad_repeat", f"the output '{name}' is a list already, so it cannot be collected", node=id)
+                self.problem("bad_repeat", f"the output '{name}' is a list already, so it cannot be collected", node=id)
         if repeat.until is not None:
             port = self._output(id, spec, repeat.until, "which ends the loop")
             if port is not None and (port.is_list or port.kind != "BOOLEAN"):
                 text = f"the output '{repeat.until}' cannot end the loop"
-                self._problem("type_mismatch", text, node=id, expected="BOOLEAN", got=_kind(port))
+                self.problem("type_mismatch", text, node=id, expected="BOOLEAN", got=_kind(port))
         if repeat.number is not None:
             self._check_number(id, spec, repeat, repeat.number)
 
@@ -97,7 +97,7 @@ class Repetition:
         elif source is not None and not accepts(port, source):
             text = f"the output '{output}', which 'repeat' carries to it, does not fit"
             facts = {"expected": _kind(port), "got": _kind(source)}
-            self._problem("type_mismatch", text, node=id, input=input, **facts)
+            self.problem("type_mismatch", text, node=id, input=input, **facts)
 
     def _check_number(self, id: str, spec: NodeSpec, repeat: Repeat, name: str) -> None:
         port = spec.by_name.get(name)
@@ -105,9 +105,11 @@ class Repetition:
             self._unknown_input(id, spec, name, "which gets the number of the turn")
         elif port.is_list or port.kind not in ("INT", "FLOAT", "ANY"):
             text = "the number of the turn does not fit"
-            self._problem("type_mismatch", text, node=id, input=name, expected=_kind(port), got="INT")
+            self.problem("type_mismatch", text, node=id, input=name, expected=_kind(port), got="INT")
         elif name in repeat.carry:
-            self._problem("bad_repeat", "it cannot get both a carried output and the number of the turn", node=id, input=name)
+            self.problem(
+                "bad_repeat", "it cannot get both a carried output and the number of the turn", node=id, input=name
+            )
 
     # Templates
 
@@ -124,7 +126,7 @@ class Repetition:
             if edge.node == ITEM:
                 text = f"the output '{name}' is a bypassed node inside, which passes on an input"
                 hint = "unbypass it, or do not make it an output"
-                self._problem("bypass_impossible", text, node=step.id, input=edge.output, hint=hint)
+                self.problem("bypass_impossible", text, node=step.id, input=edge.output, hint=hint)
         return template
 
     # Problems
@@ -133,14 +135,14 @@ class Repetition:
         port = spec.output(name)
         if port is None:
             near = self._problems.nearest(name, [port.name for port in spec.outputs])
-            self._problem("unknown_output", f"{spec.type} has no output '{name}', {role}", node=id, nearest=near)
+            self.problem("unknown_output", f"{spec.type} has no output '{name}', {role}", node=id, nearest=near)
         return port
 
     def _unknown_input(self, id: str, spec: NodeSpec, name: str, role: str) -> None:
         near = self._problems.nearest(name, spec.by_name)
-        self._problem("unknown_input", f"{spec.type} has no input '{name}', {role}", node=id, input=name, nearest=near)
+        self.problem("unknown_input", f"{spec.type} has no input '{name}', {role}", node=id, input=name, nearest=near)
 
-    def _problem(self, code: str, message: str, **facts: str | None) -> None:
+    def problem(self, code: str, message: str, **facts: str | None) -> None:
         self._problems.add(Problem(code=code, message=message, **facts))
 
 

@@ -97,9 +97,7 @@ def _read(parent: Step, expansion: Expansion) -> tuple[dict[str, Node], dict[str
 def _nodes(parent: Step, inner: Mapping[str, Node]) -> dict[str, Node]:
     """Return the nodes with full ids. Each Given is replaced by the parent's edge or literal."""
     return {
-        f"{parent.id}/{id}": replace(
-            node, inputs={name: _shown(parent, value) for name, value in node.inputs.items()}
-        )
+        f"{parent.id}/{id}": replace(node, inputs={name: _shown(parent, value) for name, value in node.inputs.items()})
         for id, node in inner.items()
     }
 

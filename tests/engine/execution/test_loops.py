@@ -81,7 +81,7 @@ def test_the_form_of_repeat_is_checked(wrong: Any) -> None:
 
 
 def test_unknown_keys_are_named() -> None:
-    with pytest.raises(WorkflowError, match="unknown key 'cary' in 'repeat'. Did you mean 'carry'?"):
+    with pytest.raises(WorkflowError, match=r"unknown key 'cary' in 'repeat'\. Did you mean 'carry'\?"):
         from_json(flow("", a={**use("Add"), "repeat": {"cary": {}}}))
 
 
@@ -353,7 +353,10 @@ def test_a_loop_gives_what_nodes_by_hand_give(
     start: int, turns: int, deep: bool, cache: bool, tmp_path_factory: Any
 ) -> None:
     graph = {
-        "inputs": [{"name": "x", "to": [{"node": "s", "input": "a"}]}, {"name": "n", "to": [{"node": "s", "input": "b"}]}],
+        "inputs": [
+            {"name": "x", "to": [{"node": "s", "input": "a"}]},
+            {"name": "n", "to": [{"node": "s", "input": "b"}]},
+        ],
         "outputs": [{"name": "x", "from": edge("c")}],
         "nodes": {"s": use("Add"), "c": use("Chain", n=2, a="@s", deep=deep)},
     }
