@@ -143,6 +143,7 @@ class Repetition:
         self.problem("unknown_input", f"{spec.type} has no input '{name}', {role}", node=id, input=name, nearest=near)
 
     def problem(self, code: str, message: str, **facts: str | None) -> None:
+        """Report a problem."""
         self._problems.add(Problem(code=code, message=message, **facts))
 
 
