@@ -14,7 +14,19 @@ from latentloom.web.access import HEADERS
 from latentloom.web.connections import connection_of
 from latentloom.web.http_errors import MethodNotAllowed, NotFound, failure, response_of
 from latentloom.web.openapi import style_hash
-from latentloom.web.routes import a1111, comfyui, editor_files, events, files, jobs, nodes, openai, system, workflows
+from latentloom.web.routes import (
+    a1111,
+    batches,
+    comfyui,
+    editor_files,
+    events,
+    files,
+    jobs,
+    nodes,
+    openai,
+    system,
+    workflows,
+)
 from latentloom.web.routing import API, TABLE, Route
 from latentloom.web.services import Services
 
@@ -27,6 +39,7 @@ def route_table() -> tuple[Route, ...]:
     return (
         *system.ROUTES,
         *jobs.ROUTES,
+        *batches.ROUTES,
         *events.ROUTES,
         *nodes.ROUTES,
         *workflows.ROUTES,

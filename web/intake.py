@@ -6,14 +6,14 @@ import binascii
 import hashlib
 import json
 import uuid
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from latentloom.api.workflow_files import load_workflow, workflow_names
 from latentloom.engine.document.interfaces import registered
-from latentloom.engine.document.reading import from_json
+from latentloom.engine.document.reading import from_json, read
 from latentloom.engine.document.resolve import resolve
 from latentloom.engine.document.strict_json import Limits
 from latentloom.engine.document.workflow import Workflow
@@ -22,8 +22,10 @@ from latentloom.engine.errors import Problem, WorkflowError
 from latentloom.engine.files.catalog import Catalog
 from latentloom.engine.files.hashes import Hashes
 from latentloom.engine.files.pictures import picture_suffix
+from latentloom.engine.jobs.batches import Batch, CellRecord
 from latentloom.engine.jobs.job import NewJob
 from latentloom.engine.planning.step import Checked
+from latentloom.engine.planning.sweep import Cell, check_cells, run_order
 from latentloom.engine.planning.validate import validate
 from latentloom.engine.settings import Settings
 from latentloom.engine.types.registry import Registry
@@ -43,6 +45,17 @@ class Order:
     document: Mapping[str, Any]
     inputs: Mapping[str, Any]
     outputs: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """The checked runs of a batch: a document without the values of the cells, the cells, and their order."""
+
+    document: str
+    name: str
+    device: bool
+    cells: list[Cell]
+    order: list[int]
 
 
 class Intake:
@@ -130,6 +143,55 @@ class Intake:
             device=checked.needs_device,
             **fields,
         )
+
+    async def sweep(self, order: Order, cells_of: Callable[[Workflow], list[Cell]]) -> Swept:
+        """Return a batch's document, and its cells in order. `cells_of` returns them for the document.
+
+        Raises WorkflowError with all problems, NotReady.
+        """
+        return await self._with(order, lambda workflow: self._sweep(order, workflow, cells_of))
+
+    def _sweep(self, order: Order, workflow: Workflow, cells_of: Callable[[Workflow], list[Cell]]) -> Swept:
+        inputs = {name: self._given(value) for name, value in order.inputs.items()}
+        base = resolve(workflow, self._registry, inputs)
+        cells = cells_of(base)
+        check_cells(cells, base, self._registry, self.catalog)
+        checked = validate(base.with_inputs(cells[0]), self._registry, self.catalog, order.outputs)
+        if checked.problems:
+            raise WorkflowError(checked.problems)
+        run = run_order(cells, base, self._registry)
+        return Swept(self.canonical(base), base.name, checked.needs_device, cells, run)
+
+    async def cell_jobs(self, batch: Batch, cells: Sequence[CellRecord]) -> list[tuple[int, NewJob | WorkflowError]]:
+        """Return a job for each cell of a batch, or why there is none. Their values have been checked.
+
+        Raises NotReady.
+        """
+        registry = self.registry
+        return await self.thread(self._cell_jobs, batch, cells, registry)
+
+    def _cell_jobs(
+        self, batch: Batch, cells: Sequence[CellRecord], registry: Registry
+    ) -> list[tuple[int, NewJob | WorkflowError]]:
+        base, found = read(batch.document), list[tuple[int, NewJob | WorkflowError]]()
+        for cell in cells:
+            try:
+                document = self.canonical(resolve(base, registry, cell.inputs))
+            except WorkflowError as error:
+                found.append((cell.place, error))
+                continue
+            job = NewJob(
+                id=uuid.uuid4().hex,
+                document=document,
+                name=batch.name,
+                outputs=batch.outputs,
+                owner=batch.owner,
+                priority=batch.priority,
+                tags=batch.tags,
+                device=batch.device,
+            )
+            found.append((cell.place, job))
+        return found
 
     async def check(self, order: Order) -> tuple[Workflow, Checked]:
         """Return the resolved workflow and its validation result. Raises WorkflowError, NotReady."""

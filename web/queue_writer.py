@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from latentloom.engine.jobs.attempts import Limits
+from latentloom.engine.jobs.batches import Batches
 from latentloom.engine.jobs.database import connect, transaction
 from latentloom.engine.jobs.effects import Effects
 from latentloom.engine.jobs.faults import StorageError
@@ -38,7 +39,8 @@ class Tables:
         self.effects = Effects(connection, clock)
         self.outputs = Outputs(connection)
         self.workflow_store = WorkflowStore(connection, clock)
-        self.webhooks = Webhooks(connection, clock)
+        self.batches = Batches(connection, self.queue, clock)
+        self.webhooks = Webhooks(connection, self.batches, clock)
         self.replies = Replies(connection, clock)
 
 
