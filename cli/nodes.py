@@ -50,7 +50,7 @@ def show_node(name: str) -> int:
 
 
 def _closest(name: str, known: Mapping[str, NodeType]) -> str | None:
-    """Return the node type that has the name as an alias or display name, or else the one with the most similar name."""
+    """Return the node type with that alias or display name, or else the one with the most similar name."""
     for type, item in known.items():
         if name.lower() in (word.lower() for word in (item.spec.display_name, *item.spec.aliases)):
             return type
