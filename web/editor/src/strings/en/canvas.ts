@@ -2,6 +2,8 @@ export const canvas = {
   label: "Workflow",
   missing: "This node type is not installed. Its data is kept.",
   emptyHint: "Double-click or press / to add a node",
+  foldMore: (n: number) => (n === 1 ? "1 more setting" : `${n} more settings`),
+  foldLess: "Fewer settings",
   more: (name: string) => `Add another ${name}`,
   rename: "Rename",
   collapse: "Collapse",

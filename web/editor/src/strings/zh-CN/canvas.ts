@@ -4,6 +4,8 @@ export const canvas: Strings["canvas"] = {
   label: "工作流",
   missing: "未安装此节点类型，节点数据会保留。",
   emptyHint: "双击或按 / 添加节点",
+  foldMore: (n) => `另有 ${n} 项设置`,
+  foldLess: "收起设置",
   more: (name) => `再接入一个 ${name}`,
   rename: "重命名",
   collapse: "折叠",
