@@ -1,8 +1,8 @@
 """The HTTP data models, which the server validates and documents and clients can use."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from latentloom.engine.jobs.states import State
 
@@ -44,6 +44,30 @@ class Failure(Answer):
     problems: list[Problem]
 
 
+class OutputReference(Body):
+    """A file or a value that an earlier job has made. As the value of an input: {"output": this}."""
+
+    job: str | None = Field(None, max_length=64, description="Id of a job that is done, together with `name`.")
+    name: str | None = Field(None, max_length=200, description="A named output of that job.")
+    item: int | None = Field(
+        None,
+        ge=0,
+        description="Which file of the output, from 0 (default); which element of a list.",
+    )
+    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="A saved file by its content instead.")
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        by_job, by_hash = (self.job, self.name, self.item), self.sha256
+        if (
+            (self.job is None) != (self.name is None)
+            or (self.job is None) == (by_hash is None)
+            or (by_hash is not None and any(part is not None for part in by_job))
+        ):
+            raise ValueError("either `job` and `name`, or `sha256`")
+        return self
+
+
 class WorkflowOrder(Body):
     """A workflow, by document or by name, and values for its named inputs."""
 
@@ -51,7 +75,9 @@ class WorkflowOrder(Body):
     workflow_name: str | None = Field(None, max_length=200, description="A saved or shipped workflow instead.")
     inputs: dict[str, Any] = Field(
         default_factory=dict,
-        description='Values of named inputs. A picture is the name of a stored file, or {"base64": ...}.',
+        description="Values of named inputs. A picture is the name of a stored file, or "
+        '{"base64": ...}. A picture, number or text may be an output of an earlier job: '
+        '{"output": {"job": ID, "name": NAME, "item": 0}} or {"output": {"sha256": HEX}}.',
     )
     outputs: list[str] | None = Field(
         None, max_length=1000, description="Compute only these named outputs; default: all."

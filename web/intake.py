@@ -162,7 +162,9 @@ class Intake:
         return resolved, validate(resolved, self._registry, self.catalog, order.outputs)
 
     def _given(self, value: Any) -> Any:
-        """Return an input's value. A picture in base64 is stored and replaced by its name."""
+        """Return an input's value. A picture in base64, also in a list, is stored and replaced by its name."""
+        if isinstance(value, list):
+            return [self._given(item) for item in value]
         if isinstance(value, dict) and value.keys() == {"base64"} and isinstance(value["base64"], str):
             try:
                 data = base64.b64decode(value["base64"], validate=True)

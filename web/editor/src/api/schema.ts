@@ -1151,7 +1151,7 @@ export interface components {
             workflow_name?: string | null;
             /**
              * Inputs
-             * @description Values of named inputs. A picture is the name of a stored file, or {"base64": ...}.
+             * @description Values of named inputs. A picture is the name of a stored file, or {"base64": ...}. A picture, number or text may be an output of an earlier job: {"output": {"job": ID, "name": NAME, "item": 0}} or {"output": {"sha256": HEX}}.
              */
             inputs?: {
                 [key: string]: unknown;
@@ -1892,7 +1892,7 @@ export interface components {
             workflow_name?: string | null;
             /**
              * Inputs
-             * @description Values of named inputs. A picture is the name of a stored file, or {"base64": ...}.
+             * @description Values of named inputs. A picture is the name of a stored file, or {"base64": ...}. A picture, number or text may be an output of an earlier job: {"output": {"job": ID, "name": NAME, "item": 0}} or {"output": {"sha256": HEX}}.
              */
             inputs?: {
                 [key: string]: unknown;
