@@ -1,6 +1,7 @@
 """The HTTP data models, which the server validates and documents and clients can use."""
 
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -10,11 +11,21 @@ Key = Field(
     None, min_length=1, max_length=200, description="A repeated request with the same key returns the same job."
 )
 
+DOCUMENT = {
+    "format": "latentloom/1",
+    "name": "Grey",
+    "nodes": {"grey": {"type": "ColourImage", "version": 1, "inputs": {"width": 64, "height": 64}}},
+    "outputs": [{"name": "image", "from": {"node": "grey", "output": "image"}}],
+}
+"""A small workflow, for examples."""
+
 
 class Body(BaseModel):
     """Base of request bodies: unknown fields and values of the wrong type are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    example: ClassVar[Mapping[str, Any]] = {}
+    """An example for the description of the API."""
 
 
 class Answer(BaseModel):
@@ -71,6 +82,8 @@ class OutputReference(Body):
 class WorkflowOrder(Body):
     """A workflow, by document or by name, and values for its named inputs."""
 
+    example: ClassVar[Mapping[str, Any]] = {"workflow_name": "txt2img", "inputs": {"prompt": "a red star", "seed": 7}}
+
     workflow: dict[str, Any] | None = Field(None, description="A document in the format latentloom/1.")
     workflow_name: str | None = Field(None, max_length=200, description="A saved or shipped workflow instead.")
     inputs: dict[str, Any] = Field(
@@ -86,6 +99,8 @@ class WorkflowOrder(Body):
 
 class JobOrder(WorkflowOrder):
     """A job to be queued."""
+
+    example: ClassVar[Mapping[str, Any]] = {**WorkflowOrder.example, "tags": ["stars"]}
 
     priority: int = Field(0, ge=-100, le=100, description="Higher runs first.")
     front: bool = Field(False, description="Queue the job before all waiting jobs of the same priority.")
@@ -179,11 +194,15 @@ class Queue(Answer):
 class QueueChange(Body):
     """Whether the queue is paused: no new jobs start."""
 
+    example: ClassVar[Mapping[str, Any]] = {"paused": True}
+
     paused: bool
 
 
 class Move(Body):
     """The new position of a queued job: `to` or `before`."""
+
+    example: ClassVar[Mapping[str, Any]] = {"to": "front"}
 
     to: Literal["front", "back"] | None = None
     before: str | None = Field(None, max_length=64, description="Id of another queued job.")
@@ -221,6 +240,8 @@ class WorkflowList(Answer):
 
 class Document(Body):
     """A workflow document."""
+
+    example: ClassVar[Mapping[str, Any]] = {"workflow": DOCUMENT}
 
     workflow: dict[str, Any]
 
@@ -341,6 +362,8 @@ class Operation(Answer):
 
 class Login(Body):
     """A token, exchanged for a cookie."""
+
+    example: ClassVar[Mapping[str, Any]] = {"token": "SECRET"}
 
     token: str = Field(max_length=500)
 
