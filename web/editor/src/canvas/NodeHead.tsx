@@ -10,6 +10,7 @@ import { nodeRun } from "../store/runs";
 import { useStrings } from "../strings";
 import { Icon } from "../theme/Icon";
 import { toggleCollapse } from "./actions";
+import { RepeatBadge } from "./RepeatForm";
 import { useCanvas } from "./state";
 
 interface HeadProps {
@@ -41,6 +42,7 @@ export function NodeHead({ id, node, spec, collapsed }: HeadProps) {
       {renaming ? <TitleField id={id} shown={name} plain={typeName(strings, node.type, spec)} /> : <span className="node-title">{name}</span>}
       {plugin && !renaming && <span className="node-plugin">{plugin}</span>}
       {node.each && <EachItem id={id} node={node} each={node.each} />}
+      {node.repeat && <RepeatBadge id={id} repeat={node.repeat} />}
       {node.mode === "bypass" && <span className="badge">{words.bypassed}</span>}
       {node.mode === "mute" && <span className="badge">{words.muted}</span>}
       <State id={id} name={name} />

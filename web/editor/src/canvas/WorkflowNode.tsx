@@ -16,6 +16,7 @@ import { isWide, takesLiteral, widgetOf } from "../widgets/registry";
 import { NodeHead } from "./NodeHead";
 import { NodeResult } from "./NodeResult";
 import { ProblemList } from "./ProblemList";
+import { RepeatForm } from "./RepeatForm";
 import type { FlowNode } from "./flow";
 import { handleOf, moreHandle } from "./flow";
 
@@ -46,6 +47,7 @@ export const WorkflowNode = memo(function WorkflowNode({ id, selected }: NodePro
       data-collapsed={collapsed || undefined}
     >
       <NodeHead id={id} node={node} spec={spec} collapsed={collapsed} />
+      {node.repeat && !collapsed && <RepeatForm id={id} type={node.type} repeat={node.repeat} />}
       {collapsed || !spec ? <Sockets id={id} node={node} spec={spec} /> : <Ports id={id} node={node} spec={spec} problems={problems} fold={{ open: unfolded, toggle: () => setUnfolded(!unfolded) }} />}
       {!spec && !collapsed && <Missing node={node} />}
       {!collapsed && <ProblemList outer={id} problems={spec ? problems.filter((problem) => !shownAtPort(spec, id, problem)) : problems} />}

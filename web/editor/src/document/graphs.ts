@@ -1,6 +1,7 @@
 /** Sub-workflows: `graphs` of a document, and the node types `graph/NAME` that use them, with ports taken from what they lead to. */
 
 import type { InputPort, NodeSpec, OutputPort } from "../api/client";
+import { repeated } from "./repeat";
 import type { Edge, Graph, Target, Workflow, WorkflowNode } from "./types";
 import { edgesIn } from "./types";
 
@@ -87,18 +88,24 @@ const UNKNOWN: InputPort = {
   widget: null, advanced: false, help: "",
 };
 
-const mapped = new WeakMap<WorkflowNode, { spec: NodeSpec; made: NodeSpec }>();
+const changed = new WeakMap<WorkflowNode, { spec: NodeSpec; made: NodeSpec }>();
 
-/** The ports of a node: if it runs once for each item, the inputs that go item by item and all outputs are lists. */
+/** The ports of a node: those of its type, as `repeat` and `each` change them. */
 export function specOf(specs: Specs, node: WorkflowNode | undefined): NodeSpec | undefined {
   const spec = specs.get(node?.type ?? "");
-  if (!node?.each?.length || !spec) return spec;
-  const known = mapped.get(node);
+  if (!spec || !(node?.each?.length || node?.repeat)) return spec;
+  const known = changed.get(node);
   if (known?.spec === spec) return known.made;
-  const inputs = spec.inputs.map((port) => (node.each?.includes(port.name) ? { ...port, is_list: true } : port));
-  const made = { ...spec, inputs, outputs: spec.outputs.map((port) => ({ ...port, is_list: true })) };
-  mapped.set(node, { spec, made });
+  const made = mapped(node.repeat ? repeated(spec, node.repeat, UNKNOWN) : spec, node.each ?? []);
+  changed.set(node, { spec, made });
   return made;
+}
+
+/** The ports of a node that runs once for each item: the inputs that go item by item and all outputs are lists. */
+function mapped(spec: NodeSpec, each: string[]): NodeSpec {
+  if (each.length === 0) return spec;
+  const inputs = spec.inputs.map((port) => (each.includes(port.name) ? { ...port, is_list: true } : port));
+  return { ...spec, inputs, outputs: spec.outputs.map((port) => ({ ...port, is_list: true })) };
 }
 
 /** A free name for a sub-workflow. */
