@@ -7,7 +7,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from queues import new_job, opened
+from queues import new_job, opened, seen_by
 
 from latentloom.engine.jobs.attempts import Limits
 from latentloom.engine.jobs.database import _SCHEMA, VERSION, connect, transaction
@@ -140,7 +140,7 @@ def test_cancel_all_spares_other_owners(made):
     queue.submit(new_job("a", owner="x"))
     queue.submit(new_job("b", owner="y"))
 
-    assert queue.cancel_all("x") == ["a"]
+    assert seen_by("x", made).cancel_all() == ["a"]
     assert queue.counts() == {"cancelled": 1, "queued": 1}
 
 
@@ -268,7 +268,7 @@ def test_a_kill_around_the_commit_keeps_what_was_answered(tmp_path, point):
     script = f"""
 import sys; sys.path.insert(0, {os.path.dirname(sys.modules["queues"].__file__)!r})
 from pathlib import Path
-from queues import new_job, opened
+from queues import new_job, opened, seen_by
 from latentloom.engine.jobs.database import transaction
 import os
 queue, _, connection = opened(Path({str(tmp_path / "queue.db")!r}))
