@@ -6,12 +6,14 @@ import json
 import re
 import urllib.parse
 import uuid
+from pathlib import Path
 
 import aiohttp
 import pytest
 from PIL import Image as Pil
 from serving import Server, flow, until, use
 
+from latentloom.web import app
 from latentloom.web.app import route_table
 from latentloom.web.openapi import plain_path
 from latentloom.web.tokens import ROLES
@@ -483,3 +485,12 @@ def test_everybody_learns_who_they_are(server):
         "bob": ("bob", "user"),
         "vic": ("vic", "viewer"),
     }
+
+
+def test_routes_reach_the_database_and_the_pictures_as_their_caller_only():
+    texts = {path.name: path.read_text() for path in (Path(app.__file__).parent / "routes").glob("*.py")}
+    whole = [
+        name for name, text in texts.items() for _ in re.findall(r"services\.store\.|_catalog\b|files\(None", text)
+    ]
+
+    assert whole == ["system.py"]  # the metrics, which count all jobs

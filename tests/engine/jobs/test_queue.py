@@ -10,7 +10,7 @@ import pytest
 from queues import new_job, opened, seen_by
 
 from latentloom.engine.jobs.attempts import Limits
-from latentloom.engine.jobs.database import _SCHEMA, VERSION, connect, transaction
+from latentloom.engine.jobs.database import VERSION, connect, transaction
 from latentloom.engine.jobs.effects import Effects
 from latentloom.engine.jobs.faults import DatabaseError, EffectUnknown, KeyReused, QueueFull, UnknownJob, WrongState
 from latentloom.engine.jobs.history import EPOCH, RESERVE
@@ -187,24 +187,6 @@ def test_a_newer_database_is_refused_and_left_alone(tmp_path):
     with pytest.raises(DatabaseError, match="was written by a newer version of Latentloom"):
         connect(tmp_path / "queue.db")
     assert sqlite3.connect(tmp_path / "queue.db").execute("PRAGMA user_version").fetchone() == (VERSION + 1,)
-
-
-def test_an_old_database_is_brought_up_and_each_path_keeps_its_newest_row(tmp_path):
-    connection = sqlite3.connect(tmp_path / "queue.db")
-    connection.executescript(_SCHEMA)
-    row = "INSERT INTO outputs VALUES (?, ?, 'a.png', ?, 'n', 0, 'w', 'image/png', 1, 1, 1, 0.0, '', '[]', '1', '[]')"
-    connection.executemany(row, [(1, "old", "j1"), (2, "new", "j2")])
-    connection.execute("INSERT INTO events (job, record) VALUES ('j1', '{\"event\":\"job_queued\"}')")
-    connection.execute("PRAGMA user_version = 1")
-    connection.commit()
-    connection.close()
-
-    _, history, connection = opened(tmp_path / "queue.db")
-
-    found = Outputs(connection).search()
-    assert [(output.sha256, output.job, output.outputs) for output in found] == [("new", "j2", ())]
-    assert [stored.number for stored in history.after(0)] == [1]
-    assert len(history.stream()) == 16
 
 
 def test_two_databases_are_two_streams(tmp_path):

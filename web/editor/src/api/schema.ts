@@ -65,7 +65,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Return the server's metrics in Prometheus text format. */
+        /** Return the server's metrics in Prometheus text format: of all owners. A user may not read them. */
         get: operations["metrics"];
         put?: never;
         post?: never;
@@ -116,7 +116,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Show version, workers, queue, memory and disk. */
+        /**
+         * Show version, workers, queue, memory and disk, and whom the server sees in the caller.
+         * @description A user gets the counts of its own jobs, and no ids of others' jobs.
+         */
         get: operations["show_system"];
         put?: never;
         post?: never;
@@ -167,7 +170,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List jobs, newest first. */
+        /** List jobs, newest first. A user gets its own. */
         get: operations["list_jobs"];
         put?: never;
         /**
@@ -277,7 +280,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Show the number of jobs in each state, and the next jobs. */
+        /** Show the number of jobs in each state, and the next jobs. A user gets its own. */
         get: operations["show_queue"];
         put?: never;
         post?: never;
@@ -297,7 +300,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Cancel all waiting and running jobs. */
+        /** Cancel all waiting and running jobs. A user cancels its own. */
         post: operations["cancel_jobs"];
         delete?: never;
         options?: never;
@@ -312,7 +315,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List stored events after a number; optionally wait for the first one. */
+        /** List stored events after a number; optionally wait for the first one. A user gets those of its own jobs. */
         get: operations["list_events"];
         put?: never;
         post?: never;
@@ -635,7 +638,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List the pictures that workflows can use. */
+        /** List the pictures that workflows can use. A user gets its own uploads and the pictures for everybody. */
         get: operations["list_files"];
         put?: never;
         /** Store a picture under the hash of its content. The body is the file itself, with its media type. */
@@ -687,7 +690,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Search the saved files, newest first. All conditions must match. */
+        /** Search the saved files, newest first. All conditions must match. A user gets its own. */
         get: operations["list_outputs"];
         put?: never;
         post?: never;
@@ -1736,6 +1739,18 @@ export interface components {
         System: {
             /** Version */
             version: string;
+            /**
+             * Owner
+             * @description The owner of what the caller creates.
+             * @default
+             */
+            owner?: string;
+            /**
+             * Role
+             * @description The role of the caller's token: admin, user or viewer.
+             * @default
+             */
+            role?: string;
             /** Workers */
             workers: components["schemas"]["Worker"][];
             /** Queue */
@@ -1829,7 +1844,7 @@ export interface components {
         };
         /**
          * Worker
-         * @description A worker: "starting", "idle" or "busy".
+         * @description A worker: "starting", "idle" or "busy". `job` is null, too, if the job is not for the caller to see.
          */
         Worker: {
             /** Name */
@@ -2276,7 +2291,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Return the server's metrics in Prometheus text format. */
+            /** @description Return the server's metrics in Prometheus text format: of all owners. A user may not read them. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2562,7 +2577,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Show version, workers, queue, memory and disk. */
+            /** @description Show version, workers, queue, memory and disk, and whom the server sees in the caller. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2819,7 +2834,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description List jobs, newest first. */
+            /** @description List jobs, newest first. A user gets its own. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3613,7 +3628,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Show the number of jobs in each state, and the next jobs. */
+            /** @description Show the number of jobs in each state, and the next jobs. A user gets its own. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3822,7 +3837,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Cancel all waiting and running jobs. */
+            /** @description Cancel all waiting and running jobs. A user cancels its own. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3923,7 +3938,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description List stored events after a number; optionally wait for the first one. */
+            /** @description List stored events after a number; optionally wait for the first one. A user gets those of its own jobs. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -6406,7 +6421,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description List the pictures that workflows can use. */
+            /** @description List the pictures that workflows can use. A user gets its own uploads and the pictures for everybody. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -6918,7 +6933,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Search the saved files, newest first. All conditions must match. */
+            /** @description Search the saved files, newest first. All conditions must match. A user gets its own. */
             200: {
                 headers: {
                     [name: string]: unknown;
