@@ -1,6 +1,7 @@
 """Whose a picture in the input folder is: uploads lie in folders of their owners, all other files are for everybody."""
 
 BY_HASH, BY_OWNER = "by-hash", "by-owner"
+HIDDEN = "."  # begins the names of hidden folders, such as the trash
 
 
 def uploads_of(owner: str | None) -> str:
@@ -21,4 +22,5 @@ def is_visible(name: str, owner: str | None) -> bool:
     if owner is None:
         return True
     name = name.casefold()  # two spellings may be one file
-    return name.startswith(uploads_of(owner).casefold()) or name.partition("/")[0] not in (BY_OWNER, BY_HASH)
+    own = name.startswith(uploads_of(owner).casefold())
+    return own or not (name.startswith(HIDDEN) or name.partition("/")[0] in (BY_OWNER, BY_HASH))

@@ -161,7 +161,13 @@ REQUESTS = [
     ("POST", "/v1/images/generations", {"model": "{mine}", "prompt": "x"}),
     ("GET", "/v1/models/{mine}"),
     ("POST", "/sdapi/v1/options", {"sd_model_checkpoint": "{mine}"}),
+    *(
+        ("POST", "jobs", {"workflow": flow("", n=use("Note")), "inputs": {"x": {"output": reference}}})
+        for reference in ({"job": "{done}", "name": "p"}, {"job": "{waiting}", "name": "p"}, {"sha256": "{sha256}"})
+    ),
     ("GET", "files/{upload}"),
+    ("DELETE", "files/{upload}"),
+    ("DELETE", "files/{named}"),
     ("GET", "files/{named}"),
     *(
         ("POST", path, {"workflow": flow("", i={"type": "LoadImage", "version": 1, "inputs": {"image": name}})})
@@ -393,6 +399,11 @@ def test_pictures_of_the_operator_are_for_everybody_and_uploads_are_not(server, 
     assert ask(server, "cat", "GET", f"files/{admins}")[0] == 404
     assert {bobs.upload, bobs.named, admins} <= set(get(server, "ann", "files")["files"])
     assert {bobs.upload, bobs.named} <= set(get(server, "bob", "files")["files"])
+    assert ask(server, "cat", "DELETE", "files/logo.png")[1]["code"] == "forbidden"
+    own = ask(server, "cat", "POST", "files", png(11), Content_Type="image/png")[1]["name"]
+    assert ask(server, "cat", "DELETE", f"files/{own}")[0] == 200
+    (thrown,) = (path.name for path in (server.home / "input" / ".trash").iterdir())
+    assert ask(server, "cat", "GET", f"files/.trash/{thrown}")[0] == 404
     for way in ("./", "x/../", "by-owner/cat/../bob/../../"):
         status = ask(server, "cat", "GET", f"files/{urllib.parse.quote(way, safe='')}{admins}")[0]
         assert status in (400, 404)

@@ -13,11 +13,11 @@ from pydantic import Field
 from latentloom.api import wire
 from latentloom.engine.document.strict_json import parse
 from latentloom.engine.files.catalog import safe_join
-from latentloom.engine.files.owners import is_visible
+from latentloom.engine.files.owners import is_visible, uploads_of
 from latentloom.engine.files.partial import partial_path
 from latentloom.engine.jobs.faults import StorageError
 from latentloom.engine.jobs.outputs import Output
-from latentloom.web.http_errors import NotFound, RequestError, UnsupportedMedia
+from latentloom.web.http_errors import Forbidden, InUse, NotFound, RequestError, UnsupportedMedia
 from latentloom.web.intake import suffix_of
 from latentloom.web.routing import API, MOST, OF_A_FILE, Call, Query, Reply, Route, parts_of
 from latentloom.web.services import LOW_DISK, Services
@@ -133,6 +133,23 @@ def gone() -> NotFound:
     return NotFound("the file is gone")
 
 
+async def remove_file(services: Services, call: Call) -> wire.Empty:
+    """Remove a picture that workflows can use; the file stays in `.trash` for a day.
+
+    A picture that a waiting or running job uses is not removed. A user removes its own uploads.
+    """
+    name = call.part("file")
+    input_path(services, call, name)
+    if not name.startswith(uploads_of(call.sees)):
+        raise Forbidden("that picture is for everybody", hint="an admin can remove it")
+    using = await call.store.search(lambda t: t.queue.using(name))
+    if using:
+        hint = "wait until they have ended, or cancel them"
+        raise InUse(f"jobs use the picture '{name}'", got=", ".join(using[:3]), hint=hint)
+    await services.disk(services.inputs.remove, name)
+    return wire.Empty()
+
+
 # Saved pictures
 
 
@@ -226,6 +243,7 @@ ROUTES = (
     Route(method="POST", path=f"{API}/files", handler=upload, answer=wire.StoredFile, status=201, takes=PICTURES),
     Route(method="POST", path=f"{API}/import", handler=take_in, answer=wire.Imported, takes=IMPORTS, allows=READERS),
     Route(method="GET", path=f"{API}/files/{{file:.+}}", handler=show_file, media="image/*", **OF_A_FILE),
+    Route(method="DELETE", path=f"{API}/files/{{file:.+}}", handler=remove_file, answer=wire.Empty),
     Route(method="GET", path=f"{API}/outputs", handler=list_outputs, query=OutputQuery, answer=wire.OutputPage),
     Route(method="GET", path=_ONE, handler=show_output, answer=wire.OutputFile),
     Route(method="GET", path=f"{_ONE}/content", handler=show_content, media="image/*", **OF_A_FILE),

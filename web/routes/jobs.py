@@ -11,6 +11,7 @@ from latentloom.web.http_errors import Forbidden, RequestError
 from latentloom.web.intake import Order, fingerprint
 from latentloom.web.named_workflows import document_of
 from latentloom.web.queue_writer import OwnedTables
+from latentloom.web.referenced_outputs import with_outputs
 from latentloom.web.routing import API, MOST, Call, Query, Reply, Route
 from latentloom.web.services import Services
 from latentloom.web.tokens import ADMINS
@@ -40,14 +41,18 @@ class SubmitQuery(Query):
 
 
 async def order_of(call: Call, services: Services) -> Order:
-    """Return the order for the workflow that a body names or contains. Raises RequestError, UnknownDocument."""
+    """Return the order for the workflow that a body names or contains.
+
+    Raises RequestError, UnknownDocument, WorkflowError.
+    """
     body = call.body
     if (body.workflow is None) == (body.workflow_name is None):
         raise RequestError("a workflow is needed", expected="`workflow` or `workflow_name`, one of the two")
     outputs = None if body.outputs is None else tuple(body.outputs)
-    if body.workflow is not None:
-        return Order(body.workflow, body.inputs, outputs, call.sees)
-    return Order((await document_of(services, call.store, body.workflow_name))[1], body.inputs, outputs, call.sees)
+    document = body.workflow
+    if document is None:
+        document = (await document_of(services, call.store, body.workflow_name))[1]
+    return Order(document, await with_outputs(services, call, body.inputs), outputs, call.sees)
 
 
 async def submit(services: Services, call: Call) -> Reply:
