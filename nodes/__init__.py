@@ -43,7 +43,7 @@ _MODULES = (
         "sampling_prompt_to_prompt",
     ),
     *("vae", "vae_precision"),
-    *("inpaint", "inpaint_conditioning", "inpaint_fill", "mask", "mask_draw", "mask_image"),
+    *("inpaint", "inpaint_conditioning", "inpaint_detail", "inpaint_fill", "mask", "mask_draw", "mask_image"),
     *(
         "image",
         "image_batch",
