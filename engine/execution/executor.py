@@ -15,6 +15,7 @@ from latentloom.engine.execution.call import Call
 from latentloom.engine.execution.inbox import Inbox
 from latentloom.engine.execution.isolation import Lending, trusted
 from latentloom.engine.execution.items import Items
+from latentloom.engine.execution.kept_state import KeptState
 from latentloom.engine.execution.leads import Leads
 from latentloom.engine.execution.loop import Loop
 from latentloom.engine.execution.memory_retry import attempt, attempt_async, work_of
@@ -30,7 +31,7 @@ from latentloom.engine.planning.identity import Inputs, Mentions, literal_item
 from latentloom.engine.planning.mapping import Part, parts_of
 from latentloom.engine.planning.step import Checked, Step
 from latentloom.engine.planning.subgraph import MAX_STEPS, Grafted, given, graft
-from latentloom.engine.types.context import Borrower, Context, RunServices
+from latentloom.engine.types.context import Borrower, Context, RunServices, State
 from latentloom.engine.types.expansion import Expansion
 
 SHORT_SECONDS = 0.001  # to read the peak memory after each shorter call would cost as much as the call
@@ -255,6 +256,7 @@ class _Run:
             economy=economy,
             work=work_of(step.spec, values, economy) if step.spec.device else None,
             asynchronous=step.spec.asynchronous,
+            state=KeptState(self.tools.cache, self.tools.uses, step, inputs, key if self.use_cache else None),
         )
         make_room = partial(self.services.make_room, context.borrower)
         registry = self.tools.registry
@@ -292,7 +294,8 @@ class _Run:
                 return
             self.fail(step, error)
             return
-        self.conclude(step, Result(items, call.seconds, self.growth(call.seconds), uses), key, store=store)
+        result = Result(items, call.seconds, self.growth(call.seconds), uses)
+        self.conclude(step, result, key, call.context.state, store=store)
 
     def growth(self, seconds: float) -> int:
         """Return by how much the process's peak memory grew since it was last read. It is not read for short calls."""
@@ -319,9 +322,13 @@ class _Run:
                 self.services.take_back(call.context.borrower)
             self.awaited.discard(call.context.borrower)
 
-    def conclude(self, step: Step, made: Result, key: str | None, *, store: bool) -> None:
+    def conclude(self, step: Step, made: Result, key: str | None, state: State | None, *, store: bool) -> None:
         if key is not None and store:
-            self.tools.cache.put_result(key, made, durable=durable(made), at_once=step.spec.purity == "sink")
+            unfinished = state is not None and state.there
+            once = step.spec.purity == "sink" or unfinished
+            self.tools.cache.put_result(key, made, durable=durable(made), at_once=once)
+            if unfinished:
+                self.tools.cache.drop_kept(key)
         self.run_events.finished(step, made)
         self.finish(step.id, made, key)
 
