@@ -220,7 +220,7 @@ class Bench:
                     yield kind, name, extension.info["help"] or extension.load().__doc__ or ""
 
     def attempt(self, node: NodeType, *, cancel_after: int | None = None, state: KeptInMemory | None = None) -> Attempt:
-        """Run a node once. `cancel_after` cancels it after this number of progress reports; `state` is its kept state."""
+        """Run a node once, with a kept state. `cancel_after` cancels it after this number of progress reports."""
         made, cancelled = Attempt(), threading.Event()
         if cancel_after == 0:
             cancelled.set()

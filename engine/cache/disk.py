@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from latentloom.engine.cache.cache import Item, Result, Use
-from latentloom.engine.cache.kept import KeptFiles
 from latentloom.engine.cache.index import BATCH_BYTES, LOG_BYTES, Entry, Index, Notice
+from latentloom.engine.cache.kept import KeptFiles
 from latentloom.engine.errors import FileError
 from latentloom.engine.failpoints import failpoint
 from latentloom.engine.files.partial import partial_path, sweep

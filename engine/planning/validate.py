@@ -9,6 +9,7 @@ from latentloom.engine.document.flatten import Flat, flatten
 from latentloom.engine.document.interfaces import DOCUMENT, mapped
 from latentloom.engine.document.workflow import GRAPH, MAX_NAMED, Edge, NamedOutput, Node, Target, Workflow
 from latentloom.engine.errors import LoomError, Problem, Problems
+from latentloom.engine.planning.captions import caption_problems
 from latentloom.engine.planning.connections import accepts, fits
 from latentloom.engine.planning.graph import Graph
 from latentloom.engine.planning.modes import muted, source_of
@@ -103,6 +104,8 @@ class _Validator:
                 self._missing(id, port)
             else:
                 step.literals[port.name] = port.default
+        for problem in caption_problems(step, self.files):
+            self.problems.add(problem)
         return self._mapped(step, node) if node.each else step
 
     # A node that runs once for each item

@@ -171,7 +171,12 @@ def test_kept_state_counts_and_is_pruned_last(tmp_path: Path) -> None:
     assert (store.kept("finished"), store.kept("running")) == (None, b"x" * 10_000)
     store.prune(11_000)
     assert store.info() | {"bytes": 0} == {
-        **{"results": 0, "values": 0, "kept": 1, "bytes": 0, "limit_bytes": 2**30, "quarantined": 0}
+        "results": 0,
+        "values": 0,
+        "kept": 1,
+        "bytes": 0,
+        "limit_bytes": 2**30,
+        "quarantined": 0,
     }
     store.prune(0)
     assert store.kept("running") is None and store.info()["bytes"] == 0
