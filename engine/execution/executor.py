@@ -294,8 +294,8 @@ class _Run:
                 return
             self.fail(step, error)
             return
-        result = Result(items, call.seconds, self.growth(call.seconds), uses)
-        self.conclude(step, result, key, call.context.state, store=store)
+        made = Result(items, call.seconds, self.growth(call.seconds), uses)
+        self.conclude(step, made, key, call.context.state, store=store)
 
     def growth(self, seconds: float) -> int:
         """Return by how much the process's peak memory grew since it was last read. It is not read for short calls."""
