@@ -39,7 +39,7 @@ class Parts(NamedTuple):
     held_out: Dataset
 
 
-@node("LoadDataset", category="dataset")
+@node("LoadDataset", category="dataset", display_name="Load data set")
 def load_dataset(
     ctx: Context,
     folder: Annotated[
@@ -58,7 +58,7 @@ def load_dataset(
     return load_set(ctx, folder, caption, size, repeats, square=square)
 
 
-@node("ImagesToDataset", category="dataset")
+@node("ImagesToDataset", category="dataset", display_name="Images to data set")
 def images_to_dataset(
     images: Annotated[list[Image], Field(description="All images of all batches, in order.")],
     captions: Annotated[list[str], Field(description="One caption for each image, or one for all.")],
@@ -83,13 +83,13 @@ def images_to_dataset(
     )
 
 
-@node("JoinDatasets", category="dataset")
+@node("JoinDatasets", category="dataset", display_name="Join data sets")
 def join_datasets(datasets: Annotated[list[Dataset], Field(description="The data sets, in order.")]) -> Dataset:
     """Join data sets. Each picture keeps its repeats."""
     return Dataset([item for dataset in datasets for item in dataset.items])
 
 
-@node("SplitDataset", category="dataset")
+@node("SplitDataset", category="dataset", display_name="Split data set")
 def split_dataset(
     dataset: Dataset,
     share: Annotated[
@@ -106,7 +106,7 @@ def split_dataset(
     return Parts(*map(Dataset, parts))
 
 
-@node("AugmentDataset", category="dataset")
+@node("AugmentDataset", category="dataset", display_name="Augment data set")
 def augment_dataset(
     dataset: Dataset,
     copies: Annotated[int, Field(ge=1, le=100, description="Changed copies of each picture, besides itself.")] = 1,
@@ -125,7 +125,7 @@ def augment_dataset(
     return augmented(dataset, copies, crop, colour, seed, flip=flip)
 
 
-@node("DatasetSheet", category="dataset")
+@node("DatasetSheet", category="dataset", display_name="Data set sheet")
 def dataset_sheet(
     dataset: Dataset,
     most: Annotated[int, Field(ge=1, le=400, description="Show at most this number of pictures, evenly chosen.")] = 36,

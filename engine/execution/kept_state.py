@@ -4,10 +4,12 @@ import json
 from collections.abc import Collection
 from typing import Any
 
-from latentloom.engine.cache.cache import Cache, Use
+from latentloom.engine.cache.cache import Cache, Result, Use
+from latentloom.engine.execution.run_values import durable
 from latentloom.engine.planning.identity import Inputs
 from latentloom.engine.planning.step import Step
 from latentloom.engine.planning.uses import Uses
+from latentloom.engine.types.context import State
 
 
 class KeptState:
@@ -36,6 +38,14 @@ class KeptState:
         self.there = True
         head, _, data = found.partition(b"\n")
         return None if self._uses.changed([_use(item) for item in json.loads(head)], self._inputs) else data
+
+
+def put_result(cache: Cache, step: Step, key: str, made: Result, state: State | None) -> None:
+    """Store the result of a step. Then its kept state is dropped, if there is any."""
+    unfinished = state is not None and state.there
+    cache.put_result(key, made, durable=durable(made), at_once=step.spec.purity == "sink" or unfinished)
+    if unfinished:
+        cache.drop_kept(key)
 
 
 def _use(item: Any) -> Use:
