@@ -1,6 +1,7 @@
 """The HTTP data models of batches."""
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -18,6 +19,12 @@ class Axis(Body):
 
 class BatchOrder(WorkflowOrder):
     """Many runs of one workflow: axes, rows, or both, with `inputs` for what does not change."""
+
+    example: ClassVar[Mapping[str, Any]] = {
+        "workflow_name": "txt2img",
+        "inputs": {"prompt": "a red star"},
+        "axes": [{"input": "cfg", "values": [3, 5, 7]}, {"input": "seed", "values": [1, 2]}],
+    }
 
     axes: list[Axis] = Field(default_factory=list, max_length=20, description="Named inputs with several values.")
     mode: Mode = Field("product", description="product: all combinations; zip: the axes go in step.")

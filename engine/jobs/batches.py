@@ -76,27 +76,40 @@ class CellRecord(NamedTuple):
 
 
 class Batches:
-    """The batches of a server."""
+    """The batches of a server, as one owner or an admin sees them."""
 
-    def __init__(self, connection: sqlite3.Connection, queue: Queue, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        queue: Queue,
+        clock: Callable[[], float] = time.time,
+        owner: str | None = None,
+    ) -> None:
+        """`owner`: no other owner's batches exist for this object; None: all batches."""
         self._connection = connection
         self._queue = queue
         self._clock = clock
+        self._owner = owner
 
     # Queries
 
     def get(self, id: str) -> Batch:
         """Return a batch. Raises UnknownBatch."""
-        row = self._connection.execute("SELECT * FROM batches WHERE id = ?", (id,)).fetchone()
+        own, values = self._own()
+        row = self._connection.execute(f"SELECT * FROM batches WHERE id = ?{own}", (id, *values)).fetchone()
         if row is None:
             raise UnknownBatch(f"there is no batch '{id[:64]}'")
         return self._batch(row)
 
     def page(self, before: int | None = None, limit: int = 100) -> list[Batch]:
         """Return batches, newest first. `before`: `seq` of the previous page's last one."""
-        where, values = ("WHERE seq < ?", (before,)) if before is not None else ("", ())
-        rows = self._connection.execute(f"SELECT * FROM batches {where} ORDER BY seq DESC LIMIT ?", (*values, limit))
-        return [self._batch(row) for row in rows.fetchall()]
+        own, values = self._own()
+        where, more = (" AND seq < ?", (before,)) if before is not None else ("", ())
+        statement = f"SELECT * FROM batches WHERE 1{own}{where} ORDER BY seq DESC LIMIT ?"
+        return [self._batch(row) for row in self._connection.execute(statement, (*values, *more, limit)).fetchall()]
+
+    def _own(self) -> tuple[str, tuple[str, ...]]:
+        return ("", ()) if self._owner is None else (" AND owner = ?", (self._owner,))
 
     def running(self) -> list[Batch]:
         """Return the batches that have not ended, in the order in which they get jobs."""

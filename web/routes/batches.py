@@ -20,8 +20,8 @@ from latentloom.engine.jobs.batches import TAG, CellRecord, NewBatch
 from latentloom.engine.jobs.outputs import Output
 from latentloom.engine.planning.sweep import Cell, combined, rows_of
 from latentloom.web.http_errors import NotFound, RequestError
-from latentloom.web.queue_writer import Tables
-from latentloom.web.routes.jobs import order_of
+from latentloom.web.queue_writer import OwnedTables
+from latentloom.web.routes.jobs import check_priority, order_of
 from latentloom.web.routing import API, MOST, Call, Query, Reply, Route
 from latentloom.web.services import Services
 from latentloom.web.wire_jobs import batch_answer, cell_answer
@@ -65,9 +65,13 @@ async def make_batch(services: Services, call: Call) -> Reply:
         raise RequestError("the rows are given twice", expected="`rows` or `rows_file`, one of the two")
     if not (body.axes or body.rows or body.rows_file):
         raise RequestError("a batch needs values", expected="`axes`, `rows` or `rows_file`")
-    order = await order_of(services, body)
+    known = await call.store.read(lambda t: call.known(t, call.asked()))
+    if known is not None:
+        return _reply(Batch.model_validate_json(known), 200)
+    check_priority(services, call, body.priority)
+    order = await order_of(call, services)
     webhook = services.webhooks.checked(body.webhook)
-    swept = await services.intake.sweep(order, lambda base: _cells(services, body, base))
+    swept = await services.intake.sweep(order, lambda base: _cells(services, call, base))
     id = uuid.uuid4().hex
     new = NewBatch(
         id=id,
@@ -83,16 +87,23 @@ async def make_batch(services: Services, call: Call) -> Reply:
         cells=swept.cells,
         order=swept.order,
     )
-    made = await call.once(services, Batch, lambda t: batch_answer(t.batches.add(new)))
+    made = await call.once(Batch, lambda t: batch_answer(t.batches.add(new)))
     services.batch_feeder.wake()
-    return Reply(made, 201 if made.id == id else 200, {"Location": f"{API}/batches/{made.id}"})
+    return _reply(made, 201 if made.id == id else 200)
 
 
-def _cells(services: Services, body: BatchOrder, workflow: Workflow) -> list[Cell]:
+def _reply(batch: Batch, status: int) -> Reply:
+    return Reply(batch, status, {"Location": f"{API}/batches/{batch.id}"})
+
+
+def _cells(services: Services, call: Call, workflow: Workflow) -> list[Cell]:
     """Return the cells that a body asks for. Raises WorkflowError, BadValueError, MissingFileError."""
+    body: BatchOrder = call.body
     rows: Sequence[dict[str, Any]] | None = body.rows
     if body.rows_file is not None:
-        rows = read_rows(services.intake.catalog.find("input", body.rows_file).path.read_bytes(), body.rows_file)
+        rows = read_rows(
+            services.intake.files(call.sees).find("input", body.rows_file).path.read_bytes(), body.rows_file
+        )
     axes: list[list[Cell]] = []
     if rows is not None:
         if not rows:
@@ -110,33 +121,33 @@ def _named(workflow: Workflow, name: str) -> NamedInput:
     return found
 
 
-async def list_batches(services: Services, call: Call) -> BatchPage:
+async def list_batches(_: Services, call: Call) -> BatchPage:
     """List batches, newest first."""
     query = call.query
 
-    def page(tables: Tables) -> BatchPage:
+    def page(tables: OwnedTables) -> BatchPage:
         found = tables.batches.page(query.before, query.limit)
         next = found[-1].seq if len(found) == query.limit else None
         return BatchPage(batches=[batch_answer(batch) for batch in found], next=next)
 
-    return await services.store.read(page)
+    return await call.store.read(page)
 
 
-async def show_batch(services: Services, call: Call) -> Batch:
+async def show_batch(_: Services, call: Call) -> Batch:
     """Show a batch: its state, and how many cells wait, run, are done, failed and were cancelled."""
     id = call.part("id")
-    return await services.store.read(lambda t: batch_answer(t.batches.get(id)))
+    return await call.store.read(lambda t: batch_answer(t.batches.get(id)))
 
 
 async def cancel_batch(services: Services, call: Call) -> Batch:
     """Cancel what has not ended. Running jobs stop at their next step."""
     id, stopping = call.part("id"), list[str]()
 
-    def cancel(tables: Tables) -> Batch:
+    def cancel(tables: OwnedTables) -> Batch:
         stopping[:] = tables.batches.cancel(id)
         return batch_answer(tables.batches.get(id))
 
-    answer = await call.once(services, Batch, cancel)
+    answer = await call.once(Batch, cancel)
     for job in stopping:
         services.dispatcher.cancel(job, "cancelling")
     services.batch_feeder.wake()
@@ -146,7 +157,7 @@ async def cancel_batch(services: Services, call: Call) -> Batch:
 async def retry_batch(services: Services, call: Call) -> Batch:
     """Run the failed and cancelled cells again. Those that are done stay as they are."""
     id = call.part("id")
-    answer = await call.once(services, Batch, lambda t: batch_answer(t.batches.retry(id)))
+    answer = await call.once(Batch, lambda t: batch_answer(t.batches.retry(id)))
     services.batch_feeder.wake()
     return answer
 
@@ -154,32 +165,32 @@ async def retry_batch(services: Services, call: Call) -> Batch:
 # Results
 
 
-async def list_cells(services: Services, call: Call) -> BatchTable:
+async def list_cells(_: Services, call: Call) -> BatchTable:
     """List the table of a batch: inputs, state, seed, seconds, files and error of each run."""
     id, query = call.part("id"), call.query
 
-    def page(tables: Tables) -> BatchTable:
+    def page(tables: OwnedTables) -> BatchTable:
         found = _with_files(tables, id, query.after, query.limit)
         next = found[-1][0].place if len(found) == query.limit else None
         return BatchTable(cells=[cell_answer(*one) for one in found], next=next)
 
-    return await services.store.read(page)
+    return await call.store.read(page)
 
 
-def _with_files(tables: Tables, id: str, after: int, limit: int) -> list[tuple[CellRecord, list[Output]]]:
+def _with_files(tables: OwnedTables, id: str, after: int, limit: int) -> list[tuple[CellRecord, list[Output]]]:
     cells = tables.batches.cells(tables.batches.get(id), after, limit)
     return [(cell, tables.outputs.of_job(cell.job) if cell.job else []) for cell in cells]
 
 
-async def show_table(services: Services, call: Call) -> web.Response:
+async def show_table(_: Services, call: Call) -> web.Response:
     """Return the table of a batch as CSV, with a column for each input."""
     id = call.part("id")
-    text = await services.store.search(lambda t: _csv(t, id))
+    text = await call.store.search(lambda t: _csv(t, id))
     headers = {"Content-Disposition": f'attachment; filename="batch-{id[:8]}.csv"'}
     return web.Response(text=text, content_type="text/csv", headers=headers)
 
 
-def _csv(tables: Tables, id: str) -> str:
+def _csv(tables: OwnedTables, id: str) -> str:
     cells, after = list[wire.Answer](), -1
     while found := _with_files(tables, id, after, PAGE):
         cells += [cell_answer(*one) for one in found]
@@ -207,8 +218,8 @@ def _field(value: Any) -> Any:
 async def show_sheet(services: Services, call: Call) -> web.Response:
     """Return a contact sheet as PNG: the first picture of each run, labelled with its inputs."""
     id, page = call.part("id"), call.query.page
-    batch = await services.store.read(lambda t: t.batches.get(id))
-    found = await services.store.read(lambda t: _with_files(t, id, page * SHEET_CELLS - 1, SHEET_CELLS))
+    batch = await call.store.read(lambda t: t.batches.get(id))
+    found = await call.store.read(lambda t: _with_files(t, id, page * SHEET_CELLS - 1, SHEET_CELLS))
     firsts = [(cell, next((file.path for file in files if is_picture(file.path)), None)) for cell, files in found]
     shown = [
         (label_of(cell.inputs), str(services.settings.output / path))

@@ -43,6 +43,8 @@ function specFor(type: string, graph: Graph, specOf: SpecOf): NodeSpec {
     type,
     version: 1,
     category: "graph",
+    display_name: graph.name,
+    aliases: [],
     help: graph.name,
     purity: "pure",
     device: false,
@@ -65,7 +67,7 @@ function inputFor(name: string, to: Target[], graph: Graph, specOf: SpecOf): Inp
   const required = found.some(({ target, port }) => port.required && valueAt(graph, target) == null);
   const value = own == null || edgesIn(own).length ? first.port.default : own;
   const is_list = first.port.is_list && first.target.item === undefined;
-  return { ...first.port, name, is_list, required, default: (required ? null : value) as InputPort["default"], lazy: false };
+  return { ...first.port, name, is_list, required, default: (required ? null : value) as InputPort["default"], lazy: false, advanced: false };
 }
 
 function outputFor(name: string, { node, output }: Edge, graph: Graph, specOf: SpecOf): OutputPort {
@@ -83,7 +85,7 @@ function valueAt(graph: Graph, { node, input, item }: Target): unknown {
 const UNKNOWN: InputPort = {
   name: "", kind: ANY, required: false, default: null, optional: false, is_list: false, lazy: false, minimum: null,
   maximum: null, multiple_of: null, min_length: null, max_length: null, choices: [], source: null, mentions: null,
-  widget: null, help: "",
+  widget: null, advanced: false, help: "",
 };
 
 const changed = new WeakMap<WorkflowNode, { spec: NodeSpec; made: NodeSpec }>();

@@ -102,9 +102,6 @@ export interface Workflow {
 /** A sub-workflow. All share the `graphs` of their document. */
 export type Graph = Omit<Workflow, "format" | "graphs">;
 
-/** What people call a node. */
-export const nameOf = ({ title, type }: WorkflowNode) => title ?? type.split("/").pop() ?? type;
-
 export function isEdge(value: unknown): value is Edge {
   if (typeof value !== "object" || value === null || Array.isArray(value)) return false;
   const { node, output, ...rest } = value as Record<string, unknown>;
