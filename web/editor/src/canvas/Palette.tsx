@@ -11,6 +11,8 @@ import { pathOf } from "../store/opened";
 import { seenNow } from "../store/seen";
 import { specsNow, useSpecs } from "../store/specs";
 import { useStrings } from "../strings";
+import { composes } from "../widgets/keys";
+import { useFocusBack } from "../widgets/useModal";
 import { ranked } from "./ranking";
 import type { PaletteRequest } from "./state";
 import { useCanvas } from "./state";
@@ -41,6 +43,7 @@ function Search({ request }: { request: PaletteRequest }) {
   const found = useMemo(() => ranked(fitting, text), [fitting, text]);
   const chosen = Math.min(at, found.length - 1);
 
+  useFocusBack();
   useEffect(() => dialog.current?.showModal(), []);
   useEffect(() => {
     document.getElementById(`palette-${chosen}`)?.scrollIntoView({ block: "nearest" });
@@ -75,7 +78,7 @@ function Search({ request }: { request: PaletteRequest }) {
           value={text}
           onChange={(event) => (setText(event.target.value), setAt(0))}
           onKeyDown={(event) => {
-            if (event.nativeEvent.isComposing || !keys[event.key]) return;
+            if (composes(event) || !keys[event.key]) return;
             event.preventDefault();
             keys[event.key]?.();
           }}
