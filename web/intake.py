@@ -48,9 +48,10 @@ class Order:
 class Intake:
     """Validation for the server. It runs in its own threads."""
 
-    def __init__(self, settings: Settings, ask: Ask) -> None:
-        """`ask` is `Dispatcher.ask`."""
+    def __init__(self, settings: Settings, ask: Ask, stored: Callable[[str], None]) -> None:
+        """`ask` is `Dispatcher.ask`, `stored` is that of the catalog."""
         self._settings = settings
+        self._stored = stored
         self._ask = ask
         self._threads = ThreadPoolExecutor(2, "latentloom-intake")
         self.limits = Limits(size=settings.request_bytes, nodes=settings.request_nodes)
@@ -68,7 +69,11 @@ class Intake:
         packaged = [(f.source, path) for f in found.registry.folders if (path := f.path()) is not None]
         self._registry = found.registry
         self.catalog = Catalog(
-            self._settings.input, self._settings.models, Hashes(self._settings.data / "hashes.db"), packaged
+            self._settings.input,
+            self._settings.models,
+            Hashes(self._settings.data / "hashes.db"),
+            packaged,
+            self._stored,
         )
         faults = {record.plugin: record for record in failed}
         self.plugins = tuple(faults.get(record.plugin, record) for record in found.records)
@@ -162,7 +167,9 @@ class Intake:
         return resolved, validate(resolved, self._registry, self.catalog, order.outputs)
 
     def _given(self, value: Any) -> Any:
-        """Return an input's value. A picture in base64 is stored and replaced by its name."""
+        """Return an input's value. A picture in base64, also in a list, is stored and replaced by its name."""
+        if isinstance(value, list):
+            return [self._given(item) for item in value]
         if isinstance(value, dict) and value.keys() == {"base64"} and isinstance(value["base64"], str):
             try:
                 data = base64.b64decode(value["base64"], validate=True)

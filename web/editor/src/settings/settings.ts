@@ -13,6 +13,8 @@ interface SettingsState {
   previews: boolean;
   snap: boolean;
   minimap: boolean;
+  /** How often each node type was added. */
+  uses: Record<string, number>;
   set(change: Partial<Omit<SettingsState, "set">>): void;
 }
 
@@ -24,6 +26,7 @@ export const useSettings = create<SettingsState>()(
       previews: true,
       snap: false,
       minimap: true,
+      uses: {},
       set,
     }),
     {
