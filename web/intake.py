@@ -28,7 +28,7 @@ from latentloom.engine.planning.validate import validate
 from latentloom.engine.settings import Settings
 from latentloom.engine.types.registry import Registry
 from latentloom.plugins.comfyui.bridge.packs import packs_of
-from latentloom.plugins.discovery import Record, discover
+from latentloom.plugins.discovery import WAITS, Discovered, Record, discover
 from latentloom.plugins.snapshots import Snapshots
 from latentloom.web.dispatcher import NotReady
 
@@ -54,40 +54,51 @@ class Intake:
         self._ask = ask
         self._threads = ThreadPoolExecutor(2, "latentloom-intake")
         self.limits = Limits(size=settings.request_bytes, nodes=settings.request_nodes)
-        self._looked = False  # whether a worker has loaded all plugins
-        self.refresh()
+        self._failed: dict[str, Record] = {}
+        self.take(self.installed())
 
-    def refresh(self, failed: Collection[Record] = ()) -> None:
-        """Read the snapshots. Workers create missing ones when they start, except for plugins that fail."""
-        found = discover(
-            Snapshots(self._settings.data / "specs"),
-            self._settings.plugins,
-            imports=False,
-            packs=packs_of(self._settings),
-        )
+    def installed(self) -> Discovered:
+        """Return what is installed, from snapshots. No code of a plugin runs."""
+        specs = Snapshots(self._settings.data / "specs")
+        return discover(specs, self._settings.plugins, inspect="none", packs=packs_of(self._settings))
+
+    def take(self, found: Discovered, failed: Collection[Record] = ()) -> None:
+        """Use what is installed from now on. `failed`: plugins that have no snapshot because they failed."""
+        self._failed |= {record.plugin: record for record in failed}
         packaged = [(f.source, path) for f in found.registry.folders if (path := f.path()) is not None]
         self._registry = found.registry
         self.catalog = Catalog(
             self._settings.input, self._settings.models, Hashes(self._settings.data / "hashes.db"), packaged
         )
-        faults = {record.plugin: record for record in failed}
-        self.plugins = tuple(faults.get(record.plugin, record) for record in found.records)
+        self.plugins = tuple(
+            self._failed.get(record.plugin, record) if record.status == WAITS else record for record in found.records
+        )
 
     def looked(self, failed: Collection[Record]) -> None:
-        """Note that a worker has loaded the plugins, and which of them failed."""
-        self._looked = True
-        self.refresh(failed)
+        """Note that a worker is up: it has loaded the plugins that ship. `failed`: those that it could not load."""
+        if not self.ready:
+            self.take(self.installed(), failed)
 
     @property
     def ready(self) -> bool:
-        """Whether each plugin has a snapshot or is known to fail."""
-        return self._looked or all(record.status != "no snapshot" for record in self.plugins)
+        """Whether the built-in nodes are known, or known to fail, so that jobs can be checked."""
+        return all(record.status != WAITS for record in self.plugins if record.ships)
+
+    @property
+    def inspecting(self) -> list[str]:
+        """The names of the plugins that are not inspected yet. Jobs that need none of them run."""
+        return [record.plugin for record in self.plugins if record.status == WAITS]
+
+    @property
+    def codes(self) -> frozenset[str]:
+        """The identities of the code of all that is installed and can run."""
+        return frozenset(distribution.code for distribution in self._registry.distributions.values())
 
     @property
     def registry(self) -> Registry:
-        """The registry. Raises NotReady until all plugins have been loaded once."""
+        """The registry. Raises NotReady until the built-in nodes are known."""
         if not self.ready:
-            raise NotReady("the plugins are being inspected for the first time", hint="try again in a moment")
+            raise NotReady("the built-in nodes are being inspected for the first time", hint="try again in a moment")
         return self._registry
 
     def close(self) -> None:
@@ -158,8 +169,26 @@ class Intake:
     def _check(self, workflow: Workflow, order: Order) -> tuple[Workflow, Checked]:
         """Like `Engine.check`, but a string is never used as a path on this machine."""
         inputs = {name: self._given(value) for name, value in order.inputs.items()}
+        self._inspected({node.type for scope in workflow.scopes() for node in scope.nodes.values()})
         resolved = resolve(workflow, self._registry, inputs)
-        return resolved, validate(resolved, self._registry, self.catalog, order.outputs)
+        checked = validate(resolved, self._registry, self.catalog, order.outputs)
+        if any(problem.code == "unknown_choice" for problem in checked.problems):
+            self._inspected(None)
+        return resolved, checked
+
+    def _inspected(self, types: Collection[str] | None) -> None:
+        """Raise NotReady if a plugin that is not inspected may provide one of these types, or anything (None)."""
+        owners = None if types is None else {type.partition("/")[0] for type in types - self._registry.nodes.keys()}
+        waiting = [
+            record.plugin
+            for record in self.plugins
+            if record.status == WAITS and (owners is None or owners & {record.plugin, record.prefix})
+        ]
+        if waiting:
+            raise NotReady(
+                f"the workflow may need a plugin that is being inspected: {', '.join(waiting)}",
+                hint="try again in a moment",
+            )
 
     def _given(self, value: Any) -> Any:
         """Return an input's value. A picture in base64 is stored and replaced by its name."""
