@@ -33,6 +33,7 @@ class InputPort(Answer):
     source: str | None = Field(description="Source of the choices; get them from `choices?source=...`.")
     mentions: str | None = Field(description="Source of the files that its texts can name.")
     widget: str | None = Field(description="Suggested widget: multiline, seed, slider, colour, mask, ...")
+    advanced: bool = Field(description="Whether a form hides it while it has its default.")
     help: str
 
 
@@ -50,6 +51,8 @@ class NodeTypeInfo(Answer):
     type: str
     version: int
     category: str
+    display_name: str = Field(description="Shown instead of the type; empty: the type.")
+    aliases: tuple[str, ...] = Field(description="Other words that people search for.")
     help: str
     purity: Purity
     device: bool

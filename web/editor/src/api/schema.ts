@@ -1054,6 +1054,11 @@ export interface components {
              * @description Suggested widget: multiline, seed, slider, colour, mask, ...
              */
             widget: string | null;
+            /**
+             * Advanced
+             * @description Whether a form hides it while it has its default.
+             */
+            advanced: boolean;
             /** Help */
             help: string;
         };
@@ -1365,6 +1370,16 @@ export interface components {
             version: number;
             /** Category */
             category: string;
+            /**
+             * Display Name
+             * @description Shown instead of the type; empty: the type.
+             */
+            display_name: string;
+            /**
+             * Aliases
+             * @description Other words that people search for.
+             */
+            aliases: string[];
             /** Help */
             help: string;
             /**
