@@ -115,7 +115,8 @@ def _looks(
         else _known(point, snapshots, imports=inspect in ("all", "shipped"))
         for point in points
     ]
-    waiting = [n for n, look in enumerate(looks) if look.status == WAITS and inspect in ("all", "plugins")]
+    waits = [look.status == WAITS and not _ships(look.point) for look in looks]
+    waiting = [n for n, waits in enumerate(waits) if waits and inspect in ("all", "plugins")]
     plugins = [Plugin(looks[n].point, distribution) for n in waiting if (distribution := looks[n].distribution)]
     for index, found, seconds in (inspector or Inspector(SECONDS)).look(plugins):
         n = waiting[index]
