@@ -88,6 +88,9 @@ class Settings(BaseModel):
     )
     keep_days: float = Field(30.0, gt=0, description="How long finished jobs are kept.")
     keep_jobs: int = Field(10_000, ge=1, description="How many finished jobs are kept.")
+    keep_upload_days: float | None = Field(
+        None, gt=0, description="How long uploaded pictures are kept that no stored job, workflow or draft names."
+    )
     keep_output_bytes: int | None = Field(
         None, ge=0, description="Limit of the saved files; beyond it the server removes the oldest."
     )

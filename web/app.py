@@ -11,6 +11,7 @@ from latentloom.engine.errors import LoomError
 from latentloom.engine.jobs.faults import StorageError
 from latentloom.engine.settings import Settings
 from latentloom.web.access import HEADERS
+from latentloom.web.compression import compression
 from latentloom.web.connections import connection_of
 from latentloom.web.http_errors import MethodNotAllowed, NotFound, failure, response_of
 from latentloom.web.openapi import style_hash
@@ -46,7 +47,8 @@ def create_app(services: Services) -> web.Application:
     table = route_table()
     every = (*table, *_optional(services.settings))
     app = web.Application(
-        middlewares=[_errors(services, every), _access(services, table)], client_max_size=services.settings.upload_bytes
+        middlewares=[compression, _errors(services, every), _access(services, table)],
+        client_max_size=services.settings.upload_bytes,
     )
     app[TABLE] = table
     for route in every:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -46,7 +46,7 @@ class Dispatcher:
         store: Store,
         event_hub: EventHub,
         metrics: Metrics,
-        ready: Callable[[list[Record]], None],
+        ready: Callable[[list[Record]], Awaitable[None]],
         heard: Callable[[dict[str, Any]], None],
     ) -> None:
         """Creates one worker per device and `cpu_workers` without a device.
@@ -218,7 +218,7 @@ class Dispatcher:
     async def _hear(self, worker: WorkerProcess, frame: Frame) -> None:
         message = frame.message
         if frame.kind == "hello":
-            self._hello(worker, message)
+            await self._hello(worker, message)
         elif frame.kind == "claim":
             self._idle(worker)
         elif frame.kind == "heartbeat":
@@ -240,11 +240,11 @@ class Dispatcher:
         elif frame.kind == "finished":
             await self._finished(worker, worker.job, message)
 
-    def _hello(self, worker: WorkerProcess, message: dict[str, Any]) -> None:
+    async def _hello(self, worker: WorkerProcess, message: dict[str, Any]) -> None:
         worker.environment = message["environment"]
         log.info("worker ready worker=%s pid=%d", worker.name, message["pid"])
         if not worker.device:
-            self._ready([Record(**record) for record in message["failed"]])
+            await self._ready([Record(**record) for record in message["failed"]])
 
     def _idle(self, worker: WorkerProcess) -> None:
         worker.state, worker.job, worker.kill_at = "idle", None, None

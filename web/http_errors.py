@@ -41,6 +41,13 @@ class NotFound(RequestError):
     status = 404
 
 
+class InUse(RequestError):
+    """A waiting or running job needs the file."""
+
+    code = "in_use"
+    status = 409
+
+
 class MethodNotAllowed(RequestError):
     """The route does not support the method."""
 

@@ -28,7 +28,7 @@ from latentloom.engine.planning.validate import validate
 from latentloom.engine.settings import Settings
 from latentloom.engine.types.registry import Registry
 from latentloom.plugins.comfyui.bridge.packs import packs_of
-from latentloom.plugins.discovery import WAITS, Discovered, Record, discover
+from latentloom.plugins.discovery import BUILTIN, WAITS, Discovered, Record, discover
 from latentloom.plugins.snapshots import Snapshots
 from latentloom.web.dispatcher import NotReady
 
@@ -48,36 +48,46 @@ class Order:
 class Intake:
     """Validation for the server. It runs in its own threads."""
 
-    def __init__(self, settings: Settings, ask: Ask) -> None:
-        """`ask` is `Dispatcher.ask`."""
+    def __init__(self, settings: Settings, ask: Ask, stored: Callable[[str], None]) -> None:
+        """`ask` is `Dispatcher.ask`, `stored` is that of the catalog."""
         self._settings = settings
+        self._stored = stored
         self._ask = ask
         self._threads = ThreadPoolExecutor(2, "latentloom-intake")
         self.limits = Limits(size=settings.request_bytes, nodes=settings.request_nodes)
         self._failed: dict[str, Record] = {}
-        self.take(self.installed())
+        self._refreshing = asyncio.Lock()
+        self._take(self._installed())
 
-    def installed(self) -> Discovered:
+    async def refresh(self, failed: Collection[Record] = ()) -> None:
+        """Use what is installed now. `failed`: plugins that have no snapshot because they failed."""
+        async with self._refreshing:  # what was read later is used later
+            self._failed |= {record.plugin: record for record in failed}
+            self._take(await self.thread(self._installed))
+
+    async def looked(self, failed: Collection[Record]) -> None:
+        """Note that a worker is up: it has loaded the plugins that ship. `failed`: those that it could not load."""
+        if not self.ready:
+            await self.refresh(failed)
+
+    def _installed(self) -> Discovered:
         """Return what is installed, from snapshots. No code of a plugin runs."""
         specs = Snapshots(self._settings.data / "specs")
         return discover(specs, self._settings.plugins, inspect="none", packs=packs_of(self._settings))
 
-    def take(self, found: Discovered, failed: Collection[Record] = ()) -> None:
-        """Use what is installed from now on. `failed`: plugins that have no snapshot because they failed."""
-        self._failed |= {record.plugin: record for record in failed}
+    def _take(self, found: Discovered) -> None:
         packaged = [(f.source, path) for f in found.registry.folders if (path := f.path()) is not None]
         self._registry = found.registry
         self.catalog = Catalog(
-            self._settings.input, self._settings.models, Hashes(self._settings.data / "hashes.db"), packaged
+            self._settings.input,
+            self._settings.models,
+            Hashes(self._settings.data / "hashes.db"),
+            packaged,
+            self._stored,
         )
         self.plugins = tuple(
             self._failed.get(record.plugin, record) if record.status == WAITS else record for record in found.records
         )
-
-    def looked(self, failed: Collection[Record]) -> None:
-        """Note that a worker is up: it has loaded the plugins that ship. `failed`: those that it could not load."""
-        if not self.ready:
-            self.take(self.installed(), failed)
 
     @property
     def ready(self) -> bool:
@@ -91,8 +101,9 @@ class Intake:
 
     @property
     def codes(self) -> frozenset[str]:
-        """The identities of the code of all that is installed and can run."""
-        return frozenset(distribution.code for distribution in self._registry.distributions.values())
+        """The identities of the code of plugins that can run."""
+        found = self._registry.distributions.values()
+        return frozenset(distribution.code for distribution in found if distribution.name != BUILTIN)
 
     @property
     def registry(self) -> Registry:
@@ -191,7 +202,9 @@ class Intake:
             )
 
     def _given(self, value: Any) -> Any:
-        """Return an input's value. A picture in base64 is stored and replaced by its name."""
+        """Return an input's value. A picture in base64, also in a list, is stored and replaced by its name."""
+        if isinstance(value, list):
+            return [self._given(item) for item in value]
         if isinstance(value, dict) and value.keys() == {"base64"} and isinstance(value["base64"], str):
             try:
                 data = base64.b64decode(value["base64"], validate=True)

@@ -15,6 +15,7 @@ from pydantic.json_schema import models_json_schema
 
 from latentloom.api.wire import Body, Failure
 from latentloom.web.cookies import COOKIE
+from latentloom.web.curl_examples import curl
 from latentloom.web.routing import Route
 
 _REF = "#/components/schemas/{model}"
@@ -80,6 +81,7 @@ def _operation(route: Route) -> dict[str, Any]:
         operation["requestBody"] = {"required": True, "content": content}
     if route.public:
         operation["security"] = []
+    operation["x-codeSamples"] = [{"lang": "Shell", "source": curl(route)}]
     return operation
 
 
@@ -155,6 +157,7 @@ def _operation_html(method: str, path: str, operation: dict[str, Any]) -> str:
     parts = [f"<p>{escape(operation['summary'])}</p>"]
     if "description" in operation:
         parts.append(f"<p>{escape(operation['description'])}</p>")
+    parts += [f"<pre>{escape(sample['source'])}</pre>" for sample in operation["x-codeSamples"]]
     for parameter in operation["parameters"]:
         about = escape(parameter.get("description", ""))
         parts.append(f"<p><code>{escape(parameter['name'])}</code> in {parameter['in']}: {about}</p>")

@@ -54,7 +54,7 @@ class PluginWatch:
 
     async def _use(self, failed: Collection[Record]) -> None:
         known = self._intake.codes
-        self._intake.take(await self._intake.thread(self._intake.installed), failed)
+        await self._intake.refresh(failed)
         if self._intake.codes != known and self.first.is_set():
             self._renew()
 

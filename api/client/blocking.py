@@ -96,6 +96,7 @@ class Client:
     upload = _blocking(AsyncClient.upload)
     files = _blocking(AsyncClient.files)
     file = _blocking(AsyncClient.file)
+    remove_file = _blocking(AsyncClient.remove_file)
     read_workflow = _blocking(AsyncClient.read_workflow)
     search = _blocking(AsyncClient.search)
     output = _blocking(AsyncClient.output)

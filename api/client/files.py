@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from latentloom.api.client.requests import Requests, path_of
-from latentloom.api.wire import FileList, Imported, Making, OutputFile, OutputPage, StoredFile
+from latentloom.api.wire import Empty, FileList, Imported, Making, OutputFile, OutputPage, StoredFile
 from latentloom.engine.files.catalog import safe_join
 from latentloom.engine.files.pictures import picture_suffix
 
@@ -41,6 +41,10 @@ class FileMethods(Requests):
     async def file(self, name: str) -> bytes:
         """Return a picture that workflows can use. Raises ServerError."""
         return await self._connection.content(path_of("files", *name.split("/")))
+
+    async def remove_file(self, name: str) -> None:
+        """Remove a picture that workflows can use; it stays in the server's `.trash` for a day. Raises ServerError."""
+        await self._ask(Empty, "DELETE", path_of("files", *name.split("/")))
 
     async def read_workflow(self, file: Path | bytes) -> Imported:
         """Return the workflow in a document, a saved picture or another program's file. Raises ServerError."""
@@ -86,7 +90,7 @@ class FileMethods(Requests):
 
     async def remove_output(self, sha256: str) -> None:
         """Remove a saved file; it stays in the server's `.trash` for a day. Raises ServerError."""
-        await self.request("DELETE", path_of("outputs", sha256))
+        await self._ask(Empty, "DELETE", path_of("outputs", sha256))
 
     async def fetch(self, file: OutputFile, path: Path) -> None:
         """Download a file, which appears at `path` when it is complete. Raises ServerError, DamagedError."""

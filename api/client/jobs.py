@@ -8,7 +8,7 @@ from latentloom.api.client.events import EventMethods
 from latentloom.api.client.files import FileMethods
 from latentloom.api.client.requests import document, path_of
 from latentloom.api.session import Source
-from latentloom.api.wire import Cancelled, Job, JobPage, Queue
+from latentloom.api.wire import Cancelled, Job, JobPage, OutputFile, Queue
 
 
 class JobMethods(FileMethods, EventMethods):
@@ -32,6 +32,7 @@ class JobMethods(FileMethods, EventMethods):
     ) -> Job:
         """Queue a workflow with its named inputs. A Path is uploaded. A retry never queues it twice.
 
+        An OutputFile of an earlier job is used where it is.
         `workflow_name` is a workflow that is saved on the server, instead of `workflow`.
         With `wait` (0..60 seconds), the job as it is when it has ended, with its files, or as it is after that time.
         Use `inputs` for inputs with the names of parameters of this method. Raises ServerError with all problems,
@@ -64,6 +65,8 @@ class JobMethods(FileMethods, EventMethods):
     async def _input(self, value: Any) -> Any:
         if isinstance(value, list | tuple):
             return [await self._input(item) for item in value]
+        if isinstance(value, OutputFile):
+            return {"output": {"sha256": value.sha256}}
         return (await self.upload(value)).name if isinstance(value, Path) else value
 
     async def job(self, id: str) -> Job:

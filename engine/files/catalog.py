@@ -83,13 +83,22 @@ class Catalog:
     """Finds and identifies files by name or hash."""
 
     def __init__(
-        self, input: Path, models: Iterable[Path], hashes: Hashes, packaged: Iterable[tuple[str, Path]] = ()
+        self,
+        input: Path,
+        models: Iterable[Path],
+        hashes: Hashes,
+        packaged: Iterable[tuple[str, Path]] = (),
+        stored: Callable[[str], None] = lambda name: None,
     ) -> None:
-        """`packaged` contains (source, folder) pairs of models inside packages."""
+        """`packaged` contains (source, folder) pairs of models inside packages.
+
+        `stored` is called with the name of each file that is stored under its hash, also if it is there already.
+        """
         self._input = input
         self._models = tuple(models)
         self._hashes = hashes
         self._packaged = tuple(packaged)
+        self._stored = stored
         self._places: dict[str, Path] = {}  # sha256 -> path where it was found last
 
     def names(self, source: str) -> list[str]:
@@ -229,6 +238,7 @@ class Catalog:
 
     def _place(self, name: str, sha256: str, write: Callable[[Path], object]) -> None:
         """Store a file under its hash, synced to disk. An existing file with other content is replaced."""
+        self._stored(name)
         place = self._input / name
         if place.exists() and hashlib.sha256(place.read_bytes()).hexdigest() == sha256:
             return

@@ -99,6 +99,8 @@ def pictures(client, folder):
     (folder / "red.png").write_bytes(png())
     assert client.upload(folder / "red.png") == stored
     assert (client.files(), client.file(stored.name)) == ([stored.name], png())
+    client.remove_file(stored.name)
+    assert client.files() == []
     with pytest.raises(ServerError) as caught:
         client.upload(b"text")
     assert caught.value.problems[0].code == "bad_file"

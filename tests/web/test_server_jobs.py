@@ -1,6 +1,5 @@
 """Jobs on a real server: what runs, what dies, what is cancelled, and what is left."""
 
-import json
 import os
 import signal
 import subprocess

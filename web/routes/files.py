@@ -15,8 +15,9 @@ from latentloom.engine.document.strict_json import parse
 from latentloom.engine.files.catalog import safe_join
 from latentloom.engine.files.partial import partial_path
 from latentloom.engine.jobs.faults import StorageError
+from latentloom.engine.jobs.input_files import jobs_using
 from latentloom.engine.jobs.outputs import Output
-from latentloom.web.http_errors import NotFound, RequestError, UnsupportedMedia
+from latentloom.web.http_errors import InUse, NotFound, RequestError, UnsupportedMedia
 from latentloom.web.intake import suffix_of
 from latentloom.web.routing import API, MOST, OF_A_FILE, Call, Query, Reply, Route, parts_of
 from latentloom.web.services import LOW_DISK, Services
@@ -118,6 +119,20 @@ async def show_file(services: Services, call: Call) -> web.StreamResponse:
     return file_response(safe_join(services.settings.input, call.part("file")))
 
 
+async def remove_file(services: Services, call: Call) -> wire.Empty:
+    """Remove a picture that workflows can use; the file stays in `.trash` for a day.
+
+    A picture that a waiting or running job uses is not removed.
+    """
+    name = call.part("file")
+    using = await services.store.search(lambda t: jobs_using(t.connection, name))
+    if using:
+        hint = "wait until they have ended, or cancel them"
+        raise InUse(f"jobs use the picture '{name}'", got=", ".join(using[:3]), hint=hint)
+    await services.disk(services.inputs.remove, name)
+    return wire.Empty()
+
+
 # Saved pictures
 
 
@@ -211,6 +226,7 @@ ROUTES = (
     Route(method="POST", path=f"{API}/files", handler=upload, answer=wire.StoredFile, status=201, takes=PICTURES),
     Route(method="POST", path=f"{API}/import", handler=take_in, answer=wire.Imported, takes=IMPORTS),
     Route(method="GET", path=f"{API}/files/{{file:.+}}", handler=show_file, media="image/*", **OF_A_FILE),
+    Route(method="DELETE", path=f"{API}/files/{{file:.+}}", handler=remove_file, answer=wire.Empty),
     Route(method="GET", path=f"{API}/outputs", handler=list_outputs, query=OutputQuery, answer=wire.OutputPage),
     Route(method="GET", path=_ONE, handler=show_output, answer=wire.OutputFile),
     Route(method="GET", path=f"{_ONE}/content", handler=show_content, media="image/*", **OF_A_FILE),

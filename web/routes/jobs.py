@@ -13,6 +13,7 @@ from latentloom.web.http_errors import RequestError
 from latentloom.web.intake import Order, fingerprint
 from latentloom.web.named_workflows import document_of
 from latentloom.web.queue_writer import Tables
+from latentloom.web.referenced_outputs import with_outputs
 from latentloom.web.routing import API, MOST, Call, Query, Reply, Route
 from latentloom.web.services import Services
 from latentloom.web.waiting_jobs import ended_within
@@ -41,13 +42,17 @@ class SubmitQuery(Query):
 
 
 async def order_of(services: Services, body: Any) -> Order:
-    """Return the order for the workflow that a body names or contains. Raises RequestError, UnknownDocument."""
+    """Return the order for the workflow that a body names or contains.
+
+    Raises RequestError, UnknownDocument, WorkflowError.
+    """
     if (body.workflow is None) == (body.workflow_name is None):
         raise RequestError("a workflow is needed", expected="`workflow` or `workflow_name`, one of the two")
     outputs = None if body.outputs is None else tuple(body.outputs)
-    if body.workflow is not None:
-        return Order(body.workflow, body.inputs, outputs)
-    return Order((await document_of(services, body.workflow_name))[1], body.inputs, outputs)
+    document = body.workflow
+    if document is None:
+        document = (await document_of(services, body.workflow_name))[1]
+    return Order(document, await with_outputs(services, body.inputs), outputs)
 
 
 async def submit(services: Services, call: Call) -> Reply:

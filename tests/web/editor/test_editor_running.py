@@ -137,8 +137,8 @@ def test_a_picture_without_a_workflow_becomes_a_node(editor, tmp_path):
 
     editor.drop(path, "image/png")
 
-    expect(editor.node("loadImage")).to_be_visible()
-    expect(editor.node("loadImage").locator(".node-problems")).to_have_count(0)
+    expect(editor.node("load_image")).to_be_visible()
+    expect(editor.node("load_image").locator(".node-problems")).to_have_count(0)
 
 
 def test_what_is_not_installed_is_kept_whole(loaded):

@@ -674,7 +674,11 @@ export interface paths {
         get: operations["show_file"];
         put?: never;
         post?: never;
-        delete?: never;
+        /**
+         * Remove a picture that workflows can use; the file stays in `.trash` for a day.
+         * @description A picture that a waiting or running job uses is not removed.
+         */
+        delete: operations["remove_file"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1151,7 +1155,7 @@ export interface components {
             workflow_name?: string | null;
             /**
              * Inputs
-             * @description Values of named inputs. A picture is the name of a stored file, or {"base64": ...}.
+             * @description Values of named inputs. A picture is the name of a stored file, or {"base64": ...}. A picture, number or text may be an output of an earlier job: {"output": {"job": ID, "name": NAME, "item": 0}} or {"output": {"sha256": HEX}}.
              */
             inputs?: {
                 [key: string]: unknown;
@@ -1897,7 +1901,7 @@ export interface components {
             workflow_name?: string | null;
             /**
              * Inputs
-             * @description Values of named inputs. A picture is the name of a stored file, or {"base64": ...}.
+             * @description Values of named inputs. A picture is the name of a stored file, or {"base64": ...}. A picture, number or text may be an output of an earlier job: {"output": {"job": ID, "name": NAME, "item": 0}} or {"output": {"sha256": HEX}}.
              */
             inputs?: {
                 [key: string]: unknown;
@@ -6856,6 +6860,100 @@ export interface operations {
             };
             /** @description Requested Range Not Satisfiable */
             416: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Failure"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Failure"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Failure"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Failure"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Failure"];
+                };
+            };
+        };
+    };
+    remove_file: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                file: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Remove a picture that workflows can use; the file stays in `.trash` for a day. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Empty"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Failure"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Failure"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Failure"];
+                };
+            };
+            /** @description Not Found */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };

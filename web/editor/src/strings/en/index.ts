@@ -1,8 +1,9 @@
 import { canvas } from "./canvas";
+import { nodes } from "./nodes";
 import { panels } from "./panels";
 import { shell } from "./shell";
 import { widgets } from "./widgets";
 
-export const en = { shell, canvas, widgets, panels };
+export const en = { shell, canvas, nodes, widgets, panels };
 
 export type Strings = typeof en;
