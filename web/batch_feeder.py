@@ -37,12 +37,16 @@ class BatchFeeder:
         while True:
             self._woken.clear()
             running = await self._store.read(lambda t: t.batches.running())
-            try:
-                for batch in running:
-                    await self._feed(batch)
-            except NotReady:
-                await asyncio.sleep(LATER)
-            await (asyncio.sleep(PAUSE) if running else self._woken.wait())
+            pauses = [await self._fed(batch) for batch in running]
+            await (asyncio.sleep(min(pauses)) if pauses else self._woken.wait())
+
+    async def _fed(self, batch: Batch) -> float:
+        """Feed a batch, and return after how many seconds to look at it again."""
+        try:
+            await self._feed(batch)
+        except NotReady:
+            return LATER
+        return PAUSE
 
     async def _feed(self, batch: Batch) -> None:
         """Note the ends of a batch's jobs, and queue as many new ones as there is room for."""
