@@ -95,7 +95,8 @@ class Belongings:
         ask(server, "bob", "PUT", "drafts/bobs-draft", {"workflow": {"name": "half done"}}, **new)
         ask(server, "ann", "PATCH", "queue", {"paused": True})
         self.waiting = submit(server, "bob", PICTURE)
-        swept = {"workflow": self.document, "rows": [{"prompt": "of bob"}]}
+        named = [{"name": "level", "to": [{"node": "p", "input": "level"}]}]
+        swept = {"workflow": {**flow("", **PICTURE), "inputs": named}, "rows": [{"level": 0.5}], "tags": ["of bob"]}
         self.batch = ask(server, "bob", "POST", "batches", swept)[1]["id"]
 
     @property
