@@ -1,6 +1,6 @@
 """Share of right pictures of `shapes-flow` by sampler and schedule, and by cfg, as a Markdown table.
 
-python benchmarks/flow_bench.py [--captions 2] [--pictures 2] [--steps 20] [--scored 0]
+python benchmarks/flow_bench.py [--captions 2] [--pictures 2] [--steps 20] [--samplers a,b] [--scored 0]
 
 Captions are held out, half of them with two objects; the detector of the training judges the pictures. With --scored,
 only the table by cfg is made, with so many captions of each kind.
@@ -14,7 +14,7 @@ import torch
 
 from latentloom.api import Session
 from latentloom.engine.settings import load_settings
-from latentloom.nodes.diffusion.samplers import SAMPLERS, SCHEDULES
+from latentloom.nodes.diffusion.samplers import SAMPLERS
 from latentloom.training.detector import Detector
 from latentloom.training.export import load_flow
 from latentloom.training.flow import GUIDANCE
@@ -22,8 +22,7 @@ from latentloom.training.scenes import Scene, caption, test_scenes
 from latentloom.training.score import score, table
 
 MODEL = Path(__file__).parents[1] / "nodes" / "embedded" / "checkpoints" / "shapes-flow"
-FOR_FLOWS = ("simple", "beta", "normal", "sgm_uniform")
-COLUMNS = (*FOR_FLOWS, *(name for name in SCHEDULES if name not in FOR_FLOWS and not name.startswith("ays_")))
+SCHEDULES = ("simple", "beta", "normal", "sgm_uniform", "linear_quadratic", "karras")
 SEED = 10
 
 
@@ -45,13 +44,13 @@ def by_sampler(given: argparse.Namespace) -> None:
     """Print a row for each sampler, with the shares in per cent by schedule."""
     ones, twos = given.captions // 2, given.captions - given.captions // 2
     scenes = [*test_scenes(1000, 1, ones), *test_scenes(1000, 2, twos)]
-    print(f"| sampler | {' | '.join(COLUMNS)} |\n|---|{' ---: |' * len(COLUMNS)}", flush=True)
+    print(f"| sampler | {' | '.join(SCHEDULES)} |\n|---|{' ---: |' * len(SCHEDULES)}", flush=True)
     with tempfile.TemporaryDirectory() as home:
         settings = load_settings({"device": "cpu", "dtype": "fp32"}, {"LATENTLOOM_HOME": home})
         with Session(settings) as session:
-            for sampler, _, _ in SAMPLERS:
+            for sampler in given.samplers.split(","):
                 more = {"sampler": sampler, "cfg": cfg_of(sampler), "steps": given.steps}
-                found = [share(session, scenes, given.pictures, schedule=name, **more) for name in COLUMNS]
+                found = [share(session, scenes, given.pictures, schedule=name, **more) for name in SCHEDULES]
                 print(f"| `{sampler}` | {' | '.join(f'{one:.0%}' for one in found)} |", flush=True)
 
 
@@ -60,6 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("captions", 2), ("pictures", 2), ("steps", 20), ("scored", 0)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--samplers", default=",".join(name for name, _, _ in SAMPLERS))
     given = parser.parse_args()
     torch.set_num_threads(1)
     if given.scored:
