@@ -22,7 +22,7 @@ from PIL import Image as Pil
 
 from latentloom.api.client import AsyncClient
 from latentloom.api.wire import Job, OutputFile
-from latentloom.api.wire_nodes import InputPort, Interface, Validation
+from latentloom.api.wire_nodes import InputPort, Interface
 from latentloom.engine.errors import LoomError, Problem
 from latentloom.engine.events import NodeProgress, NodeStarted, event_of
 from latentloom.engine.types.literals import RANDOM
@@ -77,20 +77,19 @@ class WorkflowTools:
 
     async def _names(self) -> dict[str, str]:
         """Return the name of each tool, with the name of its workflow."""
-        listed = (await self._client.request("GET", "workflows"))["workflows"]
+        listed = await self._client.workflows()
         found: dict[str, str] = {}
         for item in listed:
-            if item["version"] > 0 or self._shipped:
-                tool = _OTHER.sub("_", item["name"]).strip("_")[:60] or "workflow"
+            if item.version > 0 or self._shipped:
+                tool = _OTHER.sub("_", item.name).strip("_")[:60] or "workflow"
                 number = 2
                 while tool in found:
                     tool, number = f"{tool[:60]}_{number}", number + 1
-                found[tool] = item["name"]
+                found[tool] = item.name
         return found
 
     async def _tool(self, tool: str, name: str) -> types.Tool | None:
-        answer = await self._client.request("POST", "validate", {"workflow_name": name})
-        interface = Validation.model_validate(answer)
+        interface = await self._client.validate(workflow_name=name)
         if not interface.inputs:
             return None
         properties = {item.name: await self._schema(item) for item in interface.inputs}
@@ -106,7 +105,7 @@ class WorkflowTools:
             return {}
         schema = _port_schema(port)
         if port.source is not None and schema.get("type") == "string":
-            choices = port.choices or (await self._client.request("GET", f"choices?source={port.source}"))["choices"]
+            choices = port.choices or await self._client.choices(port.source)
             schema |= {"enum": list(choices)} if 0 < len(choices) <= MOST_CHOICES and port.kind != "FILE" else {}
         if port.is_list:
             schema = {"type": "array", "items": schema}
@@ -117,12 +116,8 @@ class WorkflowTools:
     # Calls
 
     async def _run(self, context: _Context, name: str, arguments: Mapping[str, Any]) -> types.CallToolResult:
-        answer = await self._client.request("POST", "validate", {"workflow_name": name})
-        files = {
-            item.name
-            for item in Validation.model_validate(answer).inputs
-            if item.port is not None and item.port.kind == "FILE"
-        }
+        interface = await self._client.validate(workflow_name=name)
+        files = {item.name for item in interface.inputs if item.port is not None and item.port.kind == "FILE"}
         inputs = {key: await _file(value) if key in files else value for key, value in arguments.items()}
         job = await self._client.submit(workflow_name=name, inputs=inputs, tags=("mcp",))
         try:
@@ -190,7 +185,7 @@ async def serve(server: str, token: str | None, *, shipped: bool) -> None:
     Raises AddressError, ServerError, UnreachableError.
     """
     async with AsyncClient(server, token=token, patience=2) as client:
-        await client.request("GET", "workflows")  # a wrong address or token is an error of the command, not of a tool
+        await client.system()  # a wrong address or token is an error of the command, not of a tool
     async with AsyncClient(server, token=token) as client:
         tools = WorkflowTools(client, server, shipped=shipped).server()
         async with stdio_server() as (reading, writing):

@@ -1,8 +1,9 @@
 """The HTTP data models, which the server validates and documents and clients can use."""
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from latentloom.engine.jobs.states import State
 
@@ -10,11 +11,21 @@ Key = Field(
     None, min_length=1, max_length=200, description="A repeated request with the same key returns the same job."
 )
 
+DOCUMENT = {
+    "format": "latentloom/1",
+    "name": "Grey",
+    "nodes": {"grey": {"type": "ColourImage", "version": 1, "inputs": {"width": 64, "height": 64}}},
+    "outputs": [{"name": "image", "from": {"node": "grey", "output": "image"}}],
+}
+"""A small workflow, for examples."""
+
 
 class Body(BaseModel):
     """Base of request bodies: unknown fields and values of the wrong type are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    example: ClassVar[Mapping[str, Any]] = {}
+    """An example for the description of the API."""
 
 
 class Answer(BaseModel):
@@ -44,14 +55,42 @@ class Failure(Answer):
     problems: list[Problem]
 
 
+class OutputReference(Body):
+    """A file or a value that an earlier job has made. As the value of an input: {"output": this}."""
+
+    job: str | None = Field(None, max_length=64, description="Id of a job that is done, together with `name`.")
+    name: str | None = Field(None, max_length=200, description="A named output of that job.")
+    item: int | None = Field(
+        None,
+        ge=0,
+        description="Which file of the output, from 0 (default); which element of a list.",
+    )
+    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="A saved file by its content instead.")
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        by_job, by_hash = (self.job, self.name, self.item), self.sha256
+        if (
+            (self.job is None) != (self.name is None)
+            or (self.job is None) == (by_hash is None)
+            or (by_hash is not None and any(part is not None for part in by_job))
+        ):
+            raise ValueError("either `job` and `name`, or `sha256`")
+        return self
+
+
 class WorkflowOrder(Body):
     """A workflow, by document or by name, and values for its named inputs."""
+
+    example: ClassVar[Mapping[str, Any]] = {"workflow_name": "txt2img", "inputs": {"prompt": "a red star", "seed": 7}}
 
     workflow: dict[str, Any] | None = Field(None, description="A document in the format latentloom/1.")
     workflow_name: str | None = Field(None, max_length=200, description="A saved or shipped workflow instead.")
     inputs: dict[str, Any] = Field(
         default_factory=dict,
-        description='Values of named inputs. A picture is the name of a stored file, or {"base64": ...}.',
+        description="Values of named inputs. A picture is the name of a stored file, or "
+        '{"base64": ...}. A picture, number or text may be an output of an earlier job: '
+        '{"output": {"job": ID, "name": NAME, "item": 0}} or {"output": {"sha256": HEX}}.',
     )
     outputs: list[str] | None = Field(
         None, max_length=1000, description="Compute only these named outputs; default: all."
@@ -60,6 +99,8 @@ class WorkflowOrder(Body):
 
 class JobOrder(WorkflowOrder):
     """A job to be queued."""
+
+    example: ClassVar[Mapping[str, Any]] = {**WorkflowOrder.example, "tags": ["stars"]}
 
     priority: int = Field(0, ge=-100, le=100, description="Higher runs first.")
     front: bool = Field(False, description="Queue the job before all waiting jobs of the same priority.")
@@ -153,11 +194,15 @@ class Queue(Answer):
 class QueueChange(Body):
     """Whether the queue is paused: no new jobs start."""
 
+    example: ClassVar[Mapping[str, Any]] = {"paused": True}
+
     paused: bool
 
 
 class Move(Body):
     """The new position of a queued job: `to` or `before`."""
+
+    example: ClassVar[Mapping[str, Any]] = {"to": "front"}
 
     to: Literal["front", "back"] | None = None
     before: str | None = Field(None, max_length=64, description="Id of another queued job.")
@@ -195,6 +240,8 @@ class WorkflowList(Answer):
 
 class Document(Body):
     """A workflow document."""
+
+    example: ClassVar[Mapping[str, Any]] = {"workflow": DOCUMENT}
 
     workflow: dict[str, Any]
 
@@ -264,7 +311,7 @@ class FileList(Answer):
 
 
 class Worker(Answer):
-    """A worker: "starting", "idle" or "busy"."""
+    """A worker: "starting", "idle" or "busy". `job` is null, too, if the job is not for the caller to see."""
 
     name: str
     device: bool
@@ -280,6 +327,8 @@ class System(Answer):
     """The server itself."""
 
     version: str
+    owner: str = Field("", description="The owner of what the caller creates.")
+    role: str = Field("", description="The role of the caller's token: admin, user or viewer.")
     workers: list[Worker]
     queue: dict[str, int]
     paused: bool
@@ -315,6 +364,8 @@ class Operation(Answer):
 
 class Login(Body):
     """A token, exchanged for a cookie."""
+
+    example: ClassVar[Mapping[str, Any]] = {"token": "SECRET"}
 
     token: str = Field(max_length=500)
 

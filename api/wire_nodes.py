@@ -1,10 +1,11 @@
 """The HTTP data models for nodes, models, plugins, validation and explanation."""
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from latentloom.api.wire import Answer, Body, Problem
+from latentloom.api.wire import DOCUMENT, Answer, Body, Problem
 from latentloom.engine.types.spec import Purity
 
 
@@ -33,6 +34,7 @@ class InputPort(Answer):
     source: str | None = Field(description="Source of the choices; get them from `choices?source=...`.")
     mentions: str | None = Field(description="Source of the files that its texts can name.")
     widget: str | None = Field(description="Suggested widget: multiline, seed, slider, colour, mask, ...")
+    advanced: bool = Field(description="Whether a form hides it while it has its default.")
     help: str
 
 
@@ -50,6 +52,8 @@ class NodeTypeInfo(Answer):
     type: str
     version: int
     category: str
+    display_name: str = Field(description="Shown instead of the type; empty: the type.")
+    aliases: tuple[str, ...] = Field(description="Other words that people search for.")
     help: str
     purity: Purity
     device: bool
@@ -107,6 +111,8 @@ class Explanation(Answer):
 
 class ComparedWorkflows(Body):
     """Two workflows to compare, as documents."""
+
+    example: ClassVar[Mapping[str, Any]] = {"before": DOCUMENT, "after": {**DOCUMENT, "name": "Gray"}}
 
     before: dict[str, Any]
     after: dict[str, Any]
@@ -193,12 +199,16 @@ class ModelFacts(Answer):
 class ModelName(Body):
     """A model file."""
 
+    example: ClassVar[Mapping[str, Any]] = {"source": "models/checkpoints", "name": "shapes"}
+
     source: str = Field(max_length=200)
     name: str = Field(max_length=1000)
 
 
 class Prompt(Body):
     """A prompt, and the model whose text encoder reads it."""
+
+    example: ClassVar[Mapping[str, Any]] = {"text": "a (red:1.2) star", "name": "shapes"}
 
     text: str = Field(max_length=20_000)
     source: Literal["models/checkpoints", "models/clip"] = "models/checkpoints"

@@ -95,12 +95,12 @@ def status(client: Client, id: str | None, *, json: bool) -> int:
         else:
             print_table(("job", "state", "workflow", "tags"), [_row(job)])
         return 0
-    queue, page = client.request("GET", "queue"), client.jobs(limit=SHOWN)
+    queue, page = client.queue(), client.jobs(limit=SHOWN)
     if json:
-        print_json({"queue": queue, "jobs": page.model_dump()["jobs"]})
+        print_json({"queue": queue.model_dump(), "jobs": page.model_dump()["jobs"]})
         return 0
-    counts = ", ".join(f"{count} {state}" for state, count in queue["counts"].items()) or "no jobs"
-    print_lines([f"{counts}{'; paused' if queue['paused'] else ''}", ""])
+    counts = ", ".join(f"{count} {state}" for state, count in queue.counts.items()) or "no jobs"
+    print_lines([f"{counts}{'; paused' if queue.paused else ''}", ""])
     print_table(("job", "state", "workflow", "tags"), [_row(job) for job in page.jobs])
     return 0
 
@@ -112,7 +112,7 @@ def _row(job: Job) -> tuple[str, str, str, str]:
 def cancel(client: Client, id: str | None, *, all: bool) -> int:
     """Cancel one job, or all waiting and running jobs. Raises ServerError."""
     if all:
-        found = client.request("POST", "queue/cancel")["cancelled"]
+        found = client.cancel_all()
         print_lines([f"{len(found)} job{'s' * (len(found) != 1)} cancelled"])
         return 0
     if id is None:

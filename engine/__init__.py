@@ -6,7 +6,7 @@ from latentloom.engine.types.absent import Absent
 from latentloom.engine.types.arrays import Array
 from latentloom.engine.types.context import Context
 from latentloom.engine.types.expansion import Expansion
-from latentloom.engine.types.node import Lazy, Mentions, Seed, Source, Text, Widget, node
+from latentloom.engine.types.node import Advanced, Lazy, Mentions, Seed, Source, Text, Widget, node
 from latentloom.engine.types.spec import InputSpec, NodeSpec, OutputSpec
 from latentloom.engine.types.values import (
     Clip,
@@ -25,6 +25,7 @@ from latentloom.engine.types.values import (
 
 __all__ = [
     "Absent",
+    "Advanced",
     "Array",
     "Clip",
     "ClipVision",

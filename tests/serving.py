@@ -183,7 +183,8 @@ _opener = urllib.request.build_opener(_NoRedirect, urllib.request.ProxyHandler({
 
 def _read(status: int, response: Any) -> tuple[int, Any, dict[str, str]]:
     data = response.read()
-    is_json = response.headers.get_content_type() == "application/json" and data
+    plain = "Content-Encoding" not in response.headers
+    is_json = plain and response.headers.get_content_type() == "application/json" and data
     return status, json.loads(data) if is_json else data, dict(response.headers)
 
 

@@ -28,7 +28,7 @@ class Unauthorized(RequestError):
 
 
 class Forbidden(RequestError):
-    """The request has an unknown host name or comes from a page of another site."""
+    """The request has an unknown host name, comes from another site's page, or the token's role does not allow it."""
 
     code = "forbidden"
     status = 403
@@ -39,6 +39,13 @@ class NotFound(RequestError):
 
     code = "not_found"
     status = 404
+
+
+class InUse(RequestError):
+    """A waiting or running job needs the file."""
+
+    code = "in_use"
+    status = 409
 
 
 class MethodNotAllowed(RequestError):

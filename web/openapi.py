@@ -15,6 +15,7 @@ from pydantic.json_schema import models_json_schema
 
 from latentloom.api.wire import Body, Failure
 from latentloom.web.cookies import COOKIE
+from latentloom.web.curl_examples import curl
 from latentloom.web.routing import Route
 
 _REF = "#/components/schemas/{model}"
@@ -78,8 +79,8 @@ def _operation(route: Route) -> dict[str, Any]:
     elif route.takes:
         content = {media: {"schema": {"type": "string", "format": "binary"}} for media in route.takes}
         operation["requestBody"] = {"required": True, "content": content}
-    if route.public:
-        operation["security"] = []
+    operation |= {"security": []} if route.public else {"x-roles": list(route.roles)}
+    operation["x-codeSamples"] = [{"lang": "Shell", "source": curl(route)}]
     return operation
 
 
@@ -155,6 +156,7 @@ def _operation_html(method: str, path: str, operation: dict[str, Any]) -> str:
     parts = [f"<p>{escape(operation['summary'])}</p>"]
     if "description" in operation:
         parts.append(f"<p>{escape(operation['description'])}</p>")
+    parts += [f"<pre>{escape(sample['source'])}</pre>" for sample in operation["x-codeSamples"]]
     for parameter in operation["parameters"]:
         about = escape(parameter.get("description", ""))
         parts.append(f"<p><code>{escape(parameter['name'])}</code> in {parameter['in']}: {about}</p>")
@@ -162,6 +164,8 @@ def _operation_html(method: str, path: str, operation: dict[str, Any]) -> str:
         found = sorted(set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(content)))) if content else []
         links = ", ".join(f'<a href="#{name}">{name}</a>' for name in found)
         parts.append(f"<p>{words} {links}</p>" if links else "")
+    if "x-roles" in operation:
+        parts.append(f"<p>Roles: {', '.join(operation['x-roles'])}</p>")
     head = f'<span class="method">{method.upper()}</span> <code>{escape(path)}</code>'
     return f"<details><summary>{head}</summary>{''.join(parts)}</details>"
 

@@ -2,11 +2,7 @@
 
 import contextlib
 import hashlib
-import itertools
-import logging
 import os
-import re
-import shutil
 import threading
 import time
 from collections import OrderedDict
@@ -17,16 +13,13 @@ from latentloom.engine.errors import LoomError
 from latentloom.engine.files.catalog import safe_join
 from latentloom.engine.files.stamps import SETTLED_NS
 from latentloom.engine.jobs.outputs import Output
+from latentloom.web.trash import Trash
 
-log = logging.getLogger("latentloom.server")
-TRASH = ".trash"
-TRASH_SECONDS = 86400.0
 REMEMBERED = 10_000
-_THROWN = re.compile(r"(\d+)-\d+-.+")  # time, counter, name
 
 
 class SavedFiles:
-    """The files of the database in the output folder, their thumbnails, and the trash.
+    """The files of the database in the output folder, their thumbnails.
 
     A user may remove, replace or change a file at any time. A changed file is neither served nor removed in place of
     the saved one.
@@ -35,10 +28,9 @@ class SavedFiles:
     def __init__(self, output: Path, thumbnails: Path) -> None:
         self._output = output
         self._thumbnails = thumbnails
-        self._trash = output / TRASH
+        self.trash = Trash(output)
         self._known: OrderedDict[tuple[str, tuple[int, ...]], str] = OrderedDict()
         self._lock = threading.Lock()
-        self._thrown = itertools.count()
 
     def thumbnail(self, sha256: str) -> Path:
         """Return the path of the thumbnail for a sha256."""
@@ -56,26 +48,9 @@ class SavedFiles:
         for output in outputs:
             path = self._intact(output)
             if path is not None:
-                self._throw_away(path)
+                self.trash.take(path)
             with contextlib.suppress(OSError):
                 self.thumbnail(output.sha256).unlink(missing_ok=True)
-
-    def empty_trash(self, before: float) -> int:
-        """Delete the files that were moved to the trash before a time. Returns their number."""
-        with contextlib.suppress(OSError):
-            found = [(path, match) for path in self._trash.iterdir() if (match := _THROWN.fullmatch(path.name))]
-            old = [path for path, match in found if int(match[1]) < before]
-            for path in old:
-                path.unlink(missing_ok=True)
-            return len(old)
-        return 0
-
-    def _throw_away(self, path: Path) -> None:
-        try:
-            self._trash.mkdir(exist_ok=True)
-            shutil.move(path, self._trash / f"{int(time.time())}-{next(self._thrown)}-{path.name}")
-        except OSError as error:
-            log.error("a saved file could not be moved to the trash path=%s: %s", path, error)
 
     def _intact(self, output: Output) -> Path | None:
         with contextlib.suppress(LoomError, OSError):

@@ -17,6 +17,7 @@ from latentloom.engine.cache.disk import DiskStore
 from latentloom.engine.errors import LoomError
 from latentloom.engine.files.partial import sweep
 from latentloom.engine.jobs.attempts import Limits
+from latentloom.engine.jobs.input_files import named_by_hash
 from latentloom.engine.jobs.retention import BATCH, Keep, prune_files, prune_jobs, prune_rest
 from latentloom.engine.jobs.serving import Ownership, Serving, unwritable
 from latentloom.engine.models.host_memory import resident_bytes
@@ -26,11 +27,13 @@ from latentloom.web.background import begun
 from latentloom.web.connections import Connections
 from latentloom.web.dispatcher import Dispatcher
 from latentloom.web.event_hub import EventHub
+from latentloom.web.input_files import InputFiles
 from latentloom.web.intake import Intake
 from latentloom.web.metrics import Metrics
 from latentloom.web.operations import Operations
 from latentloom.web.queue_writer import Store
-from latentloom.web.saved_files import TRASH_SECONDS, SavedFiles
+from latentloom.web.saved_files import SavedFiles
+from latentloom.web.trash import TRASH_SECONDS
 from latentloom.web.webhooks import Permission, WebhookSender
 from latentloom.web.worker_process import WorkerProcess
 
@@ -59,6 +62,8 @@ class Services:
         self.sockets: set[web.WebSocketResponse] = set()
         self.thumbnails = settings.data / "thumbnails"
         self.files = SavedFiles(settings.output, self.thumbnails)
+        keep = settings.keep_upload_days
+        self.inputs = InputFiles(settings.input, None if keep is None else keep * 86400)
         self._disk = ThreadPoolExecutor(4, "latentloom-disk")
         self._keep = Keep(
             seconds=settings.keep_days * 86400, jobs=settings.keep_jobs, file_bytes=settings.keep_output_bytes
@@ -80,7 +85,9 @@ class Services:
         self.store = Store(settings.data, self.event_hub.publish, limits)
         hub = self.event_hub
         hub.last, hub.stream = await self.store.read(lambda t: (t.history.last(), t.history.stream()))
-        self.intake = Intake(settings, lambda what, **arguments: self.dispatcher.ask(what, **arguments))
+        self.intake = Intake(
+            settings, lambda what, **arguments: self.dispatcher.ask(what, **arguments), self.inputs.stored
+        )
         self.operations = Operations(self._say)
         self.dispatcher = Dispatcher(
             settings,
@@ -157,7 +164,13 @@ class Services:
         await self.store.write(lambda t: prune_rest(t.connection, self._keep, time.time()))
         gone = await self.store.write(lambda t: list(prune_files(t.outputs, self._keep)))
         await self.disk(self.files.remove, gone)
-        await self.disk(self.files.empty_trash, time.time() - (TRASH_SECONDS if self.disk_free() > LOW_DISK else 0))
+        old = await self.disk(self.inputs.old)
+        if old:
+            named = await self.store.search(lambda t: named_by_hash(t.connection))
+            await self.disk(self.inputs.remove_unnamed, old, named)
+        thrown = time.time() - (TRASH_SECONDS if self.disk_free() > LOW_DISK else 0)
+        for trash in (self.files.trash, self.inputs.trash):
+            await self.disk(trash.empty, thrown)
 
     # Health
 

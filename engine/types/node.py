@@ -43,6 +43,11 @@ class Widget:
     name: str
 
 
+@dataclass(frozen=True, slots=True)
+class Advanced:
+    """An input that few people change: an editor hides it in a fold while it has its default."""
+
+
 class _Lazy:
     pass
 
@@ -59,6 +64,8 @@ Seed = Annotated[
 
 Text = Annotated[str, Widget("multiline")]
 """Text of several lines."""
+
+MAX_DISPLAY_NAME = 60
 
 _PLAIN = {bool: "BOOLEAN", int: "INT", float: "FLOAT", str: "STRING", InputFile: "FILE", ModelFile: "MODEL_FILE"}
 
@@ -79,6 +86,8 @@ def node(
     *,
     version: int = 1,
     category: str = "",
+    display_name: str = "",
+    aliases: tuple[str, ...] = (),
     purity: Purity = "pure",
     device: bool = False,
     economies: int = 0,
@@ -88,14 +97,18 @@ def node(
 ) -> Callable[[F], F]:
     """Attach a NodeSpec to a function. A plugin's `register` hook must still register the function.
 
-    needs(**eager inputs) returns the names of the lazy inputs that are wanted. fingerprint(**inputs) identifies the
-    external state that an external node reads. migrate(inputs, from_version) updates inputs of an older version. After
-    an out-of-memory error a node runs again with a higher `ctx.economy`, up to `economies`.
+    An editor shows display_name instead of the type, and finds the node by its aliases too. needs(**eager inputs)
+    returns the names of the lazy inputs that are wanted. fingerprint(**inputs) identifies the external state that an
+    external node reads. migrate(inputs, from_version) updates inputs of an older version. After an out-of-memory error
+    a node runs again with a higher `ctx.economy`, up to `economies`.
     Raises SpecError for a signature that a NodeSpec cannot express.
     """
 
     def attach(function: F) -> F:
-        spec = _spec(function, type, version, category, purity, device, economies, migrate is not None)
+        names = _names(function, display_name, aliases)
+        spec = replace(
+            _spec(function, type, version, category, purity, device, economies, migrate is not None), **names
+        )
         _check_code(spec, needs, fingerprint)
         function.__loom_node__ = Definition(spec, function, needs, fingerprint, migrate)  # type: ignore[attr-defined]
         return function
@@ -152,6 +165,15 @@ def _spec(
         several=several,
         migrates=migrates,
     )
+
+
+def _names(function: Callable[..., Any], display_name: str, aliases: tuple[str, ...]) -> dict[str, Any]:
+    where = f"{function.__module__}:{function.__qualname__}"
+    if isinstance(aliases, str) or not all(isinstance(word, str) and word.strip() for word in aliases):
+        raise SpecError(f"{where}: aliases are a tuple of texts", got=repr(aliases))
+    if len(display_name) > MAX_DISPLAY_NAME or not display_name.isprintable():
+        raise SpecError(f"{where}: a display name is one line of at most {MAX_DISPLAY_NAME} characters")
+    return {"display_name": display_name, "aliases": tuple(aliases)}
 
 
 def _check_code(spec: NodeSpec, needs: Any, fingerprint: Any) -> None:
@@ -233,6 +255,8 @@ def _mark(place: str, mark: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
         return {"mentions": mark.source}
     if isinstance(mark, Widget):
         return {"widget": mark.name}
+    if mark is Advanced or isinstance(mark, Advanced):
+        return {"advanced": True}
     if isinstance(mark, _Lazy):
         return {"lazy": True, "required": True}
     if isinstance(mark, FieldInfo):

@@ -37,6 +37,7 @@ class InputSpec:
     source: str | None = None  # the source of choices or files: "samplers", "models/loras", "input"
     mentions: str | None = None  # a source whose files the text may name, such as "models/embeddings"
     widget: str | None = None
+    advanced: bool = False  # an editor shows it in a fold while it has its default
     help: str = ""
 
     @property
@@ -67,6 +68,8 @@ class NodeSpec:
     version: int
     function: str
     category: str = ""
+    display_name: str = ""  # what an editor shows instead of the type
+    aliases: tuple[str, ...] = ()  # other words that people search for
     help: str = ""
     inputs: tuple[InputSpec, ...] = ()
     outputs: tuple[OutputSpec, ...] = ()
@@ -120,4 +123,5 @@ def spec_from_record(record: Mapping[str, Any]) -> NodeSpec:
         InputSpec(**{**port, "choices": tuple(port.get("choices", ()))}) for port in record.get("inputs", ())
     )
     outputs = tuple(OutputSpec(**port) for port in record.get("outputs", ()))
+    plain["aliases"] = tuple(plain.get("aliases", ()))
     return NodeSpec(**plain, inputs=inputs, outputs=outputs)

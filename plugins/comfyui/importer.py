@@ -6,6 +6,7 @@ from typing import Any
 
 from latentloom.engine.document.workflow import FORMAT, RESERVED_INPUTS, Edge
 from latentloom.engine.errors import brief
+from latentloom.plugins.comfyui.absent import REASONS
 from latentloom.plugins.comfyui.classes import FOLDED, RULES
 from latentloom.plugins.comfyui.graph import Link, SourceNode
 from latentloom.plugins.comfyui.report import Report
@@ -91,7 +92,7 @@ class Importer:
         use = Use(node, self._scene)
         try:
             if rule is None:
-                raise Unmappable(f"ComfyUI's {node.type} has no counterpart here")
+                raise Unmappable(REASONS.get(node.type, f"ComfyUI's {node.type} has no counterpart here"))
             found = rule(use)
         except Unmappable as error:
             self.placeholders[node.id] = str(error)
@@ -136,6 +137,7 @@ class Importer:
         known = {name: self._value(node.id, value) for name, value in node.inputs.items() if type(value) is Link}
         plain = {name: value for name, value in node.inputs.items() if type(value) in PLAIN}
         kept = {name: value for name, value in known.items() if value is not None}
+        kept |= {name: {"literal": value} for name, value in node.inputs.items() if type(value) in (list, dict)}
         extra = {"placeholder": self.placeholders[node.id], "comfyui": node.raw}
         return {"type": f"comfyui/{node.type}", "version": 1, "inputs": {**plain, **kept}, "extra": extra}
 

@@ -1,14 +1,13 @@
 """Clients against a real server, one that goes away too."""
 
 import asyncio
-import contextlib
 import re
-import threading
 from pathlib import Path
 
 import aiohttp
 import pytest
 from aiohttp import web
+from answering import answering
 from serving import PATIENCE, Server, flow, use
 
 from latentloom.api import AsyncClient, Client
@@ -157,39 +156,6 @@ def test_a_stream_survives_the_servers_death(tmp_path):
 
 
 # Servers that misbehave
-
-
-@contextlib.contextmanager
-def answering(handle):
-    """An address in this process whose every request is answered by `handle(request)`, and what it was asked."""
-    loop, asked, ready = asyncio.new_event_loop(), [], threading.Event()
-
-    async def hear(request):
-        asked.append((request.method, request.path, request.headers.get("Idempotency-Key")))
-        return await handle(request, len(asked))
-
-    async def begin():
-        runner = web.ServerRunner(web.Server(hear), shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        return runner
-
-    runner = loop.run_until_complete(begin())
-
-    def run():
-        ready.set()
-        loop.run_forever()
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    ready.wait()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}", asked
-    finally:
-        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result()
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
 
 
 async def silent(request, n):

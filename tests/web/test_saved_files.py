@@ -105,8 +105,8 @@ def test_the_trash_is_emptied_of_what_is_old_and_of_nothing_else(folder):
     files.remove([saved(folder, "a.png", b"a")])
     (folder / ".trash" / "a person's own").write_text("kept")
 
-    assert files.empty_trash(begin) == 0
-    assert files.empty_trash(time.time() + 1) == 1
+    assert files.trash.empty(begin) == 0
+    assert files.trash.empty(time.time() + 1) == 1
     assert [path.name for path in (folder / ".trash").iterdir()] == ["a person's own"]
 
 

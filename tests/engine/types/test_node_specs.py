@@ -7,7 +7,20 @@ import pytest
 import toys
 from pydantic import Field
 
-from latentloom.engine import Context, Image, InputFile, Lazy, Model, ModelFile, Seed, Source, Text, Widget, node
+from latentloom.engine import (
+    Advanced,
+    Context,
+    Image,
+    InputFile,
+    Lazy,
+    Model,
+    ModelFile,
+    Seed,
+    Source,
+    Text,
+    Widget,
+    node,
+)
 from latentloom.engine.errors import SpecError
 from latentloom.engine.types.literals import LiteralError, coerce, plain
 from latentloom.engine.types.node import definition
@@ -160,12 +173,27 @@ def lazy(x: Lazy[int]) -> int:
         (simple, {"fingerprint": simple}, "an external node, and only one, has a fingerprint"),
         (simple, {"needs": simple}, "a node with lazy inputs, and only one, has needs="),
         (lazy, {}, "a node with lazy inputs, and only one, has needs="),
+        (simple, {"aliases": "duotone"}, "aliases are a tuple of texts (got 'duotone')"),
+        (simple, {"aliases": ("", 5)}, "aliases are a tuple of texts (got ('', 5))"),
+        (simple, {"display_name": "x" * 61}, "a display name is one line of at most 60 characters"),
+        (simple, {"display_name": "two\nlines"}, "a display name is one line of at most 60 characters"),
     ],
 )
 def test_what_a_node_says_of_itself_is_checked(function: Any, how: dict[str, Any], text: str) -> None:
     with pytest.raises(SpecError) as caught:
         node(**{"type": "N", **how})(function)
     assert text in str(caught.value)
+
+
+def test_names_for_people_and_advanced_inputs_survive_the_record() -> None:
+    def named(x: Annotated[int, Field(ge=0), Advanced()] = 1, y: Annotated[int, Advanced] = 2, z: int = 3) -> int:
+        """Help."""
+        return x
+
+    found = spec(named, display_name="Two colours", aliases=("duotone", "双色"))
+    assert (found.display_name, found.aliases) == ("Two colours", ("duotone", "双色"))
+    assert [port.advanced for port in found.inputs] == [True, True, False]
+    assert spec_from_record(json.loads(json.dumps(found.record()))) == found
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Return the server's metrics in Prometheus text format. */
+        /** Return the server's metrics in Prometheus text format: of all owners. A user may not read them. */
         get: operations["metrics"];
         put?: never;
         post?: never;
@@ -116,7 +116,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Show version, workers, queue, memory and disk. */
+        /**
+         * Show version, workers, queue, memory and disk, and whom the server sees in the caller.
+         * @description A user gets the counts of its own jobs, and no ids of others' jobs.
+         */
         get: operations["show_system"];
         put?: never;
         post?: never;
@@ -167,7 +170,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List jobs, newest first. */
+        /** List jobs, newest first. A user gets its own. */
         get: operations["list_jobs"];
         put?: never;
         /**
@@ -277,7 +280,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Show the number of jobs in each state, and the next jobs. */
+        /** Show the number of jobs in each state, and the next jobs. A user gets its own. */
         get: operations["show_queue"];
         put?: never;
         post?: never;
@@ -297,7 +300,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Cancel all waiting and running jobs. */
+        /** Cancel all waiting and running jobs. A user cancels its own. */
         post: operations["cancel_jobs"];
         delete?: never;
         options?: never;
@@ -312,7 +315,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List stored events after a number; optionally wait for the first one. */
+        /** List stored events after a number; optionally wait for the first one. A user gets those of its own jobs. */
         get: operations["list_events"];
         put?: never;
         post?: never;
@@ -635,7 +638,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List the pictures that workflows can use. */
+        /** List the pictures that workflows can use. A user gets its own uploads and the pictures for everybody. */
         get: operations["list_files"];
         put?: never;
         /** Store a picture under the hash of its content. The body is the file itself, with its media type. */
@@ -674,7 +677,11 @@ export interface paths {
         get: operations["show_file"];
         put?: never;
         post?: never;
-        delete?: never;
+        /**
+         * Remove a picture that workflows can use; the file stays in `.trash` for a day.
+         * @description A picture that a waiting or running job uses is not removed. A user removes its own uploads.
+         */
+        delete: operations["remove_file"];
         options?: never;
         head?: never;
         patch?: never;
@@ -687,7 +694,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Search the saved files, newest first. All conditions must match. */
+        /** Search the saved files, newest first. All conditions must match. A user gets its own. */
         get: operations["list_outputs"];
         put?: never;
         post?: never;
@@ -1054,6 +1061,11 @@ export interface components {
              * @description Suggested widget: multiline, seed, slider, colour, mask, ...
              */
             widget: string | null;
+            /**
+             * Advanced
+             * @description Whether a form hides it while it has its default.
+             */
+            advanced: boolean;
             /** Help */
             help: string;
         };
@@ -1146,7 +1158,7 @@ export interface components {
             workflow_name?: string | null;
             /**
              * Inputs
-             * @description Values of named inputs. A picture is the name of a stored file, or {"base64": ...}.
+             * @description Values of named inputs. A picture is the name of a stored file, or {"base64": ...}. A picture, number or text may be an output of an earlier job: {"output": {"job": ID, "name": NAME, "item": 0}} or {"output": {"sha256": HEX}}.
              */
             inputs?: {
                 [key: string]: unknown;
@@ -1365,6 +1377,16 @@ export interface components {
             version: number;
             /** Category */
             category: string;
+            /**
+             * Display Name
+             * @description Shown instead of the type; empty: the type.
+             */
+            display_name: string;
+            /**
+             * Aliases
+             * @description Other words that people search for.
+             */
+            aliases: string[];
             /** Help */
             help: string;
             /**
@@ -1721,6 +1743,18 @@ export interface components {
         System: {
             /** Version */
             version: string;
+            /**
+             * Owner
+             * @description The owner of what the caller creates.
+             * @default
+             */
+            owner?: string;
+            /**
+             * Role
+             * @description The role of the caller's token: admin, user or viewer.
+             * @default
+             */
+            role?: string;
             /** Workers */
             workers: components["schemas"]["Worker"][];
             /** Queue */
@@ -1814,7 +1848,7 @@ export interface components {
         };
         /**
          * Worker
-         * @description A worker: "starting", "idle" or "busy".
+         * @description A worker: "starting", "idle" or "busy". `job` is null, too, if the job is not for the caller to see.
          */
         Worker: {
             /** Name */
@@ -1877,7 +1911,7 @@ export interface components {
             workflow_name?: string | null;
             /**
              * Inputs
-             * @description Values of named inputs. A picture is the name of a stored file, or {"base64": ...}.
+             * @description Values of named inputs. A picture is the name of a stored file, or {"base64": ...}. A picture, number or text may be an output of an earlier job: {"output": {"job": ID, "name": NAME, "item": 0}} or {"output": {"sha256": HEX}}.
              */
             inputs?: {
                 [key: string]: unknown;
@@ -2261,7 +2295,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Return the server's metrics in Prometheus text format. */
+            /** @description Return the server's metrics in Prometheus text format: of all owners. A user may not read them. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2547,7 +2581,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Show version, workers, queue, memory and disk. */
+            /** @description Show version, workers, queue, memory and disk, and whom the server sees in the caller. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2804,7 +2838,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description List jobs, newest first. */
+            /** @description List jobs, newest first. A user gets its own. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3598,7 +3632,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Show the number of jobs in each state, and the next jobs. */
+            /** @description Show the number of jobs in each state, and the next jobs. A user gets its own. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3807,7 +3841,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Cancel all waiting and running jobs. */
+            /** @description Cancel all waiting and running jobs. A user cancels its own. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3908,7 +3942,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description List stored events after a number; optionally wait for the first one. */
+            /** @description List stored events after a number; optionally wait for the first one. A user gets those of its own jobs. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -6391,7 +6425,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description List the pictures that workflows can use. */
+            /** @description List the pictures that workflows can use. A user gets its own uploads and the pictures for everybody. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -6881,6 +6915,100 @@ export interface operations {
             };
         };
     };
+    remove_file: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                file: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Remove a picture that workflows can use; the file stays in `.trash` for a day. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Empty"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Failure"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Failure"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Failure"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Failure"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Failure"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Failure"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Failure"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Failure"];
+                };
+            };
+        };
+    };
     list_outputs: {
         parameters: {
             query?: {
@@ -6903,7 +7031,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Search the saved files, newest first. All conditions must match. */
+            /** @description Search the saved files, newest first. All conditions must match. A user gets its own. */
             200: {
                 headers: {
                     [name: string]: unknown;

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import hashlib
+import io
 import json
 import ssl
 import uuid
@@ -110,13 +111,25 @@ class Connection:
         return UnreachableError(f"no server answers at {self.server}", hint="`loom serve` starts one")
 
     async def json(
-        self, method: str, path: str, data: bytes = b"", media: str = "application/json", key: str | None = None
+        self,
+        method: str,
+        path: str,
+        data: bytes = b"",
+        media: str = "application/json",
+        *,
+        key: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Any:
         """Request a route in /api/v1 and return the JSON answer. Raises ServerError, UnreachableError."""
-        headers = {"Content-Type": media} if data else {}
+        sent = {**(headers or {}), **({"Content-Type": media} if data else {})}
         if method == "POST":  # the same key for all attempts: a request is not executed twice
-            headers["Idempotency-Key"] = key or uuid.uuid4().hex
-        return self._parsed(await self._again(path, lambda: self._read(method, path, data, headers)))
+            sent["Idempotency-Key"] = key or uuid.uuid4().hex
+        return self._parsed(await self._again(path, lambda: self._read(method, path, data, sent)))
+
+    async def content(self, path: str) -> bytes:
+        """Request a route in /api/v1 and return the body of the answer. Raises ServerError, UnreachableError."""
+        found: bytes = await self._again(path, lambda: self._read("GET", path, b"", {}))
+        return found
 
     def _parsed(self, content: bytes) -> Any:
         try:
@@ -124,12 +137,12 @@ class Connection:
         except ValueError:
             raise ServerError(200, f"what answers at {self.server} is not a Latentloom server", ()) from None
 
-    async def send_file(self, path: str, file: Path, media: str) -> Any:
-        """Send a file as a stream and return the JSON answer. Raises ServerError, UnreachableError."""
+    async def send(self, path: str, content: Path | bytes, media: str) -> Any:
+        """Send a file, as a stream, or bytes, and return the JSON answer. Raises ServerError, UnreachableError."""
         headers = {"Content-Type": media, "Idempotency-Key": uuid.uuid4().hex}
 
         async def attempt() -> bytes:
-            with file.open("rb") as data:
+            with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as data:
                 return await self._read("POST", path, data, headers)
 
         return self._parsed(await self._again(path, attempt))

@@ -1,0 +1,33 @@
+"""Which input pictures are named by jobs, saved workflows and drafts."""
+
+import json
+import re
+import sqlite3
+
+from latentloom.engine.jobs.states import OPEN
+
+_BY_HASH = re.compile(r"(?:by-owner/[^/\"]+/)?by-hash/[0-9a-f]{2}/[0-9a-f]{64}\.\w{1,5}")
+
+
+def jobs_using(connection: sqlite3.Connection, name: str, owner: str | None) -> list[str]:
+    """Return the ids of the waiting and running jobs whose documents contain the name of a file.
+
+    With `owner`, only the jobs of that owner.
+    """
+    states = ", ".join(f"'{state}'" for state in OPEN)
+    text = json.dumps(name, ensure_ascii=False)
+    rows = connection.execute(
+        f"SELECT id FROM jobs WHERE state IN ({states}) AND (instr(document, ?) OR instr(document, ?))"
+        " AND owner = coalesce(?, owner)",
+        (text, f"{text[:-1]}@sha256:", owner),
+    )
+    return [row[0] for row in rows]
+
+
+def named_by_hash(connection: sqlite3.Connection) -> set[str]:
+    """Return the names of all files that were stored under their hash and occur in a stored document."""
+    found: set[str] = set()
+    for table in ("jobs", "workflows", "drafts"):
+        for (text,) in connection.execute(f"SELECT document FROM {table} WHERE instr(document, 'by-hash/')"):
+            found.update(_BY_HASH.findall(text))
+    return found
