@@ -25,7 +25,9 @@ def test_a_file_of_diffusers_names_is_the_network(name: str, prefix: str, tmp_pa
     with gathered_warnings() as told:
         found = family.load([converted], {"component": "unet"})
 
-    assert family.recognise(converted)["unet"] == family.recognise(authors)["unet"]
+    facts = family.recognise(authors)["unet"]
+    assert family.recognise(converted)["unet"] == facts
+    assert facts["defaults"]["schedule"] in ("simple", "beta")
     assert all(torch.equal(tensor, state[weight]) for weight, tensor in found.state_dict().items())
     assert found.state_dict().keys() == state.keys()
     assert told == []

@@ -149,3 +149,23 @@ def test_t5_reads_in_float16_what_overflows_there(session: Session, flux_models:
         else:
             with pytest.raises(NodeError, match="returned numbers that are not finite"):
                 narrow.run(document_)
+
+
+def test_a_vae_that_overflows_is_an_error_and_no_black_picture(session: Session, flux_models: Path) -> None:
+    state = load_file(flux_models / "vae" / "ae.safetensors")
+    state["decoder.conv_in.weight"] = state["decoder.conv_in.weight"] * 1e30
+    save_file(state, flux_models / "vae" / "wide.safetensors")
+    nodes = document()
+    nodes["nodes"]["vae"] = {"type": "LoadVAE", "inputs": {"vae": "wide.safetensors"}}
+    nodes["nodes"]["decode"] = {
+        "type": "VAEDecode",
+        "inputs": {"vae": wire("vae", "vae"), "latent": wire("sample", "latent")},
+    }
+    nodes["outputs"] = [{"name": "out", "from": wire("decode", "image")}]
+
+    with pytest.raises(NodeError) as caught:
+        session.run(nodes)
+
+    assert caught.value.problem.message == "VAEDecode: IMAGE contains numbers that are out of range"
+    assert caught.value.problem.hint is not None
+    assert "try --dtype fp32" in caught.value.problem.hint
