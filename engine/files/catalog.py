@@ -40,6 +40,7 @@ WHOLE = {  # sources whose models are also found inside checkpoints
     "models/clip": "models/checkpoints",
     "models/vae": "models/checkpoints",
 }
+PARTS = ("models/checkpoints", "models/unet", "models/clip", "models/vae")  # where parts of models are found by name
 _TITLES = {"input": "picture", "datasets": "data set"}
 _SOURCE_OF = {folder: source for source, folders in FOLDERS.items() for folder in folders}
 _HASH = re.compile(r"(?P<name>.*)@sha256:(?P<hash>[0-9a-f]{64})\Z", re.DOTALL)
@@ -296,7 +297,9 @@ class Catalog:
         )
 
     def _roots(self, source: str) -> list[Path]:
-        return self._own_roots(source) + (self._own_roots(WHOLE[source]) if source in WHOLE else [])
+        """Return the folders in which a name is looked up. A part of a model may lie in the folder of another part."""
+        others = [other for other in PARTS if other != source] if source in WHOLE else []
+        return [root for one in (source, *others) for root in self._own_roots(one)]
 
     def _own_roots(self, source: str) -> list[Path]:
         if source in INPUTS:
