@@ -10,7 +10,7 @@ from threading import Event as Flag
 from typing import Any
 
 from latentloom.api import Session
-from latentloom.api.session import Running
+from latentloom.api.running import Running
 from latentloom.cli import report
 from latentloom.cli.errors import CANCELLED, FAILED, print_json, show
 from latentloom.cli.handover import hand_over, server_with
