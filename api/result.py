@@ -2,15 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from latentloom.api.notebook import Pictures, result_html
 from latentloom.engine.document.workflow import Workflow
 from latentloom.engine.engine import Job
 from latentloom.engine.execution.outcome import NodeReport, Outcome
 from latentloom.engine.types.values import Image
-
-if TYPE_CHECKING:
-    from PIL import Image as Pil
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +25,14 @@ class Result:
         return self.outputs[name]
 
     @property
-    def pictures(self) -> "list[Pil.Image]":
+    def pictures(self) -> Pictures:
         """All pictures in the outputs, as PIL images."""
-        from PIL import Image as Pil
+        values = [item for value in self.outputs.values() for item in (value if isinstance(value, list) else [value])]
+        return Pictures(picture for value in values if isinstance(value, Image) for picture in value.pictures())
 
-        from latentloom.engine.files.pictures import to_bytes
-
-        images = [value for value in self.outputs.values() if isinstance(value, Image)]
-        return [Pil.fromarray(to_bytes(pixels)) for image in images for pixels in image.numpy()]
+    def _repr_html_(self) -> str:
+        """Return pictures, outputs and files for a notebook."""
+        return result_html(self.pictures, self.outputs, self.files, self.seconds)
 
 
 def result_of(outcome: Outcome, job: Job) -> Result:

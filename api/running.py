@@ -4,6 +4,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 
+from latentloom.api.notebook import display_running
 from latentloom.api.result import Result, result_of
 from latentloom.engine.engine import Job
 from latentloom.engine.events import Listener, RunEvent
@@ -43,6 +44,14 @@ class Running:
         while (event := self._events.get()) is not None:
             yield event
         self._events.put(None)
+
+    def _ipython_display_(self) -> None:
+        """Show the progress in a notebook until the run ends, then the result."""
+        display_running(self)
+
+    def _repr_html_(self) -> str:
+        """Wait for the end and return the result for a notebook."""
+        return self.result()._repr_html_()
 
     def cancel(self) -> None:
         """Stop at the next step. Finished results stay in the cache."""

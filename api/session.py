@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from latentloom.api.device_turns import DeviceTurns
+from latentloom.api.notebook import show_lists
 from latentloom.api.result import Result, result_of
 from latentloom.api.running import Running
 from latentloom.api.workflow_files import load_workflow
@@ -51,6 +52,7 @@ class Session:
         called with a message if a run must wait for another process.
         """
         collect_rarely()
+        show_lists()
         self.settings = settings or load_settings()
         self.plugins: tuple[Record, ...] = ()
         self._streams: weakref.WeakSet[Running] = weakref.WeakSet()

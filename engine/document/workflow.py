@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Literal, NamedTuple
 
+from latentloom.engine.document.drawing import svg
 from latentloom.engine.errors import Problem, Problems, WorkflowError
 
 FORMAT = "latentloom/1"
@@ -95,6 +96,13 @@ class Workflow:
     layout: Any = None
     extra: Any = None
     graphs: Mapping[str, "Workflow"] = field(default_factory=dict)
+
+    def _repr_svg_(self) -> str:
+        """Return a drawing for a notebook."""
+        nodes = {id: (node.title or id, node.type) for id, node in self.nodes.items()}
+        values = [(id, value) for id, node in self.nodes.items() for value in node.inputs.values()]
+        edges = [(edge.node, id) for id, value in values for edge in edges_in(value)]
+        return svg(nodes, edges, {output.source.node for output in self.outputs})
 
     def scopes(self) -> Iterator["Workflow"]:
         """Iterate over this workflow and its sub-workflows."""
