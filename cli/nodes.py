@@ -1,5 +1,7 @@
 """`loom nodes`: prints the installed node types from their specs, without an import of their code."""
 
+from collections.abc import Mapping
+
 from latentloom.cli.input_values import bounds, metavar
 from latentloom.cli.session import opened
 from latentloom.cli.table import print_lines, print_table
@@ -38,13 +40,21 @@ def show_node(name: str) -> int:
         registry = session.engine.registry
     item = registry.nodes.get(name)
     if item is None:
-        raise UnknownError(f"there is no node type '{name}'", nearest=nearest(name, registry.nodes))
+        raise UnknownError(f"there is no node type '{name}'", nearest=_closest(name, registry.nodes))
     spec = item.spec
     print_lines([f"{spec.type}, version {spec.version}, {spec.purity}, from {item.distribution}", "", spec.help, ""])
     print_table(("input", "kind", "default", "range", "help"), [_input(port) for port in spec.inputs])
     print_lines([""])
     print_table(("output", "kind"), [(port.name, _kind(port)) for port in spec.outputs])
     return 0
+
+
+def _closest(name: str, known: Mapping[str, NodeType]) -> str | None:
+    """Return the node type with that alias or display name, or else the one with the most similar name."""
+    for type, item in known.items():
+        if name.lower() in (word.lower() for word in (item.spec.display_name, *item.spec.aliases)):
+            return type
+    return nearest(name, known)
 
 
 def _kind(port: OutputSpec) -> str:

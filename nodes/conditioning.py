@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from latentloom.engine import Array, Clip, Cond, Conditioning, Context, Latent, Mentions, Text, node
+from latentloom.engine import Advanced, Array, Clip, Cond, Conditioning, Context, Latent, Mentions, Text, node
 from latentloom.engine.errors import BadValueError
 from latentloom.nodes.families.textual_inversion.words import SOURCE, Embeddings, warn_unusable
 from latentloom.nodes.text.prompt_editing import Variant, variants
@@ -43,9 +43,21 @@ def _without_steps(inputs: dict[str, Any], version: int) -> dict[str, Any]:  # n
     return {name: value for name, value in inputs.items() if name != "steps"}
 
 
-@node("CLIPEncode", version=2, category="conditioning", device=True, migrate=_without_steps)
+@node(
+    "CLIPEncode",
+    display_name="Prompt",
+    aliases=("CLIPTextEncode", "text encode", "clip text", "positive", "negative", "prompt encode", "conditioning"),
+    version=2,
+    category="conditioning",
+    device=True,
+    migrate=_without_steps,
+)
 def clip_encode(
-    ctx: Context, clip: Clip, text: Prompt = "", grammar: PromptGrammar = "a1111", clip_skip: ClipSkip = 1
+    ctx: Context,
+    clip: Clip,
+    text: Prompt = "",
+    grammar: Annotated[PromptGrammar, Advanced()] = "a1111",
+    clip_skip: Annotated[ClipSkip, Advanced()] = 1,
 ) -> Conditioning:
     """Encode a prompt with a text encoder.
 
@@ -56,14 +68,20 @@ def clip_encode(
     return _encoded(ctx, clip, (text,), grammar, clip_skip)
 
 
-@node("CLIPEncodeSDXL", category="conditioning", device=True)
+@node(
+    "CLIPEncodeSDXL",
+    display_name="Prompt for SDXL",
+    aliases=("CLIPTextEncodeSDXL", "two prompts", "refiner"),
+    category="conditioning",
+    device=True,
+)
 def clip_encode_sdxl(
     ctx: Context,
     clip: Clip,
     text_l: Prompt = "",
     text_g: Prompt = "",
-    grammar: PromptGrammar = "a1111",
-    clip_skip: ClipSkip = 1,
+    grammar: Annotated[PromptGrammar, Advanced()] = "a1111",
+    clip_skip: Annotated[ClipSkip, Advanced()] = 1,
 ) -> Conditioning:
     """Encode a separate prompt for each text encoder of SDXL: `text_l` for ViT-L and `text_g` for ViT-bigG.
 
@@ -79,7 +97,12 @@ def clip_encode_sdxl(
     return _encoded(ctx, clip, (text_l, text_g), grammar, clip_skip)
 
 
-@node("EmbeddedGuidance", category="conditioning")
+@node(
+    "EmbeddedGuidance",
+    display_name="Guidance of distilled models",
+    aliases=("FluxGuidance", "flux guidance", "distilled cfg"),
+    category="conditioning",
+)
 def embedded_guidance(
     conditioning: Conditioning,
     guidance: Annotated[
@@ -96,7 +119,12 @@ def embedded_guidance(
     return Conditioning(entries)
 
 
-@node("ReferenceLatent", category="conditioning")
+@node(
+    "ReferenceLatent",
+    display_name="Reference image (latent)",
+    aliases=("kontext", "edit", "reference"),
+    category="conditioning",
+)
 def reference_latent(conditioning: Conditioning, latent: Latent) -> Conditioning:
     """Add a reference image for an editing model such as Flux.1 Kontext or Qwen-Image-Edit.
 

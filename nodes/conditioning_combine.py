@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from latentloom.engine import Array, Cond, Conditioning, Mask, node
+from latentloom.engine import Advanced, Array, Cond, Conditioning, Mask, node
 from latentloom.engine.errors import BadValueError
 
 Share = Annotated[float, Field(ge=0, le=1, description="Fraction of the steps: 0 is the first step, 1 the end.")]
@@ -24,7 +24,12 @@ SideOr0 = Annotated[int, Field(ge=0, le=16384, description="Size in pixels; 0 us
 MOST_TOKENS = 64 * 77
 
 
-@node("ConditioningCombine", category="conditioning")
+@node(
+    "ConditioningCombine",
+    display_name="Combine prompts",
+    aliases=("AND", "composable", "merge prompts"),
+    category="conditioning",
+)
 def conditioning_combine(
     conditionings: Annotated[list[Conditioning], Field(description="Conditionings in any order.")],
 ) -> Conditioning:
@@ -35,7 +40,7 @@ def conditioning_combine(
     return Conditioning([entry for one in conditionings for entry in one.entries])
 
 
-@node("ConditioningConcat", category="conditioning")
+@node("ConditioningConcat", display_name="Join prompts", aliases=("concat", "BREAK", "append"), category="conditioning")
 def conditioning_concat(to: Conditioning, extra: Conditioning) -> Conditioning:
     """Append a prompt to another one, like BREAK: the token embeddings of `extra` follow those of each entry of `to`.
 
@@ -45,7 +50,7 @@ def conditioning_concat(to: Conditioning, extra: Conditioning) -> Conditioning:
     return _changed(to, lambda entry: replace(entry, embedding=_joined(entry.embedding.numpy(), more)))
 
 
-@node("ConditioningAverage", category="conditioning")
+@node("ConditioningAverage", display_name="Average prompts", aliases=("blend prompts", "mix"), category="conditioning")
 def conditioning_average(
     a: Conditioning,
     b: Conditioning,
@@ -68,7 +73,12 @@ def conditioning_average(
     return _changed(a, mixed)
 
 
-@node("ConditioningZeroOut", category="conditioning")
+@node(
+    "ConditioningZeroOut",
+    display_name="Empty conditioning",
+    aliases=("zero out", "null", "unconditional"),
+    category="conditioning",
+)
 def conditioning_zero_out(conditioning: Conditioning) -> Conditioning:
     """Set the token embeddings and the pooled output to 0: a negative with no content, not even an empty prompt."""
 
@@ -81,13 +91,23 @@ def conditioning_zero_out(conditioning: Conditioning) -> Conditioning:
     return _changed(conditioning, zeroed)
 
 
-@node("ConditioningStrength", category="conditioning")
+@node(
+    "ConditioningStrength",
+    display_name="Prompt strength",
+    aliases=("ConditioningSetAreaStrength", "weight"),
+    category="conditioning",
+)
 def conditioning_strength(conditioning: Conditioning, strength: Strength = 1.0) -> Conditioning:
     """Set the weight of a conditioning relative to those that it is combined with. On its own it has no effect."""
     return _changed(conditioning, lambda entry: _stronger(entry, strength))
 
 
-@node("ConditioningArea", category="conditioning")
+@node(
+    "ConditioningArea",
+    display_name="Prompt in an area",
+    aliases=("ConditioningSetArea", "regional prompt", "region"),
+    category="conditioning",
+)
 def conditioning_area(
     conditioning: Conditioning,
     width: Side = 256,
@@ -95,7 +115,7 @@ def conditioning_area(
     x: Pixel = 0,
     y: Pixel = 0,
     strength: Strength = 1.0,
-    crop_other: CropOther = False,
+    crop_other: Annotated[CropOther, Advanced()] = False,
 ) -> Conditioning:
     """Restrict a conditioning to a rectangle of the image. The model is evaluated on this rectangle alone.
 
@@ -107,7 +127,12 @@ def conditioning_area(
     return _changed(conditioning, lambda entry: _stronger(_with(entry, area=area), strength))
 
 
-@node("ConditioningAreaShare", category="conditioning")
+@node(
+    "ConditioningAreaShare",
+    display_name="Prompt in an area (shares)",
+    aliases=("ConditioningSetAreaPercentage", "regional prompt", "percentage", "region"),
+    category="conditioning",
+)
 def conditioning_area_share(
     conditioning: Conditioning,
     width: ImageShare = 1.0,
@@ -115,7 +140,7 @@ def conditioning_area_share(
     x: ImageShare = 0.0,
     y: ImageShare = 0.0,
     strength: Strength = 1.0,
-    crop_other: CropOther = False,
+    crop_other: Annotated[CropOther, Advanced()] = False,
 ) -> Conditioning:
     """Restrict a conditioning to a rectangle given as fractions of the image, for images of any size.
 
@@ -125,7 +150,12 @@ def conditioning_area_share(
     return _changed(conditioning, lambda entry: _stronger(_with(entry, area=area), strength))
 
 
-@node("ConditioningMask", category="conditioning")
+@node(
+    "ConditioningMask",
+    display_name="Prompt in a mask",
+    aliases=("ConditioningSetMask", "regional prompt", "region", "area"),
+    category="conditioning",
+)
 def conditioning_mask(conditioning: Conditioning, mask: Mask, strength: Strength = 1.0) -> Conditioning:
     """Restrict a conditioning to a mask. The model is evaluated on the whole image; the mask is resized to fit.
 
@@ -141,7 +171,12 @@ def conditioning_mask(conditioning: Conditioning, mask: Mask, strength: Strength
     return _changed(conditioning, masked)
 
 
-@node("ConditioningTimes", category="conditioning")
+@node(
+    "ConditioningTimes",
+    display_name="Prompt in a range of steps",
+    aliases=("ConditioningSetTimestepRange", "timestep range", "schedule", "prompt editing"),
+    category="conditioning",
+)
 def conditioning_times(conditioning: Conditioning, start: Share = 0.0, end: Share = 1.0) -> Conditioning:
     """Apply a conditioning only from `start` to `end`, as fractions of the steps.
 
@@ -157,7 +192,12 @@ def conditioning_times(conditioning: Conditioning, start: Share = 0.0, end: Shar
     return Conditioning(kept)
 
 
-@node("ConditioningSize", category="conditioning")
+@node(
+    "ConditioningSize",
+    display_name="Size for SDXL",
+    aliases=("micro conditioning", "crop", "aesthetic score", "original size"),
+    category="conditioning",
+)
 def conditioning_size(
     conditioning: Conditioning,
     width: SideOr0 = 0,
@@ -177,6 +217,7 @@ def conditioning_size(
             le=10,
             description="Aesthetic score for the refiner; 0 uses 6 for the positive and 2.5 for the negative.",
         ),
+        Advanced(),
     ] = 0.0,
 ) -> Conditioning:
     """Set the size conditioning of SDXL: original size, crop position and target size.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from latentloom.engine import Clip, Conditioning, Context, Image, Text, Vae, node
+from latentloom.engine import Advanced, Clip, Conditioning, Context, Image, Text, Vae, node
 from latentloom.engine.errors import BadValueError
 from latentloom.nodes.conditioning import entry_of, name_of, reference_latent
 from latentloom.nodes.diffusion.vae import TILES, check_encodes, encode
@@ -36,7 +36,14 @@ Template = Annotated[
 ]
 
 
-@node("CLIPEncodePictures", category="conditioning", device=True, economies=len(TILES) - 1)
+@node(
+    "CLIPEncodePictures",
+    display_name="Prompt with images",
+    aliases=("TextEncodeQwenImageEdit", "TextEncodeQwenImageEditPlus", "edit", "qwen image edit", "instruction"),
+    category="conditioning",
+    device=True,
+    economies=len(TILES) - 1,
+)
 def clip_encode_pictures(
     ctx: Context,
     clip: Clip,
@@ -45,7 +52,7 @@ def clip_encode_pictures(
     vae: Annotated[
         Vae | None, Field(description="Also passes the images to the model, as ReferenceLatent does.")
     ] = None,
-    template: Template = "edit-plus",
+    template: Annotated[Template, Advanced()] = "edit-plus",
 ) -> Conditioning:
     """Encode a prompt together with its images for Qwen-Image-Edit. The text encoder sees the images as well.
 

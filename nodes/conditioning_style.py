@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from latentloom.engine import (
+    Advanced,
     Array,
     ClipVision,
     Cond,
@@ -20,7 +21,13 @@ from latentloom.engine import (
 from latentloom.engine.errors import BadValueError, FileError
 
 
-@node("ApplyStyleModel", category="conditioning", device=True)
+@node(
+    "ApplyStyleModel",
+    display_name="Apply style model",
+    aliases=("StyleModelApply", "redux", "style", "image prompt"),
+    category="conditioning",
+    device=True,
+)
 def apply_style_model(
     ctx: Context,
     conditioning: Conditioning,
@@ -31,7 +38,9 @@ def apply_style_model(
     ],
     strength: Annotated[float, Field(ge=0, le=10, description="Factor of the image's tokens; 1 is usual.")] = 1.0,
     fit: Annotated[
-        Literal["stretch", "fill"], Field(description="Stretch the image to a square, or crop it to the centre.")
+        Literal["stretch", "fill"],
+        Field(description="Stretch the image to a square, or crop it to the centre."),
+        Advanced(),
     ] = "stretch",
 ) -> Conditioning:
     """Vary an image with Flux.1 Redux: its tokens, made by SigLIP and the style model, follow those of the prompt.

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
 
-from latentloom.engine import Conditioning, Context, ControlNet, Image, Mask, ModelFile, Source, Vae, node
+from latentloom.engine import Advanced, Conditioning, Context, ControlNet, Image, Mask, ModelFile, Source, Vae, node
 from latentloom.engine.errors import BadValueError, FileError
 from latentloom.nodes.diffusion.control_pictures import Fit, Resize, kinds_of
 from latentloom.nodes.diffusion.control_residuals import with_control
@@ -31,7 +31,12 @@ class Controlled(NamedTuple):
     negative: Conditioning
 
 
-@node("LoadControlNet", category="controlnet")
+@node(
+    "LoadControlNet",
+    display_name="Load ControlNet",
+    aliases=("ControlNetLoader", "DiffControlNetLoader", "control net", "T2I adapter"),
+    category="controlnet",
+)
 def load_controlnet(
     ctx: Context,
     controlnet: Annotated[
@@ -50,22 +55,39 @@ def load_controlnet(
     return ControlNet(kind, [controlnet.identity], {"component": "controlnet", **facts["controlnet"]})
 
 
-@node("ApplyControlNet", category="controlnet")
+@node(
+    "ApplyControlNet",
+    display_name="Apply ControlNet",
+    aliases=(
+        "ControlNetApplyAdvanced",
+        "ControlNetApplySD3",
+        "ControlNetApply",
+        "control net",
+        "pose",
+        "depth",
+        "canny",
+        "T2I adapter",
+    ),
+    category="controlnet",
+)
 def apply_controlnet(
     positive: Conditioning,
     negative: Conditioning,
     controlnet: ControlNet,
     image: Image,
-    mask: Annotated[Mask | None, Field(description="Where the ControlNet applies; without a mask, everywhere.")] = None,
+    mask: Annotated[
+        Mask | None, Field(description="Where the ControlNet applies; without a mask, everywhere."), Advanced()
+    ] = None,
     strength: Strength = 1.0,
     start: Share = 0.0,
     end: Share = 1.0,
-    fit: Fitting = "fill",
+    fit: Annotated[Fitting, Advanced()] = "fill",
     resize: Annotated[
         Resize,
         Field(
             description="Interpolation: smooth or nearest pixel. auto uses nearest for images of pure black and white."
         ),
+        Advanced(),
     ] = "auto",
     kind: Annotated[
         Literal[
@@ -73,6 +95,7 @@ def apply_controlnet(
             *("blur", "gray", "low_quality"),
         ],
         Field(description="Type of the control image for a union ControlNet; plain for all others."),
+        Advanced(),
     ] = "plain",
     vae: Encoder = None,
 ) -> Controlled:
@@ -95,7 +118,12 @@ def apply_controlnet(
     return Controlled(*(with_control(found, *parts, fit=fit, resize=resize, **told) for found in (positive, negative)))
 
 
-@node("ApplyInpaintControlNet", category="controlnet")
+@node(
+    "ApplyInpaintControlNet",
+    display_name="Apply inpaint ControlNet",
+    aliases=("ControlNetInpaintingAliMamaApply", "inpaint control"),
+    category="controlnet",
+)
 def apply_inpaint_controlnet(
     positive: Conditioning,
     negative: Conditioning,
@@ -105,7 +133,7 @@ def apply_inpaint_controlnet(
     strength: Strength = 1.0,
     start: Share = 0.0,
     end: Share = 1.0,
-    fit: Fitting = "fill",
+    fit: Annotated[Fitting, Advanced()] = "fill",
     vae: Encoder = None,
 ) -> Controlled:
     """Guide inpainting by the unmasked part of an image, with an inpaint ControlNet.

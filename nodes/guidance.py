@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
 
-from latentloom.engine import Conditioning, Model, Patch, Vae, node
+from latentloom.engine import Advanced, Conditioning, Model, Patch, Vae, node
 from latentloom.engine.errors import BadValueError
 from latentloom.nodes.diffusion.vae_tiles import check_overlap
 from latentloom.nodes.vae import Overlap, TileSide
@@ -16,7 +16,12 @@ Skip = Annotated[
 ]
 
 
-@node("CFGRescale", category="guidance")
+@node(
+    "CFGRescale",
+    display_name="CFG rescale",
+    aliases=("RescaleCFG", "rescale cfg", "v prediction", "zero snr", "burnt colours"),
+    category="guidance",
+)
 def cfg_rescale(
     model: Model,
     amount: Annotated[
@@ -30,7 +35,12 @@ def cfg_rescale(
     return model.patched(Patch("cfg_rescale", {"amount": amount}))
 
 
-@node("PerpendicularNegative", category="guidance")
+@node(
+    "PerpendicularNegative",
+    display_name="Perpendicular negative",
+    aliases=("PerpNeg", "perp neg", "negative prompt"),
+    category="guidance",
+)
 def perpendicular_negative(
     model: Model,
     empty: Conditioning,
@@ -45,7 +55,12 @@ def perpendicular_negative(
     return model.patched(Patch("perpendicular_negative", {"strength": strength, "empty": meta}, arrays=tuple(arrays)))
 
 
-@node("TwoPromptGuidance", category="guidance")
+@node(
+    "TwoPromptGuidance",
+    display_name="Guidance of two prompts",
+    aliases=("dual cfg", "DualCFGGuider", "second cfg"),
+    category="guidance",
+)
 def two_prompt_guidance(
     model: Model,
     second: Conditioning,
@@ -61,7 +76,12 @@ def two_prompt_guidance(
     return model.patched(Patch("two_prompts", {"cfg": cfg, "second": meta}, arrays=tuple(arrays)))
 
 
-@node("GuidanceInterval", category="guidance")
+@node(
+    "GuidanceInterval",
+    display_name="Guidance interval",
+    aliases=("limited cfg", "skip cfg", "cfg interval"),
+    category="guidance",
+)
 def guidance_interval(model: Model, start: Share = 0.0, end: Share = 0.8) -> Model:
     """Apply guidance in a part of the steps only. The other steps use the positive alone and take half the time.
 
@@ -72,7 +92,12 @@ def guidance_interval(model: Model, start: Share = 0.0, end: Share = 0.8) -> Mod
     return model.patched(Patch("guidance_interval", {"start": start, "end": end}))
 
 
-@node("DifferentialDiffusion", category="guidance")
+@node(
+    "DifferentialDiffusion",
+    display_name="Differential diffusion",
+    aliases=("soft inpainting", "soft mask"),
+    category="guidance",
+)
 def differential_diffusion(
     model: Model,
     by: Annotated[
@@ -80,6 +105,7 @@ def differential_diffusion(
         Field(
             description="Unit of the mask values: a fraction of the steps, or of the model's timesteps as in ComfyUI."
         ),
+        Advanced(),
     ] = "steps",
 ) -> Model:
     """Use a soft noise mask as the strength of the change at each position (Levin & Fried 2023).
@@ -95,7 +121,13 @@ def _freeu_by_stage(inputs: dict[str, Any], version: int) -> dict[str, Any]:  # 
     return {"where": "stage", **inputs}
 
 
-@node("FreeU", version=2, category="guidance", migrate=_freeu_by_stage)
+@node(
+    "FreeU",
+    aliases=("FreeU_V2", "quality", "backbone", "skip"),
+    version=2,
+    category="guidance",
+    migrate=_freeu_by_stage,
+)
 def freeu(
     model: Model,
     b1: Backbone = 1.3,
@@ -108,10 +140,12 @@ def freeu(
             description="width: 1 and 2 are the layers 4 and 2 times as wide as the first. stage: the two deepest up "
             "blocks, as in diffusers."
         ),
+        Advanced(),
     ] = "width",
     method: Annotated[
         Literal["1", "2"],
         Field(description="Version of FreeU; 2 scales each position by the strength of its features."),
+        Advanced(),
     ] = "1",
 ) -> Model:
     """Scale the backbone (b) and skip (s) features of a UNet at no cost (Si et al. 2023). b1 and s1: the deeper layers.
@@ -124,13 +158,19 @@ def freeu(
     return model.patched(Patch("freeu", {**factors, "where": where, "version": method}))
 
 
-@node("PerturbedAttention", category="guidance")
+@node(
+    "PerturbedAttention",
+    display_name="Perturbed attention",
+    aliases=("PerturbedAttentionGuidance", "PAG"),
+    category="guidance",
+)
 def perturbed_attention(
     model: Model,
     scale: Annotated[float, Field(ge=0, le=100, description="Guidance scale.")] = 3.0,
     layers: Annotated[
         Literal["middle", "all"],
         Field(description="Self-attention layers that are disabled in the perturbed prediction."),
+        Advanced(),
     ] = "middle",
 ) -> Model:
     """Guide away from the prediction without self-attention (PAG, Ahn et al. 2024). It also works at cfg 1.
@@ -140,11 +180,13 @@ def perturbed_attention(
     return model.patched(Patch("perturbed_attention", {"scale": scale, "layers": layers}))
 
 
-@node("SelfAttentionGuidance", category="guidance")
+@node("SelfAttentionGuidance", display_name="Self-attention guidance", aliases=("SAG",), category="guidance")
 def self_attention_guidance(
     model: Model,
     scale: Annotated[float, Field(ge=0, le=10, description="Guidance scale.")] = 0.75,
-    blur: Annotated[float, Field(ge=0.1, le=10, description="Standard deviation of the blur in latent cells.")] = 1.0,
+    blur: Annotated[
+        float, Field(ge=0.1, le=10, description="Standard deviation of the blur in latent cells."), Advanced()
+    ] = 1.0,
 ) -> Model:
     """Guide away from the prediction with the most attended regions blurred (SAG, Hong et al. 2023).
 
@@ -153,7 +195,12 @@ def self_attention_guidance(
     return model.patched(Patch("self_attention_guidance", {"scale": scale, "blur": blur}))
 
 
-@node("TiledDiffusion", category="guidance")
+@node(
+    "TiledDiffusion",
+    display_name="Tiled diffusion",
+    aliases=("multidiffusion", "large pictures", "tiles", "mixture of diffusers"),
+    category="guidance",
+)
 def tiled_diffusion(model: Model, tile: TileSide = 512, overlap: Overlap = 128) -> Model:
     """Evaluate the model on overlapping tiles of a large image at each step (MultiDiffusion, Bar-Tal et al. 2023).
 
@@ -164,7 +211,12 @@ def tiled_diffusion(model: Model, tile: TileSide = 512, overlap: Overlap = 128) 
     return model.patched(Patch("tiled_diffusion", {"tile": tile, "overlap": overlap}))
 
 
-@node("DeepShrink", category="guidance")
+@node(
+    "DeepShrink",
+    display_name="Deep shrink",
+    aliases=("PatchModelAddDownscale", "kohya", "hires", "hrfix", "high resolution"),
+    category="guidance",
+)
 def deep_shrink(
     model: Model,
     depth: Annotated[
@@ -183,9 +235,12 @@ def deep_shrink(
         Field(
             description="Unit of `start` and `end`: a fraction of the steps, or of the model's timesteps as in ComfyUI."
         ),
+        Advanced(),
     ] = "steps",
     method: Annotated[
-        Literal["bicubic", "bilinear", "area", "nearest"], Field(description="Interpolation of the features.")
+        Literal["bicubic", "bilinear", "area", "nearest"],
+        Field(description="Interpolation of the features."),
+        Advanced(),
     ] = "bicubic",
 ) -> Model:
     """Generate images larger than the training size in one pass, without duplicates (Deep Shrink, kohya-ss 2023).
@@ -204,7 +259,12 @@ class SeamlessPair(NamedTuple):
     vae: Vae
 
 
-@node("Seamless", category="guidance")
+@node(
+    "Seamless",
+    display_name="Seamless tiling",
+    aliases=("tileable", "pattern", "texture", "tiling"),
+    category="guidance",
+)
 def seamless(
     model: Model,
     vae: Vae,
@@ -221,7 +281,12 @@ def seamless(
     return SeamlessPair(model.patched(patch), vae.patched(patch))
 
 
-@node("InstructGuidance", category="guidance")
+@node(
+    "InstructGuidance",
+    display_name="Guidance of InstructPix2Pix",
+    aliases=("ip2p", "image cfg", "edit"),
+    category="guidance",
+)
 def instruct_guidance(
     model: Model,
     image_cfg: Annotated[

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from latentloom.engine import Context, Image, InputFile, Mask, Source, node
+from latentloom.engine import Advanced, Context, Image, InputFile, Mask, Source, node
 from latentloom.engine.errors import BadValueError
 from latentloom.engine.files.encoding import Form, PictureToSave
 from latentloom.engine.files.pictures import read_pixels
@@ -51,7 +51,9 @@ class ShownImages(NamedTuple):
     images: Image
 
 
-@node("LoadImage", category="image")
+@node(
+    "LoadImage", display_name="Load image", aliases=("open", "picture", "upload", "input", "img2img"), category="image"
+)
 def load_image(
     ctx: Context,
     image: Annotated[Picture, Field(description="An image in the input folder; for an animation, the first frame.")],
@@ -61,6 +63,7 @@ def load_image(
             description="keep: the image keeps its alpha channel. drop: only its colours. The mask has the transparency"
             " in both cases."
         ),
+        Advanced(),
     ] = "keep",
 ) -> LoadedImage:
     """Load an image with its alpha channel, if it has one, rotated according to its EXIF orientation.
@@ -75,7 +78,24 @@ def load_image(
     return LoadedImage(Image((pixels if alpha == "keep" else pixels[..., :3])[None]), Mask(mask[None]))
 
 
-@node("SaveImage", category="image", purity="sink")
+@node(
+    "SaveImage",
+    display_name="Save image",
+    aliases=(
+        "SaveImageWebsocket",
+        "SaveImageAdvanced",
+        "output",
+        "write",
+        "export",
+        "png",
+        "jpeg",
+        "webp",
+        "avif",
+        "file",
+    ),
+    category="image",
+    purity="sink",
+)
 def save_image(
     ctx: Context,
     images: Image,
@@ -93,7 +113,9 @@ def save_image(
         Form, Field(description="File format. JPEG has no transparency; it shows the image on white.")
     ] = "png",
     quality: Annotated[
-        int, Field(ge=1, le=100, description="Quality of jpeg, webp and avif; higher values give larger files.")
+        int,
+        Field(ge=1, le=100, description="Quality of jpeg, webp and avif; higher values give larger files."),
+        Advanced(),
     ] = 90,
 ) -> ShownImages:
     """Save every image of a batch, with the workflow embedded in the file. Existing files are never overwritten.
@@ -107,22 +129,43 @@ def save_image(
     return ShownImages(images)
 
 
-@node("PreviewImage", category="image", purity="sink")
+@node(
+    "PreviewImage",
+    display_name="Preview image",
+    aliases=("ImageCompare", "Image Comparer (rgthree)", "show", "view", "look"),
+    category="image",
+    purity="sink",
+)
 def preview_image(ctx: Context, images: Image) -> ShownImages:
     """Show images while the workflow runs. No file is saved."""
     ctx.progress(1, 1, preview=lambda: images)
     return ShownImages(images)
 
 
-@node("ImageScale", category="image")
+@node(
+    "ImageScale",
+    display_name="Resize image",
+    aliases=(
+        "ImageScaleBy",
+        "ImageResize+",
+        "ImageResizeKJ",
+        "ImageResizeKJv2",
+        "scale",
+        "upscale",
+        "downscale",
+        "fit",
+        "resample",
+    ),
+    category="image",
+)
 def image_scale(
     image: Image,
     width: Width = 0,
     height: Height = 0,
     factor: Factor = 1,
     method: Filter = "lanczos",
-    fit: Fitting = "stretch",
-    multiple_of: MultipleOf = 1,
+    fit: Annotated[Fitting, Advanced()] = "stretch",
+    multiple_of: Annotated[MultipleOf, Advanced()] = 1,
     mask: GoesAlong = None,
 ) -> ImageAndMask:
     """Resize images, and a mask with them. Each side of the result has at most 16384 pixels."""
@@ -140,7 +183,12 @@ def _mask_of(image: Image, mask: Mask | None) -> "Floats":
     return resize_mask(mask.numpy(), Size(width, height))
 
 
-@node("ImageBlend", category="image")
+@node(
+    "ImageBlend",
+    display_name="Blend images",
+    aliases=("mix", "multiply", "screen", "overlay", "opacity"),
+    category="image",
+)
 def image_blend(
     a: Image,
     b: Image,
@@ -164,7 +212,7 @@ def image_blend(
     return Image(blend(a.numpy(), b.numpy(), amount, mode))
 
 
-@node("ImageCrop", category="image")
+@node("ImageCrop", display_name="Crop image", aliases=("ImageCropV2", "cut", "trim"), category="image")
 def image_crop(
     image: Image, x: Left = 0, y: Upper = 0, width: Side = 512, height: Side = 512, mask: GoesAlong = None
 ) -> ImageAndMask:

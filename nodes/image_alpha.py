@@ -7,7 +7,12 @@ from latentloom.nodes.drawing.resize import Size, check_mask_batch, resize_mask
 from latentloom.nodes.image import ImageAndMask
 
 
-@node("SplitAlpha", category="image")
+@node(
+    "SplitAlpha",
+    display_name="Split off transparency",
+    aliases=("SplitImageWithAlpha", "alpha", "RGBA"),
+    category="image",
+)
 def split_alpha(image: Image) -> ImageAndMask:
     """Split images into their colours and a mask that is 1 where they are transparent.
 
@@ -18,7 +23,12 @@ def split_alpha(image: Image) -> ImageAndMask:
     return ImageAndMask(Image(pixels[..., :3]), Mask(mask))
 
 
-@node("JoinAlpha", category="image")
+@node(
+    "JoinAlpha",
+    display_name="Add transparency",
+    aliases=("JoinImageWithAlpha", "alpha", "cut out", "RGBA"),
+    category="image",
+)
 def join_alpha(image: Image, mask: Mask) -> Image:
     """Make images transparent where a mask is 1. The mask is resized to the images and replaces their alpha channel."""
     pixels = image.numpy()[..., :3]

@@ -12,7 +12,12 @@ from latentloom.nodes.drawing.blend import parts
 from latentloom.nodes.drawing.limits import check_size
 
 
-@node("JoinImages", category="image")
+@node(
+    "JoinImages",
+    display_name="Batch of images",
+    aliases=("ImageBatch", "BatchImagesNode", "ImageBatchMulti", "make batch", "combine images", "image list"),
+    category="image",
+)
 def join_images(
     images: Annotated[list[Image], Field(description="Images of the same size, in order.")],
 ) -> Image:
@@ -37,13 +42,18 @@ def join_images(
     return Image(np.concatenate(pixels))
 
 
-@node("PickImages", category="image")
+@node(
+    "PickImages",
+    display_name="Pick images of a batch",
+    aliases=("ImageFromBatch", "select", "index", "slice"),
+    category="image",
+)
 def pick_images(images: Image, first: First = 0, count: Count = 1) -> Image:
     """Select consecutive images from a batch."""
     return Image(picked(images.numpy(), first, count))
 
 
-@node("RepeatImage", category="image")
+@node("RepeatImage", display_name="Repeat image", aliases=("RepeatImageBatch", "duplicate", "batch"), category="image")
 def repeat_image(image: Image, times: Times = 2) -> Image:
     """Repeat images to form a larger batch."""
     check_size(image.shape[2], image.shape[1], len(image) * times)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 from pydantic import Field
 
-from latentloom.engine import Image, Mask, node
+from latentloom.engine import Advanced, Image, Mask, node
 from latentloom.engine.errors import BadValueError
 from latentloom.nodes.drawing.blend import blend
 from latentloom.nodes.drawing.colours import Likeness, matched
@@ -26,7 +26,12 @@ Offset = Annotated[
 ]
 
 
-@node("ImageComposite", category="image")
+@node(
+    "ImageComposite",
+    display_name="Composite images",
+    aliases=("ImageCompositeMasked", "paste", "overlay", "layer"),
+    category="image",
+)
 def image_composite(
     image: Image,
     over: Image,
@@ -83,7 +88,12 @@ def _placed(pixels: "Floats", width: int, height: int, x: int, y: int) -> "Float
     return sheet
 
 
-@node("MatchColours", category="image")
+@node(
+    "MatchColours",
+    display_name="Match colours",
+    aliases=("colour correction", "color match", "histogram"),
+    category="image",
+)
 def match_colours(
     image: Image,
     reference: Image,
@@ -96,6 +106,7 @@ def match_colours(
             description="mean: match the means. spread: also the standard deviation of each channel. covariance: also "
             "the correlation between channels."
         ),
+        Advanced(),
     ] = "spread",
     amount: Annotated[
         float, Field(ge=0, le=1, description="Strength of the change; 0 leaves the colours unchanged.")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from latentloom.engine import Image, Widget, node
+from latentloom.engine import Advanced, Image, Widget, node
 from latentloom.engine.errors import BadValueError
 from latentloom.nodes.drawing.blend import parts
 from latentloom.nodes.drawing.colours import colour_of
@@ -20,12 +20,18 @@ if TYPE_CHECKING:
 DARK, LIGHT = np.float32(0.08), np.float32(0.95)
 
 
-@node("ImageGrid", category="image")
+@node(
+    "ImageGrid", display_name="Image grid", aliases=("contact sheet", "xy plot", "montage", "collage"), category="image"
+)
 def image_grid(
     images: Annotated[list[Image], Field(description="All images of all batches, row by row.")],
     columns: Annotated[int, Field(ge=0, le=1000, description="Images per row; 0 makes the grid nearly square.")] = 0,
-    gap: Annotated[int, Field(ge=0, le=512, description="Margin around and between images, in pixels.")] = 8,
-    background: Annotated[float, Field(ge=0, le=1, description="Grey level: 0 is black, 1 is white.")] = 1.0,
+    gap: Annotated[
+        int, Field(ge=0, le=512, description="Margin around and between images, in pixels."), Advanced()
+    ] = 8,
+    background: Annotated[
+        float, Field(ge=0, le=1, description="Grey level: 0 is black, 1 is white."), Advanced()
+    ] = 1.0,
     labels: Annotated[
         list[str] | None, Field(description="One label for each image, written above it. An empty text draws no label.")
     ] = None,
@@ -75,7 +81,12 @@ def _place(cell: "Floats", picture: "Floats") -> None:
     under += (picture[..., :3] - under) * alpha
 
 
-@node("ImageStitch", category="image")
+@node(
+    "ImageStitch",
+    display_name="Images side by side",
+    aliases=("ImageConcatMulti", "concatenate", "concat", "hstack", "vstack", "join"),
+    category="image",
+)
 def image_stitch(
     image: Image,
     other: Image,

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from latentloom.engine import Image, Mask, Widget, node
+from latentloom.engine import Advanced, Image, Mask, Widget, node
 from latentloom.nodes.drawing.colours import colour_of
 from latentloom.nodes.drawing.limits import check_size
 from latentloom.nodes.drawing.size_inputs import Filter, GoesAlong, MultipleOf, Side
@@ -22,26 +22,36 @@ class PictureSize(NamedTuple):
     count: int
 
 
-@node("ImageSize", category="image")
+@node(
+    "ImageSize",
+    display_name="Image size",
+    aliases=("GetImageSize", "GetImageSizeAndCount", "GetImageSize+", "width", "height", "resolution", "dimensions"),
+    category="image",
+)
 def image_size(image: Image) -> PictureSize:
     """Return the width, the height and the number of images."""
     return PictureSize(image.shape[2], image.shape[1], len(image))
 
 
-@node("MaskSize", category="image")
+@node("MaskSize", display_name="Mask size", aliases=("width", "height"), category="image")
 def mask_size(mask: Mask) -> PictureSize:
     """Return the width, the height and the number of masks."""
     return PictureSize(mask.shape[2], mask.shape[1], mask.shape[0])
 
 
-@node("ImageScaleToMegapixels", category="image")
+@node(
+    "ImageScaleToMegapixels",
+    display_name="Resize image to megapixels",
+    aliases=("ImageScaleToTotalPixels", "scale", "total pixels"),
+    category="image",
+)
 def image_scale_to_megapixels(
     image: Image,
     megapixels: Annotated[
         float, Field(ge=0.01, le=256, description="Size of the result in units of 1024x1024 pixels. SD 1.x needs 0.25.")
     ] = 1.0,
     method: Filter = "lanczos",
-    multiple_of: MultipleOf = 1,
+    multiple_of: Annotated[MultipleOf, Advanced()] = 1,
     mask: GoesAlong = None,
 ) -> ImageAndMask:
     """Resize images to the number of megapixels that a model works best at, and a mask with them.
@@ -53,13 +63,25 @@ def image_scale_to_megapixels(
     return _to(image, width * scale, height * scale, method, multiple_of, mask)
 
 
-@node("ImageScaleToSide", category="image")
+@node(
+    "ImageScaleToSide",
+    display_name="Resize image to a side",
+    aliases=(
+        "ImageScaleToMaxDimension",
+        "ResizeImageMaskNode",
+        "ResizeImagesByLongerEdge",
+        "scale",
+        "longest edge",
+        "shorter",
+    ),
+    category="image",
+)
 def image_scale_to_side(
     image: Image,
     side: Side = 1024,
     which: Annotated[Literal["longer", "shorter"], Field(description="The side that gets this length.")] = "longer",
     method: Filter = "lanczos",
-    multiple_of: MultipleOf = 1,
+    multiple_of: Annotated[MultipleOf, Advanced()] = 1,
     mask: GoesAlong = None,
 ) -> ImageAndMask:
     """Resize images so that the longer or the shorter side has a given length, and a mask with them.
@@ -76,7 +98,12 @@ def _to(image: Image, width: float, height: float, method: Filter, multiple_of: 
     return image_scale(image, *sides, method=method, multiple_of=multiple_of, mask=mask)
 
 
-@node("ColourImage", category="image")
+@node(
+    "ColourImage",
+    display_name="Colour image",
+    aliases=("EmptyImage", "solid colour", "blank", "color"),
+    category="image",
+)
 def colour_image(
     width: Side = 512,
     height: Side = 512,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from latentloom.engine import Image, Mask, node
+from latentloom.engine import Advanced, Image, Mask, node
 from latentloom.engine.errors import BadValueError
 from latentloom.nodes.drawing.blend import blend
 from latentloom.nodes.drawing.limits import check_size
@@ -47,7 +47,12 @@ class Span(NamedTuple):
     after: int = 0
 
 
-@node("OutpaintPad", category="inpaint")
+@node(
+    "OutpaintPad",
+    display_name="Outpaint: pad",
+    aliases=("ImagePadForOutpaint", "extend", "expand", "uncrop", "canvas"),
+    category="inpaint",
+)
 def outpaint_pad(
     image: Image,
     left: Border = 0,
@@ -65,6 +70,7 @@ def outpaint_pad(
     curve: Annotated[
         Literal["ramp", "square"],
         Field(description="Shape of the fade: linear, or by the square of the distance as in ComfyUI."),
+        Advanced(),
     ] = "ramp",
 ) -> Padded:
     """Extend images at their sides for outpainting, with a mask of the new area.
@@ -107,7 +113,12 @@ def _squared(new: "Floats", borders: tuple[tuple[int, int], ...], feather: int) 
     return Mask(made)
 
 
-@node("InpaintCrop", category="inpaint")
+@node(
+    "InpaintCrop",
+    display_name="Inpaint: crop",
+    aliases=("detailer", "inpaint only masked", "face", "zoom"),
+    category="inpaint",
+)
 def inpaint_crop(
     image: Image,
     mask: Mask,
@@ -120,6 +131,7 @@ def inpaint_crop(
             description="Where a soft mask is applied. picture: when InpaintStitch pastes the part back, so the model "
             "repaints the whole masked area. latent: during sampling, as DifferentialDiffusion needs it."
         ),
+        Advanced(),
     ] = "picture",
 ) -> Cropped:
     """Crop the area around a mask and resize it to the size that a model works best at. InpaintStitch pastes it back.
@@ -178,7 +190,7 @@ def _cut(pixels: "Floats", across: Span, down: Span, beyond: Literal["edge", "co
     return np.pad(inside, borders + [(0, 0)] * (pixels.ndim - 3), mode=beyond)
 
 
-@node("InpaintStitch", category="inpaint")
+@node("InpaintStitch", display_name="Inpaint: stitch", aliases=("detailer", "paste back", "uncrop"), category="inpaint")
 def inpaint_stitch(image: Image, part: Image, mask: Mask, region: Region) -> Image:
     """Paste a repainted part back into the image that InpaintCrop cut it from, where that image's mask is not 0.
 

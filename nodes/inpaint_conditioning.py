@@ -5,7 +5,7 @@ from typing import Annotated, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from latentloom.engine import Array, Cond, Conditioning, Context, Image, Latent, Mask, Vae, node
+from latentloom.engine import Advanced, Array, Cond, Conditioning, Context, Image, Latent, Mask, Vae, node
 from latentloom.nodes.diffusion.latent_mask import CellRule, even_in_cells
 from latentloom.nodes.diffusion.vae import encode
 from latentloom.nodes.drawing.resize import Size, check_mask_batch, resize_mask
@@ -21,7 +21,13 @@ class Prepared(NamedTuple):
     latent: Latent
 
 
-@node("InpaintConditioning", category="inpaint", device=True)
+@node(
+    "InpaintConditioning",
+    display_name="Inpaint conditioning",
+    aliases=("InpaintModelConditioning", "inpaint model", "fill"),
+    category="inpaint",
+    device=True,
+)
 def inpaint_conditioning(
     ctx: Context,
     positive: Conditioning,
@@ -32,6 +38,7 @@ def inpaint_conditioning(
     resize: Annotated[
         CellRule,
         Field(description="How the mask is converted to latent cells, as in SetLatentMask; diffusers uses nearest."),
+        Advanced(),
     ] = "area",
 ) -> Prepared:
     """Prepare conditioning for an inpainting model (9 input channels, or Flux Fill): the masked image and the mask.
@@ -53,7 +60,13 @@ def inpaint_conditioning(
     )
 
 
-@node("InpaintEncode", category="inpaint", device=True)
+@node(
+    "InpaintEncode",
+    display_name="Inpaint: encode",
+    aliases=("VAEEncodeForInpaint", "VAE encode for inpainting"),
+    category="inpaint",
+    device=True,
+)
 def inpaint_encode(
     ctx: Context,
     vae: Vae,
@@ -68,7 +81,7 @@ def inpaint_encode(
         ),
     ] = 6,
     resize: Annotated[
-        CellRule, Field(description="How the mask is converted to latent cells, as in SetLatentMask.")
+        CellRule, Field(description="How the mask is converted to latent cells, as in SetLatentMask."), Advanced()
     ] = "area",
 ) -> Latent:
     """Encode an image with its masked area set to grey, and its mask, for inpainting models and a denoise of 1.
@@ -92,7 +105,13 @@ def _with(conditioning: Conditioning, arrays: dict[str, Array]) -> Conditioning:
     return Conditioning([Cond(e.embedding, e.extra, {**e.arrays, **arrays}) for e in conditioning.entries])
 
 
-@node("InstructConditioning", category="inpaint", device=True)
+@node(
+    "InstructConditioning",
+    display_name="InstructPix2Pix conditioning",
+    aliases=("InstructPixToPixConditioning", "ip2p", "edit"),
+    category="inpaint",
+    device=True,
+)
 def instruct_conditioning(
     ctx: Context, positive: Conditioning, negative: Conditioning, vae: Vae, image: Image
 ) -> Prepared:

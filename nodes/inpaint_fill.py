@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from latentloom.engine.types.values import Floats
 
 
-@node("InpaintFill", category="inpaint")
+@node(
+    "InpaintFill",
+    display_name="Inpaint: fill",
+    aliases=("masked content", "latent noise", "blur", "neighbours"),
+    category="inpaint",
+)
 def inpaint_fill(
     image: Image,
     mask: Mask,

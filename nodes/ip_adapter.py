@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 Share = Annotated[float, Field(ge=0, le=1, description="Fraction of the steps: 0 is the first step, 1 the end.")]
 
 
-@node("LoadCLIPVision", category="ip_adapter")
+@node(
+    "LoadCLIPVision",
+    display_name="Load CLIP vision",
+    aliases=("CLIPVisionLoader", "image encoder"),
+    category="ip_adapter",
+)
 def load_clip_vision(
     ctx: Context,
     clip_vision: Annotated[
@@ -27,7 +32,13 @@ def load_clip_vision(
     return ClipVision(kind, [clip_vision.identity], {"component": "clip_vision", **facts})
 
 
-@node("IPAdapter", category="ip_adapter", device=True)
+@node(
+    "IPAdapter",
+    display_name="IP-Adapter",
+    aliases=("image prompt", "style", "face", "reference"),
+    category="ip_adapter",
+    device=True,
+)
 def ip_adapter(
     ctx: Context,
     model: Model,

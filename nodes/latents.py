@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from latentloom.engine import Latent, Mask, node
+from latentloom.engine import Advanced, Latent, Mask, node
 from latentloom.engine.errors import BadValueError
 from latentloom.nodes.diffusion.latent_mask import CellRule, even_in_cells
 from latentloom.nodes.drawing.limits import check_size
@@ -19,7 +19,21 @@ Method = Annotated[
 ]
 
 
-@node("EmptyLatent", category="latents")
+@node(
+    "EmptyLatent",
+    display_name="Empty latent",
+    aliases=(
+        "EmptyLatentImage",
+        "EmptyFlux2LatentImage",
+        "EmptySD3LatentImage",
+        "size",
+        "width",
+        "height",
+        "batch",
+        "txt2img",
+    ),
+    category="latents",
+)
 def empty_latent(
     width: Pixels = 512,
     height: Pixels = 512,
@@ -30,12 +44,17 @@ def empty_latent(
     return Latent(np.zeros((batch, 4, height // 8, width // 8), np.float32))
 
 
-@node("LatentUpscale", category="latents")
+@node(
+    "LatentUpscale",
+    display_name="Resize latent",
+    aliases=("LatentUpscaleBy", "upscale", "hires fix", "scale"),
+    category="latents",
+)
 def latent_upscale(
     latent: Latent,
     width: PixelsOr0 = 1024,
     height: PixelsOr0 = 1024,
-    method: Method = "bilinear",
+    method: Annotated[Method, Advanced()] = "bilinear",
     factor: Annotated[float, Field(ge=0.01, le=8, description="Scale factor; used if width and height are 0.")] = 1,
 ) -> Latent:
     """Resize a latent to width x height pixels, or by a factor, for a second pass at a larger size.
@@ -65,7 +84,9 @@ def _cells(latent: Latent, width: int, height: int, factor: float) -> tuple[int,
     return max(1, height // step), max(1, width // step)
 
 
-@node("LatentBlend", category="latents")
+@node(
+    "LatentBlend", display_name="Blend latents", aliases=("LatentInterpolate", "mix", "interpolate"), category="latents"
+)
 def latent_blend(
     a: Latent,
     b: Latent,
@@ -80,7 +101,12 @@ def latent_blend(
     return Latent(a.numpy() + (b.numpy() - a.numpy()) * np.float32(amount), a.noise_mask, downscale=a.downscale)
 
 
-@node("SetLatentMask", category="latents")
+@node(
+    "SetLatentMask",
+    display_name="Set latent mask",
+    aliases=("SetLatentNoiseMask", "inpaint", "noise mask"),
+    category="latents",
+)
 def set_latent_mask(
     latent: Latent,
     mask: Mask,
@@ -90,6 +116,7 @@ def set_latent_mask(
             description="How the mask is converted to latent cells. area: the masked fraction of a cell. cover: every "
             "cell that the mask touches. bilinear: as in ComfyUI. nearest: as in diffusers."
         ),
+        Advanced(),
     ] = "area",
 ) -> Latent:
     """Set the noise mask of a latent: the sampler repaints only where it is 1. The mask is resized to fit.

@@ -11,7 +11,7 @@ from latentloom.nodes.drawing.batch import Count, First, Times, picked
 from latentloom.nodes.drawing.limits import check_latent
 
 
-@node("JoinLatents", category="latents")
+@node("JoinLatents", display_name="Batch of latents", aliases=("LatentBatch", "combine"), category="latents")
 def join_latents(
     latents: Annotated[list[Latent], Field(description="Latents of the same size, in order.")],
 ) -> Latent:
@@ -47,7 +47,12 @@ def _joined_mask(latents: list[Latent]) -> Mask | None:
     )
 
 
-@node("PickLatents", category="latents")
+@node(
+    "PickLatents",
+    display_name="Pick latents of a batch",
+    aliases=("LatentFromBatch", "select", "index"),
+    category="latents",
+)
 def pick_latents(latents: Latent, first: First = 0, count: Count = 1) -> Latent:
     """Select consecutive items from a batch of latents, with their masks."""
     mask = latents.noise_mask
@@ -56,7 +61,12 @@ def pick_latents(latents: Latent, first: First = 0, count: Count = 1) -> Latent:
     return Latent(picked(latents.numpy(), first, count), mask, downscale=latents.downscale)
 
 
-@node("RepeatLatent", category="latents")
+@node(
+    "RepeatLatent",
+    display_name="Repeat latent",
+    aliases=("RepeatLatentBatch", "batch", "duplicate"),
+    category="latents",
+)
 def repeat_latent(latent: Latent, times: Times = 2) -> Latent:
     """Repeat a latent to form a larger batch, for several variations of one image.
 

@@ -16,7 +16,9 @@ Place = Annotated[int, Field(ge=0, le=16384, multiple_of=8, description="In pixe
 Side = Annotated[int, Field(ge=8, le=16384, multiple_of=8, description="In pixels of the decoded image.")]
 
 
-@node("LatentComposite", category="latents")
+@node(
+    "LatentComposite", display_name="Composite latents", aliases=("LatentCompositeMasked", "paste"), category="latents"
+)
 def latent_composite(
     latent: Latent,
     over: Latent,
@@ -75,7 +77,7 @@ def _ramp(length: int, feather: int, *, first: bool, last: bool) -> "Floats":
     return found
 
 
-@node("LatentCrop", category="latents")
+@node("LatentCrop", display_name="Crop latent", aliases=("cut",), category="latents")
 def latent_crop(latent: Latent, width: Side = 512, height: Side = 512, x: Place = 0, y: Place = 0) -> Latent:
     """Crop latents and their noise masks, in pixels of the decoded image. The rectangle must lie inside."""
     step = latent.downscale

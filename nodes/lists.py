@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
 
-from latentloom.engine import InputFile, Seed, Source, node
+from latentloom.engine import Advanced, InputFile, Seed, Source, node
 from latentloom.engine.errors import BadValueError, brief, nearest
 from latentloom.engine.files.tables import read_rows
 
@@ -17,7 +17,7 @@ Count = Annotated[int, Field(ge=0, le=MAX_ITEMS, description="How many items.")]
 Items = Annotated[list[Any], Field(description="A list of anything.")]
 
 
-@node("IntegerList", category="lists")
+@node("IntegerList", display_name="List of integers", aliases=("range", "count", "loop"), category="lists")
 def integer_list(
     start: Annotated[int, Field(ge=-EXACT, le=EXACT, description="The first number.")] = 1,
     step: Annotated[int, Field(ge=-EXACT, le=EXACT, description="How much is added for each next one.")] = 1,
@@ -29,7 +29,7 @@ def integer_list(
     return [start + step * n for n in range(count)]
 
 
-@node("NumberList", category="lists")
+@node("NumberList", display_name="List of numbers", aliases=("linspace", "range", "sweep"), category="lists")
 def number_list(
     first: Annotated[float, Field(ge=-EXACT, le=EXACT, description="The first number.")] = 0.0,
     last: Annotated[float, Field(ge=-EXACT, le=EXACT, description="The last number, which is part of the list.")] = 1.0,
@@ -40,7 +40,7 @@ def number_list(
     return [first + (last - first) * n / parts for n in range(count)]
 
 
-@node("SeedList", category="lists")
+@node("SeedList", display_name="List of seeds", aliases=("random", "variations"), category="lists")
 def seed_list(
     seed: Annotated[Seed, Field(description='Decides the list; "random" draws anew for each run.')] = 0,
     count: Count = 4,
@@ -52,11 +52,16 @@ def seed_list(
     return list(found)
 
 
-@node("TableColumn", category="lists")
+@node(
+    "TableColumn",
+    display_name="Column of a table",
+    aliases=("csv", "jsonl", "prompts from file", "rows", "spreadsheet"),
+    category="lists",
+)
 def table_column(
     file: Annotated[InputFile, Source("input"), Field(description="A CSV or JSONL file in the input folder.")],
     column: Annotated[str, Field(min_length=1, max_length=1000, description="The name in the header, or the key.")],
-    missing: Annotated[str, Field(max_length=100_000, description="What a row without a value gets.")] = "",
+    missing: Annotated[str, Field(max_length=100_000, description="What a row without a value gets."), Advanced()] = "",
     kind: Annotated[
         Literal["auto", "text"], Field(description="auto: numbers, if all values are numbers. text: texts in any case.")
     ] = "auto",
@@ -94,7 +99,7 @@ def _numbers(texts: list[str], kind: type) -> list[Any] | None:
     return found if all(abs(value) <= EXACT for value in found) else None
 
 
-@node("PickItem", category="lists")
+@node("PickItem", display_name="Pick an item of a list", aliases=("select", "index", "get"), category="lists")
 def pick_item(
     items: Items,
     index: Annotated[int, Field(ge=-MAX_ITEMS, le=MAX_ITEMS, description="From 0; -1 is the last one.")] = 0,
@@ -105,7 +110,7 @@ def pick_item(
     return items[index]
 
 
-@node("JoinLists", category="lists")
+@node("JoinLists", display_name="Join lists", aliases=("append", "concat"), category="lists")
 def join_lists(first: Items, second: Items) -> list[Any]:
     """Put the items of one list behind those of another."""
     count = len(first) + len(second)
@@ -121,7 +126,9 @@ class Pair(NamedTuple):
     second: list[Any]
 
 
-@node("CombineLists", category="lists")
+@node(
+    "CombineLists", display_name="All combinations of lists", aliases=("product", "xy plot", "sweep"), category="lists"
+)
 def combine_lists(first: Items, second: Items) -> Pair:
     """Give every item of a first list with every item of a second: two lists of one length, which go in step.
 
@@ -133,13 +140,14 @@ def combine_lists(first: Items, second: Items) -> Pair:
     return Pair([one for one in first for _ in second], [two for _ in first for two in second])
 
 
-@node("ZipLists", category="lists")
+@node("ZipLists", display_name="Pair lists", aliases=("zip", "together"), category="lists")
 def zip_lists(
     first: Items,
     second: Items,
     unequal: Annotated[
         Literal["shortest", "cycle", "repeat last"],
         Field(description="Cut both to the shorter one, begin the shorter one again, or repeat its last item."),
+        Advanced(),
     ] = "shortest",
 ) -> Pair:
     """Bring two lists to one length, so that they can go in step."""

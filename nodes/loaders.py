@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
 
-from latentloom.engine import Absent, Clip, Context, Model, ModelFile, Source, Vae, node
+from latentloom.engine import Absent, Advanced, Clip, Context, Model, ModelFile, Source, Vae, node
 from latentloom.engine.errors import BadValueError, FileError
 from latentloom.nodes.diffusion.vae import check_vae
 from latentloom.nodes.families.family import Family, reading_facts
@@ -37,14 +37,19 @@ class Checkpoint(NamedTuple):
     vae: Vae | Absent
 
 
-@node("LoadCheckpoint", category="loaders")
+@node(
+    "LoadCheckpoint",
+    display_name="Load checkpoint",
+    aliases=("CheckpointLoaderSimple", "CheckpointLoader", "model", "ckpt", "stable diffusion", "SDXL", "base model"),
+    category="loaders",
+)
 def load_checkpoint(
     ctx: Context,
     checkpoint: Annotated[
         ModelFile, Source("models/checkpoints"), Field(description="A file or folder in models/checkpoints.")
     ],
-    prediction: Prediction = "auto",
-    zero_snr: ZeroSnr = "auto",
+    prediction: Annotated[Prediction, Advanced()] = "auto",
+    zero_snr: Annotated[ZeroSnr, Advanced()] = "auto",
 ) -> Checkpoint:
     """Load a checkpoint: the denoising network, the text encoder (CLIP) and the VAE.
 
@@ -66,12 +71,17 @@ def load_checkpoint(
     return Checkpoint(made["unet"], made["clip"], made["vae"])
 
 
-@node("LoadUNet", category="loaders")
+@node(
+    "LoadUNet",
+    display_name="Load diffusion model",
+    aliases=("UNETLoader", "unet", "transformer", "DiT", "GGUF", "UnetLoaderGGUF", "flux", "qwen"),
+    category="loaders",
+)
 def load_unet(
     ctx: Context,
     unet: Annotated[ModelFile, Source("models/unet"), Field(description="A denoising network in models/unet.")],
-    prediction: Prediction = "auto",
-    zero_snr: ZeroSnr = "auto",
+    prediction: Annotated[Prediction, Advanced()] = "auto",
+    zero_snr: Annotated[ZeroSnr, Advanced()] = "auto",
 ) -> Model:
     """Load a denoising network, a UNet or a transformer, from its own file or from a checkpoint."""
     kind, facts = _with(ctx, unet, "unet")
@@ -83,7 +93,12 @@ Second = Annotated[ModelFile | None, Source("models/clip"), Field(description="A
 Third = Annotated[ModelFile | None, Source("models/clip"), Field(description="A third text encoder, for SD 3.")]
 
 
-@node("LoadCLIP", category="loaders")
+@node(
+    "LoadCLIP",
+    display_name="Load text encoder",
+    aliases=("CLIPLoader", "DualCLIPLoader", "TripleCLIPLoader", "CLIP", "T5", "clip loader"),
+    category="loaders",
+)
 def load_clip(
     ctx: Context,
     text_encoder: Annotated[ModelFile, Source("models/clip"), Field(description="A text encoder in models/clip.")],
@@ -178,7 +193,7 @@ def _absent(file: ModelFile, part: str, facts: Mapping[str, Any]) -> Absent:
     return Absent(f"'{file.name}' has no {PARTS[part]}", f"{loader} loads one{what} from a file in {folder}")
 
 
-@node("LoadVAE", category="loaders")
+@node("LoadVAE", display_name="Load VAE", aliases=("VAELoader", "autoencoder"), category="loaders")
 def load_vae(
     ctx: Context,
     vae: Annotated[ModelFile, Source("models/vae"), Field(description="A VAE in models/vae.")],

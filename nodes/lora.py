@@ -26,7 +26,19 @@ class WithLora(NamedTuple):
     clip: Clip
 
 
-@node("LoadLora", category="lora")
+@node(
+    "LoadLora",
+    display_name="Load LoRA",
+    aliases=(
+        "LoraLoader",
+        "Power Lora Loader (rgthree)",
+        "Lora Loader Stack (rgthree)",
+        "LyCORIS",
+        "style",
+        "character",
+    ),
+    category="lora",
+)
 def load_lora(
     ctx: Context,
     model: Model,
@@ -45,7 +57,12 @@ def load_lora(
     )
 
 
-@node("LoadLoraModel", category="lora")
+@node(
+    "LoadLoraModel",
+    display_name="Load LoRA (model only)",
+    aliases=("LoraLoaderModelOnly", "lightning", "turbo", "LCM"),
+    category="lora",
+)
 def load_lora_model(ctx: Context, model: Model, lora: LoraFile, strength: Strength = 1.0) -> Model:
     """Apply a LoRA to a model only. The text encoder is not changed."""
     if "unet" not in _networks(ctx, lora):
@@ -55,7 +72,7 @@ def load_lora_model(ctx: Context, model: Model, lora: LoraFile, strength: Streng
     return model.patched(_patch(lora, strength)) if strength else model
 
 
-@node("LoadLoraBlocks", category="lora")
+@node("LoadLoraBlocks", display_name="Load LoRA by blocks", aliases=("block weight", "LBW"), category="lora")
 def load_lora_blocks(
     ctx: Context,
     model: Model,

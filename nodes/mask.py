@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from latentloom.engine import Image, InputFile, Mask, Source, Widget, node
+from latentloom.engine import Advanced, Image, InputFile, Mask, Source, Widget, node
 from latentloom.engine.errors import BadValueError, FileError
 from latentloom.engine.files.pictures import as_rgb, read_picture
 from latentloom.nodes.drawing.limits import MAX_SIDE
@@ -33,7 +33,7 @@ Shape = Literal["disc", "square", "diamond"]
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)  # ITU-R BT.709
 
 
-@node("LoadMask", category="mask")
+@node("LoadMask", display_name="Load mask", aliases=("LoadImageMask", "open"), category="mask")
 def load_mask(
     image: Annotated[InputFile, Source("input"), Widget("mask"), Field(description="An image in the input folder.")],
     channel: Annotated[
@@ -63,7 +63,7 @@ def channel_of(pixels: "Floats", channel: Channel) -> "Floats":
     return pixels[..., ("red", "green", "blue").index(channel)]
 
 
-@node("MaskFromAlpha", category="mask")
+@node("MaskFromAlpha", display_name="Mask from transparency", aliases=("alpha",), category="mask")
 def mask_from_alpha(image: Image) -> Mask:
     """Create a mask from the alpha channel of images: 1 (repaint) where they are transparent, 0 where opaque."""
     if image.shape[3] == 3:
@@ -71,20 +71,22 @@ def mask_from_alpha(image: Image) -> Mask:
     return Mask(1 - image.numpy()[..., 3])
 
 
-@node("InvertMask", category="mask")
+@node("InvertMask", display_name="Invert mask", aliases=("negate",), category="mask")
 def invert_mask(mask: Mask) -> Mask:
     """Invert a mask: the repainted and the kept areas are swapped."""
     return Mask(1 - mask.numpy())
 
 
-@node("MaskGrow", category="mask")
+@node(
+    "MaskGrow", display_name="Grow mask", aliases=("GrowMask", "expand", "dilate", "shrink", "erode"), category="mask"
+)
 def mask_grow(
     mask: Mask,
     pixels: Annotated[
         int, Field(ge=-MAX_REACH, le=MAX_REACH, description="Distance in pixels; negative values shrink the mask.")
     ] = 8,
     shape: Annotated[
-        Shape, Field(description="How corners grow: round (disc), square, or cut off (diamond).")
+        Shape, Field(description="How corners grow: round (disc), square, or cut off (diamond)."), Advanced()
     ] = "disc",
 ) -> Mask:
     """Grow or shrink the masked area by a number of pixels in every direction.
@@ -120,7 +122,12 @@ def _levels(item: "Floats") -> "Floats":
     return values if len(values) <= 32 else np.quantile(values, np.linspace(0, 1, 32), method="nearest")
 
 
-@node("MaskFeather", category="mask")
+@node(
+    "MaskFeather",
+    display_name="Feather mask",
+    aliases=("MaskBlur+", "GrowMaskWithBlur", "blur", "soften"),
+    category="mask",
+)
 def mask_feather(
     mask: Mask,
     pixels: Annotated[int, Field(ge=0, le=MAX_REACH, description="Width of the ramp in pixels.")] = 16,
@@ -150,7 +157,7 @@ def _ramp(inside: "Floats", pixels: int, shift: float) -> "Floats":
     return found
 
 
-@node("MaskFadeBorders", category="mask")
+@node("MaskFadeBorders", display_name="Fade mask borders", aliases=("FeatherMask", "feather edges"), category="mask")
 def mask_fade_borders(mask: Mask, left: Border = 0, top: Border = 0, right: Border = 0, bottom: Border = 0) -> Mask:
     """Fade a mask out towards the borders of the image. MaskFeather softens the edges of the mask itself."""
     height, width = mask.shape[1:]
@@ -165,7 +172,12 @@ def _fading(length: int, pixels: int) -> "Floats":
     return ramp
 
 
-@node("MaskCombine", category="mask")
+@node(
+    "MaskCombine",
+    display_name="Combine masks",
+    aliases=("MaskComposite", "union", "intersect", "subtract", "add"),
+    category="mask",
+)
 def mask_combine(
     a: Mask,
     b: Mask,

@@ -17,7 +17,7 @@ Place = Annotated[
 ]
 
 
-@node("MaskRectangle", category="mask")
+@node("MaskRectangle", display_name="Rectangle mask", aliases=("box",), category="mask")
 def mask_rectangle(
     width: Side = 512,
     height: Side = 512,
@@ -33,7 +33,7 @@ def mask_rectangle(
     return Mask(found)
 
 
-@node("SolidMask", category="mask")
+@node("SolidMask", display_name="Solid mask", aliases=("empty mask", "full mask"), category="mask")
 def solid_mask(
     width: Side = 512,
     height: Side = 512,

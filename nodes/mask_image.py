@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from latentloom.engine import Context, Image, Mask, Widget, node
+from latentloom.engine import Advanced, Context, Image, Mask, Widget, node
 from latentloom.nodes.drawing.blend import flattened
 from latentloom.nodes.drawing.colours import colour_of
 from latentloom.nodes.drawing.resize import Size, cropped, mask_method, resize_mask, scaled
@@ -34,7 +34,7 @@ class ShownMask(NamedTuple):
     mask: Mask
 
 
-@node("ImageToMask", category="mask")
+@node("ImageToMask", display_name="Image to mask", aliases=("channel", "luminance"), category="mask")
 def image_to_mask(
     image: Image,
     channel: Annotated[
@@ -49,13 +49,18 @@ def image_to_mask(
     return Mask(channel_of(flattened(image.numpy(), 0), channel))
 
 
-@node("MaskToImage", category="mask")
+@node("MaskToImage", display_name="Mask to image", aliases=("convert",), category="mask")
 def mask_to_image(mask: Mask) -> Image:
     """Convert masks to greyscale images, to save or edit them: white is repainted, black is kept."""
     return Image(np.repeat(mask.numpy()[..., None], 3, axis=3))
 
 
-@node("MaskFromColour", category="mask")
+@node(
+    "MaskFromColour",
+    display_name="Mask from a colour",
+    aliases=("ImageColorToMask", "color", "chroma key"),
+    category="mask",
+)
 def mask_from_colour(
     image: Image,
     colour: Annotated[str, Widget("colour"), Field(max_length=40, description="Colour as #rrggbb.")] = "#000000",
@@ -70,7 +75,7 @@ def mask_from_colour(
     return Mask((np.abs(pixels - wanted) <= tolerance).all(-1).astype(np.float32))
 
 
-@node("MaskThreshold", category="mask")
+@node("MaskThreshold", display_name="Threshold mask", aliases=("ThresholdMask", "binary", "cut off"), category="mask")
 def mask_threshold(
     mask: Mask,
     threshold: Annotated[float, Field(ge=0, le=1, description="Values above it become 1, all others 0.")] = 0.5,
@@ -79,15 +84,15 @@ def mask_threshold(
     return Mask((mask.numpy() > threshold).astype(np.float32))
 
 
-@node("MaskScale", category="mask")
+@node("MaskScale", display_name="Resize mask", aliases=("scale",), category="mask")
 def mask_scale(
     mask: Mask,
     width: Width = 0,
     height: Height = 0,
     factor: Factor = 1,
-    method: Filter = "bilinear",
-    fit: Fitting = "stretch",
-    multiple_of: MultipleOf = 1,
+    method: Annotated[Filter, Advanced()] = "bilinear",
+    fit: Annotated[Fitting, Advanced()] = "stretch",
+    multiple_of: Annotated[MultipleOf, Advanced()] = 1,
 ) -> Mask:
     """Resize a mask in the same way as ImageScale resizes the mask of an image.
 
@@ -97,13 +102,15 @@ def mask_scale(
     return Mask(levels[..., 0])
 
 
-@node("MaskCrop", category="mask")
+@node("MaskCrop", display_name="Crop mask", aliases=("CropMask", "cut"), category="mask")
 def mask_crop(mask: Mask, x: Left = 0, y: Upper = 0, width: Side = 512, height: Side = 512) -> Mask:
     """Crop masks. The rectangle must lie inside the mask. ImageCrop crops an image and its mask together."""
     return Mask(cropped(mask.numpy(), x, y, width, height))
 
 
-@node("PreviewMask", category="mask", purity="sink")
+@node(
+    "PreviewMask", display_name="Preview mask", aliases=("MaskPreview", "show", "view"), category="mask", purity="sink"
+)
 def preview_mask(ctx: Context, mask: Mask, image: Image | None = None) -> ShownMask:
     """Show masks while the workflow runs: white on black, or red over an image. No file is saved."""
     ctx.progress(1, 1, preview=lambda: mask_to_image(mask) if image is None else Image(_tinted(image, mask)))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import Field
 
-from latentloom.engine import Clip, Context, Model, Patch, Vae, node
+from latentloom.engine import Advanced, Clip, Context, Model, Patch, Vae, node
 from latentloom.engine.errors import BadValueError
 from latentloom.nodes.families.merge import KINDS
 from latentloom.nodes.families.stable_diffusion.saving import text_tensors, unet_tensors, vae_tensors
@@ -20,7 +20,12 @@ ORIGIN = "Base model of `other`: only the difference from it is added."
 Share = Annotated[float, Field(ge=-2, le=2, description="Merge ratio: 0 is the first model, 1 is `other`.")]
 
 
-@node("ModelMerge", category="merge")
+@node(
+    "ModelMerge",
+    display_name="Merge models",
+    aliases=("ModelMergeSimple", "ModelMergeBlocks", "ModelMergeAdd", "checkpoint merger", "blend", "add difference"),
+    category="merge",
+)
 def model_merge(
     model: Model,
     other: Model,
@@ -37,7 +42,12 @@ def model_merge(
     return _merged(model, other, base, shares)
 
 
-@node("ClipMerge", category="merge")
+@node(
+    "ClipMerge",
+    display_name="Merge text encoders",
+    aliases=("CLIPMergeSimple", "CLIPMergeAdd", "CLIP merge"),
+    category="merge",
+)
 def clip_merge(
     clip: Clip,
     other: Clip,
@@ -48,7 +58,13 @@ def clip_merge(
     return _merged(clip, other, base, {"input": share})
 
 
-@node("SaveCheckpoint", category="merge", purity="sink")
+@node(
+    "SaveCheckpoint",
+    display_name="Save checkpoint",
+    aliases=("CheckpointSave", "export model"),
+    category="merge",
+    purity="sink",
+)
 def save_checkpoint(
     ctx: Context,
     model: Model,
@@ -63,7 +79,9 @@ def save_checkpoint(
         ),
     ] = "checkpoints/{name}-{counter}",
     dtype: Annotated[
-        Literal["as it is", "fp16", "bf16", "fp32"], Field(description="Precision of the weights in the file.")
+        Literal["as it is", "fp16", "bf16", "fp32"],
+        Field(description="Precision of the weights in the file."),
+        Advanced(),
     ] = "as it is",
 ) -> str:
     """Save a model with its LoRAs and merges as one safetensors file in the original layout, as other programs read it.

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from latentloom.engine import Latent, Model, Seed, node
+from latentloom.engine import Advanced, Latent, Model, Seed, node
 from latentloom.nodes.diffusion.plan import check_noise
 from latentloom.nodes.diffusion.space import space_of
 
@@ -18,8 +18,8 @@ NoiseRule = Annotated[
 ]
 
 
-@node("Noise", category="noise")
-def noise(latent: Latent, seed: Seed = 0, noise_rule: NoiseRule = "per_item") -> Latent:
+@node("Noise", aliases=("random", "RandomNoise"), category="noise")
+def noise(latent: Latent, seed: Seed = 0, noise_rule: Annotated[NoiseRule, Advanced()] = "per_item") -> Latent:
     """Draw the initial noise of a seed, in the size of a latent.
 
     The result is a latent of unit variance, for the `noise` input of a sampler.
@@ -29,7 +29,7 @@ def noise(latent: Latent, seed: Seed = 0, noise_rule: NoiseRule = "per_item") ->
     return Latent(first_noise(latent.shape, seed, noise_rule), downscale=latent.downscale)
 
 
-@node("NoiseBlend", category="noise")
+@node("NoiseBlend", display_name="Blend noise", aliases=("variation seed", "subseed", "variations"), category="noise")
 def noise_blend(
     a: Latent,
     b: Latent,
@@ -54,7 +54,7 @@ def _slerp(a: np.ndarray, b: np.ndarray, amount: float) -> np.ndarray:
     return (np.float32(first) * a + np.float32(second) * b).astype(np.float32)
 
 
-@node("AddNoise", category="noise")
+@node("AddNoise", display_name="Add noise", aliases=("noise latent",), category="noise")
 def add_noise(
     model: Model,
     latent: Latent,

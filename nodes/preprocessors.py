@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 from pydantic import Field
 
-from latentloom.engine import Image, node
+from latentloom.engine import Advanced, Image, node
 from latentloom.nodes.drawing.blend import flattened
 from latentloom.nodes.drawing.blur import blurred
 from latentloom.nodes.drawing.resize import Size, resize
@@ -26,8 +26,13 @@ Level = Annotated[float, Field(ge=0, le=1, description="Gradient threshold; 1 is
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 
-@node("CannyEdges", category="preprocessors")
-def canny_edges(image: Image, low: Level = 0.1, high: Level = 0.2, sigma: Sigma = 1.0) -> Image:
+@node(
+    "CannyEdges",
+    display_name="Canny edges",
+    aliases=("Canny", "edge detection", "preprocessor", "lines"),
+    category="preprocessors",
+)
+def canny_edges(image: Image, low: Level = 0.1, high: Level = 0.2, sigma: Annotated[Sigma, Advanced()] = 1.0) -> Image:
     """Detect edges (Canny 1986): white lines, one pixel wide, on black, as canny ControlNets expect.
 
     Edges with a gradient above `high` are drawn, and edges above `low` that are connected to one of them.
@@ -35,11 +40,13 @@ def canny_edges(image: Image, low: Level = 0.1, high: Level = 0.2, sigma: Sigma 
     return _each(image, lambda grey: canny(grey, low, high, sigma))
 
 
-@node("Lineart", category="preprocessors")
+@node("Lineart", display_name="Line art", aliases=("preprocessor", "sketch", "lines"), category="preprocessors")
 def lineart(
     image: Image,
     sigma: Sigma = 1.0,
-    gain: Annotated[float, Field(ge=0, le=100, description="Factor from contrast to brightness of the lines.")] = 8.0,
+    gain: Annotated[
+        float, Field(ge=0, le=100, description="Factor from contrast to brightness of the lines."), Advanced()
+    ] = 8.0,
 ) -> Image:
     """Draw white lines on black where an image is darker than its surroundings (difference of two Gaussian blurs)."""
     from scipy.ndimage import gaussian_filter
@@ -51,13 +58,13 @@ def lineart(
     return _each(image, lines)
 
 
-@node("BlurImage", category="preprocessors")
-def blur_image(image: Image, sigma: Sigma = 4.0, radius: Radius = 0) -> Image:
+@node("BlurImage", display_name="Blur image", aliases=("ImageBlur", "gaussian"), category="preprocessors")
+def blur_image(image: Image, sigma: Sigma = 4.0, radius: Annotated[Radius, Advanced()] = 0) -> Image:
     """Blur images with a Gaussian kernel. Hidden colours of transparent pixels do not affect the result."""
     return Image(blurred(image.numpy(), sigma, radius))
 
 
-@node("SharpenImage", category="preprocessors")
+@node("SharpenImage", display_name="Sharpen image", aliases=("ImageSharpen", "unsharp mask"), category="preprocessors")
 def sharpen_image(
     image: Image,
     sigma: Annotated[
@@ -65,7 +72,7 @@ def sharpen_image(
         Field(ge=0.1, le=10, description="Size of the sharpened details: standard deviation of the blur in pixels."),
     ] = 1.0,
     amount: Annotated[float, Field(ge=0, le=50, description="Strength; 0 changes nothing.")] = 1.0,
-    radius: Radius = 0,
+    radius: Annotated[Radius, Advanced()] = 0,
 ) -> Image:
     """Sharpen images by unsharp masking: the difference from a blurred copy is added. Transparency is kept."""
     pixels = image.numpy().copy()
@@ -73,7 +80,7 @@ def sharpen_image(
     return Image(pixels.clip(0, 1))
 
 
-@node("TileImage", category="preprocessors")
+@node("TileImage", display_name="Tile preprocessor", aliases=("controlnet tile", "detail"), category="preprocessors")
 def tile_image(
     image: Image,
     factor: Annotated[int, Field(ge=1, le=64, description="Downscale factor.")] = 4,
@@ -84,7 +91,7 @@ def tile_image(
     return Image(resize(small, Size(width, height), "bilinear"))
 
 
-@node("InvertImage", category="preprocessors")
+@node("InvertImage", display_name="Invert image", aliases=("ImageInvert", "negative"), category="preprocessors")
 def invert_image(image: Image) -> Image:
     """Invert the colours of images. Transparency is kept."""
     pixels = image.numpy().copy()

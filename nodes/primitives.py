@@ -11,7 +11,26 @@ EXACT = 2**53 - 1  # the largest integer that every JSON parser represents exact
 MAX_TEXT = 1_000_000
 
 
-@node("Text", category="primitives")
+@node(
+    "Text",
+    aliases=(
+        "PrimitiveString",
+        "PrimitiveStringMultiline",
+        "easy string",
+        "ttN text",
+        "CR Text",
+        "Text Multiline",
+        "Text _O",
+        "CR Prompt Text",
+        "StringConstant",
+        "StringConstantMultiline",
+        "String Literal",
+        "string",
+        "note",
+        "multiline",
+    ),
+    category="primitives",
+)
 def text(
     text: Annotated[Text, Field(max_length=MAX_TEXT, description="Any text; it may have several lines.")] = "",
 ) -> str:
@@ -19,7 +38,20 @@ def text(
     return text
 
 
-@node("JoinText", category="primitives")
+@node(
+    "JoinText",
+    display_name="Join text",
+    aliases=(
+        "StringConcatenate",
+        "Text Concatenate",
+        "CR Text Concatenate",
+        "JoinStrings",
+        "concatenate",
+        "concat",
+        "append",
+    ),
+    category="primitives",
+)
 def join_text(
     texts: Annotated[list[str], Field(description="The texts, in order. Empty texts are skipped.")],
     separator: Annotated[str, Field(max_length=1000, description="Text inserted between two texts.")] = ", ",
@@ -32,7 +64,12 @@ def join_text(
     return separator.join(parts)
 
 
-@node("ReplaceText", category="primitives")
+@node(
+    "ReplaceText",
+    display_name="Replace text",
+    aliases=("StringReplace", "Text Find and Replace", "find and replace"),
+    category="primitives",
+)
 def replace_text(
     text: Annotated[Text, Field(max_length=MAX_TEXT, description="The text to search.")],
     find: Annotated[
@@ -49,7 +86,11 @@ def replace_text(
     return text.replace(find, replace)
 
 
-@node("Integer", category="primitives")
+@node(
+    "Integer",
+    aliases=("PrimitiveInt", "INTConstant", "easy int", "ImpactInt", "ttN int", "number", "value", "int"),
+    category="primitives",
+)
 def integer(
     value: Annotated[int, Field(ge=-EXACT, le=EXACT, description="An integer from -(2^53-1) to 2^53-1.")] = 0,
 ) -> int:
@@ -57,25 +98,39 @@ def integer(
     return value
 
 
-@node("Float", category="primitives")
+@node(
+    "Float",
+    display_name="Decimal number",
+    aliases=("PrimitiveFloat", "FloatConstant", "easy float", "ImpactFloat", "ttN float", "number", "value"),
+    category="primitives",
+)
 def float_number(value: Annotated[float, Field(description="Any finite number.")] = 0.0) -> float:
     """Return a floating-point number."""
     return value
 
 
-@node("SeedNumber", category="primitives")
+@node(
+    "SeedNumber",
+    display_name="Seed",
+    aliases=("SeedNode", "Seed (rgthree)", "easy seed", "ttN seed", "CR Seed", "random"),
+    category="primitives",
+)
 def seed_number(seed: Annotated[Seed, Field(description='A seed, or "random" for a new seed in each run.')] = 0) -> int:
     """Return a seed that several nodes can share."""
     return seed
 
 
-@node("Boolean", category="primitives")
+@node(
+    "Boolean",
+    aliases=("PrimitiveBoolean", "easy boolean", "BOOLConstant", "toggle", "switch", "yes no", "checkbox"),
+    category="primitives",
+)
 def boolean(value: Annotated[bool, Field(description="true or false.")] = False) -> bool:
     """Return true or false, for example as the condition of an If node."""
     return value
 
 
-@node("Choice", category="primitives")
+@node("Choice", aliases=("CustomCombo", "combo", "select", "drop-down", "options"), category="primitives")
 def choice(
     options: Annotated[Text, Field(max_length=MAX_TEXT, description="One option per line; empty lines are ignored.")],
     index: Annotated[
@@ -104,7 +159,7 @@ def _branch(condition: bool) -> list[str]:
     return ["then" if condition else "otherwise"]
 
 
-@node("If", category="primitives", needs=_branch)
+@node("If", aliases=("ComfySwitchNode", "switch", "condition", "branch", "lazy"), category="primitives", needs=_branch)
 def if_(
     condition: Annotated[bool, Field(description="Selects the branch that is computed.")],
     then: Annotated[Lazy[Any], Field(description="Result if the condition is true.")],

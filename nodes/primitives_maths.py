@@ -29,7 +29,24 @@ class PictureSides(NamedTuple):
     height: int
 
 
-@node("Calculate", category="primitives")
+@node(
+    "Calculate",
+    aliases=(
+        "ComfyMathExpression",
+        "ComfyNumberConvert",
+        "MathExpression|pysssss",
+        "SimpleMath+",
+        "SimpleCalculatorKJ",
+        "CM_IntToFloat",
+        "CM_FloatToInt",
+        "math",
+        "expression",
+        "add",
+        "multiply",
+        "convert",
+    ),
+    category="primitives",
+)
 def calculate(
     expression: Annotated[
         Text,
@@ -62,7 +79,12 @@ def _named(values: list[Any]) -> dict[str, Number]:
     return dict(zip(string.ascii_lowercase, values, strict=False))
 
 
-@node("PictureShape", category="primitives")
+@node(
+    "PictureShape",
+    display_name="Aspect ratio",
+    aliases=("ResolutionSelector", "resolution", "size", "16:9", "portrait", "landscape"),
+    category="primitives",
+)
 def picture_shape(
     aspect: Annotated[Aspect, Field(description="Aspect ratio of the longer to the shorter side.")] = "1:1",
     upright: Annotated[bool, Field(description="Portrait format: the height is the longer side.")] = False,

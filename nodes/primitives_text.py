@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
 
-from latentloom.engine import Context, Seed, Text, node
+from latentloom.engine import Advanced, Context, Seed, Text, node
 from latentloom.engine.document.strict_json import Limits, parse
 from latentloom.engine.errors import BadValueError, WorkflowError, brief
 from latentloom.nodes.primitives import EXACT, MAX_TEXT
@@ -50,15 +50,20 @@ class Told(NamedTuple):
     text: str
 
 
-@node("FindPattern", category="primitives")
+@node(
+    "FindPattern",
+    display_name="Find a pattern",
+    aliases=("RegexExtract", "RegexMatch", "regex", "regular expression", "match"),
+    category="primitives",
+)
 def find_pattern(
     text: Given,
     pattern: PatternText,
     which: Annotated[Literal["first", "all"], Field(description="Return the first match or all matches.")] = "first",
     group: Annotated[int, Field(ge=0, le=50, description="Number of the group to return; 0 is the whole match.")] = 0,
     ignore_case: IgnoreCase = False,
-    multiline: Multiline = False,
-    dot_all: DotAll = False,
+    multiline: Annotated[Multiline, Advanced()] = False,
+    dot_all: Annotated[DotAll, Advanced()] = False,
 ) -> Found:
     """Find the matches of a regular expression in a text.
 
@@ -73,7 +78,12 @@ def find_pattern(
     return Found("\n".join(matches), bool(matches), matches)
 
 
-@node("ReplacePattern", category="primitives")
+@node(
+    "ReplacePattern",
+    display_name="Replace a pattern",
+    aliases=("RegexReplace", "regex", "regular expression"),
+    category="primitives",
+)
 def replace_pattern(
     text: Given,
     pattern: PatternText,
@@ -81,18 +91,23 @@ def replace_pattern(
         str, Field(max_length=1000, description="Replacement text; \\1 or \\g<name> inserts a group.")
     ] = "",
     count: Annotated[
-        int, Field(ge=0, le=EXACT, description="Maximum number of replacements; 0 replaces all matches.")
+        int, Field(ge=0, le=EXACT, description="Maximum number of replacements; 0 replaces all matches."), Advanced()
     ] = 0,
     ignore_case: IgnoreCase = False,
-    multiline: Multiline = False,
-    dot_all: DotAll = False,
+    multiline: Annotated[Multiline, Advanced()] = False,
+    dot_all: Annotated[DotAll, Advanced()] = False,
 ) -> str:
     """Replace the matches of a regular expression in a text. The result has at most 1,000,000 characters."""
     made = Pattern(pattern, Flags(ignore_case, multiline, dot_all))
     return replaced(made, text, replace, count, MAX_TEXT)
 
 
-@node("FormatText", category="primitives")
+@node(
+    "FormatText",
+    display_name="Format text",
+    aliases=("StringFormat", "template", "placeholders"),
+    category="primitives",
+)
 def format_text(
     template: Annotated[
         Text,
@@ -148,7 +163,12 @@ def text_of(value: Any) -> str:
     return f"{type(value).__name__} {list(shape)}" if shape is not None else brief(value)
 
 
-@node("DynamicPrompt", category="primitives")
+@node(
+    "DynamicPrompt",
+    display_name="Dynamic prompt",
+    aliases=("easy wildcards", "DPRandomGenerator", "wildcards", "random prompt"),
+    category="primitives",
+)
 def dynamic_prompt(
     text: Annotated[
         Text, Field(max_length=MAX_PROMPT, description="A prompt with choices: {red|blue}, {2$$a|b|c}, __animal__.")
@@ -167,19 +187,26 @@ def dynamic_prompt(
     return expanded(text, seed, read_lists(lists))
 
 
-@node("TextLength", category="primitives")
+@node("TextLength", display_name="Text length", aliases=("StringLength", "count", "characters"), category="primitives")
 def text_length(text: Given) -> int:
     """Return the number of characters of a text."""
     return len(text)
 
 
-@node("TextPart", category="primitives")
+@node(
+    "TextPart", display_name="Part of a text", aliases=("StringSubstring", "substring", "slice"), category="primitives"
+)
 def text_part(text: Given, start: Place = 0, end: Place = EXACT) -> str:
     """Return the characters of a text from `start` up to `end`. Positions beyond the text are ignored."""
     return text[start:end]
 
 
-@node("ChangeText", category="primitives")
+@node(
+    "ChangeText",
+    display_name="Change text",
+    aliases=("CaseConverter", "StringTrim", "upper case", "lower case", "trim", "strip"),
+    category="primitives",
+)
 def change_text(
     text: Given,
     to: Annotated[
@@ -193,7 +220,12 @@ def change_text(
     return {"upper": text.upper, "lower": text.lower, "capitalized": text.capitalize, "title": text.title}[to]()
 
 
-@node("CompareText", category="primitives")
+@node(
+    "CompareText",
+    display_name="Compare text",
+    aliases=("StringCompare", "StringContains", "equal", "contains"),
+    category="primitives",
+)
 def compare_text(
     a: Given,
     b: Given,
@@ -212,7 +244,7 @@ def compare_text(
     return one.startswith(other) if how == "starts_with" else one.endswith(other)
 
 
-@node("JsonText", category="primitives")
+@node("JsonText", display_name="Text from JSON", aliases=("JsonExtractString", "parse", "key"), category="primitives")
 def json_text(
     text: Annotated[Text, Field(max_length=MAX_TEXT, description="A JSON document.")],
     key: Annotated[str, Field(max_length=1000, description="Key of the value; dots separate levels, as in a.b.0.")],
@@ -236,13 +268,17 @@ def _parsed(text: str) -> Any:
         raise BadValueError("the text is not JSON", hint=error.problems[0].message) from error
 
 
-@node("TextLines", category="primitives")
+@node(
+    "TextLines", display_name="Lines of a text", aliases=("split", "prompts from text", "list"), category="primitives"
+)
 def text_lines(
     text: Given,
     separator: Annotated[
-        str, Field(max_length=100, description="Separator between two items; if empty, the text is split into lines.")
+        str,
+        Field(max_length=100, description="Separator between two items; if empty, the text is split into lines."),
+        Advanced(),
     ] = "",
-    skip_empty: Annotated[bool, Field(description="Skip empty items.")] = True,
+    skip_empty: Annotated[bool, Field(description="Skip empty items."), Advanced()] = True,
 ) -> Lines:
     """Split a text into a list, such as one prompt per line. White space around each item is removed."""
     parts = [part.strip() for part in (text.split(separator) if separator else text.splitlines())]
@@ -250,7 +286,7 @@ def text_lines(
     return Lines(texts, len(texts))
 
 
-@node("PickText", category="primitives")
+@node("PickText", display_name="Pick a text", aliases=("select", "index"), category="primitives")
 def pick_text(
     texts: Annotated[list[str], Field(description="Texts to choose from.")],
     index: Annotated[
@@ -263,7 +299,23 @@ def pick_text(
     return texts[index % len(texts)]
 
 
-@node("ShowText", category="primitives", purity="sink")
+@node(
+    "ShowText",
+    display_name="Show text",
+    aliases=(
+        "PreviewAny",
+        "ShowText|pysssss",
+        "Display Any (rgthree)",
+        "easy showAnything",
+        "Text to Console",
+        "display",
+        "print",
+        "log",
+        "debug",
+    ),
+    category="primitives",
+    purity="sink",
+)
 def show_text(ctx: Context, value: Annotated[Any, Field(description="A text, a number or any other value.")]) -> Told:
     """Show a value as text while the workflow runs, and return it. Name it as an output to see it after the run."""
     text = text_of(value)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from latentloom.engine import Conditioning, Context, Latent, Model, Seed, Source, node
+from latentloom.engine import Advanced, Conditioning, Context, Latent, Model, Seed, Source, node
 from latentloom.nodes.diffusion.plan import Plan, sigmas_of
 from latentloom.nodes.diffusion.run import sample_latent
 from latentloom.nodes.noise import NoiseRule
@@ -57,7 +57,14 @@ def options(eta: float, s_noise: float, churn: float) -> dict[str, float]:
     return {"eta": eta, "s_noise": s_noise, "churn": churn}
 
 
-@node("KSampler", category="sampling", device=True, economies=ECONOMIES)
+@node(
+    "KSampler",
+    display_name="Sampler",
+    aliases=("denoise", "generate", "sampling", "steps", "cfg", "seed", "img2img"),
+    category="sampling",
+    device=True,
+    economies=ECONOMIES,
+)
 def ksampler(
     ctx: Context,
     model: Model,
@@ -70,7 +77,7 @@ def ksampler(
     sampler: SamplerName = "dpmpp_2m",
     schedule: ScheduleName = "karras",
     denoise: Denoise = 1.0,
-    noise_rule: NoiseRule = "per_item",
+    noise_rule: Annotated[NoiseRule, Advanced()] = "per_item",
     noise: Latent | None = None,
 ) -> Latent:
     """Denoise a latent with a sampler and a noise schedule, using classifier-free guidance.
@@ -82,7 +89,14 @@ def ksampler(
     return sample_latent(ctx, model, positive, negative, latent, plan)
 
 
-@node("KSamplerAdvanced", category="sampling", device=True, economies=ECONOMIES)
+@node(
+    "KSamplerAdvanced",
+    display_name="Sampler (advanced)",
+    aliases=("refiner", "start at step", "two stages"),
+    category="sampling",
+    device=True,
+    economies=ECONOMIES,
+)
 def ksampler_advanced(
     ctx: Context,
     model: Model,
@@ -107,11 +121,11 @@ def ksampler_advanced(
         int, Field(ge=0, le=10_000, description="Stop before this step. Values above `steps` run to the end.")
     ] = 10_000,
     leftover_noise: Annotated[bool, Field(description="Keep the noise that the remaining steps would remove.")] = False,
-    noise_rule: NoiseRule = "per_item",
+    noise_rule: Annotated[NoiseRule, Advanced()] = "per_item",
     noise: Latent | None = None,
-    eta: Eta = 1.0,
-    s_noise: NoiseScale = 1.0,
-    churn: Churn = 0.0,
+    eta: Annotated[Eta, Advanced()] = 1.0,
+    s_noise: Annotated[NoiseScale, Advanced()] = 1.0,
+    churn: Annotated[Churn, Advanced()] = 0.0,
 ) -> Latent:
     """Run a range of a schedule's steps, so that several samplers or models can work on one image in turn.
 

@@ -5,7 +5,7 @@ from typing import Annotated, NamedTuple
 
 from pydantic import Field
 
-from latentloom.engine import Conditioning, Context, Latent, Model, Seed, node
+from latentloom.engine import Advanced, Conditioning, Context, Latent, Model, Seed, node
 from latentloom.engine.errors import BadValueError
 from latentloom.nodes.diffusion.advice import warn_of_schedule
 from latentloom.nodes.diffusion.plan import Plan, schedule_of
@@ -38,7 +38,11 @@ class Split(NamedTuple):
     low: list[float]
 
 
-@node("Sigmas", category="sampling")
+@node(
+    "Sigmas",
+    aliases=("BasicScheduler", "BetaSamplingScheduler", "schedule", "scheduler", "noise levels"),
+    category="sampling",
+)
 def sigmas(
     ctx: Context,
     model: Model,
@@ -56,7 +60,12 @@ def sigmas(
     return found
 
 
-@node("SplitSigmas", category="sampling")
+@node(
+    "SplitSigmas",
+    display_name="Split sigmas",
+    aliases=("SplitSigmasDenoise", "refiner", "two stages"),
+    category="sampling",
+)
 def split_sigmas(
     sigmas: SigmaList,
     step: Annotated[int, Field(ge=0, le=10_000, description="Number of steps in the first part.")] = 10,
@@ -73,7 +82,7 @@ def split_sigmas(
     return Split(sigmas[: step + 1], sigmas[step:])
 
 
-@node("SetFirstSigma", category="sampling")
+@node("SetFirstSigma", display_name="Set first sigma", aliases=("sigma max",), category="sampling")
 def set_first_sigma(
     sigmas: SigmaList,
     sigma: Annotated[float, Field(ge=0, le=100_000, description="Noise level at which the run starts.")] = 14.6,
@@ -82,7 +91,14 @@ def set_first_sigma(
     return [sigma, *sigmas[1:]]
 
 
-@node("SampleCustom", category="sampling", device=True, economies=ECONOMIES)
+@node(
+    "SampleCustom",
+    display_name="Sampler (own sigmas)",
+    aliases=("SamplerCustom", "SamplerCustomAdvanced", "custom sampler", "sigmas", "guider"),
+    category="sampling",
+    device=True,
+    economies=ECONOMIES,
+)
 def sample_custom(
     ctx: Context,
     model: Model,
@@ -100,10 +116,10 @@ def sample_custom(
         ),
     ] = True,
     noise: Latent | None = None,
-    noise_rule: NoiseRule = "per_item",
-    eta: Eta = 1.0,
-    s_noise: NoiseScale = 1.0,
-    churn: Churn = 0.0,
+    noise_rule: Annotated[NoiseRule, Advanced()] = "per_item",
+    eta: Annotated[Eta, Advanced()] = 1.0,
+    s_noise: Annotated[NoiseScale, Advanced()] = 1.0,
+    churn: Annotated[Churn, Advanced()] = 0.0,
 ) -> Latent:
     """Denoise a latent along a given list of sigmas, from Sigmas or written by hand.
 

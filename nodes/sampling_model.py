@@ -8,7 +8,12 @@ from latentloom.engine import Model, node
 from latentloom.engine.errors import BadValueError
 
 
-@node("SetPrediction", category="sampling")
+@node(
+    "SetPrediction",
+    display_name="Set prediction type",
+    aliases=("ModelSamplingDiscrete", "v prediction", "epsilon", "zero snr", "ModelSampling"),
+    category="sampling",
+)
 def set_prediction(
     model: Model,
     prediction: Annotated[
@@ -37,7 +42,19 @@ def set_prediction(
     return _told(model, prediction=prediction, zero_snr=zero_snr)
 
 
-@node("SetShift", category="sampling")
+@node(
+    "SetShift",
+    display_name="Set shift",
+    aliases=(
+        "ModelSamplingAuraFlow",
+        "ModelSamplingSD3",
+        "ModelSamplingFlux",
+        "flow",
+        "timestep shift",
+        "ModelSampling",
+    ),
+    category="sampling",
+)
 def set_shift(
     model: Model,
     shift: Annotated[

@@ -5,7 +5,21 @@ from typing import Annotated, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from latentloom.engine import Array, Clip, Cond, Conditioning, Context, Latent, Mask, Model, Patch, Seed, Text, node
+from latentloom.engine import (
+    Advanced,
+    Array,
+    Clip,
+    Cond,
+    Conditioning,
+    Context,
+    Latent,
+    Mask,
+    Model,
+    Patch,
+    Seed,
+    Text,
+    node,
+)
 from latentloom.engine.errors import BadValueError
 from latentloom.nodes.diffusion.plan import Plan, sigmas_of
 from latentloom.nodes.diffusion.run import sample_latent
@@ -27,7 +41,14 @@ class Pair(NamedTuple):
     edited: Latent
 
 
-@node("PromptToPrompt", category="sampling", device=True, economies=ECONOMIES)
+@node(
+    "PromptToPrompt",
+    display_name="Prompt-to-prompt editing",
+    aliases=("p2p", "attention", "edit"),
+    category="sampling",
+    device=True,
+    economies=ECONOMIES,
+)
 def prompt_to_prompt(
     ctx: Context,
     model: Model,
@@ -46,7 +67,7 @@ def prompt_to_prompt(
     cfg: Cfg = 7.0,
     sampler: SamplerName = "dpmpp_2m",
     schedule: ScheduleName = "karras",
-    noise_rule: NoiseRule = "per_item",
+    noise_rule: Annotated[NoiseRule, Advanced()] = "per_item",
 ) -> Pair:
     """Sample an image and an edited version with the same layout (Prompt-to-Prompt, Hertz et al. 2023).
 

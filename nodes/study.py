@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from latentloom.engine import Clip, Conditioning, Context, Image, Latent, Mentions, Model, Seed, Text, node
+from latentloom.engine import Advanced, Clip, Conditioning, Context, Image, Latent, Mentions, Model, Seed, Text, node
 from latentloom.engine.errors import BadValueError
 from latentloom.nodes.conditioning import PromptGrammar, name_of
 from latentloom.nodes.diffusion.plan import Plan, cells_for, schedule_of, sigmas_of
@@ -51,7 +51,12 @@ class Tokens(NamedTuple):
     text: str
 
 
-@node("ForwardNoise", category="study")
+@node(
+    "ForwardNoise",
+    display_name="Forward noise",
+    aliases=("noising", "timesteps", "diffusion process"),
+    category="study",
+)
 def forward_noise(
     model: Model,
     latent: Latent,
@@ -89,7 +94,7 @@ def _check_places(what: str, places: list[int], count: int, latent: Latent) -> N
     check_latent(latent, latent.shape[0] * len(places))
 
 
-@node("LatentChannels", category="study")
+@node("LatentChannels", display_name="Latent channels", aliases=("view latent", "inspect"), category="study")
 def latent_channels(
     latent: Latent,
     scale: Annotated[int, Field(ge=1, le=64, description="Pixels per latent cell, in each direction.")] = 8,
@@ -108,15 +113,19 @@ def latent_channels(
     return image_grid([Image(large[..., None].repeat(3, 3))], columns=channels, labels=labels)
 
 
-@node("PlotSchedules", category="study")
+@node(
+    "PlotSchedules", display_name="Plot schedules", aliases=("sigmas", "chart", "compare schedulers"), category="study"
+)
 def plot_schedules(
     ctx: Context,
     model: Model,
     schedules: Annotated[list[ScheduleName], Field(description="Schedules, in the order of the legend.")],
     steps: Steps = 20,
-    axis: Annotated[Scale, Field(description="Scale of the noise axis. A logarithmic axis omits the final 0.")] = "log",
-    width: Annotated[int, Field(ge=400, le=1600, description="Size in pixels.")] = 900,
-    height: Annotated[int, Field(ge=300, le=1600, description="Size in pixels.")] = 560,
+    axis: Annotated[
+        Scale, Field(description="Scale of the noise axis. A logarithmic axis omits the final 0."), Advanced()
+    ] = "log",
+    width: Annotated[int, Field(ge=400, le=1600, description="Size in pixels."), Advanced()] = 900,
+    height: Annotated[int, Field(ge=300, le=1600, description="Size in pixels."), Advanced()] = 560,
 ) -> Image:
     """Plot the noise levels (sigmas) that a sampler visits under several schedules of one model."""
     if not schedules:
@@ -126,7 +135,14 @@ def plot_schedules(
     return Image(plot(found, (width, height), axis, title=title, x="step", y="sigma"))
 
 
-@node("KSamplerSteps", category="study", device=True, economies=ECONOMIES)
+@node(
+    "KSamplerSteps",
+    display_name="Sampler (shows steps)",
+    aliases=("denoising steps", "intermediate"),
+    category="study",
+    device=True,
+    economies=ECONOMIES,
+)
 def ksampler_steps(
     ctx: Context,
     model: Model,
@@ -142,7 +158,7 @@ def ksampler_steps(
     sampler: SamplerName = "dpmpp_2m",
     schedule: ScheduleName = "karras",
     denoise: Denoise = 1.0,
-    noise_rule: NoiseRule = "per_item",
+    noise_rule: Annotated[NoiseRule, Advanced()] = "per_item",
 ) -> SampledSteps:
     """Sample like KSampler, and show the model's input and its predicted image at chosen steps.
 
@@ -171,12 +187,18 @@ def _batch(model: Model, latent: Latent, found: list[Tensor]) -> Latent:
     return Latent(unscaled(torch.cat(found), model.info), downscale=latent.downscale)
 
 
-@node("TokenTable", category="study", device=True)
+@node(
+    "TokenTable",
+    display_name="Table of tokens",
+    aliases=("tokenizer", "token count", "inspect prompt"),
+    category="study",
+    device=True,
+)
 def token_table(
     ctx: Context,
     clip: Clip,
     text: Annotated[Text, Mentions(SOURCE), Field(max_length=10_000, description="The prompt.")] = "",
-    grammar: PromptGrammar = "a1111",
+    grammar: Annotated[PromptGrammar, Advanced()] = "a1111",
     steps: Annotated[
         int,
         Field(

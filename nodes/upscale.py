@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 MARGIN, MOST_MARGIN = 16, 48  # pixels around a tile that are computed with it and discarded
 
 
-@node("UpscaleWithModel", category="upscale", device=True)
+@node(
+    "UpscaleWithModel",
+    display_name="Upscale with a model",
+    aliases=("ImageUpscaleWithModel", "ESRGAN", "super resolution", "4x", "enlarge", "UpscaleModelLoader"),
+    category="upscale",
+    device=True,
+)
 def upscale_with_model(
     ctx: Context,
     image: Image,

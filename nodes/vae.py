@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from latentloom.engine import Context, Image, Latent, Seed, Vae, node
+from latentloom.engine import Advanced, Context, Image, Latent, Seed, Vae, node
 from latentloom.nodes.diffusion.vae import TILES, check_decodes, check_encodes, check_sides, decode, encode
 from latentloom.nodes.diffusion.vae_tiles import check_overlap, decode_tiles, encode_tiles
 from latentloom.nodes.drawing.limits import check_size
@@ -20,7 +20,14 @@ Overlap = Annotated[
 ]
 
 
-@node("VAEEncode", category="vae", device=True, economies=len(TILES) - 1)
+@node(
+    "VAEEncode",
+    display_name="VAE encode",
+    aliases=("image to latent", "img2img"),
+    category="vae",
+    device=True,
+    economies=len(TILES) - 1,
+)
 def vae_encode(
     ctx: Context,
     vae: Vae,
@@ -28,8 +35,9 @@ def vae_encode(
     posterior: Annotated[
         Literal["mean", "sample"],
         Field(description="mean: the mean of the distribution. sample: a latent drawn with the seed."),
+        Advanced(),
     ] = "mean",
-    seed: Seed = 0,
+    seed: Annotated[Seed, Advanced()] = 0,
 ) -> Latent:
     """Encode images to latents: the mean of the encoder's distribution, or a sample drawn with the seed.
 
@@ -39,14 +47,21 @@ def vae_encode(
     return encode(ctx, vae, image, seed if posterior == "sample" else None)
 
 
-@node("VAEDecode", category="vae", device=True, economies=len(TILES) - 1)
+@node(
+    "VAEDecode",
+    display_name="VAE decode",
+    aliases=("latent to image",),
+    category="vae",
+    device=True,
+    economies=len(TILES) - 1,
+)
 def vae_decode(ctx: Context, vae: Vae, latent: Latent) -> Image:
     """Decode latents to images. If memory runs out, the node continues in tiles, like VAEDecodeTiled."""
     tile = TILES[ctx.economy]
     return decode_tiles(ctx, vae, latent, tile, tile // 8) if tile else decode(ctx, vae, latent)
 
 
-@node("VAEDecodeTiled", category="vae", device=True)
+@node("VAEDecodeTiled", display_name="VAE decode (tiled)", aliases=("low memory", "large"), category="vae", device=True)
 def vae_decode_tiled(ctx: Context, vae: Vae, latent: Latent, tile: TileSide = 512, overlap: Overlap = 64) -> Image:
     """Decode latents to images in tiles. The memory for one tile is enough for any image size.
 
@@ -61,7 +76,7 @@ def vae_decode_tiled(ctx: Context, vae: Vae, latent: Latent, tile: TileSide = 51
     return decode_tiles(ctx, vae, latent, tile, overlap)
 
 
-@node("VAEEncodeTiled", category="vae", device=True)
+@node("VAEEncodeTiled", display_name="VAE encode (tiled)", aliases=("low memory", "large"), category="vae", device=True)
 def vae_encode_tiled(ctx: Context, vae: Vae, image: Image, tile: TileSide = 512, overlap: Overlap = 64) -> Latent:
     """Encode images to latents in tiles, as the mean of the encoder's distribution. Seams are blended.
 

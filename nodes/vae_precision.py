@@ -7,7 +7,9 @@ from pydantic import Field
 from latentloom.engine import Patch, Vae, node
 
 
-@node("VAEPrecision", category="vae")
+@node(
+    "VAEPrecision", display_name="VAE precision", aliases=("fp32", "black images", "NaN", "no half vae"), category="vae"
+)
 def vae_precision(
     vae: Vae,
     dtype: Annotated[

@@ -119,6 +119,8 @@ import comfy.samplers
 import comfy.utils
 import comfy.model_management as mm
 import nodes
+from comfy.comfy_types import IO
+from comfy_execution.graph import ExecutionBlocker
 from server import PromptServer
 
 COUNT = 0
@@ -247,12 +249,71 @@ class Inner(Strict):
         return (GrowMask(),)
 
 
+class Shown(nodes.PreviewImage):
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"image": (IO.IMAGE,)}}
+
+    FUNCTION = "act"
+
+    def act(self, image):
+        return self.save_images(image, "shown")
+
+
+class Chosen:
+    FUNCTION, RETURN_TYPES, RETURN_NAMES, CATEGORY = "act", (IO.ANY,), "any", "host"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"first": ("BOOLEAN", {"default": True}), "a": (IO.ANY, {"lazy": True}),
+                             "b": (IO.ANY, {"lazy": True})},
+                "optional": {"c": (IO.ANY, {"lazy": True})}}
+
+    def check_lazy_status(self, first, a, b, c=None):
+        if a == "more":
+            return ["c"]
+        return ["a"] if first else ["b"]
+
+    def act(self, first, a, b, c=None):
+        return (a if first else b,)
+
+
+class Stops(Strict):
+    RETURN_TYPES = ("INT", "INT")
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, n, input_types):
+        return input_types == {"n": "INT"}
+
+    def act(self, n):
+        return (n, ExecutionBlocker("not today") if n > 1 else n)
+
+
+class Loads(nodes.LoadImage):
+    FUNCTION, RETURN_TYPES, CATEGORY = "act", ("IMAGE",), "host"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {}}
+
+    def act(self):
+        return super().load_image("x.png")
+
+
+class Core(Strict):
+    def act(self, n):
+        return (nodes.NODE_CLASS_MAPPINGS["KSampler"](),)
+
+
 NODE_CLASS_MAPPINGS = {
-    cls.__name__: cls for cls in (Bars, Saved, Named, Counted, Strict, Remembers, Model, Deep, Choices, Inner)
+    cls.__name__: cls for cls in (Bars, Saved, Named, Counted, Strict, Remembers, Model, Deep, Choices, Inner, Shown,
+                                  Chosen, Stops, Loads, Core)
 }
 """
 THIRD = """
-from comfy_api.latest import ComfyExtension, io
+from enum import Enum
+
+from comfy_api.latest import ComfyAPI, ComfyExtension, io, ui
 
 
 class Doubled(io.ComfyNode):
@@ -295,12 +356,53 @@ class WithModel(io.ComfyNode):
 class Growing(io.ComfyNode):
     @classmethod
     def define_schema(cls):
-        return io.Schema(node_id="Growing", inputs=[io.Autogrow.Input("many")])
+        several = io.Autogrow.TemplatePrefix(io.String.Input("one"), prefix="one", min=1, max=3)
+        return io.Schema(
+            node_id="Growing", outputs=[io.String.Output(), io.String.Output()],
+            inputs=[io.Autogrow.Input("many", template=several), io.MultiCombo.Input("of", options=["a", "b", "c"])],
+        )
+
+    @classmethod
+    def execute(cls, many, of):
+        return io.NodeOutput(" ".join(f"{name}={value}" for name, value in many.items()), ",".join(of))
+
+
+class Way(str, Enum):
+    up = "upwards"
+    down = "downwards"
+
+
+class Resized(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="Resized", is_output_node=True, outputs=[io.AnyType.Output()],
+            inputs=[io.DynamicCombo.Input("mode", options=[
+                io.DynamicCombo.Option("by size", [io.Int.Input("value"), io.Combo.Input("way", options=Way)]),
+                io.DynamicCombo.Option("by name", [io.String.Input("value"), io.Image.Input("image")]),
+                io.DynamicCombo.Option("never", []),
+            ])],
+        )
+
+    @classmethod
+    async def execute(cls, mode):
+        await ComfyAPI().execution.set_progress(1, 2)
+        if mode["mode"] == "never":
+            return io.NodeOutput(block_execution="never")
+        picture = mode.get("image")
+        shown = ui.PreviewText(str(sorted(mode))) if picture is None else ui.PreviewImage(picture, cls=cls)
+        return io.NodeOutput(mode["value"], ui=shown)
+
+
+class Told(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(node_id="Seeing", inputs=[io.ClipVision.Input("seen")], outputs=[io.Int.Output()])
 
 
 class Mine(ComfyExtension):
     async def get_node_list(self):
-        return [Doubled, Same, WithModel, Growing]
+        return [Doubled, Same, WithModel, Growing, Resized, Told]
 
 
 async def comfy_entrypoint():

@@ -104,6 +104,18 @@ print([str(problem) for problem in open_session().validate("example.json")])
     assert python(script, tmp_path).stdout == "[]\n"
 
 
+def test_the_example_loop_gives_what_its_page_says(tmp_path):
+    script = f"""
+from pathlib import Path
+from latentloom.api import run
+Path("example.json").write_text({blocks("docs/loops.md", "json")[0]!r})
+print(run("example.json")["numbers"])
+"""
+
+    done = python(script, tmp_path)
+    assert (done.stdout, done.returncode) == ("[2.0, 4.0, 8.0, 16.0, 32.0, 64.0]\n", 0)
+
+
 def test_the_example_settings_are_settings():
     assert tomllib.loads(blocks("docs/settings.md", "toml")[0]).keys() <= Settings.model_fields.keys()
 

@@ -11,11 +11,13 @@ import pytest
 from PIL import Image, ImageDraw
 
 from latentloom.api import Session, load_workflow, workflow_names
+from latentloom.engine.document.interfaces import node_types, registered, spec_of_node
 from latentloom.engine.document.reading import read
 from latentloom.engine.document.workflow import Workflow, edges_in
 from latentloom.engine.document.writing import write
 from latentloom.engine.settings import load_settings
 from latentloom.engine.types.registry import Registration, Registry
+from latentloom.engine.types.spec import NodeSpec
 from latentloom.plugins.discovery import discover
 from latentloom.plugins.snapshots import Snapshots
 
@@ -33,6 +35,7 @@ SIZES = {
     "img2img": (128, 128),
     "inpaint": (128, 128),
     "inpaint-detail": (128, 128),
+    "iterative-upscale": (128, 128),
     "latent-channels": (552, 362),
     "outpaint": (192, 128),
     "prompt-to-prompt": (280, 144),
@@ -108,8 +111,7 @@ def needed(workflow: Workflow) -> set[str]:
 @each_workflow
 def test_its_text_is_canonical(session: Session, name: str) -> None:
     text = (files("latentloom.workflows") / f"{name}.json").read_text(encoding="utf-8")
-    nodes = session.engine.registry.nodes
-    assert write(read(text), lambda type: nodes[type].spec) == text
+    assert write(read(text), registered(session.engine.registry)) == text
 
 
 @each_workflow
@@ -128,7 +130,7 @@ def test_each_named_input_sets_a_value_that_an_output_needs(session: Session, na
     workflow = load_workflow(name)
     for node, port, _ in (target for named in workflow.inputs for target in named.to):
         assert node in needed(workflow)
-        assert session.engine.registry.nodes[workflow.nodes[node].type].spec.by_name[port].literal
+        assert spec_at(session, workflow, node).by_name[port].literal
         assert not list(edges_in(workflow.nodes[node].inputs.get(port)))
 
 
@@ -143,9 +145,14 @@ def test_every_node_has_a_place_and_covers_no_other(session: Session, name: str)
         assert apart, f"{one} covers {other}"
 
 
+def spec_at(session: Session, workflow: Workflow, id: str) -> NodeSpec:
+    node = workflow.nodes[id]
+    return spec_of_node(node_types(workflow, session.engine.registry)[node.type].spec, node)
+
+
 def size(session: Session, workflow: Workflow, id: str) -> tuple[int, int]:
     """The pixels that a node takes in the editor: a title, a line for each port, more for long texts and pictures."""
-    spec = session.engine.registry.nodes[workflow.nodes[id].type].spec
+    spec = spec_at(session, workflow, id)
     tall = {"multiline": 90, "FILE": 220}
     more = sum(tall.get(port.widget or port.kind, 0) for port in spec.inputs)
     return 268, 44 + 28 * (len(spec.inputs) + len(spec.outputs)) + more

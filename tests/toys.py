@@ -231,6 +231,18 @@ def fail_once(path: str) -> int:
     return 1
 
 
+@node("FailAt")
+def fail_at(value: int, at: int, path: str) -> int:
+    """Pass a number on; fail at one of them unless a file is there, and make it."""
+    return value if value != at or fail_once(path) == 1 else 0
+
+
+@node("Above")
+def above(value: int, limit: int = 0) -> bool:
+    """Whether a number is above a limit."""
+    return value > limit
+
+
 @node("Mutate")
 def mutate(image: Image, way: Literal["torch", "numpy"] = "torch") -> float:
     """Write into the input."""

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 from latentloom.engine.document.flatten import Flat, flatten
 from latentloom.engine.document.matching import given, match
-from latentloom.engine.document.workflow import GRAPH, Edge, Node, Workflow
+from latentloom.engine.document.workflow import GRAPH, Edge, Node, Repeat, Workflow
 from latentloom.engine.types.registry import Registry
 
-PROPERTIES = ("version", "mode", "title", "each", "on_error")
+PROPERTIES = ("version", "mode", "title", "each", "on_error", "repeat")
 
 
 class NodeName(NamedTuple):
@@ -111,7 +111,7 @@ class _Comparison:
         for id, other in self._partners.items():
             node, node_after = self._before.nodes[id], self._after.nodes[other]
             inputs = tuple(self._input_changes(given(self._before, id), given(self._after, other)))
-            pairs = ((name, getattr(node, name), getattr(node_after, name)) for name in PROPERTIES)
+            pairs = ((name, _property(node, name), _property(node_after, name)) for name in PROPERTIES)
             properties = tuple(Change(*pair) for pair in pairs if pair[1] != pair[2]) + self._inside(node)
             if inputs or properties:
                 yield NodeChange(other, node_after.type, inputs, properties)
@@ -156,6 +156,11 @@ class _Comparison:
 
 def _names(flat: Flat, ids: Iterable[str]) -> tuple[NodeName, ...]:
     return tuple(NodeName(id, flat.nodes[id].type) for id in ids)
+
+
+def _property(node: Node, name: str) -> Any:
+    value = getattr(node, name)
+    return value.record() if isinstance(value, Repeat) else value
 
 
 def _arrangement(workflow: Workflow) -> Any:

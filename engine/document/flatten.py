@@ -17,7 +17,7 @@ _ABSENT = object()
 
 @dataclass(frozen=True, slots=True)
 class Flat:
-    """A workflow without sub-workflows. A use that is muted, bypassed or runs once for each item remains one node."""
+    """A workflow without sub-workflows. A use that is muted, bypassed or runs more than once remains one node."""
 
     nodes: Mapping[str, Node]
     types: Mapping[str, NodeType | None]
@@ -72,7 +72,7 @@ class _Flattening:
 
     def _graph(self, node: Node | None) -> str | None:
         """Return the name of the sub-workflow that a node stands for; None if it remains a node."""
-        if node is None or node.mode != "active" or node.version != VERSION or node.each:
+        if node is None or node.mode != "active" or node.version != VERSION or node.each or node.repeat:
             return None
         name = node.type.removeprefix(GRAPH)
         return name if name != node.type and name in self._workflow.graphs else None

@@ -5,13 +5,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from latentloom.engine.document.workflow import GRAPH, Edge, Node, Target, Workflow
+from latentloom.engine.document.workflow import GRAPH, MAX_TURNS, TURNS, Edge, Node, Repeat, Target, Workflow
 from latentloom.engine.types.registry import Distribution, NodeType, Registry
 from latentloom.engine.types.spec import ANY, InputSpec, NodeSpec, OutputSpec
 
 SpecOf = Callable[[str], NodeSpec | None]
 VERSION = 1  # of all nodes that use a sub-workflow
 DOCUMENT = Distribution("the document", "1", "graph", "")
+TURNS_PORT = InputSpec(
+    name=TURNS, kind="INT", minimum=1, maximum=MAX_TURNS, help="How many turns the node runs, one after the other."
+)
 
 
 def graph_specs(graphs: Mapping[str, Workflow], spec_of: SpecOf) -> dict[str, NodeSpec]:
@@ -44,6 +47,20 @@ def value_at(graph: Workflow, target: Target) -> Any:
     return value[target.item] if type(value) is list and target.item < len(value) else None
 
 
+def spec_of_node(spec: NodeSpec, node: Node) -> NodeSpec:
+    """Return the spec of a node: that of its type, as `repeat` and `each` change it."""
+    return mapped(repeated(spec, node.repeat), node.each)
+
+
+def repeated(spec: NodeSpec, repeat: Repeat | None) -> NodeSpec:
+    """Return the spec of a node that runs turn by turn: an input for their number, lists of what it collects."""
+    if repeat is None:
+        return spec
+    inputs = (*(replace(port, lazy=False) for port in spec.inputs if port.name != TURNS), TURNS_PORT)
+    outputs = tuple(replace(port, is_list=port.is_list or port.name in repeat.collect) for port in spec.outputs)
+    return replace(spec, inputs=inputs, outputs=outputs)
+
+
 def mapped(spec: NodeSpec, each: tuple[str, ...]) -> NodeSpec:
     """Return the spec of a node that runs once for each item: the named inputs and all outputs are lists."""
     if not each:
@@ -56,7 +73,7 @@ def port_at(workflow: Workflow, types: Mapping[str, NodeType], target: Target) -
     """Return the spec of a node's input, or None."""
     node = workflow.nodes.get(target.node)
     found = types.get(node.type) if node is not None else None
-    return mapped(found.spec, node.each).by_name.get(target.input) if found and node else None
+    return spec_of_node(found.spec, node).by_name.get(target.input) if found and node else None
 
 
 class _Specs:
@@ -71,7 +88,7 @@ class _Specs:
     def _of(self, node: Node) -> NodeSpec | None:
         name = node.type.removeprefix(GRAPH)
         found = self._spec(name) if name != node.type and name in self._graphs else self._spec_of(node.type)
-        return mapped(found, node.each) if found is not None else None
+        return spec_of_node(found, node) if found is not None else None
 
     def _spec(self, name: str) -> NodeSpec:
         """Return the spec of a sub-workflow. The recursion is bounded: reading limits how deep they nest."""

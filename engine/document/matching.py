@@ -151,7 +151,8 @@ def _digests(flat: Flat) -> dict[str, str]:
         return {id: f"{number} of a circle" for number, id in enumerate(flat.nodes)}
     for id in (id for id in order if id in flat.nodes):
         node, inputs = flat.nodes[id], {name: _plain(value, known) for name, value in given(flat, id).items()}
-        facts = [node.type, node.version, node.mode, list(node.each), node.on_error, inputs, named[id]]
+        repeat = node.repeat.record() if node.repeat else None
+        facts = [node.type, node.version, node.mode, list(node.each), node.on_error, repeat, inputs, named[id]]
         known[id] = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     return known
 

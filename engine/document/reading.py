@@ -17,6 +17,7 @@ from latentloom.engine.document.workflow import (
     NamedInput,
     NamedOutput,
     Node,
+    Repeat,
     Target,
     Workflow,
 )
@@ -27,7 +28,8 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,99}\Z")
 MAX_NAME = 200  # characters in a workflow's name or a node's title
 _TOP = ("format", "name", "inputs", "outputs", "nodes", "layout", "extra", "graphs")
 _GRAPH = ("name", "inputs", "outputs", "nodes", "layout", "extra")
-_NODE = ("type", "version", "inputs", "title", "mode", "extra", "each", "on_error")
+_NODE = ("type", "version", "inputs", "title", "mode", "extra", "each", "on_error", "repeat")
+_REPEAT = ("carry", "collect", "until", "number")
 
 
 def read(data: bytes | str, limits: Limits = Limits()) -> Workflow:  # noqa: B008 - a frozen default
@@ -172,7 +174,25 @@ def _node(reader: _Reader, id: str, data: Any) -> Node:
         each = []
     if on_error not in ("stop", "keep"):
         reader.problem("bad_document", "unknown 'on_error'", node=id, expected="stop, keep", got=brief(on_error))
-    return Node(data.get("type", ""), version, values, title, mode, data.get("extra"), tuple(each), on_error)
+    repeat = _repeat(reader, id, data["repeat"]) if "repeat" in data else None
+    return Node(data.get("type", ""), version, values, title, mode, data.get("extra"), tuple(each), on_error, repeat)
+
+
+def _repeat(reader: _Reader, id: str, data: Any) -> Repeat | None:
+    if not reader.expect(data, dict, "'repeat'", node=id):
+        return None
+    reader.keys(data, _REPEAT, "'repeat'", node=id)
+    carry, collect, ports = data.get("carry", {}), data.get("collect", []), [data.get("until"), data.get("number")]
+    good = [
+        type(carry) is dict and all(type(text) is str for pair in carry.items() for text in pair),
+        type(collect) is list and all(type(name) is str for name in collect) and len(set(collect)) == len(collect),
+        all(name is None or type(name) is str for name in ports),
+    ]
+    if not all(good):
+        expected = '{"carry": {input: output}, "collect": [output], "until": output, "number": input}'
+        reader.problem("bad_document", "'repeat' is malformed", node=id, expected=expected, got=brief(data))
+        return None
+    return Repeat(carry, tuple(collect), *ports)
 
 
 def _value(reader: _Reader, node: str, name: str, value: Any) -> Any:

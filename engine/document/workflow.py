@@ -20,6 +20,8 @@ RESERVED_INPUTS = (*FLAGS, *_SUBMIT, "workflow", "outputs", "cache", "previews",
 Mode = Literal["active", "bypass", "mute"]
 OnError = Literal["stop", "keep"]
 GRAPH = "graph/"  # prefix of the type of a node that uses a sub-workflow
+TURNS = "turns"  # the input of a repeated node that says how often it runs
+MAX_TURNS = 10_000
 
 
 class Edge(NamedTuple):
@@ -50,10 +52,30 @@ class Target(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Repeat:
+    """How a node is repeated, turn by turn. All fields name inputs and outputs of the node."""
+
+    carry: Mapping[str, str] = field(default_factory=dict)
+    """Inputs that get an output of the turn before."""
+    collect: tuple[str, ...] = ()
+    """Outputs that become lists with an item for each turn. The others have the value of the last turn."""
+    until: str | None = None
+    """A BOOLEAN output that ends the loop after a turn in which it is true."""
+    number: str | None = None
+    """An input that gets the number of the turn, from 0."""
+
+    def record(self) -> dict[str, Any]:
+        """Return this as JSON."""
+        fields = {"carry": dict(self.carry), "collect": list(self.collect), "until": self.until, "number": self.number}
+        return {name: value for name, value in fields.items() if value}
+
+
+@dataclass(frozen=True, slots=True)
 class Node:
     """An instance of a node type. An input's value is a literal, an Edge, or a list that may contain Edges.
 
-    `each` names the inputs whose lists go item by item. `on_error` says whether a failed item ends the run.
+    `each` names the inputs whose lists go item by item. `on_error` says whether a failed item ends the run. `repeat`
+    says how it runs turn by turn.
     """
 
     type: str
@@ -64,6 +86,7 @@ class Node:
     extra: Any = None
     each: tuple[str, ...] = ()
     on_error: OnError = "stop"
+    repeat: Repeat | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ def _node_json(node: Node, spec: NodeSpec | None) -> dict[str, Any]:
     data |= {"mode": node.mode} if node.mode != "active" else {}
     data |= {"each": list(node.each)} if node.each else {}
     data |= {"on_error": node.on_error} if node.on_error != "stop" else {}
+    data |= {"repeat": node.repeat.record()} if node.repeat else {}
     return data | ({"extra": node.extra} if node.extra is not None else {})
 
 

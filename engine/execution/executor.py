@@ -25,15 +25,15 @@ from latentloom.engine.execution.questions import answered, beyond, wanted_input
 from latentloom.engine.execution.run_events import RunEvents
 from latentloom.engine.execution.run_values import durable
 from latentloom.engine.execution.tools import Tools
-from latentloom.engine.models.host_memory import peak_bytes
+from latentloom.engine.models.host_memory import PeakGrowth
+from latentloom.engine.planning.copies import Part
 from latentloom.engine.planning.identity import Inputs, Mentions, literal_item
-from latentloom.engine.planning.mapping import Part, parts_of
+from latentloom.engine.planning.mapping import parts_of
 from latentloom.engine.planning.step import Checked, Step
 from latentloom.engine.planning.subgraph import MAX_STEPS, Grafted, given, graft
+from latentloom.engine.planning.turns import Turns
 from latentloom.engine.types.context import Borrower, Context, RunServices
 from latentloom.engine.types.expansion import Expansion
-
-SHORT_SECONDS = 0.001  # to read the peak memory after each shorter call would cost as much as the call
 
 
 class Executor:
@@ -77,8 +77,9 @@ class _Run:
         self.leads = Leads(tools.flights, self.inbox)
         self.loop = Loop()
         self.items = Items()
+        self.loops: dict[str, Turns] = {}
         self.awaited: set[Borrower] = set()  # calls of async nodes that have not ended
-        self.peak = peak_bytes()
+        self.growth = PeakGrowth()
 
     # The walk
 
@@ -140,6 +141,9 @@ class _Run:
         if step.id in self.plan.results or not self.plan.complete(step) or self.items.dropped(step.id):
             return
         try:
+            if step.loop is not None:
+                self.turn(step)
+                return
             if step.id in self.plan.expanded:
                 self.conclude_expanded(step)
                 return
@@ -225,8 +229,6 @@ class _Run:
             self.tools.cache.put_result(key, Result({"names": literal_item("JSON", sorted(names))}))
         return names
 
-    # Values
-
     def wanted_values(self) -> dict[str, Any]:
         """Return the values of the wanted outputs. Values that are no longer stored are computed again."""
         while not self.plan.gathered(self.checked.outputs):
@@ -292,14 +294,7 @@ class _Run:
                 return
             self.fail(step, error)
             return
-        self.conclude(step, Result(items, call.seconds, self.growth(call.seconds), uses), key, store=store)
-
-    def growth(self, seconds: float) -> int:
-        """Return by how much the process's peak memory grew since it was last read. It is not read for short calls."""
-        if seconds < SHORT_SECONDS:
-            return 0
-        before, self.peak = self.peak, peak_bytes()
-        return max(0, self.peak - before)
+        self.conclude(step, Result(items, call.seconds, self.growth.after(call.seconds), uses), key, store=store)
 
     def economise(self, step: Step, key: str | None, level: int, error: LoomError) -> bool:
         """After an out-of-memory error, raise the economy level. Returns whether the step will be processed again."""
@@ -380,5 +375,26 @@ class _Run:
     def tell_items(self, ids: Iterable[str]) -> None:
         """Report the progress of steps that run once for each item."""
         for id in ids:
-            done, total = self.items.done(id), self.items.total(id)
-            self.run_events.emit(NodeProgress(node=id, step=done, total=total, message=f"item {done} of {total}"))
+            self.tell_count(id, "item", self.items.done(id), self.items.total(id))
+
+    def tell_count(self, id: str, what: str, done: int, total: int) -> None:
+        self.run_events.emit(NodeProgress(node=id, step=done, total=total, message=f"{what} {done} of {total}"))
+
+    # Turns
+
+    def turn(self, step: Step) -> None:
+        """Begin the first or the next turn of a loop, or finish it after its last one."""
+        loop = self.loops.get(step.id)
+        if loop is None:
+            self.run_events.started(step)
+            inputs = self.tools.identity.inputs(step, self.plan.results, frozenset())
+            loop = self.loops[step.id] = Turns(step, inputs, self.tools.registry, MAX_STEPS - len(self.plan.steps))
+        elif loop.over or self.turn_ended(step.id, loop):
+            self.conclude_expanded(step)
+            return
+        self.plan.stand_for_turn(step, loop)
+
+    def turn_ended(self, id: str, loop: Turns) -> bool:
+        """Report that a turn of a loop has ended, and return whether it was the last one."""
+        self.tell_count(id, "turn", loop.number, loop.total)
+        return loop.ended(self.plan.results)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from latentloom.engine.planning.mapping import Part
+from latentloom.engine.planning.copies import Part
 from latentloom.engine.planning.step import Step
 
 

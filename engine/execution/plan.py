@@ -8,10 +8,12 @@ from latentloom.engine.document.workflow import edges_in
 from latentloom.engine.execution.absent_outputs import AbsentOutputs
 from latentloom.engine.execution.ready_queue import ReadyQueue
 from latentloom.engine.execution.run_values import RunValues
+from latentloom.engine.planning.copies import Part
 from latentloom.engine.planning.identity import Inputs
-from latentloom.engine.planning.mapping import Part, outputs_of
+from latentloom.engine.planning.mapping import outputs_of
 from latentloom.engine.planning.step import Checked, Step
 from latentloom.engine.planning.subgraph import Expansions, Grafted
+from latentloom.engine.planning.turns import Turns
 from latentloom.engine.types.registry import Registry
 
 
@@ -120,6 +122,20 @@ class Plan:
         for id in ends:
             self.need(id)
         self.wait(step.id, ends)
+
+    def stand_for_turn(self, step: Step, loop: Turns) -> None:
+        """Plan the next turn of a loop, and release what only this turn reads of the one before."""
+        passed, part = loop.passing(), loop.begin()
+        for n, child in enumerate(part.steps):
+            self.steps[child.id] = child
+            self._ready.place(child.id, step.id, part.number * len(part.steps) + n)
+        self.values.use({edge.node for edge in part.outputs.values()})
+        self.expanded.put_lists(step.id, loop.outputs)
+        for id in part.ends:
+            self.need(id)
+        for id in passed:
+            self._release(id)
+        self.wait(step.id, part.ends)
 
     def drop(self, step: Step, parts: Sequence[Part], ends: Iterable[str]) -> None:
         """Leave a failed item out. `parts` are the others; nothing waits for its `ends` any more."""

@@ -1,6 +1,7 @@
 """The catalog of files that workflows can name: pictures in the input folder and models in the model folders."""
 
 import contextlib
+import copy
 import hashlib
 import os
 import re
@@ -13,6 +14,7 @@ from latentloom.engine.errors import FileError, MissingFileError, PathError, bri
 from latentloom.engine.files.hashes import Hashes, Progress
 from latentloom.engine.files.model_files import InputFile, ModelFile, configuration_of
 from latentloom.engine.files.opened import changed
+from latentloom.engine.files.owners import is_visible, stored_name
 from latentloom.engine.files.partial import partial_path, sweep, sync_file, sync_folder
 from latentloom.engine.files.stamps import same_writing, stamp
 
@@ -100,6 +102,13 @@ class Catalog:
         self._packaged = tuple(packaged)
         self._stored = stored
         self._places: dict[str, Path] = {}  # sha256 -> path where it was found last
+        self._owner: str | None = None
+
+    def of(self, owner: str | None) -> "Catalog":
+        """Return the catalog without the pictures that others have uploaded; None: with all."""
+        made = copy.copy(self)
+        made._owner = owner
+        return made
 
     def names(self, source: str) -> list[str]:
         """Return the names in a source, "input" or "models/<folder>": its own files first, then checkpoints."""
@@ -111,7 +120,8 @@ class Catalog:
         """Return the names of the files in a source's own folders."""
         suffixes = PICTURES if source == "input" else SUFFIXES
         links = source != "input"
-        return sorted({name for root in self._own_roots(source) for name in _listed(root, suffixes, links=links)})
+        found = {name for root in self._own_roots(source) for name in _listed(root, suffixes, links=links)}
+        return sorted(name for name in found if links or is_visible(name, self._owner))
 
     def mentioned(self, source: str, text: str) -> list[str]:
         """Return the names in a source whose stem (last part without suffix) occurs in a text as a word."""
@@ -125,7 +135,7 @@ class Catalog:
         A name with a hash passes if any file is not hashed yet.
         """
         match = _HASH.match(name)
-        if not match:
+        if not match or (source == "input" and self._owner is not None):  # a worker finds files of all owners by hash
             self.find(source, name, alike=alike)
             return
         files = self._found(source, self.names(source))
@@ -144,6 +154,8 @@ class Catalog:
             return self._find_hash(source, match["name"], match["hash"], report)
         for root in self._roots(source):
             path = safe_join(root, name, links=source != "input")
+            if source == "input" and not is_visible(path.relative_to(root.resolve()).as_posix(), self._owner):
+                continue
             if path.is_file() or any((path / name).is_file() for name in MODEL_FOLDER):
                 return Found(name, path)
         raise self._missing(source, name, alike=alike)
@@ -219,7 +231,7 @@ class Catalog:
 
     def store_file(self, path: Path, sha256: str, suffix: str) -> str:
         """Move a file with this hash into the input folder. Returns the name for documents. Raises FileError."""
-        name = f"by-hash/{sha256[:2]}/{sha256}{suffix}"
+        name = stored_name(self._owner, sha256, suffix)
         try:
             self._place(name, sha256, lambda partial: shutil.move(path, partial))
         except OSError as error:
@@ -229,7 +241,7 @@ class Catalog:
     def store_bytes(self, data: bytes, suffix: str) -> str:
         """Write data to the input folder under its hash. Returns the name for documents. Raises FileError."""
         sha256 = hashlib.sha256(data).hexdigest()
-        name = f"by-hash/{sha256[:2]}/{sha256}{suffix}"
+        name = stored_name(self._owner, sha256, suffix)
         try:
             self._place(name, sha256, lambda partial: partial.write_bytes(data))
         except OSError as error:
@@ -249,8 +261,8 @@ class Catalog:
             write(partial)
             sync_file(partial)
             partial.replace(place)
-            for folder in (place.parent, *place.parent.parents[:2]):
-                sync_folder(folder)
+            for folder in Path(name).parents:
+                sync_folder(self._input / folder)
         finally:
             partial.unlink(missing_ok=True)
 

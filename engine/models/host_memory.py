@@ -9,6 +9,7 @@ from pathlib import Path
 
 DEFAULTS = (700, 2000)  # Python's first threshold, by version
 RARE = (10_000, 20, 20)
+SHORT_SECONDS = 0.001
 
 
 @contextlib.contextmanager
@@ -44,6 +45,20 @@ def peak_bytes() -> int:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+class PeakGrowth:
+    """By how much the process's peak memory grew. It is not read for short calls, as that would cost as much."""
+
+    def __init__(self) -> None:
+        self._peak = peak_bytes()
+
+    def after(self, seconds: float) -> int:
+        """Return by how much the peak grew, in bytes, since it was last read, after a call of that many seconds."""
+        if seconds < SHORT_SECONDS:
+            return 0
+        before, self._peak = self._peak, peak_bytes()
+        return max(0, self._peak - before)
 
 
 def resident_bytes() -> int:

@@ -7,10 +7,12 @@ from typing import Any
 from latentloom.engine.cache.cache import Cache, Item, Result, Use
 from latentloom.engine.errors import LoomError
 from latentloom.engine.keys import Fields
-from latentloom.engine.planning.identity import Identity
+from latentloom.engine.planning.copies import Part
+from latentloom.engine.planning.identity import Identity, Inputs
 from latentloom.engine.planning.mapping import outputs_of, parts_of
 from latentloom.engine.planning.step import Checked, Files, Step
-from latentloom.engine.planning.subgraph import MAX_STEPS, Expansions, graft
+from latentloom.engine.planning.subgraph import MAX_STEPS, Expansions, Outputs, graft
+from latentloom.engine.planning.turns import Turns
 from latentloom.engine.planning.uses import FILE_NAME, Uses
 from latentloom.engine.types.context import RECOGNITION
 from latentloom.engine.types.expansion import Expansion
@@ -64,8 +66,8 @@ class _Plan:
     def step(self, step: Step) -> None:
         purity = step.spec.purity
         waiting = [source for source in step.sources(lazy=False) if source not in self.results]
-        if step.each is not None:
-            self.items(step, waiting)
+        if step.each is not None or step.loop is not None:
+            self.repeated(step, waiting)
         elif purity == "sink":
             self.tell(step, "run", "it saves or sends something, so it always runs")
         elif waiting:
@@ -77,21 +79,45 @@ class _Plan:
         else:
             self.reachable(step, asked)
 
-    def items(self, step: Step, waiting: Sequence[str]) -> None:
-        """Explain a step that runs once for each item: the steps of its items, then itself."""
+    def repeated(self, step: Step, waiting: Sequence[str]) -> None:
+        """Explain a step that runs for each item or turn by turn: the steps of its items or turns, then itself."""
         if waiting:
             self.tell(step, "unknown", f"unknown until '{waiting[0]}' ran")
             return
         try:
             inputs = self.parts.identity.inputs(step, self.results, frozenset())
-            parts = parts_of(step, inputs, self.parts.registry, MAX_STEPS - len(self.steps))
+            order = self.items(step, inputs) if step.each is not None else self.turns(step, inputs)
         except LoomError as error:
             self.tell(step, "run", f"it will fail: {error.problems[0].message}")
             return
-        self.steps |= {child.id: child for part in parts for child in part.steps}
+        self.together(step, order)
+
+    def items(self, step: Step, inputs: Inputs) -> list[str]:
+        """Explain the items of a step, and return their steps."""
+        parts = parts_of(step, inputs, self.parts.registry, MAX_STEPS - len(self.steps))
         self.expanded.put_lists(step.id, outputs_of(step, parts))
-        self.walk(child.id for part in parts for child in part.steps)
-        self.together(step, [child.id for part in parts for child in part.steps])
+        return [id for part in parts for id in self.part(part)]
+
+    def turns(self, step: Step, inputs: Inputs) -> list[str]:
+        """Explain the turns of a loop up to the first one that is not known, and return their steps."""
+        loop = Turns(step, inputs, self.parts.registry, MAX_STEPS - len(self.steps))
+        order: list[str] = []
+        while not order or not (self.unknown(loop.outputs) or loop.ended(self.results)):
+            order += self.part(loop.begin())
+            self.expanded.put_lists(step.id, loop.outputs)
+        return order
+
+    def unknown(self, outputs: Outputs) -> bool:
+        """Whether an output of a step is not known yet."""
+        last = (value[-1] if isinstance(value, list) else value for value in outputs.values())
+        return any(edge.node not in self.results for edge in last)
+
+    def part(self, part: Part) -> list[str]:
+        """Explain the steps of one item or turn, and return their ids."""
+        order = [child.id for child in part.steps]
+        self.steps |= {child.id: child for child in part.steps}
+        self.walk(order)
+        return order
 
     def asked(self, step: Step) -> frozenset[str] | None:
         """Return the lazy inputs that a step wants, or None if they are unknown."""

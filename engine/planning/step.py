@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from latentloom.engine.document.workflow import Edge, OnError, edges_in
+from latentloom.engine.document.workflow import TURNS, Edge, OnError, Repeat, edges_in
 from latentloom.engine.errors import Problem
 from latentloom.engine.planning.graph import Graph
 from latentloom.engine.types.registry import NodeType
@@ -31,6 +31,7 @@ class Step:
     edges: dict[str, Any] = field(default_factory=dict)  # an Edge, or a list of Edges and literals
     depth: int = 0  # how many expansions it is inside
     each: "Each | None" = None
+    loop: "Loop | None" = None
     spec: NodeSpec = field(init=False)
     _sources: dict[bool, tuple[str, ...]] = field(init=False, default_factory=dict)
 
@@ -61,22 +62,29 @@ class Checked:
     @property
     def needs_device(self) -> bool:
         """Whether a wanted step, or a step that it depends on, computes on a device."""
-        needed = self.graph.upstream(self.wanted)
-        return any(self.steps[id].spec.device for id in needed if id in self.steps)
+        needed = self.graph.upstream([id for id in self.wanted if id in self.steps])
+        return any(self.steps[id].spec.device for id in needed)
 
     def names(self, node: str) -> list[str]:
-        """Return the named outputs that a node delivers, alone or as one item of a mapped step."""
+        """Return the named outputs that a node delivers, alone or as one item or turn of a step.
+
+        Of a loop that may end early, every turn counts as the last one.
+        """
         return [name for name, edge in self.outputs.items() if self._delivers(node, edge)]
 
     def _delivers(self, node: str, edge: Edge) -> bool:
         step = self.steps.get(edge.node)
-        if step is None or step.each is None:
+        if step is None or (step.each is None and step.loop is None):
             return edge.node == node
         number, _, rest = node.removeprefix(f"{step.id}/").partition("/")
         if not node.startswith(f"{step.id}/") or not number.isdecimal():
             return False
-        each = step.each
-        return each.template._delivers(f"{each.root}/{rest}" if rest else each.root, each.template.outputs[edge.output])
+        if step.loop is not None and not step.loop.delivers(int(number), step.literals.get(TURNS), edge.output):
+            return False
+        repetition = step.each or step.loop
+        assert repetition is not None
+        inside = f"{repetition.root}/{rest}" if rest else repetition.root
+        return repetition.template._delivers(inside, repetition.template.outputs[edge.output])
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +98,20 @@ class Each:
     on_error: OnError
     root: str
     template: Checked
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """How a step runs turn by turn. `first` and `template`, for the later turns, are like the template of Each."""
+
+    repeat: Repeat
+    root: str
+    first: Checked
+    template: Checked
+
+    def delivers(self, turn: int, turns: Any, output: str) -> bool:
+        """Whether a turn, from 1, delivers an output; `turns` is their number if it is known."""
+        return output in self.repeat.collect or self.repeat.until is not None or turns in (None, turn)
 
 
 ITEM = "@item"

@@ -97,12 +97,7 @@ def _read(parent: Step, expansion: Expansion) -> tuple[dict[str, Node], dict[str
 def _nodes(parent: Step, inner: Mapping[str, Node]) -> dict[str, Node]:
     """Return the nodes with full ids. Each Given is replaced by the parent's edge or literal."""
     return {
-        f"{parent.id}/{id}": Node(
-            node.type,
-            node.version,
-            {name: _shown(parent, value) for name, value in node.inputs.items()},
-            mode=node.mode,
-        )
+        f"{parent.id}/{id}": replace(node, inputs={name: _shown(parent, value) for name, value in node.inputs.items()})
         for id, node in inner.items()
     }
 
@@ -158,10 +153,14 @@ def _unresolved(node: str, name: str) -> Problem:
     )
 
 
+Outputs = Mapping[str, Edge | list[Edge]]
+"""The edges that deliver the outputs of an expanded step. A list of edges delivers a list."""
+
+
 class _Expanded(NamedTuple):
     """An expanded step: the sources of its outputs, and the time of its own body."""
 
-    outputs: Mapping[str, Edge | list[Edge]]
+    outputs: Outputs
     seconds: float
     known: bool
     """Whether the expansion came from the cache, so that the body did not run."""
@@ -180,8 +179,8 @@ class Expansions:
         """Record that a step was expanded, by its body or because its expansion was `known`."""
         self._expanded[id] = _Expanded(grafted.outputs, seconds, known)
 
-    def put_lists(self, id: str, outputs: Mapping[str, list[Edge]]) -> None:
-        """Record that a step was expanded to one part for each item, or that some of its items are left out."""
+    def put_lists(self, id: str, outputs: Outputs) -> None:
+        """Record that a step was expanded to items or turns; again when there is one more, or when one is left out."""
         self._expanded[id] = _Expanded(outputs, 0.0, known=False)
 
     def known(self, id: str) -> bool:

@@ -6,13 +6,14 @@ from itertools import islice
 from typing import Any
 
 from latentloom.engine.document.flatten import Flat, flatten
-from latentloom.engine.document.interfaces import DOCUMENT, mapped
-from latentloom.engine.document.workflow import GRAPH, MAX_NAMED, Edge, NamedOutput, Node, Target, Workflow
+from latentloom.engine.document.interfaces import spec_of_node
+from latentloom.engine.document.workflow import GRAPH, MAX_NAMED, Edge, Node, Target, Workflow
 from latentloom.engine.errors import LoomError, Problem, Problems
 from latentloom.engine.planning.connections import accepts, fits
 from latentloom.engine.planning.graph import Graph
 from latentloom.engine.planning.modes import muted, source_of
-from latentloom.engine.planning.step import ITEM, Checked, Each, Files, Step
+from latentloom.engine.planning.repetition import Repetition
+from latentloom.engine.planning.step import ITEM, Checked, Files, Step
 from latentloom.engine.types.literals import RANDOM, LiteralError, coerce
 from latentloom.engine.types.registry import NodeType, Registry
 from latentloom.engine.types.spec import FILE_KINDS, InputSpec, NodeSpec, OutputSpec
@@ -50,8 +51,9 @@ class _Validator:
         self.types: dict[str, NodeType | None] = {**outer, **flat.types}
         for id, node in self.nodes.items():
             found = flat.types[id]
-            if node.each and node.mode == "active" and found is not None:
-                self.types[id] = replace(found, spec=mapped(found.spec, node.each))
+            if (node.each or node.repeat) and node.mode == "active" and found is not None:
+                self.types[id] = replace(found, spec=spec_of_node(found.spec, node))
+        self.repetition = Repetition(workflow.graphs, self.problems, self._missing, self._template)
 
     def problem(self, code: str, message: str, **facts: str | None) -> None:
         self.problems.add(Problem(code=code, message=message, **facts))
@@ -103,45 +105,10 @@ class _Validator:
                 self._missing(id, port)
             else:
                 step.literals[port.name] = port.default
-        return self._mapped(step, node) if node.each else step
+        own = self.flat.types[id]
+        return self.repetition.step(step, node, own) if own is not None and (node.each or node.repeat) else step
 
-    # A node that runs once for each item
-
-    def _mapped(self, step: Step, node: Node) -> Step:
-        """Return a step that runs once for each item, with the template of its items."""
-        found = self.flat.types[step.id]
-        assert found is not None
-        for name in node.each:
-            self._check_each(step.id, name, found.spec, given=name in node.inputs)
-        for output in (port for port in found.spec.outputs if port.is_list):
-            self.problem("each_of_lists", f"the output '{output.name}' is a list already", node=step.id)
-        template = self._template(step.id, node, found.spec)
-        for problem in template.problems:
-            self.problems.add(problem)
-        sinks = any(inner.spec.purity == "sink" for inner in template.steps.values())
-        spec = replace(step.spec, purity="sink" if sinks else "pure", device=template.needs_device)
-        each = Each(node.each, node.on_error, step.id, template)
-        return Step(step.id, replace(found, spec=spec), step.literals, step.edges, each=each)
-
-    def _check_each(self, id: str, name: str, spec: NodeSpec, *, given: bool) -> None:
-        port = spec.by_name.get(name)
-        if port is None:
-            near = self.problems.nearest(name, spec.by_name)
-            text = f"{spec.type} has no input '{name}', which 'each' names"
-            self.problem("unknown_input", text, node=id, input=name, nearest=near)
-        elif port.is_list:
-            self.problem("each_of_lists", "it takes a whole list, which cannot go item by item", node=id, input=name)
-        elif not given and not port.required:
-            self._missing(id, replace(port, is_list=True))
-
-    def _template(self, id: str, node: Node, spec: NodeSpec) -> Checked:
-        """Return the validated steps of one item, which reads the inputs of the node from ITEM."""
-        ports = [port for port in spec.inputs if port.required or port.name in node.inputs]
-        outputs = tuple(OutputSpec(name=port.name, kind=port.kind, is_list=port.is_list) for port in ports)
-        item = NodeType(NodeSpec(type=ITEM, version=1, function="", outputs=outputs), DOCUMENT)
-        inner = Node(node.type, node.version, {port.name: Edge(ITEM, port.name) for port in ports})
-        ends = tuple(NamedOutput(port.name, Edge(id, port.name)) for port in spec.outputs)
-        workflow = Workflow({id: inner}, outputs=ends, graphs=self.workflow.graphs)
+    def _template(self, workflow: Workflow, item: NodeType) -> Checked:
         return validate(workflow, self.registry, self.files, outer={ITEM: item})
 
     def _unknown_type(self, id: str, node: Node) -> None:

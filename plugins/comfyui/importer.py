@@ -136,6 +136,7 @@ class Importer:
         known = {name: self._value(node.id, value) for name, value in node.inputs.items() if type(value) is Link}
         plain = {name: value for name, value in node.inputs.items() if type(value) in PLAIN}
         kept = {name: value for name, value in known.items() if value is not None}
+        kept |= {name: {"literal": value} for name, value in node.inputs.items() if type(value) in (list, dict)}
         extra = {"placeholder": self.placeholders[node.id], "comfyui": node.raw}
         return {"type": f"comfyui/{node.type}", "version": 1, "inputs": {**plain, **kept}, "extra": extra}
 

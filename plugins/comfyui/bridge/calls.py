@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from latentloom.engine.errors import BadValueError
+from latentloom.engine.types.absent import Absent
 from latentloom.engine.types.context import Context
 from latentloom.engine.types.node import Definition
 from latentloom.engine.types.spec import NodeSpec
@@ -62,6 +63,7 @@ class PackFunction:
         self.__loom_node__ = Definition(
             NodeSpec(type=described["class"], version=1, function=""),  # the ports are in the registry's spec
             self,
+            needs=self.needs if lazy_ports(described) else None,
             fingerprint=self.fingerprint if external else None,
         )
 
@@ -85,23 +87,39 @@ class PackFunction:
         found = self._process.ask(body).body["value"]
         return secrets.token_hex(16) if found is None else found
 
+    def needs(self, **given: Any) -> list[str]:
+        """Return the lazy inputs that the class wants. Raises PackError."""
+        arrays: list[Any] = []
+        body = {"is": "lazy", "class": self._described["class"], "inputs": self._inputs(given, arrays)}
+        return list(self._process.ask({**body, "lazy": lazy_ports(self._described)}, arrays).body["names"])
+
+    def _inputs(self, given: Mapping[str, Any], arrays: list[Any]) -> dict[str, Any]:
+        described = self._described
+        names = [port["name"] for port in described["inputs"] if given.get(port["name"]) is not None]
+        sent = {name: _sent(given[name], arrays) for name in names}
+        return {name: [value] if _wrapped(described, given[name]) else value for name, value in sent.items()}
+
     def _ask(self, what: str, given: Mapping[str, Any], ctx: Context, keep: str) -> Any:
         arrays: list[Any] = []
         described = self._described
-        inputs = {
-            port["name"]: [_sent(given[port["name"]], arrays)] if _wrapped(described, given[port["name"]])
-            else _sent(given[port["name"]], arrays)
-            for port in described["inputs"] if given.get(port["name"]) is not None
-        }  # fmt: skip
+        inputs = self._inputs(given, arrays)
+        inputs = {**dict.fromkeys(name for name in lazy_ports(described, required=True)), **inputs}
         hidden: dict[str, Any] = {"UNIQUE_ID": ctx.node, "PROMPT": {}, "EXTRA_PNGINFO": {"workflow": {"nodes": []}}}
         if described["takes_lists"]:
             hidden = {name: [value] for name, value in hidden.items()}
         body = {"is": what, "inputs": inputs, "hidden": hidden, "node": ctx.node, "keep": keep}
-        body |= {"wants": described["hidden"]} | {
+        types = {port["name"]: port["type"] for port in described["inputs"]}
+        body |= {"wants": described["hidden"], "lazy": lazy_ports(described), "types": types} | {
             name: described[name] for name in ("class", "function", "returns", "lists")
         }
         progress: Callable[[int, int], None] = lambda step, total: ctx.progress(step, max(1, total))  # noqa: E731
         return self._process.ask(body, arrays, ctx.check, progress)
+
+
+def lazy_ports(described: Mapping[str, Any], *, required: bool = False) -> list[str]:
+    """Return the inputs that are computed only if the class asks for them."""
+    lazy = [port for port in described["inputs"] if port["options"].get("lazy") and described.get("asks")]
+    return [port["name"] for port in lazy if not (required and port["optional"])]
 
 
 def _wrapped(described: Mapping[str, Any], value: Any) -> bool:
@@ -132,6 +150,9 @@ def _taken(value: Any, arrays: list[Any]) -> Any:
     """Return the value for an output."""
     if type(value) is list:
         return [_taken(item, arrays) for item in value]
+    if type(value) is dict and value.get("is") == "absent":
+        why = f": {value['message']}" if value["message"] else ""
+        return Absent(f"the class stops the nodes that use this output{why}")
     if type(value) is not dict or "arrays" not in value:
         return value
     parts = [arrays[index] for index in value["arrays"]]

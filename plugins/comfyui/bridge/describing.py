@@ -8,8 +8,8 @@ from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from latentloom.plugins.comfyui.bridge.frames import DEEP
-from latentloom.plugins.comfyui.bridge.missing import ROOTS, Missing, MissingModule, MissingName, name_of
-from latentloom.plugins.comfyui.bridge.schemas import ComfyNode
+from latentloom.plugins.comfyui.bridge.missing import ROOTS, STAND_IN, Missing, MissingModule, MissingName, name_of
+from latentloom.plugins.comfyui.bridge.schemas import MANY, Autogrow, ComfyNode, DynamicCombo
 from latentloom.plugins.comfyui.bridge.standins import FileNames
 
 DEPTH = 3  # levels of called functions that are searched for missing names
@@ -41,30 +41,64 @@ def _v1(cls: Any) -> dict[str, Any]:
         "category": str(getattr(cls, "CATEGORY", "")), "help": str(getattr(cls, "DESCRIPTION", "") or ""),
         "inputs": ports, "hidden": {str(name): _word(kind) for name, kind in (inputs.get("hidden") or {}).items()},
         "returns": returns, "lists": (lists + [False] * len(returns))[: len(returns)],
-        "names": [str(one) for one in getattr(cls, "RETURN_NAMES", ()) or ()],
+        "names": _names(getattr(cls, "RETURN_NAMES", ())), "asks": hasattr(cls, "check_lazy_status"),
         "takes_lists": bool(getattr(cls, "INPUT_IS_LIST", False)), "output": bool(getattr(cls, "OUTPUT_NODE", False)),
         "changes": hasattr(cls, "IS_CHANGED"), "function": str(cls.FUNCTION),
     }  # fmt: skip
 
 
+def _names(given: Any) -> list[str]:
+    return [given] if isinstance(given, str) else [str(one) for one in given or ()]
+
+
 def _schema(cls: Any) -> dict[str, Any]:
     schema = cls.define_schema()
-    ports = [_v3_port(one) for one in schema.inputs]
+    ports = [port for one in schema.inputs for port in v3_ports(one)]
     return {
         "category": str(schema.category), "help": str(schema.description or ""), "inputs": ports,
         "hidden": {_word(kind).lower(): _word(kind) for kind in schema.hidden or ()},
         "returns": [one.type for one in schema.outputs], "lists": [one.is_list for one in schema.outputs],
         "names": [str(one.name) for one in schema.outputs], "takes_lists": schema.is_input_list,
         "output": schema.is_output_node, "changes": hasattr(cls, "fingerprint_inputs"), "function": "execute",
-        "fresh": schema.not_idempotent,
+        "fresh": schema.not_idempotent, "asks": hasattr(cls, "check_lazy_status"),
     }  # fmt: skip
 
 
-def _v3_port(port: Any) -> dict[str, Any]:
+def v3_ports(port: Any, before: str = "", *, optional: bool = False) -> list[dict[str, Any]]:
+    """Return the ports of an input. One that adds inputs has a port for each of them, named "input.added"."""
+    if name_of(port) is not None:
+        raise MissingName(name_of(port))
+    name, optional = f"{before}{port.id}", optional or port.optional
+    if isinstance(port, Autogrow):
+        one, names, least = port.template
+        several = [(f"{name}.{sub}", optional or n >= least) for n, sub in enumerate(names)]
+        return [_v3_port(one, sub, free) for sub, free in several]
+    ports = [_v3_port(port, name, optional)]
+    if isinstance(port, DynamicCombo):
+        added = [
+            made for more in port.added.values() for one in more for made in v3_ports(one, f"{name}.", optional=True)
+        ]
+        ports += _merged(added)
+    return ports
+
+
+def _merged(ports: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return one port for each name. Where several choices add one name in different ways, any value is taken."""
+    found: dict[str, dict[str, Any]] = {}
+    for port in ports:
+        same = found.setdefault(port["name"], port)
+        if same != port:
+            kind = port["type"] if port["type"] == same["type"] != "COMBO" else "*"
+            found[port["name"]] = {**same, "type": kind, "choices": None, "options": {}}
+    return list(found.values())
+
+
+def _v3_port(port: Any, name: str, optional: bool) -> dict[str, Any]:
     if name_of(port) is not None:
         raise MissingName(name_of(port))
     choices = port.list_options
-    return _port(port.id, (choices if isinstance(choices, list) else port.type, port.options), port.optional)
+    listed = isinstance(choices, list) and port.type != MANY
+    return _port(name, (choices if listed else port.type, port.options), optional)
 
 
 def _port(name: str, declared: Any, optional: bool) -> dict[str, Any]:
@@ -117,6 +151,10 @@ def _missing(cls: Any) -> Iterator[str]:
     """Yield the missing names that the methods of a class use, directly or in functions that they call."""
     seen: set[int] = set()
     for base in cls.__mro__[:-1]:
+        missing = name_of(base) if base.__name__ == STAND_IN else None
+        if missing is not None:
+            yield missing
+            continue
         yield from _used_by(base, seen, DEPTH)
 
 

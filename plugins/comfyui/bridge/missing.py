@@ -13,6 +13,9 @@ ROOTS = frozenset({
 })  # fmt: skip
 
 
+STAND_IN = "Missing"  # the name of a missing class that another derives from
+
+
 class MissingName(Exception):
     """Code used a part of ComfyUI that does not exist here. The message is its name."""
 
@@ -38,7 +41,7 @@ class Missing:
         return Missing(f"{self.missing_name}.{name}")
 
     def __mro_entries__(self, _: Any) -> tuple[type, ...]:
-        return (type("Missing", (_Base,), {"_missing": self.missing_name}),)
+        return (type(STAND_IN, (_Base,), {"_missing": self.missing_name}),)
 
     def __or__(self, other: Any) -> Any:
         return self

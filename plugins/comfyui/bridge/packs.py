@@ -21,15 +21,16 @@ from latentloom.engine.settings import Settings
 from latentloom.engine.types.registry import Distribution, NodeType, Registration
 from latentloom.engine.types.spec import ANY, MAX_SEED, InputSpec, NodeSpec, OutputSpec, Purity
 from latentloom.plugins.code import tree_code
-from latentloom.plugins.comfyui.bridge.calls import CONTEXT, process_of, target
+from latentloom.plugins.comfyui.bridge.calls import CONTEXT, lazy_ports, process_of, target
 from latentloom.plugins.comfyui.bridge.frames import DEEP
 from latentloom.plugins.comfyui.bridge.process import PackProcess
+from latentloom.plugins.comfyui.bridge.schemas import MANY
 from latentloom.plugins.sources import Reading
 
-SCHEMA = 1
+SCHEMA = 2
 KINDS = {
     "IMAGE": "IMAGE", "MASK": "MASK", "LATENT": "LATENT", "INT": "INT", "FLOAT": "FLOAT", "STRING": "STRING",
-    "BOOLEAN": "BOOLEAN", "COMBO": "CHOICE",
+    "BOOLEAN": "BOOLEAN", "COMBO": "CHOICE", MANY: "JSON",
 }  # fmt: skip
 LIBRARIES = ("numpy", "pillow", "scipy", "opencv-python", "opencv-python-headless", "scikit-image")
 SEEDS = ("seed", "noise_seed")
@@ -185,7 +186,12 @@ def _registered(
 
 
 def _spec(packs: Packs, path: Path, described: Mapping[str, Any]) -> NodeSpec:
-    inputs = tuple(_input(port, lists=described["takes_lists"]) for port in described["inputs"] if not _deep(port))
+    lazy = lazy_ports(described)
+    inputs = tuple(
+        _input(port, lists=described["takes_lists"], lazy=port["name"] in lazy)
+        for port in described["inputs"]
+        if not _deep(port)
+    )
     outputs = tuple(
         OutputSpec(name=f"output-{n}", kind=KINDS.get(kind, ANY), is_list=many)
         for n, (kind, many) in enumerate(zip(described["returns"], described["lists"], strict=True))
@@ -216,6 +222,7 @@ def _help(path: Path, described: Mapping[str, Any]) -> str:
     pairs = enumerate(zip(names, described["returns"], strict=False))
     outputs = ", ".join(f"output-{n} is {name} ({kind})" for n, (name, kind) in pairs)
     lazy = [port["name"] for port in described["inputs"] if port["options"].get("lazy")]
+    lazy = [name for name in lazy if name not in lazy_ports(described)]
     parts = [
         described["help"].strip() or f"{described['title']}, a class of the pack {path.stem}.",
         f"Outputs: {outputs}." if outputs else "",
@@ -224,13 +231,13 @@ def _help(path: Path, described: Mapping[str, Any]) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def _input(port: Mapping[str, Any], *, lists: bool) -> InputSpec:
+def _input(port: Mapping[str, Any], *, lists: bool, lazy: bool) -> InputSpec:
     kind, options = KINDS.get(port["type"], ANY), port["options"]
     choices = tuple(dict.fromkeys(port["choices"] or ()))
     if kind == "CHOICE" and (port["files"] or not choices):
         kind, choices = "STRING", ()
     seed = kind == "INT" and (port["name"] in SEEDS or bool(options.get("control_after_generate")))
-    fields: dict[str, Any] = {"name": port["name"], "kind": kind, "choices": choices}
+    fields: dict[str, Any] = {"name": port["name"], "kind": kind, "choices": choices, "lazy": lazy}
     fields["help"] = str(options.get("tooltip", ""))
     fields["is_list"] = lists and kind in ("IMAGE", "MASK", "LATENT", ANY)
     fields |= _bounds(kind, options)
@@ -266,6 +273,8 @@ def _default(
         default = default if high is None else min(high, default)
     elif kind == "BOOLEAN":
         default = bool(default)
+    elif kind == "JSON":
+        default = []
     elif kind == "STRING" and not fields.get("choices"):
         default = str(default) if default is not None else None
     else:

@@ -1,17 +1,25 @@
 """The stand-in for `comfy_api.latest`: schemas of node classes of the third version (V3)."""
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import Enum, StrEnum
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
+
+from latentloom.plugins.comfyui.bridge import previews
 
 DEEP = ("Model", "Clip", "Vae", "Conditioning", "ControlNet", "Sampler", "Sigmas", "Noise", "Guider", "ClipVision",
         "ClipVisionOutput", "StyleModel", "Gligen", "UpscaleModel", "Audio", "Video", "Mesh", "Voxel", "LoraModel",
         "Hooks", "HookKeyframes", "SVG", "Load3D", "Photomaker", "LossMap", "TimestepsRange", "LatentOperation",
         "FlowControl", "Accumulation", "Webcam", "WanCameraEmbedding", "AudioEncoder", "AudioEncoderOutput",
         "ModelPatch", "File3DGLB")  # fmt: skip
+MANY = "COMFY_MULTICOMBO_V3"  # the type of an input that takes several choices
 PLAIN = {"Image": "IMAGE", "Mask": "MASK", "Latent": "LATENT", "Int": "INT", "Float": "FLOAT", "String": "STRING",
          "Boolean": "BOOLEAN", "Combo": "COMBO", "AnyType": "*"}  # fmt: skip
+
+
+_WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 class Input:
@@ -19,11 +27,14 @@ class Input:
 
     type = "*"
 
-    def __init__(self, id: str, *arguments: Any, **options: Any) -> None:
-        self.id = id
-        self.optional = bool(options.pop("optional", False))
-        self.list_options = options.pop("options", arguments[0] if arguments and type(arguments[0]) is list else None)
+    def __init__(self, id: "str | Input", *arguments: Any, **options: Any) -> None:
+        self.id: str = id.id if isinstance(id, Input) else id
+        self.optional: bool = options.pop("optional", False) or (isinstance(id, Input) and id.optional)
+        choices = options.pop("options", arguments[0] if arguments and type(arguments[0]) is list else None)
+        is_enum = isinstance(choices, type) and issubclass(choices, Enum)
+        self.list_options = [one.value for one in choices] if is_enum else choices
         self.options = {name: value for name, value in options.items() if value is not None}
+        self.options |= id.options if isinstance(id, Input) else {}
 
 
 class Output:
@@ -44,13 +55,56 @@ class _Template:
         pass
 
 
-class _MatchOutput(Output):
-    """An output with the type of an input."""
+class Option(NamedTuple):
+    """One choice of a DynamicCombo, with the inputs that it adds."""
 
-    def __init__(
-        self, _template: Any = None, id: str | None = None, display_name: str | None = None, **more: Any
-    ) -> None:
-        super().__init__(id, display_name, **more)
+    key: str
+    inputs: list[Any]
+
+
+class DynamicCombo(Input):
+    """A choice that adds inputs. The class gets a dict: the choice under the input's own id, and what it adds."""
+
+    type = "COMBO"
+
+    def __init__(self, id: str, options: list[Option], **more: Any) -> None:
+        super().__init__(id, [one.key for one in options], **more)
+        self.added = {one.key: list(one.inputs or ()) for one in options}
+
+
+class Growing(NamedTuple):
+    """The inputs of an Autogrow: one input under many names, the first `least` of them required."""
+
+    input: Any
+    names: list[str]
+    least: int
+
+
+def by_prefix(input: Any, prefix: str = "", min: int = 1, max: int = 10) -> Growing:
+    """Return an Autogrow's inputs, whose names are a prefix and a number."""
+    return Growing(input, [f"{prefix}{n}" for n in range(max)], min)
+
+
+def by_names(input: Any, names: list[str], min: int = 1) -> Growing:
+    """Return an Autogrow's inputs with given names."""
+    return Growing(input, list(names), min)
+
+
+class Autogrow(Input):
+    """Any number of inputs of one type. The class gets a dict of those that are given."""
+
+    def __init__(self, id: str, template: Growing, **more: Any) -> None:
+        super().__init__(id, **more)
+        self.template = template
+
+
+class _MatchOutput(Output):
+    """An output with the type of an input. The template is its first argument or, in older packs, its second."""
+
+    def __init__(self, *arguments: Any, display_name: str | None = None, **more: Any) -> None:
+        names = [one for one in arguments if isinstance(one, str)]
+        more.pop("template", None)
+        super().__init__(more.pop("id", names[0] if names else None), display_name, **more)
 
 
 def port_type(name: str) -> Any:
@@ -93,13 +147,54 @@ class NodeOutput:
     """What a V3 class returns."""
 
     def __init__(self, *values: Any, ui: Any = None, expand: Any = None, block_execution: Any = None, **_: Any) -> None:
-        self.values, self.ui, self.expand, self.block_execution = values, ui, expand, block_execution
+        self.args, self.ui, self.expand, self.block_execution = values, ui, expand, block_execution
+
+    @property
+    def result(self) -> tuple[Any, ...] | None:
+        """The values; None if there are none."""
+        return self.args or None
+
+    def __getitem__(self, index: int) -> Any:
+        return self.args[index]
+
+
+class Hiding(SimpleNamespace):
+    """The hidden inputs of a V3 class. Those that it did not ask for are None."""
+
+    def __getattr__(self, _: str) -> None:
+        return None
+
+
+class Blocker:
+    """A value in place of an output that stops the nodes that use it. The message may be None."""
+
+    def __init__(self, message: str | None = None) -> None:
+        self.message = message
+
+
+class Execution:
+    """Reports progress to the run."""
+
+    def __init__(self, report: Callable[[int, int], None]) -> None:
+        self._report = report
+
+    async def set_progress(self, value: float, max_value: float, *_: Any, **__: Any) -> None:
+        """Set the progress. A preview has no effect."""
+        self._report(int(value), int(max_value))
+
+
+class SyncExecution(Execution):
+    """Reports progress to the run, without waiting."""
+
+    def set_progress(self, value: float, max_value: float, *_: Any, **__: Any) -> None:  # type: ignore[override]
+        """Set the progress."""
+        self._report(int(value), int(max_value))
 
 
 class ComfyNode:
     """The base of V3 classes."""
 
-    hidden = SimpleNamespace(unique_id=None, prompt=None, extra_pnginfo=None, dynprompt=None)
+    hidden = Hiding()
 
     @classmethod
     def define_schema(cls) -> Schema:
@@ -143,11 +238,11 @@ class Hidden(StrEnum):
     dynprompt = "DYNPROMPT"
 
 
-def members(missing: Any) -> dict[str, Any]:
-    """Return the members of the module. `missing` makes a missing name."""
+def members(missing: Any, report: Callable[[int, int], None]) -> dict[str, Any]:
+    """Return the members of the module. `missing` makes a missing name; `report(step, total)` takes progress."""
     io = SimpleNamespace(
         **{name: port_type(type) for name, type in PLAIN.items()},
-        **{name: port_type(name.upper()) for name in DEEP},
+        **{name: port_type(_WORDS.sub("_", name).upper()) for name in DEEP},
         Schema=Schema, NodeOutput=NodeOutput, ComfyNode=ComfyNode, Hidden=Hidden, Custom=port_type, NumberDisplay=Words,
         UploadType=Words, FolderType=Words, Input=Input, Output=Output, ComfyExtension=ComfyExtension,
     )  # fmt: skip
@@ -155,12 +250,33 @@ def members(missing: Any) -> dict[str, Any]:
     io.MatchType = port_type("*")
     io.MatchType.Template = _Template
     io.MatchType.Output = _MatchOutput
-    for name in ("DynamicCombo", "Autogrow", "MultiCombo", "DynamicSlot"):
-        setattr(io, name, missing(f"comfy_api.latest.io.{name}"))
+    io.MultiCombo = port_type(MANY)
+    io.DynamicCombo = SimpleNamespace(io_type="COMBO", Type=dict, Input=DynamicCombo, Option=Option)
+    growing = {"TemplatePrefix": by_prefix, "TemplateNames": by_names}
+    io.Autogrow = SimpleNamespace(io_type="*", Type=dict, Input=Autogrow, **growing)
+    ui = SimpleNamespace(**previews.MEMBERS)
     return {
-        "io": io,
-        "IO": io,
+        "io": _open(io, missing, "io"),
+        "IO": _open(io, missing, "io"),
+        "ui": _open(ui, missing, "ui"),
+        "UI": _open(ui, missing, "ui"),
         "ComfyExtension": ComfyExtension,
-        "ui": missing("comfy_api.latest.ui"),
-        "Types": missing("comfy_api.latest.Types"),
+        **dict.fromkeys(("ComfyAPI", "ComfyAPI_latest"), _api(Execution(report))),
+        "ComfyAPISync": _api(SyncExecution(report)),
     }
+
+
+def _api(execution: Execution) -> Callable[[], Any]:
+    return lambda: SimpleNamespace(execution=execution)
+
+
+def _open(known: SimpleNamespace, missing: Any, name: str) -> Any:
+    """Return a namespace of which all other names are missing."""
+
+    class Open(SimpleNamespace):
+        def __getattr__(self, other: str) -> Any:
+            if other.startswith("__"):
+                raise AttributeError(other)
+            return missing(f"comfy_api.latest.{name}.{other}")
+
+    return Open(**vars(known))

@@ -3,6 +3,7 @@
 Written from what packs call. Everything else of these modules is a missing name.
 """
 
+import hashlib
 import importlib
 import os
 import sys
@@ -12,8 +13,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from latentloom.plugins.comfyui.bridge import schemas
-from latentloom.plugins.comfyui.bridge.missing import Missing, MissingModule
+from latentloom.plugins.comfyui.bridge import previews, resizing, schemas, type_names
+from latentloom.plugins.comfyui.bridge.missing import Missing, MissingModule, MissingName
 
 FOLDERS = {
     "checkpoints": "checkpoints",
@@ -24,7 +25,16 @@ FOLDERS = {
 }
 SUFFIXES = (".ckpt", ".pt", ".pt2", ".bin", ".pth", ".safetensors", ".pkl", ".sft", ".gguf", ".onnx")
 MAX_RESOLUTION = 16384
+FLAGS = {"disable_metadata": False, "cpu": True, "preview_size": 512, "verbose": False, "listen": "127.0.0.1",
+         "port": 0, "base_directory": None, "multi_user": False, "deterministic": False}  # fmt: skip
 Report = Callable[[int, int], None]
+
+
+class Classes(dict[str, Any]):
+    """ComfyUI's own classes, none of which are here."""
+
+    def __missing__(self, name: str) -> Any:
+        raise MissingName(f"nodes.NODE_CLASS_MAPPINGS['{name}']")
 
 
 class FileNames(list[str]):
@@ -76,6 +86,11 @@ class Files:
                 return str(Path(folder, name.removesuffix(f"[{kind}]").strip()))
         return str(Path(default or self.input, name))
 
+    def subfolders(self) -> FileNames:
+        """Return the folders below the input folder, with "/" as separator."""
+        root = Path(self.input)
+        return FileNames(sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_dir()))
+
     def save_path(self, prefix: str, folder: str, width: int = 0, height: int = 0) -> tuple[str, str, int, str, str]:
         """Return folder, name, first free number, subfolder and prefix for files to be saved."""
         prefix = prefix.replace("%width%", str(width)).replace("%height%", str(height))
@@ -101,14 +116,25 @@ def install(files: Files, report: Report) -> None:
     _module("comfy")
     _utils(report)
     _management()
-    _module("nodes", MAX_RESOLUTION=MAX_RESOLUTION, NODE_CLASS_MAPPINGS={}, NODE_DISPLAY_NAME_MAPPINGS={},
-            EXTENSION_WEB_DIRS={})  # fmt: skip
+    _module("nodes", MAX_RESOLUTION=MAX_RESOLUTION, NODE_CLASS_MAPPINGS=Classes(), NODE_DISPLAY_NAME_MAPPINGS={},
+            EXTENSION_WEB_DIRS={}, SaveImage=previews.SaveImage, PreviewImage=previews.ShowImage)  # fmt: skip
+    _types()
     _module("server", PromptServer=SimpleNamespace(instance=Server()))
     _module("comfy_api")
-    members = schemas.members(Missing)
+    members = schemas.members(Missing, report)
     for name in ("latest", "v0_0_2", "v0_0_1"):
         _module(f"comfy_api.{name}", **members)
         _module(f"comfy_api.{name}.io", **vars(members["io"]))
+        _module(f"comfy_api.{name}.ui", **vars(members["ui"]))
+
+
+def _types() -> None:
+    for name in ("comfy.comfy_types", "comfy.comfy_types.node_typing"):
+        _module(name, **type_names.MEMBERS)
+    _module("comfy.cli_args", args=SimpleNamespace(**FLAGS))
+    _module("comfy_execution")
+    for name in ("graph", "graph_utils"):
+        _module(f"comfy_execution.{name}", ExecutionBlocker=schemas.Blocker)
 
 
 def _files(files: Files) -> None:
@@ -119,7 +145,8 @@ def _files(files: Files) -> None:
         get_filename_list=files.names, get_full_path=files.path, get_full_path_or_raise=files.certain,
         get_input_directory=lambda: files.input, get_output_directory=lambda: files.output,
         get_temp_directory=lambda: files.temp, get_user_directory=lambda: files.temp,
-        get_annotated_filepath=files.annotated, get_save_image_path=files.save_path,
+        get_input_subfolders=files.subfolders, get_annotated_filepath=files.annotated,
+        get_save_image_path=files.save_path,
         exists_annotated_filepath=lambda name: Path(files.annotated(name)).exists(),
         filter_files_content_types=lambda names, _types: FileNames(names),
         add_model_folder_path=lambda name, path, is_default=False: files.added.setdefault(name, []).append(str(path)),
@@ -163,32 +190,13 @@ def _utils(report: Report) -> None:
             self.update_absolute(self.current + value)
 
     _module(
-        "comfy.utils", ProgressBar=ProgressBar, common_upscale=_upscaled, lanczos=_lanczos, PROGRESS_BAR_ENABLED=True
-    )
-
-
-def _lanczos(samples: Any, width: int, height: int) -> Any:
-    from PIL import Image
-
-    torch, np = importlib.import_module("torch"), importlib.import_module("numpy")
-    pictures = [Image.fromarray((255 * one.clamp(0, 1)).byte().movedim(0, -1).cpu().numpy()) for one in samples]
-    made = [np.asarray(picture.resize((width, height), Image.Resampling.LANCZOS)) / 255 for picture in pictures]
-    return torch.stack([torch.from_numpy(one).float().movedim(-1, 0) for one in made]).to(samples.device, samples.dtype)
-
-
-def _upscaled(samples: Any, width: int, height: int, upscale_method: str, crop: str) -> Any:
-    """Resize [B, C, H, W]. `crop` "center" cuts to the shape first."""
-    torch = importlib.import_module("torch")
-    if crop == "center":
-        old_height, old_width = samples.shape[-2:]
-        x = max(0, round((old_width - old_height * width / height) / 2))
-        y = max(0, round((old_height - old_width * height / width) / 2))
-        samples = samples[..., y : old_height - y, x : old_width - x]
-    if upscale_method == "lanczos":
-        return _lanczos(samples, width, height)
-    if upscale_method == "bislerp":
-        upscale_method = "bilinear"
-    return torch.nn.functional.interpolate(samples, size=(height, width), mode=upscale_method)
+        "comfy.utils", ProgressBar=ProgressBar, common_upscale=resizing.upscaled, lanczos=resizing.lanczos,
+        repeat_to_batch_size=resizing.repeated, PROGRESS_BAR_ENABLED=True,
+    )  # fmt: skip
+    _module(
+        "node_helpers", image_alpha_fix=resizing.with_equal_channels, pillow=lambda act, argument: act(argument),
+        hasher=lambda: hashlib.sha256,
+    )  # fmt: skip
 
 
 def _management() -> None:

@@ -4,6 +4,9 @@ import importlib
 from typing import Any
 
 from latentloom.plugins.comfyui.bridge.missing import name_of
+from latentloom.plugins.comfyui.bridge.schemas import Blocker
+
+ABSENT = "absent"
 
 
 def given(value: Any, arrays: list[Any]) -> Any:
@@ -28,6 +31,8 @@ class Returned:
         """Return a value of a kind as JSON. Raises TypeError for values that cannot leave the process."""
         if name_of(value) is not None:
             raise TypeError(f"{name_of(value)} is not here")
+        if isinstance(value, Blocker):
+            return {"is": ABSENT, "message": value.message}
         if kind == "IMAGE":
             return self._tensors(kind, _picture(value))
         if kind == "MASK":

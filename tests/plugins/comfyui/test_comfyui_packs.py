@@ -136,6 +136,68 @@ def test_an_input_of_any_type(session: Session) -> None:
     assert (found["t"].kind, found["t"].shape) == ("MASK", (1, 4, 8))
 
 
+def test_inputs_under_many_names(session: Session) -> None:
+    spec = session.engine.registry.nodes["comfyui/Growing"].spec
+    assert [(port.name, port.kind, port.required) for port in spec.inputs] == [
+        ("many.one0", "STRING", True), ("many.one1", "STRING", False), ("many.one2", "STRING", False),
+        ("of", "JSON", False),
+    ]  # fmt: skip
+    asked = node("comfyui/Growing", **{"many.one0": "x", "many.one2": "z", "of": {"literal": ["a", "c"]}})
+    assert run(session, "g", "g/1", g=asked) == {"g": "one0=x one2=z", "g_1": "a,c"}
+
+
+def test_a_choice_that_adds_inputs(session: Session, home: Path) -> None:
+    ports = {port.name: port for port in session.engine.registry.nodes["comfyui/Resized"].spec.inputs}
+    assert {name: port.kind for name, port in ports.items()} == {
+        "mode": "CHOICE", "mode.value": "ANY", "mode.way": "CHOICE", "mode.image": "IMAGE"
+    }  # fmt: skip
+    assert ports["mode.way"].choices == ("upwards", "downwards")
+    document = {
+        "format": "latentloom/1",
+        "nodes": {"r": node("comfyui/Resized", mode="by size", **{"mode.value": 3, "mode.way": "upwards"})},
+        "outputs": [{"name": "r", "from": edge("r")}],
+    }
+    found, events = watched(session, document)
+    assert found.outputs["r"] == 3
+    assert [event.message for event in events if event.name == "node_progress"][-1] == "['mode', 'value', 'way']"
+    with pytest.raises(LoomError, match=r"'mode\.image' has no value, which the choice 'mode' needs"):
+        run(session, "r", r=node("comfyui/Resized", mode="by name", **{"mode.value": "x"}))
+
+
+def test_an_image_that_is_shown_is_kept(session: Session, home: Path) -> None:
+    third = node("comfyui/Resized", mode="by name", **{"mode.value": "x", "mode.image": edge("grey", "image")})
+    for shown in (third, node("comfyui/Shown", image=edge("grey", "image"))):
+        _, events = watched(session, {"format": "latentloom/1", "nodes": {"grey": GREY, "s": shown}})
+        (path,) = [Path(event.path) for event in events if event.name == "file_saved"]
+        assert path.relative_to(home / "output").parts[0] == "previews"
+        assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_only_the_lazy_inputs_that_a_class_asks_for_are_computed(session: Session) -> None:
+    fails = {"bad": node("comfyui/Fails")}
+    asked = node("comfyui/Chosen", first=True, a="one", b=edge("bad"))
+    assert run(session, "c", c=asked, **fails) == {"c": "one"}
+    with pytest.raises(LoomError, match="it does not work"):
+        run(session, "c", c={**asked, "inputs": {**asked["inputs"], "first": False}}, **fails)
+    more = {"p": node("comfyui/Pair", a="", b="more"), "m": node("comfyui/Second", pair=edge("p"))}
+    with pytest.raises(LoomError, match="it asks for c in a second step, which is not supported"):
+        run(session, "c", c=node("comfyui/Chosen", a=edge("m"), b=1), **more)
+
+
+def test_a_class_stops_the_nodes_behind_an_output(session: Session) -> None:
+    assert run(session, "s", "s/1", s=node("comfyui/Stops", n=1)) == {"s": 1, "s_1": 1}
+    assert run(session, "s", s=node("comfyui/Stops", n=2)) == {"s": 2}
+    with pytest.raises(LoomError, match="the class stops the nodes that use this output: not today"):
+        run(session, "t", s=node("comfyui/Stops", n=2), t=node("comfyui/Strict", n=edge("s", 1)))
+    with pytest.raises(LoomError, match="this output: never"):
+        run(session, "r", r=node("comfyui/Resized", mode="never"))
+
+
+def test_a_class_of_comfyui_that_is_looked_up_is_named(session: Session) -> None:
+    with pytest.raises(LoomError, match=r"needs nodes\.NODE_CLASS_MAPPINGS\['KSampler'\]"):
+        run(session, "c", c=node("comfyui/Core", n=1))
+
+
 def test_the_host_of_a_class(session: Session) -> None:
     document = {
         "format": "latentloom/1",
@@ -260,7 +322,8 @@ def test_what_reaches_deeper_is_named(session: Session) -> None:
     assert found["Choices"] == "needs comfy.samplers.KSampler.SAMPLERS"
     assert found["Inner"].startswith("needs comfy_extras.nodes_mask")
     assert found["WithModel"] == "takes or gives MODEL, which stays in ComfyUI's process"
-    assert found["Growing"] == "needs comfy_api.latest.io.Autogrow.Input"
+    assert found["Seeing"] == "takes or gives CLIP_VISION, which stays in ComfyUI's process"
+    assert found["Loads"] == "needs nodes.LoadImage"
     assert found["No class"].startswith("cannot be described")
     assert "comfyui/Deep" not in session.engine.registry.nodes
 
@@ -272,7 +335,7 @@ def test_a_pack_that_cannot_be_imported_is_reported(session: Session) -> None:
     assert "No module named 'module_that_is_not_installed'" in str(found["lacking"].error)
     assert "off.disabled" not in found
     assert (found["plain"].status, found["plain"].nodes) == ("loaded", 8)
-    assert found["host"].error == "4 classes do not run: loom plugins --pack host"
+    assert found["host"].error == "5 classes do not run: loom plugins --pack host"
 
 
 def test_two_packs_with_one_class(tmp_path: Path) -> None:
@@ -374,6 +437,7 @@ def test_an_imported_workflow_uses_the_class(session: Session, tmp_path: Path) -
         "6": {"class_type": "Split", "inputs": {"images": ["3", 0]}},
         "7": {"class_type": "ImageInvert", "inputs": {"image": ["6", 0]}},
         "5": {"class_type": "SaveImage", "inputs": {"images": ["7", 0], "filename_prefix": "x"}},
+        "8": {"class_type": "Growing", "inputs": {"many.one0": "x", "of": {"__value__": ["a"]}}},
     }
     file = tmp_path / "graph.json"
     file.write_text(json.dumps(graph))
@@ -384,10 +448,12 @@ def test_an_imported_workflow_uses_the_class(session: Session, tmp_path: Path) -
         "node '2': lost: 'gone' is no input of the class",
         "node '3': changed: it runs the class of the pack plain",
         "node '6': changed: it runs the class of the pack plain",
+        "node '8': changed: it runs the class of the pack third",
         "node '7': changed: it runs once for each item of image",
     ]
     document = to_json(found.workflow)
-    del document["nodes"]["4"]
+    assert document["nodes"]["8"]["inputs"]["of"] == ["a"]
+    del document["nodes"]["4"], document["nodes"]["8"]
     assert (document["nodes"]["7"]["each"], document["nodes"]["5"]["each"]) == (["image"], ["images"])
     _, events = watched(session, document)
     assert len([event for event in events if event.name == "file_saved"]) == 2

@@ -50,6 +50,17 @@ def test_a_class_becomes_nodes_that_pass_validation(session: Session, name: str)
     assert ("n" in document["nodes"]) == (name not in PASSED)
 
 
+SEVERAL = {"CLIPTextEncodeSDXL", "CLIPTextEncodeSDXLRefiner", "ImageToMask", "StringFunction|pysssss"}
+SEVERAL |= {"UltimateSDUpscale", "ImpactWildcardProcessor"}  # classes that become several nodes, or one by chance
+
+
+@pytest.mark.parametrize("name", sorted(USES.keys() - PASSED - SEVERAL))
+def test_a_node_is_found_by_the_name_of_its_class(session: Session, name: str) -> None:
+    document, _ = imported(n=node(name, **USES[name]))
+    type = document["nodes"]["n"]["type"]
+    assert name in (type, *session.engine.registry.nodes[type].spec.aliases)
+
+
 def _made(document: dict[str, Any]) -> list[str]:
     return [id for id in document["nodes"] if id == "n" or id.startswith("n-")]
 

@@ -187,8 +187,8 @@ def test_form_and_results(open_editor, server):
     # A picture as an input: this workflow has no node that loads one
     pictures.nth(0).get_by_role("button").click()
     page.get_by_role("dialog").get_by_role("button", name="Use as input").click()
-    expect(editor.node("loadImage")).to_have_class(re.compile("selected"))
-    assert editor.copied()["nodes"]["loadImage"]["inputs"]["image"].endswith(".png")
+    expect(editor.node("load_image")).to_have_class(re.compile("selected"))
+    assert editor.copied()["nodes"]["load_image"]["inputs"]["image"].endswith(".png")
 
     # A problem leads to its place
     page.mouse.move(700, 700)
@@ -198,7 +198,7 @@ def test_form_and_results(open_editor, server):
     problem = problems.get_by_role("button", name="images")
     problem.focus()
     editor.press("Enter")
-    expect(editor.node("saveImage")).to_have_class(re.compile("selected"))
+    expect(editor.node("save_image")).to_have_class(re.compile("selected"))
 
 
 def test_library_and_drafts(open_editor, server):

@@ -2,14 +2,15 @@ import { useEffect, useRef } from "react";
 import type { NodeSpec } from "../api/client";
 import { setTitle, toggleOnError } from "../document/edit";
 import { GRAPH } from "../document/graphs";
+import { nodeName, typeName } from "../document/names";
 import type { WorkflowNode as Node } from "../document/types";
-import { nameOf } from "../document/types";
 import { useRunId, useSeen } from "../store/seen";
 import { useReason, useShownRun } from "../store/running";
 import { nodeRun } from "../store/runs";
 import { useStrings } from "../strings";
 import { Icon } from "../theme/Icon";
 import { toggleCollapse } from "./actions";
+import { RepeatBadge } from "./RepeatForm";
 import { useCanvas } from "./state";
 
 interface HeadProps {
@@ -20,28 +21,31 @@ interface HeadProps {
 }
 
 export function NodeHead({ id, node, spec, collapsed }: HeadProps) {
-  const words = useStrings().canvas;
+  const strings = useStrings();
+  const words = strings.canvas;
+  const name = nodeName(strings, node, spec);
   const renaming = useCanvas((state) => state.renaming === id);
   const set = useCanvas((state) => state.set);
   const isGraph = node.type.startsWith(GRAPH);
   const plugin = isGraph ? words.subWorkflow : node.type.includes("/") ? node.type.split("/")[0] : "";
   return (
-    <header className="node-head" title={spec?.help} onDoubleClick={() => isGraph || set({ renaming: id })}>
+    <header className="node-head" title={[node.type, spec?.help].filter(Boolean).join("\n")} onDoubleClick={() => isGraph || set({ renaming: id })}>
       <button
         className="button-icon nodrag"
         tabIndex={-1}
         aria-expanded={!collapsed}
-        aria-label={`${collapsed ? words.expand : words.collapse} ${nameOf(node)}`}
+        aria-label={`${collapsed ? words.expand : words.collapse} ${name}`}
         onClick={() => toggleCollapse([id])}
       >
         <Icon path={collapsed ? "M8 5l5 5-5 5" : "M5 8l5 5 5-5"} size={14} />
       </button>
-      {renaming ? <TitleField id={id} node={node} /> : <span className="node-title">{nameOf(node)}</span>}
+      {renaming ? <TitleField id={id} shown={name} plain={typeName(strings, node.type, spec)} /> : <span className="node-title">{name}</span>}
       {plugin && !renaming && <span className="node-plugin">{plugin}</span>}
       {node.each && <EachItem id={id} node={node} each={node.each} />}
+      {node.repeat && <RepeatBadge id={id} repeat={node.repeat} />}
       {node.mode === "bypass" && <span className="badge">{words.bypassed}</span>}
       {node.mode === "mute" && <span className="badge">{words.muted}</span>}
-      <State id={id} name={nameOf(node)} />
+      <State id={id} name={name} />
     </header>
   );
 }
@@ -62,14 +66,15 @@ function EachItem({ id, node, each }: { id: string; node: Node; each: string[] }
   );
 }
 
-function TitleField({ id, node }: { id: string; node: Node }) {
+/** A title that equals the plain name is none. */
+function TitleField({ id, shown, plain }: { id: string; shown: string; plain: string }) {
   const words = useStrings().canvas;
   const edit = useSeen((state) => state.edit);
   const set = useCanvas((state) => state.set);
   const field = useRef<HTMLInputElement>(null);
   useEffect(() => field.current?.select(), []);
   const end = (title: string | null) => {
-    if (title !== null) edit(setTitle(id, title === node.type ? "" : title));
+    if (title !== null) edit(setTitle(id, title === plain ? "" : title));
     set({ renaming: null });
   };
   return (
@@ -77,7 +82,7 @@ function TitleField({ id, node }: { id: string; node: Node }) {
       ref={field}
       className="field nodrag"
       aria-label={words.rename}
-      defaultValue={nameOf(node)}
+      defaultValue={shown}
       autoFocus
       onBlur={(event) => end(event.target.value)}
       onKeyDown={(event) => {

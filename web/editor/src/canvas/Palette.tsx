@@ -3,15 +3,16 @@ import type { NodeSpec } from "../api/client";
 import { addNode, freshId } from "../document/edit";
 import { graphsAlong, wouldRecur } from "../document/levels";
 import type { Workflow } from "../document/types";
-import { nameOf } from "../document/types";
+import { nodeName, typeName } from "../document/names";
 import { inletFor, inputPort, nodeOf, outletFor, outputPort, replaceType, wire } from "../document/wiring";
 import { colourOf, useCatalog } from "../store/catalog";
 import { useDocument } from "../store/document";
 import { pathOf } from "../store/opened";
 import { seenNow } from "../store/seen";
 import { specsNow, useSpecs } from "../store/specs";
-import { useStrings } from "../strings";
-import { ranked } from "./ranking";
+import { useSettings } from "../settings/settings";
+import { strings, useStrings } from "../strings";
+import { searchOf } from "./ranking";
 import type { PaletteRequest } from "./state";
 import { useCanvas } from "./state";
 
@@ -22,7 +23,9 @@ export function Palette() {
 }
 
 function Search({ request }: { request: PaletteRequest }) {
-  const words = useStrings().canvas;
+  const all = useStrings();
+  const words = all.canvas;
+  const uses = useSettings((state) => state.uses);
   const types = useCatalog((state) => state.types);
   const specs = useSpecs();
   const set = useCanvas((state) => state.set);
@@ -38,7 +41,11 @@ function Search({ request }: { request: PaletteRequest }) {
       ),
     [workflow, specs, request, open],
   );
-  const found = useMemo(() => ranked(fitting, text), [fitting, text]);
+  const search = useMemo(
+    () => searchOf(fitting, (spec) => ({ name: typeName(all, spec.type, spec), words: all.nodes.words[spec.type] ?? "" }), uses),
+    [fitting, all, uses],
+  );
+  const found = useMemo(() => search(text), [search, text]);
   const chosen = Math.min(at, found.length - 1);
 
   useEffect(() => dialog.current?.showModal(), []);
@@ -51,6 +58,7 @@ function Search({ request }: { request: PaletteRequest }) {
     if (!spec) return;
     if (request.replace) putInPlace(request.replace, spec);
     else put(spec, request);
+    useSettings.getState().set({ uses: { ...uses, [spec.type]: (uses[spec.type] ?? 0) + 1 } });
     close();
   };
   const keys: Record<string, () => void> = {
@@ -83,7 +91,9 @@ function Search({ request }: { request: PaletteRequest }) {
         <ul id="palette-list" role="listbox" aria-label={titleOf()} className="palette-list">
           {found.map((spec, n) => (
             <li key={spec.type} id={`palette-${n}`} role="option" aria-selected={n === chosen} onPointerMove={() => setAt(n)} onClick={() => take(spec)}>
-              <span className="palette-name">{spec.type.split("/").pop()}</span>
+              <span className="palette-name" title={spec.type}>
+                {typeName(all, spec.type, spec)}
+              </span>
               <span className="palette-category">{spec.category || spec.distribution.split(" ")[0]}</span>
               <span className="palette-kinds" aria-hidden="true">
                 {spec.outputs.map(({ name, kind }) => (
@@ -102,7 +112,7 @@ function Search({ request }: { request: PaletteRequest }) {
   function titleOf(): string {
     const { loose, replace } = request;
     const old = replace && workflow.nodes[replace];
-    if (old) return words.palette.replace(nameOf(old));
+    if (old) return words.palette.replace(nodeName(strings(), old, specs.get(old.type)));
     if (loose && "from" in loose) return words.palette.takes(outputPort(workflow, specs, loose.from)?.kind ?? "");
     if (loose) return words.palette.gives(inputPort(workflow, specs, loose.to.node, loose.to.input)?.kind ?? "");
     return words.palette.title;

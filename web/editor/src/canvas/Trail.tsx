@@ -4,11 +4,11 @@ import { addToForm, freeInputs } from "../document/interface";
 import type { Path } from "../document/levels";
 import { graphsAlong, levelAt, usesOf } from "../document/levels";
 import type { Workflow } from "../document/types";
-import { nameOf } from "../document/types";
+import { nodeName } from "../document/names";
 import { useDocument } from "../store/document";
 import { pathOf } from "../store/opened";
 import { useSpecs } from "../store/specs";
-import { useStrings } from "../strings";
+import { strings, useStrings } from "../strings";
 import { goTo } from "./actions";
 import { reveal } from "./reveal";
 
@@ -49,7 +49,7 @@ export function Trail() {
 function titleAt(workflow: Workflow, path: Path): string {
   const node = levelAt(workflow, path.slice(0, -1)).nodes[path.at(-1) ?? ""];
   if (!node) return "";
-  return node.title ?? (graphOf(workflow, node.type)?.name || nameOf(node));
+  return node.title ?? (graphOf(workflow, node.type)?.name || nodeName(strings(), node));
 }
 
 /** A choice of the selected node's inputs that can become inputs of the open sub-workflow; their values become the defaults. */

@@ -1,11 +1,12 @@
 import { Handle, Position, useUpdateNodeInternals } from "@xyflow/react";
 import type { NodeProps } from "@xyflow/react";
-import { memo, useEffect, useRef } from "react";
+import { memo, useEffect, useRef, useState } from "react";
 import { useShallow } from "zustand/react/shallow";
 import type { InputPort, NodeSpec, Problem } from "../api/client";
 import { setInput } from "../document/edit";
+import { nodeName } from "../document/names";
 import type { WorkflowNode as Node } from "../document/types";
-import { edgesIn, isEdge, nameOf, unwrapped, wrapped } from "../document/types";
+import { edgesIn, isEdge, unwrapped, wrapped } from "../document/types";
 import { colourOf, useCatalog } from "../store/catalog";
 import { useSeen } from "../store/seen";
 import { useSpec } from "../store/specs";
@@ -15,6 +16,7 @@ import { isWide, takesLiteral, widgetOf } from "../widgets/registry";
 import { NodeHead } from "./NodeHead";
 import { NodeResult } from "./NodeResult";
 import { ProblemList } from "./ProblemList";
+import { RepeatForm } from "./RepeatForm";
 import type { FlowNode } from "./flow";
 import { handleOf, moreHandle } from "./flow";
 
@@ -25,13 +27,15 @@ export const WorkflowNode = memo(function WorkflowNode({ id, selected }: NodePro
   const collapsed = useSeen((state) => state.workflow.layout.nodes[id]?.collapsed ?? false);
   const problems = useSeen(useShallow((state) => mine(state.checked.problems, id)));
   const spec = useSpec(node);
+  const strings = useStrings();
+  const [unfolded, setUnfolded] = useState(false);
   const refresh = useUpdateNodeInternals();
   const handles = node ? Object.values(node.inputs).flatMap(edgesIn).length : 0;
   const measured = useRef(false); // React Flow measures a node itself when it appears, and all of them at once
   useEffect(() => {
     if (measured.current) refresh(id);
     measured.current = true;
-  }, [refresh, id, collapsed, handles, spec]);
+  }, [refresh, id, collapsed, handles, spec, unfolded]);
   if (!node) return null;
   return (
     <div
@@ -43,10 +47,11 @@ export const WorkflowNode = memo(function WorkflowNode({ id, selected }: NodePro
       data-collapsed={collapsed || undefined}
     >
       <NodeHead id={id} node={node} spec={spec} collapsed={collapsed} />
-      {collapsed || !spec ? <Sockets id={id} node={node} spec={spec} /> : <Ports id={id} node={node} spec={spec} problems={problems} />}
+      {node.repeat && !collapsed && <RepeatForm id={id} type={node.type} repeat={node.repeat} />}
+      {collapsed || !spec ? <Sockets id={id} node={node} spec={spec} /> : <Ports id={id} node={node} spec={spec} problems={problems} fold={{ open: unfolded, toggle: () => setUnfolded(!unfolded) }} />}
       {!spec && !collapsed && <Missing node={node} />}
       {!collapsed && <ProblemList outer={id} problems={spec ? problems.filter((problem) => !shownAtPort(spec, id, problem)) : problems} />}
-      {!collapsed && <NodeResult id={id} name={nameOf(node)} />}
+      {!collapsed && <NodeResult id={id} name={nodeName(strings, node, spec)} />}
     </div>
   );
 });
@@ -110,7 +115,20 @@ function outputsUsed(nodes: Record<string, Node>, id: string): string[] {
   return [...new Set(edges.filter(({ edge }) => edge.node === id).map(({ edge }) => edge.output))];
 }
 
-function Ports({ id, node, spec, problems }: { id: string; node: Node; spec: NodeSpec; problems: Problem[] }) {
+interface PortsProps {
+  id: string;
+  node: Node;
+  spec: NodeSpec;
+  problems: Problem[];
+  /** Advanced inputs that have their default are hidden unless it is open. */
+  fold: { open: boolean; toggle(): void };
+}
+
+function Ports({ id, node, spec, problems, fold }: PortsProps) {
+  const words = useStrings().canvas;
+  const problemOf = (port: InputPort) => problems.find(({ node, input }) => node === id && input === port.name);
+  const folded = spec.inputs.filter((port) => isUnchanged(port, node.inputs[port.name]) && !problemOf(port));
+  const shown = fold.open ? spec.inputs : spec.inputs.filter((port) => !folded.includes(port));
   const types = useCatalog((state) => state.types);
   return (
     <div className="node-body">
@@ -127,19 +145,27 @@ function Ports({ id, node, spec, problems }: { id: string; node: Node; spec: Nod
           />
         </div>
       ))}
-      {spec.inputs.map((port) => (
+      {shown.map((port) => (
         <Input
           key={port.name}
           id={id}
           port={port}
           value={node.inputs[port.name]}
           colour={colourOf(types, port.kind)}
-          problem={problems.find(({ node, input }) => node === id && input === port.name)}
+          problem={problemOf(port)}
         />
       ))}
+      {folded.length > 0 && (
+        <button className="button-plain node-fold nodrag" aria-expanded={fold.open} onClick={fold.toggle}>
+          {fold.open ? words.foldLess : words.foldMore(folded.length)}
+        </button>
+      )}
     </div>
   );
 }
+
+/** Whether an advanced input has its default. */
+const isUnchanged = ({ advanced, default: usual }: InputPort, value: unknown) => advanced && (value === undefined || value === usual);
 
 const kindOf = ({ kind, is_list }: { kind: string; is_list: boolean }) => (is_list ? `[${kind}]` : kind);
 

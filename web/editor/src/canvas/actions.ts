@@ -20,12 +20,14 @@ import {
 import { freshGraph, graphOf } from "../document/graphs";
 import { pack, unpack } from "../document/packing";
 import type { Path } from "../document/levels";
+import { toggleRepeat } from "../document/repeat";
 import type { Point, Workflow } from "../document/types";
 import { write } from "../document/write";
 import { useSettings } from "../settings/settings";
 import { save, saveAs } from "../store/library";
 import { pathOf } from "../store/opened";
 import { seenNow } from "../store/seen";
+import { specsNow } from "../store/specs";
 import { cancelShown, runActive, runTo } from "../store/running";
 import { activeTab, useWorkspace } from "../store/workspace";
 import type { Strings } from "../strings";
@@ -62,6 +64,7 @@ export const ACTIONS: readonly Action[] = [
   { id: "selectAll", section: "edit", keys: ["Mod+A"], run: selectAll },
   { id: "rename", section: "edit", keys: ["F2"], needs: "node", menu: true, run: rename },
   { id: "replace", section: "edit", keys: ["Shift+R"], needs: "node", menu: true, run: replace },
+  { id: "repeat", section: "edit", keys: ["Shift+T"], needs: "node", menu: true, run: repeatSelected },
   { id: "bypass", section: "edit", keys: ["Mod+B"], needs: "nodes", menu: true, run: () => doc().edit(toggleMode(parts().nodes, "bypass")) },
   { id: "mute", section: "edit", keys: ["Mod+M"], needs: "nodes", menu: true, run: () => doc().edit(toggleMode(parts().nodes, "mute")) },
   { id: "collapse", section: "edit", keys: ["Alt+C"], needs: "nodes", menu: true, run: () => toggleCollapse(parts().nodes) },
@@ -137,6 +140,15 @@ export function openPalette(at = pointOnCanvas()) {
 function replace() {
   const [id] = parts().nodes;
   if (id) useCanvas.getState().set({ palette: { at: pointOnCanvas(), replace: id } });
+}
+
+/** Repeat the selected node and show the form; or let it run once again. */
+function repeatSelected() {
+  const [id] = parts().nodes;
+  const spec = specsNow().get(doc().workflow.nodes[id ?? ""]?.type ?? "");
+  if (!id || !spec) return;
+  doc().edit(toggleRepeat(id, spec));
+  useCanvas.getState().set({ repeating: doc().workflow.nodes[id]?.repeat ? id : null });
 }
 
 function rename() {

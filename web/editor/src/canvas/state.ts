@@ -23,6 +23,8 @@ interface CanvasState {
   menu: Point | null;
   /** The node whose title is being changed. */
   renaming: string | null;
+  /** The repeated node whose form is open. */
+  repeating: string | null;
   /** Where the pointer was last, in the window. */
   pointer: Point | null;
   set(change: Partial<Omit<CanvasState, "set">>): void;
@@ -33,6 +35,7 @@ export const useCanvas = create<CanvasState>()((set) => ({
   palette: null,
   menu: null,
   renaming: null,
+  repeating: null,
   pointer: null,
   set,
 }));

@@ -81,6 +81,8 @@ describe("edits", () => {
 
     expect(freshId("Invert", (id) => id in nodes)).toBe("invert-3");
     expect(freshId("plugin/Glow", () => false)).toBe("glow");
+    expect(freshId("CLIPEncode", () => false)).toBe("clip_encode");
+    expect(freshId("VAEDecodeTiled", (id) => id === "vae_decode_tiled")).toBe("vae_decode_tiled-2");
     expect(freshId("plugin/über", () => false)).toBe("ber");
   });
 });

@@ -15,7 +15,7 @@ export interface Inlet {
 /** A node id that is not taken: the type's name in small letters, then with a number. */
 export function freshId(type: string, taken: (id: string) => boolean): string {
   const base = (type.split("/").pop() ?? type).replace(/[^A-Za-z0-9_-]/g, "") || "node";
-  const plain = base.charAt(0).toLowerCase() + base.slice(1);
+  const plain = base.replace(/(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])/g, "_").toLowerCase();
   for (let n = 1; ; n++) {
     const id = n === 1 ? plain : `${plain}-${n}`;
     if (!taken(id)) return id;

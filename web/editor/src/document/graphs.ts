@@ -1,6 +1,7 @@
 /** Sub-workflows: `graphs` of a document, and the node types `graph/NAME` that use them, with ports taken from what they lead to. */
 
 import type { InputPort, NodeSpec, OutputPort } from "../api/client";
+import { repeated } from "./repeat";
 import type { Edge, Graph, Target, Workflow, WorkflowNode } from "./types";
 import { edgesIn } from "./types";
 
@@ -42,6 +43,8 @@ function specFor(type: string, graph: Graph, specOf: SpecOf): NodeSpec {
     type,
     version: 1,
     category: "graph",
+    display_name: graph.name,
+    aliases: [],
     help: graph.name,
     purity: "pure",
     device: false,
@@ -64,7 +67,7 @@ function inputFor(name: string, to: Target[], graph: Graph, specOf: SpecOf): Inp
   const required = found.some(({ target, port }) => port.required && valueAt(graph, target) == null);
   const value = own == null || edgesIn(own).length ? first.port.default : own;
   const is_list = first.port.is_list && first.target.item === undefined;
-  return { ...first.port, name, is_list, required, default: (required ? null : value) as InputPort["default"], lazy: false };
+  return { ...first.port, name, is_list, required, default: (required ? null : value) as InputPort["default"], lazy: false, advanced: false };
 }
 
 function outputFor(name: string, { node, output }: Edge, graph: Graph, specOf: SpecOf): OutputPort {
@@ -82,21 +85,27 @@ function valueAt(graph: Graph, { node, input, item }: Target): unknown {
 const UNKNOWN: InputPort = {
   name: "", kind: ANY, required: false, default: null, optional: false, is_list: false, lazy: false, minimum: null,
   maximum: null, multiple_of: null, min_length: null, max_length: null, choices: [], source: null, mentions: null,
-  widget: null, help: "",
+  widget: null, advanced: false, help: "",
 };
 
-const mapped = new WeakMap<WorkflowNode, { spec: NodeSpec; made: NodeSpec }>();
+const changed = new WeakMap<WorkflowNode, { spec: NodeSpec; made: NodeSpec }>();
 
-/** The ports of a node: if it runs once for each item, the inputs that go item by item and all outputs are lists. */
+/** The ports of a node: those of its type, as `repeat` and `each` change them. */
 export function specOf(specs: Specs, node: WorkflowNode | undefined): NodeSpec | undefined {
   const spec = specs.get(node?.type ?? "");
-  if (!node?.each?.length || !spec) return spec;
-  const known = mapped.get(node);
+  if (!spec || !(node?.each?.length || node?.repeat)) return spec;
+  const known = changed.get(node);
   if (known?.spec === spec) return known.made;
-  const inputs = spec.inputs.map((port) => (node.each?.includes(port.name) ? { ...port, is_list: true } : port));
-  const made = { ...spec, inputs, outputs: spec.outputs.map((port) => ({ ...port, is_list: true })) };
-  mapped.set(node, { spec, made });
+  const made = mapped(node.repeat ? repeated(spec, node.repeat, UNKNOWN) : spec, node.each ?? []);
+  changed.set(node, { spec, made });
   return made;
+}
+
+/** The ports of a node that runs once for each item: the inputs that go item by item and all outputs are lists. */
+function mapped(spec: NodeSpec, each: string[]): NodeSpec {
+  if (each.length === 0) return spec;
+  const inputs = spec.inputs.map((port) => (each.includes(port.name) ? { ...port, is_list: true } : port));
+  return { ...spec, inputs, outputs: spec.outputs.map((port) => ({ ...port, is_list: true })) };
 }
 
 /** A free name for a sub-workflow. */

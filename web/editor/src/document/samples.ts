@@ -23,6 +23,7 @@ export function input(name: string, kind: string, more: Partial<InputPort> = {})
     source: null,
     mentions: null,
     widget: null,
+    advanced: false,
     help: "",
     ...more,
   };
@@ -35,6 +36,8 @@ export function spec(type: string, inputs: InputPort[], outputs: OutputPort[], c
     type,
     version: 1,
     category,
+    display_name: "",
+    aliases: [],
     help: `What ${type} is for.`,
     purity: "pure",
     device: false,

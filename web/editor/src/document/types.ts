@@ -7,6 +7,18 @@ export interface Edge {
 
 export type Mode = "active" | "bypass" | "mute";
 
+/** How a node is repeated, turn by turn; its input `turns` says how often. */
+export interface Repeat {
+  /** Inputs with the outputs of the turn before that they get. */
+  carry?: Record<string, string>;
+  /** Outputs that become lists with an item for each turn. */
+  collect?: string[];
+  /** A BOOLEAN output that ends the loop. */
+  until?: string;
+  /** The input that gets the number of the turn, from 0. */
+  number?: string;
+}
+
 export interface WorkflowNode {
   type: string;
   version: number;
@@ -19,6 +31,7 @@ export interface WorkflowNode {
   each?: string[];
   /** What a failed item does: end the run, or be left out. */
   on_error?: "stop" | "keep";
+  repeat?: Repeat;
 }
 
 export interface Target {
@@ -88,9 +101,6 @@ export interface Workflow {
 
 /** A sub-workflow. All share the `graphs` of their document. */
 export type Graph = Omit<Workflow, "format" | "graphs">;
-
-/** What people call a node. */
-export const nameOf = ({ title, type }: WorkflowNode) => title ?? type.split("/").pop() ?? type;
 
 export function isEdge(value: unknown): value is Edge {
   if (typeof value !== "object" || value === null || Array.isArray(value)) return false;

@@ -16,6 +16,7 @@ export const TEMPLATES = {
     "outpaint",
     "upscale",
     "hires",
+    "iterative-upscale",
     "regions",
     "edges",
     "seeds",

@@ -12,6 +12,8 @@ interface SettingsState {
   previews: boolean;
   snap: boolean;
   minimap: boolean;
+  /** How often each node type was added. */
+  uses: Record<string, number>;
   set(change: Partial<Omit<SettingsState, "set">>): void;
 }
 
@@ -23,6 +25,7 @@ export const useSettings = create<SettingsState>()(
       previews: true,
       snap: false,
       minimap: true,
+      uses: {},
       set,
     }),
     { name: "latentloom", version: 1 },

@@ -175,6 +175,7 @@ export const panels = {
       img2img: ["Image to image", "Change a picture with a prompt"],
       inpaint: ["Inpaint", "Paint over an area and describe what goes there"],
       "inpaint-detail": ["Inpaint in full detail", "Crop and enlarge an area, repaint it, paste it back"],
+      "iterative-upscale": ["Iterative upscaling", "Enlarge and sample again, turn by turn"],
       "krea-2": ["Krea 2 Turbo", "Its note lists the required files"],
       "latent-channels": ["Inside the latent", "The four channels that the model works with"],
       outpaint: ["Outpaint", "Extend a picture beyond its edges"],

@@ -183,6 +183,7 @@ export const panels: Strings["panels"] = {
       img2img: ["图生图", "用提示词改变一张图片"],
       inpaint: ["局部重绘", "涂抹一个区域，描述要画的内容"],
       "inpaint-detail": ["局部重绘：放大蒙版区域再贴回", "小区域也能画出细节"],
+      "iterative-upscale": ["迭代放大", "逐轮放大并重新采样"],
       "krea-2": ["Krea 2 Turbo", "所需文件见其中的便签"],
       "latent-channels": ["潜空间内部", "模型处理的四个通道"],
       outpaint: ["扩图（向外绘制）", "在边缘之外继续绘制"],
