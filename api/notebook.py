@@ -112,6 +112,8 @@ def display_running(running: "Running") -> None:
 
 def list_html(items: "list[Any] | tuple[Any, ...]") -> str | None:
     """Return a list of results, images or runs as HTML; None for any other list."""
+    if isinstance(items, Pictures):
+        return items._repr_html_()
     own = [getattr(item, "_repr_html_", None) for item in items[:MOST_ITEMS] if _is_own(item)]
     if not items or len(own) != len(items[:MOST_ITEMS]):
         return None
