@@ -6,11 +6,11 @@ Needs IPython only to update what is shown while a run continues, and for lists.
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from html import escape
 from importlib import import_module
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from latentloom.engine.events import (
     NodeCached,
@@ -26,11 +26,22 @@ from latentloom.engine.files.picture_html import MOST, picture_html, pictures_ht
 if TYPE_CHECKING:
     from PIL import Image as Pil
 
-    from latentloom.api.running import Running
-
 UPDATE_SECONDS = 0.2
 MOST_ITEMS = 100  # of a list
 Show = Callable[[str], None]
+
+
+class Shown(Protocol):
+    """A run with its events."""
+
+    def __iter__(self) -> Iterator[RunEvent]:
+        """Yield the events until the run ends."""
+
+    def cancel(self) -> None:
+        """Stop the run at its next step."""
+
+    def _repr_html_(self) -> str:
+        """Return the result, or raise the error of the run."""
 
 
 class Pictures(list["Pil.Image"]):
@@ -81,7 +92,7 @@ class Progress:
         return f"<div><progress{known}></progress> {escape(name)}{count}</div>"
 
 
-def follow(running: "Running", show: Show, clock: Callable[[], float] = time.monotonic) -> None:
+def follow(running: Shown, show: Show, clock: Callable[[], float] = time.monotonic) -> None:
     """Show the progress of a run until it ends, then its result. An interrupt cancels the run.
 
     Raises the error of the node that failed, or Cancelled.
@@ -97,10 +108,10 @@ def follow(running: "Running", show: Show, clock: Callable[[], float] = time.mon
         running.cancel()
         raise
     show(progress.html())
-    show(running.result()._repr_html_())
+    show(running._repr_html_())
 
 
-def display_running(running: "Running") -> None:
+def display_running(running: Shown) -> None:
     """Show a run in the notebook whose cell is executed."""
     tools = import_module("IPython.display")
     handle = tools.display(tools.HTML(""), display_id=True)
