@@ -15,6 +15,7 @@ from latentloom.engine.types.values import (
     Vae,
     Value,
 )
+from latentloom.nodes.learning.dataset import Dataset, DatasetCodec
 from latentloom.plugins import hookimpl
 
 _TYPES: tuple[tuple[type[Value], str, str], ...] = (
@@ -59,6 +60,7 @@ _MODULES = (
         "lists",
         "study",
     ),
+    *("dataset",),
 )
 """The modules of the nodes, in the order in which lists show them."""
 
@@ -71,6 +73,12 @@ def register(registry: Registration) -> None:
 
     for cls, colour, help in _TYPES:
         registry.type(cls, colour=colour, help=help)
+    registry.type(
+        Dataset,
+        DatasetCodec,
+        colour="#9aa3ad",
+        help="Pictures with captions, which a model can be trained on.",
+    )
     for name in _MODULES:
         registry.node(*import_module(f"latentloom.nodes.{name}").NODES)
     register_samplers(registry)
@@ -80,6 +88,7 @@ def register(registry: Registration) -> None:
     registry.model_kind("flux_controlnet", "latentloom.nodes.families.controlnet.flux:FluxControl")
     registry.model_kind("sd3_controlnet", "latentloom.nodes.families.controlnet.sd3:SD3Control")
     registry.model_kind("qwen_image_controlnet", "latentloom.nodes.families.controlnet.qwen_image:QwenImageControl")
+    registry.model_kind("z_image_controlnet", "latentloom.nodes.families.controlnet.z_image:ZImageControl")
     registry.model_kind("z_image", "latentloom.nodes.families.z_image:ZImage")
     registry.model_kind("chroma", "latentloom.nodes.families.chroma:Chroma")
     registry.model_kind("flux", "latentloom.nodes.families.flux:Flux")
