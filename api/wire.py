@@ -311,7 +311,7 @@ class FileList(Answer):
 
 
 class Worker(Answer):
-    """A worker: "starting", "idle" or "busy"."""
+    """A worker: "starting", "idle" or "busy". `job` is null, too, if the job is not for the caller to see."""
 
     name: str
     device: bool
@@ -327,6 +327,8 @@ class System(Answer):
     """The server itself."""
 
     version: str
+    owner: str = Field("", description="The owner of what the caller creates.")
+    role: str = Field("", description="The role of the caller's token: admin, user or viewer.")
     workers: list[Worker]
     queue: dict[str, int]
     paused: bool

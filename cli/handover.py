@@ -17,6 +17,7 @@ from latentloom.engine.errors import LoomError, Problem
 from latentloom.engine.execution.outcome import NodeReport, Outcome
 from latentloom.engine.jobs.serving import DeviceTaken, Serving, serving_in
 from latentloom.engine.settings import Settings
+from latentloom.web.tokens import operators_own, tokens_of
 
 
 class JobFailed(LoomError):
@@ -74,8 +75,8 @@ def hand_over(
 
 def _token(settings: Settings) -> str | None:
     """Return the token. A user who can read the server's settings may use the server."""
-    own = settings.tokens[0].rpartition(":")[2] if settings.tokens else None
-    return os.environ.get("LATENTLOOM_TOKEN", own)
+    own = operators_own(tokens_of(settings.tokens))
+    return os.environ.get("LATENTLOOM_TOKEN", own and own.secret)
 
 
 class _Cancel:

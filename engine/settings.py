@@ -47,7 +47,13 @@ class Settings(BaseModel):
     allow_hosts: tuple[str, ...] = Field(
         (), description="Host names, in addition to localhost, by which clients may reach the server."
     )
-    tokens: tuple[str, ...] = Field((), repr=False, description="Access tokens: `name:secret`, or one secret.")
+    tokens: tuple[str, ...] = Field(
+        (), repr=False, description="Access tokens: `name:role:secret`, `name:secret`, or one secret."
+    )
+    user_priority: int = Field(
+        0, ge=-100, le=100, description="Highest priority that a token of the role `user` may give to a job."
+    )
+    public_metrics: bool = Field(False, description="Whether `/metrics` needs no token.")
     public_url: str | None = Field(None, description="Public address if a proxy is in front: https://draw.example.org.")
     webhook_secret: str | None = Field(
         None, repr=False, description="Secret that signs webhooks: `whsec_` and 24..64 bytes in base64."

@@ -194,6 +194,7 @@ class Dispatcher:
             self._give_back(claim)
             return
         worker.state, worker.job, worker.token, worker.stored = "busy", claim.job.id, claim.token, {}
+        worker.owner = claim.job.owner
         self._metrics.waited(claim.job)
         log.info("job handed out job=%s worker=%s attempt=%d", claim.job.id, worker.name, claim.token)
         outputs = None if claim.job.outputs is None else list(claim.job.outputs)
@@ -234,7 +235,8 @@ class Dispatcher:
             self._event(worker, worker.job, message["event"])
         elif frame.kind == "preview":
             head = {"job": worker.job, "node": message["node"], "step": message["step"], "media": "image/jpeg"}
-            self._event_hub.publish_live(Live(worker.job, message["node"], binary(head, frame.data)))
+            live = Live(worker.job, worker.owner, message["node"], binary(head, frame.data))
+            self._event_hub.publish_live(live)
         elif frame.kind == "call":
             worker.send("answer", to=message["number"], **await self._ledger(worker.job, worker.token, message))
         elif frame.kind == "finished":
@@ -257,7 +259,8 @@ class Dispatcher:
         if record["event"] == "node_progress":
             last = worker.stored.get(record["node"])
             if last is not None and now - last < STORED_PROGRESS_SECONDS and record["step"] < record["total"]:
-                self._event_hub.publish_live(Live(job, record["node"], text({"job": job, **record})))
+                live = Live(job, worker.owner, record["node"], text({"job": job, **record}))
+                self._event_hub.publish_live(live)
                 return
             worker.stored[record["node"]] = now
         self._metrics.event(record)

@@ -38,11 +38,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A workflow and the values for its named inputs, as a client sent them."""
+    """A workflow and the values for its named inputs, as a client sent them.
+
+    `sees`: the owner whose uploaded pictures it may name; None: those of all.
+    """
 
     document: Mapping[str, Any]
     inputs: Mapping[str, Any]
     outputs: tuple[str, ...] | None
+    sees: str | None
 
 
 class Intake:
@@ -78,7 +82,7 @@ class Intake:
     def _take(self, found: Discovered) -> None:
         packaged = [(f.source, path) for f in found.registry.folders if (path := f.path()) is not None]
         self._registry = found.registry
-        self.catalog = Catalog(
+        self._catalog = Catalog(
             self._settings.input,
             self._settings.models,
             Hashes(self._settings.data / "hashes.db"),
@@ -104,6 +108,10 @@ class Intake:
         """The identities of the code of plugins that can run."""
         found = self._registry.distributions.values()
         return frozenset(distribution.code for distribution in found if distribution.name != BUILTIN)
+
+    def files(self, sees: str | None) -> Catalog:
+        """Return the files that a caller may use; see `Order.sees`."""
+        return self._catalog.of(sees)
 
     @property
     def registry(self) -> Registry:
@@ -179,10 +187,11 @@ class Intake:
 
     def _check(self, workflow: Workflow, order: Order) -> tuple[Workflow, Checked]:
         """Like `Engine.check`, but a string is never used as a path on this machine."""
-        inputs = {name: self._given(value) for name, value in order.inputs.items()}
+        files = self.files(order.sees)
+        inputs = {name: _given(value, files) for name, value in order.inputs.items()}
         self._inspected({node.type for scope in workflow.scopes() for node in scope.nodes.values()})
         resolved = resolve(workflow, self._registry, inputs)
-        checked = validate(resolved, self._registry, self.catalog, order.outputs)
+        checked = validate(resolved, self._registry, files, order.outputs)
         if any(problem.code == "unknown_choice" for problem in checked.problems):
             self._inspected(None)
         return resolved, checked
@@ -201,17 +210,18 @@ class Intake:
                 hint="try again in a moment",
             )
 
-    def _given(self, value: Any) -> Any:
-        """Return an input's value. A picture in base64, also in a list, is stored and replaced by its name."""
-        if isinstance(value, list):
-            return [self._given(item) for item in value]
-        if isinstance(value, dict) and value.keys() == {"base64"} and isinstance(value["base64"], str):
-            try:
-                data = base64.b64decode(value["base64"], validate=True)
-            except binascii.Error as error:
-                raise WorkflowError([Problem(code="bad_value", message=f"not base64: {error}")]) from None
-            return self.catalog.store_bytes(data, suffix_of(data))
-        return value
+
+def _given(value: Any, files: Catalog) -> Any:
+    """Return an input's value. A picture in base64, also in a list, is stored and replaced by its name."""
+    if isinstance(value, list):
+        return [_given(item, files) for item in value]
+    if isinstance(value, dict) and value.keys() == {"base64"} and isinstance(value["base64"], str):
+        try:
+            data = base64.b64decode(value["base64"], validate=True)
+        except binascii.Error as error:
+            raise WorkflowError([Problem(code="bad_value", message=f"not base64: {error}")]) from None
+        return files.store_bytes(data, suffix_of(data))
+    return value
 
 
 def suffix_of(data: bytes) -> str:

@@ -66,6 +66,7 @@ class WorkerProcess:
         self.device = device
         self.state = "starting"
         self.job: str | None = None
+        self.owner = ""  # of the last job
         self.token = 0
         self.pid: int | None = None
         self.memory = 0

@@ -18,6 +18,7 @@ from latentloom.web.event_hub import EventHub
 from latentloom.web.queue_writer import Store
 from latentloom.web.routes.events import EventQuery, list_events
 from latentloom.web.routing import Call
+from latentloom.web.tokens import LOCAL
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ def test_a_wait_for_a_job_that_is_forgotten_ends(tmp_path):
         await store.write(lambda t: (t.queue.submit(new_job("a")), t.queue.cancel("a")))
         services = SimpleNamespace(event_hub=hub, store=store)
         waiting = asyncio.create_task(
-            list_events(services, Call(None, "local", EventQuery(job="a", after=hub.last, wait=60), None))
+            list_events(services, Call(None, LOCAL, store.of(None), EventQuery(job="a", after=hub.last, wait=60), None))
         )
         while not hub.clients:
             await asyncio.sleep(0)

@@ -155,6 +155,14 @@ def test_a_worker_that_dies_once_costs_nothing_that_was_stored(server, tmp_path)
     assert (started.count("a"), started.count("s"), started.count("d")) == (1, 1, 2)
 
 
+def test_a_long_node_whose_worker_dies_goes_on_where_it_was(server, tmp_path):
+    done = server.wait(server.submit("k", k=use("Keep", journal=journal(tmp_path))))
+
+    assert done["state"] == "done", done
+    assert Path(journal(tmp_path)).read_text().splitlines() == [f"step {step}" for step in range(6)]
+    assert not list((server.home / "cache" / "kept").iterdir())
+
+
 def test_an_effect_that_nobody_saw_is_not_repeated(server, tmp_path):
     job = server.submit(m=use("Mail", journal=journal(tmp_path)))
 

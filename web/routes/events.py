@@ -53,15 +53,15 @@ class EventQuery(Query):
 
 
 async def list_events(services: Services, call: Call) -> web.Response:
-    """List stored events after a number; optionally wait for the first one."""
+    """List stored events after a number; optionally wait for the first one. A user gets those of its own jobs."""
     query, hub = call.query, services.event_hub
     reset = _reset(hub, query.stream, query.after)
     if reset is not None:
         raise reset
-    with hub.reader(query.after, query.job) as reader:
+    with hub.reader(query.after, query.job, call.sees) as reader:
         found = await hub.after(services.store, reader)
         if not found:
-            await _known(services, query.job)
+            await _known(call)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(query.wait):
                 while not found and not reader.ended:
@@ -69,7 +69,7 @@ async def list_events(services: Services, call: Call) -> web.Response:
                     reader.wake.clear()
                     found = await hub.after(services.store, reader)
         if reader.ended:
-            await _known(services, query.job)
+            await _known(call)
         return web.Response(text=page(found, reader.number, hub.stream), content_type="application/json")
 
 
@@ -78,10 +78,11 @@ def page(found: list[Stored], next: int, stream: str) -> str:
     return f'{{"events":[{",".join(stored.text for stored in found)}],"next":{next},"stream":"{stream}"}}'
 
 
-async def _known(services: Services, job: str | None) -> None:
+async def _known(call: Call) -> None:
     """Raise UnknownJob if the job does not exist or was removed."""
+    job = call.query.job
     if job is not None:
-        await services.store.read(lambda t: t.queue.job(job))
+        await call.store.read(lambda t: t.queue.job(job))
 
 
 def _reset(hub: EventHub, stream: str | None, after: int) -> StreamReset | None:
@@ -114,14 +115,14 @@ async def follow_events(services: Services, call: Call) -> web.StreamResponse:
     """
     query = call.query
     start = query.after if query.after is not None else 0 if query.job else services.event_hub.last
-    await _known(services, query.job)
+    await _known(call)
     socket = await opened(call.request)
     reset = _reset(services.event_hub, query.stream, start)
     if reset is not None:
         await _turn_away(socket, services.event_hub, reset)
         return socket
     reading = asyncio.create_task(_until_closed(socket))
-    with services.event_hub.reader(start, query.job, previews=query.previews) as reader:
+    with services.event_hub.reader(start, query.job, call.sees, previews=query.previews) as reader:
         services.sockets.add(socket)
         try:
             await _send_all(services, socket, reader, reading)
