@@ -25,7 +25,9 @@ from latentloom.engine.settings import Settings, load_settings
 from latentloom.engine.types.registry import Registry
 from latentloom.engine.types.values import Image
 from latentloom.plugins.comfyui.bridge.packs import packs_of
-from latentloom.plugins.discovery import Listeners, Record, discover
+from latentloom.plugins.discovery import Inspect, Record, discover
+from latentloom.plugins.inspection import Inspector
+from latentloom.plugins.listeners import Listeners
 from latentloom.plugins.snapshots import Snapshots
 
 if TYPE_CHECKING:
@@ -113,11 +115,13 @@ class Session:
         metadata: bool = True,
         has_device: bool = False,
         on_wait: Callable[[str], None] = log.warning,
+        inspect: Inspect = "all",
     ) -> None:
         """`registry` replaces the installed plugins. `metadata=False` embeds no workflow and record in pictures.
 
         Runs take turns with other processes on an accelerator, unless this process already `has_device`. `on_wait` is
-        called with a message if a run must wait for another process.
+        called with a message if a run must wait for another process, or the session for the inspection of plugins.
+        `inspect` says which plugins are inspected that were not inspected yet.
         """
         collect_rarely()
         self.settings = settings or load_settings()
@@ -126,7 +130,11 @@ class Session:
         self._listeners: Listener = lambda event: None
         if registry is None:
             found = discover(
-                Snapshots(self.settings.data / "specs"), self.settings.plugins, packs=packs_of(self.settings)
+                Snapshots(self.settings.data / "specs"),
+                self.settings.plugins,
+                inspect=inspect,
+                inspector=Inspector(self.settings.plugin_seconds, on_wait),
+                packs=packs_of(self.settings),
             )
             registry, self.plugins = found.registry, found.records
             self._listeners = Listeners(found.listeners)

@@ -24,6 +24,7 @@ from latentloom.cli.arguments import (
     VramBudget,
 )
 from latentloom.cli.flags import Given
+from latentloom.cli.plugin_commands import plugins
 from latentloom.cli.workflow_command import WorkflowCommand
 
 app = typer.Typer(
@@ -37,6 +38,7 @@ nodes = typer.Typer(help="List and show the installed node types.", invoke_witho
 models = typer.Typer(help="List, add and download model files.", invoke_without_command=True)
 cache = typer.Typer(help="Show, prune and clear the cache on disk.", invoke_without_command=True)
 app.add_typer(nodes, name="nodes")
+app.add_typer(plugins, name="plugins")
 app.add_typer(models, name="models")
 app.add_typer(cache, name="cache")
 
@@ -242,19 +244,6 @@ def show_node(name: Annotated[str, typer.Argument(metavar="TYPE", help="A node t
     from latentloom.cli.nodes import show_node
 
     return show_node(name)
-
-
-@app.command()
-def plugins(
-    trace: Annotated[str | None, typer.Option("--trace", help="Print why this plugin failed.")] = None,
-    pack: Annotated[
-        str | None, typer.Option("--pack", metavar="NAME", help="List the classes of a pack of ComfyUI's.")
-    ] = None,
-) -> int:
-    """List the plugins and packs, and how they fared."""
-    from latentloom.cli.plugins import list_pack, plugins
-
-    return plugins(trace) if pack is None else list_pack(pack)
 
 
 @models.callback()

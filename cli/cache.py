@@ -35,13 +35,14 @@ def info() -> int:
         f"values       {facts['values']}",
         f"size         {size_text(facts['bytes'])} of {size_text(facts['limit_bytes'])}",
         f"quarantined  {facts['quarantined']}",
+        *([f"unfinished   {facts['kept']} (steps that were ended and can go on)"] if facts["kept"] else []),
     ]
     print_lines([*lines, *([] if settings.cache_bytes else ["the disk cache is off (cache_bytes = 0)"])])
     return 0
 
 
 def prune(to: str) -> int:
-    """Remove the least recently used results and values down to a size."""
+    """Remove the least recently used results and values down to a size; the state of unfinished steps goes last."""
     limit = size_of(to)
     with _store() as store:
         freed = store.prune(limit)

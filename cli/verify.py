@@ -16,7 +16,7 @@ from latentloom.cli.session import opened
 from latentloom.cli.table import print_lines
 from latentloom.engine.document.reading import read
 from latentloom.engine.errors import FileError, MissingFileError
-from latentloom.engine.files.catalog import PICTURES
+from latentloom.engine.files.picture_sets import PICTURES
 from latentloom.engine.files.pictures import read_making, read_pixels
 from latentloom.engine.models.environment import accelerators, probe
 from latentloom.engine.settings import Settings, load_settings

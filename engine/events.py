@@ -53,6 +53,8 @@ class NodeProgress(Event):
     step: int
     total: int
     message: str = ""
+    figures: Mapping[str, float] = field(default_factory=dict)
+    """Numbers to watch, by name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,8 @@ POINTS = (
     "cache.index.opened",
     "cache.index.written",
     "cache.index.committed",
+    "cache.kept.written",
+    "cache.kept.renamed",
     "save.claimed",
     "save.written",
     "save.renamed",

@@ -15,6 +15,7 @@ from latentloom.engine.types.values import (
     Vae,
     Value,
 )
+from latentloom.nodes.learning.dataset import Dataset, DatasetCodec
 from latentloom.plugins import hookimpl
 
 _TYPES: tuple[tuple[type[Value], str, str], ...] = (
@@ -43,7 +44,7 @@ _MODULES = (
         "sampling_prompt_to_prompt",
     ),
     *("vae", "vae_precision"),
-    *("inpaint", "inpaint_conditioning", "inpaint_fill", "mask", "mask_draw", "mask_image"),
+    *("inpaint", "inpaint_conditioning", "inpaint_detail", "inpaint_fill", "mask", "mask_draw", "mask_image"),
     *(
         "image",
         "image_batch",
@@ -59,6 +60,7 @@ _MODULES = (
         "lists",
         "study",
     ),
+    *("dataset",),
 )
 """The modules of the nodes, in the order in which lists show them."""
 
@@ -71,6 +73,12 @@ def register(registry: Registration) -> None:
 
     for cls, colour, help in _TYPES:
         registry.type(cls, colour=colour, help=help)
+    registry.type(
+        Dataset,
+        DatasetCodec,
+        colour="#9aa3ad",
+        help="Pictures with captions, which a model can be trained on.",
+    )
     for name in _MODULES:
         registry.node(*import_module(f"latentloom.nodes.{name}").NODES)
     register_samplers(registry)

@@ -3,7 +3,7 @@
 import asyncio
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -62,12 +62,16 @@ class PluginChecks:
         """A node that reports progress does not catch Cancelled from `ctx.progress`, so that it ends."""
         _refute(self, tmp_path, cancel)
 
+    def test_kept_state_changes_nothing(self, tmp_path: Path) -> None:
+        """A node that keeps its state with `ctx.keep` and goes on from it returns what an undisturbed call returns."""
+        _refute(self, tmp_path, keeping)
+
 
 def check_plugin(plugin: str, samples: Mapping[str, Mapping[str, Any]] | None = None) -> None:
     """Run all checks on an installed plugin. Raises AssertionError with all faults, one per line."""
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(plugin, samples or {}, Path(folder))
-        faults = [fault for check in (bounds, docs, purity, mutation, process, cancel) for fault in check(bench)]
+        faults = [fault for check in CHECKS for fault in check(bench)]
     if faults:
         raise AssertionError("\n".join(dict.fromkeys(faults)))
 
@@ -140,7 +144,42 @@ def cancel(bench: "Bench") -> Iterator[str]:
             yield f"{node.spec.type}: continues after a cancellation; do not catch what ctx.progress raises"
 
 
+def keeping(bench: "Bench") -> Iterator[str]:
+    """Find nodes that return something else when they go on from the state that they kept."""
+    for node in bench.nodes:
+        state = KeptInMemory()
+        whole = bench.attempt(node, state=state) if node.spec.context and node.spec.purity == "pure" else Attempt()
+        if not state.there:
+            continue
+        for reports in range(1, whole.reports):
+            state = KeptInMemory()
+            bench.attempt(node, cancel_after=reports, state=state)
+            if bench.attempt(node, state=state).outputs != whole.outputs:
+                yield f"{node.spec.type}: gives other values when it goes on from what it kept at report {reports}"
+                break
+
+
+CHECKS: tuple[Check, ...] = (bounds, docs, purity, mutation, process, cancel, keeping)
+
+
 # Running one node
+
+
+class KeptInMemory:
+    """The kept state of a node under test."""
+
+    def __init__(self) -> None:
+        self.there = False
+        self._data: bytes | None = None
+
+    def keep(self, data: bytes, used: Collection[tuple[str, str]]) -> bool:  # noqa: ARG002
+        """See `State.keep`."""
+        self._data, self.there = data, True
+        return True
+
+    def kept(self) -> bytes | None:
+        """See `State.kept`."""
+        return self._data
 
 
 @dataclass(slots=True)
@@ -180,8 +219,8 @@ class Bench:
                 if extension.distribution.plugin == self._plugin:
                     yield kind, name, extension.info["help"] or extension.load().__doc__ or ""
 
-    def attempt(self, node: NodeType, *, cancel_after: int | None = None) -> Attempt:
-        """Run a node once. `cancel_after` cancels it after this number of progress reports."""
+    def attempt(self, node: NodeType, *, cancel_after: int | None = None, state: KeptInMemory | None = None) -> Attempt:
+        """Run a node once, with a kept state. `cancel_after` cancels it after this number of progress reports."""
         made, cancelled = Attempt(), threading.Event()
         if cancel_after == 0:
             cancelled.set()
@@ -194,7 +233,7 @@ class Bench:
         try:
             values = self._samples.of(node)
             before = self._digests(node, values)
-            context = self._context(node, emit, cancelled)
+            context = self._context(node, emit, cancelled, state)
             try:
                 with self.engine.state.run():
                     made.outputs = self._outputs(node, values, context)
@@ -210,7 +249,9 @@ class Bench:
             made.fault = error.problem.message.removeprefix(f"{node.spec.type} ")
         return made
 
-    def _context(self, node: NodeType, emit: Callable[[Event], None], cancelled: threading.Event) -> Context:
+    def _context(
+        self, node: NodeType, emit: Callable[[Event], None], cancelled: threading.Event, state: KeptInMemory | None
+    ) -> Context:
         edges = {port.name: Given(port.name) for port in node.spec.inputs}
         return Context(
             node="check",
@@ -219,6 +260,7 @@ class Bench:
             cancelled=cancelled,
             edges=edges,
             asynchronous=node.spec.asynchronous,
+            state=state,
         )
 
     def _outputs(self, node: NodeType, values: dict[str, Any], context: Context) -> dict[str, Any]:

@@ -207,6 +207,22 @@ def stubborn(ctx: Context, steps: Annotated[int, Field(ge=0, le=100000)]) -> int
     return step
 
 
+@node("Fold")
+def fold(ctx: Context, steps: Small = 10, fail_at: int = -1) -> float:
+    """A float that depends on the order of many additions; keeps its state at every step."""
+    kept = ctx.kept()
+    first, _, number = (kept or b"0 0").decode().partition(" ")
+    value = float(number)
+    for step in range(int(first), steps):
+        if step == fail_at:
+            raise ValueError("on the way")
+        ctx.progress(step, steps, figures={"value": value})
+        value = value / 3 + step
+        RAN.append(f"fold {step}")
+        ctx.keep(f"{step + 1} {value!r}".encode())
+    return value
+
+
 @node("Fail")
 def fail(why: Literal["error", "exit", "interrupt", "loom", "base"] = "error", value: int = 0) -> int:
     """Raise."""

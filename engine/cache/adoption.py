@@ -32,6 +32,15 @@ def adopt(connection: sqlite3.Connection, blobs: Path, folders: dict[str, int | 
             connection.execute("INSERT INTO shards VALUES (?, ?)", (name, changed))
 
 
+def adopt_kept(connection: sqlite3.Connection, folder: Path) -> None:
+    """Count the files of kept state that have no row, because the index was made anew."""
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as found:
+        files = {item.name: item.stat() for item in found if not item.name.startswith(".")}
+        rows = {row[0] for row in connection.execute("SELECT key FROM kept")}
+        new = ((key, stat.st_size, stat.st_mtime) for key, stat in files.items() if key not in rows)
+        connection.executemany("INSERT OR IGNORE INTO kept VALUES (?, ?, ?)", new)
+
+
 _OF_FOLDER = "SELECT digest FROM blobs WHERE digest >= ? AND digest < ?"  # "g" sorts after hexadecimal digits
 
 

@@ -81,6 +81,15 @@ class Store(Protocol):
     def put_fields(self, place: str, fields: Fields) -> None:
         """Store the fields of the cache key of the step at a place."""
 
+    def kept(self, key: str) -> bytes | None:
+        """Return the kept state of an unfinished step, or None."""
+
+    def keep(self, key: str, data: bytes) -> bool:
+        """Keep the state of an unfinished step, in place of an older one. Returns whether it is stored, durably."""
+
+    def drop_kept(self, key: str) -> None:
+        """Drop the state of a step that has finished."""
+
     def flush(self) -> None:
         """Make all stored entries durable, and enforce the size limit."""
 
@@ -175,6 +184,22 @@ class Cache:
             self._hold(name, fields, FIELDS_COST + INPUT_COST * len(fields.inputs))
             if self._store is not None:
                 self._store.put_fields(place, fields)
+
+    def kept(self, key: str) -> bytes | None:
+        """Return the kept state of an unfinished step, or None."""
+        with self._lock:
+            return None if self._store is None else self._store.kept(key)
+
+    def keep(self, key: str, data: bytes) -> bool:
+        """Keep the state of an unfinished step on disk. Returns whether it is stored."""
+        with self._lock:
+            return self._store is not None and self._store.keep(key, data)
+
+    def drop_kept(self, key: str) -> None:
+        """Drop the state of a step whose result is stored."""
+        with self._lock:
+            if self._store is not None:
+                self._store.drop_kept(key)
 
     def _get(self, name: str) -> Any:
         held = self._held.get(name)

@@ -1,4 +1,7 @@
-"""The cache's disk tier: results in an index, values in safetensors files named by their digest. Never pickle."""
+"""The cache's disk tier: results in an index, values in safetensors files named by their digest. Never pickle.
+
+The kept state of unfinished steps is in files named by their keys.
+"""
 
 import contextlib
 import json
@@ -12,6 +15,7 @@ from typing import Any
 
 from latentloom.engine.cache.cache import Item, Result, Use
 from latentloom.engine.cache.index import BATCH_BYTES, LOG_BYTES, Entry, Index, Notice
+from latentloom.engine.cache.kept import KeptFiles
 from latentloom.engine.errors import FileError
 from latentloom.engine.failpoints import failpoint
 from latentloom.engine.files.partial import partial_path, sweep
@@ -45,6 +49,7 @@ class DiskStore:
         self.notice = notice
         log_bytes = min(max(self._most, LEAST_LOG), LOG_BYTES)
         self._index = Index(folder, self._blobs, lambda code, message: self.notice(code, message), clock, log_bytes)
+        self._kept = KeptFiles(folder / "kept")
         self._unsaved_seconds = 0.0
         self._swept = False
 
@@ -140,6 +145,29 @@ class DiskStore:
                 old.unlink(missing_ok=True)
         self._index.tell("cache_corrupt", f"a cached value was damaged; it was moved to {place} and is computed again")
 
+    # Kept state
+
+    def kept(self, key: str) -> bytes | None:
+        """See `Store.kept`."""
+        return self._kept.read(key)
+
+    def keep(self, key: str, data: bytes) -> bool:
+        """See `Store.keep`. It is counted before it is written, so that no kill leaves a file that nobody counts."""
+        if not self._index.writable or not self._index.keep(key, len(data)):
+            return False
+        try:
+            self._kept.write(key, data)
+        except OSError as error:
+            self._index.stop(error)
+            return False
+        return True
+
+    def drop_kept(self, key: str) -> None:
+        """See `Store.drop_kept`. While the folder cannot be written, the result may not be stored: keep the state."""
+        if self._index.writable:
+            self._index.drop([Entry("kept", key, 0)])
+            self._kept.remove(key)
+
     # Housekeeping
 
     def flush(self) -> None:
@@ -157,13 +185,14 @@ class DiskStore:
         self._index.close()
 
     def info(self) -> dict[str, int]:
-        """Return the number of entries and the total bytes of results, key fields and values."""
+        """Return the number of entries, and the total bytes of results, key fields, values and kept states."""
         self._index.commit()
-        results, blobs = self._index.counts()
+        counts = self._index.counts()
         quarantine = self._folder / "quarantine"
         return {
-            "results": results,
-            "values": blobs,
+            "results": counts.get("results", 0),
+            "values": counts.get("blobs", 0),
+            "kept": counts.get("kept", 0),
             "bytes": self._index.total(),
             "limit_bytes": self._limit,
             "quarantined": sum(1 for _ in quarantine.iterdir()) if quarantine.is_dir() else 0,
@@ -175,28 +204,38 @@ class DiskStore:
         return self._trim(limit_bytes)
 
     def _trim(self, limit_bytes: int, slack: int = 0) -> int:
-        """Remove old entries down to the limit. Up to `slack` bytes more are removed, so that it is done less often."""
-        total = self._index.total()
-        excess = total - limit_bytes
+        """Remove old entries down to the limit. Up to `slack` bytes more are removed, so that it is done less often.
+
+        Then make room on the disk, but not by the kept state of unfinished steps.
+        """
+        freed = self._remove(self._index.total() - limit_bytes, slack, kept=True)
         with contextlib.suppress(OSError):
-            excess = max(excess, min(FREE_FLOOR - shutil.disk_usage(self._folder).free, total))
-        freed = 0
-        while freed < excess and (gone := self._first(excess - freed, slack)):
-            for entry in gone:
-                if entry.table == "blobs":
-                    with contextlib.suppress(OSError):
-                        self._path(entry.key).unlink(missing_ok=True)
-            if not self._index.drop(gone):
-                break
-            freed += sum(entry.nbytes for entry in gone)
+            freed += self._remove(FREE_FLOOR - shutil.disk_usage(self._folder).free, slack, kept=False)
         if freed:
             self._index.shrink(now=not slack)
         return freed
 
-    def _first(self, nbytes: int, slack: int) -> list[Entry]:
+    def _remove(self, excess: int, slack: int, *, kept: bool) -> int:
+        freed = 0
+        while freed < excess and (gone := self._first(excess - freed, slack, kept=kept)):
+            for entry in gone:
+                self._unlink(entry)
+            if not self._index.drop(gone):
+                break
+            freed += sum(entry.nbytes for entry in gone)
+        return freed
+
+    def _unlink(self, entry: Entry) -> None:
+        if entry.table == "blobs":
+            with contextlib.suppress(OSError):
+                self._path(entry.key).unlink(missing_ok=True)
+        elif entry.table == "kept":
+            self._kept.remove(entry.key)
+
+    def _first(self, nbytes: int, slack: int, *, kept: bool) -> list[Entry]:
         """Return the least recently used entries: at least `nbytes` bytes and up to `slack` bytes more."""
         gone, size = [], 0
-        for entry in self._index.oldest(TRIMMED):
+        for entry in self._index.oldest(TRIMMED, kept=kept):
             if size >= nbytes and size + entry.nbytes > nbytes + slack:
                 break
             gone.append(entry)
@@ -209,7 +248,7 @@ class DiskStore:
             self._index.clear()
         except (OSError, sqlite3.Error) as error:
             raise FileError(f"the cache cannot be cleared: {error}", got=str(self._folder)) from error
-        for path in (self._blobs, self._folder / "quarantine"):
+        for path in (self._blobs, self._folder / "kept", self._folder / "quarantine"):
             shutil.rmtree(path, ignore_errors=True)
 
 

@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
-from latentloom.engine.cache.adoption import adopt, changed_folders
+from latentloom.engine.cache.adoption import adopt, adopt_kept, changed_folders
 from latentloom.engine.cache.breaker import Act, Breaker
 from latentloom.engine.cache.known_keys import KnownKeys
-from latentloom.engine.cache.schema import PAGE, prepare, row_bytes
+from latentloom.engine.cache.schema import PAGE, TABLES, key_of, prepare, row_bytes
 from latentloom.engine.failpoints import failpoint
 
 T = TypeVar("T")
 Texts = Literal["results", "fields"]
-Table = Literal["results", "fields", "blobs"]
+Table = Literal["results", "fields", "blobs", "kept"]
 Notice = Callable[[str, str], None]
 BATCH = 4096  # rows that may wait for a commit
 BATCH_BYTES = 8 * 2**20  # bytes that may wait for a commit
@@ -26,7 +26,7 @@ LOG_BYTES = 4 * 2**20  # SQLite's own default
 
 
 class Entry(NamedTuple):
-    """One entry of the ledger: a result, the fields of a key, or a value's file."""
+    """One entry of the ledger: a result, the fields of a key, a value's file, or a step's kept state."""
 
     table: Table
     key: str
@@ -138,6 +138,17 @@ class Index:
         self._texts, self._sizes, self._again = {"results": {}, "fields": {}}, {}, set()
         self._waiting = self._bytes = 0
 
+    # Kept state
+
+    def keep(self, key: str, nbytes: int) -> bool:
+        """Count the kept state of a key at once. Returns False if the file cannot be written now."""
+
+        def write(connection: sqlite3.Connection) -> bool:
+            connection.execute(_UPSERT_KEPT, (key, nbytes, self._clock()))
+            return True
+
+        return self._try(write, False, writes=True)
+
     # The ledger
 
     def total(self) -> int:
@@ -145,14 +156,19 @@ class Index:
         found = self._try(lambda c: c.execute("SELECT sum(bytes) FROM totals").fetchone(), None)
         return int(found[0] or 0) if found else 0
 
-    def counts(self) -> tuple[int, int]:
-        """Return the numbers of results and blobs."""
-        found = dict(self._rows("SELECT name, count FROM totals"))
-        return found.get("results", 0), found.get("blobs", 0)
+    def counts(self) -> dict[str, int]:
+        """Return the number of entries by table."""
+        return dict(self._rows("SELECT name, count FROM totals"))
 
-    def oldest(self, count: int) -> list[Entry]:
-        """Return the least recently used entries, oldest first."""
-        return [Entry(*row) for row in self._rows(_OLDEST, count)]
+    def oldest(self, count: int, *, kept: bool) -> list[Entry]:
+        """Return the least recently used entries, oldest first.
+
+        Kept state whose step has a result comes before all others. With `kept`, all other kept state comes last.
+        """
+        rows = self._rows(_FINISHED, count) + self._rows(_OLDEST, count)
+        if kept and len(rows) < count:
+            rows += self._rows(_UNFINISHED, count)
+        return [Entry(*row) for row in rows]
 
     def _rows(self, statement: str, *values: int) -> list[Any]:
         nothing: list[Any] = []
@@ -165,8 +181,7 @@ class Index:
             with connection:
                 connection.execute("BEGIN IMMEDIATE")
                 for entry in entries:
-                    name = "digest" if entry.table == "blobs" else "key"
-                    connection.execute(f"DELETE FROM {entry.table} WHERE {name} = ?", (entry.key,))
+                    connection.execute(f"DELETE FROM {entry.table} WHERE {key_of(entry.table)} = ?", (entry.key,))
             return True
 
         return self._try(write, False, writes=True)
@@ -188,7 +203,7 @@ class Index:
         connection = self._open()
         with connection:
             connection.execute("BEGIN IMMEDIATE")
-            for table in ("results", "fields", "blobs", "shards"):
+            for table in (*TABLES, "shards"):
                 connection.execute(f"DELETE FROM {table}")
             self._generation = _new_generation(connection)
         self._emptied = True
@@ -207,6 +222,7 @@ class Index:
 
     def _count_files(self, connection: sqlite3.Connection) -> None:
         folders = changed_folders(connection, self._blobs)
+        adopt_kept(connection, self._folder / "kept")
         if folders:
             with connection:
                 connection.execute("BEGIN IMMEDIATE")
@@ -322,11 +338,15 @@ _UPSERT_TEXT = (
 _UPSERT_BLOB = (
     "INSERT INTO blobs VALUES (?, ?, ?) ON CONFLICT (digest) DO UPDATE SET bytes = excluded.bytes, used = excluded.used"
 )
+_UPSERT_KEPT = _UPSERT_BLOB.replace("blobs", "kept").replace("digest", "key")
 _OLDEST = (
     "SELECT name, key, bytes FROM (SELECT 'results' AS name, key, bytes, used FROM results"
     " UNION ALL SELECT 'fields', key, bytes, used FROM fields"
     " UNION ALL SELECT 'blobs', digest, bytes, used FROM blobs ORDER BY used LIMIT ?)"
 )
+_HAS_RESULT = "EXISTS (SELECT 1 FROM results WHERE results.key = kept.key)"
+_FINISHED = f"SELECT 'kept', key, bytes FROM kept WHERE {_HAS_RESULT} LIMIT ?"
+_UNFINISHED = f"SELECT 'kept', key, bytes FROM kept WHERE NOT {_HAS_RESULT} ORDER BY used LIMIT ?"
 
 
 def _identity(path: Path) -> tuple[int, int]:

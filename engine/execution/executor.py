@@ -15,6 +15,7 @@ from latentloom.engine.execution.call import Call
 from latentloom.engine.execution.inbox import Inbox
 from latentloom.engine.execution.isolation import Lending, trusted
 from latentloom.engine.execution.items import Items
+from latentloom.engine.execution.kept_state import KeptState, put_result
 from latentloom.engine.execution.leads import Leads
 from latentloom.engine.execution.loop import Loop
 from latentloom.engine.execution.memory_retry import attempt, attempt_async, work_of
@@ -23,7 +24,6 @@ from latentloom.engine.execution.outcome import Outcome, let_go
 from latentloom.engine.execution.plan import Plan
 from latentloom.engine.execution.questions import answered, beyond, wanted_inputs
 from latentloom.engine.execution.run_events import RunEvents
-from latentloom.engine.execution.run_values import durable
 from latentloom.engine.execution.tools import Tools
 from latentloom.engine.models.host_memory import PeakGrowth
 from latentloom.engine.planning.copies import Part
@@ -32,7 +32,7 @@ from latentloom.engine.planning.mapping import parts_of
 from latentloom.engine.planning.step import Checked, Step
 from latentloom.engine.planning.subgraph import MAX_STEPS, Grafted, given, graft
 from latentloom.engine.planning.turns import Turns
-from latentloom.engine.types.context import Borrower, Context, RunServices
+from latentloom.engine.types.context import Borrower, Context, RunServices, State
 from latentloom.engine.types.expansion import Expansion
 
 
@@ -257,6 +257,7 @@ class _Run:
             economy=economy,
             work=work_of(step.spec, values, economy) if step.spec.device else None,
             asynchronous=step.spec.asynchronous,
+            state=KeptState(self.tools.cache, self.tools.uses, step, inputs, key if self.use_cache else None),
         )
         make_room = partial(self.services.make_room, context.borrower)
         registry = self.tools.registry
@@ -280,13 +281,8 @@ class _Run:
             uses = self.tools.uses.of(step, call.context.used)
             self.tools.imports.check([step.type.distribution.code, *(use.identity for use in uses)])
             if isinstance(returned, Expansion):
-                self.expand(
-                    step,
-                    returned,
-                    key,
-                    Result({}, call.seconds, uses=uses + self.tools.uses.names(step, inputs)),
-                    store=store,
-                )
+                made = Result({}, call.seconds, uses=uses + self.tools.uses.names(step, inputs))
+                self.expand(step, returned, key, made, store=store)
                 return
             items = self.plan.values.keep(step, call.outputs(returned), store=store)
         except LoomError as error:
@@ -294,7 +290,8 @@ class _Run:
                 return
             self.fail(step, error)
             return
-        self.conclude(step, Result(items, call.seconds, self.growth.after(call.seconds), uses), key, store=store)
+        made = Result(items, call.seconds, self.growth.after(call.seconds), uses)
+        self.conclude(step, made, key, call.context.state, store=store)
 
     def economise(self, step: Step, key: str | None, level: int, error: LoomError) -> bool:
         """After an out-of-memory error, raise the economy level. Returns whether the step will be processed again."""
@@ -314,9 +311,9 @@ class _Run:
                 self.services.take_back(call.context.borrower)
             self.awaited.discard(call.context.borrower)
 
-    def conclude(self, step: Step, made: Result, key: str | None, *, store: bool) -> None:
+    def conclude(self, step: Step, made: Result, key: str | None, state: State | None, *, store: bool) -> None:
         if key is not None and store:
-            self.tools.cache.put_result(key, made, durable=durable(made), at_once=step.spec.purity == "sink")
+            put_result(self.tools.cache, step, key, made, state)
         self.run_events.finished(step, made)
         self.finish(step.id, made, key)
 

@@ -16,12 +16,13 @@ from latentloom.engine.files.model_files import InputFile, ModelFile, configurat
 from latentloom.engine.files.opened import changed
 from latentloom.engine.files.owners import is_visible, stored_name
 from latentloom.engine.files.partial import partial_path, sweep, sync_file, sync_folder
+from latentloom.engine.files.picture_sets import PICTURES, PictureSet, is_set, pack, read_set, set_names
 from latentloom.engine.files.stamps import same_writing, stamp
 
 SUFFIXES = (".safetensors", ".gguf")
 MODEL_FOLDER = frozenset({"model_index.json", "config.json"})  # a folder with one of these is a model
 MAX_NAME, MAX_PART = 1000, 255
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".heic", ".heif", ".bmp", ".gif", ".tif", ".tiff")
+INPUTS = ("input", "datasets")  # sources in the input folder: pictures, and sets of pictures
 FOLDERS = {  # folder names of each source in ComfyUI and AUTOMATIC1111
     "checkpoints": ("checkpoints", "Stable-diffusion"),
     "loras": ("loras", "Lora", "LyCORIS"),
@@ -39,6 +40,7 @@ WHOLE = {  # sources whose models are also found inside checkpoints
     "models/clip": "models/checkpoints",
     "models/vae": "models/checkpoints",
 }
+_TITLES = {"input": "picture", "datasets": "data set"}
 _SOURCE_OF = {folder: source for source, folders in FOLDERS.items() for folder in folders}
 _HASH = re.compile(r"(?P<name>.*)@sha256:(?P<hash>[0-9a-f]{64})\Z", re.DOTALL)
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -111,13 +113,15 @@ class Catalog:
         return made
 
     def names(self, source: str) -> list[str]:
-        """Return the names in a source, "input" or "models/<folder>": its own files first, then checkpoints."""
+        """Return the names in a source, "input", "datasets" or "models/<folder>": its own files, then checkpoints."""
         own = self.own_names(source)
         more = self.own_names(WHOLE[source]) if source in WHOLE else []
         return list(dict.fromkeys([*own, *more]))
 
     def own_names(self, source: str) -> list[str]:
         """Return the names of the files in a source's own folders."""
+        if source == "datasets":
+            return [name for name in set_names(self._input) if is_visible(name, self._owner)]
         suffixes = PICTURES if source == "input" else SUFFIXES
         links = source != "input"
         found = {name for root in self._own_roots(source) for name in _listed(root, suffixes, links=links)}
@@ -153,10 +157,11 @@ class Catalog:
         if match:
             return self._find_hash(source, match["name"], match["hash"], report)
         for root in self._roots(source):
-            path = safe_join(root, name, links=source != "input")
-            if source == "input" and not is_visible(path.relative_to(root.resolve()).as_posix(), self._owner):
+            path = safe_join(root, name, links=source not in INPUTS)
+            if source in INPUTS and not is_visible(path.relative_to(root.resolve()).as_posix(), self._owner):
                 continue
-            if path.is_file() or any((path / name).is_file() for name in MODEL_FOLDER):
+            folder = any((path / name).is_file() for name in MODEL_FOLDER)
+            if is_set(path) if source == "datasets" else path.is_file() or folder:
                 return Found(name, path)
         raise self._missing(source, name, alike=alike)
 
@@ -167,11 +172,11 @@ class Catalog:
         try:
             before = stamp(found.path)
             sha256 = self._hashes.sha256(found.path, report)
-            more = self._hashes.sha256(beside) if source != "input" and beside.is_file() else ""
+            more = self._hashes.sha256(beside) if source not in INPUTS and beside.is_file() else ""
         except OSError as error:
             raise FileError(f"'{brief(name)[1:-1]}' cannot be read", got=error.strerror or str(error)) from None
         self._places[sha256] = found.path
-        if source == "input":
+        if source in INPUTS:
             return InputFile(found.name, str(found.path), sha256, before)
         return ModelFile(found.name, str(found.path), sha256, before, more)
 
@@ -220,7 +225,12 @@ class Catalog:
         return there + [path for path in paths if path not in known]
 
     def store(self, path: Path) -> str:
-        """Copy a file into the input folder under its hash. Returns the name for documents. Raises a LoomError."""
+        """Copy a file, or a folder of pictures as a ZIP file, into the input folder under its hash.
+
+        Returns the name for documents. Raises a LoomError.
+        """
+        if path.is_dir():
+            return self._store_folder(path)
         if not path.is_file():
             raise MissingFileError(f"there is no file {path}")
         try:
@@ -228,6 +238,20 @@ class Catalog:
         except OSError as error:
             raise FileError(f"'{path.name}' cannot be read", got=error.strerror or str(error)) from error
         return self.store_bytes(data, path.suffix.lower())
+
+    def _store_folder(self, folder: Path) -> str:
+        read_set(folder)  # raises before anything is written
+        try:
+            self._input.mkdir(parents=True, exist_ok=True)
+            made = partial_path(self._input)
+            pack(folder, made)
+            return self.store_file(made, self._hashes.sha256(made), ".zip")
+        except OSError as error:
+            raise self._takes_none(error) from error
+
+    def captions(self, name: str) -> PictureSet:
+        """Return the names and captions of a set in the input folder. Raises a LoomError."""
+        return read_set(self.find("datasets", name).path)
 
     def store_file(self, path: Path, sha256: str, suffix: str) -> str:
         """Move a file with this hash into the input folder. Returns the name for documents. Raises FileError."""
@@ -275,7 +299,7 @@ class Catalog:
         return self._own_roots(source) + (self._own_roots(WHOLE[source]) if source in WHOLE else [])
 
     def _own_roots(self, source: str) -> list[Path]:
-        if source == "input":
+        if source in INPUTS:
             return [self._input]
         name = source.removeprefix("models/")
         folders = FOLDERS.get(name, (name,))
@@ -319,10 +343,10 @@ class Catalog:
     def _missing(self, source: str, name: str, *, alike: bool) -> MissingFileError:
         folders = ", ".join(str(root) for root in self._roots(source))
         return MissingFileError(
-            f"there is no {'picture' if source == 'input' else 'model'} '{brief(name)[1:-1]}'",
-            expected=f"a file in {folders}",
+            f"there is no {_TITLES.get(source, 'model')} '{brief(name)[1:-1]}'",
+            expected=f"a {'folder or ZIP file' if source == 'datasets' else 'file'} in {folders}",
             nearest=nearest(name, self.names(source)) if alike else None,
-            hint=None if source == "input" else "`loom models` lists the files, `loom models add DIR` adds a folder",
+            hint=None if source in INPUTS else "`loom models` lists the files, `loom models add DIR` adds a folder",
         )
 
 

@@ -24,7 +24,9 @@ class Hashes:
     def sha256(self, path: Path, report: Progress | None = None) -> str:
         """Return the sha256 of a file, or of the names and hashes of a folder's files."""
         if path.is_dir():
-            return _of_folder(path, {item: self.sha256(item, report) for item in files_of(path)})
+            files = files_of(path)
+            known = self.known(files)  # one query for all of them
+            return _of_folder(path, {item: known.get(item) or self.sha256(item, report) for item in files})
         found = _held(Stamp.of(path.stat()), self._memo(path))
         if found is not None:
             return found

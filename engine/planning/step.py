@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from latentloom.engine.document.workflow import TURNS, Edge, OnError, Repeat, edges_in
 from latentloom.engine.errors import Problem
+from latentloom.engine.files.picture_sets import PictureSet
 from latentloom.engine.planning.graph import Graph
 from latentloom.engine.types.registry import NodeType
 from latentloom.engine.types.spec import NodeSpec
@@ -16,6 +17,9 @@ class Files(Protocol):
 
     def check(self, source: str, name: str, *, alike: bool) -> None:
         """Raise a LoomError if the name is not a file. With `alike`, it contains the most similar name."""
+
+    def captions(self, name: str) -> PictureSet:
+        """Return the names and captions of a data set's pictures. Raises a LoomError."""
 
     def compare(self, files: Iterable[Any]) -> None:
         """Raise ChangedFileError if the content of one of these identified files has changed."""

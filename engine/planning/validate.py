@@ -9,6 +9,7 @@ from latentloom.engine.document.flatten import Flat, flatten
 from latentloom.engine.document.interfaces import spec_of_node
 from latentloom.engine.document.workflow import GRAPH, MAX_NAMED, Edge, Node, Target, Workflow
 from latentloom.engine.errors import LoomError, Problem, Problems
+from latentloom.engine.planning.captions import caption_problems
 from latentloom.engine.planning.connections import accepts, fits
 from latentloom.engine.planning.graph import Graph
 from latentloom.engine.planning.modes import muted, source_of
@@ -105,6 +106,8 @@ class _Validator:
                 self._missing(id, port)
             else:
                 step.literals[port.name] = port.default
+        for problem in caption_problems(step, self.files):
+            self.problems.add(problem)
         own = self.flat.types[id]
         return self.repetition.step(step, node, own) if own is not None and (node.each or node.repeat) else step
 

@@ -3,7 +3,7 @@
 import math
 import threading
 import time
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -91,6 +91,19 @@ class RunServices(Services, Protocol):
         """Note that a sink's body starts. `saves`: whether it can save through its context."""
 
 
+class State(Protocol):
+    """Where a call keeps its state."""
+
+    there: bool
+    """Whether the call has kept or found any state."""
+
+    def keep(self, data: bytes, used: Collection[tuple[str, str]]) -> bool:
+        """Keep a state; `used` are the extensions used so far. Returns whether it is stored."""
+
+    def kept(self) -> bytes | None:
+        """Return the state that was kept last, or None."""
+
+
 class Context:
     """A node's access to the engine. Each call of a node gets a new context."""
 
@@ -107,9 +120,11 @@ class Context:
         economy: int = 0,
         work: Hashable = None,
         asynchronous: bool = False,
+        state: State | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.node = node
+        self.state = state
         self.borrower = Borrower(work, asynchronous, cancelled, warn=self.warn)
         self.economy = economy
         """The level of memory saving, 0..economies of the node type. It rises each time the node runs out of memory."""
@@ -130,13 +145,22 @@ class Context:
             self.stopped = True
             raise Cancelled("the run was cancelled", node=self.node)
 
-    def progress(self, step: int, total: int, preview: Callable[[], Any] | None = None, message: str = "") -> None:
+    def progress(
+        self,
+        step: int,
+        total: int,
+        preview: Callable[[], Any] | None = None,
+        message: str = "",
+        figures: Mapping[str, float] | None = None,
+    ) -> None:
         """Report progress: `step` of `total`. Raises Cancelled if the run was cancelled.
 
         `preview` makes an Image. It is called at most five times per second, and never in a run without previews.
+        `figures` are finite numbers to watch, by name, such as {"loss": 0.12}.
         """
         self.check()
-        self._emit(NodeProgress(node=self.node, step=step, total=total, message=message))
+        found = {name: float(value) for name, value in (figures or {}).items()}
+        self._emit(NodeProgress(node=self.node, step=step, total=total, message=message, figures=found))
         now = self._clock()
         if preview is not None and now >= self._next_preview:
             try:
@@ -145,6 +169,22 @@ class Context:
                 self._next_preview = math.inf
                 return
             self._next_preview = self._clock() + 1 / PREVIEWS_PER_SECOND
+
+    def keep(self, data: bytes) -> bool:
+        """Keep how far this call has got, in place of what it kept before. Returns whether it is stored.
+
+        If the run is cancelled or its process dies, the next run of the same step finds it with `kept`. It is dropped
+        when the node's result is stored. Nothing is kept in a run without a cache on disk, and by a sink.
+        """
+        return self.state is not None and self.state.keep(bytes(data), self.used)
+
+    def kept(self) -> bytes | None:
+        """Return what an earlier call of this step kept last, or None.
+
+        It was kept for the same inputs, code and environment. A node that goes on from it must return the same result
+        as one that starts anew.
+        """
+        return None if self.state is None else self.state.kept()
 
     def warn(self, code: str, message: str) -> None:
         """Give the user a warning. The run continues."""

@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 from diffusers.pipelines.flux.modeling_flux import ReduxImageEncoder
+from PIL import Image as Pil
 from tiny_transformers import chat_tokenizer, prefixed, qwen2_5_vl_config, qwen2_5_vl_file, randomised, write
 from transformers import Qwen2_5_VLForConditionalGeneration, SiglipVisionConfig, SiglipVisionModel
 
 from latentloom.api import Session
 from latentloom.engine import Array, ClipVision, Cond, Conditioning, ControlNet, Image, Model
 from latentloom.engine.settings import load_settings
-from latentloom.plugins.testing import Bench, bounds, cancel, docs, mutation, process, purity
+from latentloom.nodes.learning.dataset import Dataset, Item
+from latentloom.plugins.testing import Bench, bounds, cancel, docs, keeping, mutation, process, purity
 
 
 def loading(checkpoint: str) -> dict[str, Any]:
@@ -40,6 +42,7 @@ SDXL = "sdxl_tiny.safetensors"
 BY_NAME = {
     "Calculate": {"expression": "2 * 3"},
     "FormatText": {"template": "a text"},
+    "ImagesToDataset": {"captions": ["a caption"]},
     "JsonText": {"text": '{"a": 1}', "key": "a"},
     "LoadCLIP": {"second": None, "third": None},
     "ImageCrop": {"width": 4, "height": 4},
@@ -97,6 +100,11 @@ def bench(
     by_port = {name: session.engine.catalog.identify(source, "tiny.safetensors") for name, source in SOURCES.items()}
     by_kind["CONTROLNET"] = ControlNet("controlnet", [by_port["controlnet"].identity], {"component": "controlnet"})
     (tmp_path / "table.csv").write_text("text,n\na cat,1\n")
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    Pil.new("RGB", (64, 64), "red").save(pictures / "a.png")
+    folder = session.engine.catalog.identify("datasets", session.engine.catalog.store(pictures))
+    by_kind["DATASET"] = Dataset([Item(np.full((64, 64, 3), n * 80, np.uint8), f"grey {n}") for n in range(3)])
     table = session.engine.catalog.identify("input", session.engine.catalog.store(tmp_path / "table.csv"))
     eyes = {"component": "clip_vision", "width": 64, "projection": 48, "side": 32}
     by_kind["CLIP_VISION"] = ClipVision("clip_vision", [by_port["clip_vision"].identity], eyes)
@@ -110,6 +118,7 @@ def bench(
             **{port.name: 2 for port in node.spec.inputs if port.name == "steps"},
             **BY_NAME.get(node.spec.type, {}),
             **({"file": table, "column": "n"} if node.spec.type == "TableColumn" else {}),
+            **({"folder": folder, "caption": "red"} if node.spec.type == "LoadDataset" else {}),
             **({"clip": sdxl} if node.spec.type == "CLIPEncodeSDXL" else {}),
             **({"clip": readers[1]["clip"], "vae": None} if node.spec.type == "CLIPEncodePictures" else {}),
             **{
@@ -145,6 +154,6 @@ def test_everything_is_documented(bench):
     assert list(docs(bench)) == []
 
 
-@pytest.mark.parametrize("check", [purity, mutation, process, cancel])
+@pytest.mark.parametrize("check", [purity, mutation, process, cancel, keeping])
 def test_nodes_behave(bench, check):
     assert list(check(bench)) == []

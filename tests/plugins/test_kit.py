@@ -137,6 +137,24 @@ def bad(ctx: Context) -> int:
     )
 
 
+def test_a_node_that_loses_its_way_when_it_goes_on(installed):
+    body = """
+@node("Bad", category="image")
+def bad(ctx: Context) -> int:
+    "Add three numbers, and forget what came before a cancellation."
+    total = 0
+    for step in range(int(ctx.kept() or b"0"), 3):
+        total += step
+        ctx.keep(str(step + 1).encode())
+        ctx.progress(step + 1, 3)
+    return total
+"""
+
+    assert installed("kit_forgets", body) == (
+        "kit_forgets/Bad: gives other values when it goes on from what it kept at report 1"
+    )
+
+
 def test_a_node_that_fails(installed):
     body = """
 @node("Bad", category="image")
@@ -184,4 +202,4 @@ def test_the_example_installs_and_passes_its_own_tests(tmp_path):
     done = subprocess.run(pytest_run, cwd=source, env=environment, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stdout
-    assert "8 passed" in done.stdout
+    assert "9 passed" in done.stdout

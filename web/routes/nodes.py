@@ -16,7 +16,7 @@ from latentloom.engine.document.interfaces import node_types, port_at
 from latentloom.engine.document.workflow import Edge, NamedInput, Workflow
 from latentloom.engine.document.writing import to_json
 from latentloom.engine.errors import LoomError, Problem, WorkflowError
-from latentloom.engine.files.catalog import WHOLE, Catalog, Found
+from latentloom.engine.files.catalog import INPUTS, WHOLE, Catalog, Found
 from latentloom.engine.planning.validate import CHOICE_SOURCES
 from latentloom.engine.types.registry import NodeType, Registry
 from latentloom.engine.types.spec import InputSpec
@@ -78,7 +78,7 @@ async def list_choices(services: Services, call: Call) -> wire_nodes.Choices:
     if source in CHOICE_SOURCES:
         return wire_nodes.Choices(choices=list(services.intake.registry.extensions(CHOICE_SOURCES[source])))
     files = services.intake.files(call.sees)
-    known = source == "input" or source in WHOLE or source in files.model_sources()
+    known = source in INPUTS or source in WHOLE or source in files.model_sources()
     return wire_nodes.Choices(choices=await services.disk(files.names, source) if known else [])
 
 

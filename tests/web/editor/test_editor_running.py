@@ -191,3 +191,15 @@ def test_the_first_picture_of_the_editor_comes_offline(open_editor, server):
 
     assert asked
     assert [url for url in asked if not url.startswith((server.address, server.address.replace("http", "ws")))] == []
+
+
+def test_a_click_puts_the_nearest_name_in_the_place_of_an_unknown_one(loaded):
+    sigmas = {"type": "Sigmas", "version": 1, "inputs": {"schedule": "karas"}}
+    blur = {"type": "BlurImag", "version": 1, "inputs": {}}
+    editor = loaded({"format": "latentloom/1", "nodes": {"sigmas": sigmas, "blur": blur}})
+    editor.node("sigmas").get_by_role("button", name="Use karras").click()
+    editor.node("blur").get_by_role("button", name="Use BlurImage").click()
+    expect(editor.node("blur").locator(".node-title")).to_have_text("Blur image")
+    expect(editor.page.get_by_role("button", name="Use ")).to_have_count(0)
+    nodes = editor.copied()["nodes"]
+    assert (nodes["sigmas"]["inputs"]["schedule"], nodes["blur"]["type"]) == ("karras", "BlurImage")

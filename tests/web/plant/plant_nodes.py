@@ -35,6 +35,17 @@ def steps(ctx: Context, steps: int = 10, pause: float = 0.05, after: str = "", u
     return steps
 
 
+@node("Keep", category="plant")
+def keep(ctx: Context, journal: str, steps: int = 6, dies_after: int = 3) -> int:
+    """Keep how far it is at every step; the process dies once."""
+    for step in range(int(ctx.kept() or b"0"), steps):
+        _note(journal, f"step {step}")
+        ctx.keep(str(step + 1).encode())
+        if step == dies_after:
+            os._exit(9)
+    return steps
+
+
 @node("Compute", category="plant", device=True)
 def compute(ctx: Context, journal: str, tag: str, steps: int = 1, pause: float = 0.05) -> str:
     """Be a node that computes on the device."""
@@ -153,4 +164,4 @@ def _deep():
 def register(registry):
     registry.importer("plant", read_plant)
     registry.node(note, steps, compute, stubborn, die, greedy, curse, flood, save, save_picture, picture, mail)
-    registry.node(leave, long)
+    registry.node(leave, long, keep)

@@ -990,7 +990,7 @@ export interface components {
             };
             /**
              * Warnings
-             * @description Possible future problems: known faults of the software that the server runs on.
+             * @description Known faults of the software that the server runs on, and plugins that are not inspected yet.
              */
             warnings: string[];
         };
@@ -1765,9 +1765,14 @@ export interface components {
             paused: boolean;
             /**
              * Ready
-             * @description False while plugins are inspected for the first time.
+             * @description Whether jobs are accepted: false until the built-in nodes were inspected.
              */
             ready: boolean;
+            /**
+             * Inspecting
+             * @description Plugins that are inspected now; jobs that need them are refused.
+             */
+            inspecting: string[];
             /** Memory */
             memory: number;
             /** Disk Free */

@@ -38,6 +38,7 @@ const MANY = 12;
 export function widgetOf(port: InputPort): Widget {
   if (port.is_list) return LISTED.has(port.kind) ? LIST : JSON_TEXT;
   if (port.kind === "CHOICE" && (port.choices.length > MANY || port.source)) return COMBO;
+  if (port.source === "datasets") return COMBO;
   return (port.widget ? WIDGETS[port.widget] : undefined) ?? WIDGETS[port.kind] ?? JSON_TEXT;
 }
 

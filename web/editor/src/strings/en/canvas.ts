@@ -38,6 +38,7 @@ export const canvas = {
   expected: "expected",
   got: "got",
   didYouMean: (name: string) => `Did you mean ${name}?`,
+  use: (name: string) => `Use ${name}`,
   why: "Why this node ran",
   group: "Group",
   groupTitle: "Group title",

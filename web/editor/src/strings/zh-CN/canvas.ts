@@ -39,6 +39,7 @@ export const canvas: Strings["canvas"] = {
   details: "详情",
   expected: "应为",
   got: "实际为",
+  use: (name) => `改用 ${name}`,
   didYouMean: (name) => `你是不是想用 ${name}？`,
   why: "为什么重新运行",
   group: "分组",

@@ -155,6 +155,12 @@ export const names: Record<string, string> = {
   VAEEncode: "VAE 编码",
   VAEEncodeTiled: "VAE 编码（分块）",
   VAEPrecision: "VAE 精度",
+  LoadDataset: "加载数据集",
+  ImagesToDataset: "图像转数据集",
+  JoinDatasets: "合并数据集",
+  SplitDataset: "拆分数据集",
+  AugmentDataset: "数据集增强",
+  DatasetSheet: "数据集总览图",
 };
 
 /** Other words that people search for. */
@@ -188,6 +194,8 @@ export const words: Record<string, string> = {
   ApplyControlNet: "控制网",
   LoadControlNet: "控制网",
   LoadLora: "风格 微调",
+  LoadDataset: "训练集 打标",
+  AugmentDataset: "数据增广 翻转 裁剪",
   Seamless: "无缝贴图 图块",
   TiledDiffusion: "图块",
   DynamicPrompt: "通配符 随机提示词",
