@@ -9,8 +9,9 @@ ARG PYTHON=3.12
 
 FROM python:${PYTHON}-slim AS build
 ARG DEVICE=cuda
-# Optional parts of Latentloom, and more arguments of pip, for instance an index with another build of PyTorch.
-ARG EXTRAS=heic,upscalers
+# Optional parts of Latentloom (heic, upscalers, mcp), and more arguments of pip, for instance an index with another build
+# of PyTorch.
+ARG EXTRAS=heic
 ARG PIP_ARGS=""
 RUN python -m venv /opt/latentloom
 COPY constraints.txt /src/constraints.txt
@@ -19,7 +20,8 @@ RUN case "$DEVICE" in \
       cpu) index="--index-url https://download.pytorch.org/whl/cpu" ;; \
       *) echo "DEVICE is cuda or cpu, not '$DEVICE'" >&2; exit 1 ;; \
     esac; \
-    /opt/latentloom/bin/pip install --no-cache-dir -c /src/constraints.txt $index $PIP_ARGS torch torchvision
+    case "$EXTRAS" in *upscalers*) vision=torchvision ;; *) vision="" ;; esac; \
+    /opt/latentloom/bin/pip install --no-cache-dir -c /src/constraints.txt $index $PIP_ARGS torch $vision
 COPY . /src
 RUN /opt/latentloom/bin/pip install --no-cache-dir -c /src/constraints.txt $PIP_ARGS "/src[$EXTRAS]"
 

@@ -53,20 +53,21 @@ def test_what_is_copied_is_there_and_reaches_the_build():
     assert not any(fnmatch.fnmatch(".env", name) or fnmatch.fnmatch(".git", name) for name in kept)
 
 
-def pip_arguments(device, tmp_path, extra=""):
+def pip_arguments(device, tmp_path, extra="", extras="heic"):
     """What pip is told for a device, by the step of the Dockerfile that installs PyTorch."""
     pip = tmp_path / "pip"
     pip.write_text('#!/bin/sh\necho "$@"\n')
     pip.chmod(0o755)
-    step = next(run for run in of("RUN") if "torch torchvision" in run).replace("/opt/latentloom/bin/pip", str(pip))
-    environment = {**os.environ, "DEVICE": device, "PIP_ARGS": extra}
+    step = next(run for run in of("RUN") if "torch $vision" in run).replace("/opt/latentloom/bin/pip", str(pip))
+    environment = {**os.environ, "DEVICE": device, "EXTRAS": extras, "PIP_ARGS": extra}
     return subprocess.run(["sh", "-c", step], env=environment, capture_output=True, text=True, check=False)
 
 
 def test_the_device_chooses_the_build_of_pytorch(tmp_path):
     assert "whl/cpu" in pip_arguments("cpu", tmp_path).stdout
     assert "--index-url" not in pip_arguments("cuda", tmp_path).stdout
-    assert "--pre torch torchvision" in pip_arguments("cuda", tmp_path, "--pre").stdout
+    assert pip_arguments("cuda", tmp_path, "--pre").stdout.endswith("--pre torch\n")
+    assert pip_arguments("cuda", tmp_path, extras="heic,upscalers").stdout.endswith("torch torchvision\n")
     refused = pip_arguments("tpu", tmp_path)
     assert (refused.returncode, refused.stderr) == (1, "DEVICE is cuda or cpu, not 'tpu'\n")
 
