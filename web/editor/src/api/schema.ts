@@ -338,7 +338,8 @@ export interface paths {
          *     closed.
          *
          *     Binary messages are previews: four bytes with the length of a JSON head (job, node, step, media), the head, a JPEG.
-         *     Live progress and previews have no number and are not stored; a slow client does not get all of them.
+         *     Live progress and previews have no number and are not stored; a slow client does not get all of them. An empty page
+         *     comes after 15 seconds without a message.
          */
         get: operations["follow_events"];
         put?: never;
