@@ -23,9 +23,11 @@ import aiohttp
 
 from latentloom.api import wire
 from latentloom.engine.errors import LoomError, SettingsError
-from latentloom.engine.jobs.webhooks import Call
+from latentloom.engine.jobs.webhooks import TRIES, Call
 from latentloom.engine.settings import Settings
 from latentloom.web.http_errors import RequestError
+from latentloom.web.logs import fields
+from latentloom.web.metrics import Metrics
 from latentloom.web.queue_writer import Store
 from latentloom.web.wire_jobs import job_answer
 
@@ -129,9 +131,12 @@ def _tls(authorities: Path | None) -> ssl.SSLContext:
 class WebhookSender:
     """Makes the calls that are due, until they succeed or are given up."""
 
-    def __init__(self, store: Store, permission: Permission, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, store: Store, permission: Permission, metrics: Metrics, clock: Callable[[], float] = time.time
+    ) -> None:
         self._store = store
         self._permission = permission
+        self._metrics = metrics
         self._clock = clock
 
     async def work(self) -> None:
@@ -150,9 +155,8 @@ class WebhookSender:
     async def _tell(self, session: aiohttp.ClientSession, call: Call) -> None:
         job, address = call.job, str(call.job.webhook)
         if not self._permission.allows(address):  # the settings have changed since the job was submitted
-            log.warning(
-                "an address is no longer allowed for webhooks job=%s host=%s", job.id, urlsplit(address).hostname
-            )
+            host = urlsplit(address).hostname
+            log.warning("an address is no longer allowed for webhooks", extra=fields(job, host=host))
             await self._store.write(lambda t: t.webhooks.told(job.id))
             return
         id, now = f"job_{job.id}", int(self._clock())
@@ -169,8 +173,9 @@ class WebhookSender:
             ) as response:
                 good = 200 <= response.status < 300
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            log.info("a webhook was not delivered job=%s: %s", job.id, type(error).__name__)
+            log.info("a webhook was not delivered", extra=fields(job, error=type(error).__name__))
             good = False
+        self._metrics.called(good=good, last=call.tries + 1 >= TRIES)
         if good:
             await self._store.write(lambda t: t.webhooks.told(job.id))
         else:
