@@ -193,7 +193,7 @@ export const panels = {
       upscale: ["Upscale in tiles", "Sizes that do not fit into memory at once"],
       "vae-round-trip": ["VAE round trip", "What is lost in the latent space"],
       "z-image": ["Z-Image-Turbo", "Its note lists the required files"],
-    } as Record<string, [string, string]>,
+    } satisfies Record<string, [string, string]>,
   },
 
   named: {
