@@ -40,6 +40,7 @@ WHOLE = {  # sources whose models are also found inside checkpoints
     "models/clip": "models/checkpoints",
     "models/vae": "models/checkpoints",
 }
+PARTS = ("models/checkpoints", "models/unet", "models/clip", "models/vae")  # where parts of models are found by name
 _TITLES = {"input": "picture", "datasets": "data set"}
 _SOURCE_OF = {folder: source for source, folders in FOLDERS.items() for folder in folders}
 _HASH = re.compile(r"(?P<name>.*)@sha256:(?P<hash>[0-9a-f]{64})\Z", re.DOTALL)
@@ -122,10 +123,9 @@ class Catalog:
         """Return the names of the files in a source's own folders."""
         if source == "datasets":
             return [name for name in set_names(self._input) if is_visible(name, self._owner)]
-        suffixes = PICTURES if source == "input" else SUFFIXES
-        links = source != "input"
-        found = {name for root in self._own_roots(source) for name in _listed(root, suffixes, links=links)}
-        return sorted(name for name in found if links or is_visible(name, self._owner))
+        own, suffixes = source == "input", PICTURES if source == "input" else SUFFIXES
+        found = {name for root in self._own_roots(source) for name in _listed(root, suffixes, links=not own)}
+        return sorted(name for name in found if not own or is_visible(name, self._owner))
 
     def mentioned(self, source: str, text: str) -> list[str]:
         """Return the names in a source whose stem (last part without suffix) occurs in a text as a word."""
@@ -139,7 +139,7 @@ class Catalog:
         A name with a hash passes if any file is not hashed yet.
         """
         match = _HASH.match(name)
-        if not match or (source == "input" and self._owner is not None):  # a worker finds files of all owners by hash
+        if not match or (source in INPUTS and self._owner is not None):  # a worker finds files of all owners by hash
             self.find(source, name, alike=alike)
             return
         files = self._found(source, self.names(source))
@@ -296,7 +296,9 @@ class Catalog:
         )
 
     def _roots(self, source: str) -> list[Path]:
-        return self._own_roots(source) + (self._own_roots(WHOLE[source]) if source in WHOLE else [])
+        """Return the folders in which a name is looked up. A part of a model may lie in the folder of another part."""
+        others = [other for other in PARTS if other != source] if source in WHOLE else []
+        return [root for one in (source, *others) for root in self._own_roots(one)]
 
     def _own_roots(self, source: str) -> list[Path]:
         if source in INPUTS:
