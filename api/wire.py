@@ -332,7 +332,8 @@ class System(Answer):
     workers: list[Worker]
     queue: dict[str, int]
     paused: bool
-    ready: bool = Field(description="False while plugins are inspected for the first time.")
+    ready: bool = Field(description="Whether jobs are accepted: false until the built-in nodes were inspected.")
+    inspecting: list[str] = Field(description="Plugins that are inspected now; jobs that need them are refused.")
     memory: int
     disk_free: int
     event: int = Field(description="Number of the newest event.")
@@ -345,7 +346,7 @@ class Health(Answer):
     status: Literal["ok", "failing"]
     checks: dict[str, bool]
     warnings: list[str] = Field(
-        description="Possible future problems: known faults of the software that the server runs on."
+        description="Known faults of the software that the server runs on, and plugins that are not inspected yet."
     )
 
 

@@ -39,6 +39,9 @@ class Settings(BaseModel):
     ram_budget: int | None = Field(None, gt=0, description="Bytes that models may use in RAM; default: half of it.")
     salt: str | None = Field(None, description="Any text; changing it invalidates all cached results.")
     plugins: tuple[str, ...] | None = Field(None, description="Load only these plugins; default: all installed ones.")
+    plugin_seconds: float = Field(
+        30.0, gt=0, le=3600, description="A plugin whose import takes longer, when it is inspected, fails."
+    )
     host: str = Field("127.0.0.1", min_length=1, description="Address that the server listens on.")
     port: int = Field(8420, ge=0, le=65535, description="Port of the server; 0 selects a free one.")
     allow_hosts: tuple[str, ...] = Field(

@@ -123,10 +123,9 @@ class Catalog:
         """Return the names of the files in a source's own folders."""
         if source == "datasets":
             return [name for name in set_names(self._input) if is_visible(name, self._owner)]
-        suffixes = PICTURES if source == "input" else SUFFIXES
-        links = source != "input"
-        found = {name for root in self._own_roots(source) for name in _listed(root, suffixes, links=links)}
-        return sorted(name for name in found if links or is_visible(name, self._owner))
+        own, suffixes = source == "input", PICTURES if source == "input" else SUFFIXES
+        found = {name for root in self._own_roots(source) for name in _listed(root, suffixes, links=not own)}
+        return sorted(name for name in found if not own or is_visible(name, self._owner))
 
     def mentioned(self, source: str, text: str) -> list[str]:
         """Return the names in a source whose stem (last part without suffix) occurs in a text as a word."""
@@ -140,7 +139,7 @@ class Catalog:
         A name with a hash passes if any file is not hashed yet.
         """
         match = _HASH.match(name)
-        if not match or (source == "input" and self._owner is not None):  # a worker finds files of all owners by hash
+        if not match or (source in INPUTS and self._owner is not None):  # a worker finds files of all owners by hash
             self.find(source, name, alike=alike)
             return
         files = self._found(source, self.names(source))

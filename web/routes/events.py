@@ -15,6 +15,7 @@ from latentloom.web.routing import API, MOST, Call, Query, Route
 from latentloom.web.services import Services
 
 HEARTBEAT_SECONDS = 20.0
+QUIET_SECONDS = 15.0  # after this long without a message comes an empty page: a browser's page sees no pings
 CLOSE_SECONDS = 2.0
 RESET_CODE = 4410  # close code for an invalid position, like HTTP 410
 SEND_SECONDS = 30.0  # a client that reads nothing for this long is disconnected
@@ -111,7 +112,8 @@ async def follow_events(services: Services, call: Call) -> web.StreamResponse:
     closed.
 
     Binary messages are previews: four bytes with the length of a JSON head (job, node, step, media), the head, a JPEG.
-    Live progress and previews have no number and are not stored; a slow client does not get all of them.
+    Live progress and previews have no number and are not stored; a slow client does not get all of them. An empty page
+    comes after 15 seconds without a message.
     """
     query = call.query
     start = query.after if query.after is not None else 0 if query.job else services.event_hub.last
@@ -167,10 +169,16 @@ async def _send_all(
             found = await services.event_hub.after(services.store, reader)
             async with asyncio.timeout(SEND_SECONDS):
                 await _send(socket, found, reader, services.event_hub.stream)
-            if not found:
-                woken = asyncio.create_task(reader.wake.wait())
-                await asyncio.wait({woken, reading}, return_when=asyncio.FIRST_COMPLETED)
-                woken.cancel()
+            if not found and not await _woken(reader, reading):
+                await socket.send_str(page([], reader.number, services.event_hub.stream))
+
+
+async def _woken(reader: Reader, reading: "asyncio.Task[None]") -> bool:
+    """Wait until there may be something to send or the client is gone; false if nothing happened for a while."""
+    woken = asyncio.create_task(reader.wake.wait())
+    done, _ = await asyncio.wait({woken, reading}, timeout=QUIET_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+    woken.cancel()
+    return bool(done)
 
 
 async def _send(socket: web.WebSocketResponse, found: list[Stored], reader: Reader, stream: str) -> None:

@@ -1,6 +1,7 @@
 """Routes for the server itself: state, health, metrics, login, and the description of the API."""
 
 from collections import Counter
+from collections.abc import Sequence
 from importlib.metadata import version
 
 from aiohttp import web
@@ -33,6 +34,7 @@ async def show_system(services: Services, call: Call) -> wire.System:
         queue=counts,
         paused=paused,
         ready=services.intake.ready,
+        inspecting=services.intake.inspecting,
         memory=services.memory()["server"],
         disk_free=services.disk_free(),
         event=services.event_hub.last,
@@ -52,7 +54,9 @@ async def live(services: Services, _: Call) -> web.Response:
 
 async def ready(services: Services, _: Call) -> web.Response:
     """Check that the server accepts jobs: 200 if it does, 503 if not. Needs no token."""
-    return _health({**services.checks(), "plugins": services.intake.ready})
+    waiting = services.intake.inspecting
+    warnings = [f"jobs that need these plugins wait for their inspection: {', '.join(waiting)}"] if waiting else []
+    return _health({**services.checks(), "plugins": services.intake.ready}, warnings)
 
 
 async def health(services: Services, _: Call) -> web.Response:
@@ -60,9 +64,9 @@ async def health(services: Services, _: Call) -> web.Response:
     return _health(services.checks())
 
 
-def _health(checks: dict[str, bool]) -> web.Response:
+def _health(checks: dict[str, bool], warnings: Sequence[str] = ()) -> web.Response:
     good = all(checks.values())
-    answer = wire.Health(status="ok" if good else "failing", checks=checks, warnings=list(sqlite_faults()))
+    answer = wire.Health(status="ok" if good else "failing", checks=checks, warnings=[*warnings, *sqlite_faults()])
     return web.Response(status=200 if good else 503, text=answer.model_dump_json(), content_type="application/json")
 
 

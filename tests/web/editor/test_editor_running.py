@@ -90,6 +90,11 @@ def test_a_failure_is_told_at_its_node(loaded, tmp_path):
     expect(failure.locator("pre")).to_contain_text("ValueError")
     editor.picture("failure")
 
+    editor.node("curse").locator(".node-title").click()
+    editor.press("Control+b")  # what is changed has not failed yet
+    expect(failure).to_have_count(0)
+    expect(editor.node("curse").get_by_text("Failed")).to_have_count(0)
+
 
 def test_a_run_is_cancelled_and_runs_are_counted(loaded, tmp_path):
     editor = loaded(slow(tmp_path / "journal"))

@@ -338,7 +338,8 @@ export interface paths {
          *     closed.
          *
          *     Binary messages are previews: four bytes with the length of a JSON head (job, node, step, media), the head, a JPEG.
-         *     Live progress and previews have no number and are not stored; a slow client does not get all of them.
+         *     Live progress and previews have no number and are not stored; a slow client does not get all of them. An empty page
+         *     comes after 15 seconds without a message.
          */
         get: operations["follow_events"];
         put?: never;
@@ -990,7 +991,7 @@ export interface components {
             };
             /**
              * Warnings
-             * @description Possible future problems: known faults of the software that the server runs on.
+             * @description Known faults of the software that the server runs on, and plugins that are not inspected yet.
              */
             warnings: string[];
         };
@@ -1765,9 +1766,14 @@ export interface components {
             paused: boolean;
             /**
              * Ready
-             * @description False while plugins are inspected for the first time.
+             * @description Whether jobs are accepted: false until the built-in nodes were inspected.
              */
             ready: boolean;
+            /**
+             * Inspecting
+             * @description Plugins that are inspected now; jobs that need them are refused.
+             */
+            inspecting: string[];
             /** Memory */
             memory: number;
             /** Disk Free */
