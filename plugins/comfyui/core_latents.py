@@ -30,7 +30,7 @@ def _latent_blend(use: Use) -> Result:
 
 
 def _latent_interpolate(use: Use) -> Result:
-    use.note("approximated", "lengths of the vectors are mixed with their directions")
+    use.note("approximated", "the lengths of the vectors are interpolated linearly too")
     amount = 1 - use.number("ratio")
     return Made("LatentBlend", 1, {**use.take(a="samples1", b="samples2"), "amount": amount}, ("latent",))
 

@@ -1,7 +1,9 @@
 /** Everything that can be done to a workflow by key, menu or button, in one list. */
 
+import { told } from "../api/client";
 import { arranged, frame, inside } from "../document/arrange";
 import type { Arrangement } from "../document/arrange";
+import { blockOf } from "../document/blocks";
 import { copied, paste, pieceOf } from "../document/clip";
 import type { Edit } from "../document/edit";
 import {
@@ -24,7 +26,7 @@ import { toggleRepeat } from "../document/repeat";
 import type { Point, Workflow } from "../document/types";
 import { write } from "../document/write";
 import { useSettings } from "../settings/settings";
-import { save, saveAs } from "../store/library";
+import { save, saveAs, versionOf } from "../store/library";
 import { pathOf } from "../store/opened";
 import { seenNow } from "../store/seen";
 import { specsNow } from "../store/specs";
@@ -201,6 +203,16 @@ function insert(piece: Workflow, at: Point, linked: boolean) {
   const { edit, ids } = paste(doc().workflow, piece, at, linked);
   doc().edit(edit);
   doc().select(ids);
+}
+
+/** Insert a copy of a saved workflow as a node that uses it. */
+export async function insertSaved(name: string) {
+  try {
+    const { workflow, version } = await versionOf(name);
+    insert(blockOf(workflow, { name, version }), pointOnCanvas(), false);
+  } catch (error) {
+    useWorkspace.getState().notify("error", told(error));
+  }
 }
 
 /** Put a text into the clipboard. */

@@ -99,6 +99,9 @@ export const panels = {
 
   library: {
     yours: "My workflows",
+    insert: "Insert as a node",
+    copies: "Copies in this workflow",
+    update: (version: number) => `Update to version ${version}`,
     none: "No saved workflows yet.",
     templates: "Templates",
     drafts: "Drafts",

@@ -106,6 +106,9 @@ export const panels: Strings["panels"] = {
   },
 
   library: {
+    insert: "作为节点插入",
+    copies: "此工作流中的副本",
+    update: (version) => `更新到版本 ${version}`,
     yours: "我的工作流",
     none: "还没有保存任何工作流。",
     templates: "模板",
