@@ -108,7 +108,7 @@ class Services:
         self.batch_feeder = BatchFeeder(self.store, self.intake, self.dispatcher.wake)
         tasks = {
             "plugins": self.watch.work,
-            "webhooks": WebhookSender(self.store, self.webhooks).work,
+            "webhooks": WebhookSender(self.store, self.webhooks, self.metrics).work,
             "retention": self._prune_for_ever,
             "batches": self.batch_feeder.work,
         }
@@ -204,6 +204,11 @@ class Services:
     def disk_free(self) -> int:
         """Return the free bytes on the disk of the queue."""
         return shutil.disk_usage(self.settings.data).free
+
+    def disks_free(self) -> dict[str, int]:
+        """Return the free bytes on the disk of each folder that is there."""
+        folders = {name: getattr(self.settings, name) for name in ("data", "input", "output", "cache")}
+        return {name: shutil.disk_usage(folder).free for name, folder in folders.items() if folder.is_dir()}
 
     def cache_bytes(self) -> int:
         """Return the bytes of the disk cache, which the workers share."""

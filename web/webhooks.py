@@ -25,9 +25,11 @@ from latentloom.api import wire
 from latentloom.api.wire_batches import BatchMessage
 from latentloom.engine.errors import LoomError, SettingsError
 from latentloom.engine.jobs.job import Job
-from latentloom.engine.jobs.webhooks import Call
+from latentloom.engine.jobs.webhooks import TRIES, Call
 from latentloom.engine.settings import Settings
 from latentloom.web.http_errors import RequestError
+from latentloom.web.logs import fields
+from latentloom.web.metrics import Metrics
 from latentloom.web.queue_writer import Store
 from latentloom.web.wire_jobs import batch_answer, job_answer
 
@@ -131,9 +133,12 @@ def _tls(authorities: Path | None) -> ssl.SSLContext:
 class WebhookSender:
     """Makes the calls that are due, until they succeed or are given up."""
 
-    def __init__(self, store: Store, permission: Permission, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, store: Store, permission: Permission, metrics: Metrics, clock: Callable[[], float] = time.time
+    ) -> None:
         self._store = store
         self._permission = permission
+        self._metrics = metrics
         self._clock = clock
 
     async def work(self) -> None:
@@ -153,7 +158,7 @@ class WebhookSender:
         about, address = call.about, str(call.about.webhook)
         if not self._permission.allows(address):  # the settings have changed since the job was submitted
             host = urlsplit(address).hostname
-            log.warning("an address is no longer allowed for webhooks %s=%s host=%s", call.kind, about.id, host)
+            log.warning("an address is no longer allowed for webhooks", extra=fields(about, host=host))
             await self._store.write(lambda t: t.webhooks.told(call))
             return
         id, now = f"{call.kind}_{about.id}", int(self._clock())
@@ -170,8 +175,9 @@ class WebhookSender:
             ) as response:
                 good = 200 <= response.status < 300
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            log.info("a webhook was not delivered %s=%s: %s", call.kind, about.id, type(error).__name__)
+            log.info("a webhook was not delivered", extra=fields(about, error=type(error).__name__))
             good = False
+        self._metrics.called(good=good, last=call.tries + 1 >= TRIES)
         if good:
             await self._store.write(lambda t: t.webhooks.told(call))
         else:
