@@ -112,7 +112,7 @@ class Catalog:
     def own_names(self, source: str) -> list[str]:
         """Return the names of the files in a source's own folders."""
         if source == "datasets":
-            return set_names(self._input)
+            return sorted({name for root in self._own_roots(source) for name in set_names(root)})
         suffixes = PICTURES if source == "input" else SUFFIXES
         links = source != "input"
         return sorted({name for root in self._own_roots(source) for name in _listed(root, suffixes, links=links)})
@@ -288,7 +288,7 @@ class Catalog:
 
     def _own_roots(self, source: str) -> list[Path]:
         if source in INPUTS:
-            return [self._input]
+            return [self._input, *(folder for of, folder in self._packaged if of == source)]
         name = source.removeprefix("models/")
         folders = FOLDERS.get(name, (name,))
         own = [base / folder for root in self._models for base in _bases(root) for folder in folders]
