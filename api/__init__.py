@@ -2,7 +2,9 @@
 
 from typing import TYPE_CHECKING, Any
 
-from latentloom.api.session import Result, Running, Session, explain, open_session, run, stream, validate
+from latentloom.api.result import Result
+from latentloom.api.running import Running
+from latentloom.api.session import Session, arun, explain, open_session, run, stream, validate
 from latentloom.api.workflow_files import load_workflow, workflow_names
 
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ __all__ = [
     "Result",
     "Running",
     "Session",
+    "arun",
     "explain",
     "load_workflow",
     "open_session",

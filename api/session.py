@@ -1,105 +1,39 @@
 """Sessions: an engine with the installed plugins, and its runs."""
 
+import asyncio
 import logging
-import queue
 import threading
 import weakref
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 from latentloom.api.device_turns import DeviceTurns
+from latentloom.api.notebook import show_lists
+from latentloom.api.result import Result, result_of
+from latentloom.api.running import Running
 from latentloom.api.workflow_files import load_workflow
 from latentloom.engine.document.workflow import Target, Workflow
 from latentloom.engine.engine import Engine, Job
 from latentloom.engine.errors import LoomError, Problem
-from latentloom.engine.events import Event, Listener
-from latentloom.engine.execution.outcome import NodeReport, Outcome
+from latentloom.engine.events import Listener, RunEvent
+from latentloom.engine.execution.outcome import Outcome
 from latentloom.engine.files.save import Saves
 from latentloom.engine.models.host_memory import collect_rarely, no_collection
 from latentloom.engine.planning.explain import Explanation
 from latentloom.engine.settings import Settings, load_settings
 from latentloom.engine.types.registry import Registry
-from latentloom.engine.types.values import Image
 from latentloom.plugins.comfyui.bridge.packs import packs_of
-from latentloom.plugins.discovery import Listeners, Record, discover
+from latentloom.plugins.discovery import Inspect, Record, discover
+from latentloom.plugins.inspection import Inspector
+from latentloom.plugins.listeners import Listeners
 from latentloom.plugins.snapshots import Snapshots
 
-if TYPE_CHECKING:
-    from PIL import Image as Pil
-
 log = logging.getLogger("latentloom")
+T = TypeVar("T")
 Source = str | Path | Mapping[str, Any] | Workflow
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """The result of a run."""
-
-    outputs: dict[str, Any]
-    files: list[Path]
-    nodes: dict[str, NodeReport]
-    seconds: float
-    workflow: Workflow
-
-    def __getitem__(self, name: str) -> Any:
-        return self.outputs[name]
-
-    @property
-    def pictures(self) -> "list[Pil.Image]":
-        """All pictures in the outputs, as PIL images."""
-        from PIL import Image as Pil
-
-        from latentloom.engine.files.pictures import to_bytes
-
-        images = [value for value in self.outputs.values() if isinstance(value, Image)]
-        return [Pil.fromarray(to_bytes(pixels)) for image in images for pixels in image.numpy()]
-
-
-class Running:
-    """A run in its own thread. Iterate over its events, then call `result`."""
-
-    def __init__(self, body: Callable[[Listener, threading.Event], Outcome], job: Job) -> None:
-        self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
-        self._cancelled = threading.Event()
-        self._job = job
-        self._outcome: Outcome | None = None
-        self._fault: BaseException | None = None
-        self._thread = threading.Thread(target=self._go, args=(body,), name="latentloom-run", daemon=True)
-        self._thread.start()
-
-    def _go(self, body: Callable[[Listener, threading.Event], Outcome]) -> None:
-        try:
-            self._outcome = body(self._events.put, self._cancelled)
-        except BaseException as error:
-            self._fault = error
-        finally:
-            self._events.put(None)
-
-    def __iter__(self) -> Iterator[Event]:
-        """Yield the events as they happen, until the run ends."""
-        while (event := self._events.get()) is not None:
-            yield event
-        self._events.put(None)
-
-    def cancel(self) -> None:
-        """Stop at the next step. Finished results stay in the cache."""
-        self._cancelled.set()
-
-    def outcome(self) -> Outcome:
-        """Wait for the end. The outcome holds the error if a node failed."""
-        self._thread.join()
-        if self._fault is not None:
-            raise self._fault
-        assert self._outcome is not None
-        return self._outcome
-
-    def result(self) -> Result:
-        """Wait for the end. Raises the error of the node that failed, or Cancelled."""
-        return _result(self.outcome(), self._job)
 
 
 class Session:
@@ -113,20 +47,27 @@ class Session:
         metadata: bool = True,
         has_device: bool = False,
         on_wait: Callable[[str], None] = log.warning,
+        inspect: Inspect = "all",
     ) -> None:
         """`registry` replaces the installed plugins. `metadata=False` embeds no workflow and record in pictures.
 
         Runs take turns with other processes on an accelerator, unless this process already `has_device`. `on_wait` is
-        called with a message if a run must wait for another process.
+        called with a message if a run must wait for another process, or the session for the inspection of plugins.
+        `inspect` says which plugins are inspected that were not inspected yet.
         """
         collect_rarely()
+        show_lists()
         self.settings = settings or load_settings()
         self.plugins: tuple[Record, ...] = ()
         self._streams: weakref.WeakSet[Running] = weakref.WeakSet()
         self._listeners: Listener = lambda event: None
         if registry is None:
             found = discover(
-                Snapshots(self.settings.data / "specs"), self.settings.plugins, packs=packs_of(self.settings)
+                Snapshots(self.settings.data / "specs"),
+                self.settings.plugins,
+                inspect=inspect,
+                inspector=Inspector(self.settings.plugin_seconds, on_wait),
+                packs=packs_of(self.settings),
             )
             registry, self.plugins = found.registry, found.records
             self._listeners = Listeners(found.listeners)
@@ -175,7 +116,7 @@ class Session:
         """
         cancelled = cancelled or threading.Event()
 
-        def hear(event: Event) -> None:
+        def hear(event: RunEvent) -> None:
             listen(event)
             self._listeners(event)
 
@@ -209,7 +150,7 @@ class Session:
     ) -> Result:
         """Run a workflow with its named inputs. Raises WorkflowError, NodeError or another LoomError."""
         job = self.prepare(workflow, inputs, None, outputs)
-        return _result(self.run_job(job, listen=on_event, cache=cache, out=_folder(out)), job)
+        return result_of(self.run_job(job, listen=on_event, cache=cache, out=_folder(out)), job)
 
     def stream(
         self,
@@ -236,6 +177,40 @@ class Session:
         self._streams.add(running)
         return running
 
+    async def arun(
+        self,
+        workflow: Source,
+        *,
+        outputs: Collection[str] | None = None,
+        out: str | Path | None = None,
+        cache: bool = True,
+        on_event: Listener = lambda event: None,
+        **inputs: Any,
+    ) -> Result:
+        """Run a workflow without blocking the event loop, in which `on_event` is called. Raises the errors of `run`.
+
+        If the task is cancelled, the run stops at its next step, and the task ends after it. Finished results stay in
+        the cache.
+        """
+        job = await asyncio.to_thread(self.prepare, workflow, inputs, None, outputs)
+        loop, events = asyncio.get_running_loop(), asyncio.Queue[RunEvent | None]()
+        tell = _from_thread(loop, events.put_nowait)
+
+        def body(_: Listener, cancelled: threading.Event) -> Outcome:
+            return self.run_job(job, listen=tell, cancelled=cancelled, cache=cache, out=_folder(out))
+
+        running = Running(body, job, lambda: tell(None))
+        self._streams.add(running)
+        try:
+            while (event := await events.get()) is not None:
+                on_event(event)
+        except BaseException:  # cancelled, or a fault of `on_event`
+            running.cancel()
+            while await events.get() is not None:
+                pass
+            raise
+        return running.result()
+
     def validate(self, workflow: Source, **inputs: Any) -> list[Problem]:
         """Return all problems of a workflow; an empty list if it can run."""
         try:
@@ -248,15 +223,18 @@ class Session:
         return self.engine.explain(self.prepare(workflow, inputs))
 
 
+def _from_thread(loop: asyncio.AbstractEventLoop, act: Callable[[T], None]) -> Callable[[T], None]:
+    """Return a function that calls `act` in the event loop, or does nothing if the loop is closed."""
+
+    def call(value: T) -> None:
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(act, value)
+
+    return call
+
+
 def _folder(out: str | Path | None) -> Path | None:
     return None if out is None else Path(out)
-
-
-def _result(outcome: Outcome, job: Job) -> Result:
-    if outcome.error is not None:
-        raise outcome.error
-    files = [Path(file) for file in outcome.files]
-    return Result(outcome.outputs, files, outcome.nodes, outcome.seconds, job.workflow)
 
 
 def open_session(*, metadata: bool = True, on_wait: Callable[[str], None] = log.warning, **settings: Any) -> Session:
@@ -273,6 +251,11 @@ def _shared() -> Session:
 def run(workflow: Source, **inputs: Any) -> Result:
     """Call `Session.run` on the shared session of this process."""
     return _shared().run(workflow, **inputs)
+
+
+async def arun(workflow: Source, **inputs: Any) -> Result:
+    """Call `Session.arun` on the shared session of this process."""
+    return await (await asyncio.to_thread(_shared)).arun(workflow, **inputs)
 
 
 def stream(workflow: Source, **inputs: Any) -> Running:

@@ -311,7 +311,7 @@ class FileList(Answer):
 
 
 class Worker(Answer):
-    """A worker: "starting", "idle" or "busy"."""
+    """A worker: "starting", "idle" or "busy". `job` is null, too, if the job is not for the caller to see."""
 
     name: str
     device: bool
@@ -327,10 +327,13 @@ class System(Answer):
     """The server itself."""
 
     version: str
+    owner: str = Field("", description="The owner of what the caller creates.")
+    role: str = Field("", description="The role of the caller's token: admin, user or viewer.")
     workers: list[Worker]
     queue: dict[str, int]
     paused: bool
-    ready: bool = Field(description="False while plugins are inspected for the first time.")
+    ready: bool = Field(description="Whether jobs are accepted: false until the built-in nodes were inspected.")
+    inspecting: list[str] = Field(description="Plugins that are inspected now; jobs that need them are refused.")
     memory: int
     disk_free: int
     event: int = Field(description="Number of the newest event.")
@@ -343,7 +346,7 @@ class Health(Answer):
     status: Literal["ok", "failing"]
     checks: dict[str, bool]
     warnings: list[str] = Field(
-        description="Possible future problems: known faults of the software that the server runs on."
+        description="Known faults of the software that the server runs on, and plugins that are not inspected yet."
     )
 
 

@@ -126,14 +126,14 @@ class Worker:
         """Open a session and run jobs until the server sends "stop" or is gone."""
         start = self._started.get()
         settings = Settings.model_validate(start["settings"])
-        with Session(settings, has_device=True) as session, contextlib.suppress(Cancelled):
+        with Session(settings, has_device=True, inspect="shipped") as session, contextlib.suppress(Cancelled):
             self._figures = session.engine.figures
             models, texts = _warming(session, has_device=start["device"])
             answers = WorkerQueries(session, self._tell)
             for name, asks in self._asks.items():
                 warming = texts if name == "plugins" else iter(())
                 begin(f"{name} answers", partial(self._answer, answers, asks, warming))
-            failed = [asdict(record) for record in session.plugins if record.status == "failed"]
+            failed = [asdict(record) for record in session.plugins if record.status == "failed" and record.ships]
             self._link.send("hello", pid=os.getpid(), environment=_environment(session), failed=failed)
             with self._turn(settings):
                 self._link.send("claim")

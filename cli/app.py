@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from latentloom.cli import cache_commands
 from latentloom.cli.arguments import (
     LOCAL,
     AsJson,
@@ -14,6 +15,7 @@ from latentloom.cli.arguments import (
     Grid,
     JobId,
     Name,
+    OnServer,
     Output,
     RamBudget,
     Rows,
@@ -24,6 +26,7 @@ from latentloom.cli.arguments import (
     VramBudget,
 )
 from latentloom.cli.flags import Given
+from latentloom.cli.plugin_commands import plugins
 from latentloom.cli.workflow_command import WorkflowCommand
 
 app = typer.Typer(
@@ -35,10 +38,10 @@ app = typer.Typer(
 )
 nodes = typer.Typer(help="List and show the installed node types.", invoke_without_command=True)
 models = typer.Typer(help="List, add and download model files.", invoke_without_command=True)
-cache = typer.Typer(help="Show, prune and clear the cache on disk.", invoke_without_command=True)
 app.add_typer(nodes, name="nodes")
+app.add_typer(plugins, name="plugins")
 app.add_typer(models, name="models")
-app.add_typer(cache, name="cache")
+app.add_typer(cache_commands.cache, name="cache")
 
 
 def _version(wanted: bool) -> None:
@@ -82,6 +85,8 @@ def run(
     sweep: Sweep = None,
     rows: Rows = None,
     grid: Grid = None,
+    server: OnServer = None,
+    token: Token = None,
 ) -> int:
     """Run a workflow. Its inputs are flags: `loom run NAME --help` lists them."""
     from latentloom.cli.inputs import Asked
@@ -92,14 +97,25 @@ def run(
     debug = bool(ctx.find_root().params["debug"])
     budgets = {"vram_budget": vram_budget and size_of(vram_budget), "ram_budget": ram_budget and size_of(ram_budget)}
     settings = {"device": device, "dtype": dtype, **budgets}
-    if explain_memory:
-        from latentloom.cli.explain import explain_memory as explain
-
-        return explain(asked, settings)
     flags = {"--no-cache": no_cache, "--no-metadata": no_metadata, "--dtype": dtype}
     flags |= {"--vram-budget": vram_budget, "--ram-budget": ram_budget}
     own = tuple(name for name, given in flags.items() if given)
     options = Options(out=out, json=json, cache=not no_cache, metadata=not no_metadata, debug=debug, own=own)
+    if server is not None:
+        from latentloom.cli.remote_run import run_at
+
+        more = {
+            "--device": device,
+            "--explain-memory": explain_memory,
+            "--sweep": sweep,
+            "--rows": rows,
+            "--grid": grid,
+        }
+        return run_at(server, token, asked, options, (*own, *(name for name, given in more.items() if given)))
+    if explain_memory:
+        from latentloom.cli.explain import explain_memory as explain
+
+        return explain(asked, settings)
     if sweep or rows or grid:
         from latentloom.cli.sweep import Wanted, run_sweep
 
@@ -244,19 +260,6 @@ def show_node(name: Annotated[str, typer.Argument(metavar="TYPE", help="A node t
     return show_node(name)
 
 
-@app.command()
-def plugins(
-    trace: Annotated[str | None, typer.Option("--trace", help="Print why this plugin failed.")] = None,
-    pack: Annotated[
-        str | None, typer.Option("--pack", metavar="NAME", help="List the classes of a pack of ComfyUI's.")
-    ] = None,
-) -> int:
-    """List the plugins and packs, and how they fared."""
-    from latentloom.cli.plugins import list_pack, plugins
-
-    return plugins(trace) if pack is None else list_pack(pack)
-
-
 @models.callback()
 def _models(ctx: typer.Context) -> int | None:
     return list_models(False) if ctx.invoked_subcommand is None else None
@@ -299,35 +302,6 @@ def get_model(
     from latentloom.cli.models import get_model
 
     return get_model(url, sha256, folder, name)
-
-
-@cache.callback()
-def _cache(ctx: typer.Context) -> int | None:
-    return cache_info() if ctx.invoked_subcommand is None else None
-
-
-@cache.command("info")
-def cache_info() -> int:
-    """Show the contents and the size of the cache."""
-    from latentloom.cli.cache import info
-
-    return info()
-
-
-@cache.command("prune")
-def prune_cache(to: Annotated[str, typer.Option("--to", metavar="SIZE", help="Such as 500MB or 2GiB.")]) -> int:
-    """Remove the least recently used values until the cache fits a size."""
-    from latentloom.cli.cache import prune
-
-    return prune(to)
-
-
-@cache.command("clear")
-def clear_cache(yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False) -> int:
-    """Remove everything from the cache."""
-    from latentloom.cli.cache import clear
-
-    return clear(ask=not yes)
 
 
 @app.command()

@@ -21,6 +21,7 @@ ExplainMemory = Annotated[
 Server = Annotated[
     str, typer.Option("--server", metavar="URL", envvar="LATENTLOOM_SERVER", help="The server's address.")
 ]
+OnServer = Annotated[str | None, typer.Option("--server", metavar="URL", help="Run it on this server.")]
 Token = Annotated[
     str | None,
     typer.Option(

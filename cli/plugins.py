@@ -1,16 +1,23 @@
 """`loom plugins`: prints the status of each plugin."""
 
 from latentloom.api import Session
+from latentloom.cli.errors import say
 from latentloom.cli.table import print_lines, print_table
 from latentloom.engine.errors import UnknownError, nearest
 from latentloom.engine.settings import load_settings
 from latentloom.plugins.comfyui.bridge.packs import Pack, found_in, packs_of
 from latentloom.plugins.discovery import Record
+from latentloom.plugins.snapshots import Snapshots
 
 
-def plugins(trace: str | None) -> int:
-    """Print the status of all plugins, or the traceback of one. Raises UnknownError."""
-    with Session() as session:
+def plugins(trace: str | None, *, again: bool = False) -> int:
+    """Print the status of all plugins, or the traceback of one. Raises UnknownError.
+
+    With `again`, those that failed are inspected again.
+    """
+    if again:
+        Snapshots(load_settings().data / "specs").forget_failures()
+    with Session(on_wait=say) as session:
         records = {record.plugin: record for record in session.plugins}
     if trace is None:
         print_table(

@@ -26,8 +26,9 @@ def submit(
     client: Client, asked: Asked, *, priority: int, tags: Sequence[str], watching: bool, out: Path | None, json: bool
 ) -> int:
     """Queue a workflow and print the job's id, or follow it to its end. Raises ServerError with all problems."""
-    workflow, inputs = _order(client, asked)
-    job = client.submit(workflow, outputs=asked.outputs, priority=priority, tags=tags, **inputs)
+    with opened() as session:
+        workflow, inputs = order_of(client, asked, session.engine.registry)
+    job = client.submit(workflow, inputs=inputs, outputs=asked.outputs, priority=priority, tags=tags)
     if watching or out is not None:
         return watch(client, job.id, out=out, json=json)
     if json:
@@ -37,11 +38,9 @@ def submit(
     return 0
 
 
-def _order(client: Client, asked: Asked) -> tuple[Workflow, dict[str, Any]]:
+def order_of(client: Client, asked: Asked, registry: Registry) -> tuple[Workflow, dict[str, Any]]:
     """Return the workflow and its named inputs. A path of an existing picture becomes a Path, which is uploaded."""
-    with opened() as session:
-        registry = session.engine.registry
-        workflow = _opened(client, asked.name, registry)
+    workflow = _opened(client, asked.name, registry)
     inputs = bind(workflow, registry, asked.given)
     for named in workflow.inputs:
         port, value = port_of(workflow, registry, named), inputs.get(named.name)

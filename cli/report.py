@@ -1,6 +1,7 @@
 """The report of a finished run: files, their sizes, literal outputs and the pace; as lines or as one JSON object."""
 
 import struct
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from latentloom.cli.errors import plain
 from latentloom.cli.progress import Meter, pace
 from latentloom.engine.engine import Job
 from latentloom.engine.execution.outcome import Outcome
+from latentloom.engine.types.spec import NodeSpec
 
 PLAIN_TYPES = (bool, int, float, str, type(None), dict)
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -24,14 +26,14 @@ def lines(outcome: Outcome, meter: Meter) -> list[str]:
     return found
 
 
-def record(job: Job, outcome: Outcome, meter: Meter) -> dict[str, Any]:
-    """Return the report as JSON data, with more details."""
+def record(name: str, seeds: Mapping[str, int], outcome: Outcome, meter: Meter) -> dict[str, Any]:
+    """Return the report as JSON data, with more details. `name` is that of the workflow."""
     return {
         "status": outcome.status,
-        "workflow": job.workflow.name,
+        "workflow": name,
         "files": [_file_record(Path(path)) for path in outcome.files],
         "outputs": literals(outcome),
-        "seeds": seeds(job),
+        "seeds": dict(seeds),
         "nodes": {id: _node_record(id, outcome, meter) for id in outcome.nodes},
         "seconds": round(outcome.seconds, 6),
         "problems": [problem.record() for problem in outcome.error.problems] if outcome.error else [],
@@ -49,13 +51,18 @@ def _literal(value: Any) -> bool:
     )
 
 
-def seeds(job: Job) -> dict[str, int]:
+def seeds_of(job: Job) -> dict[str, int]:
     """Return all seeds of the run by "node.input", including random ones."""
+    return seeds((id, step.spec, step.literals) for id, step in job.checked.steps.items())
+
+
+def seeds(nodes: Iterable[tuple[str, NodeSpec, Mapping[str, Any]]]) -> dict[str, int]:
+    """Return the seeds among the values of nodes by "node.input"."""
     return {
         f"{id}.{port.name}": seed
-        for id, step in job.checked.steps.items()
-        for port in step.spec.inputs
-        if port.seed and isinstance(seed := step.literals.get(port.name), int)
+        for id, spec, values in nodes
+        for port in spec.inputs
+        if port.seed and isinstance(seed := values.get(port.name), int)
     }
 
 

@@ -10,7 +10,7 @@ from threading import Event as Flag
 from typing import Any
 
 from latentloom.api import Session
-from latentloom.api.session import Running
+from latentloom.api.running import Running
 from latentloom.cli import report
 from latentloom.cli.errors import CANCELLED, FAILED, print_json, show
 from latentloom.cli.handover import hand_over, server_with
@@ -48,7 +48,7 @@ def run(asked: Asked, options: Options, settings: Mapping[str, Any]) -> int:
             job, outcome = _run(asked, options, session, meter)
     if options.debug and outcome.error is not None:
         traceback.print_exception(outcome.error, file=sys.stderr)
-    _tell(job, outcome, meter, options)
+    tell(job.workflow.name, report.seeds_of(job), outcome, meter, options)
     return EXIT[outcome.status]
 
 
@@ -87,9 +87,10 @@ def _run_here(job: Job, options: Options, session: Session, meter: Meter) -> Out
         return running.outcome()
 
 
-def _tell(job: Job, outcome: Outcome, meter: Meter, options: Options) -> None:
+def tell(name: str, seeds: Mapping[str, int], outcome: Outcome, meter: Meter, options: Options) -> None:
+    """Print the report of a run: of the workflow of that name, with these seeds."""
     if options.json:
-        print_json(report.record(job, outcome, meter))
+        print_json(report.record(name, seeds, outcome, meter))
         return
     sys.stdout.write("\n".join(report.lines(outcome, meter)) + "\n")
     sys.stdout.flush()

@@ -17,6 +17,6 @@ def opened(*, metadata: bool = True, **settings: Any) -> Iterator[Session]:
                 why = f"the module '{record.missing}' is missing" if record.missing else record.error
                 hint = f"`loom plugins --trace {record.plugin}`"
                 say(f"warning: the plugin '{record.plugin}' ({record.distribution}) failed: {why}; see {hint}")
-            elif record.error:
+            elif record.error and record.status == "loaded":
                 say(f"warning: the plugin '{record.plugin}' ({record.distribution}): {record.error}")
         yield session

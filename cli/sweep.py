@@ -70,7 +70,7 @@ class Cell:
     def record(self) -> dict[str, Any]:
         """Return this cell as JSON."""
         assert self.outcome is not None
-        whole = report.record(self.job, self.outcome, Meter())
+        whole = report.record(self.job.workflow.name, report.seeds_of(self.job), self.outcome, Meter())
         kept = ("status", "files", "outputs", "seeds", "seconds", "problems")
         return {"inputs": dict(self.inputs), **{name: whole[name] for name in kept}}
 

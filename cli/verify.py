@@ -8,7 +8,7 @@ from threading import Event as Flag
 from typing import TYPE_CHECKING, Any
 
 from latentloom.api import Session
-from latentloom.api.session import Running
+from latentloom.api.running import Running
 from latentloom.cli.errors import Failure
 from latentloom.cli.interrupts import Interrupts
 from latentloom.cli.progress import Meter, display

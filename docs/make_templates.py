@@ -24,8 +24,9 @@ INPUTS: Mapping[str, Mapping[str, Any]] = {
 """What to ask of workflows whose own defaults would give the same picture as another's."""
 
 NEEDS_FILES = (
-    *("chroma", "flux-dev", "flux-fill", "flux-kontext", "flux2-dev", "flux2-klein", "flux2-klein-edit"),
-    *("krea-2", "qwen-image", "qwen-image-21", "qwen-image-edit", "sd3", "z-image"),
+    *("chroma", "flux-dev", "flux-fill", "flux-kontext", "flux-redux", "flux-turbo", "flux2-dev", "flux2-klein"),
+    *("flux2-klein-edit", "krea-2", "qwen-image", "qwen-image-21", "qwen-image-edit", "qwen-image-edit-lightning"),
+    *("qwen-image-lightning", "sd3", "z-image", "z-image-edges"),
 )
 """Workflows for models that do not ship: their cards have no picture."""
 

@@ -17,7 +17,7 @@ from latentloom.engine.document.resolve import resolve
 from latentloom.engine.document.workflow import Target, Workflow
 from latentloom.engine.document.writing import write
 from latentloom.engine.errors import FileError, LoomError, PathError, WorkflowError, nearest
-from latentloom.engine.events import Event, Listener, NodeProgress, NodeWarning
+from latentloom.engine.events import Listener, NodeProgress, NodeWarning, RunEvent
 from latentloom.engine.execution.executor import Executor
 from latentloom.engine.execution.imports import Imports
 from latentloom.engine.execution.memory_plan import MemoryNeed, memory_plan
@@ -185,7 +185,7 @@ class Engine:
         making = Making(checked, self.environment)
         files: list[str] = []
 
-        def hear(event: Event) -> None:
+        def hear(event: RunEvent) -> None:
             making(event)
             listen(event)
 

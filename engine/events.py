@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +21,7 @@ class Event:
 class RunStarted(Event):
     """A run starts. `nodes` is the number of steps planned so far."""
 
-    name = "run_started"
+    name: ClassVar[Literal["run_started"]] = "run_started"
     run: str
     nodes: int
 
@@ -30,7 +30,7 @@ class RunStarted(Event):
 class NodeStarted(Event):
     """A node's body starts."""
 
-    name = "node_started"
+    name: ClassVar[Literal["node_started"]] = "node_started"
     node: str
     type: str
 
@@ -39,7 +39,7 @@ class NodeStarted(Event):
 class NodeCached(Event):
     """A node's outputs came from the cache. Its body did not run."""
 
-    name = "node_cached"
+    name: ClassVar[Literal["node_cached"]] = "node_cached"
     node: str
     type: str
 
@@ -48,7 +48,7 @@ class NodeCached(Event):
 class NodeProgress(Event):
     """A node has reached `step` of `total`."""
 
-    name = "node_progress"
+    name: ClassVar[Literal["node_progress"]] = "node_progress"
     node: str
     step: int
     total: int
@@ -61,7 +61,7 @@ class NodeProgress(Event):
 class NodePreview(Event):
     """A preview of an unfinished picture, at most five per second and node. `image`, an Image, is not in `record`."""
 
-    name = "node_preview"
+    name: ClassVar[Literal["node_preview"]] = "node_preview"
     node: str
     step: int
     image: Any = field(compare=False)
@@ -75,7 +75,7 @@ class NodePreview(Event):
 class NodeWarning(Event):
     """A warning to the user. The run continues."""
 
-    name = "node_warning"
+    name: ClassVar[Literal["node_warning"]] = "node_warning"
     node: str | None
     code: str
     message: str
@@ -85,7 +85,7 @@ class NodeWarning(Event):
 class FileSaved(Event):
     """A sink's file was saved under its final name."""
 
-    name = "file_saved"
+    name: ClassVar[Literal["file_saved"]] = "file_saved"
     node: str
     path: str
 
@@ -94,7 +94,7 @@ class FileSaved(Event):
 class NodeFinished(Event):
     """A node's body succeeded."""
 
-    name = "node_finished"
+    name: ClassVar[Literal["node_finished"]] = "node_finished"
     node: str
     type: str
     seconds: float
@@ -105,7 +105,7 @@ class NodeFinished(Event):
 class NodeFailed(Event):
     """A node's body raised."""
 
-    name = "node_failed"
+    name: ClassVar[Literal["node_failed"]] = "node_failed"
     node: str
     type: str
     problem: dict[str, str]
@@ -115,20 +115,33 @@ class NodeFailed(Event):
 class RunFinished(Event):
     """A run ended: "done", "failed" or "cancelled"."""
 
-    name = "run_finished"
+    name: ClassVar[Literal["run_finished"]] = "run_finished"
     run: str
     status: str
     seconds: float
 
 
-Listener = Callable[[Event], None]
-_TYPES: dict[str, type[Event]] = {
+RunEvent = (
+    RunStarted
+    | NodeStarted
+    | NodeCached
+    | NodeProgress
+    | NodePreview
+    | NodeWarning
+    | FileSaved
+    | NodeFinished
+    | NodeFailed
+    | RunFinished
+)
+"""All events of a run. Type checkers know the fields after a test of `name` or with `match`."""
+Listener = Callable[[RunEvent], None]
+_TYPES: dict[str, type[RunEvent]] = {
     cls.name: cls
     for cls in (RunStarted, NodeStarted, NodeCached, NodeProgress, NodeWarning, FileSaved, NodeFinished, NodeFailed)
 }
 
 
-def event_of(record: Mapping[str, Any]) -> Event | None:
+def event_of(record: Mapping[str, Any]) -> RunEvent | None:
     """Return the run event in a server's record; None if the record is not an event of a run."""
     cls = _TYPES.get(record["event"])
     if cls is None:

@@ -39,12 +39,21 @@ class Settings(BaseModel):
     ram_budget: int | None = Field(None, gt=0, description="Bytes that models may use in RAM; default: half of it.")
     salt: str | None = Field(None, description="Any text; changing it invalidates all cached results.")
     plugins: tuple[str, ...] | None = Field(None, description="Load only these plugins; default: all installed ones.")
+    plugin_seconds: float = Field(
+        30.0, gt=0, le=3600, description="A plugin whose import takes longer, when it is inspected, fails."
+    )
     host: str = Field("127.0.0.1", min_length=1, description="Address that the server listens on.")
     port: int = Field(8420, ge=0, le=65535, description="Port of the server; 0 selects a free one.")
     allow_hosts: tuple[str, ...] = Field(
         (), description="Host names, in addition to localhost, by which clients may reach the server."
     )
-    tokens: tuple[str, ...] = Field((), repr=False, description="Access tokens: `name:secret`, or one secret.")
+    tokens: tuple[str, ...] = Field(
+        (), repr=False, description="Access tokens: `name:role:secret`, `name:secret`, or one secret."
+    )
+    user_priority: int = Field(
+        0, ge=-100, le=100, description="Highest priority that a token of the role `user` may give to a job."
+    )
+    public_metrics: bool = Field(False, description="Whether `/metrics` needs no token.")
     public_url: str | None = Field(None, description="Public address if a proxy is in front: https://draw.example.org.")
     webhook_secret: str | None = Field(
         None, repr=False, description="Secret that signs webhooks: `whsec_` and 24..64 bytes in base64."

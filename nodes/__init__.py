@@ -45,7 +45,7 @@ _MODULES = (
         "sampling_prompt_to_prompt",
     ),
     *("vae", "vae_precision"),
-    *("inpaint", "inpaint_conditioning", "inpaint_fill", "mask", "mask_draw", "mask_image"),
+    *("inpaint", "inpaint_conditioning", "inpaint_detail", "inpaint_fill", "mask", "mask_draw", "mask_image"),
     *(
         "image",
         "image_batch",
@@ -90,6 +90,7 @@ def register(registry: Registration) -> None:
     registry.model_kind("flux_controlnet", "latentloom.nodes.families.controlnet.flux:FluxControl")
     registry.model_kind("sd3_controlnet", "latentloom.nodes.families.controlnet.sd3:SD3Control")
     registry.model_kind("qwen_image_controlnet", "latentloom.nodes.families.controlnet.qwen_image:QwenImageControl")
+    registry.model_kind("z_image_controlnet", "latentloom.nodes.families.controlnet.z_image:ZImageControl")
     registry.model_kind("z_image", "latentloom.nodes.families.z_image:ZImage")
     registry.model_kind("chroma", "latentloom.nodes.families.chroma:Chroma")
     registry.model_kind("flux", "latentloom.nodes.families.flux:Flux")

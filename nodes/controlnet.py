@@ -48,7 +48,8 @@ def load_controlnet(
     if found is None or "controlnet" not in found[1]:
         raise FileError(
             f"'{controlnet.name}' is not a ControlNet that Latentloom knows",
-            expected="a ControlNet for Stable Diffusion, Flux.1 or Qwen-Image, or a T2I-Adapter for SD 1.x or SDXL",
+            expected="a ControlNet for Stable Diffusion, Flux.1, Qwen-Image or Z-Image, or a T2I-Adapter for SD 1.x or "
+            "SDXL",
             got="a different kind of file" if found is None else found[1].get("about", found[0]),
         )
     kind, facts = found

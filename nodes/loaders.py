@@ -228,8 +228,9 @@ def _recognised(ctx: Context, file: ModelFile) -> tuple[str, Mapping[str, Any]]:
 def _with(ctx: Context, file: ModelFile, part: str) -> tuple[str, Mapping[str, Any]]:
     kind, facts = _recognised(ctx, file)
     if part not in facts:
-        got = ", ".join(title for name, title in PARTS.items() if name in facts)
-        raise FileError(f"'{file.name}' has no {PARTS[part]}", expected=PARTS[part], got=got or "another model")
+        raise FileError(
+            f"'{file.name}' has no {PARTS[part]}", expected=PARTS[part], got=facts.get("about", "another model")
+        )
     return kind, facts
 
 

@@ -64,13 +64,14 @@ def set_shift(
 ) -> Model:
     """Set the factor by which a flow-matching model shifts its sigmas towards noise (Esser et al. 2024, eq. 23).
 
-    It replaces the model's own rule, even if that depends on the image size.
+    It replaces the model's own rule, even if that depends on the image size or fixes the last sigma, as for
+    Qwen-Image. Models and LoRAs for few steps mostly need one.
     """
     if model.info["prediction"] != "flow":
         raise BadValueError(
             "only models that were trained by flow matching have a shift", expected="a flow", got=_name(model)
         )
-    kept = {name: value for name, value in model.info["shift"].items() if name in ("count", "terminal")}
+    kept = {name: value for name, value in model.info["shift"].items() if name == "count"}
     return _told(model, shift={**kept, "shift": shift})
 
 

@@ -1,6 +1,7 @@
 """Code identity: a digest of all code that the nodes of a distribution may run."""
 
 import importlib.util
+import sysconfig
 from importlib.metadata import Distribution as Installed
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path, PurePath
@@ -19,6 +20,12 @@ class Code(NamedTuple):
 
     identity: str
     files: CodeFiles
+
+
+def site_stamp() -> list[int]:
+    """Return what changes when a package is installed or removed: a plugin that lacks a module then gets it."""
+    folders = {sysconfig.get_path(name) for name in ("purelib", "platlib")}
+    return sorted(Path(folder).stat().st_mtime_ns for folder in folders if Path(folder).is_dir())
 
 
 def tree_code(folders: list[Path]) -> Code:

@@ -1,29 +1,32 @@
-"""Finds plugins by their entry points and registers them. A plugin that fails is reported and skipped."""
+"""Finds plugins by their entry points and registers them. A plugin that fails is reported and skipped.
 
-import importlib
+No code of a plugin that does not ship with Latentloom runs in this process: it is inspected in a child process, once
+for each version of its code (plugins/inspection.py).
+"""
+
 import importlib.util
-import traceback
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from time import perf_counter
-from typing import Any
-
-import pluggy
+from typing import Literal
 
 from latentloom.engine.document.workflow import GRAPH
-from latentloom.engine.errors import LoomError, PluginError
-from latentloom.engine.events import Event
-from latentloom.engine.execution.process_state import ProcessState
+from latentloom.engine.errors import DuplicateError, PluginError
 from latentloom.engine.types.registry import Distribution, Registration, Registry
 from latentloom.plugins.code import distribution_code, tree_code
 from latentloom.plugins.comfyui.bridge.packs import Packs, found_in
-from latentloom.plugins.hooks import GROUP, Hooks
+from latentloom.plugins.hooks import GROUP
+from latentloom.plugins.inspection import SECONDS, Inspector, Plugin
+from latentloom.plugins.registration import Failure, failure_of, registered
 from latentloom.plugins.snapshots import Snapshots
 
 COMFYUI = "comfyui"  # the plugin that runs packs
 BUILTIN = "latentloom"  # the distribution: its entry point "builtin" provides the nodes, the others are shipped plugins
+PACK = "pack"  # stands for the distribution of a pack
+WAITS = "not inspected"
+Inspect = Literal["all", "shipped", "plugins", "none"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +35,22 @@ class Record:
 
     plugin: str
     distribution: str
-    status: str  # "loaded", "from snapshot", "failed", "not selected", "no snapshot"
+    status: str  # "loaded", "from snapshot", "failed", "not selected", "not inspected"
     seconds: float
     nodes: int = 0
     error: str | None = None  # why it failed, or which process settings its import changed
     missing: str | None = None  # a module that it could not import
-    trace: str | None = None
+    trace: str | None = None  # the traceback, or the last that it printed
+
+    @property
+    def ships(self) -> bool:
+        """Whether it is part of Latentloom."""
+        return self.distribution.partition(" ")[0] == BUILTIN
+
+    @property
+    def prefix(self) -> str:
+        """What its node types begin with, before the slash. The built-in ones have no prefix."""
+        return COMFYUI if self.distribution == PACK else self.plugin
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,48 +62,121 @@ class Discovered:
     listeners: tuple[str, ...]  # entry points of plugins that implement on_event
 
 
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What is known about one plugin."""
+
+    point: EntryPoint
+    status: str
+    found: Registration | Failure | None = None
+    seconds: float = 0.0
+    distribution: Distribution | None = None
+
+
 def discover(
     snapshots: Snapshots | None = None,
     only: Sequence[str] | None = None,
     points: Iterable[EntryPoint] | None = None,
     *,
-    imports: bool = True,
+    inspect: Inspect = "all",
+    inspector: Inspector | None = None,
     packs: Packs | None = None,
 ) -> Discovered:
     """Register all installed plugins, the built-in nodes first, through the same hook.
 
     `only` names the plugins to load besides the built-in nodes. A plugin whose code is unchanged is registered from its
-    snapshot. With `imports=False` only snapshots are used, and no plugin's code runs.
+    snapshot. `inspect` says which others are inspected: those that ship, which this process imports, or the plugins.
     `packs` are registered last, if the plugin that runs them is selected.
     """
     found = entry_points(group=GROUP) if points is None else points
     ordered = sorted(found, key=lambda point: (not _builtin(point), point.name))
     registry, records, listeners = Registry(), [], []
-    for point in ordered:
-        if only is not None and not _builtin(point) and point.name not in only:
-            records.append(Record(point.name, _label(point), "not selected", 0.0))
-            continue
-        record, registration = _load(point, registry, snapshots, imports=imports)
+    for look in _looks(ordered, snapshots, only, inspect, inspector):
+        record = _added(look, registry)
         records.append(record)
-        if registration is not None and registration.listens:
-            listeners.append(point.value)
+        if isinstance(look.found, Registration) and look.found.listens and record.status != "failed":
+            listeners.append(look.point.value)
     if packs is not None and (only is None or COMFYUI in only):
-        records += _with_packs(packs, registry, imports=imports)
+        records += _with_packs(packs, registry, imports=inspect in ("all", "plugins"))
     return Discovered(registry, tuple(records), tuple(listeners))
+
+
+def _looks(
+    points: Sequence[EntryPoint],
+    snapshots: Snapshots | None,
+    only: Sequence[str] | None,
+    inspect: Inspect,
+    inspector: Inspector | None,
+) -> list[_Look]:
+    """Return what is known about each plugin, after those that are not known were inspected."""
+    looks = [
+        _Look(point, "not selected")
+        if only is not None and not _builtin(point) and point.name not in only
+        else _known(point, snapshots, imports=inspect in ("all", "shipped"))
+        for point in points
+    ]
+    waits = [look.status == WAITS and not _ships(look.point) for look in looks]
+    waiting = [n for n, waits in enumerate(waits) if waits and inspect in ("all", "plugins")]
+    plugins = [Plugin(looks[n].point, distribution) for n in waiting if (distribution := looks[n].distribution)]
+    for index, found, seconds in (inspector or Inspector(SECONDS)).look(plugins):
+        n = waiting[index]
+        looks[n] = replace(looks[n], status="loaded", found=found, seconds=seconds)
+        _keep(looks[n], snapshots)
+    return looks
+
+
+def _known(point: EntryPoint, snapshots: Snapshots | None, *, imports: bool) -> _Look:
+    """Return what is known about a plugin. With `imports`, one that ships is imported if it is not known."""
+    begin = perf_counter()
+    try:
+        distribution = _distribution(point)
+        found = snapshots.read(distribution) if snapshots else None
+        if found is not None:
+            return _Look(point, "from snapshot", found, perf_counter() - begin, distribution)
+        if not _ships(point) or not imports:
+            return _Look(point, WAITS, None, perf_counter() - begin, distribution)
+        look = _Look(point, "loaded", registered(point, distribution), perf_counter() - begin, distribution)
+        _keep(look, snapshots)
+        return look
+    except Exception as error:
+        return _Look(point, "failed", failure_of(error), perf_counter() - begin)
+
+
+def _keep(look: _Look, snapshots: Snapshots | None) -> None:
+    lasting = not isinstance(look.found, Failure) or look.found.lasting
+    if snapshots is not None and look.distribution is not None and look.found is not None and lasting:
+        snapshots.write(look.distribution, look.found)
+
+
+def _added(look: _Look, registry: Registry) -> Record:
+    """Add what a plugin registered to the registry, and return its status."""
+    found = look.found
+    if isinstance(found, Registration):
+        try:
+            registry.add(found)
+            nodes = len(found.nodes)
+            return Record(look.point.name, _label(look.point), look.status, look.seconds, nodes, found.note or None)
+        except DuplicateError as error:
+            found = failure_of(error)
+    if found is None:
+        return Record(look.point.name, _label(look.point), look.status, look.seconds)
+    return Record(
+        look.point.name, _label(look.point), "failed", look.seconds, 0, found.error, found.missing, found.trace
+    )
 
 
 def _with_packs(packs: Packs, registry: Registry, *, imports: bool) -> Iterator[Record]:
     """Register packs of ComfyUI's node classes and yield their status."""
     for pack in found_in(packs, imports=imports):
         if isinstance(pack, str):
-            yield Record(pack, "pack", "no snapshot", 0.0)
+            yield Record(pack, PACK, WAITS, 0.0)
             continue
         if pack.registration is None:
-            yield Record(pack.name, "pack", "failed", pack.seconds, error=pack.error)
+            yield Record(pack.name, PACK, "failed", pack.seconds, error=pack.error)
             continue
         registry.add(pack.registration)
         left = f"{len(pack.reasons)} classes do not run: loom plugins --pack {pack.name}" if pack.reasons else None
-        yield Record(pack.name, "pack", "loaded", pack.seconds, len(pack.registration.nodes), left)
+        yield Record(pack.name, PACK, "loaded", pack.seconds, len(pack.registration.nodes), left)
 
 
 def _builtin(point: EntryPoint) -> bool:
@@ -103,36 +189,6 @@ def _ships(point: EntryPoint) -> bool:
 
 def _label(point: EntryPoint) -> str:
     return f"{point.dist.name} {point.dist.version}" if point.dist else "unknown"
-
-
-def _load(
-    point: EntryPoint, registry: Registry, snapshots: Snapshots | None, *, imports: bool
-) -> tuple[Record, Registration | None]:
-    begin = perf_counter()
-    try:
-        distribution = _distribution(point)
-        registration = snapshots.read(distribution) if snapshots else None
-        status, changed = "from snapshot" if registration else "loaded", ""
-        if registration is None and not imports:
-            return Record(point.name, _label(point), "no snapshot", perf_counter() - begin), None
-        if registration is None:
-            registration, changed = _registered(point, distribution)
-            if snapshots:
-                snapshots.write(registration)
-        registry.add(registration)
-    except (KeyboardInterrupt, GeneratorExit):
-        raise
-    except BaseException as error:  # a plugin may raise anything, even SystemExit
-        return _failure(point, error, perf_counter() - begin), None
-    seconds = perf_counter() - begin
-    return Record(point.name, _label(point), status, seconds, len(registration.nodes), changed or None), registration
-
-
-def _failure(point: EntryPoint, error: BaseException, seconds: float) -> Record:
-    missing = error.name if isinstance(error, ModuleNotFoundError) else None
-    text = str(error) if isinstance(error, LoomError) else f"{type(error).__name__}: {error}"
-    trace = None if isinstance(error, LoomError) else "".join(traceback.format_exception(error))
-    return Record(point.name, _label(point), "failed", seconds, error=text, missing=missing, trace=trace)
 
 
 def _distribution(point: EntryPoint) -> Distribution:
@@ -152,58 +208,3 @@ def _shipped_modules(point: EntryPoint) -> tuple[str, ...]:
 def _folders(*modules: str) -> list[Path]:
     specs = [importlib.util.find_spec(name) for name in modules]
     return [Path(place) for spec in specs if spec for place in spec.submodule_search_locations or ()]
-
-
-def _registered(point: EntryPoint, distribution: Distribution) -> tuple[Registration, str]:
-    """Import the plugin and call only its `register` hook. Changed process settings are restored."""
-    state = ProcessState()
-    with state.run():
-        registration = _hooked(point, distribution)
-        changed = state.put_back(imported=True)
-    return registration, f"its import changed {', '.join(changed)}; it was restored" if changed else ""
-
-
-def _hooked(point: EntryPoint, distribution: Distribution) -> Registration:
-    manager = pluggy.PluginManager(GROUP)
-    manager.add_hookspecs(Hooks)
-    module = point.load()
-    manager.register(module, name=point.name)
-    manager.check_pending()
-    registration = Registration(distribution)
-    manager.hook.register(registry=registration)
-    registration.listens = bool(manager.hook.on_event.get_hookimpls())
-    return registration
-
-
-class Listeners:
-    """The on_event hooks of plugins, imported at the first event. Their errors are collected, not raised."""
-
-    def __init__(self, modules: Sequence[str]) -> None:
-        self._modules = modules
-        self._manager: pluggy.PluginManager | None = None
-        self.faults: list[str] = []
-
-    def __call__(self, event: Event) -> None:
-        """Pass an event to all plugins."""
-        if not self._modules:
-            return
-        for implementation in self._hooks():
-            state = ProcessState()
-            with state.run():
-                try:
-                    implementation.function(event=event)
-                except Exception as error:
-                    self.faults.append(f"{implementation.plugin_name}: {type(error).__name__}: {error}")
-                for what in state.put_back():
-                    self.faults.append(f"{implementation.plugin_name}: changed {what}; it was restored")
-
-    def _hooks(self) -> list[Any]:
-        if self._manager is None:
-            self._manager = pluggy.PluginManager(GROUP)
-            self._manager.add_hookspecs(Hooks)
-            for name in self._modules:
-                try:
-                    self._manager.register(importlib.import_module(name), name=name)
-                except Exception as error:
-                    self.faults.append(f"{name}: {type(error).__name__}: {error}")
-        return self._manager.hook.on_event.get_hookimpls()

@@ -9,6 +9,12 @@ def node(type: str, /, **inputs: Any) -> dict[str, Any]:
     return {"class_type": type, "inputs": inputs}
 
 
+CROPPED = {"image": PIC, "mask": K, "mask_expand_pixels": 8, "mask_blend_pixels": 16, "mask_invert": False,
+           "context_from_mask_extend_factor": 1.5, "output_resize_to_target_size": True, "output_target_width": 64,
+           "output_target_height": 96}  # fmt: skip
+DETAILED = {"image": PIC, "guide_size": 512.0, "guide_size_for": True, "max_size": 1024.0, "seed": 1, "steps": 4,
+            "cfg": 7.0, "sampler_name": "euler", "scheduler": "karras", "denoise": 0.5, "feather": 5,
+            "noise_mask": True, "cycle": 1}  # fmt: skip
 SOURCES = {
     "c": node("CheckpointLoaderSimple", ckpt_name="a.safetensors"),
     "p": node("CLIPTextEncode", clip=C, text="x"),
@@ -25,6 +31,8 @@ SOURCES = {
     "bg": node("BasicGuider", model=M, conditioning=P),
     "sub": node("ModelMergeSubtract", model1=M, model2=M, multiplier=1.0),
     "csub": node("CLIPMergeSubtract", clip1=C, clip2=C, multiplier=1.0),
+    "segs": node("MaskToSEGS", mask=K, combined=True, crop_factor=3.0, bbox_fill=False, drop_size=10),
+    "pipe": node("ToBasicPipe", model=M, clip=C, vae=V, positive=P, negative=P),
     "t": node("PrimitiveString", value="x"),
     "b": node("PrimitiveBoolean", value=True),
     "f": node("PrimitiveFloat", value=1.5),
@@ -323,9 +331,17 @@ USES: dict[str, dict[str, Any]] = {
         "seam_fix_mode": "None", "seam_fix_denoise": 1.0, "seam_fix_width": 64, "seam_fix_mask_blur": 8,
         "seam_fix_padding": 16, "force_uniform_tiles": True, "tiled_decode": False,
     },
+    "DetailerForEach": {**DETAILED, "segs": ["segs", 0], "model": M, "clip": C, "vae": V, "positive": P, "negative": P},
+    "MaskDetailerPipe": {**DETAILED, "mask": K, "basic_pipe": ["pipe", 0], "crop_factor": 2.0},
+    "InpaintCropImproved": CROPPED,
+    "ImageGridComposite2x2": {f"image{n}": PIC for n in range(1, 5)},
+    "ImageGridComposite3x3": {f"image{n}": PIC for n in range(1, 10)},
+    "Create Grid Image from Batch": {"images": PIC, "border_width": 3, "number_of_columns": 2, "max_cell_size": 256},
     "Lora Loader Stack (rgthree)": {
         "model": M, "clip": C, "lora_01": "a", "strength_01": 0.5, "lora_02": "None", "strength_02": 1.0,
         "lora_03": "b", "strength_03": 0.0, "lora_04": "None", "strength_04": 1.0,
     },
 }  # fmt: skip
 """The inputs of each class, with links to SOURCES."""
+PAIRED = {"InpaintStitchImproved": {"stitcher": ["n", 0], "inpainted_image": ["n", 1]}}
+"""Classes that need one of USES before them, the node n."""

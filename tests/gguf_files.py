@@ -11,19 +11,27 @@ from gguf import GGMLQuantizationType as Type
 PLAIN = {torch.float32: Type.F32, torch.float16: Type.F16, torch.bfloat16: Type.BF16}
 
 
-def write_gguf(path: Path, tensors: Mapping[str, torch.Tensor], format: str = "F32", architecture: str = "pig") -> None:
-    """Matrices whose rows are whole blocks in a format, everything else as float32."""
+def write_gguf(
+    path: Path,
+    tensors: Mapping[str, torch.Tensor],
+    format: str = "F32",
+    architecture: str = "pig",
+    numbers: Mapping[str, int] = {},
+) -> None:
+    """Matrices whose rows are whole blocks in a format, everything else as float32; `numbers` are of its metadata."""
     writer = gguf.GGUFWriter(path, architecture)
+    for key, value in numbers.items():
+        writer.add_uint32(key, value)
     writer.add_array("tokenizer.ggml.tokens", ["a", "bc", "def"] * 9)
     writer.add_array("some.numbers", list(range(100)))
     kind = Type[format]
     block, _ = gguf.GGML_QUANT_SIZES[kind]
     for name, tensor in tensors.items():
-        numbers = np.ascontiguousarray(tensor.float().numpy())
+        plain = np.ascontiguousarray(tensor.float().numpy())
         if tensor.ndim == 2 and tensor.shape[1] % block == 0:
-            writer.add_tensor(name, gguf.quants.quantize(numbers, kind), raw_dtype=kind)
+            writer.add_tensor(name, gguf.quants.quantize(plain, kind), raw_dtype=kind)
         else:
-            writer.add_tensor(name, numbers)
+            writer.add_tensor(name, plain)
     close(writer)
 
 

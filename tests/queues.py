@@ -19,3 +19,9 @@ def opened(path: Path, limits: Limits | None = None, clock=lambda: 1000.0):
 
 def new_job(id: str, **fields: Any) -> NewJob:
     return NewJob(id=id, document="{}", **fields)
+
+
+def seen_by(owner: str, made: tuple[Any, ...]) -> Queue:
+    """A queue as one owner sees it."""
+    _, history, connection = made
+    return Queue(connection, history, owner=owner)

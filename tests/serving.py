@@ -72,7 +72,9 @@ class Server:
     def until_ready(self) -> "Server":
         """Wait until every plugin has been looked at and all workers are up."""
         while (system := self.get("system")) and not (
-            system["ready"] and all(worker["state"] != "starting" for worker in system["workers"])
+            system["ready"]
+            and not system["inspecting"]
+            and all(worker["state"] != "starting" for worker in system["workers"])
         ):
             time.sleep(0.1)
         return self

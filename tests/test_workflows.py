@@ -54,6 +54,8 @@ NEEDS_FILES = {  # workflows for models that do not ship, and how many files of 
     "flux-dev": 4,
     "flux-fill": 4,
     "flux-kontext": 4,
+    "flux-redux": 6,
+    "flux-turbo": 5,
     "flux2-dev": 3,
     "flux2-klein": 3,
     "flux2-klein-edit": 3,
@@ -61,8 +63,11 @@ NEEDS_FILES = {  # workflows for models that do not ship, and how many files of 
     "qwen-image": 3,
     "qwen-image-21": 3,
     "qwen-image-edit": 3,
+    "qwen-image-edit-lightning": 4,
+    "qwen-image-lightning": 4,
     "sd3": 4,
     "z-image": 3,
+    "z-image-edges": 4,
 }
 each_workflow = pytest.mark.parametrize("name", NAMES)
 each_that_runs = pytest.mark.parametrize("name", sorted(set(NAMES) - NEEDS_FILES.keys()))

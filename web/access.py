@@ -19,11 +19,10 @@ from latentloom.engine.settings import Settings
 from latentloom.web.connections import one_client
 from latentloom.web.cookies import Cookies
 from latentloom.web.http_errors import Forbidden, TooManyAttempts, Unauthorized
+from latentloom.web.tokens import LOCAL, NOBODY, Caller, operators_own, tokens_of
 
 SAFE = ("GET", "HEAD")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-MIN_SECRET = 16
-MAX_OWNER = 100
 ATTEMPTS, ATTEMPT_SECONDS = 20, 60.0  # wrong tokens with the same prefix from one address
 ADDRESS_ATTEMPTS = 200  # all wrong tokens from one address
 PREFIX, ADDRESSES, HOPS = 4, 10_000, 20
@@ -41,11 +40,13 @@ HEADERS = {
 
 
 class Access:
-    """Decides for each request whether it is allowed, and who its owner is."""
+    """Decides for each request whether it is let in, and who the caller is."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
         """Raises SettingsError if the host is not a loopback address and no token is set."""
-        self._secrets = dict(_named(token) for token in settings.tokens)
+        tokens = tokens_of(settings.tokens)
+        self._secrets = {token.name: token.secret for token in tokens}
+        self._callers = {token.name: Caller(token.name, token.role) for token in tokens}
         if not self._secrets and not is_loopback(settings.host):
             raise SettingsError(
                 f"the server would listen on {settings.host} for everybody",
@@ -56,7 +57,9 @@ class Access:
         self._origin, name = _origin(settings.public_url)
         self._hosts = {name.lower() for name in (*LOOPBACK, *own, *settings.allow_hosts, *name)}
         https = self._origin.startswith("https:")
-        self.cookies = Cookies(_key(settings.data / "server.key"), self._secrets, https=https, clock=clock)
+        first, key = operators_own(tokens), _key(settings.data / "server.key")
+        owner = LOCAL.owner if first is None else first.name
+        self.cookies = Cookies(key, self._secrets, owner, https=https, clock=clock)
         self._clock = clock
         self._failures: OrderedDict[tuple[str, str], deque[float]] = OrderedDict()
         self._proxies = tuple(_network(text) for text in settings.trusted_proxies)
@@ -68,19 +71,19 @@ class Access:
 
     # The checks, in order
 
-    def check(self, request: web.Request, *, public: bool) -> str:
-        """Return the owner of a request. Raises Forbidden, Unauthorized, TooManyAttempts."""
+    def check(self, request: web.Request, *, public: bool) -> Caller:
+        """Return the caller of a request. Raises Forbidden, Unauthorized, TooManyAttempts."""
         self._check_host(request)
         by_cookie = self.cookies.owner_of(request)
         self._check_site(request, by_cookie is not None)
         if self.open:
-            return "local"
+            return LOCAL
         owner = self._by_token(request) or by_cookie
         if owner is None and not public:
             raise Unauthorized(
                 "this server needs a token", hint="send it as `Authorization: Bearer ...`, or open the one-time address"
             )
-        return owner or ""
+        return NOBODY if owner is None else self._callers[owner]
 
     def _check_host(self, request: web.Request) -> None:
         name = _hostname(request.headers.get("Host", ""))
@@ -185,18 +188,6 @@ def _password(given: str) -> str:
         return base64.b64decode(given, validate=True).decode().partition(":")[2]
     except ValueError:
         return ""
-
-
-def _named(token: str) -> tuple[str, str]:
-    name, colon, secret = token.partition(":")
-    name, secret = (name, secret) if colon else ("token", token)
-    named = name.replace("-", "").replace("_", "").isalnum() and len(name) <= MAX_OWNER
-    if len(secret) < MIN_SECRET or not named or not secret.isprintable():
-        raise SettingsError(
-            "a token cannot be used",
-            expected=f"`name:secret`: letters and digits, at most {MAX_OWNER}, and a secret of at least {MIN_SECRET}",
-        )
-    return name, secret
 
 
 def _hostname(host: str) -> str:

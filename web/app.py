@@ -13,11 +13,13 @@ from latentloom.engine.settings import Settings
 from latentloom.web.access import HEADERS
 from latentloom.web.compression import compression
 from latentloom.web.connections import connection_of
-from latentloom.web.http_errors import MethodNotAllowed, NotFound, failure, response_of
+from latentloom.web.http_errors import Forbidden, MethodNotAllowed, NotFound, failure, response_of
 from latentloom.web.openapi import style_hash
 from latentloom.web.routes import a1111, comfyui, editor_files, events, files, jobs, nodes, openai, system, workflows
+from latentloom.web.routes.system import METRICS
 from latentloom.web.routing import API, TABLE, Route
 from latentloom.web.services import Services
+from latentloom.web.tokens import NOBODY
 
 log = logging.getLogger("latentloom.server")
 Render = Callable[[LoomError], web.Response]
@@ -47,7 +49,7 @@ def create_app(services: Services) -> web.Application:
     table = route_table()
     every = (*table, *_optional(services.settings))
     app = web.Application(
-        middlewares=[compression, _errors(services, every), _access(services, table)],
+        middlewares=[compression, _errors(services, every), _access(services, every)],
         client_max_size=services.settings.upload_bytes,
     )
     app[TABLE] = table
@@ -71,7 +73,13 @@ def create_app(services: Services) -> web.Application:
 
 
 def _handler(services: Services, route: Route) -> Handler:
+    """Check the role first, so that the answer tells nothing about what exists."""
+
     async def handle(request: web.Request) -> web.StreamResponse:
+        role = request["caller"].role
+        if role not in route.roles and not is_public(route, services.settings):
+            allowed = " or ".join(route.roles)
+            raise Forbidden("the role of this token does not allow that", expected=allowed, got=role)
         return await route.serve(services, request)
 
     return handle
@@ -79,19 +87,29 @@ def _handler(services: Services, route: Route) -> Handler:
 
 def _access(services: Services, table: Sequence[Route]) -> Middleware:
     """Check access first. Only routes that the table marks as public are exempt from the token."""
-    public = {(route.method, route.path) for route in table if route.public}
+    public = {(route.method, route.path) for route in table if is_public(route, services.settings)}
 
     @web.middleware
     async def access(request: web.Request, handler: Handler) -> web.StreamResponse:
-        resource = request.match_info.route.resource
-        path = resource.canonical if resource is not None else ""
-        request["owner"] = owner = services.access.check(request, public=(request.method, path) in public)
+        is_open = (request.method, _path(request)) in public
+        request["caller"] = caller = services.access.check(request, public=is_open)
         connection = connection_of(request)
-        if owner and connection is not None:
+        if caller != NOBODY and connection is not None:
             connection.welcome()
         return await handler(request)
 
     return access
+
+
+def is_public(route: Route, settings: Settings) -> bool:
+    """Whether a route needs no token."""
+    return route.public or (settings.public_metrics and route.path == METRICS)
+
+
+def _path(request: web.Request) -> str:
+    """Return the path of the route of a request, with its parts as names."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else ""
 
 
 def _errors(services: Services, table: Sequence[Route]) -> Middleware:
@@ -104,9 +122,7 @@ def _errors(services: Services, table: Sequence[Route]) -> Middleware:
         try:
             if connection is not None:
                 connection.begin()
-            resource = request.match_info.route.resource
-            path = resource.canonical if resource is not None else ""
-            response = await _answered(request, handler, forms.get((request.method, path), response_of))
+            response = await _answered(request, handler, forms.get((request.method, _path(request)), response_of))
         finally:
             if connection is not None:
                 connection.end()

@@ -17,11 +17,21 @@ class Cookies:
     """The cookies of a server. The cookie name is unique per server, because browsers do not separate ports."""
 
     def __init__(
-        self, key: bytes, owners: Mapping[str, str], *, https: bool, clock: Callable[[], float] = time.time
+        self,
+        key: bytes,
+        owners: Mapping[str, str],
+        first: str,
+        *,
+        https: bool,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        """`owners` maps each owner to the secret of its token. `https`: browsers use TLS only."""
+        """`owners` maps each owner to the secret of its token. `first` gets the cookie of a one-time code.
+
+        `https`: browsers use TLS only.
+        """
         self._key = key
         self._owners = owners
+        self._first = first
         self._https = https
         self._clock = clock
         self._codes: dict[str, float] = {}
@@ -37,7 +47,7 @@ class Cookies:
     def redeem(self, code: str) -> str | None:
         """Redeem a code and return the owner of the cookie, or None."""
         until = self._codes.pop(_digest(code), 0.0)
-        return next(iter(self._owners), "local") if self._clock() < until else None
+        return self._first if self._clock() < until else None
 
     def give(self, response: web.StreamResponse, owner: str, *, secure: bool) -> None:
         """Set a cookie, which is valid for 30 days or until the token changes."""

@@ -4,7 +4,8 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from latentloom.engine.errors import LoomError
@@ -14,7 +15,7 @@ from latentloom.engine.jobs.frames import Frame
 from latentloom.engine.jobs.job import Job
 from latentloom.engine.settings import Settings
 from latentloom.plugins.discovery import Record
-from latentloom.web.background import begun
+from latentloom.web.background import Work, begun
 from latentloom.web.event_hub import EventHub, Live
 from latentloom.web.metrics import Metrics
 from latentloom.web.queue_writer import Store, Tables
@@ -45,7 +46,7 @@ class Dispatcher:
         store: Store,
         event_hub: EventHub,
         metrics: Metrics,
-        ready: Callable[[list[Record]], None],
+        ready: Callable[[list[Record]], Awaitable[None]],
         heard: Callable[[dict[str, Any]], None],
     ) -> None:
         """Creates one worker per device and `cpu_workers` without a device.
@@ -79,12 +80,12 @@ class Dispatcher:
         self.stopping = False
         self.ticked = self._watched = time.monotonic()
 
-    def start(self) -> None:
-        """Start the workers and the dispatch of jobs."""
-        tasks = {
+    def start(self, after: asyncio.Event) -> None:
+        """Start the dispatch of jobs, and the workers after an event."""
+        tasks: dict[str, Work] = {
             "watch": self._watch,
             "dispatch": self._dispatch,
-            **{worker.name: worker.live for worker in self.workers},
+            **{worker.name: partial(_live, worker, after) for worker in self.workers},
         }
         self._tasks = begun(tasks, self._metrics.failed)
 
@@ -104,6 +105,18 @@ class Dispatcher:
     def wake(self) -> None:
         """Check the queue for jobs to dispatch."""
         self._wake.set()
+
+    def renew(self) -> None:
+        """Replace the workers, because what is installed has changed: each one when it has nothing to do."""
+        for worker in self.workers:
+            worker.stale = True
+        self._renew()
+
+    def _renew(self) -> None:
+        for worker in self.workers:
+            worker.renew()
+        if self._helper() is None:
+            self._helper_up.clear()
 
     def cancel(self, job: str, state: str) -> None:
         """Tell the worker to cancel a job. The worker is killed if it does not react in time."""
@@ -150,8 +163,9 @@ class Dispatcher:
             if self.ticked - self._looked >= TICK_SECONDS:
                 self._looked = self.ticked
                 await self._take_back()
+            self._renew()
             for worker in sorted(self.workers, key=lambda worker: worker.device):  # workers without a device first
-                if worker.state == "idle":
+                if worker.state == "idle" and not worker.stale:
                     await self._hand_to(worker)
             try:
                 async with asyncio.timeout(TICK_SECONDS):
@@ -180,6 +194,7 @@ class Dispatcher:
             self._give_back(claim)
             return
         worker.state, worker.job, worker.token, worker.stored = "busy", claim.job.id, claim.token, {}
+        worker.owner = claim.job.owner
         self._metrics.waited(claim.job)
         log.info("job handed out job=%s worker=%s attempt=%d", claim.job.id, worker.name, claim.token)
         outputs = None if claim.job.outputs is None else list(claim.job.outputs)
@@ -204,7 +219,7 @@ class Dispatcher:
     async def _hear(self, worker: WorkerProcess, frame: Frame) -> None:
         message = frame.message
         if frame.kind == "hello":
-            self._hello(worker, message)
+            await self._hello(worker, message)
         elif frame.kind == "claim":
             self._idle(worker)
         elif frame.kind == "heartbeat":
@@ -220,17 +235,18 @@ class Dispatcher:
             self._event(worker, worker.job, message["event"])
         elif frame.kind == "preview":
             head = {"job": worker.job, "node": message["node"], "step": message["step"], "media": "image/jpeg"}
-            self._event_hub.publish_live(Live(worker.job, message["node"], binary(head, frame.data)))
+            live = Live(worker.job, worker.owner, message["node"], binary(head, frame.data))
+            self._event_hub.publish_live(live)
         elif frame.kind == "call":
             worker.send("answer", to=message["number"], **await self._ledger(worker.job, worker.token, message))
         elif frame.kind == "finished":
             await self._finished(worker, worker.job, message)
 
-    def _hello(self, worker: WorkerProcess, message: dict[str, Any]) -> None:
+    async def _hello(self, worker: WorkerProcess, message: dict[str, Any]) -> None:
         worker.environment = message["environment"]
         log.info("worker ready worker=%s pid=%d", worker.name, message["pid"])
         if not worker.device:
-            self._ready([Record(**record) for record in message["failed"]])
+            await self._ready([Record(**record) for record in message["failed"]])
 
     def _idle(self, worker: WorkerProcess) -> None:
         worker.state, worker.job, worker.kill_at = "idle", None, None
@@ -243,7 +259,8 @@ class Dispatcher:
         if record["event"] == "node_progress":
             last = worker.stored.get(record["node"])
             if last is not None and now - last < STORED_PROGRESS_SECONDS and record["step"] < record["total"]:
-                self._event_hub.publish_live(Live(job, record["node"], text({"job": job, **record})))
+                live = Live(job, worker.owner, record["node"], text({"job": job, **record}))
+                self._event_hub.publish_live(live)
                 return
             worker.stored[record["node"]] = now
         self._metrics.event(record)
@@ -324,6 +341,11 @@ class Dispatcher:
             return None
         finally:
             self._ending.discard(token)
+
+
+async def _live(worker: WorkerProcess, after: asyncio.Event) -> None:
+    await after.wait()
+    await worker.live()
 
 
 def text(record: dict[str, Any]) -> str:

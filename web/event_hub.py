@@ -17,6 +17,7 @@ class Live(NamedTuple):
     """A live message, which is not stored: a preview picture (bytes) or progress (text)."""
 
     job: str
+    owner: str
     node: str
     body: bytes | str
 
@@ -24,9 +25,10 @@ class Live(NamedTuple):
 class Reader:
     """A client's position in the event stream: a number, not a queue. A slow client continues where it was."""
 
-    def __init__(self, number: int, job: str | None, *, previews: bool) -> None:
+    def __init__(self, number: int, job: str | None, owner: str | None, *, previews: bool) -> None:
         self.number = number
         self.job = job
+        self.owner = owner
         self.previews = previews
         self.wake = asyncio.Event()
         self.ended = False  # whether no more events will come: the server is stopping or the job was removed
@@ -35,9 +37,14 @@ class Reader:
     def offer(self, live: Live) -> None:
         """Keep the newest live message of each node. An older one that was not fetched is dropped."""
         picture = isinstance(live.body, bytes)
-        if (self.previews or not picture) and self.job in (None, live.job):
+        mine = self.job in (None, live.job) and self.owner in (None, live.owner)
+        if mine and (self.previews or not picture):
             self._live[(live.job, live.node, picture)] = live
             self.wake.set()
+
+    def wants(self, stored: Stored) -> bool:
+        """Whether an event is for this client."""
+        return self.job in (None, stored.job) and stored.seen_by(self.owner)
 
     def end(self) -> None:
         """Mark the stream as ended."""
@@ -79,9 +86,8 @@ class EventHub:
         self.last = fresh[-1].number
         while len(self._ring) > RING_EVENTS or self._characters > RING_CHARACTERS:
             self._characters -= len(self._ring.popleft().text)
-        jobs = {stored.job for stored in fresh}
         for reader in self._readers:
-            if reader.job is None or reader.job in jobs:
+            if any(reader.wants(stored) for stored in fresh):
                 reader.wake.set()
 
     def publish_live(self, live: Live) -> None:
@@ -102,9 +108,9 @@ class EventHub:
             reader.end()
 
     @contextmanager
-    def reader(self, number: int, job: str | None, *, previews: bool = False) -> Iterator[Reader]:
-        """Create a reader of the events after a number, of one job or of all."""
-        reader = Reader(number, job, previews=previews)
+    def reader(self, number: int, job: str | None, owner: str | None, *, previews: bool = False) -> Iterator[Reader]:
+        """Create a reader of the events after a number, of one job or of all, that an owner sees; None: an admin."""
+        reader = Reader(number, job, owner, previews=previews)
         reader.ended = self._closed
         self._readers.add(reader)
         try:
@@ -119,8 +125,8 @@ class EventHub:
         if self._ring and reader.number >= self._ring[0].number - 1:
             found = self._from_ring(reader)
         else:
-            number, job, last = reader.number, reader.job, self.last
-            rows = await store.read(lambda tables: tables.history.after(number, job, PAGE))
+            number, job, owner, last = reader.number, reader.job, reader.owner, self.last
+            rows = await store.read(lambda tables: tables.history.after(number, job, PAGE, owner=owner))
             found = [stored for stored in rows if stored.number <= last]  # unpublished events come later
         if found:
             reader.number = max(reader.number, found[-1].number)
@@ -133,7 +139,7 @@ class EventHub:
                 break
             found.append(stored)
         found.reverse()
-        mine = [stored for stored in found if reader.job in (None, stored.job)]
+        mine = [stored for stored in found if reader.wants(stored)]
         page = first_page(mine, PAGE)
         if len(page) == len(mine) and found:
             reader.number = found[-1].number

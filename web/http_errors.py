@@ -28,7 +28,7 @@ class Unauthorized(RequestError):
 
 
 class Forbidden(RequestError):
-    """The request has an unknown host name or comes from a page of another site."""
+    """The request has an unknown host name, comes from another site's page, or the token's role does not allow it."""
 
     code = "forbidden"
     status = 403

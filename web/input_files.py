@@ -49,7 +49,9 @@ class InputFiles:
         if self._keep is None:
             return []
         limit = self._clock() - self._keep
-        return [self._name(path) for path in self._folder.glob("by-hash/??/*") if _modified(path) < limit]
+        places = ("by-hash/??/*", "by-owner/*/by-hash/??/*")
+        found = (path for place in places for path in self._folder.glob(place))
+        return [self._name(path) for path in found if _modified(path) < limit]
 
     def remove_unnamed(self, old: Collection[str], named: Collection[str]) -> int:
         """Move those old files to the trash that no document names. Returns their number."""

@@ -28,7 +28,7 @@ from latentloom.engine.planning.validate import validate
 from latentloom.engine.settings import Settings
 from latentloom.engine.types.registry import Registry
 from latentloom.plugins.comfyui.bridge.packs import packs_of
-from latentloom.plugins.discovery import Record, discover
+from latentloom.plugins.discovery import BUILTIN, WAITS, Discovered, Record, discover
 from latentloom.plugins.snapshots import Snapshots
 from latentloom.web.dispatcher import NotReady
 
@@ -38,11 +38,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A workflow and the values for its named inputs, as a client sent them."""
+    """A workflow and the values for its named inputs, as a client sent them.
+
+    `sees`: the owner whose uploaded pictures it may name; None: those of all.
+    """
 
     document: Mapping[str, Any]
     inputs: Mapping[str, Any]
     outputs: tuple[str, ...] | None
+    sees: str | None
 
 
 class Intake:
@@ -55,44 +59,65 @@ class Intake:
         self._ask = ask
         self._threads = ThreadPoolExecutor(2, "latentloom-intake")
         self.limits = Limits(size=settings.request_bytes, nodes=settings.request_nodes)
-        self._looked = False  # whether a worker has loaded all plugins
-        self.refresh()
+        self._failed: dict[str, Record] = {}
+        self._refreshing = asyncio.Lock()
+        self._take(self._installed())
 
-    def refresh(self, failed: Collection[Record] = ()) -> None:
-        """Read the snapshots. Workers create missing ones when they start, except for plugins that fail."""
-        found = discover(
-            Snapshots(self._settings.data / "specs"),
-            self._settings.plugins,
-            imports=False,
-            packs=packs_of(self._settings),
-        )
+    async def refresh(self, failed: Collection[Record] = ()) -> None:
+        """Use what is installed now. `failed`: plugins that have no snapshot because they failed."""
+        async with self._refreshing:  # what was read later is used later
+            self._failed |= {record.plugin: record for record in failed}
+            self._take(await self.thread(self._installed))
+
+    async def looked(self, failed: Collection[Record]) -> None:
+        """Note that a worker is up: it has loaded the plugins that ship. `failed`: those that it could not load."""
+        if not self.ready:
+            await self.refresh(failed)
+
+    def _installed(self) -> Discovered:
+        """Return what is installed, from snapshots. No code of a plugin runs."""
+        specs = Snapshots(self._settings.data / "specs")
+        return discover(specs, self._settings.plugins, inspect="none", packs=packs_of(self._settings))
+
+    def _take(self, found: Discovered) -> None:
         packaged = [(f.source, path) for f in found.registry.folders if (path := f.path()) is not None]
         self._registry = found.registry
-        self.catalog = Catalog(
+        self._catalog = Catalog(
             self._settings.input,
             self._settings.models,
             Hashes(self._settings.data / "hashes.db"),
             packaged,
             self._stored,
         )
-        faults = {record.plugin: record for record in failed}
-        self.plugins = tuple(faults.get(record.plugin, record) for record in found.records)
-
-    def looked(self, failed: Collection[Record]) -> None:
-        """Note that a worker has loaded the plugins, and which of them failed."""
-        self._looked = True
-        self.refresh(failed)
+        self.plugins = tuple(
+            self._failed.get(record.plugin, record) if record.status == WAITS else record for record in found.records
+        )
 
     @property
     def ready(self) -> bool:
-        """Whether each plugin has a snapshot or is known to fail."""
-        return self._looked or all(record.status != "no snapshot" for record in self.plugins)
+        """Whether the built-in nodes are known, or known to fail, so that jobs can be checked."""
+        return all(record.status != WAITS for record in self.plugins if record.ships)
+
+    @property
+    def inspecting(self) -> list[str]:
+        """The names of the plugins that are not inspected yet. Jobs that need none of them run."""
+        return [record.plugin for record in self.plugins if record.status == WAITS]
+
+    @property
+    def codes(self) -> frozenset[str]:
+        """The identities of the code of plugins that can run."""
+        found = self._registry.distributions.values()
+        return frozenset(distribution.code for distribution in found if distribution.name != BUILTIN)
+
+    def files(self, sees: str | None) -> Catalog:
+        """Return the files that a caller may use; see `Order.sees`."""
+        return self._catalog.of(sees)
 
     @property
     def registry(self) -> Registry:
-        """The registry. Raises NotReady until all plugins have been loaded once."""
+        """The registry. Raises NotReady until the built-in nodes are known."""
         if not self.ready:
-            raise NotReady("the plugins are being inspected for the first time", hint="try again in a moment")
+            raise NotReady("the built-in nodes are being inspected for the first time", hint="try again in a moment")
         return self._registry
 
     def close(self) -> None:
@@ -162,21 +187,41 @@ class Intake:
 
     def _check(self, workflow: Workflow, order: Order) -> tuple[Workflow, Checked]:
         """Like `Engine.check`, but a string is never used as a path on this machine."""
-        inputs = {name: self._given(value) for name, value in order.inputs.items()}
+        files = self.files(order.sees)
+        inputs = {name: _given(value, files) for name, value in order.inputs.items()}
+        self._inspected({node.type for scope in workflow.scopes() for node in scope.nodes.values()})
         resolved = resolve(workflow, self._registry, inputs)
-        return resolved, validate(resolved, self._registry, self.catalog, order.outputs)
+        checked = validate(resolved, self._registry, files, order.outputs)
+        if any(problem.code == "unknown_choice" for problem in checked.problems):
+            self._inspected(None)
+        return resolved, checked
 
-    def _given(self, value: Any) -> Any:
-        """Return an input's value. A picture in base64, also in a list, is stored and replaced by its name."""
-        if isinstance(value, list):
-            return [self._given(item) for item in value]
-        if isinstance(value, dict) and value.keys() == {"base64"} and isinstance(value["base64"], str):
-            try:
-                data = base64.b64decode(value["base64"], validate=True)
-            except binascii.Error as error:
-                raise WorkflowError([Problem(code="bad_value", message=f"not base64: {error}")]) from None
-            return self.catalog.store_bytes(data, suffix_of(data))
-        return value
+    def _inspected(self, types: Collection[str] | None) -> None:
+        """Raise NotReady if a plugin that is not inspected may provide one of these types, or anything (None)."""
+        owners = None if types is None else {type.partition("/")[0] for type in types - self._registry.nodes.keys()}
+        waiting = [
+            record.plugin
+            for record in self.plugins
+            if record.status == WAITS and (owners is None or owners & {record.plugin, record.prefix})
+        ]
+        if waiting:
+            raise NotReady(
+                f"the workflow may need a plugin that is being inspected: {', '.join(waiting)}",
+                hint="try again in a moment",
+            )
+
+
+def _given(value: Any, files: Catalog) -> Any:
+    """Return an input's value. A picture in base64, also in a list, is stored and replaced by its name."""
+    if isinstance(value, list):
+        return [_given(item, files) for item in value]
+    if isinstance(value, dict) and value.keys() == {"base64"} and isinstance(value["base64"], str):
+        try:
+            data = base64.b64decode(value["base64"], validate=True)
+        except binascii.Error as error:
+            raise WorkflowError([Problem(code="bad_value", message=f"not base64: {error}")]) from None
+        return files.store_bytes(data, suffix_of(data))
+    return value
 
 
 def suffix_of(data: bytes) -> str:

@@ -11,7 +11,9 @@ from latentloom.engine.errors import LoomError, Problem, WorkflowError
 from latentloom.engine.jobs.job import NewJob
 from latentloom.engine.types.literals import RANDOM
 from latentloom.web.intake import Order
+from latentloom.web.queue_writer import OwnedStore
 from latentloom.web.services import Services
+from latentloom.web.tokens import Caller
 from latentloom.web.workflow_store import UnknownDocument
 
 MAX_SEED = 2**64 - 1
@@ -35,31 +37,28 @@ class Named(NamedTuple):
         return next((name for name, to in self.inputs.items() for t in to if (t["node"], t["input"]) == place), None)
 
 
-async def document_of(services: Services, name: str, version: int | None = None) -> tuple[int, dict[str, Any]]:
+async def document_of(
+    services: Services, store: OwnedStore, name: str, version: int | None = None
+) -> tuple[int, dict[str, Any]]:
     """Return version and document of a saved or shipped workflow. Raises UnknownDocument."""
     shipped = services.intake.shipped(name)
-    if version != 0:
-        try:
-            saved = await services.store.read(lambda t: t.workflow_store.workflow(name, version))
-            return saved.version, await services.intake.thread(json.loads, saved.document)
-        except UnknownDocument:
-            if shipped is None or version is not None:
-                raise
-    if shipped is None:
-        raise UnknownDocument(f"there is no shipped workflow '{name}'")
+    try:
+        saved = await store.read(lambda t: t.workflow_store.workflow(name, version))
+        return saved.version, await services.intake.thread(json.loads, saved.document)
+    except UnknownDocument:
+        if shipped is None or version:
+            raise
     return 0, shipped
 
 
-async def find(services: Services, name: str) -> Named:
+async def find(services: Services, store: OwnedStore, name: str) -> Named:
     """Return a workflow. Raises UnknownDocument."""
-    return Named(name, (await document_of(services, name))[1])
+    return Named(name, (await document_of(services, store, name))[1])
 
 
-async def callable_names(services: Services) -> dict[str, float]:
+async def callable_names(services: Services, store: OwnedStore) -> dict[str, float]:
     """Return the names of the workflows that have an input `prompt`, with the time of saving; 0 for shipped ones."""
-    saved = await services.store.read(
-        lambda t: [t.workflow_store.workflow(one.name) for one in t.workflow_store.names()]
-    )
+    saved = await store.read(lambda t: [t.workflow_store.workflow(one.name) for one in t.workflow_store.names()])
     return await services.intake.thread(_callable, services, {one.name: (one.document, one.saved) for one in saved})
 
 
@@ -81,7 +80,7 @@ def typed(services: Services, workflow: Named, name: str, text: str) -> Any:
 
 
 async def jobs(
-    services: Services, workflow: Named, inputs: Mapping[str, Any], seeds: list[int | None], owner: str, tag: str
+    services: Services, workflow: Named, inputs: Mapping[str, Any], seeds: list[int | None], caller: Caller, tag: str
 ) -> list[NewJob]:
     """Return a job for each seed; None draws one. A workflow without an input `seed` runs as it is.
 
@@ -89,7 +88,9 @@ async def jobs(
     """
     return [
         await services.intake.job(
-            Order(workflow.document, {**inputs, **_seed(workflow, seed)}, None), owner=owner, tags=(tag,)
+            Order(workflow.document, {**inputs, **_seed(workflow, seed)}, None, caller.sees),
+            owner=caller.owner,
+            tags=(tag,),
         )
         for seed in seeds
     ]

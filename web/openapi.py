@@ -79,8 +79,7 @@ def _operation(route: Route) -> dict[str, Any]:
     elif route.takes:
         content = {media: {"schema": {"type": "string", "format": "binary"}} for media in route.takes}
         operation["requestBody"] = {"required": True, "content": content}
-    if route.public:
-        operation["security"] = []
+    operation |= {"security": []} if route.public else {"x-roles": list(route.roles)}
     operation["x-codeSamples"] = [{"lang": "Shell", "source": curl(route)}]
     return operation
 
@@ -165,6 +164,8 @@ def _operation_html(method: str, path: str, operation: dict[str, Any]) -> str:
         found = sorted(set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(content)))) if content else []
         links = ", ".join(f'<a href="#{name}">{name}</a>' for name in found)
         parts.append(f"<p>{words} {links}</p>" if links else "")
+    if "x-roles" in operation:
+        parts.append(f"<p>Roles: {', '.join(operation['x-roles'])}</p>")
     head = f'<span class="method">{method.upper()}</span> <code>{escape(path)}</code>'
     return f"<details><summary>{head}</summary>{''.join(parts)}</details>"
 

@@ -20,7 +20,7 @@ from latentloom.engine.jobs.outputs import Outputs
 from latentloom.engine.jobs.queue import Queue
 from latentloom.engine.jobs.replies import Replies
 from latentloom.engine.jobs.webhooks import Webhooks
-from latentloom.web.workflow_store import WorkflowStore
+from latentloom.web.workflow_store import ADMINS, WorkflowStore
 
 T = TypeVar("T")
 OWN_FAULTS = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError)  # errors that concern a single write
@@ -32,6 +32,8 @@ class Tables:
     """All tables of the database, over one connection."""
 
     def __init__(self, connection: sqlite3.Connection, limits: Limits, clock: Callable[[], float]) -> None:
+        self._limits = limits
+        self._clock = clock
         self.connection = connection
         self.history = History(connection, clock)
         self.queue = Queue(connection, self.history, limits, clock)
@@ -41,11 +43,49 @@ class Tables:
         self.webhooks = Webhooks(connection, clock)
         self.replies = Replies(connection, clock)
 
+    def of(self, owner: str | None) -> "OwnedTables":
+        """Return the tables as an owner sees them; None: as an admin."""
+        return OwnedTables(
+            Queue(self.connection, self.history, self._limits, self._clock, owner),
+            Outputs(self.connection, owner),
+            WorkflowStore(self.connection, self._clock, ADMINS if owner is None else owner),
+            self.replies,
+        )
+
+
+class OwnedTables(NamedTuple):
+    """The tables that requests use, as an owner or an admin sees them: other owners' rows do not exist in them."""
+
+    queue: Queue
+    outputs: Outputs
+    workflow_store: WorkflowStore
+    replies: Replies
+
 
 class _Write(NamedTuple):
     act: Callable[[Tables], Any]
     durable: bool
     answer: asyncio.Future[Any]
+
+
+class OwnedStore:
+    """The database as an owner or an admin sees it. Requests reach it in no other way."""
+
+    def __init__(self, store: "Store", owner: str | None) -> None:
+        self._store = store
+        self._owner = owner
+
+    async def write(self, act: Callable[[OwnedTables], T]) -> T:
+        """See `Store.write`. The change survives a power failure."""
+        return await self._store.write(lambda tables: act(tables.of(self._owner)), durable=True)
+
+    async def read(self, act: Callable[[OwnedTables], T]) -> T:
+        """See `Store.read`."""
+        return await self._store.read(lambda tables: act(tables.of(self._owner)))
+
+    async def search(self, act: Callable[[OwnedTables], T]) -> T:
+        """See `Store.search`."""
+        return await self._store.search(lambda tables: act(tables.of(self._owner)))
 
 
 class Store:
@@ -97,6 +137,10 @@ class Store:
     async def search(self, act: Callable[[Tables], T]) -> T:
         """Like `read`, for slow queries: it does not delay the dispatch of jobs."""
         return await self._loop.run_in_executor(self._searcher, act, self._searching)
+
+    def of(self, owner: str | None) -> OwnedStore:
+        """Return the database as an owner sees it; None: as an admin."""
+        return OwnedStore(self, owner)
 
     async def close(self) -> None:
         """Finish all writes and close the file."""

@@ -11,7 +11,8 @@ from latentloom.engine.errors import LoomError, Problem, WorkflowError, brief, n
 from latentloom.engine.jobs.faults import WrongState
 from latentloom.engine.jobs.job import Job
 from latentloom.engine.jobs.outputs import Output
-from latentloom.web.queue_writer import Tables
+from latentloom.web.queue_writer import OwnedTables
+from latentloom.web.routing import Call
 from latentloom.web.services import Services
 
 
@@ -21,7 +22,7 @@ class _Unusable(LoomError):
     code = "unusable_output"
 
 
-async def with_outputs(services: Services, inputs: Mapping[str, Any]) -> dict[str, Any]:
+async def with_outputs(services: Services, call: Call, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values of named inputs, in which references are replaced by what they refer to.
 
     A picture is copied to the input folder under its hash, so that the new job does not depend on the old one's files.
@@ -30,7 +31,7 @@ async def with_outputs(services: Services, inputs: Mapping[str, Any]) -> dict[st
     found, problems = dict[str, Any](), list[Problem]()
     for name, value in inputs.items():
         try:
-            found[name] = await _replaced(services, value)
+            found[name] = await _replaced(services, call, value)
         except LoomError as error:
             problems += [replace(problem, input=name) for problem in error.problems]
     if problems:
@@ -38,11 +39,11 @@ async def with_outputs(services: Services, inputs: Mapping[str, Any]) -> dict[st
     return found
 
 
-async def _replaced(services: Services, value: Any) -> Any:
+async def _replaced(services: Services, call: Call, value: Any) -> Any:
     """Return a value, or the elements of a list, without references."""
     if isinstance(value, list):
-        return [await _replaced(services, item) for item in value] if any(map(_is_reference, value)) else value
-    return await _value(services, _reference(value["output"])) if _is_reference(value) else value
+        return [await _replaced(services, call, item) for item in value] if any(map(_is_reference, value)) else value
+    return await _value(services, call, _reference(value["output"])) if _is_reference(value) else value
 
 
 def _is_reference(value: Any) -> bool:
@@ -58,31 +59,31 @@ def _reference(value: Any) -> OutputReference:
         raise _Unusable(f"not a reference to an output: {text}", expected=expected, got=brief(value)) from None
 
 
-async def _value(services: Services, reference: OutputReference) -> Any:
+async def _value(services: Services, call: Call, reference: OutputReference) -> Any:
     if reference.sha256 is not None:
         sha256 = reference.sha256
-        files = await services.store.read(lambda t: t.outputs.by_hash(sha256))
+        files = await call.store.read(lambda t: t.outputs.by_hash(sha256))
         if not files:
             raise _Unusable("there is no saved file with that sha256", got=sha256)
-        return await _stored(services, files)
-    return await _of_job(services, reference)
+        return await _stored(services, call, files)
+    return await _of_job(services, call, reference)
 
 
-async def _of_job(services: Services, reference: OutputReference) -> Any:
+async def _of_job(services: Services, call: Call, reference: OutputReference) -> Any:
     """Return the name of a file of a job's output; the value of an output without files."""
-    job, files = await services.store.read(lambda t: _facts(t, str(reference.job)))
+    job, files = await call.store.read(lambda t: _facts(t, str(reference.job)))
     values = job.result.get("outputs", {})
     name = str(reference.name)
     own = [file for file in files if name in file.outputs]
     if own:
-        return await _stored(services, [_item(own, reference.item or 0, f"files of the output '{name}'")])
+        return await _stored(services, call, [_item(own, reference.item or 0, f"files of the output '{name}'")])
     if name in values:
         value = values[name]
         return value if reference.item is None else _item(value, reference.item, f"values of the output '{name}'")
     raise _missing(job, name, sorted({*values, *(output for file in files for output in file.outputs)}))
 
 
-def _facts(tables: Tables, id: str) -> tuple[Job, list[Output]]:
+def _facts(tables: OwnedTables, id: str) -> tuple[Job, list[Output]]:
     """Return a job that is done, with its files. Raises UnknownJob, WrongState."""
     job = tables.queue.job(id)
     if job.state != "done":
@@ -110,11 +111,11 @@ def _missing(job: Job, name: str, names: list[str]) -> LoomError:
     )
 
 
-async def _stored(services: Services, files: list[Output]) -> str:
+async def _stored(services: Services, call: Call, files: list[Output]) -> str:
     """Copy the first file that is unchanged to the input folder. Returns its name for documents."""
     path = await services.disk(services.files.intact, files)
     if path is None:
         raise _Unusable("the file was removed or changed after it was saved", got=files[0].path)
     if not files[0].media.startswith("image/"):
         raise _Unusable("only pictures can be the files of inputs", expected="image/...", got=files[0].media)
-    return await services.disk(services.intake.catalog.store, path)
+    return await services.disk(services.intake.files(call.sees).store, path)

@@ -14,8 +14,9 @@ from latentloom.engine.document.strict_json import Limits, parse
 from latentloom.engine.errors import MAX_PROBLEMS, LoomError, Problem, brief, listed
 from latentloom.web.http_errors import BodyTooLarge, RequestError, TooSlow, UnsupportedMedia, response_of
 from latentloom.web.intake import fingerprint
-from latentloom.web.queue_writer import Tables
+from latentloom.web.queue_writer import OwnedStore, OwnedTables
 from latentloom.web.services import Services
+from latentloom.web.tokens import READERS, WRITERS, Caller, Role
 
 API = "/api/v1"
 BODY_SECONDS, SLOWEST = 20.0, 4096  # time limit for a body, and the bytes that add one second to it
@@ -59,13 +60,27 @@ MAX_KEY = 200
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A parsed and validated request with its owner, as a handler gets it."""
+    """A parsed and validated request with its caller, as a handler gets it.
+
+    `store` is the database as the caller sees it: other owners' rows do not exist in it.
+    """
 
     request: web.Request
-    owner: str
+    caller: Caller
+    store: OwnedStore
     query: Any
     body: Any
     key: str | None = None
+
+    @property
+    def owner(self) -> str:
+        """The owner of what the request creates."""
+        return self.caller.owner
+
+    @property
+    def sees(self) -> str | None:
+        """See `Caller.sees`."""
+        return self.caller.sees
 
     def part(self, name: str) -> str:
         """Return a named part of the path."""
@@ -76,18 +91,18 @@ class Call:
         body = None if self.body is None else self.body.model_dump(mode="json")
         return fingerprint([self.request.method, self.request.path, content, body])
 
-    def known(self, tables: Tables, asked: str) -> str | None:
+    def known(self, tables: OwnedTables, asked: str) -> str | None:
         """Return the stored reply for the idempotency key as JSON, or None. Raises KeyReused."""
         return None if self.key is None else tables.replies.find(self.owner, self.key, asked)
 
-    async def once(self, services: Services, model: type[A], act: Callable[[Tables], A], asked: str = "") -> A:
+    async def once(self, model: type[A], act: Callable[[OwnedTables], A], asked: str = "") -> A:
         """Run a function in a transaction and return its answer. A repeated idempotency key gets the first answer.
 
         Raises KeyReused.
         """
         asked = asked or self.asked()
 
-        def whole(tables: Tables) -> A:
+        def whole(tables: OwnedTables) -> A:
             known = self.known(tables, asked)
             if known is not None:
                 return model.model_validate_json(known)
@@ -96,7 +111,7 @@ class Call:
                 tables.replies.keep(self.owner, self.key, asked, made.model_dump_json())
             return made
 
-        return await services.store.write(whole, durable=True)
+        return await self.store.write(whole)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +138,7 @@ class Route:
     query: type[Query] | None = None
     status: int = 200
     public: bool = False  # needs no token
+    allows: tuple[Role, ...] = ()  # the roles that may call it; empty: who may read for a GET, who may change otherwise
     media: str = "application/json"
     takes: tuple[str, ...] = ()  # media types of a body that is not JSON
     also: tuple[int, ...] = ()  # other success statuses
@@ -135,6 +151,11 @@ class Route:
     def summary(self) -> str:
         """The first line of the handler's docstring."""
         return (self.handler.__doc__ or "").strip().partition("\n")[0]
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """The roles that may call it."""
+        return self.allows or (READERS if self.method in ("GET", "HEAD") else WRITERS)
 
     @property
     def headers(self) -> tuple[Header, ...]:
@@ -153,11 +174,12 @@ class Route:
 
     async def serve(self, services: Services, request: web.Request) -> web.StreamResponse:
         """Parse the request, call the handler, render the answer. Raises LoomError."""
-        owner = str(request["owner"])
+        caller: Caller = request["caller"]
         query = self._query(request.query)
         body = await self._body(request, services) if self.body is not None else None
         key = _key(request) if self.method == "POST" else None
-        answer = await self.handler(services, Call(request, owner, query, body, key))
+        call = Call(request, caller, services.store.of(caller.sees), query, body, key)
+        answer = await self.handler(services, call)
         reply = Reply(answer, self.status) if isinstance(answer, Answer) else answer
         if not isinstance(reply, Reply):
             return reply

@@ -31,6 +31,7 @@ from latentloom.web.input_files import InputFiles
 from latentloom.web.intake import Intake
 from latentloom.web.metrics import Metrics
 from latentloom.web.operations import Operations
+from latentloom.web.plugin_watch import PluginWatch
 from latentloom.web.queue_writer import Store
 from latentloom.web.saved_files import SavedFiles
 from latentloom.web.trash import TRASH_SECONDS
@@ -101,12 +102,18 @@ class Services:
         again = await self.store.write(lambda t: t.queue.recover(), durable=True)
         if again:
             log.info("%d interrupted jobs continue", len(again))
-        self.dispatcher.start()
-        tasks = {"webhooks": WebhookSender(self.store, self.webhooks).work, "retention": self._prune_for_ever}
+        self.watch = PluginWatch(settings, self.intake, self.dispatcher.renew)
+        self.dispatcher.start(self.watch.first)
+        tasks = {
+            "plugins": self.watch.work,
+            "webhooks": WebhookSender(self.store, self.webhooks).work,
+            "retention": self._prune_for_ever,
+        }
         self._tasks = begun(tasks, self.metrics.failed)
 
     async def stop(self) -> None:
         """Stop the workers at their next step. Their jobs wait in the queue for the next start."""
+        self.watch.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

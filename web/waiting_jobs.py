@@ -18,7 +18,7 @@ from latentloom.engine.jobs.states import FINAL, OPEN
 from latentloom.web.dispatcher import NotReady
 from latentloom.web.event_hub import Reader
 from latentloom.web.http_errors import RequestError
-from latentloom.web.queue_writer import Tables
+from latentloom.web.queue_writer import OwnedStore, OwnedTables
 from latentloom.web.services import Services
 
 LOOK_SECONDS = 5.0  # how often a wait checks whether the client is still connected
@@ -87,7 +87,7 @@ async def ended(services: Services, request: web.Request, id: str, progress: Pro
     Raises NotReady if the server stops, UnknownJob if the job was removed, ConnectionError if the client is gone.
     """
     hub = services.event_hub
-    with hub.reader(hub.last, id, previews=progress is not None) as reader:
+    with hub.reader(hub.last, id, None, previews=progress is not None) as reader:
         while True:
             reader.wake.clear()
             job = await services.store.read(lambda t: t.queue.job(id))
@@ -142,15 +142,15 @@ def _content(services: Services, output: Output) -> bytes:
     return path.read_bytes()
 
 
-async def cancel(services: Services, ids: Iterable[str]) -> None:
+async def cancel(services: Services, store: OwnedStore, ids: Iterable[str]) -> None:
     """Cancel jobs. Ended and unknown ones are passed over."""
     for id in ids:
-        job = await services.store.write(partial(_cancelled, id=id), durable=True)
+        job = await store.write(partial(_cancelled, id=id))
         if job is not None:
             services.dispatcher.cancel(id, job.state)
 
 
-def _cancelled(tables: Tables, id: str) -> Job | None:
+def _cancelled(tables: OwnedTables, id: str) -> Job | None:
     with contextlib.suppress(UnknownJob):
         if tables.queue.job(id).state in OPEN:
             return tables.queue.cancel(id)

@@ -66,11 +66,13 @@ class WorkerProcess:
         self.device = device
         self.state = "starting"
         self.job: str | None = None
+        self.owner = ""  # of the last job
         self.token = 0
         self.pid: int | None = None
         self.memory = 0
         self.environment: dict[str, str] = {}
         self.starts = 0
+        self.stale = False  # whether what is installed has changed since it started
         self.down_since: float | None = time.monotonic()  # None: it is up
         self.deaths: deque[float] = deque(maxlen=100)  # times at which it ended without a job
         self.kill_at: float | None = None  # when the worker will be killed, on the monotonic clock
@@ -87,6 +89,7 @@ class WorkerProcess:
         self._numbers = itertools.count()
         self._asked: dict[int, asyncio.Future[Any]] = {}
         self._stopping = False
+        self._renewed = False  # whether it was ended to start again with what is installed now
 
     # Messages
 
@@ -157,6 +160,10 @@ class WorkerProcess:
             await self._gone(self, why)
             if self._stopping:
                 return
+            if self._renewed:
+                self._renewed = False
+                log.info("worker %s is started again with what is installed now", self.name)
+                continue
             log.warning("worker %s ended: %s%s", self.name, why, self._last_words())
             pause = FIRST_PAUSE if time.monotonic() - begin > STEADY_SECONDS else min(pause * 2, LONGEST_PAUSE)
             await asyncio.sleep(pause)
@@ -170,11 +177,18 @@ class WorkerProcess:
         self._stopping = True
         self.send("stop")
 
+    def renew(self) -> None:
+        """End a stale worker that is idle and has no query to answer. It is started again at once."""
+        if self.stale and self.state == "idle" and not self._asked:
+            self.state, self._renewed = "starting", True
+            self.kill_at = time.monotonic() + EXIT_SECONDS
+            self.send("stop")
+
     def _settle(self, why: str) -> None:
         self.state, self.pid, self.kill_at, self._writer = "starting", None, None, None
         now = time.monotonic()
         self.down_since = now if self.down_since is None else self.down_since
-        if not self._stopping and self.job is None:
+        if not self._stopping and not self._renewed and self.job is None:
             self.deaths.append(now)
         for answer in self._asked.values():
             if not answer.done():
@@ -182,7 +196,7 @@ class WorkerProcess:
 
     async def _one_life(self) -> str:
         """Start a worker, process its messages until it ends, and return the reason."""
-        self.starts += 1
+        self.starts, self.stale = self.starts + 1, False
         self._frames, self._room = asyncio.Queue(), asyncio.Semaphore(BACKLOG)
         child, reader, writer = await self._born()
         self._child, self._writer, self.pid = child, writer, child.pid

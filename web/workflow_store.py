@@ -13,6 +13,8 @@ _NAME = f"substr(json_extract(document, '$.name'), 1, {MAX_NAME})"
 _DRAFT_NAME = f"CASE json_type(document, '$.name') WHEN 'text' THEN {_NAME} ELSE '' END"
 
 
+ADMINS = ""  # the owner of what admins keep
+
 Expected = Collection[int] | None
 """The version numbers that a change may be based on; 0: none exists yet; None: any."""
 
@@ -49,40 +51,52 @@ class Draft(NamedTuple):
 
 
 class WorkflowStore:
-    """Workflows and drafts that users keep on the server."""
+    """The workflows and drafts of one owner, or those of the admins.
 
-    def __init__(self, connection: sqlite3.Connection, clock: Callable[[], float]) -> None:
+    The admins' workflows are for everybody: an owner reads them as version 0, like those that ship.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, clock: Callable[[], float], owner: str = ADMINS) -> None:
         self._connection = connection
         self._clock = clock
+        self._owner = owner
 
     # Workflows: a version without a document marks a removal, so that version numbers are never reused
 
     def names(self) -> list[Saved]:
         """Return the newest version of each workflow, without the document."""
         rows = self._connection.execute(
-            "SELECT name, version, '', saved FROM workflows AS w WHERE document IS NOT NULL AND version ="
-            " (SELECT max(version) FROM workflows WHERE name = w.name) ORDER BY name"
+            "SELECT name, version, '', saved FROM workflows AS w WHERE owner = ? AND document IS NOT NULL AND version ="
+            " (SELECT max(version) FROM workflows WHERE owner = w.owner AND name = w.name)",
+            (self._owner,),
         )
-        return [Saved(*row) for row in rows]
+        own = {row["name"]: Saved(*row) for row in rows}
+        shared = [] if self._owner == ADMINS else self._of_admins().names()
+        return sorted([*own.values(), *(_shared(saved) for saved in shared if saved.name not in own)])
 
     def workflow(self, name: str, version: int | None = None) -> Saved:
         """Return a version, by default the newest. Raises UnknownDocument."""
+        if self._owner != ADMINS and (version == 0 or (version is None and not self.versions(name))):
+            return _shared(self._of_admins().workflow(name))
         newest = self._newest(name)
         row = self._connection.execute(
-            "SELECT name, version, document, saved FROM workflows WHERE name = ? AND version = ?",
-            (name, newest if version is None else version),
+            "SELECT name, version, document, saved FROM workflows WHERE owner = ? AND name = ? AND version = ?",
+            (self._owner, name, newest if version is None else version),
         ).fetchone()
         if row is None or row["document"] is None:
             what = f"version {version} of '{name}'" if version is not None else f"'{name}'"
             raise UnknownDocument(f"there is no workflow {what}")
         return Saved(*row)
 
+    def _of_admins(self) -> "WorkflowStore":
+        return WorkflowStore(self._connection, self._clock)
+
     def versions(self, name: str) -> list[Saved]:
         """Return all stored versions, newest first, without the documents."""
         rows = self._connection.execute(
-            "SELECT name, version, '', saved FROM workflows WHERE name = ? AND document IS NOT NULL"
+            "SELECT name, version, '', saved FROM workflows WHERE owner = ? AND name = ? AND document IS NOT NULL"
             " ORDER BY version DESC",
-            (name,),
+            (self._owner, name),
         )
         return [Saved(*row) for row in rows]
 
@@ -93,23 +107,29 @@ class WorkflowStore:
         """
         self._expect(name, expected)
         version = self._newest(name) + 1
-        self._connection.execute("INSERT INTO workflows VALUES (?, ?, ?, ?)", (name, version, document, self._clock()))
         self._connection.execute(
-            "DELETE FROM workflows WHERE name = ? AND version <= ?", (name, version - KEPT_VERSIONS)
+            "INSERT INTO workflows VALUES (?, ?, ?, ?, ?)", (self._owner, name, version, document, self._clock())
+        )
+        self._connection.execute(
+            "DELETE FROM workflows WHERE owner = ? AND name = ? AND version <= ?",
+            (self._owner, name, version - KEPT_VERSIONS),
         )
         return self.workflow(name)
 
     def remove(self, name: str, expected: Expected) -> None:
         """Remove a workflow with its versions. Raises UnknownDocument, Conflict."""
-        self.workflow(name)
+        if not self.versions(name):
+            raise UnknownDocument(f"there is no workflow '{name}'")
         self._expect(name, expected)
         version = self._newest(name) + 1
-        self._connection.execute("DELETE FROM workflows WHERE name = ?", (name,))
-        self._connection.execute("INSERT INTO workflows VALUES (?, ?, NULL, ?)", (name, version, self._clock()))
+        self._connection.execute("DELETE FROM workflows WHERE owner = ? AND name = ?", (self._owner, name))
+        self._connection.execute(
+            "INSERT INTO workflows VALUES (?, ?, ?, NULL, ?)", (self._owner, name, version, self._clock())
+        )
 
     def _newest(self, name: str) -> int:
-        found = self._connection.execute("SELECT max(version) FROM workflows WHERE name = ?", (name,)).fetchone()[0]
-        return int(found or 0)
+        statement = "SELECT max(version) FROM workflows WHERE owner = ? AND name = ?"
+        return int(self._connection.execute(statement, (self._owner, name)).fetchone()[0] or 0)
 
     def _expect(self, name: str, expected: Expected) -> None:
         rows = self.versions(name)
@@ -126,14 +146,18 @@ class WorkflowStore:
 
     def drafts(self) -> list[Draft]:
         """Return the newest drafts, without their documents."""
-        statement = f"SELECT id, revision, '', saved, {_DRAFT_NAME} FROM drafts ORDER BY saved DESC, id LIMIT ?"
-        rows = self._connection.execute(statement, (LISTED_DRAFTS,))
+        rows = self._connection.execute(
+            f"SELECT id, revision, '', saved, {_DRAFT_NAME} FROM drafts WHERE owner = ?"
+            " ORDER BY saved DESC, id LIMIT ?",
+            (self._owner, LISTED_DRAFTS),
+        )
         return [Draft(*row) for row in rows]
 
     def draft(self, id: str) -> Draft:
         """Return a draft. Raises UnknownDocument."""
         row = self._connection.execute(
-            f"SELECT id, revision, document, saved, {_DRAFT_NAME} FROM drafts WHERE id = ?", (id,)
+            f"SELECT id, revision, document, saved, {_DRAFT_NAME} FROM drafts WHERE owner = ? AND id = ?",
+            (self._owner, id),
         ).fetchone()
         if row is None:
             raise UnknownDocument(f"there is no draft '{id}'")
@@ -143,9 +167,9 @@ class WorkflowStore:
         """Replace a draft if its current revision is in `expected`. Raises Conflict."""
         self._expect_draft(id, expected)
         self._connection.execute(
-            "INSERT INTO drafts VALUES (?, 1, ?, ?) ON CONFLICT (id) DO UPDATE SET"
+            "INSERT INTO drafts VALUES (?, ?, 1, ?, ?) ON CONFLICT (owner, id) DO UPDATE SET"
             " revision = revision + 1, document = excluded.document, saved = excluded.saved",
-            (id, document, self._clock()),
+            (self._owner, id, document, self._clock()),
         )
         return self.draft(id)
 
@@ -153,10 +177,11 @@ class WorkflowStore:
         """Remove a draft if its revision is in `expected`. Raises UnknownDocument, Conflict."""
         self.draft(id)
         self._expect_draft(id, expected)
-        self._connection.execute("DELETE FROM drafts WHERE id = ?", (id,))
+        self._connection.execute("DELETE FROM drafts WHERE owner = ? AND id = ?", (self._owner, id))
 
     def _expect_draft(self, id: str, expected: Expected) -> None:
-        row = self._connection.execute("SELECT revision FROM drafts WHERE id = ?", (id,)).fetchone()
+        statement = "SELECT revision FROM drafts WHERE owner = ? AND id = ?"
+        row = self._connection.execute(statement, (self._owner, id)).fetchone()
         current = row["revision"] if row else 0
         if expected is not None and current not in expected:
             raise Conflict(
@@ -165,6 +190,11 @@ class WorkflowStore:
                 got=_told("revision", (current,), "no such draft"),
                 hint="keep it under another id",
             )
+
+
+def _shared(saved: Saved) -> Saved:
+    """Return an admin's workflow as other owners see it."""
+    return saved._replace(version=0)
 
 
 def _told(what: str, numbers: Collection[int], none: str) -> str:

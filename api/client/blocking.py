@@ -11,6 +11,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from latentloom.api.client.asynchronous import AsyncClient
 from latentloom.api.client.requests import DEFAULT_SERVER
+from latentloom.api.wire_events import EventRecord
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -132,7 +133,7 @@ class Client:
 
     system = _blocking(AsyncClient.system)
 
-    def stream(self, id: str, *, after: int = 0, live: bool = False) -> Iterator[dict[str, Any]]:
+    def stream(self, id: str, *, after: int = 0, live: bool = False) -> Iterator[EventRecord]:
         """See `AsyncClient.stream`."""
         events = self._client.stream(id, after=after, live=live)
         try:
@@ -156,9 +157,9 @@ def _stop(loop: asyncio.AbstractEventLoop, client: AsyncClient) -> None:
         closing.add_done_callback(lambda _: loop.call_soon_threadsafe(loop.stop))
 
 
-async def _next(events: AsyncIterator[dict[str, Any]]) -> dict[str, Any] | None:
+async def _next(events: AsyncIterator[EventRecord]) -> EventRecord | None:
     return await anext(events, None)
 
 
-async def _closed(events: AsyncGenerator[dict[str, Any], None]) -> None:
+async def _closed(events: AsyncGenerator[EventRecord, None]) -> None:
     await events.aclose()

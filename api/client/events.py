@@ -10,6 +10,7 @@ import aiohttp
 from latentloom.api.client.connection import ServerError
 from latentloom.api.client.requests import Requests, path_of
 from latentloom.api.wire import EventPage, Job
+from latentloom.api.wire_events import EventRecord
 from latentloom.engine.jobs.states import FINAL
 
 ENDS = tuple(f"job_{state}" for state in FINAL)
@@ -30,7 +31,7 @@ class EventMethods(Requests):
         """
         return await self._ask(EventPage, "GET", path_of("events", after=after, job=job, stream=stream, wait=wait))
 
-    async def stream(self, id: str, *, after: int = 0, live: bool = False) -> AsyncGenerator[dict[str, Any], None]:
+    async def stream(self, id: str, *, after: int = 0, live: bool = False) -> AsyncGenerator[EventRecord, None]:
         """Yield the events of a job, each once, until it has ended. With `live`, also progress without a number.
 
         If the server's event stream was replaced, because its queue was removed or restored, the events start again

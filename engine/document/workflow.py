@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Literal, NamedTuple
 
+from latentloom.engine.document.drawing import svg
 from latentloom.engine.errors import Problem, Problems, WorkflowError
 
 FORMAT = "latentloom/1"
@@ -12,9 +13,9 @@ EXACT_INTEGER = 2**53 - 1  # JavaScript's limit
 MAX_NAMED = 50  # maximum number of names in a problem
 MODES = ("active", "bypass", "mute")
 _WHERE = ("device", "dtype", "vram-budget", "ram-budget")
-_SWEEP = ("sweep", "rows", "grid")
-FLAGS = ("set", "out", "output", "json", "no-cache", *_WHERE, "explain-memory", "no-metadata", *_SWEEP, "help")
-_SUBMIT = ("server", "token", "priority", "tag", "watch", "front", "tags", "idempotency-key")
+_MORE = ("sweep", "rows", "grid", "server", "token")
+FLAGS = ("set", "out", "output", "json", "no-cache", *_WHERE, "explain-memory", "no-metadata", *_MORE, "help")
+_SUBMIT = ("priority", "tag", "watch", "front", "tags", "idempotency-key")
 RESERVED_INPUTS = (*FLAGS, *_SUBMIT, "workflow", "outputs", "cache", "previews", "on-event")  # and arguments in Python
 Mode = Literal["active", "bypass", "mute"]
 OnError = Literal["stop", "keep"]
@@ -118,6 +119,13 @@ class Workflow:
     layout: Any = None
     extra: Any = None
     graphs: Mapping[str, "Workflow"] = field(default_factory=dict)
+
+    def _repr_svg_(self) -> str:
+        """Return a drawing for a notebook."""
+        nodes = {id: (node.title or id, node.type) for id, node in self.nodes.items()}
+        values = [(id, value) for id, node in self.nodes.items() for value in node.inputs.values()]
+        edges = [(edge.node, id) for id, value in values for edge in edges_in(value)]
+        return svg(nodes, edges, {output.source.node for output in self.outputs})
 
     def scopes(self) -> Iterator["Workflow"]:
         """Iterate over this workflow and its sub-workflows."""

@@ -4,7 +4,7 @@ import threading
 
 from latentloom.engine.cache.cache import Result
 from latentloom.engine.errors import Cancelled, LoomError, NodeError
-from latentloom.engine.events import Event, Listener, NodeCached, NodeFailed, NodeFinished, NodeStarted, NodeWarning
+from latentloom.engine.events import Listener, NodeCached, NodeFailed, NodeFinished, NodeStarted, NodeWarning, RunEvent
 from latentloom.engine.execution.call import node_error
 from latentloom.engine.execution.outcome import NodeReport
 from latentloom.engine.planning.step import Step
@@ -20,7 +20,7 @@ class RunEvents:
         self._number = 0
         self.reports: dict[str, NodeReport] = {}
 
-    def emit(self, event: Event) -> None:
+    def emit(self, event: RunEvent) -> None:
         """Number an event and pass it to the listener."""
         with self._lock:  # held during the call, so that the listener receives events in order
             object.__setattr__(event, "number", self._number)

@@ -1,6 +1,7 @@
 """The catalog of files that workflows can name: pictures in the input folder and models in the model folders."""
 
 import contextlib
+import copy
 import hashlib
 import os
 import re
@@ -13,6 +14,7 @@ from latentloom.engine.errors import FileError, MissingFileError, PathError, bri
 from latentloom.engine.files.hashes import Hashes, Progress
 from latentloom.engine.files.model_files import InputFile, ModelFile, configuration_of
 from latentloom.engine.files.opened import changed
+from latentloom.engine.files.owners import is_visible, stored_name
 from latentloom.engine.files.partial import partial_path, sweep, sync_file, sync_folder
 from latentloom.engine.files.picture_sets import PICTURES, PictureSet, is_set, pack, read_set, set_names
 from latentloom.engine.files.stamps import same_writing, stamp
@@ -38,6 +40,7 @@ WHOLE = {  # sources whose models are also found inside checkpoints
     "models/clip": "models/checkpoints",
     "models/vae": "models/checkpoints",
 }
+PARTS = ("models/checkpoints", "models/unet", "models/clip", "models/vae")  # where parts of models are found by name
 _TITLES = {"input": "picture", "datasets": "data set"}
 _SOURCE_OF = {folder: source for source, folders in FOLDERS.items() for folder in folders}
 _HASH = re.compile(r"(?P<name>.*)@sha256:(?P<hash>[0-9a-f]{64})\Z", re.DOTALL)
@@ -102,6 +105,13 @@ class Catalog:
         self._packaged = tuple(packaged)
         self._stored = stored
         self._places: dict[str, Path] = {}  # sha256 -> path where it was found last
+        self._owner: str | None = None
+
+    def of(self, owner: str | None) -> "Catalog":
+        """Return the catalog without the pictures that others have uploaded; None: with all."""
+        made = copy.copy(self)
+        made._owner = owner
+        return made
 
     def names(self, source: str) -> list[str]:
         """Return the names in a source, "input", "datasets" or "models/<folder>": its own files, then checkpoints."""
@@ -112,10 +122,11 @@ class Catalog:
     def own_names(self, source: str) -> list[str]:
         """Return the names of the files in a source's own folders."""
         if source == "datasets":
-            return sorted({name for root in self._own_roots(source) for name in set_names(root)})
-        suffixes = PICTURES if source == "input" else SUFFIXES
-        links = source != "input"
-        return sorted({name for root in self._own_roots(source) for name in _listed(root, suffixes, links=links)})
+            mine = {name for name in set_names(self._input) if is_visible(name, self._owner)}
+            return sorted(mine.union(*(set_names(root) for root in self._own_roots(source)[1:])))
+        own, suffixes = source == "input", PICTURES if source == "input" else SUFFIXES
+        found = {name for root in self._own_roots(source) for name in _listed(root, suffixes, links=not own)}
+        return sorted(name for name in found if not own or is_visible(name, self._owner))
 
     def mentioned(self, source: str, text: str) -> list[str]:
         """Return the names in a source whose stem (last part without suffix) occurs in a text as a word."""
@@ -129,7 +140,7 @@ class Catalog:
         A name with a hash passes if any file is not hashed yet.
         """
         match = _HASH.match(name)
-        if not match:
+        if not match or (source in INPUTS and self._owner is not None):  # a worker finds files of all owners by hash
             self.find(source, name, alike=alike)
             return
         files = self._found(source, self.names(source))
@@ -148,6 +159,8 @@ class Catalog:
             return self._find_hash(source, match["name"], match["hash"], report)
         for root in self._roots(source):
             path = safe_join(root, name, links=source not in INPUTS)
+            if source in INPUTS and not is_visible(path.relative_to(root.resolve()).as_posix(), self._owner):
+                continue
             folder = any((path / name).is_file() for name in MODEL_FOLDER)
             if is_set(path) if source == "datasets" else path.is_file() or folder:
                 return Found(name, path)
@@ -230,9 +243,7 @@ class Catalog:
     def _store_folder(self, folder: Path) -> str:
         read_set(folder)  # raises before anything is written
         try:
-            self._input.mkdir(parents=True, exist_ok=True)
-            made = partial_path(self._input)
-            pack(folder, made)
+            made = pack(folder, partial_path(self._input))
             return self.store_file(made, self._hashes.sha256(made), ".zip")
         except OSError as error:
             raise self._takes_none(error) from error
@@ -243,7 +254,7 @@ class Catalog:
 
     def store_file(self, path: Path, sha256: str, suffix: str) -> str:
         """Move a file with this hash into the input folder. Returns the name for documents. Raises FileError."""
-        name = f"by-hash/{sha256[:2]}/{sha256}{suffix}"
+        name = stored_name(self._owner, sha256, suffix)
         try:
             self._place(name, sha256, lambda partial: shutil.move(path, partial))
         except OSError as error:
@@ -253,7 +264,7 @@ class Catalog:
     def store_bytes(self, data: bytes, suffix: str) -> str:
         """Write data to the input folder under its hash. Returns the name for documents. Raises FileError."""
         sha256 = hashlib.sha256(data).hexdigest()
-        name = f"by-hash/{sha256[:2]}/{sha256}{suffix}"
+        name = stored_name(self._owner, sha256, suffix)
         try:
             self._place(name, sha256, lambda partial: partial.write_bytes(data))
         except OSError as error:
@@ -273,8 +284,8 @@ class Catalog:
             write(partial)
             sync_file(partial)
             partial.replace(place)
-            for folder in (place.parent, *place.parent.parents[:2]):
-                sync_folder(folder)
+            for folder in Path(name).parents:
+                sync_folder(self._input / folder)
         finally:
             partial.unlink(missing_ok=True)
 
@@ -284,7 +295,9 @@ class Catalog:
         )
 
     def _roots(self, source: str) -> list[Path]:
-        return self._own_roots(source) + (self._own_roots(WHOLE[source]) if source in WHOLE else [])
+        """Return the folders in which a name is looked up. A part of a model may lie in the folder of another part."""
+        others = [other for other in PARTS if other != source] if source in WHOLE else []
+        return [root for one in (source, *others) for root in self._own_roots(one)]
 
     def _own_roots(self, source: str) -> list[Path]:
         if source in INPUTS:

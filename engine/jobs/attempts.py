@@ -3,7 +3,7 @@
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from latentloom.engine.jobs.faults import StaleAttempt, UnknownJob
 from latentloom.engine.jobs.history import History
 from latentloom.engine.jobs.job import Job, job_of
 from latentloom.engine.jobs.states import ACTIVE, FINAL, State
+from latentloom.engine.jobs.turns import Waiting, next_job
 
 ORDER = "priority DESC, position, seq"
 ENDED = (
@@ -46,16 +47,19 @@ class Attempts:
         history: History,
         limits: Limits = Limits(),
         clock: Callable[[], float] = time.time,
+        owner: str | None = None,
     ) -> None:
+        """`owner`: no other owner's jobs exist for this object; None: all jobs."""
         self._connection = connection
         self._history = history
         self._limits = limits
         self._clock = clock
+        self._owner = owner
 
     def job(self, id: str) -> Job:
         """Return a job. Raises UnknownJob."""
         row = self._connection.execute("SELECT * FROM jobs WHERE id = ?", (id,)).fetchone()
-        if row is None:
+        if row is None or self._owner not in (None, row["owner"]):
             raise UnknownJob(f"there is no job '{id[:64]}'")
         return job_of(row)
 
@@ -68,25 +72,38 @@ class Attempts:
     def claim(self, worker: str, *, device: bool) -> Claim | None:
         """Claim the next job for a worker; None if there is none or the queue is paused.
 
-        A worker with a device takes jobs that need it first. A worker without a device never takes such a job.
+        A worker with a device takes jobs that need it first. A worker without a device never takes such a job. The
+        owners take turns; see `turns`.
         """
         if self.paused:
             return None
-        row = (self._next("AND device = 1") or self._next("")) if device else self._next("AND device = 0")
-        if row is None:
+        found = (self._next(device=True) or self._next(device=False)) if device else self._next(device=False)
+        if found is None:
             return None
-        made = self._connection.execute("INSERT INTO attempts (job, worker) VALUES (?, ?)", (row[0], worker))
+        made = self._connection.execute("INSERT INTO attempts (job, worker) VALUES (?, ?)", (found.id, worker))
         token = int(made.lastrowid or 0)
         self._connection.execute(
             "UPDATE jobs SET state = 'claimed', attempt = ?, started = coalesce(started, ?) WHERE id = ?",
-            (token, self._clock(), row[0]),
+            (token, self._clock(), found.id),
         )
-        self._history.append(row[0], {"event": "job_claimed", "worker": worker, "attempt": token})
-        return Claim(self.job(row[0]), token)
+        self._connection.execute("INSERT OR REPLACE INTO turns VALUES (?, ?)", (found.owner, token))
+        self._history.append(found.id, {"event": "job_claimed", "worker": worker, "attempt": token})
+        return Claim(self.job(found.id), token)
 
-    def _next(self, condition: str) -> Any:
-        statement = f"SELECT id FROM jobs WHERE state = 'queued' {condition} ORDER BY {ORDER} LIMIT 1"
-        return self._connection.execute(statement).fetchone()
+    def _next(self, *, device: bool) -> Waiting | None:
+        return next_job(self._heads(device), self._turns())
+
+    def _heads(self, device: bool) -> Iterator[Waiting]:
+        """Yield the first waiting job of each owner. Each takes two steps in an index, however many jobs wait."""
+        queued, owner = "FROM jobs WHERE state = 'queued' AND device = ? AND owner", ""
+        while (row := self._connection.execute(f"SELECT min(owner) {queued} > ?", (device, owner)).fetchone())[0]:
+            owner = row[0]
+            head = f"SELECT owner, priority, id {queued} = ? ORDER BY {ORDER} LIMIT 1"
+            yield Waiting(*self._connection.execute(head, (device, owner)).fetchone())
+
+    def _turns(self) -> dict[str, int]:
+        """Return the number of each owner's last turn."""
+        return dict(self._connection.execute("SELECT owner, turn FROM turns").fetchall())
 
     def begin(self, id: str, token: int) -> None:
         """Record that the worker has started the job. Raises StaleAttempt."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from latentloom.engine.failpoints import failpoint
 from latentloom.engine.jobs.faults import DatabaseError
 
-VERSION = 3
+VERSION = 4
 _SCHEMA = """
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE jobs (
@@ -78,6 +78,30 @@ CREATE TABLE replies (
 CREATE INDEX replies_by_age ON replies (made);
 """,
     2: "ALTER TABLE outputs ADD COLUMN outputs TEXT NOT NULL DEFAULT '[]'",
+    3: """
+CREATE TABLE turns (owner TEXT PRIMARY KEY, turn INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX jobs_by_turn ON jobs (state, device, owner, priority DESC, position);
+ALTER TABLE events ADD COLUMN owner TEXT;
+UPDATE events SET owner = CASE job WHEN '' THEN '' ELSE (SELECT owner FROM jobs WHERE id = events.job) END;
+CREATE INDEX events_by_owner ON events (owner, number);
+ALTER TABLE outputs ADD COLUMN owner TEXT NOT NULL DEFAULT 'local';
+UPDATE outputs SET owner = coalesce((SELECT owner FROM jobs WHERE id = outputs.job), 'local');
+CREATE INDEX outputs_by_owner ON outputs (owner, id);
+CREATE TABLE owned_workflows (
+  owner TEXT NOT NULL, name TEXT NOT NULL, version INTEGER NOT NULL, document TEXT, saved REAL NOT NULL,
+  PRIMARY KEY (owner, name, version)
+) WITHOUT ROWID;
+INSERT INTO owned_workflows SELECT '', name, version, document, saved FROM workflows;
+DROP TABLE workflows;
+ALTER TABLE owned_workflows RENAME TO workflows;
+CREATE TABLE owned_drafts (
+  owner TEXT NOT NULL, id TEXT NOT NULL, revision INTEGER NOT NULL, document TEXT NOT NULL, saved REAL NOT NULL,
+  PRIMARY KEY (owner, id)
+) WITHOUT ROWID;
+INSERT INTO owned_drafts SELECT '', id, revision, document, saved FROM drafts;
+DROP TABLE drafts;
+ALTER TABLE owned_drafts RENAME TO drafts
+""",
 }
 
 

@@ -64,8 +64,8 @@ class Effects:
         )
         self._connection.execute(
             "INSERT OR IGNORE INTO outputs (sha256, path, job, node, item, workflow, media, bytes, width, height,"
-            " created, texts, models, seed, outputs, tags) SELECT ?, ?, id, ?, ?, name, ?, ?, ?, ?, ?, ?, ?, ?, ?, tags"
-            " FROM jobs WHERE id = ?",
+            " created, texts, models, seed, outputs, tags, owner) SELECT ?, ?, id, ?, ?, name, ?, ?, ?, ?, ?, ?, ?, ?,"
+            " ?, tags, owner FROM jobs WHERE id = ?",
             (
                 effect.sha256,
                 effect.path,

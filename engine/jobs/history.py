@@ -22,6 +22,11 @@ class Stored(NamedTuple):
     number: int
     job: str
     text: str
+    owner: str | None  # of the job; "" for the server itself, None if the job is gone
+
+    def seen_by(self, owner: str | None) -> bool:
+        """Whether an owner sees it; None sees everything."""
+        return owner is None or self.owner in ("", owner)
 
 
 class History:
@@ -66,10 +71,17 @@ class History:
         """Store an event of a job ("" for the server itself) and return its number."""
         data = {"job": job, "time": round(self._clock(), 3), **{name: _cut(value) for name, value in record.items()}}
         text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-        made = self._connection.execute("INSERT INTO events (job, record) VALUES (?, ?)", (job, text))
+        owner = self._owner_of(job)
+        made = self._connection.execute("INSERT INTO events (job, owner, record) VALUES (?, ?, ?)", (job, owner, text))
         number = int(made.lastrowid or 0)
-        self.fresh.append(Stored(number, job, _numbered(number, text)))
+        self.fresh.append(Stored(number, job, _numbered(number, text), owner))
         return number
+
+    def _owner_of(self, job: str) -> str | None:
+        if not job:
+            return ""
+        row = self._connection.execute("SELECT owner FROM jobs WHERE id = ?", (job,)).fetchone()
+        return None if row is None else str(row[0])
 
     def take(self) -> list[Stored]:
         """Return the events that were appended since the last call."""
@@ -82,15 +94,25 @@ class History:
         return 0 if found is None else int(found[0])
 
     def after(
-        self, number: int, job: str | None = None, limit: int = 1000, characters: int = PAGE_CHARACTERS
+        self,
+        number: int,
+        job: str | None = None,
+        limit: int = 1000,
+        characters: int = PAGE_CHARACTERS,
+        *,
+        owner: str | None = None,
     ) -> list[Stored]:
-        """Return one page of the events after a number, oldest first, of one job or of all."""
-        where, values = ("job = ? AND ", (job,)) if job is not None else ("", ())
-        rows = self._connection.execute(
-            f"SELECT number, job, record FROM events WHERE {where}number > ? ORDER BY number LIMIT ?",
-            (*values, number, limit),
-        )
-        return first_page((Stored(row[0], row[1], _numbered(row[0], row[2])) for row in rows), limit, characters)
+        """Return one page of the events after a number, oldest first, of one job or of all.
+
+        With `owner`, only those that this owner sees.
+        """
+        where, values = ("number > ?", [number]) if job is None else ("job = ? AND number > ?", [job, number])
+        every = f"SELECT number, job, record, owner FROM events WHERE {where}"
+        if owner is not None:  # two ranges of an index, which SQLite merges
+            every, values = f"{every} AND owner = '' UNION ALL {every} AND owner = ?", [*values, *values, owner]
+        rows = self._connection.execute(f"{every} ORDER BY number LIMIT ?", (*values, limit))
+        found = (Stored(row[0], row[1], _numbered(row[0], row[2]), row[3]) for row in rows)
+        return first_page(found, limit, characters)
 
 
 def first_page(events: Iterable[Stored], most: int, characters: int = PAGE_CHARACTERS) -> list[Stored]:

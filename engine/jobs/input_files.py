@@ -6,16 +6,20 @@ import sqlite3
 
 from latentloom.engine.jobs.states import OPEN
 
-_BY_HASH = re.compile(r"by-hash/[0-9a-f]{2}/[0-9a-f]{64}\.\w{1,5}")
+_BY_HASH = re.compile(r"(?:by-owner/[^/\"]+/)?by-hash/[0-9a-f]{2}/[0-9a-f]{64}\.\w{1,5}")
 
 
-def jobs_using(connection: sqlite3.Connection, name: str) -> list[str]:
-    """Return the ids of the waiting and running jobs whose documents contain the name of a file."""
+def jobs_using(connection: sqlite3.Connection, name: str, owner: str | None) -> list[str]:
+    """Return the ids of the waiting and running jobs whose documents contain the name of a file.
+
+    With `owner`, only the jobs of that owner.
+    """
     states = ", ".join(f"'{state}'" for state in OPEN)
     text = json.dumps(name, ensure_ascii=False)
     rows = connection.execute(
-        f"SELECT id FROM jobs WHERE state IN ({states}) AND (instr(document, ?) OR instr(document, ?))",
-        (text, f"{text[:-1]}@sha256:"),
+        f"SELECT id FROM jobs WHERE state IN ({states}) AND (instr(document, ?) OR instr(document, ?))"
+        " AND owner = coalesce(?, owner)",
+        (text, f"{text[:-1]}@sha256:", owner),
     )
     return [row[0] for row in rows]
 

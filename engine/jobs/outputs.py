@@ -29,10 +29,12 @@ class Output(NamedTuple):
 
 
 class Outputs:
-    """The saved files of all jobs. Uses the caller's transactions."""
+    """The saved files of one owner's jobs, or of all jobs. Uses the caller's transactions."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, owner: str | None = None) -> None:
+        """`owner`: no other owner's files exist for this object; None: all files."""
         self._connection = connection
+        self._owner = owner
 
     def search(
         self,
@@ -73,6 +75,10 @@ class Outputs:
         """Return all saved files with this content, newest first."""
         return self._rows("sha256 = ? ORDER BY id DESC", (sha256,))
 
+    def at(self, path: str) -> list[Output]:
+        """Return the file that was saved at a path below the output folder; none if there is no such file."""
+        return self._rows("path = ?", (path,))
+
     def of_job(self, job: str) -> list[Output]:
         """Return a job's files in the order in which they were saved."""
         return self._rows("job = ? ORDER BY id", (job,))
@@ -90,7 +96,9 @@ class Outputs:
         return self._rows("1 ORDER BY id LIMIT ?", (limit,))
 
     def _rows(self, rest: str, values: Sequence[Any]) -> list[Output]:
-        rows = self._connection.execute(f"SELECT {', '.join(Output._fields)} FROM outputs WHERE {rest}", values)
+        own, owners = ("", ()) if self._owner is None else ("owner = ? AND ", (self._owner,))
+        statement = f"SELECT {', '.join(Output._fields)} FROM outputs WHERE {own}{rest}"
+        rows = self._connection.execute(statement, (*owners, *values))
         return [_output(row) for row in rows]
 
 

@@ -3,13 +3,16 @@
 import json
 import uuid
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any, Literal
 
 from latentloom.engine.jobs.attempts import ENDED, ORDER, Attempts
 from latentloom.engine.jobs.faults import QueueFull, WrongState
+from latentloom.engine.jobs.input_files import jobs_using
 from latentloom.engine.jobs.job import Job, NewJob, job_of
 from latentloom.engine.jobs.replies import reused
 from latentloom.engine.jobs.states import OPEN, State
+from latentloom.engine.jobs.turns import Waiting, in_turn
 
 _SMALLEST_GAP = 1e-6
 _LIGHT = (  # columns of a list: documents and results may have megabytes
@@ -19,7 +22,7 @@ _LIGHT = (  # columns of a list: documents and results may have megabytes
 
 
 class Queue(Attempts):
-    """The job queue of a server."""
+    """The job queue of a server, as one owner or an admin sees it."""
 
     # Queries
 
@@ -33,7 +36,8 @@ class Queue(Attempts):
         limit: int = 100,
     ) -> list[Job]:
         """Return jobs, newest first, without documents and results. `before`: `seq` of the previous page's last job."""
-        wheres, values = ["1"], list[Any]()
+        own, given = self._own()
+        wheres, values = [f"1{own}"], list[Any](given)
         if states is not None:
             wheres.append(f"state IN ({', '.join('?' * len(states))})")
             values += states
@@ -51,12 +55,24 @@ class Queue(Attempts):
 
     def waiting(self, limit: int = 100) -> list[str]:
         """Return the ids of the queued jobs in the order in which they will be claimed."""
-        statement = f"SELECT id FROM jobs WHERE state = 'queued' ORDER BY {ORDER} LIMIT ?"
-        return [row[0] for row in self._connection.execute(statement, (limit,))]
+        own, values = self._own()
+        statement = f"SELECT owner, priority, id FROM jobs WHERE state = 'queued'{own} ORDER BY {ORDER}"
+        rows = self._connection.execute(statement, values)
+        return [job.id for job in islice(in_turn((Waiting(*row) for row in rows), self._turns()), limit)]
 
     def counts(self) -> dict[str, int]:
         """Return the number of jobs in each state."""
-        return dict(self._connection.execute("SELECT state, count(*) FROM jobs GROUP BY state").fetchall())
+        own, values = self._own()
+        statement = f"SELECT state, count(*) FROM jobs WHERE 1{own} GROUP BY state"
+        return dict(self._connection.execute(statement, values).fetchall())
+
+    def _own(self) -> tuple[str, tuple[str, ...]]:
+        """Return the condition for this object's jobs, and its values."""
+        return ("", ()) if self._owner is None else (" AND owner = ?", (self._owner,))
+
+    def using(self, file: str) -> list[str]:
+        """Return the ids of the waiting and running jobs whose documents contain the name of an input file."""
+        return jobs_using(self._connection, file, self._owner)
 
     def oldest_waiting(self) -> float | None:
         """Return when the oldest waiting job was queued."""
@@ -208,9 +224,9 @@ class Queue(Attempts):
             raise WrongState(f"the job is {job.state}: there is nothing to cancel", got=job.state)
         return self.job(id)
 
-    def cancel_all(self, owner: str | None = None) -> list[str]:
-        """Cancel all unfinished jobs of one owner or of all, and return their ids."""
-        where, values = (" AND owner = ?", (owner,)) if owner is not None else ("", ())
+    def cancel_all(self) -> list[str]:
+        """Cancel all unfinished jobs, and return their ids."""
+        where, values = self._own()
         rows = self._connection.execute(
             f"SELECT id, state FROM jobs WHERE state IN ('queued', 'claimed', 'running'){where} ORDER BY seq", values
         ).fetchall()

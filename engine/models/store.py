@@ -21,7 +21,7 @@ from latentloom.engine.models.opened_files import OpenedFiles
 from latentloom.engine.models.placement import Placement
 from latentloom.engine.models.pool import DevicePool
 from latentloom.engine.models.reservations import Loan, Turns
-from latentloom.engine.models.weights import HostModel
+from latentloom.engine.models.weights import HostModel, widened
 from latentloom.engine.models.working_memory import Need, WorkingMemory
 from latentloom.engine.types.context import Borrower
 from latentloom.engine.types.registry import Registry
@@ -287,6 +287,7 @@ class ModelStore:
             files = self._opened.open(handle.files)
             with gathered_warnings() as warnings:
                 content = kind.load([file.path for file in files], handle.info)
+            content = widened(content, self._environment().dtype)
             self.loads += 1
             called = handle.files[0].name if handle.files else handle.model_kind
             self._bases[name] = HostModel(content, called, files, tuple(warnings))

@@ -33,6 +33,22 @@ def in_float32(model: Module) -> Module:
     return model
 
 
+def not_in_float16(model: Module) -> Module:
+    """Mark a model that overflows in float16 and return it: where models compute in float16, it uses float32."""
+    model.overflows_in_float16 = True
+    return model
+
+
+def widened(content: Any, dtype: str) -> Any:
+    """Return a loaded model whose marked modules compute in float32 if `dtype`, that of the run, is "fp16"."""
+    if dtype == "fp16":
+        for part in modules_of(content):
+            for module in list(part.modules()):
+                if getattr(module, "overflows_in_float16", False):
+                    in_float32(module)
+    return content
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Slot:
     """One weight: its place in a module, and its host tensor in the dtype of the file."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from latentloom.engine.errors import Cancelled, OutOfMemoryError
-from latentloom.engine.events import Event, FileSaved, NodePreview, NodeProgress, NodeWarning
+from latentloom.engine.events import FileSaved, NodePreview, NodeProgress, NodeWarning, RunEvent
 
 PREVIEWS_PER_SECOND = 5
 RECOGNITION = "recognition"
@@ -112,7 +112,7 @@ class Context:
         *,
         node: str,
         services: Services,
-        emit: Callable[[Event], None],
+        emit: Callable[[RunEvent], None],
         cancelled: threading.Event,
         edges: Mapping[str, Any] | None = None,
         mentioned: Mapping[str, Any] | None = None,

@@ -141,6 +141,8 @@ class Registration:
         self.extensions: list[Extension] = []
         self.folders: list[ModelFolder] = []
         self.listens = False
+        self.note = ""
+        """What the import did that it should not do."""
 
     def node(self, *functions: Callable[..., Any]) -> None:
         """Register functions decorated with `@node`. The ids of a plugin get its entry point's name as a prefix."""
@@ -209,6 +211,7 @@ class Registration:
             ],
             "folders": [[f.source, f.package, f.folder] for f in self.folders],
             "listens": self.listens,
+            "note": self.note,
         }
 
     @classmethod
@@ -231,7 +234,7 @@ class Registration:
             Extension(e["kind"], e["name"], Ref(e["ref"]), distribution, e["info"]) for e in record["extensions"]
         ]
         made.folders = [ModelFolder(*folder) for folder in record["folders"]]
-        made.listens = record["listens"]
+        made.listens, made.note = record["listens"], record["note"]
         return made
 
 

@@ -14,6 +14,7 @@ from latentloom.engine.types.arrays import Array
 
 if TYPE_CHECKING:
     import torch
+    from PIL import Image as Pil
 
     from latentloom.engine.types.arrays import Floats
 
@@ -78,6 +79,20 @@ class Image(Value):
     def numpy(self) -> Floats:
         """Read-only float32 [B, H, W, C]."""
         return self._pixels.numpy()
+
+    def pictures(self) -> list[Pil.Image]:
+        """Return the pictures as PIL images of 8 bits."""
+        from PIL.Image import fromarray
+
+        from latentloom.engine.files.pictures import to_bytes
+
+        return [fromarray(to_bytes(pixels)) for pixels in self.numpy()]
+
+    def _repr_html_(self) -> str:
+        """Return the pictures for a notebook."""
+        from latentloom.engine.files.picture_html import pictures_html
+
+        return pictures_html(self.pictures())
 
     def tensor(self) -> torch.Tensor:
         """float32 [B, H, W, C]. Do not modify it."""

@@ -4,7 +4,7 @@ from latentloom.engine import ControlNet, Model
 from latentloom.engine.errors import BadValueError
 from latentloom.nodes.families.stable_diffusion.facts import TITLES
 
-TRANSFORMERS = {"flux": "Flux.1", "sd3": "Stable Diffusion 3", "qwen_image": "Qwen-Image"}
+TRANSFORMERS = {"flux": "Flux.1", "sd3": "Stable Diffusion 3", "qwen_image": "Qwen-Image", "z_image": "Z-Image"}
 """The families of transformers that have ControlNets."""
 
 

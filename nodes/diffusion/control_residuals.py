@@ -16,7 +16,7 @@ from latentloom.engine.errors import BadValueError
 from latentloom.nodes.diffusion.control_fit import check_fits, is_adapter, misfit
 from latentloom.nodes.diffusion.control_latents import control_latent
 from latentloom.nodes.diffusion.control_pictures import fitted, kinds_of, picture_of
-from latentloom.nodes.diffusion.control_tokens import beside_references, progress, token_weight
+from latentloom.nodes.diffusion.control_tokens import beside_references, progress, token_weight, weighted
 from latentloom.nodes.drawing.blend import flattened
 from latentloom.nodes.families.controlnet.transformer import Seen
 from latentloom.nodes.families.tokens import whole
@@ -178,10 +178,12 @@ class Controls:
             return total
         for _, control, image, mask in self._acting(progress(table, float(sigma[0])), condition):
             picture = whole(image) if control.latents else image
-            seen = Seen(module, x, sigma, condition, picture, control.kind)
+            seen = Seen(module, x, sigma, condition, picture, control.kind, control.strength)
             weight = token_weight(control.strength, mask, x)
             for name, samples in control.net.adapter.residuals(control.net, seen).items():
-                total[name] = _sum(total.get(name, []), [sample * weight for sample in samples])
+                total[name] = _sum(
+                    total.get(name, []), [weighted(sample, weight, control.strength) for sample in samples]
+                )
         return {name: [beside_references(part, condition) for part in parts] for name, parts in total.items()}
 
     def _acting(

@@ -33,6 +33,19 @@ def token_weight(strength: float, mask: Tensor | None, x: Tensor) -> Tensor | fl
     return cells.flatten(2).movedim(1, 2) * strength
 
 
+def weighted(sample: Tensor, weight: Tensor | float, strength: float) -> Tensor:
+    """Multiply what a ControlNet adds, [B, N, D], by the weights of the picture's tokens; other tokens follow them.
+
+    Those, of a prompt, have the strength alone. A sample of one token stands for nothing.
+    """
+    from torch.nn.functional import pad
+
+    if isinstance(weight, int | float) or sample.shape[1] == weight.shape[1]:
+        return sample * weight
+    further = sample.shape[1] - weight.shape[1]
+    return sample if further < 0 else sample * pad(weight, (0, 0, 0, further), value=strength)
+
+
 def beside_references(sample: Tensor, condition: Mapping[str, Tensor]) -> Tensor:
     """Append zeros for the tokens of reference pictures to [B, N, D], which no ControlNet changes."""
     from torch.nn.functional import pad

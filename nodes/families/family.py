@@ -9,17 +9,19 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from latentloom.engine.errors import FileError
+from latentloom.engine.models.weights import not_in_float16
 from latentloom.nodes.families.conversion import converted_pieces
 from latentloom.nodes.families.denoiser import Denoiser, Residuals, Told
-from latentloom.nodes.families.folder import folder_weights, read_json
+from latentloom.nodes.families.folder import folder_weights, read_json, said_class
 from latentloom.nodes.families.header import Header, Shapes, below, read_header, weights_facts
-from latentloom.nodes.families.key_tables import Names, Origin, Parts, authors_layers
+from latentloom.nodes.families.key_tables import Names, Origin, Parts, authors_layers, authors_shapes
 from latentloom.nodes.families.module_loading import Piece, Weights, assemble
 from latentloom.nodes.families.stable_diffusion.building import build_vae
 from latentloom.nodes.families.stable_diffusion.facts import vae_facts
@@ -34,6 +36,15 @@ if TYPE_CHECKING:
     from latentloom.engine.types.values import Cond
 
 PREFIXES = ("", "model.diffusion_model.", "diffusion_model.")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a network is in a file: behind a prefix, with the shapes of its tensors by its authors' names."""
+
+    prefix: str
+    shapes: Shapes
+    converted: bool = False  # whether the file has diffusers' names
 
 
 class Family(ABC):
@@ -62,6 +73,10 @@ class Family(ABC):
     """Layers that are one in their files and several in diffusers' class."""
     patch: ClassVar[int] = 2
     """Cells of a latent that a token takes, along each axis."""
+    converted_mark: ClassVar[str] = ""
+    """A weight in files of diffusers' names, where authors have others; "" for a family without such files."""
+    narrow: ClassVar[bool] = False
+    """Whether it overflows in fp16, so that it computes in fp32 where the rest computes in fp16."""
     multiple: ClassVar[int] = 0
     """What the sides of the latents that it is called with are multiples of, in cells; 0 stands for `patch`."""
 
@@ -117,19 +132,24 @@ class Family(ABC):
     def recognise(self, path: Path) -> Mapping[str, Any] | None:
         """Facts by component; see `ModelKind`."""
         if path.is_file():
-            header = read_header(path)
-            found = self._prefix(header.shapes)
-            if found is None:
-                return None
-            about = header.title or self.title
-            made = self._recognised(self.config(found[1]), about, self._parts_in(path, header))
-            return {**made, **weights_facts(header)}
-        if not (path / "transformer" / "config.json").is_file():
+            return self._recognised_file(path, read_header(path))
+        folder = _network_folder(path)
+        if said_class(folder) != self.module.partition(":")[2]:
             return None
-        config = read_json(path / "transformer" / "config.json")
-        if config.get("_class_name") != self.module.partition(":")[2]:
+        parts = self._parts(path) if folder != path else {}
+        shift = scheduler_shift(path, self.patch)
+        return self._recognised(read_json(folder / "config.json"), f"{self.title} (folder)", parts, shift)
+
+    def _recognised_file(self, path: Path, header: Header) -> Mapping[str, Any] | None:
+        try:
+            found = self._place(header.shapes)
+            config = found and self.config(found.shapes)
+        except (KeyError, IndexError, ValueError):  # only a part of one
             return None
-        return self._recognised(config, f"{self.title} (folder)", self._parts(path), scheduler_shift(path, self.patch))
+        if config is None:
+            return None
+        made = self._recognised(config, header.title or self.title, self._parts_in(path, header))
+        return {**made, **weights_facts(header)}
 
     def _recognised(
         self, config: Mapping[str, Any], about: str, parts: Mapping[str, Any], more: Mapping[str, Any] = {}
@@ -202,37 +222,45 @@ class Family(ABC):
         made = self._from_folder(path) if path.is_dir() else self._from_file(path)
         layers = [name.removesuffix(".weight") for name in made.state_dict() if name.endswith(".weight")]
         made.origin = Origin(self.title, authors_layers(layers, self.renamed, self.fused))
-        return made
+        return not_in_float16(made) if self.narrow else made
 
     def _from_folder(self, path: Path) -> Any:
-        return _from_folder(self._class(), path / "transformer")
+        return _from_folder(self._class(), _network_folder(path))
 
     def _from_file(self, path: Path) -> Any:
         header = read_header(path)
-        found = self._prefix(header.shapes)
+        found = self._place(header.shapes)
         if found is None:
             raise FileError(f"'{path.name}' is not a model of type {self.title}")
-        prefix, shapes = found
-        config, weights = self.config(shapes), Weights(path)
+        config, weights = self.config(found.shapes), Weights(path)
 
-        def pieces(names: list[str]) -> dict[str, Piece]:  # noqa: ARG001
-            return converted_pieces(lambda tensors: self.convert(tensors), shapes, prefix)
+        def pieces(names: list[str]) -> dict[str, Piece]:
+            if found.converted:
+                return {name: Piece(found.prefix + name) for name in names}
+            return converted_pieces(lambda tensors: self.convert(tensors), found.shapes, found.prefix)
 
-        made = assemble(lambda: self.build(config), pieces, weights, self.title)
-        warn_unused(weights, prefix, prefixes(header))
+        build = self._class() if found.converted else lambda **given: self.build(given)
+        made = assemble(lambda: build(**config), pieces, weights, self.title)
+        warn_unused(weights, found.prefix, prefixes(header))
         return made
 
     def _class(self) -> Any:
         package, _, name = self.module.partition(":")
         return getattr(import_module(package), name)
 
-    def _prefix(self, shapes: Shapes) -> tuple[str, Shapes] | None:
-        """Where the network is in a file, and its tensors by their names there."""
+    def _place(self, shapes: Shapes) -> Place | None:
+        """Where the network is in a file."""
         for prefix in PREFIXES:
             found = below(shapes, prefix)
-            if self.matches(found):
-                return prefix, found
+            converted = self.converted_mark in found
+            shapes_there = self.authors_shapes(found) if converted else found
+            if self.matches(shapes_there):
+                return Place(prefix, shapes_there, converted)
         return None
+
+    def authors_shapes(self, shapes: Shapes) -> Shapes:
+        """The shapes of a file of diffusers' names, by its authors' names, where they say its configuration."""
+        return authors_shapes(shapes, self.renamed, self.fused)
 
     def tells(self, entry: Cond, told: Told) -> dict[str, Tensor]:
         """The prompt, its mask and its pooled output, and the guidance that some are told; see `Denoiser`."""
@@ -247,6 +275,10 @@ class Family(ABC):
             guidance = entry.extra.get("guidance", told.info["guidance"])
             made["guidance"] = told.put(torch.tensor([[guidance]], dtype=torch.float32))
         return made
+
+    def added(self, residuals: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What ControlNets add, as the network takes it: a tensor for each of its layers."""
+        return residuals
 
     def call(
         self,
@@ -263,8 +295,13 @@ class Family(ABC):
         cells = self.multiple or self.patch
         whole = pad(x, (0, -width % cells, 0, -height % cells), mode="replicate")
         more = residuals(whole, time, condition)
-        guided = partial(module, **more) if more else module
+        guided = partial(module, **self.added(more)) if more else module
         return self.answer(guided, whole, time, condition)[..., :height, :width]
+
+
+def _network_folder(path: Path) -> Path:
+    """The folder of a network: that in the folder of a whole model, or the folder itself."""
+    return path / "transformer" if (path / "transformer").is_dir() else path
 
 
 def reading_facts(info: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from latentloom.nodes.families.header import Header, read_header
 from latentloom.nodes.families.module_loading import Weights
 from latentloom.nodes.families.packing.layout import Layout
 
-_SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d+)-of-(?P<count>\d+)\.safetensors")
+SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d+)-of-(?P<count>\d+)\.safetensors")
 
 
 def read_json(path: Path) -> Any:
@@ -43,7 +43,7 @@ def weight_files(folder: Path) -> list[Path]:
     """
     groups: dict[str, list[Path]] = {}
     for file in sorted(folder.glob("*.safetensors")):
-        match = _SHARD.fullmatch(file.name)
+        match = SHARD.fullmatch(file.name)
         groups.setdefault(match["stem"] if match else file.name.removesuffix(".safetensors"), []).append(file)
     if not groups:
         raise FileError(f"'{folder.parent.name}/{folder.name}' has no safetensors weights", got=_contents(folder))
@@ -53,7 +53,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def _check_whole(folder: Path, files: list[Path]) -> None:
-    match = _SHARD.fullmatch(files[0].name)
+    match = SHARD.fullmatch(files[0].name)
     count = int(match["count"]) if match else 1
     if match and len(files) != count:
         raise FileError(

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -19,6 +20,7 @@ from latentloom.nodes.families.packing.layout import TITLES, Layout, Packing, fi
 MAX_HEADER = 16 * 2**20  # bytes; the largest files for Stable Diffusion have 2 MiB
 MOST_KINDS = 3  # of weights in a file that are shown to people
 MAX_NOTE = 2**16  # bytes of the JSON note of a packed weight
+_NUMBER = re.compile("0|[1-9][0-9]{0,5}")  # of a layer
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -88,7 +90,7 @@ def _read(path: Path, size: int, _stamp: tuple[int, ...]) -> Header:
         length = int.from_bytes(start, "little")
         if len(start) < 8 or length > min(MAX_HEADER, size - 8):
             _refuse_pickle(path, start)  # only here: the length may begin with the same bytes as a pickle
-            raise _foreign(path)
+            raise _foreign(path, "an empty file" if not start else "a different kind of file")
         return _parsed(path, size, file.read(length), file)
 
 
@@ -167,8 +169,8 @@ def _refuse_pickle(path: Path, start: bytes) -> None:
         )
 
 
-def _foreign(path: Path) -> FileError:
-    return FileError(f"'{path.name}' is not a safetensors file", expected="safetensors", got="a different kind of file")
+def _foreign(path: Path, got: str = "a different kind of file") -> FileError:
+    return FileError(f"'{path.name}' is not a safetensors file", expected="safetensors or GGUF", got=got)
 
 
 def _check_end(path: Path, size: int, needed: int) -> None:
@@ -182,8 +184,12 @@ def _check_end(path: Path, size: int, needed: int) -> None:
 
 
 def counted(names: Iterable[str], pattern: str) -> int:
-    """Count the numbers n = 0, 1, ... for which a name begins with the pattern, where "{}" is replaced by n."""
+    """Return how many layers a file means to have: the highest n of names that begin with the pattern, plus 1.
+
+    The number in a name is in the place of "{}". A file that lacks a layer in between thus lacks weights. Damaged
+    numbers are bounded: the result is at most twice the number of layers that are there.
+    """
     before, _, after = pattern.partition("{}")
     rests = (name.removeprefix(before).partition(after) for name in names if name.startswith(before))
-    numbers = {number for number, found, _ in rests if found}
-    return next(n for n in itertools.count() if str(n) not in numbers)
+    numbers = {int(number) for number, found, _ in rests if found and _NUMBER.fullmatch(number)}
+    return min(max(numbers, default=-1) + 1, 2 * len(numbers))

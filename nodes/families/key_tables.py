@@ -199,6 +199,23 @@ def authors_layers(layers: Collection[str], names: Names, parts: Parts) -> dict[
     return found
 
 
+def authors_shapes(shapes: Mapping[str, tuple[int, ...]], names: Names, parts: Parts) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of tensors with diffusers' names by their original names; rows of several layers add up.
+
+    The weights of norms are there under both of their names, "weight" and "scale".
+    """
+    found = dict[str, tuple[int, ...]]()
+    layers = {name.rpartition(".")[0] for name in shapes}
+    for theirs, several in authors_layers(layers, names, parts).items():
+        for kind in ("weight", "bias"):
+            sizes = [shapes[name] for ours in several if (name := f"{ours}.{kind}") in shapes]
+            if len(sizes) == len(several):
+                found[f"{theirs}.{kind}"] = (sum(size[0] for size in sizes), *sizes[0][1:])
+        if f"{theirs}.weight" in found:
+            found[f"{theirs}.scale"] = found[f"{theirs}.weight"]
+    return found
+
+
 def _backwards(theirs: str, ours: str) -> tuple[re.Pattern[str], str]:
     """Return a pattern for diffusers' names, and a template for the original name with the pattern's groups."""
     groups, numbers = _GROUP.findall(theirs), itertools.count(1)

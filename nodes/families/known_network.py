@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from latentloom.engine.errors import FileError
+from latentloom.nodes.families.folder import SHARD
 from latentloom.nodes.families.header import read_header, weights_facts
 from latentloom.nodes.families.network_titles import runs_here
 
@@ -28,7 +29,14 @@ class KnownNetwork:
 
 def refused(name: str, title: str) -> FileError:
     """Return the error for loading such a file. For a supported family it says that the file is incomplete."""
-    part = runs_here(title)
+    part, shard = runs_here(title), SHARD.fullmatch(name)
+    if part and shard:
+        return FileError(
+            f"'{name}' is one of the {int(shard['count'])} files of a {title}",
+            expected="all of them",
+            got=f"file {int(shard['number'])}",
+            hint="put all of its files and its config.json into a folder of their own, and name the folder",
+        )
     return FileError(
         f"'{name}' is {f'only a part of {title}' if part else f'{title}, which Latentloom does not run yet'}",
         expected="a network of a family that docs/models.md names",

@@ -73,6 +73,7 @@ class Krea2(Family):
     name, title, module = "krea2", "Krea 2", "diffusers:Krea2Transformer2DModel"
     reads, vae = "Qwen3-VL-4B", "the VAE of Qwen-Image (qwen_image_vae.safetensors)"
     texts: ClassVar = {"text_encoder": "qwen3_vl"}
+    narrow = True
     needs, tokenizer = ("qwen3_vl",), ("qwen3_vl", VL_TOKENIZER)
     renamed = NAMES
 

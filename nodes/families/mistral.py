@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from latentloom.engine.models.weights import not_in_float16
 from latentloom.nodes.families.folder import folder_weights
 from latentloom.nodes.families.header import Shapes, below, counted
 from latentloom.nodes.families.module_loading import Piece, Weights, assemble
@@ -22,7 +23,7 @@ OTHERS += ("layers.0.post_feedforward_layernorm.weight",)
 BESIDE = ("lm_head.", "language_model.lm_head.", "vision_tower.", "model.vision_tower.", "multi_modal_projector.")
 BESIDE += ("model.multi_modal_projector.",)  # what reading prompts does not need
 
-TOKENIZER = EncoderTokenizer(TokenizerFiles("BPE", ("tokenizer", "mistral3_tokenizer"), tekken=True))
+TOKENIZER = EncoderTokenizer(TokenizerFiles("BPE", ("mistral3_tokenizer", "tokenizer"), tekken=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ def load_mistral(part: MistralPart, path: Path, others: Sequence[str] = ()) -> A
     def pieces(names: list[str]) -> dict[str, Piece]:
         return {name: Piece(part.prefix + name) for name in names}
 
-    made = assemble(part.model, pieces, weights, "text encoder")
+    made = not_in_float16(assemble(part.model, pieces, weights, "text encoder"))
     weights.taken |= {name for name in weights.keys() if name.startswith(BESIDE)}  # noqa: SIM118
     warn_unused(weights, part.prefix, others)
     return made

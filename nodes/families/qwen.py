@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from latentloom.engine.models.weights import not_in_float16
 from latentloom.nodes.families.folder import folder_weights
-from latentloom.nodes.families.header import Shapes, below, counted
+from latentloom.nodes.families.header import Header, Shapes, below, counted
 from latentloom.nodes.families.module_loading import Piece, Weights, assemble
 from latentloom.nodes.families.qwen_vision import NAMES as NAMES_OF_TOWERS
 from latentloom.nodes.families.tokenizers import EncoderTokenizer
@@ -19,9 +20,10 @@ from latentloom.nodes.text.tokenizer_files import TokenizerFiles
 PREFIXES = ("model.", "model.language_model.", "language_model.model.", "language_model.", "")
 ROOTS = ("", "text_encoders.qwen25_7b.transformer.")  # the last in files with all parts
 DEEP = "deepstack_merger_list.0.norm.weight"  # of the vision tower of Qwen3-VL, whose language model is that of Qwen3
+VISION = ("qwen3vl",)  # what llama.cpp calls a Qwen3-VL
 COMFYUI = "qwen25_tokenizer"  # its folder name
-TOKENIZER = EncoderTokenizer(TokenizerFiles("BPE", ("tokenizer", COMFYUI)), qwen=True)
-VL_TOKENIZER = EncoderTokenizer(TokenizerFiles("BPE", ("tokenizer", "processor", COMFYUI)), qwen=True)
+TOKENIZER = EncoderTokenizer(TokenizerFiles("BPE", (COMFYUI, "tokenizer")), qwen=True)
+VL_TOKENIZER = EncoderTokenizer(TokenizerFiles("BPE", (COMFYUI, "tokenizer", "processor")), qwen=True)
 NAMES = {
     "qwen3": {2560: "Qwen3-4B", 4096: "Qwen3-8B", 2048: "Qwen3-1.7B", 1024: "Qwen3-0.6B"},
     "qwen3_vl": {2560: "Qwen3-VL-4B", 4096: "Qwen3-VL-8B", 2048: "Qwen3-VL-2B"},
@@ -95,14 +97,19 @@ class QwenPart:
         return Qwen2_5_VLTextModel(Qwen2_5_VLTextConfig(**self.config()))
 
 
-def find_qwen(every: Shapes) -> QwenPart | None:
-    """Find the Qwen3, Qwen3-VL or Qwen2.5-VL among the tensors of a file; None if there is none."""
+def find_qwen(header: Header) -> QwenPart | None:
+    """Find the Qwen3, Qwen3-VL or Qwen2.5-VL of a file; None if there is none.
+
+    A Qwen3-VL without its vision tower has the tensors of a Qwen3; a GGUF file says which of them it is.
+    """
+    every, said = header.shapes, header.metadata.get("general.architecture") in VISION
     for root, prefix in itertools.product(ROOTS, PREFIXES):
         shapes = below(every, root + prefix)
         known = ("layers.0.self_attn.q_norm.weight", "layers.0.self_attn.k_proj.bias")
         gemma = "layers.0.post_feedforward_layernorm.weight" in shapes  # Gemma has some of these names too
         if "embed_tokens.weight" in shapes and any(name in shapes for name in known) and not gemma:
-            return QwenPart(root + prefix, shapes, root, any(root + name + DEEP in every for name in NAMES_OF_TOWERS))
+            deep = any(root + name + DEEP in every for name in NAMES_OF_TOWERS)
+            return QwenPart(root + prefix, shapes, root, deep or said)
     return None
 
 
@@ -113,7 +120,7 @@ def load_qwen(part: QwenPart, path: Path, others: Sequence[str] = ()) -> Any:
     def pieces(names: list[str]) -> dict[str, Piece]:
         return {name: Piece(part.prefix + name) for name in names}
 
-    made = assemble(part.model, pieces, weights, "text encoder")
+    made = not_in_float16(assemble(part.model, pieces, weights, "text encoder"))
     beside = tuple(part.root + name for name in ("lm_head.", *NAMES_OF_TOWERS))
     weights.taken |= {name for name in weights.keys() if name.startswith(beside)}  # noqa: SIM118
     warn_unused(weights, part.prefix, others)

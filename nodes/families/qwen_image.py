@@ -60,6 +60,7 @@ class QwenImage(Family):
     name, title, module = "qwen_image", "Qwen-Image", "diffusers:QwenImageTransformer2DModel"
     reads, vae = "Qwen2.5-VL-7B", "the VAE of Qwen-Image (qwen_image_vae.safetensors)"
     texts: ClassVar = {"text_encoder": "qwen2_5_vl"}
+    narrow = True
     needs, tokenizer = ("qwen2_5_vl",), ("qwen2_5_vl", TOKENIZER)
 
     def matches(self, shapes: Shapes) -> bool:

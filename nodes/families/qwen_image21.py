@@ -39,6 +39,7 @@ class QwenImage21(Family):
     name, title, module = "qwen_image21", "Qwen-Image 2.1", "diffusers:QwenImage21Transformer2DModel"
     reads, vae = "Qwen3-VL-8B", "the VAE of Qwen-Image 2.1 (qwen_image_2.1_vae_bf16.safetensors)"
     texts: ClassVar = {"text_encoder": "qwen3_vl"}
+    narrow = True
     needs, tokenizer = ("qwen3_vl",), ("qwen3_vl", VL_TOKENIZER)
     fused = (
         (

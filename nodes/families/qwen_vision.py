@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from latentloom.engine.errors import FileError
+from latentloom.engine.models.weights import not_in_float16
 from latentloom.nodes.families.clip_vision.kind import DEVIATION, MEAN
 from latentloom.nodes.families.folder import folder_weights
 from latentloom.nodes.families.header import Shapes, below, counted
@@ -50,7 +51,7 @@ def load_tower(path: Path, every: Shapes, root: str, others: Sequence[str] = ())
     def pieces(names: list[str]) -> dict[str, Piece]:
         return {name: Piece(prefix + name) for name in names}
 
-    made = assemble(lambda: _built(shapes), pieces, weights, "vision tower")
+    made = not_in_float16(assemble(lambda: _built(shapes), pieces, weights, "vision tower"))
     warn_unused(weights, prefix, [*others, "lm_head."])
     return VisionTower(made, MEAN, DEVIATION)
 

@@ -32,6 +32,7 @@ class SD3(Family):
     texts: ClassVar = {"text_encoder": "l", "text_encoder_2": "g", "text_encoder_3": "t5"}
     needs, tokenizer = (), ("t5", TOKENIZER)
     renamed, fused = NAMES, SD3_PARTS
+    converted_mark = "transformer_blocks.0.attn.add_q_proj.weight"
 
     def matches(self, shapes: Shapes) -> bool:
         """Whether a name exists that no other family has."""
@@ -57,6 +58,11 @@ class SD3(Family):
             "dual_attention_layers": tuple(dual),
             "qk_norm": "rms_norm" if "joint_blocks.0.x_block.attn.ln_q.weight" in shapes else None,
         }
+
+    def authors_shapes(self, shapes: Shapes) -> Shapes:
+        """Return the table of positions too, which has no layer."""
+        table = {"pos_embed": shapes["pos_embed.pos_embed"]} if "pos_embed.pos_embed" in shapes else {}
+        return {**super().authors_shapes(shapes), **table}
 
     def facts(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """Return the facts: a static shift of 3, and sides limited by the table of positions."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from latentloom.engine.models.weights import not_in_float16
 from latentloom.nodes.families.folder import folder_weights
 from latentloom.nodes.families.header import Shapes, below, counted
 from latentloom.nodes.families.module_loading import Piece, Weights, assemble
@@ -85,6 +86,8 @@ def load_t5(part: T5Part, path: Path, others: Sequence[str] = ()) -> Any:
         return {name: Piece(part.prefix + (part.words if name in words else name)) for name in names}
 
     made = assemble(lambda: T5EncoderModel(config), pieces, weights, "text encoder T5").encoder
+    for block in made.block:  # their sums overflow in float16; transformers keeps them in float32, too
+        not_in_float16(block.layer[-1].DenseReluDense.wo)
     weights.taken |= {part.prefix + name for name in ("shared.weight", "encoder.embed_tokens.weight")}
     warn_unused(weights, part.prefix, others)
     return made

@@ -7,10 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from latentloom.engine.errors import FileError
-from latentloom.nodes.families.header import read_header, weights_facts
+from latentloom.nodes.families.folder import said_class
+from latentloom.nodes.families.header import weights_facts
 from latentloom.nodes.families.mistral import find_mistral
 from latentloom.nodes.families.qwen import find_qwen
 from latentloom.nodes.families.t5 import find_t5
+from latentloom.nodes.families.text_parts import header_of
+
+CLASSES = ("T5", "UMT5", "Qwen", "Mistral")
+"""How the class names of such text encoders begin in a folder's configuration."""
 
 READERS: Mapping[frozenset[str], str] = {
     frozenset({"qwen3"}): "z_image",
@@ -29,18 +34,20 @@ def family_of(encoders: Collection[str]) -> str | None:
 
 
 class TextEncoderFile:
-    """A T5, a Qwen3, a Qwen2.5-VL or a Mistral of any size as a safetensors file."""
+    """A T5, a Qwen or a Mistral of any size, as a file or as a folder of transformers, possibly in several files."""
 
     model_modules = ("transformers.models.qwen3.modeling_qwen3", "transformers.models.t5.modeling_t5")
 
     def recognise(self, path: Path) -> Mapping[str, Any] | None:
-        """Return the encoder's name and the width of its hidden states; None for another file."""
-        header = read_header(path) if path.is_file() else None
-        part = header and (find_t5(header.shapes) or find_qwen(header.shapes) or find_mistral(header.shapes))
+        """Return the encoder's name and the width of its hidden states; None for another file or folder."""
+        known = path.is_file() or said_class(path).startswith(CLASSES)
+        header = header_of(path) if known else None
+        part = header and (find_t5(header.shapes) or find_qwen(header) or find_mistral(header.shapes))
         if header is None or part is None:
             return None
         facts = {"encoders": [part.name], "width": part.width, "pooled": 0}
-        return {"clip": facts, "about": f"{part.title} text encoder", **weights_facts(header)}
+        where = " (folder)" if path.is_dir() else ""
+        return {"clip": facts, "about": f"{part.title} text encoder{where}", **weights_facts(header)}
 
     def load(self, paths: Sequence[Path], *_: Any) -> Any:
         """Raise FileError: only a family can load its text encoder."""

@@ -111,7 +111,7 @@ def _parts(path: Path, name: Any) -> Iterator[TextPart | T5Part | QwenPart | Mis
     header = header_of(path)
     for part in find_text(header):
         yield _in_folder(part, name, path, header) if path.is_dir() and name else part
-    for other in (find_t5(header.shapes), find_qwen(header.shapes), find_mistral(header.shapes)):
+    for other in (find_t5(header.shapes), find_qwen(header), find_mistral(header.shapes)):
         if other is not None:
             yield other
 
@@ -126,7 +126,7 @@ def _in_folder(part: TextPart, name: Any, path: Path, header: Header) -> TextPar
 def prefixes(header: Header) -> list[str]:
     """Return the name prefixes of a file's parts: its transformer, text encoders and VAE."""
     shapes = header.shapes
-    vae, t5, qwen, wan = find_vae(header), find_t5(shapes), find_qwen(shapes), vae_prefix(shapes)
+    vae, t5, qwen, wan = find_vae(header), find_t5(shapes), find_qwen(header), vae_prefix(shapes)
     parts = [part.prefix for part in (vae, t5, qwen, *find_text(header)) if part is not None]
     networks = [prefix for prefix in TRANSFORMERS if any(name.startswith(prefix) for name in shapes)]
     return [*networks, *parts, *([qwen.root] if qwen else []), *([wan] if wan else [])]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latentloom.engine.errors import FileError
+from latentloom.nodes.families.folder import folder_header
 from latentloom.nodes.families.header import read_header
 from latentloom.nodes.families.module_loading import Weights
 from latentloom.nodes.families.packing.gguf_file import read_metadata
@@ -88,7 +89,7 @@ class EncoderTokenizer:
 
     def _shipped(self, weights: Path) -> bool:
         """Return whether the shipped vocabulary suits: the file has a row for each of its tokens."""
-        if not self.qwen or not weights.is_file():
+        if not self.qwen:
             return False
-        shapes = read_header(weights).shapes
+        shapes = (folder_header(weights) if weights.is_dir() else read_header(weights)).shapes
         return any(name.endswith(WORDS) and shape[0] >= SIZE for name, shape in shapes.items())

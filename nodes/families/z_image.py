@@ -24,8 +24,10 @@ class ZImage(Family):
     name, title, module = "z_image", "Z-Image", "diffusers:ZImageTransformer2DModel"
     reads, vae = "Qwen3-4B", "the VAE of Flux.1 (ae.safetensors)"
     texts: ClassVar = {"text_encoder": "qwen3"}
+    narrow = True
     needs, tokenizer = ("qwen3",), ("qwen3", TOKENIZER)
     renamed, fused = Z_IMAGE, Z_IMAGE_PARTS
+    converted_mark = "all_x_embedder.2-1.weight"
 
     def matches(self, shapes: Shapes) -> bool:
         """Whether both names exist; Lumina 2 has only the first."""
@@ -47,6 +49,10 @@ class ZImage(Family):
             "axes_lens": [1536, 512, 512],
         }
 
+    def authors_shapes(self, shapes: Shapes) -> Shapes:
+        """Return the names that are the same in both layouts too."""
+        return {**shapes, **super().authors_shapes(shapes)}
+
     def facts(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """Return the facts: Flux's VAE and a static shift of 3."""
         return {
@@ -56,6 +62,7 @@ class ZImage(Family):
             "scaling_factor": 0.3611,
             "shift_factor": 0.1159,
             "context": config["cap_feat_dim"],
+            "inner": config["dim"],
             "shift": {"shift": 3.0},
             "defaults": {"steps": 8, "cfg": 1.0, "sampler": "euler", "schedule": "simple"},
         }
@@ -80,9 +87,23 @@ class ZImage(Family):
         """Call the network with lists. Its time runs from 0 (noise) to 1 (picture), so its velocity is negated."""
         import torch
 
-        prompts = [
-            prompt[mask.bool()] for prompt, mask in zip(condition["prompt"], condition["prompt_mask"], strict=True)
-        ]
         pictures = list(x.unsqueeze(2).unbind(0))
-        found = module(pictures, 1 - sigma, prompts, return_dict=False)[0]
+        found = module(pictures, negated_time(sigma), prompts_of(condition), return_dict=False)[0]
         return -torch.stack([part.float() for part in found]).squeeze(2)
+
+    def added(self, residuals: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return what ControlNets add by the number of the layer; a single number is of a layer without any."""
+        return {
+            name: {number: part for number, part in enumerate(parts) if part.shape[-1] > 1}
+            for name, parts in residuals.items()
+        }
+
+
+def negated_time(sigma: Tensor) -> Tensor:
+    """Return the time of its networks, from 0 (noise) to 1 (picture)."""
+    return 1 - sigma
+
+
+def prompts_of(condition: Mapping[str, Tensor]) -> list[Tensor]:
+    """Return the prompts of a batch without their padding, [T, D] each."""
+    return [prompt[mask.bool()] for prompt, mask in zip(condition["prompt"], condition["prompt_mask"], strict=True)]

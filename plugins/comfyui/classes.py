@@ -10,6 +10,7 @@ from latentloom.plugins.comfyui import (
     core_sizes,
     core_text,
     core_values,
+    pack_detailers,
     pack_images,
     pack_values,
 )
@@ -27,6 +28,7 @@ RULES: dict[str, Rule] = {
     **core_values.RULES,
     **pack_values.RULES,
     **pack_images.RULES,
+    **pack_detailers.RULES,
 }
-FOLDED = core_models.FOLDED | core_sampling.FOLDED | core_images.FOLDED | core_sizes.FOLDED
+FOLDED = core_models.FOLDED | core_sampling.FOLDED | core_images.FOLDED | core_sizes.FOLDED | pack_detailers.FOLDED
 """The classes that are merged into the nodes that use them."""

@@ -117,9 +117,9 @@ def _composite(use: Use) -> Result:
     mask = use.take(mask="mask") if "mask" in use.node.inputs else {}
     if not use.value("resize_source", bool, False):
         return Made("ImageComposite", 1, {**inputs, **mask}, ("image",))
-    size = Made("ImageSize", 1, {"image": inputs["image"]})
+    size = Made("ImageSize", 1, {"image": use.link("destination")})
     told = {name: Inner("size", name) for name in ("width", "height")}
-    scaled = Made("ImageScale", 1, {"image": inputs.pop("over"), **told, "method": "bilinear"})
+    scaled = Made("ImageScale", 1, {"image": use.link("source"), **told, "method": "bilinear"})
     inner = {"size": size, "scaled": scaled}
     return Made("ImageComposite", 1, {**inputs, "over": Inner("scaled", "image"), **mask}, ("image",), inner)
 

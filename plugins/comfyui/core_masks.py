@@ -28,7 +28,7 @@ def _combine_masks(use: Use) -> Result:
     if how in ("multiply", "add", "subtract"):
         return Made("MaskCombine", 1, inputs, ("mask",))
     use.note("approximated", "around the second mask, the first one is hard too")
-    hard = {f"hard-{name}": Made("MaskThreshold", 1, {"mask": inputs[name], "threshold": 0.5}) for name in "ab"}
+    hard = {f"hard-{name}": Made("MaskThreshold", 1, {"mask": inputs.get(name), "threshold": 0.5}) for name in "ab"}
     return Made("MaskCombine", 1, {**inputs, **{n: Inner(f"hard-{n}", "mask") for n in "ab"}}, ("mask",), hard)
 
 

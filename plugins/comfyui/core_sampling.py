@@ -43,10 +43,11 @@ def _sampling(use: Use) -> dict[str, Any]:
         sampler="sampler_name", schedule="scheduler",
     )  # fmt: skip
     inputs = with_controls(use, inputs)
-    return {**inputs, "sampler": _sampler(use, inputs.get("sampler")), "noise_rule": NOISE_RULE}
+    return {**inputs, "sampler": sampler_name(use, inputs.get("sampler")), "noise_rule": NOISE_RULE}
 
 
-def _sampler(use: Use, name: Any) -> Any:
+def sampler_name(use: Use, name: Any) -> Any:
+    """Return our name of a sampler."""
     if type(name) is str and name.endswith("_gpu"):
         use.note("approximated", f"'{name}' draws its noise on the GPU; noise_rule comfyui_cuda comes nearest to it")
         return name.removesuffix("_gpu")
@@ -75,7 +76,7 @@ def _chosen(use: Use) -> dict[str, Any]:
     part = use.source("sampler", "KSamplerSelect", *OBJECTS)
     if part.node.type == "KSamplerSelect":
         inputs = part.take(sampler="sampler_name")
-        return {**inputs, "sampler": _sampler(part, inputs.get("sampler"))}
+        return {**inputs, "sampler": sampler_name(part, inputs.get("sampler"))}
     name, options = OBJECTS[part.node.type]
     if part.value("noise_device", str, "cpu") == "gpu":
         part.note("approximated", "it draws its noise on the GPU; noise_rule comfyui_cuda comes nearest to it")

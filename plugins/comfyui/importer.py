@@ -6,6 +6,7 @@ from typing import Any
 
 from latentloom.engine.document.workflow import FORMAT, RESERVED_INPUTS, Edge
 from latentloom.engine.errors import brief
+from latentloom.plugins.comfyui.absent import REASONS
 from latentloom.plugins.comfyui.classes import FOLDED, RULES
 from latentloom.plugins.comfyui.graph import Link, SourceNode
 from latentloom.plugins.comfyui.report import Report
@@ -91,7 +92,7 @@ class Importer:
         use = Use(node, self._scene)
         try:
             if rule is None:
-                raise Unmappable(f"ComfyUI's {node.type} has no counterpart here")
+                raise Unmappable(REASONS.get(node.type, f"ComfyUI's {node.type} has no counterpart here"))
             found = rule(use)
         except Unmappable as error:
             self.placeholders[node.id] = str(error)

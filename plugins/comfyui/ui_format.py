@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from latentloom.engine.document.workflow import Mode
@@ -40,6 +40,7 @@ def read_ui(data: Mapping[str, Any], known: Iterable[str], report: Report) -> Dr
     for scope in root.all():
         for part in scope.drawing.parts.values():
             reader.read(scope, part)
+    reader.drop_decoration()
     reader.tell()
     return Drawn(reader.nodes, root, _form(data))
 
@@ -142,6 +143,16 @@ class _Reader:
         elif isinstance(found, Nowhere):
             self._report.note(id, "lost", f"the link to '{name}' leads nowhere: {found.why}")
         return None
+
+    def drop_decoration(self) -> None:
+        """Remove the links from nodes that count as decoration, and report each."""
+        for id, node in self.nodes.items():
+            lost = {name: v for name, v in node.inputs.items() if type(v) is Link and v.node not in self.nodes}
+            for name, link in lost.items():
+                self._report.note(id, "lost", f"'{name}' comes from the node '{link.node}', which has no outputs")
+            if lost:
+                kept = {name: value for name, value in node.inputs.items() if name not in lost}
+                self.nodes[id] = replace(node, inputs=kept)
 
     def tell(self) -> None:
         """Report what concerns many nodes."""

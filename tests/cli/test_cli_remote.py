@@ -110,3 +110,46 @@ def test_diff_compares_saved_versions(call, plant, server, tmp_path):
     assert call("diff", "of plants@2", "of plants", "--server", server.address)[:2] == (0, "no difference\n")
     code, _, err = call("diff", "of plants@7", "of plants", "--server", server.address)
     assert (code, err.partition(":")[0]) == (2, "unknown_workflow")
+
+
+# loom run --server
+
+
+def test_run_on_a_server_is_like_a_run_here(call, plant, server, tmp_path):
+    code, out, err = call("run", plant, "--level", 0.5625, "--server", server.address, "--out", tmp_path / "got")
+    pictures = list((tmp_path / "got").glob("*.png"))
+
+    assert (code, len(pictures)) == (0, 1)
+    assert out.splitlines()[0] == f"{pictures[0]}  128x128"
+    assert out.splitlines()[-1].startswith("done in ")
+    assert "s: plant/SavePicture" in err
+
+
+def test_run_on_a_server_finds_saved_workflows_and_tells_seeds(call, server, home):
+    nodes = flow("", p=use("Picture"))["nodes"]
+    nodes["text"] = {"type": "DynamicPrompt", "version": 1, "inputs": {"text": "a", "seed": "random"}}
+    document = {**flow("p.image text", **nodes), "name": "seeded"}
+    assert server.request("PUT", "workflows/seeded", {"workflow": document}, If_None_Match="*")[0] == 201
+
+    code, out, _ = call("run", "seeded", "--server", server.address, "--json")
+    report = json.loads(out)
+    assert report["status"] == "done", report
+
+    assert (code, report["status"], report["workflow"], len(report["files"])) == (0, "done", "seeded", 1)
+    assert isinstance(report["seeds"]["text.seed"], int)
+    assert report["files"][0]["path"].startswith(str(home / "output"))
+
+
+def test_run_on_a_server_fails_as_the_job_fails(call, server, tmp_path):
+    path = tmp_path / "bad.json"
+    path.write_text(json.dumps(flow("n", n=use("Note", journal="/no/such/folder/x", tag="a"))))
+
+    code, out, err = call("run", path, "--server", server.address)
+
+    assert (code, out.startswith("failed in "), "node_failed: node 'n':" in err) == (3, True, True)
+
+
+def test_run_on_a_server_refuses_what_only_works_here(call, plant, server):
+    code, _, err = call("run", plant, "--no-cache", "--device", "cpu", "--server", server.address)
+
+    assert (code, err.startswith("usage: a run on a server cannot have --no-cache, --device")) == (2, True), err

@@ -438,3 +438,39 @@ def test_what_is_masked_is_grey_when_it_is_encoded_and_the_mask_grows(studio: Se
     mask = found["some1"].noise_mask.numpy()[0]
     assert mask[14:27, 14:27].all()  # 2 pixels on the left, 3 on the right
     assert mask.sum() == 13 * 13
+
+
+def test_a_detailer_is_the_seven_nodes_that_it_names(studio: Session) -> None:
+    sampled = {"seed": 5, "steps": 2, "cfg": 3.0, "sampler": "euler", "schedule": "karras", "denoise": 0.7}
+    ends = {"model": edge("load", "model"), "positive": edge("text", "conditioning"),
+            "negative": edge("text", "conditioning")}  # fmt: skip
+    crop = {"width": 32, "height": 32, "context": 4}
+    vae = {"vae": edge("load", "vae")}
+    nodes: dict[str, tuple[str, dict[str, Any]]] = {
+        "load": ("LoadCheckpoint", {"checkpoint": "shapes"}),
+        "text": ("CLIPEncode", {"clip": edge("load", "clip"), "text": "a red circle"}),
+        "picture": ("LoadImage", {"image": "1.png"}),
+        "mask": ("MaskRectangle", {"width": 32, "height": 32, "box_width": 10, "box_height": 9, "x": 12, "y": 3}),
+        "empty": ("SolidMask", {"width": 32, "height": 32, "value": 0.0}),
+        "soft": ("MaskFeather", {"mask": edge("mask", "mask"), "pixels": 3, "where": "outside"}),
+        "crop": ("InpaintCrop", {"image": edge("picture", "image"), "mask": edge("soft", "mask"), **crop}),
+        "encode": ("VAEEncode", {**vae, "image": edge("crop", "image")}),
+        "masked": ("SetLatentMask", {"latent": edge("encode", "latent"), "mask": edge("crop", "mask")}),
+        "sample": ("KSampler", {**ends, "latent": edge("masked", "latent"), **sampled}),
+        "decode": ("VAEDecode", {**vae, "latent": edge("sample", "latent")}),
+        "many": ("InpaintStitch", {"image": edge("picture", "image"), "part": edge("decode", "image"),
+                                   "mask": edge("soft", "mask"), "region": edge("crop", "region")}),
+    }  # fmt: skip
+    one = {"image": edge("picture", "image"), **vae, **ends, **sampled, **crop, "feather": 3}
+    nodes["one"] = ("Detailer", {**one, "mask": edge("mask", "mask")})
+    nodes["none"] = ("Detailer", {**one, "mask": edge("empty", "mask")})
+    document = {
+        "format": "latentloom/1",
+        "nodes": {id: {"type": type, "inputs": values} for id, (type, values) in nodes.items()},
+        "outputs": [{"name": n, "from": edge(n, "image")} for n in ("one", "many", "none", "picture")],
+    }
+    found = {name: value.numpy() for name, value in studio.run(document).outputs.items()}
+    assert np.array_equal(found["one"], found["many"])
+    assert not np.array_equal(found["one"], found["picture"])
+    assert np.array_equal(found["one"][:, 32:], found["picture"][:, 32:])
+    assert np.array_equal(found["none"], found["picture"])

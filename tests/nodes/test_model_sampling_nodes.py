@@ -8,7 +8,9 @@ from latentloom.nodes.diffusion.space import space_of
 from latentloom.nodes.sampling_model import set_prediction, set_shift
 
 UNET = Model("single_file", [], {"prediction": "epsilon", "betas": (0.00085, 0.012, 1000)}, [Patch("lora", {})])
-FLOW = Model("z_image", [], {"prediction": "flow", "size": 128, "shift": {"by": "size_and_steps", "patch": 2}})
+FLOW = Model(
+    "z_image", [], {"prediction": "flow", "size": 128, "shift": {"by": "size_and_steps", "patch": 2, "terminal": 0.02}}
+)
 
 
 def test_a_prediction_is_told_behind_loras():

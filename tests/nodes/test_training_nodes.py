@@ -201,9 +201,12 @@ def test_a_saved_lora_is_read_by_our_loader_and_by_diffusers_alike(session: Sess
     state, alphas = _convert_non_diffusers_lora_to_diffusers(load_file(path))
     changed = 0
     for name in (name for name in state if name.endswith("lora.down.weight")):
-        layer = name.removeprefix("unet.").removesuffix(".lora.down.weight")
-        down, up = state[name], state[f"unet.{layer}.lora.up.weight"]
-        scale = alphas.get(f"unet.{layer}.alpha", down.shape[0]) / down.shape[0]
+        start = name.removesuffix(".lora.down.weight").removesuffix("_lora.down.weight")
+        layer = start.removeprefix("unet.").replace(".processor.", ".")
+        layer += ".0" if layer.endswith("to_out") else ""
+        down, up = state[name], state[f"{name.removesuffix('down.weight')}up.weight"]
+        alpha = alphas.get(f"{start}.alpha", alphas.get(f"{name}.alpha"))
+        scale = alpha / down.shape[0]
         weight = base[f"{layer}.weight"]
         wanted = weight + scale * (up.flatten(1) @ down.flatten(1)).reshape(weight.shape)
         factors = {"down": down, "up": up, "alpha": torch.tensor(scale * down.shape[0])}

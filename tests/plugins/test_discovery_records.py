@@ -5,30 +5,15 @@ import json
 import os
 import subprocess
 import sys
-from importlib.metadata import EntryPoint, distributions
 from pathlib import Path
-from typing import Any
 
 import pytest
+from plugin_sites import NODE, discovered, install, points
 
 from latentloom.engine.events import NodeStarted
 from latentloom.plugins.code import distribution_code
-from latentloom.plugins.discovery import Discovered, Listeners, discover
+from latentloom.plugins.listeners import Listeners
 from latentloom.plugins.snapshots import Snapshots
-
-NODE = '''
-from latentloom.engine import node
-from latentloom.plugins import hookimpl
-
-@node("Twice")
-def twice(a: int) -> int:
-    """Two times a number."""
-    return 2 * a
-
-@hookimpl
-def register(registry):
-    registry.node(twice)
-'''
 
 
 @pytest.fixture
@@ -38,31 +23,6 @@ def services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     return folder
-
-
-_numbers = iter(range(10**6))
-
-
-def install(services: Path, plugin: str, code: str, *, module: str | None = None, version: str = "1.0") -> str:
-    """Write a distribution `dist-<plugin>` with one module; the module's name is fresh, so nothing was imported."""
-    name = module or f"module_{plugin}_{next(_numbers)}"
-    (services / f"{name}.py").write_text(code)
-    info = services / f"dist_{plugin}-{version}.dist-info"
-    info.mkdir(exist_ok=True)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: dist-{plugin}\nVersion: {version}\n")
-    (info / "entry_points.txt").write_text(f"[latentloom]\n{plugin} = {name}\n")
-    digest = f"sha256={abs(hash(code)):x}"
-    (info / "RECORD").write_text(f"{name}.py,{digest},{len(code)}\n{info.name}/METADATA,,\n")
-    return name
-
-
-def points(services: Path) -> list[EntryPoint]:
-    importlib.invalidate_caches()
-    return [point for dist in distributions(path=[str(services)]) for point in dist.entry_points]
-
-
-def discovered(services: Path, **how: Any) -> Discovered:
-    return discover(points=points(services), **how)
 
 
 def test_a_plugin_s_nodes_get_its_name_in_front(services: Path) -> None:
@@ -137,7 +97,6 @@ def test_only_the_selected_plugins_load(services: Path) -> None:
 def test_a_snapshot_saves_the_import(services: Path, tmp_path: Path) -> None:
     name = install(services, "maths", NODE)
     first = discovered(services, snapshots=Snapshots(tmp_path / "specs"))
-    del sys.modules[name]
     second = discovered(services, snapshots=Snapshots(tmp_path / "specs"))
     assert [found.records[0].status for found in (first, second)] == ["loaded", "from snapshot"]
     assert name not in sys.modules
@@ -149,7 +108,6 @@ def test_changed_code_is_registered_anew(services: Path, tmp_path: Path) -> None
     name = install(services, "maths", NODE)
     discovered(services, snapshots=Snapshots(tmp_path / "specs"))
     install(services, "maths", NODE.replace("Twice", "Double"), module=name)
-    del sys.modules[name]
     found = discovered(services, snapshots=Snapshots(tmp_path / "specs"))
     assert (found.records[0].status, list(found.registry.nodes)) == ("loaded", ["maths/Double"])
 
@@ -218,7 +176,6 @@ def test_listeners_hear_events_and_their_faults_are_kept(services: Path) -> None
 def test_a_listener_from_a_snapshot_is_imported_when_the_first_event_comes(services: Path, tmp_path: Path) -> None:
     name = install(services, "ears", LISTENER)
     discovered(services, snapshots=Snapshots(tmp_path / "specs"))
-    del sys.modules[name]
     listeners = Listeners(discovered(services, snapshots=Snapshots(tmp_path / "specs")).listeners)
     assert name not in sys.modules
     listeners(NodeStarted(node="x", type="T"))
@@ -274,15 +231,16 @@ def on_event(event):
 """
 
 
-def test_what_an_import_changes_for_the_whole_process_is_put_back_and_told(services: Path) -> None:
+def test_what_an_import_changes_for_the_whole_process_is_told(services: Path, tmp_path: Path) -> None:
     was, folder = sys.getrecursionlimit(), os.getcwd()
     install(services, "changes", STATE)
-    (record,) = discover(points=points(services)).records
+    (record,) = discovered(services, snapshots=Snapshots(tmp_path / "specs")).records
     assert record.status == "loaded"
     assert record.error == (
         f"its import changed the working folder ({folder} became /), the recursion limit ({was} became 77777); "
         "it was restored"
     )
+    assert discovered(services, snapshots=Snapshots(tmp_path / "specs")).records[0].error == record.error
     assert (sys.getrecursionlimit(), os.getcwd()) == (was, folder)
 
 

@@ -16,8 +16,10 @@ from latentloom.engine.jobs.history import RESERVE
 from latentloom.engine.jobs.retention import Keep, prune_jobs
 from latentloom.web.event_hub import EventHub
 from latentloom.web.queue_writer import Store
+from latentloom.web.routes import events
 from latentloom.web.routes.events import EventQuery, list_events
 from latentloom.web.routing import Call
+from latentloom.web.tokens import LOCAL
 
 
 @pytest.fixture
@@ -69,7 +71,7 @@ def test_a_wait_for_a_job_that_is_forgotten_ends(tmp_path):
         await store.write(lambda t: (t.queue.submit(new_job("a")), t.queue.cancel("a")))
         services = SimpleNamespace(event_hub=hub, store=store)
         waiting = asyncio.create_task(
-            list_events(services, Call(None, "local", EventQuery(job="a", after=hub.last, wait=60), None))
+            list_events(services, Call(None, LOCAL, store.of(None), EventQuery(job="a", after=hub.last, wait=60), None))
         )
         while not hub.clients:
             await asyncio.sleep(0)
@@ -82,6 +84,31 @@ def test_a_wait_for_a_job_that_is_forgotten_ends(tmp_path):
 
     with pytest.raises(UnknownJob, match="there is no job 'a'"):
         asyncio.run(go())
+
+
+def test_a_quiet_socket_says_that_it_lives(tmp_path, monkeypatch):
+    monkeypatch.setattr(events, "QUIET_SECONDS", 0.05)
+    sent = []
+
+    async def send(text):
+        sent.append(json.loads(text))
+
+    async def go():
+        hub = EventHub()
+        store = Store(tmp_path, hub.publish)
+        reading, services = asyncio.Event(), SimpleNamespace(event_hub=hub, store=store)
+        with hub.reader(hub.last, None) as reader:
+            closed = asyncio.create_task(reading.wait())
+            sending = asyncio.create_task(events._send_all(services, SimpleNamespace(send_str=send), reader, closed))
+            while len(sent) < 2:
+                await asyncio.sleep(0.01)
+            reading.set()
+            await sending
+        await store.close()
+        return hub.stream
+
+    stream = asyncio.run(go())
+    assert sent[0] == {"events": [], "next": 0, "stream": stream}
 
 
 @pytest.mark.parametrize(

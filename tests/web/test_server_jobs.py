@@ -1,6 +1,5 @@
 """Jobs on a real server: what runs, what dies, what is cancelled, and what is left."""
 
-import json
 import os
 import signal
 import subprocess
@@ -347,7 +346,7 @@ def test_the_server_imports_neither_torch_nor_plugin_code(own_server):
     maps = Path(f"/proc/{server.process.pid}/maps").read_text()
 
     assert "libtorch" not in maps
-    assert json.loads((server.home / "data" / "specs" / "plant-nodes-plant.json").read_text())["schema"] == 1
+    assert (server.home / "data" / "specs" / "plant-nodes-plant.json").exists()
 
 
 def maps(server, worker: str) -> str:
@@ -362,17 +361,6 @@ def test_an_idle_worker_with_a_device_imports_what_models_need(own_server):
 
     assert server.wait(job)["state"] == "done"
     assert "libtorch" not in maps(server, "helper-1")
-
-
-def test_before_plugins_have_been_looked_at_a_client_is_told_to_wait(own_server, tmp_path):
-    held = Path(__file__).parent / "held"
-    server = own_server(PYTHONPATH=f"{PLANT}:{held}", HELD_UNTIL=str(tmp_path / "go"))
-    status, body, headers = server.request("POST", "jobs", {"workflow": flow("p.image", p=use("Picture"))})
-
-    assert (status, body["code"], headers["Retry-After"]) == (503, "starting", "2")
-    (tmp_path / "go").touch()
-    server.until_ready()
-    assert server.wait(server.submit("p.image", p=use("Picture")))["state"] == "done"
 
 
 def test_a_plugin_that_fails_is_reported_and_the_rest_works(own_server):

@@ -24,6 +24,7 @@ from latentloom.web.routes import a1111_extras, a1111_lists
 from latentloom.web.routes.json_bodies import answer, read_json
 from latentloom.web.routing import AnyQuery, Call, Handler, Route
 from latentloom.web.services import Services
+from latentloom.web.tokens import Caller
 from latentloom.web.waiting_jobs import Picture, Progress, cancel, ended, pictures, submit
 
 EMBEDDED = ("shapes", "shapes-flow")  # checkpoints that ship
@@ -87,7 +88,7 @@ class A1111Api:
         """Show the options that have an effect here."""
         found = self._options_of(call.owner)
         if not found["sd_model_checkpoint"]:
-            found["sd_model_checkpoint"] = _default(await a1111_lists.installed(services))
+            found["sd_model_checkpoint"] = _default(await a1111_lists.installed(services, call))
         return answer({**found, "sd_checkpoint_hash": "", "samples_format": "png"})
 
     def _options_of(self, owner: str) -> dict[str, Any]:
@@ -97,9 +98,9 @@ class A1111Api:
         """Set options for later requests. Options without an effect are listed. Raises BadValueError."""
         given = await read_json(services, call.request, finite=True)
         new = {**self._options_of(call.owner), **{name: given[name] for name in OPTIONS if name in given}}
-        installed = await a1111_lists.installed(services)
+        installed = await a1111_lists.installed(services, call)
         if new["sd_model_checkpoint"]:
-            await _model(services, installed, new["sd_model_checkpoint"])
+            await _model(services, call, installed, new["sd_model_checkpoint"])
         _vae(installed, new["sd_vae"])
         _clip_skip(new)
         self._options[call.owner] = new
@@ -119,14 +120,14 @@ class A1111Api:
     async def _generate(self, services: Services, call: Call, *, from_picture: bool) -> web.Response:
         body = await read_json(services, call.request, size=services.settings.upload_bytes, finite=True)
         request, report = Request(body), Report("AUTOMATIC1111, request")
-        installed = await a1111_lists.installed(services)
+        installed = await a1111_lists.installed(services, call)
         options, unused = self._overridden(request, call.owner)
-        workflow, model = await _model(services, installed, options["sd_model_checkpoint"] or _default(installed))
+        workflow, model = await _model(services, call, installed, options["sd_model_checkpoint"] or _default(installed))
         made = sdapi.parameters_of(request, installed, report)
         made.model, made.vae = model, _vae(installed, options["sd_vae"])
         made.clip_skip = request.whole("clip_skip", _clip_skip(options), 1, 24)
         if from_picture:
-            made.image = await _source(services, request)
+            made.image = await _source(services, call, request)
         else:
             made.hires = sdapi.second_pass(request, made, installed)
         order = _Wanted(body, made, workflow, _seeds(request), report, [*unused, *request.unread()])
@@ -142,7 +143,7 @@ class A1111Api:
         return {**self._options_of(owner), **known}, unused
 
     async def _answered(self, services: Services, call: Call, wanted: "_Wanted", *, send: bool) -> web.Response:
-        new = [await wanted.job(services, call.owner, seed) for seed in wanted.seeds]
+        new = [await wanted.job(services, call.caller, seed) for seed in wanted.seeds]
         run = Run([job.id for job in await submit(services, new)])
         runs = self._runs.setdefault(call.owner, [])
         runs.append(run)
@@ -174,12 +175,14 @@ class A1111Api:
 
     async def interrupt(self, services: Services, call: Call) -> web.Response:
         """Cancel the requests of this client. Their answers hold the pictures that were finished."""
-        await cancel(services, [id for run in self._runs.get(call.owner, []) for id in run.jobs])
+        await cancel(services, call.store, [id for run in self._runs.get(call.owner, []) for id in run.jobs])
         return answer({})
 
     async def skip(self, services: Services, call: Call) -> web.Response:
         """Cancel the current picture of each request of this client."""
-        await cancel(services, [id for run in self._runs.get(call.owner, []) for id in run.jobs[run.done :][:1]])
+        await cancel(
+            services, call.store, [id for run in self._runs.get(call.owner, []) for id in run.jobs[run.done :][:1]]
+        )
         return answer({})
 
 
@@ -203,12 +206,13 @@ class _Wanted:
     report: Report
     unused: list[str]
 
-    async def job(self, services: Services, owner: str, seed: int) -> NewJob:
+    async def job(self, services: Services, caller: Caller, seed: int) -> NewJob:
         """Return the job for one picture. Raises WorkflowError, NotReady."""
         document, inputs = self._document(seed)
         kept = {"a1111": {"infotext": self.infotext(seed)}}
         document = {**document, "extra": {**document.get("extra", {}), **kept}}
-        return await services.intake.job(Order(document, inputs, None), owner=owner, tags=(a1111_extras.TAG,))
+        order = Order(document, inputs, None, caller.sees)
+        return await services.intake.job(order, owner=caller.owner, tags=(a1111_extras.TAG,))
 
     def _document(self, seed: int) -> tuple[Mapping[str, Any], dict[str, Any]]:
         if self.workflow is None:
@@ -273,12 +277,12 @@ def _default(installed: Installed) -> str:
     return next(own, EMBEDDED[0])
 
 
-async def _model(services: Services, installed: Installed, name: Any) -> tuple[Named | None, str]:
+async def _model(services: Services, call: Call, installed: Installed, name: Any) -> tuple[Named | None, str]:
     """Return the saved workflow or the checkpoint of a name. Raises BadValueError."""
     if type(name) is not str:
         raise BadValueError("wrong type", input="sd_model_checkpoint", expected="a text", got=brief(name))
-    if name in await a1111_lists.workflows(services):
-        return await named_workflows.find(services, name), name
+    if name in await a1111_lists.workflows(services, call):
+        return await named_workflows.find(services, call.store, name), name
     return None, sdapi.file_of(name, installed.checkpoints, "sd_model_checkpoint")
 
 
@@ -295,11 +299,11 @@ def _clip_skip(options: Mapping[str, Any]) -> int:
     )
 
 
-async def _source(services: Services, request: Request) -> Source:
+async def _source(services: Services, call: Call, request: Request) -> Source:
     """Store the pictures of a request. Raises BadValueError, WorkflowError, AnswerError."""
     given = request.items("init_images")
     if len(given) != 1:
         raise BadValueError("one picture is needed", input="init_images", expected="1", got=str(len(given)))
-    picture, _ = await a1111_extras.store_picture(services, given[0], "init_images")
+    picture, _ = await a1111_extras.store_picture(services, call, given[0], "init_images")
     mask = request.text("mask")
-    return sdapi.source_of(request, picture, await a1111_extras.store_mask(services, mask) if mask else "")
+    return sdapi.source_of(request, picture, await a1111_extras.store_mask(services, call, mask) if mask else "")

@@ -37,7 +37,7 @@ def decoded(text: Any, name: str) -> bytes:
         raise BadValueError(f"not base64: {error}", input=name, got=brief(text[:40])) from None
 
 
-async def store_picture(services: Services, text: Any, name: str) -> tuple[str, dict[str, Any]]:
+async def store_picture(services: Services, call: Call, text: Any, name: str) -> tuple[str, dict[str, Any]]:
     """Store a picture in base64 below the input folder; return its name, and its size.
 
     Raises BadValueError, WorkflowError for anything else than a picture, AnswerError for a broken one.
@@ -47,10 +47,10 @@ async def store_picture(services: Services, text: Any, name: str) -> tuple[str, 
     with services.temporary() as path:
         await services.disk(path.write_bytes, data)
         facts = await services.dispatcher.ask("inspect", path=str(path))
-    return await services.disk(services.intake.catalog.store_bytes, data, suffix), facts
+    return await services.disk(services.intake.files(call.sees).store_bytes, data, suffix), facts
 
 
-async def store_mask(services: Services, text: str) -> str:
+async def store_mask(services: Services, call: Call, text: str) -> str:
     """Store a mask in base64 as a grey picture, white where it is bright or, with alpha, opaque; return its name."""
     data = decoded(text, "mask")
     suffix_of(data)
@@ -58,7 +58,7 @@ async def store_mask(services: Services, text: str) -> str:
         await services.disk(path.write_bytes, data)
         await services.dispatcher.ask("mask", path=str(path), to=str(grey), opaque=True)
         content = await services.disk(grey.read_bytes)
-    return await services.disk(services.intake.catalog.store_bytes, content, ".png")
+    return await services.disk(services.intake.files(call.sees).store_bytes, content, ".png")
 
 
 async def show_parameters(services: Services, call: Call) -> web.Response:
@@ -85,14 +85,14 @@ async def enlarge(services: Services, call: Call) -> web.Response:
     """Make a picture larger, with a network or a filter."""
     body = await read_json(services, call.request, size=services.settings.upload_bytes, finite=True)
     request = Request(body)
-    picture, facts = await store_picture(services, body.get("image"), "image")
+    picture, facts = await store_picture(services, call, body.get("image"), "image")
     request.drop("image")
     document = {
         "format": FORMAT,
         "name": "extra-single-image",
-        "nodes": await _nodes(services, request, picture, facts),
+        "nodes": await _nodes(services, call, request, picture, facts),
     }
-    new = await services.intake.job(Order(document, {}, None), owner=call.owner, tags=(TAG,))
+    new = await services.intake.job(Order(document, {}, None, call.sees), owner=call.owner, tags=(TAG,))
     (job,) = await submit(services, [new])
     found = await pictures(services, await ended(services, call.request, job.id))
     images = [base64.b64encode(one.data).decode() for one in found]
@@ -100,14 +100,16 @@ async def enlarge(services: Services, call: Call) -> web.Response:
     return answer({"image": images[0] if images else "", "html_info": "", "latentloom": own})
 
 
-async def _nodes(services: Services, request: Request, picture: str, facts: dict[str, Any]) -> dict[str, Any]:
+async def _nodes(
+    services: Services, call: Call, request: Request, picture: str, facts: dict[str, Any]
+) -> dict[str, Any]:
     upscaler, method = request.text("upscaler_1", "None"), "lanczos"
     image = {"node": "picture", "output": "image"}
     nodes: dict[str, Any] = {"picture": {"type": "LoadImage", "version": 1, "inputs": {"image": picture}}}
     if upscaler.lower() in ("none", "lanczos", "nearest", ""):
         method = "nearest" if upscaler.lower() == "nearest" else "lanczos"
     else:
-        file = file_of(upscaler, (await a1111_lists.installed(services)).upscalers, "upscaler_1")
+        file = file_of(upscaler, (await a1111_lists.installed(services, call)).upscalers, "upscaler_1")
         nodes["upscale"] = {"type": "UpscaleWithModel", "version": 1, "inputs": {"image": image, "upscaler": file}}
         image = {"node": "upscale", "output": "image"}
     sides = _sides(request, facts)

@@ -44,9 +44,9 @@ def table() -> tuple[tuple[str, str, Handler], ...]:
     )
 
 
-async def installed(services: Services) -> Installed:
+async def installed(services: Services, call: Call) -> Installed:
     """Return what is installed."""
-    catalog, registry = services.intake.catalog, services.intake.registry
+    catalog, registry = services.intake.files(call.sees), services.intake.registry
 
     def read() -> Installed:
         checkpoints, loras, upscalers = (
@@ -58,9 +58,9 @@ async def installed(services: Services) -> Installed:
     return await services.disk(read)
 
 
-async def workflows(services: Services) -> list[str]:
+async def workflows(services: Services, call: Call) -> list[str]:
     """Return the names of the saved workflows that have an input `prompt`, which count as models."""
-    found = await named_workflows.callable_names(services)
+    found = await named_workflows.callable_names(services, call.store)
     return [name for name, saved in found.items() if saved]
 
 
@@ -87,34 +87,34 @@ def stem(name: str) -> str:
     return name.removesuffix(PurePosixPath(name).suffix) if name.endswith((".safetensors", ".sft", ".gguf")) else name
 
 
-async def list_models(services: Services, _: Call) -> web.Response:
+async def list_models(services: Services, call: Call) -> web.Response:
     """List the checkpoints and the saved workflows, which count as models too."""
-    names = [*(await installed(services)).checkpoints, *await workflows(services)]
+    names = [*(await installed(services, call)).checkpoints, *await workflows(services, call)]
     more = {"hash": None, "sha256": None, "config": None}
     return answer([{"title": name, "model_name": stem(name), "filename": name, **more} for name in names])
 
 
-async def list_vaes(services: Services, _: Call) -> web.Response:
+async def list_vaes(services: Services, call: Call) -> web.Response:
     """List the VAEs."""
-    return answer([{"model_name": name, "filename": name} for name in (await installed(services)).vaes])
+    return answer([{"model_name": name, "filename": name} for name in (await installed(services, call)).vaes])
 
 
-async def list_loras(services: Services, _: Call) -> web.Response:
+async def list_loras(services: Services, call: Call) -> web.Response:
     """List the LoRAs."""
-    names = (await installed(services)).loras
+    names = (await installed(services, call)).loras
     return answer([{"name": stem(name), "alias": stem(name), "path": name, "metadata": {}} for name in names])
 
 
-async def list_embeddings(services: Services, _: Call) -> web.Response:
+async def list_embeddings(services: Services, call: Call) -> web.Response:
     """List the embeddings."""
-    names = await services.disk(services.intake.catalog.names, "models/embeddings")
+    names = await services.disk(services.intake.files(call.sees).names, "models/embeddings")
     nothing = dict.fromkeys(("step", "sd_checkpoint", "sd_checkpoint_name", "shape", "vectors"))
     return answer({"loaded": {stem(name): nothing for name in names}, "skipped": {}})
 
 
-async def list_upscalers(services: Services, _: Call) -> web.Response:
+async def list_upscalers(services: Services, call: Call) -> web.Response:
     """List the upscalers."""
-    names = (await installed(services)).upscalers
+    names = (await installed(services, call)).upscalers
     return answer([_upscaler(name) for name in PLAIN_UPSCALERS] + [_upscaler(stem(name), name) for name in names])
 
 

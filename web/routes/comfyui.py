@@ -7,7 +7,6 @@ import os
 import platform
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
@@ -25,14 +24,17 @@ from latentloom.web.comfyui_jobs import (
     client_of,
     light_jobs,
     one_job,
+    prompt_id_of,
     remaining,
+    some_jobs,
     tags_of,
     told,
     whole_jobs,
+    with_id,
 )
 from latentloom.web.http_errors import NotFound
 from latentloom.web.intake import Order
-from latentloom.web.queue_writer import Tables
+from latentloom.web.queue_writer import OwnedTables
 from latentloom.web.routes.comfyui_files import FOLDERS, upload_image, upload_mask, view, view_metadata
 from latentloom.web.routes.comfyui_socket import follow
 from latentloom.web.routes.json_bodies import answer, read_json
@@ -83,10 +85,10 @@ def routes() -> tuple[Route, ...]:
 
 
 class ComfyApi:
-    """The handlers. Jobs that a client deletes from its history are hidden until the server restarts."""
+    """The handlers. Jobs that a client deletes from its history are hidden from it until the server restarts."""
 
     def __init__(self) -> None:
-        self._forgotten: set[str] = set()
+        self._forgotten: set[str] = set()  # only jobs of who deleted them
 
     # Prompts
 
@@ -104,33 +106,34 @@ class ComfyApi:
         prompt = await services.intake.thread(protocol.prompt_of, graph, wanted, services.intake.registry)
         client = client_of(data.get("client_id"))
         try:
-            new = await self._job(services, prompt, client, call.owner)
+            new = await self._job(services, call, prompt, client)
         except WorkflowError as error:
             records = [problem.record() for problem in error.problems]
             return answer(protocol.refused_problems(prompt, records), 400)
-        new = new if id is None else replace(new, id=id)
+        new = new if id is None else with_id(new, id, call.sees)
         front = data.get("front") is True or (type(data.get("number")) in (int, float) and data["number"] < 0)
-        job = await services.store.write(lambda t: _submitted(t, new, front), durable=True)
+        job = await call.store.write(lambda t: _submitted(t, new, front))
         if job is None:
             return answer(protocol.refusal("invalid_prompt_id", "there is a job with that prompt_id already"), 400)
         services.dispatcher.wake()
-        return answer({"prompt_id": protocol.prompt_id(job.id), "number": job.seq, "node_errors": {}})
+        return answer({"prompt_id": prompt_id_of(job), "number": job.seq, "node_errors": {}})
 
-    async def _job(self, services: Services, prompt: protocol.Prompt, client: str, owner: str) -> NewJob:
+    async def _job(self, services: Services, call: Call, prompt: protocol.Prompt, client: str) -> NewJob:
         extra = {"client_id": client} if client else {}
         document = {**prompt.document, "extra": protocol.kept(prompt, extra)}
-        return await services.intake.job(Order(document, {}, None), owner=owner, tags=tags_of(client))
+        order = Order(document, {}, None, call.sees)
+        return await services.intake.job(order, owner=call.owner, tags=tags_of(client))
 
-    async def show_remaining(self, services: Services, _: Call) -> web.Response:
+    async def show_remaining(self, _: Services, call: Call) -> web.Response:
         """Tell how many jobs wait or run."""
-        return answer(protocol.status(await remaining(services))["data"]["status"])
+        return answer(protocol.status(await remaining(call.store))["data"]["status"])
 
     # Queue
 
-    async def show_queue(self, services: Services, call: Call) -> web.Response:
+    async def show_queue(self, _: Services, call: Call) -> web.Response:
         """List the jobs that run and that wait, in their order."""
 
-        def read(tables: Tables) -> dict[str, Any]:
+        def read(tables: OwnedTables) -> dict[str, Any]:
             places = {id: n for n, id in enumerate(tables.queue.waiting(MAX_LISTED))}
             found = whole_jobs(tables, call.owner, OPEN)
             waiting = sorted((job for job in found if job.state == "queued"), key=lambda job: places.get(job.id, 0))
@@ -140,114 +143,129 @@ class ComfyApi:
                 "queue_pending": [told(job).queued() for job in waiting],
             }
 
-        return answer(await services.store.read(read))
+        return answer(await call.store.read(read))
 
     async def change_queue(self, services: Services, call: Call) -> web.Response:
         """Cancel the jobs that wait: all of them, or some."""
         data = await read_json(services, call.request)
-        waiting = await services.store.read(lambda t: [job.id for job in light_jobs(t, call.owner, ("queued",))])
-        wanted = waiting if data.get("clear") is True else _ids(data.get("delete"))
-        await cancel(services, [id for id in wanted if id in waiting])
+        found = await call.store.read(
+            lambda t: (
+                light_jobs(t, call.owner, ("queued",))
+                if data.get("clear") is True
+                else some_jobs(t, _ids(data.get("delete")), call.owner)
+            )
+        )
+        await cancel(services, call.store, [job.id for job in found if job.state == "queued"])
         return web.Response()
 
     async def interrupt(self, services: Services, call: Call) -> web.Response:
         """Cancel what runs: all of it, or one job."""
         data = await read_json(services, call.request)
-        running = await services.store.read(lambda t: [job.id for job in light_jobs(t, call.owner, ACTIVE)])
-        wanted = _ids([data["prompt_id"]]) if data.get("prompt_id") is not None else running
-        await cancel(services, [id for id in wanted if id in running])
+        found = await call.store.read(
+            lambda t: (
+                light_jobs(t, call.owner, ACTIVE)
+                if data.get("prompt_id") is None
+                else some_jobs(t, _ids([data["prompt_id"]]), call.owner)
+            )
+        )
+        await cancel(services, call.store, [job.id for job in found if job.state in ACTIVE])
         return web.Response()
 
     # Histories
 
-    async def list_history(self, services: Services, call: Call) -> web.Response:
+    async def list_history(self, _: Services, call: Call) -> web.Response:
         """List the ended jobs with their files, the oldest first."""
         most = _number(call, "max_items", 200)
         skip = max(0, _number(call, "offset", 0))
 
-        def read(tables: Tables) -> dict[str, Any]:
+        def read(tables: OwnedTables) -> dict[str, Any]:
             found = [job for job in whole_jobs(tables, call.owner, FINAL, most + skip) if job.id not in self._forgotten]
-            return {protocol.prompt_id(job.id): _history(tables, job) for job in reversed(found[skip : skip + most])}
+            return {prompt_id_of(job): _history(tables, job) for job in reversed(found[skip : skip + most])}
 
-        return answer(await services.store.read(read))
+        return answer(await call.store.read(read))
 
-    async def show_history(self, services: Services, call: Call) -> web.Response:
+    async def show_history(self, _: Services, call: Call) -> web.Response:
         """Give an ended job with its files; nothing while it waits or runs."""
         id = protocol.job_id(call.part("id"))
 
-        def read(tables: Tables) -> dict[str, Any]:
+        def read(tables: OwnedTables) -> dict[str, Any]:
             job = one_job(tables, id, call.owner)
             if job is None or job.state not in FINAL or job.id in self._forgotten:
                 return {}
-            return {protocol.prompt_id(job.id): _history(tables, job)}
+            return {prompt_id_of(job): _history(tables, job)}
 
-        return answer(await services.store.read(read))
+        return answer(await call.store.read(read))
 
     async def change_history(self, services: Services, call: Call) -> web.Response:
         """Show jobs in the history no longer; jobs and files stay."""
         data = await read_json(services, call.request)
-        self._forgotten |= set(_ids(data.get("delete")))
-        if data.get("clear") is True:
-            self._forgotten |= await services.store.read(lambda t: {job.id for job in light_jobs(t, call.owner, FINAL)})
+        given = _ids(data.get("delete"))
+
+        def own(tables: OwnedTables) -> set[str]:
+            if data.get("clear") is True:
+                return {job.id for job in light_jobs(tables, call.owner, FINAL)}
+            return {job.id for job in some_jobs(tables, given, call.owner)}
+
+        self._forgotten |= await call.store.read(own)
         return web.Response()
 
     # Jobs
 
-    async def list_jobs(self, services: Services, call: Call) -> web.Response:
+    async def list_jobs(self, _: Services, call: Call) -> web.Response:
         """List jobs, the newest first, a page at a time."""
         limit, skip = _number(call, "limit", 100), max(0, _number(call, "offset", 0))
 
-        def read(tables: Tables) -> dict[str, Any]:
+        def read(tables: OwnedTables) -> dict[str, Any]:
             found = whole_jobs(tables, call.owner, None)
             page = [_listed(tables, job) for job in found[skip : skip + limit]]
             more = {"offset": skip, "limit": limit, "total": len(found), "has_more": len(found) > skip + limit}
             return {"jobs": page, "pagination": more}
 
-        return answer(await services.store.read(read))
+        return answer(await call.store.read(read))
 
-    async def show_job(self, services: Services, call: Call) -> web.Response:
+    async def show_job(self, _: Services, call: Call) -> web.Response:
         """Show a job."""
         id = protocol.job_id(call.part("id"))
 
-        def read(tables: Tables) -> dict[str, Any] | None:
+        def read(tables: OwnedTables) -> dict[str, Any] | None:
             job = one_job(tables, id, call.owner)
             return None if job is None else {**_listed(tables, job), **_history(tables, job)}
 
-        found = await services.store.read(read)
+        found = await call.store.read(read)
         return answer({"error": "Job not found"}, 404) if found is None else answer(found)
 
     async def cancel_job(self, services: Services, call: Call) -> web.Response:
         """Cancel a job."""
         id = protocol.job_id(call.part("id"))
-        job = await services.store.read(lambda t: one_job(t, id, call.owner))
+        job = await call.store.read(lambda t: one_job(t, id, call.owner))
         if job is None:
             return answer({"error": "Job not found"}, 404)
-        await cancel(services, [job.id] if job.state in OPEN else [])
+        await cancel(services, call.store, [job.id] if job.state in OPEN else [])
         return answer({"cancelled": job.state in OPEN})
 
     async def cancel_jobs(self, services: Services, call: Call) -> web.Response:
         """Cancel some jobs."""
         data = await read_json(services, call.request)
-        known = await services.store.read(lambda t: {job.id for job in light_jobs(t, call.owner, OPEN)})
-        wanted = [id for id in _ids(data.get("job_ids")) if id in known]
-        await cancel(services, wanted)
-        return answer({"cancelled": [protocol.prompt_id(id) for id in wanted]})
+        found = await call.store.read(lambda t: some_jobs(t, _ids(data.get("job_ids")), call.owner))
+        wanted = [job for job in found if job.state in OPEN]
+        await cancel(services, call.store, [job.id for job in wanted])
+        return answer({"cancelled": [prompt_id_of(job) for job in wanted]})
 
     # What is installed
 
-    async def show_classes(self, services: Services, _: Call) -> web.Response:
+    async def show_classes(self, services: Services, call: Call) -> web.Response:
         """Describe every class that runs here."""
-        return answer(await services.disk(_classes, services))
+        return answer(await services.disk(_classes, services, call.sees))
 
     async def show_class(self, services: Services, call: Call) -> web.Response:
         """Describe one class; nothing for one that does not run here."""
         name = call.part("name")
-        found = await services.disk(_classes, services)
+        found = await services.disk(_classes, services, call.sees)
         return answer({name: found[name]} if name in found else {})
 
-    async def list_embeddings(self, services: Services, _: Call) -> web.Response:
+    async def list_embeddings(self, services: Services, call: Call) -> web.Response:
         """List the embeddings by their names without suffixes."""
-        names = await services.disk(services.intake.catalog.names, "models/embeddings")
+        names = await services.disk(services.intake.files(call.sees).names, "models/embeddings")
         return answer([name.rpartition(".")[0] or name for name in names])
 
     async def list_folders(self, _: Services, __: Call) -> web.Response:
@@ -259,7 +277,7 @@ class ComfyApi:
         source = FOLDERS.get(call.part("folder"))
         if source is None:
             raise NotFound("there is no such folder of models", expected=", ".join(sorted(FOLDERS)))
-        return answer(await services.disk(services.intake.catalog.names, source))
+        return answer(await services.disk(services.intake.files(call.sees).names, source))
 
     async def show_stats(self, services: Services, _: Call) -> web.Response:
         """Tell of the machine and its workers; memory of devices is not measured in this process and is 0."""
@@ -288,7 +306,7 @@ class ComfyApi:
     async def follow(self, services: Services, call: Call) -> web.StreamResponse:
         """Follow the jobs of a client over a WebSocket."""
         client = client_of(call.request.query.get("clientId")) or secrets.token_hex(16)
-        return await follow(services, call.request, call.owner, client, features(services))
+        return await follow(services, call, client, features(services))
 
 
 def features(services: Services) -> dict[str, Any]:
@@ -305,8 +323,10 @@ def _number(call: Call, name: str, default: int) -> int:
     return min(int(text), MAX_LISTED) if text.isascii() and text.isdigit() and len(text) < 10 else default
 
 
-def _submitted(tables: Tables, new: NewJob, front: bool) -> Job | None:
+def _submitted(tables: OwnedTables, new: NewJob, front: bool) -> Job | None:
     """Submit a job and return it; None if its id exists."""
+    if tables.queue.known(new.owner, new.idempotency_key, new.request) is not None:
+        return None
     try:
         tables.queue.job(new.id)
     except UnknownJob:
@@ -314,23 +334,23 @@ def _submitted(tables: Tables, new: NewJob, front: bool) -> Job | None:
     return None
 
 
-def _history(tables: Tables, job: Job) -> dict[str, Any]:
+def _history(tables: OwnedTables, job: Job) -> dict[str, Any]:
     files = [(output.node, output.path) for output in tables.outputs.of_job(job.id)]
     return protocol.history(told(job), files)
 
 
-def _listed(tables: Tables, job: Job) -> dict[str, Any]:
+def _listed(tables: OwnedTables, job: Job) -> dict[str, Any]:
     return protocol.listed(told(job), len(tables.outputs.of_job(job.id)))
 
 
-def _classes(services: Services) -> dict[str, Any]:
+def _classes(services: Services, sees: str | None) -> dict[str, Any]:
     """Return the descriptions of all classes that run here, those of packs too."""
-    return {**pack_info(services.intake.registry), **object_info(_choices(services))}
+    return {**pack_info(services.intake.registry), **object_info(_choices(services, sees))}
 
 
-def _choices(services: Services) -> Callable[[str], Sequence[str]]:
+def _choices(services: Services, sees: str | None) -> Callable[[str], Sequence[str]]:
     """Return a function that lists the installed names of a source."""
-    registry, catalog = services.intake.registry, services.intake.catalog
+    registry, catalog = services.intake.registry, services.intake.files(sees)
 
     def choices(source: str) -> list[str]:
         if source in CHOICE_SOURCES:

@@ -10,12 +10,13 @@ from aiohttp import web
 from latentloom.engine.document.strict_json import parse
 from latentloom.engine.errors import FileError, PathError, WorkflowError, brief
 from latentloom.engine.files.catalog import safe_join
+from latentloom.engine.files.owners import uploads_of
 from latentloom.engine.files.pictures import picture_suffix
 from latentloom.engine.jobs.faults import StorageError
-from latentloom.web.http_errors import NotFound, RequestError
+from latentloom.web.http_errors import RequestError
 from latentloom.web.intake import suffix_of
 from latentloom.web.multipart import Part, parts_in
-from latentloom.web.routes.files import HEAD_BYTES, INLINE, file_response
+from latentloom.web.routes.files import HEAD_BYTES, INLINE, file_response, gone, input_path
 from latentloom.web.routes.json_bodies import answer
 from latentloom.web.routing import Call, limited
 from latentloom.web.services import LOW_DISK, Services
@@ -34,9 +35,9 @@ MAX_HEADER = 64 * 2**20  # bytes of a safetensors header
 async def view(services: Services, call: Call) -> web.StreamResponse:
     """Give a file below the output or the input folder: as it was saved, as a preview, or one of its channels."""
     query = call.request.query
-    root = services.settings.input if query.get("type") == "input" else services.settings.output
+    name = _below(query.get("subfolder", ""), query.get("filename", ""))
     try:
-        path = safe_join(root, _below(query.get("subfolder", ""), query.get("filename", "")))
+        path = await _path(services, call, name, in_input=query.get("type") == "input")
     except PathError as error:
         raise RequestError("that file cannot be named", got=error.problem.message) from None
     format, channel = query.get("preview"), query.get("channel", "rgba")
@@ -54,13 +55,29 @@ async def view(services: Services, call: Call) -> web.StreamResponse:
     return web.Response(body=data, content_type=media, headers=headers)
 
 
+async def _path(services: Services, call: Call, name: str, *, in_input: bool) -> Path:
+    """Return the path of a file below the input or the output folder. Raises PathError.
+
+    Raises NotFound for a file that does not exist, or that the caller does not see.
+    """
+    output = services.settings.output
+    path = input_path(services, call, name) if in_input else safe_join(output, name)
+    if not in_input and call.sees is not None:
+        below = path.relative_to(output.resolve()).as_posix()
+        if not await call.store.read(lambda t: t.outputs.at(below)):
+            raise gone()
+    if not path.is_file():
+        raise gone()
+    return path
+
+
 def _is_picture(path: Path) -> bool:
     """Whether the first bytes are those of a picture. Raises NotFound."""
     try:
         with path.open("rb") as file:
             return picture_suffix(file.read(HEAD_BYTES)) is not None
     except OSError:
-        raise NotFound("the file is gone") from None
+        raise gone() from None
 
 
 def _encoding(preview: str | None, channel: str) -> dict[str, Any]:
@@ -78,7 +95,7 @@ async def view_metadata(services: Services, call: Call) -> web.Response:
     name = call.request.query.get("filename", "")
     if source is None or not name.endswith(".safetensors"):
         return web.Response(status=404)
-    found = await services.disk(_metadata, services.intake.catalog.find(source, name).path)
+    found = await services.disk(_metadata, services.intake.files(call.sees).find(source, name).path)
     return web.Response(status=404) if found is None else answer(found)
 
 
@@ -100,18 +117,18 @@ async def upload_image(services: Services, call: Call) -> web.Response:
     with services.temporary() as picture:
         await services.disk(picture.write_bytes, parts["image"].content)
         await services.dispatcher.ask("inspect", path=str(picture))
-    return answer(await services.disk(_stored, services, parts, parts["image"].content))
+    return answer(await services.disk(_stored, services, call.sees, parts, parts["image"].content))
 
 
 async def upload_mask(services: Services, call: Call) -> web.Response:
     """Store a picture whose transparency becomes that of another one, its original."""
     parts = await _upload(services, call.request)
-    original = _original(services, parts)
+    original = await _original(services, call, parts)
     with services.temporary() as mask, services.temporary() as joined:
         await services.disk(mask.write_bytes, parts["image"].content)
         await services.dispatcher.ask("join_alpha", path=str(original), mask=str(mask), to=str(joined))
         content = await services.disk(joined.read_bytes)
-    return answer(await services.disk(_stored, services, parts, content))
+    return answer(await services.disk(_stored, services, call.sees, parts, content))
 
 
 def _below(folder: str, name: str) -> str:
@@ -134,17 +151,23 @@ def _text(parts: Mapping[str, Part], name: str) -> str:
     return parts[name].content.decode(errors="replace") if name in parts else ""
 
 
-def _stored(services: Services, parts: Mapping[str, Part], content: bytes) -> dict[str, str]:
-    """Store the picture of an upload. Raises PathError, FileError."""
+def _stored(services: Services, sees: str | None, parts: Mapping[str, Part], content: bytes) -> dict[str, str]:
+    """Store the picture of an upload, in the caller's own folder unless it is an admin. Raises PathError, FileError.
+
+    The name in the answer is the one for documents, since some clients disregard the subfolder.
+    """
     folder = _text(parts, "subfolder")
     name = parts["image"].filename.replace("\\", "/").rpartition("/")[2]
     stem, dot, suffix = name.rpartition(".")
-    path, count = safe_join(services.settings.input, _below(folder, name)), 1
+    place = services.settings.input / uploads_of(sees)
+    path, count = safe_join(place, _below(folder, name)), 1
     overwrite = _text(parts, "overwrite").lower() in ("true", "1")
     while not overwrite and path.exists() and path.read_bytes() != content:
         name = f"{stem} ({count}).{suffix}" if dot else f"{suffix} ({count})"
-        path, count = safe_join(services.settings.input, _below(folder, name)), count + 1
+        path, count = safe_join(place, _below(folder, name)), count + 1
     _placed(path, content)
+    if sees is not None:
+        name, folder = f"{uploads_of(sees)}{_below(folder, name)}", ""
     return {"name": name, "subfolder": folder, "type": "input"}
 
 
@@ -159,8 +182,8 @@ def _placed(path: Path, content: bytes) -> None:
         raise FileError("the input folder takes no file", got=error.strerror) from None
 
 
-def _original(services: Services, parts: Mapping[str, Part]) -> Path:
-    """Return the path of the picture that a mask belongs to. Raises RequestError, PathError."""
+async def _original(services: Services, call: Call, parts: Mapping[str, Part]) -> Path:
+    """Return the path of the picture that a mask belongs to. Raises RequestError, PathError, NotFound."""
     try:
         named = parse(_text(parts, "original_ref"))
         known = type(named) is dict and type(named.get("filename")) is str
@@ -168,5 +191,5 @@ def _original(services: Services, parts: Mapping[str, Part]) -> Path:
         known = False
     if not known:
         raise RequestError("the upload names no original", expected="a part named `original_ref` with a `filename`")
-    root = services.settings.output if named.get("type") == "output" else services.settings.input
-    return safe_join(root, _below(str(named.get("subfolder", "")), named["filename"]))
+    name = _below(str(named.get("subfolder", "")), named["filename"])
+    return await _path(services, call, name, in_input=named.get("type") != "output")

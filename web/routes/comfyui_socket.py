@@ -16,23 +16,22 @@ from latentloom.plugins.comfyui import protocol
 from latentloom.web.comfyui_jobs import one_job, remaining, told
 from latentloom.web.event_hub import Live, Reader
 from latentloom.web.routes.events import SEND_SECONDS, opened
+from latentloom.web.routing import Call
 from latentloom.web.services import Services
 
 ENDS = tuple(f"job_{state}" for state in FINAL)
 COUNTED = ("job_queued", *ENDS)  # events that change the length of the queue
 
 
-async def follow(
-    services: Services, request: web.Request, owner: str, client: str, features: Mapping[str, Any]
-) -> web.StreamResponse:
+async def follow(services: Services, call: Call, client: str, features: Mapping[str, Any]) -> web.StreamResponse:
     """Send events to a client until it disconnects or the server stops."""
-    socket = await opened(request)
+    socket = await opened(call.request)
     reading = asyncio.create_task(_answer_until_closed(socket, features))
     hub = services.event_hub
-    with hub.reader(hub.last, None, previews=True) as reader:
+    with hub.reader(hub.last, None, call.sees, previews=True) as reader:
         services.sockets.add(socket)
         try:
-            await _Follower(services, socket, owner, client).send_all(reader, reading)
+            await _Follower(services, socket, call, client).send_all(reader, reading)
             if reader.ended:
                 await socket.close(code=1001, message=b"the server is stopping")
         finally:
@@ -53,10 +52,10 @@ async def _answer_until_closed(socket: web.WebSocketResponse, features: Mapping[
 class _Follower:
     """One client's socket. It caches the running jobs, so that each is read once."""
 
-    def __init__(self, services: Services, socket: web.WebSocketResponse, owner: str, client: str) -> None:
+    def __init__(self, services: Services, socket: web.WebSocketResponse, call: Call, client: str) -> None:
         self._services = services
         self._socket = socket
-        self._owner = owner
+        self._call = call
         self._client = client
         self._jobs: dict[str, protocol.Told | None] = {}  # None: not this client's
         self._saved: dict[str, dict[str, list[str]]] = {}
@@ -64,7 +63,7 @@ class _Follower:
     async def send_all(self, reader: Reader, reading: "asyncio.Task[None]") -> None:
         """Send until the client disconnects, does not read, or the stream ends."""
         with contextlib.suppress(ConnectionError, TimeoutError):
-            await self._send([protocol.status(await remaining(self._services), self._client)])
+            await self._send([protocol.status(await remaining(self._call.store), self._client)])
             while not reading.done() and not reader.ended:
                 reader.wake.clear()
                 found = await self._services.event_hub.after(self._services.store, reader)
@@ -94,7 +93,7 @@ class _Follower:
             self._jobs.pop(stored.job, None)
             self._saved.pop(stored.job, None)
         if event in COUNTED:
-            await self._send([protocol.status(await remaining(self._services))])
+            await self._send([protocol.status(await remaining(self._call.store))])
 
     async def _live(self, live: Live) -> None:
         job = await self._told(live.job)
@@ -116,7 +115,7 @@ class _Follower:
     async def _told(self, id: str) -> protocol.Told | None:
         """Return a job of this client or of a client without an id; None for any other job."""
         if id not in self._jobs:
-            job = await self._services.store.read(lambda t: one_job(t, id, self._owner))
+            job = await self._call.store.read(lambda t: one_job(t, id, self._call.owner))
             found = None if job is None else told(job)
             self._jobs[id] = found if found is not None and found.client in ("", self._client) else None
         return self._jobs[id]

@@ -15,6 +15,7 @@ from latentloom.web.routing import API, MOST, Call, Query, Route
 from latentloom.web.services import Services
 
 HEARTBEAT_SECONDS = 20.0
+QUIET_SECONDS = 15.0  # after this long without a message comes an empty page: a browser's page sees no pings
 CLOSE_SECONDS = 2.0
 RESET_CODE = 4410  # close code for an invalid position, like HTTP 410
 SEND_SECONDS = 30.0  # a client that reads nothing for this long is disconnected
@@ -53,15 +54,15 @@ class EventQuery(Query):
 
 
 async def list_events(services: Services, call: Call) -> web.Response:
-    """List stored events after a number; optionally wait for the first one."""
+    """List stored events after a number; optionally wait for the first one. A user gets those of its own jobs."""
     query, hub = call.query, services.event_hub
     reset = _reset(hub, query.stream, query.after)
     if reset is not None:
         raise reset
-    with hub.reader(query.after, query.job) as reader:
+    with hub.reader(query.after, query.job, call.sees) as reader:
         found = await hub.after(services.store, reader)
         if not found:
-            await _known(services, query.job)
+            await _known(call)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(query.wait):
                 while not found and not reader.ended:
@@ -69,7 +70,7 @@ async def list_events(services: Services, call: Call) -> web.Response:
                     reader.wake.clear()
                     found = await hub.after(services.store, reader)
         if reader.ended:
-            await _known(services, query.job)
+            await _known(call)
         return web.Response(text=page(found, reader.number, hub.stream), content_type="application/json")
 
 
@@ -78,10 +79,11 @@ def page(found: list[Stored], next: int, stream: str) -> str:
     return f'{{"events":[{",".join(stored.text for stored in found)}],"next":{next},"stream":"{stream}"}}'
 
 
-async def _known(services: Services, job: str | None) -> None:
+async def _known(call: Call) -> None:
     """Raise UnknownJob if the job does not exist or was removed."""
+    job = call.query.job
     if job is not None:
-        await services.store.read(lambda t: t.queue.job(job))
+        await call.store.read(lambda t: t.queue.job(job))
 
 
 def _reset(hub: EventHub, stream: str | None, after: int) -> StreamReset | None:
@@ -110,18 +112,19 @@ async def follow_events(services: Services, call: Call) -> web.StreamResponse:
     closed.
 
     Binary messages are previews: four bytes with the length of a JSON head (job, node, step, media), the head, a JPEG.
-    Live progress and previews have no number and are not stored; a slow client does not get all of them.
+    Live progress and previews have no number and are not stored; a slow client does not get all of them. An empty page
+    comes after 15 seconds without a message.
     """
     query = call.query
     start = query.after if query.after is not None else 0 if query.job else services.event_hub.last
-    await _known(services, query.job)
+    await _known(call)
     socket = await opened(call.request)
     reset = _reset(services.event_hub, query.stream, start)
     if reset is not None:
         await _turn_away(socket, services.event_hub, reset)
         return socket
     reading = asyncio.create_task(_until_closed(socket))
-    with services.event_hub.reader(start, query.job, previews=query.previews) as reader:
+    with services.event_hub.reader(start, query.job, call.sees, previews=query.previews) as reader:
         services.sockets.add(socket)
         try:
             await _send_all(services, socket, reader, reading)
@@ -166,10 +169,16 @@ async def _send_all(
             found = await services.event_hub.after(services.store, reader)
             async with asyncio.timeout(SEND_SECONDS):
                 await _send(socket, found, reader, services.event_hub.stream)
-            if not found:
-                woken = asyncio.create_task(reader.wake.wait())
-                await asyncio.wait({woken, reading}, return_when=asyncio.FIRST_COMPLETED)
-                woken.cancel()
+            if not found and not await _woken(reader, reading):
+                await socket.send_str(page([], reader.number, services.event_hub.stream))
+
+
+async def _woken(reader: Reader, reading: "asyncio.Task[None]") -> bool:
+    """Wait until there may be something to send or the client is gone; false if nothing happened for a while."""
+    woken = asyncio.create_task(reader.wake.wait())
+    done, _ = await asyncio.wait({woken, reading}, timeout=QUIET_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+    woken.cancel()
+    return bool(done)
 
 
 async def _send(socket: web.WebSocketResponse, found: list[Stored], reader: Reader, stream: str) -> None:

@@ -13,14 +13,15 @@ from pydantic import Field
 from latentloom.api import wire
 from latentloom.engine.document.strict_json import parse
 from latentloom.engine.files.catalog import safe_join
+from latentloom.engine.files.owners import is_visible, uploads_of
 from latentloom.engine.files.partial import partial_path
 from latentloom.engine.jobs.faults import StorageError
-from latentloom.engine.jobs.input_files import jobs_using
 from latentloom.engine.jobs.outputs import Output
-from latentloom.web.http_errors import InUse, NotFound, RequestError, UnsupportedMedia
+from latentloom.web.http_errors import Forbidden, InUse, NotFound, RequestError, UnsupportedMedia
 from latentloom.web.intake import suffix_of
 from latentloom.web.routing import API, MOST, OF_A_FILE, Call, Query, Reply, Route, parts_of
 from latentloom.web.services import LOW_DISK, Services
+from latentloom.web.tokens import READERS
 from latentloom.web.wire_jobs import output_answer
 
 INLINE = {
@@ -47,7 +48,7 @@ def file_response(path: Path, *, cache: str = "private, no-cache") -> web.Stream
         with path.open("rb") as file:
             head = file.read(16)
     except OSError:
-        raise NotFound("the file is gone") from None
+        raise gone() from None
     media = None
     with contextlib.suppress(Exception):
         media = INLINE.get(suffix_of(head))
@@ -61,9 +62,9 @@ def file_response(path: Path, *, cache: str = "private, no-cache") -> web.Stream
 # Input pictures
 
 
-async def list_files(services: Services, _: Call) -> wire.FileList:
-    """List the pictures that workflows can use."""
-    return wire.FileList(files=await services.disk(services.intake.catalog.names, "input"))
+async def list_files(services: Services, call: Call) -> wire.FileList:
+    """List the pictures that workflows can use. A user gets its own uploads and the pictures for everybody."""
+    return wire.FileList(files=await services.disk(services.intake.files(call.sees).names, "input"))
 
 
 async def upload(services: Services, call: Call) -> Reply:
@@ -73,14 +74,14 @@ async def upload(services: Services, call: Call) -> Reply:
     async with _received(services, call) as (waiting, sha256):
         suffix = suffix_of(await services.disk(_head, waiting))
         asked = call.asked(sha256)
-        known = await services.store.read(lambda t: call.known(t, asked))
+        known = await call.store.read(lambda t: call.known(t, asked))
         if known is not None:
             return Reply(wire.StoredFile.model_validate_json(known), 201)
         facts = await services.dispatcher.ask("inspect", path=str(waiting))
         size = waiting.stat().st_size
-        name = await services.disk(services.intake.catalog.store_file, waiting, sha256, suffix)
+        name = await services.disk(services.intake.files(call.sees).store_file, waiting, sha256, suffix)
     stored = wire.StoredFile(name=name, sha256=sha256, bytes=size, width=facts["width"], height=facts["height"])
-    return Reply(await call.once(services, wire.StoredFile, lambda _: stored, asked), 201)
+    return Reply(await call.once(wire.StoredFile, lambda _: stored, asked), 201)
 
 
 async def take_in(services: Services, call: Call) -> wire.Imported:
@@ -116,16 +117,32 @@ def _head(path: Path) -> bytes:
 
 async def show_file(services: Services, call: Call) -> web.StreamResponse:
     """Return a picture that workflows can use."""
-    return file_response(safe_join(services.settings.input, call.part("file")))
+    return file_response(input_path(services, call, call.part("file")))
+
+
+def input_path(services: Services, call: Call, name: str) -> Path:
+    """Return the path of a picture in the input folder. Raises PathError; NotFound for another owner's upload."""
+    path = safe_join(services.settings.input, name)
+    if not is_visible(path.relative_to(services.settings.input.resolve()).as_posix(), call.sees):
+        raise gone()
+    return path
+
+
+def gone() -> NotFound:
+    """Return the error for a file that does not exist for the caller."""
+    return NotFound("the file is gone")
 
 
 async def remove_file(services: Services, call: Call) -> wire.Empty:
     """Remove a picture that workflows can use; the file stays in `.trash` for a day.
 
-    A picture that a waiting or running job uses is not removed.
+    A picture that a waiting or running job uses is not removed. A user removes its own uploads.
     """
     name = call.part("file")
-    using = await services.store.search(lambda t: jobs_using(t.connection, name))
+    input_path(services, call, name)
+    if not name.startswith(uploads_of(call.sees)):
+        raise Forbidden("that picture is for everybody", hint="an admin can remove it")
+    using = await call.store.search(lambda t: t.queue.using(name))
     if using:
         hint = "wait until they have ended, or cancel them"
         raise InUse(f"jobs use the picture '{name}'", got=", ".join(using[:3]), hint=hint)
@@ -149,23 +166,23 @@ class OutputQuery(Query):
     limit: int = Field(50, ge=1, le=500)
 
 
-async def list_outputs(services: Services, call: Call) -> wire.OutputPage:
-    """Search the saved files, newest first. All conditions must match."""
+async def list_outputs(_: Services, call: Call) -> wire.OutputPage:
+    """Search the saved files, newest first. All conditions must match. A user gets its own."""
     conditions = call.query.model_dump()
     text = conditions.pop("q")
     words = len((text or "").split())
     if words > MOST_WORDS:
         raise RequestError("too many words to search for", expected=f"at most {MOST_WORDS}", got=str(words))
-    found = await services.store.search(lambda t: t.outputs.search(text=text, **conditions))
+    found = await call.store.search(lambda t: t.outputs.search(text=text, **conditions))
     next = found[-1].id if len(found) == call.query.limit else None
     return wire.OutputPage(outputs=[output_answer(output) for output in found], next=next)
 
 
-async def _outputs(services: Services, call: Call) -> list[Output]:
+async def _outputs(call: Call) -> list[Output]:
     """Return all saved files with the requested content, newest first. Raises NotFound."""
     sha256, found = call.part("sha256"), list[Output]()
     if _SHA256.match(sha256):
-        found = await services.store.read(lambda t: t.outputs.by_hash(sha256))
+        found = await call.store.read(lambda t: t.outputs.by_hash(sha256))
     if not found:
         raise NotFound("there is no saved file with that sha256")
     return found
@@ -179,19 +196,19 @@ async def _intact(services: Services, outputs: list[Output]) -> Path:
     return path
 
 
-async def show_output(services: Services, call: Call) -> wire.OutputFile:
+async def show_output(_: Services, call: Call) -> wire.OutputFile:
     """Show the metadata of a saved file."""
-    return output_answer((await _outputs(services, call))[0])
+    return output_answer((await _outputs(call))[0])
 
 
 async def show_content(services: Services, call: Call) -> web.StreamResponse:
     """Return the content of a saved file, if it is unchanged."""
-    return file_response(await _intact(services, await _outputs(services, call)), cache=FOR_EVER)
+    return file_response(await _intact(services, await _outputs(call)), cache=FOR_EVER)
 
 
 async def show_thumbnail(services: Services, call: Call) -> web.StreamResponse:
     """Return a thumbnail of a saved picture, as WebP."""
-    outputs = await _outputs(services, call)
+    outputs = await _outputs(call)
     if not outputs[0].media.startswith("image/"):
         raise NotFound("only pictures have thumbnails")
     small = services.files.thumbnail(outputs[0].sha256)
@@ -206,16 +223,16 @@ async def show_thumbnail(services: Services, call: Call) -> web.StreamResponse:
 
 async def show_making(services: Services, call: Call) -> wire.Making:
     """Return the workflow and the record stored in a saved picture."""
-    path = await _intact(services, await _outputs(services, call))
+    path = await _intact(services, await _outputs(call))
     found = await services.dispatcher.ask("making", path=str(path))
     return wire.Making(workflow=parse(found["workflow"]), record=found["record"])
 
 
 async def remove_output(services: Services, call: Call) -> wire.Empty:
     """Remove every saved file with that content, and its thumbnail; the files stay in `.trash` for a day."""
-    gone = await _outputs(services, call)
-    await services.store.write(lambda t: t.outputs.forget([output.id for output in gone]), durable=True)
-    await services.disk(services.files.remove, gone)
+    found = await _outputs(call)
+    await call.store.write(lambda t: t.outputs.forget([output.id for output in found]))
+    await services.disk(services.files.remove, found)
     return wire.Empty()
 
 
@@ -224,7 +241,7 @@ _ONE = f"{API}/outputs/{{sha256}}"
 ROUTES = (
     Route(method="GET", path=f"{API}/files", handler=list_files, answer=wire.FileList),
     Route(method="POST", path=f"{API}/files", handler=upload, answer=wire.StoredFile, status=201, takes=PICTURES),
-    Route(method="POST", path=f"{API}/import", handler=take_in, answer=wire.Imported, takes=IMPORTS),
+    Route(method="POST", path=f"{API}/import", handler=take_in, answer=wire.Imported, takes=IMPORTS, allows=READERS),
     Route(method="GET", path=f"{API}/files/{{file:.+}}", handler=show_file, media="image/*", **OF_A_FILE),
     Route(method="DELETE", path=f"{API}/files/{{file:.+}}", handler=remove_file, answer=wire.Empty),
     Route(method="GET", path=f"{API}/outputs", handler=list_outputs, query=OutputQuery, answer=wire.OutputPage),

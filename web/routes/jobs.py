@@ -1,7 +1,5 @@
 """Routes for jobs and the queue."""
 
-from typing import Any
-
 from aiohttp import web
 from pydantic import Field
 
@@ -9,13 +7,14 @@ from latentloom.api import wire
 from latentloom.engine.errors import brief
 from latentloom.engine.jobs.job import Job
 from latentloom.engine.jobs.states import STATES
-from latentloom.web.http_errors import RequestError
+from latentloom.web.http_errors import Forbidden, RequestError
 from latentloom.web.intake import Order, fingerprint
 from latentloom.web.named_workflows import document_of
-from latentloom.web.queue_writer import Tables
+from latentloom.web.queue_writer import OwnedTables
 from latentloom.web.referenced_outputs import with_outputs
 from latentloom.web.routing import API, MOST, Call, Query, Reply, Route
 from latentloom.web.services import Services
+from latentloom.web.tokens import ADMINS
 from latentloom.web.waiting_jobs import ended_within
 from latentloom.web.wire_jobs import job_answer
 
@@ -41,18 +40,19 @@ class SubmitQuery(Query):
     )
 
 
-async def order_of(services: Services, body: Any) -> Order:
+async def order_of(call: Call, services: Services) -> Order:
     """Return the order for the workflow that a body names or contains.
 
     Raises RequestError, UnknownDocument, WorkflowError.
     """
+    body = call.body
     if (body.workflow is None) == (body.workflow_name is None):
         raise RequestError("a workflow is needed", expected="`workflow` or `workflow_name`, one of the two")
     outputs = None if body.outputs is None else tuple(body.outputs)
     document = body.workflow
     if document is None:
-        document = (await document_of(services, body.workflow_name))[1]
-    return Order(document, await with_outputs(services, body.inputs), outputs)
+        document = (await document_of(services, call.store, body.workflow_name))[1]
+    return Order(document, await with_outputs(services, call, body.inputs), outputs, call.sees)
 
 
 async def submit(services: Services, call: Call) -> Reply:
@@ -65,7 +65,7 @@ async def submit(services: Services, call: Call) -> Reply:
     if not call.query.wait:
         return _queued(job_answer(job), status)
     await ended_within(services, call.request, job.id, call.query.wait)
-    return _queued(await _shown(services, job.id), status)
+    return _queued(await _shown(call, job.id), status)
 
 
 async def _submitted(services: Services, call: Call) -> tuple[Job, int]:
@@ -73,10 +73,11 @@ async def _submitted(services: Services, call: Call) -> tuple[Job, int]:
     body, key = call.body, _key(call)
     keyed = body.model_copy(update={"idempotency_key": key})  # key in body or header: the same request
     asked = await services.intake.thread(lambda: fingerprint(keyed.model_dump(mode="json")))
-    known = await services.store.read(lambda t: t.queue.known(call.owner, key, asked))
+    known = await call.store.read(lambda t: t.queue.known(call.owner, key, asked))
     if known is not None:
         return known, 200
-    order = await order_of(services, body)
+    check_priority(services, call, body.priority)
+    order = await order_of(call, services)
     webhook = services.webhooks.checked(body.webhook)
     new = await services.intake.job(
         order,
@@ -87,9 +88,18 @@ async def _submitted(services: Services, call: Call) -> tuple[Job, int]:
         request=asked,
         webhook=webhook,
     )
-    job = await services.store.write(lambda t: t.queue.submit(new, front=body.front), durable=True)
+    job = await call.store.write(lambda t: t.queue.submit(new, front=body.front))
     services.dispatcher.wake()
     return job, 201 if job.id == new.id else 200
+
+
+def check_priority(services: Services, call: Call, priority: int) -> None:
+    """Raise Forbidden if the caller's role does not allow a priority."""
+    most = services.settings.user_priority
+    if call.caller.role not in ADMINS and priority > most:
+        raise Forbidden(
+            "the role of this token does not allow that priority", expected=f"at most {most}", got=str(priority)
+        )
 
 
 def _key(call: Call) -> str | None:
@@ -104,19 +114,19 @@ def _queued(job: wire.Job, status: int) -> Reply:
     return Reply(job, status, {"Location": f"{API}/jobs/{job.id}"})
 
 
-async def list_jobs(services: Services, call: Call) -> wire.JobPage:
-    """List jobs, newest first."""
+async def list_jobs(_: Services, call: Call) -> wire.JobPage:
+    """List jobs, newest first. A user gets its own."""
     query = call.query
     states = None if query.state is None else _states(query.state)
 
-    def page(tables: Tables) -> wire.JobPage:
+    def page(tables: OwnedTables) -> wire.JobPage:
         jobs = tables.queue.page(
             states=states, owner=query.owner, tag=query.tag, before=query.before, limit=query.limit
         )
         next = jobs[-1].seq if len(jobs) == query.limit else None
         return wire.JobPage(jobs=[job_answer(job, listing=True) for job in jobs], next=next)
 
-    return await services.store.read(page)
+    return await call.store.read(page)
 
 
 def _states(text: str) -> list[str]:
@@ -128,34 +138,34 @@ def _states(text: str) -> list[str]:
     return states
 
 
-async def show_job(services: Services, call: Call) -> wire.Job:
+async def show_job(_: Services, call: Call) -> wire.Job:
     """Show a job with its result and files."""
-    return await _shown(services, call.part("id"))
+    return await _shown(call, call.part("id"))
 
 
-async def _shown(services: Services, id: str) -> wire.Job:
-    return await services.store.read(lambda t: job_answer(t.queue.job(id), t.outputs.of_job(id)))
+async def _shown(call: Call, id: str) -> wire.Job:
+    return await call.store.read(lambda t: job_answer(t.queue.job(id), t.outputs.of_job(id)))
 
 
-async def show_job_workflow(services: Services, call: Call) -> web.Response:
+async def show_job_workflow(_: Services, call: Call) -> web.Response:
     """Return the resolved document that a job runs."""
     id = call.part("id")
-    job = await services.store.read(lambda t: t.queue.job(id))
+    job = await call.store.read(lambda t: t.queue.job(id))
     return web.Response(text=job.document, content_type="application/json")
 
 
 async def cancel_job(services: Services, call: Call) -> wire.Job:
     """Cancel a job. A running job stops at its next step."""
     id = call.part("id")
-    answer = await call.once(services, wire.Job, lambda t: job_answer(t.queue.cancel(id)))
+    answer = await call.once(wire.Job, lambda t: job_answer(t.queue.cancel(id)))
     services.dispatcher.cancel(id, answer.state)
     return answer
 
 
 async def cancel_jobs(services: Services, call: Call) -> wire.Cancelled:
-    """Cancel all waiting and running jobs."""
-    answer = await call.once(services, wire.Cancelled, lambda t: wire.Cancelled(cancelled=t.queue.cancel_all()))
-    for job in await services.store.read(lambda t: t.queue.page(states=["cancelling"], limit=1000)):
+    """Cancel all waiting and running jobs. A user cancels its own."""
+    answer = await call.once(wire.Cancelled, lambda t: wire.Cancelled(cancelled=t.queue.cancel_all()))
+    for job in await call.store.read(lambda t: t.queue.page(states=["cancelling"], limit=1000)):
         services.dispatcher.cancel(job.id, job.state)
     return answer
 
@@ -166,30 +176,30 @@ async def retry_job(services: Services, call: Call) -> Reply:
     201 for a new job, 200 for the existing job of the same idempotency key.
     """
     id, asked = call.part("id"), call.asked()
-    known = await services.store.read(lambda t: t.queue.known(call.owner, call.key, asked))
-    job = await services.store.write(lambda t: t.queue.retry(id, call.owner, call.key, asked), durable=True)
+    known = await call.store.read(lambda t: t.queue.known(call.owner, call.key, asked))
+    job = await call.store.write(lambda t: t.queue.retry(id, call.owner, call.key, asked))
     services.dispatcher.wake()
     return _queued(job_answer(job), 201 if known is None else 200)
 
 
-async def move_job(services: Services, call: Call) -> wire.Job:
+async def move_job(_: Services, call: Call) -> wire.Job:
     """Move a waiting job to the front, to the back, or before another one."""
     id, body = call.part("id"), call.body
     if (body.to is None) == (body.before is None):
         raise RequestError("a place is needed", expected="`to` or `before`, one of the two")
-    return await call.once(services, wire.Job, lambda t: job_answer(t.queue.move(id, body.to, body.before)))
+    return await call.once(wire.Job, lambda t: job_answer(t.queue.move(id, body.to, body.before)))
 
 
-async def show_queue(services: Services, _: Call) -> wire.Queue:
-    """Show the number of jobs in each state, and the next jobs."""
-    return await services.store.read(
+async def show_queue(_: Services, call: Call) -> wire.Queue:
+    """Show the number of jobs in each state, and the next jobs. A user gets its own."""
+    return await call.store.read(
         lambda t: wire.Queue(paused=t.queue.paused, counts=t.queue.counts(), waiting=t.queue.waiting(1000))
     )
 
 
 async def change_queue(services: Services, call: Call) -> wire.Queue:
     """Pause or resume the queue. Running jobs continue."""
-    await services.store.write(lambda t: t.queue.pause(call.body.paused), durable=True)
+    await call.store.write(lambda t: t.queue.pause(call.body.paused))
     services.dispatcher.wake()
     return await show_queue(services, call)
 
@@ -213,6 +223,13 @@ ROUTES = (
     Route(method="POST", path=f"{API}/jobs/{{id}}/retry", handler=retry_job, answer=wire.Job, status=201, also=(200,)),
     Route(method="POST", path=f"{API}/jobs/{{id}}/move", handler=move_job, body=wire.Move, answer=wire.Job),
     Route(method="GET", path=f"{API}/queue", handler=show_queue, answer=wire.Queue),
-    Route(method="PATCH", path=f"{API}/queue", handler=change_queue, body=wire.QueueChange, answer=wire.Queue),
+    Route(
+        method="PATCH",
+        path=f"{API}/queue",
+        handler=change_queue,
+        body=wire.QueueChange,
+        answer=wire.Queue,
+        allows=ADMINS,
+    ),
     Route(method="POST", path=f"{API}/queue/cancel", handler=cancel_jobs, answer=wire.Cancelled),
 )

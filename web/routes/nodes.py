@@ -15,7 +15,7 @@ from latentloom.engine.document.difference import difference
 from latentloom.engine.document.interfaces import node_types, port_at
 from latentloom.engine.document.workflow import Edge, NamedInput, Workflow
 from latentloom.engine.document.writing import to_json
-from latentloom.engine.errors import LoomError, Problem
+from latentloom.engine.errors import LoomError, Problem, WorkflowError
 from latentloom.engine.files.catalog import INPUTS, WHOLE, Catalog, Found
 from latentloom.engine.planning.validate import CHOICE_SOURCES
 from latentloom.engine.types.registry import NodeType, Registry
@@ -25,6 +25,7 @@ from latentloom.web.operations import Operation
 from latentloom.web.routes.jobs import order_of
 from latentloom.web.routing import API, IF_CHANGED, Call, Query, Reply, Route, not_modified, unchanged
 from latentloom.web.services import Services
+from latentloom.web.tokens import READERS
 
 
 class ChoiceQuery(Query):
@@ -76,13 +77,14 @@ async def list_choices(services: Services, call: Call) -> wire_nodes.Choices:
     source = call.query.source
     if source in CHOICE_SOURCES:
         return wire_nodes.Choices(choices=list(services.intake.registry.extensions(CHOICE_SOURCES[source])))
-    known = source in INPUTS or source in WHOLE or source in services.intake.catalog.model_sources()
-    return wire_nodes.Choices(choices=await services.disk(services.intake.catalog.names, source) if known else [])
+    files = services.intake.files(call.sees)
+    known = source in INPUTS or source in WHOLE or source in files.model_sources()
+    return wire_nodes.Choices(choices=await services.disk(files.names, source) if known else [])
 
 
 async def validate(services: Services, call: Call) -> wire_nodes.Validation:
     """List all problems of a workflow, and its named inputs and outputs. Nothing runs."""
-    order = await order_of(services, call.body)
+    order = await order_of(call, services)
     try:
         workflow, checked = await services.intake.check(order)
         problems = checked.problems
@@ -116,8 +118,10 @@ def _interface(
 
 async def explain(services: Services, call: Call) -> wire_nodes.Explanation:
     """Show for each node whether its result is cached or, if not, what has changed. Nothing runs."""
-    order = await order_of(services, call.body)
-    workflow, _ = await services.intake.check(order)
+    order = await order_of(call, services)
+    workflow, checked = await services.intake.check(order)
+    if checked.problems:  # a worker would also find the pictures of other owners
+        raise WorkflowError(checked.problems)
     outputs = None if order.outputs is None else list(order.outputs)
     found = await services.dispatcher.ask("explain", document=to_json(workflow), outputs=outputs)
     return wire_nodes.Explanation(steps=[wire_nodes.Step(**step) for step in found])
@@ -133,13 +137,12 @@ def _difference(services: Services, body: wire_nodes.ComparedWorkflows) -> wire_
     return wire_nodes.Difference(**difference(before, after, services.intake.registry).record())
 
 
-async def list_models(services: Services, _: Call) -> wire_nodes.ModelList:
+async def list_models(services: Services, call: Call) -> wire_nodes.ModelList:
     """List the model files that workflows can use."""
-    return wire_nodes.ModelList(models=await services.disk(_models, services))
+    return wire_nodes.ModelList(models=await services.disk(_models, services.intake.files(call.sees)))
 
 
-def _models(services: Services) -> list[wire_nodes.ModelFile]:
-    catalog = services.intake.catalog
+def _models(catalog: Catalog) -> list[wire_nodes.ModelFile]:
     return [_model(catalog, source, found) for source in catalog.model_sources() for found in catalog.files(source)]
 
 
@@ -160,7 +163,7 @@ def size_of(path: Path) -> int:
 async def show_model(services: Services, call: Call) -> wire_nodes.ModelFacts:
     """Tell what a model file is, by its header, and the settings that suit it."""
     source, name = call.query.source, call.query.name
-    await services.disk(services.intake.catalog.find, source, name)
+    await services.disk(services.intake.files(call.sees).find, source, name)
     return wire_nodes.ModelFacts(**await services.dispatcher.ask("facts", source=source, name=name))
 
 
@@ -170,9 +173,10 @@ async def hash_model(services: Services, call: Call) -> Reply:
     Events: `model_hashing` while a large file is read, then `operation_done` or `operation_failed`.
     """
     source, name = call.body.source, call.body.name
-    if source not in services.intake.catalog.model_sources():
-        raise NotFound("there is no such folder of models", expected=", ".join(services.intake.catalog.model_sources()))
-    found = await services.disk(services.intake.catalog.find, source, name)
+    sources = services.intake.files(call.sees).model_sources()
+    if source not in sources:
+        raise NotFound("there is no such folder of models", expected=", ".join(sources))
+    found = await services.disk(services.intake.files(call.sees).find, source, name)
 
     async def work(id: str) -> dict[str, Any]:
         sha256 = await services.dispatcher.ask("hash", seconds=None, source=source, name=name, operation=id)
@@ -195,7 +199,7 @@ def _operation(operation: Operation) -> wire.Operation:
 
 async def tokenize(services: Services, call: Call) -> wire_nodes.Tokens:
     """Show how a model reads a prompt: chunks, tokens and weights. No job runs."""
-    await services.disk(services.intake.catalog.find, call.body.source, call.body.name)
+    await services.disk(services.intake.files(call.sees).find, call.body.source, call.body.name)
     return wire_nodes.Tokens(**await services.dispatcher.ask("tokenize", **call.body.model_dump()))
 
 
@@ -226,6 +230,7 @@ ROUTES = (
         body=wire.WorkflowOrder,
         answer=wire_nodes.Validation,
         refuses=(404,),
+        allows=READERS,
     ),
     Route(
         method="POST",
@@ -234,6 +239,7 @@ ROUTES = (
         body=wire.WorkflowOrder,
         answer=wire_nodes.Explanation,
         refuses=(404,),
+        allows=READERS,
     ),
     Route(
         method="POST",
@@ -241,6 +247,7 @@ ROUTES = (
         handler=compare,
         body=wire_nodes.ComparedWorkflows,
         answer=wire_nodes.Difference,
+        allows=READERS,
     ),
     Route(method="GET", path=f"{API}/models", handler=list_models, answer=wire_nodes.ModelList),
     Route(
@@ -268,6 +275,7 @@ ROUTES = (
         body=wire_nodes.Prompt,
         answer=wire_nodes.Tokens,
         refuses=(404,),
+        allows=READERS,
     ),
     Route(method="GET", path=f"{API}/plugins", handler=list_plugins, answer=wire_nodes.PluginList),
 )

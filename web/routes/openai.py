@@ -71,16 +71,16 @@ def refusal(error: LoomError) -> web.Response:
 # Models
 
 
-async def list_models(services: Services, _: Call) -> web.Response:
+async def list_models(services: Services, call: Call) -> web.Response:
     """List the workflows that have an input `prompt`."""
-    found = await named_workflows.callable_names(services)
+    found = await named_workflows.callable_names(services, call.store)
     return answer({"object": "list", "data": [_model(name, saved) for name, saved in found.items()]})
 
 
 async def show_model(services: Services, call: Call) -> web.Response:
     """Show one of them. Raises UnknownDocument."""
     name = call.part("model")
-    found = await named_workflows.callable_names(services)
+    found = await named_workflows.callable_names(services, call.store)
     if name not in found:
         raise UnknownDocument(f"there is no workflow '{name}' with an input 'prompt'")
     return answer(_model(name, found[name]))
@@ -109,7 +109,7 @@ class Wish:
 async def generate(services: Services, call: Call) -> web.Response:
     """Make pictures from a text."""
     body = await read_json(services, call.request, finite=True)
-    workflow = await _workflow(services, body.get("model"), "txt2img")
+    workflow = await _workflow(services, call, body.get("model"), "txt2img")
     return await _made(services, call, workflow, _wish(workflow, body), {})
 
 
@@ -118,15 +118,15 @@ async def edit(services: Services, call: Call) -> web.Response:
     parts = all_parts_in(call.request, await limited(call.request, services.settings.upload_bytes))
     texts = {name: part.content.decode(errors="replace") for name, part in parts if name not in _FILES}
     masks = [part for name, part in parts if name == "mask"]
-    workflow = await _workflow(services, texts.get("model"), "inpaint" if masks else "img2img")
+    workflow = await _workflow(services, call, texts.get("model"), "inpaint" if masks else "img2img")
     body = {name: _value(services, workflow, name, text) for name, text in texts.items()}
     wish = _wish(workflow, body)
     given = [part for name, part in parts if name in ("image", "image[]")]
-    inputs, size = await _pictures(services, workflow, given)
+    inputs, size = await _pictures(services, call, workflow, given)
     if masks and "mask" not in workflow.inputs:
         raise _wrong("mask", "this workflow has no input `mask`", expected="no mask, or another model")
     if masks:
-        inputs["mask"] = await _mask(services, masks[-1])
+        inputs["mask"] = await _mask(services, call, masks[-1])
     wish.size = wish.size or size
     return await _made(services, call, workflow, wish, inputs)
 
@@ -142,10 +142,10 @@ def _value(services: Services, workflow: Named, name: str, text: str) -> Any:
     return named_workflows.typed(services, workflow, name, text)
 
 
-async def _workflow(services: Services, model: Any, default: str) -> Named:
+async def _workflow(services: Services, call: Call, model: Any, default: str) -> Named:
     if model is not None and type(model) is not str:
         raise _wrong("model", "a model is named by a text", got=brief(model))
-    return await named_workflows.find(services, model or default)
+    return await named_workflows.find(services, call.store, model or default)
 
 
 def _wish(workflow: Named, body: Mapping[str, Any]) -> Wish:
@@ -198,7 +198,7 @@ def _wrong(name: str, message: str, **facts: str | None) -> ParameterError:
 
 
 async def _pictures(
-    services: Services, workflow: Named, parts: list[Part]
+    services: Services, call: Call, workflow: Named, parts: list[Part]
 ) -> tuple[dict[str, Any], tuple[int, int] | None]:
     """Return the named inputs for the pictures `image`, `image_2` ..., and the size of the first.
 
@@ -211,28 +211,28 @@ async def _pictures(
         name = "image" if number == 1 else f"image_{number}"
         if name not in workflow.inputs:
             raise _wrong("image", f"this workflow has no input '{name}'", expected="fewer pictures, or another model")
-        found[name], facts = await _stored(services, part)
+        found[name], facts = await _stored(services, call, part)
         sizes.append((facts["width"], facts["height"]))
     return found, sizes[0]
 
 
-async def _stored(services: Services, part: Part) -> tuple[str, dict[str, Any]]:
+async def _stored(services: Services, call: Call, part: Part) -> tuple[str, dict[str, Any]]:
     """Store a picture below the input folder; return its name, format and size."""
     suffix = suffix_of(part.content)
     with services.temporary() as path:
         await services.disk(path.write_bytes, part.content)
         facts = await services.dispatcher.ask("inspect", path=str(path))
-    return await services.disk(services.intake.catalog.store_bytes, part.content, suffix), facts
+    return await services.disk(services.intake.files(call.sees).store_bytes, part.content, suffix), facts
 
 
-async def _mask(services: Services, part: Part) -> str:
+async def _mask(services: Services, call: Call, part: Part) -> str:
     """Store a mask as a grey picture, white where it is transparent; return its name."""
     suffix_of(part.content)
     with services.temporary() as path, services.temporary() as grey:
         await services.disk(path.write_bytes, part.content)
         await services.dispatcher.ask("mask", path=str(path), to=str(grey))
         content = await services.disk(grey.read_bytes)
-    return await services.disk(services.intake.catalog.store_bytes, content, ".png")
+    return await services.disk(services.intake.files(call.sees).store_bytes, content, ".png")
 
 
 async def _made(services: Services, call: Call, workflow: Named, wish: Wish, given: Mapping[str, Any]) -> web.Response:
@@ -242,7 +242,7 @@ async def _made(services: Services, call: Call, workflow: Named, wish: Wish, giv
     if wish.seed is not None and "seed" not in workflow.inputs:
         wish.unused.append("seed")
     try:
-        new = await named_workflows.jobs(services, workflow, inputs, seeds, call.owner, TAG)
+        new = await named_workflows.jobs(services, workflow, inputs, seeds, call.caller, TAG)
     except WorkflowError as error:
         raise named_workflows.with_inputs_named(workflow, error) from None
     queued = await submit(services, new)

@@ -1,6 +1,7 @@
 """Routes for the server itself: state, health, metrics, login, and the description of the API."""
 
 from collections import Counter
+from collections.abc import Sequence
 from importlib.metadata import version
 
 from aiohttp import web
@@ -11,28 +12,39 @@ from latentloom.web.http_errors import Unauthorized
 from latentloom.web.openapi import document, html
 from latentloom.web.routing import API, TABLE, Call, Route
 from latentloom.web.services import Services
+from latentloom.web.tokens import MONITORS, ROLES
+from latentloom.web.worker_process import WorkerProcess
 
+METRICS = "/metrics"
 LIVE = ("claiming", "queue")
 """The checks that a restart of the server may fix."""
 
 
-async def show_system(services: Services, _: Call) -> wire.System:
-    """Show version, workers, queue, memory and disk."""
-    counts, paused = await services.store.read(lambda t: (t.queue.counts(), t.queue.paused))
-    names = wire.Worker.model_fields
+async def show_system(services: Services, call: Call) -> wire.System:
+    """Show version, workers, queue, memory and disk, and whom the server sees in the caller.
+
+    A user gets the counts of its own jobs, and no ids of others' jobs.
+    """
+    counts, paused = await call.store.read(lambda t: (t.queue.counts(), t.queue.paused))
     return wire.System(
         version=version("latentloom"),
-        workers=[
-            wire.Worker(**{name: getattr(worker, name) for name in names}) for worker in services.dispatcher.workers
-        ],
+        owner=call.owner,
+        role=call.caller.role or "",
+        workers=[_worker(worker, call.sees) for worker in services.dispatcher.workers],
         queue=counts,
         paused=paused,
         ready=services.intake.ready,
+        inspecting=services.intake.inspecting,
         memory=services.memory()["server"],
         disk_free=services.disk_free(),
         event=services.event_hub.last,
         stream=services.event_hub.stream,
     )
+
+
+def _worker(worker: WorkerProcess, sees: str | None) -> wire.Worker:
+    shown = wire.Worker(**{name: getattr(worker, name) for name in wire.Worker.model_fields})
+    return shown if sees in (None, worker.owner) else shown.model_copy(update={"job": None})
 
 
 async def live(services: Services, _: Call) -> web.Response:
@@ -42,7 +54,9 @@ async def live(services: Services, _: Call) -> web.Response:
 
 async def ready(services: Services, _: Call) -> web.Response:
     """Check that the server accepts jobs: 200 if it does, 503 if not. Needs no token."""
-    return _health({**services.checks(), "plugins": services.intake.ready})
+    waiting = services.intake.inspecting
+    warnings = [f"jobs that need these plugins wait for their inspection: {', '.join(waiting)}"] if waiting else []
+    return _health({**services.checks(), "plugins": services.intake.ready}, warnings)
 
 
 async def health(services: Services, _: Call) -> web.Response:
@@ -50,14 +64,14 @@ async def health(services: Services, _: Call) -> web.Response:
     return _health(services.checks())
 
 
-def _health(checks: dict[str, bool]) -> web.Response:
+def _health(checks: dict[str, bool], warnings: Sequence[str] = ()) -> web.Response:
     good = all(checks.values())
-    answer = wire.Health(status="ok" if good else "failing", checks=checks, warnings=list(sqlite_faults()))
+    answer = wire.Health(status="ok" if good else "failing", checks=checks, warnings=[*warnings, *sqlite_faults()])
     return web.Response(status=200 if good else 503, text=answer.model_dump_json(), content_type="application/json")
 
 
 async def metrics(services: Services, _: Call) -> web.Response:
-    """Return the server's metrics in Prometheus text format."""
+    """Return the server's metrics in Prometheus text format: of all owners. A user may not read them."""
     counts, oldest = await services.store.read(lambda t: (t.queue.counts(), t.queue.oldest_waiting()))
     workers = dict(Counter(worker.state for worker in services.dispatcher.workers))
     on_disk = await services.disk(services.cache_bytes)
@@ -98,7 +112,7 @@ ROUTES = (
         for path, handler in (("/healthz", health), ("/livez", live), ("/readyz", ready))
         for method in ("GET", "HEAD")
     ),
-    Route(method="GET", path="/metrics", handler=metrics, media="text/plain"),
+    Route(method="GET", path=METRICS, handler=metrics, media="text/plain", allows=MONITORS),
     Route(
         method="POST",
         path=f"{API}/login",
@@ -108,7 +122,7 @@ ROUTES = (
         public=True,
         refuses=(401, 429),
     ),
-    Route(method="POST", path=f"{API}/logout", handler=logout, answer=wire.Empty),
+    Route(method="POST", path=f"{API}/logout", handler=logout, answer=wire.Empty, allows=ROLES),
     Route(method="GET", path=f"{API}/system", handler=show_system, answer=wire.System),
     Route(method="GET", path=f"{API}/openapi.json", handler=show_openapi),
     Route(method="GET", path=f"{API}/docs", handler=show_docs, media="text/html"),

@@ -12,7 +12,7 @@ from latentloom.api.workflow_files import workflow_names
 from latentloom.engine.errors import brief
 from latentloom.web.http_errors import RequestError, Unconditional
 from latentloom.web.named_workflows import document_of
-from latentloom.web.queue_writer import Tables
+from latentloom.web.queue_writer import OwnedTables
 from latentloom.web.routing import (
     ANY_ETAG,
     API,
@@ -28,7 +28,7 @@ from latentloom.web.routing import (
     unchanged,
 )
 from latentloom.web.services import Services
-from latentloom.web.workflow_store import Draft, Expected, Saved, UnknownDocument
+from latentloom.web.workflow_store import Draft, Expected, Saved
 
 _NAME = re.compile(r"[\w][\w .()+-]{0,99}\Z")
 _NUMBER = re.compile(r"\d{1,12}\Z")
@@ -40,11 +40,11 @@ class VersionQuery(Query):
     version: int | None = Field(None, ge=0, le=MOST, description="Default: the newest.")
 
 
-async def list_workflows(services: Services, _: Call) -> wire.WorkflowList:
+async def list_workflows(_: Services, call: Call) -> wire.WorkflowList:
     """List the workflows saved on this server and those that ship with Latentloom (version 0)."""
-    saved = await services.store.read(lambda t: t.workflow_store.names())
-    own = {item.name for item in saved}
-    shipped = [Saved(name, 0, "", 0.0) for name in workflow_names() if name not in own]
+    saved = await call.store.read(lambda t: t.workflow_store.names())
+    known = {item.name for item in saved}
+    shipped = [Saved(name, 0, "", 0.0) for name in workflow_names() if name not in known]
     found = sorted([*saved, *shipped], key=lambda item: item.name.lower())
     return wire.WorkflowList(workflows=[_info(item) for item in found])
 
@@ -56,7 +56,7 @@ def _info(item: Saved) -> wire.WorkflowInfo:
 async def show_workflow(services: Services, call: Call) -> Reply | web.Response:
     """Return a workflow. Its ETag is its version."""
     name = call.part("name")
-    version, document = await document_of(services, name, call.query.version)
+    version, document = await document_of(services, call.store, name, call.query.version)
     if version and unchanged(call.request, str(version)):
         return not_modified(str(version))
     return _saved(name, version, document)
@@ -72,9 +72,9 @@ def _saved(
 async def list_versions(services: Services, call: Call) -> wire.WorkflowList:
     """List the stored versions of a saved workflow, newest first."""
     name = call.part("name")
-    found = await services.store.read(lambda t: t.workflow_store.versions(name))
-    if not found and services.intake.shipped(name) is None:
-        raise UnknownDocument(f"there is no workflow '{name}'")
+    found = await call.store.read(lambda t: t.workflow_store.versions(name))
+    if not found:
+        await document_of(services, call.store, name)
     return wire.WorkflowList(workflows=[_info(item) for item in found])
 
 
@@ -86,19 +86,19 @@ async def save_workflow(services: Services, call: Call) -> Reply:
     workflow = await services.intake.thread(services.intake.read, call.body.workflow)
     text = await services.intake.thread(services.intake.canonical, workflow)
 
-    def save(tables: Tables) -> tuple[Saved, bool]:
+    def save(tables: OwnedTables) -> tuple[Saved, bool]:
         new = not tables.workflow_store.versions(name)
         return tables.workflow_store.save(name, text, expected), new
 
-    saved, new = await services.store.write(save, durable=True)
+    saved, new = await call.store.write(save)
     document = await services.intake.thread(json.loads, text)
     return _saved(name, saved.version, document, saved.saved, status=201 if new else 200)
 
 
-async def remove_workflow(services: Services, call: Call) -> wire.Empty:
+async def remove_workflow(_: Services, call: Call) -> wire.Empty:
     """Remove a saved workflow with its versions, under the same conditions. A shipped one of that name reappears."""
     name, expected = call.part("name"), _expected(call)
-    await services.store.write(lambda t: t.workflow_store.remove(name, expected), durable=True)
+    await call.store.write(lambda t: t.workflow_store.remove(name, expected))
     return wire.Empty()
 
 
@@ -131,17 +131,17 @@ def _draft_info(draft: Draft) -> wire.DraftInfo:
     return wire.DraftInfo(id=draft.id, name=draft.name, revision=draft.revision, saved=draft.saved)
 
 
-async def list_drafts(services: Services, _: Call) -> wire.DraftList:
+async def list_drafts(_: Services, call: Call) -> wire.DraftList:
     """List the drafts, newest first."""
     return wire.DraftList(
-        drafts=[_draft_info(draft) for draft in await services.store.read(lambda t: t.workflow_store.drafts())]
+        drafts=[_draft_info(draft) for draft in await call.store.read(lambda t: t.workflow_store.drafts())]
     )
 
 
 async def show_draft(services: Services, call: Call) -> Reply | web.Response:
     """Return a draft. Its ETag is its revision."""
     id = call.part("draft")
-    draft = await services.store.read(lambda t: t.workflow_store.draft(id))
+    draft = await call.store.read(lambda t: t.workflow_store.draft(id))
     if unchanged(call.request, str(draft.revision)):
         return not_modified(str(draft.revision))
     document = await services.intake.thread(json.loads, draft.document)
@@ -156,15 +156,15 @@ async def keep_draft(services: Services, call: Call) -> Reply:
     """
     id, expected = call.part("draft"), _expected(call)
     text = await services.intake.thread(lambda: json.dumps(call.body.workflow, ensure_ascii=False))
-    draft = await services.store.write(lambda t: t.workflow_store.keep_draft(id, text, expected), durable=True)
+    draft = await call.store.write(lambda t: t.workflow_store.keep_draft(id, text, expected))
     status = 201 if draft.revision == 1 else 200
     return Reply(_draft_info(draft), status, {"ETag": f'"{draft.revision}"'})
 
 
-async def remove_draft(services: Services, call: Call) -> wire.Empty:
+async def remove_draft(_: Services, call: Call) -> wire.Empty:
     """Remove a draft, under the same conditions."""
     id, expected = call.part("draft"), _expected(call)
-    await services.store.write(lambda t: t.workflow_store.drop_draft(id, expected), durable=True)
+    await call.store.write(lambda t: t.workflow_store.drop_draft(id, expected))
     return wire.Empty()
 
 

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from latentloom.engine.errors import FileError
-from latentloom.nodes.families.header import Header, Shapes, read_header, weights_facts
+from latentloom.nodes.families.folder import folder_weights
+from latentloom.nodes.families.header import Header, Shapes, weights_facts
 from latentloom.nodes.families.module_loading import Piece, Weights, assemble
 from latentloom.nodes.families.stable_diffusion import unet_keys
 from latentloom.nodes.families.stable_diffusion.configs import UNetShape, controlnet_config, hint_widths, unet_shape
 from latentloom.nodes.families.stable_diffusion.facts import TITLES
+from latentloom.nodes.families.text_parts import header_of
 from latentloom.nodes.families.unused import warn_unused
 
 PREFIXES = ("control_model.", "")
@@ -36,8 +38,7 @@ class ControlNetKind:
 
     def recognise(self, path: Path) -> Mapping[str, Any] | None:
         """Return the facts of a "controlnet"; None for another file or folder."""
-        file = _weights_file(path)
-        header = read_header(file) if file else None
+        header = _header(path)
         part = header and find_controlnet(header)
         if header is None or part is None:
             return None
@@ -51,37 +52,32 @@ class ControlNetKind:
         """Load a diffusers ControlNetModel or ControlNetUnionModel."""
         from diffusers import ControlNetModel, ControlNetUnionModel
 
-        file = _weights_file(paths[0])
-        part = find_controlnet(read_header(file)) if file else None
-        if file is None or part is None:
-            raise FileError(f"'{paths[0].name}' contains no {info['component']}")
+        path, header = paths[0], _header(paths[0])
+        part = header and find_controlnet(header)
+        if part is None:
+            raise FileError(f"'{path.name}' contains no {info['component']}")
         found = part
 
         def pieces(names: list[str]) -> dict[str, Piece]:
             sources = unet_keys.original_names(names) if found.original else {name: name for name in names}
             return {name: Piece(found.prefix + source) for name, source in sources.items()}
 
-        config = _folder_config(paths[0])
+        config = _folder_config(path)
         arguments = {**controlnet_config(part.shape, part.hints), **(part.union or {})}
         model = ControlNetUnionModel if part.union else ControlNetModel
 
         def build() -> Any:
             return model.from_config(config) if config and not part.union else model(**arguments)
 
-        weights = Weights(file)
+        weights = folder_weights(path) if path.is_dir() else Weights(path)
         made = assemble(build, pieces, weights, "ControlNet")
         warn_unused(weights)
         return made
 
 
-def _weights_file(path: Path) -> Path | None:
-    """Return the file itself; for a folder of a ControlNet its plain weights, else a variant; None for others."""
-    if path.is_file():
-        return path
-    if not _folder_config(path):
-        return None
-    files = sorted(path.glob("*.safetensors"), key=lambda file: (len(file.name), file.name))
-    return files[0] if files else None
+def _header(path: Path) -> Header | None:
+    """Return the header of a file, or of all files of a ControlNet's folder; None for another folder."""
+    return header_of(path) if path.is_file() or _folder_config(path) else None
 
 
 def _folder_config(path: Path) -> Any:

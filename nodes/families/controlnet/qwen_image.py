@@ -14,6 +14,7 @@ class QwenImageControl(TransformerControl):
     """A ControlNet of Qwen-Image. InstantX's union one tells by itself what a picture shows."""
 
     family, title, module = "qwen_image", "Qwen-Image", "QwenImageControlNetModel"
+    narrow = True
 
     def matches(self, shapes: Shapes) -> bool:
         """Whether it is one."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from latentloom.engine.errors import FileError
+from latentloom.engine.models.weights import not_in_float16
 from latentloom.nodes.families.conversion import converted_pieces
 from latentloom.nodes.families.folder import folder_weights, read_json, said_class
 from latentloom.nodes.families.header import Shapes, weights_facts
@@ -39,6 +40,7 @@ class Seen:
     condition: Mapping[str, Tensor]  # of the transformer
     picture: Tensor  # its latent [B, C, h, w], or pixels [B, 3, 8 h, 8 w] in 0..1
     mode: int | None = None  # the number of a union ControlNet's kind
+    strength: float = 1.0  # by which what it returns is multiplied afterwards
 
 
 class TransformerControl(ABC):
@@ -50,6 +52,10 @@ class TransformerControl(ABC):
     """What people call it."""
     module: ClassVar[str]
     """The class of the network in diffusers."""
+    narrow: ClassVar[bool] = False
+    """Whether its family overflows in fp16; see `Family`."""
+    spare: ClassVar[str] = ""
+    """How layers begin that some versions have and do not use; "" for none."""
     told: ClassVar[tuple[str, ...]] = ()
     """The arguments of that class that shapes do not tell and a folder does."""
 
@@ -104,9 +110,11 @@ class TransformerControl(ABC):
             return converted_pieces(self.convert, shapes)
 
         made = assemble(lambda: self.build(config), pieces, weights, "ControlNet")
+        if self.spare:
+            weights.taken |= {name for name in weights.keys() if name.startswith(self.spare)}  # noqa: SIM118
         warn_unused(weights)
         made.adapter = self
-        return made
+        return not_in_float16(made) if self.narrow else made
 
     def _config(self, path: Path, shapes: Shapes) -> dict[str, Any]:
         said = read_json(path / "config.json") if path.is_dir() else {}

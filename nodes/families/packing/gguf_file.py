@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from latentloom.engine.errors import FileError
-from latentloom.nodes.families.packing.gguf_names import model_names
+from latentloom.nodes.families.packing.gguf_names import model_names, paired_heads
 from latentloom.nodes.families.packing.gguf_types import BLOCKS, PLAIN, TYPES, nbytes_of
 from latentloom.nodes.families.packing.layout import unread
 
@@ -34,6 +34,7 @@ class GgufTensor:
     shape: tuple[int, ...]
     start: int  # offset of its bytes in the file
     nbytes: int
+    paired: int = 0  # heads, if the rows of each are in llama.cpp's order; see `paired_heads`
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +80,7 @@ def read_metadata(path: Path, prefix: str) -> dict[str, Any]:
     with path.open("rb") as file:
         reader = _Reader(file)
         try:
-            if file.read(4) != MAGIC or reader.number("<I") not in (2, 3):
-                raise ValueError
+            _check_version(path.name, reader)
             _, pairs = reader.count(), reader.count()
             found = {}
             for _ in range(pairs):
@@ -146,9 +146,18 @@ def _scalar(kind: int) -> str:
     return _SCALARS[kind]
 
 
-def _parsed(where: str, reader: _Reader, size: int) -> GgufHeader:
-    if reader.file.read(4) != MAGIC or reader.number("<I") not in (2, 3):
+def _check_version(where: str, reader: _Reader) -> None:
+    """Read the start of a file. Raises FileError for a version that is not read, and for big-endian numbers."""
+    if reader.file.read(4) != MAGIC:
         raise ValueError
+    version = reader.number("<I")
+    if version not in (2, 3):
+        got = "big-endian numbers" if version >> 24 and not version & 0xFFFF else f"version {version}"
+        raise FileError(f"'{where}' is a GGUF file of another kind", expected="version 2 or 3, little-endian", got=got)
+
+
+def _parsed(where: str, reader: _Reader, size: int) -> GgufHeader:
+    _check_version(where, reader)
     count, pairs = reader.count(), reader.count()
     said = {reader.text(): reader.value(reader.number("<I")) for _ in range(pairs)}
     infos = [_info(reader) for _ in range(count)]
@@ -157,11 +166,19 @@ def _parsed(where: str, reader: _Reader, size: int) -> GgufHeader:
         raise ValueError
     first = -(-reader.file.tell() // alignment) * alignment
     names = model_names([name for name, *_ in infos])
+    paired = paired_heads(names.values(), said)
     tensors = {
-        names[name]: _tensor(where, name, shape, kind, first + offset, said) for name, shape, kind, offset in infos
+        names[name]: replace(_tensor(where, name, shape, kind, first + offset, said), paired=paired.get(names[name], 0))
+        for name, shape, kind, offset in infos
     }
+    if any(len(tensor.shape) != 2 or tensor.shape[0] % (2 * tensor.paired) for tensor in _paired(tensors)):
+        raise ValueError
     metadata = {key: str(value) for key, value in said.items() if isinstance(value, str | int | float)}
     return GgufHeader(tensors, metadata, size)
+
+
+def _paired(tensors: Mapping[str, GgufTensor]) -> list[GgufTensor]:
+    return [tensor for tensor in tensors.values() if tensor.paired]
 
 
 def _info(reader: _Reader) -> tuple[str, tuple[int, ...], int, int]:

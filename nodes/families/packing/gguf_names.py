@@ -7,7 +7,8 @@ is often that of another program.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 _QWEN = {
     "attn_q": "self_attn.q_proj",
@@ -49,6 +50,29 @@ def model_names(names: Sequence[str]) -> dict[str, str]:
         return {name: name for name in names}
     t5 = any(name.startswith("enc.blk.") for name in names)
     return {name: _named(name, t5=t5) for name in names}
+
+
+def paired_heads(names: Collection[str], said: Mapping[str, Any]) -> dict[str, int]:
+    """Map the weights whose rows llama.cpp has in another order to their number of heads; {} for most files.
+
+    For models in the form of Llama, to which Mistral belongs, the rows of queries and keys that are rotated together
+    are neighbours; the models here have them half a head apart. Such models have neither norms nor biases of queries
+    and keys.
+    """
+    first = "model.layers.0.self_attn."
+    if f"{first}q_proj.weight" not in names or {f"{first}q_norm.weight", f"{first}q_proj.bias"} & set(names):
+        return {}
+    architecture = said.get("general.architecture")
+    counts = {
+        part: said.get(f"{architecture}.attention.{key}")
+        for part, key in (("q_proj", "head_count"), ("k_proj", "head_count_kv"))
+    }
+    return {
+        name: count
+        for name in names
+        for part, count in counts.items()
+        if name.endswith(f".self_attn.{part}.weight") and isinstance(count, int) and count > 0
+    }
 
 
 def _named(name: str, *, t5: bool) -> str:

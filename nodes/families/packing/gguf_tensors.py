@@ -35,8 +35,15 @@ class GgufTensors:
         """Return the tensor of that name."""
         tensor = self._header.tensors[name]
         found = self._bytes[tensor.start : tensor.start + tensor.nbytes]
+        if tensor.paired:
+            found = _half_apart(found, tensor.shape[0], tensor.paired)
         if tensor.format in BLOCKS:
             return found
         dtype = _DTYPES[tensor.format]
         aligned = found if tensor.start % dtype.itemsize == 0 else found.clone()
         return aligned.view(dtype).view(tensor.shape) if prod(tensor.shape) else torch.empty(tensor.shape, dtype=dtype)
+
+
+def _half_apart(data: Tensor, rows: int, heads: int) -> Tensor:
+    """Return the bytes of rows whose even ones come first in each head, in new memory; see `paired_heads`."""
+    return data.view(heads, rows // heads // 2, 2, -1).transpose(1, 2).reshape(-1)

@@ -6,7 +6,6 @@ Scanning a pack runs its code, in its own process, once for each version of the 
 import contextlib
 import json
 import re
-import sysconfig
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,7 +19,7 @@ from latentloom.engine.keys import digest
 from latentloom.engine.settings import Settings
 from latentloom.engine.types.registry import Distribution, NodeType, Registration
 from latentloom.engine.types.spec import ANY, MAX_SEED, InputSpec, NodeSpec, OutputSpec, Purity
-from latentloom.plugins.code import tree_code
+from latentloom.plugins.code import site_stamp, tree_code
 from latentloom.plugins.comfyui.bridge.calls import CONTEXT, lazy_ports, process_of, target
 from latentloom.plugins.comfyui.bridge.frames import DEEP
 from latentloom.plugins.comfyui.bridge.process import PackProcess
@@ -130,17 +129,11 @@ def _libraries(path: Path) -> list[list[str]]:
     with contextlib.suppress(OSError, UnicodeDecodeError):
         lines = (path / "requirements.txt").read_text(encoding="utf-8").splitlines()
         wanted |= {found[0].lower() for line in lines if (found := _REQUIREMENT.match(line.strip()))}
-    installed = []
+    versions = []
     for name in sorted(wanted):
         with contextlib.suppress(PackageNotFoundError, ValueError):
-            installed.append([name, version(name)])
-    return installed
-
-
-def _installed() -> list[int]:
-    """Return what changes when a package is installed: a pack that lacks a module is then scanned again."""
-    folders = {sysconfig.get_path(name) for name in ("purelib", "platlib")}
-    return sorted(Path(folder).stat().st_mtime_ns for folder in folders if Path(folder).is_dir())
+            versions.append([name, version(name)])
+    return versions
 
 
 def _read(place: Path, code: str) -> list[dict[str, Any]] | str | None:
@@ -150,7 +143,7 @@ def _read(place: Path, code: str) -> list[dict[str, Any]] | str | None:
         if (record["schema"], record["code"]) != (SCHEMA, code):
             return None
         failed = isinstance(record["classes"], str)
-        return None if failed and record["installed"] != _installed() else record["classes"]
+        return None if failed and record["installed"] != site_stamp() else record["classes"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -159,7 +152,7 @@ def _write(place: Path, code: str, classes: Any) -> None:
     with contextlib.suppress(OSError):
         place.parent.mkdir(parents=True, exist_ok=True)
         partial = partial_path(place.parent)
-        record = {"schema": SCHEMA, "code": code, "classes": classes, "installed": _installed()}
+        record = {"schema": SCHEMA, "code": code, "classes": classes, "installed": site_stamp()}
         partial.write_text(json.dumps(record), encoding="utf-8")
         partial.replace(place)
 

@@ -9,6 +9,7 @@ import pytest
 from latentloom.engine.errors import ChangedFileError, FileError, MissingFileError, PathError
 from latentloom.engine.files.catalog import Catalog, safe_join
 from latentloom.engine.files.hashes import Hashes
+from latentloom.engine.files.owners import is_visible
 
 SECRET = "secret.png"
 
@@ -323,3 +324,38 @@ def test_a_stored_file_and_its_name_are_on_the_disk_before_it_is_named(catalog, 
 
     place = folders / "input" / name
     assert {path.stat().st_ino for path in (place, place.parent, place.parent.parent, folders / "input")} <= synced
+
+
+# Owners
+
+
+@pytest.mark.parametrize(
+    ("name", "seers"),
+    [
+        ("logo.png", [None, "ann", "bob"]),
+        ("by-hash/ab/abc.png", [None]),
+        ("by-owner/ann/by-hash/ab/abc.png", [None, "ann"]),
+        ("by-owner/ann/holiday.png", [None, "ann"]),
+        ("By-Owner/bob/x.png", [None, "bob"]),
+        ("by-owner/anna/x.png", [None]),
+        ("by-owner/ann", [None]),
+        ("by-owner.png", [None, "ann", "bob"]),
+    ],
+)
+def test_uploads_are_seen_by_their_owner_and_all_else_by_everybody(name, seers):
+    assert [owner for owner in (None, "ann", "bob") if is_visible(name, owner)] == seers
+
+
+def test_an_upload_of_somebody_else_is_a_missing_file(folders, catalog):
+    ann, bob = catalog.of("ann"), catalog.of("bob")
+    name = ann.store_bytes(b"x", ".png")
+    sha256 = hashlib.sha256(b"x").hexdigest()
+    (folders / "input" / "link.png").symlink_to(folders / "input" / name)
+
+    assert name == f"by-owner/ann/by-hash/{sha256[:2]}/{sha256}.png"
+    assert ann.find("input", name) == catalog.find("input", name)
+    for given in (name, "link.png", f"any@sha256:{sha256}"):
+        with pytest.raises(MissingFileError):
+            bob.check("input", given)
+    assert name in ann.names("input")
+    assert name not in bob.names("input")

@@ -27,9 +27,13 @@ STATE_OF = {
 }
 
 
+OWNERS = st.sampled_from("xy")
+
+
 @dataclass
 class Expected:
     state: str
+    owner: str
     priority: int
     device: bool
     place: float
@@ -46,6 +50,7 @@ class QueueLaw(RuleBasedStateMachine):
         self.path = Path(self.folder.name) / "queue.db"
         self.queue, self.history, self.connection = opened(self.path, limits=Limits(queued=1000, ends=10**6))
         self.model: dict[str, Expected] = {}
+        self.turns: dict[str, int] = {}
         self.paused = False
         self.places = 0.0
 
@@ -58,18 +63,29 @@ class QueueLaw(RuleBasedStateMachine):
         with transaction(self.connection, durable=False):
             return call(*args, **kwargs)
 
-    @rule(target=jobs, priority=st.integers(-2, 2), device=st.booleans(), front=st.booleans())
-    def submit(self, priority, device, front):
+    @rule(target=jobs, owner=OWNERS, priority=st.integers(-2, 2), device=st.booleans(), front=st.booleans())
+    def submit(self, owner, priority, device, front):
         id = f"job{len(self.model)}"
-        self.act(self.queue.submit, new_job(id, priority=priority, device=device), front=front)
+        self.act(self.queue.submit, new_job(id, owner=owner, priority=priority, device=device), front=front)
         self.places += 1
-        self.model[id] = Expected("queued", priority, device, -self.places if front else self.places)
+        self.model[id] = Expected("queued", owner, priority, device, -self.places if front else self.places)
         return id
 
+    def order(self, turns, waiting):
+        """The order of some jobs: priority, then whose turn was the longest ago, then the owner's own order."""
+        if not waiting:
+            return []
+        first = min(waiting, key=lambda i: self.place(i, turns))
+        later = {**turns, self.model[first].owner: max(turns.values(), default=0) + 1}
+        return [first, *self.order(later, waiting - {first})]
+
+    def place(self, id, turns):
+        expected = self.model[id]
+        return -expected.priority, turns.get(expected.owner, 0), expected.owner, expected.place
+
     def next_for(self, device):
-        waiting = [(-e.priority, e.place, id) for id, e in self.model.items() if e.state == "queued"]
-        order = [id for _, _, id in sorted(waiting)]
-        own = [id for id in order if self.model[id].device == device]
+        order = self.order(self.turns, {id for id, e in self.model.items() if e.state == "queued"})
+        own = self.order(self.turns, {id for id in order if self.model[id].device == device})
         return next(iter(own or (order if device else [])), None)
 
     @rule(device=st.booleans())
@@ -81,6 +97,7 @@ class QueueLaw(RuleBasedStateMachine):
             expected = self.model[claim.job.id]
             assert claim.token > max((e.token for e in self.model.values()), default=0)
             expected.state, expected.token = "claimed", claim.token
+            self.turns[expected.owner] = claim.token
 
     @rule(id=jobs, late=st.booleans())
     def begin(self, id, late):
@@ -178,8 +195,9 @@ class QueueLaw(RuleBasedStateMachine):
     @invariant()
     def they_agree(self):
         assert {job.id: job.state for job in self.queue.page(limit=1000)} == {i: e.state for i, e in self.model.items()}
-        order = sorted((-e.priority, e.place, i) for i, e in self.model.items() if e.state == "queued")
-        assert self.queue.waiting(1000) == [id for _, _, id in order]
+        assert self.queue.waiting(1000) == self.order(
+            self.turns, {id for id, e in self.model.items() if e.state == "queued"}
+        )
 
     def check_history(self):
         states: dict[str, str] = {}
@@ -206,9 +224,9 @@ def test_the_database_is_an_ordinary_file(tmp_path):
 
 def test_what_came_in_front_of_a_running_job_stays_in_front_of_it_when_that_begins_again():
     law = QueueLaw()
-    first = law.submit(priority=0, device=False, front=False)
+    first = law.submit(owner="x", priority=0, device=False, front=False)
     law.claim(device=True)
-    second = law.submit(priority=0, device=False, front=True)
+    second = law.submit(owner="x", priority=0, device=False, front=True)
     law.restart()
 
     assert law.queue.waiting(10) == [second, first]

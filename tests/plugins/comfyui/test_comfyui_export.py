@@ -23,7 +23,8 @@ ONE_WAY = {  # classes that come out as others, which mean the same, and those t
     "VAEEncodeTiled", "ImageCompositeMasked", "ImageToMask", "SaveImageAdvanced", "RegexMatch", "ResolutionSelector",
     "easy wildcards", "DPRandomGenerator", "ImageResize+", "ImageResizeKJ", "ImageResizeKJv2",
     "ImageConcatMulti", "MaskBlur+", "GrowMaskWithBlur", "ResizeImagesByLongerEdge",
-    "UltimateSDUpscale", "StyleModelApply",
+    "UltimateSDUpscale", "StyleModelApply", "DetailerForEach", "MaskDetailerPipe", "InpaintCropImproved",
+    "ImageGridComposite2x2", "ImageGridComposite3x3", "Create Grid Image from Batch",
 }  # fmt: skip
 
 

@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from comfyui_uses import PIC, PIECES, SOURCES, USES, C, M, P, V, node
+from comfyui_uses import PAIRED, PIC, PIECES, SOURCES, USES, C, M, P, V, node
 
 from latentloom.api import Session
 from latentloom.engine.document.reading import from_json
 from latentloom.engine.document.workflow import Edge
 from latentloom.engine.settings import load_settings
 from latentloom.nodes.diffusion.schedules import scaled_linear_table
+from latentloom.plugins.comfyui.absent import REASONS
 from latentloom.plugins.comfyui.classes import FOLDED, RULES
 from latentloom.plugins.comfyui.importing import import_graph
 from latentloom.plugins.discovery import discover
@@ -37,7 +38,7 @@ def imported(**nodes: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
 
 def test_every_rule_is_tried() -> None:
-    assert USES.keys() == RULES.keys()
+    assert USES.keys() | PAIRED.keys() == RULES.keys()
     assert FOLDED.isdisjoint(RULES)
 
 
@@ -79,6 +80,37 @@ def test_every_output_of_a_class_is_one_that_its_node_has(session: Session, name
 
 
 # Rules that look beyond one node
+
+
+def test_a_crop_by_a_mask_is_pasted_back(session: Session) -> None:
+    graph = {
+        "n": node("InpaintCropImproved", **USES["InpaintCropImproved"]),
+        "s": node("InpaintStitchImproved", **PAIRED["InpaintStitchImproved"]),
+    }
+    document, lines = imported(**graph)
+    nodes = from_json(document).nodes
+    assert nodes["s"].inputs == {
+        "image": Edge("i", "image"), "mask": Edge("n-soft", "mask"), "region": Edge("n", "region"),
+        "part": Edge("n", "image"),
+    }  # fmt: skip
+    assert lines == ["node 'n': approximated: the margin around the mask is 16 pixels, and its edge a ramp"]
+    assert {problem.code for problem in session.validate(document)} <= {"missing_file", "no_outputs"}
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("FaceDetailer", "its mask comes from a learned detector, and there is none here: Detailer takes any mask"),
+        ("GLIGENTextBoxApply", "GLIGEN's grounding layers are not supported: ConditioningArea places prompts"),
+        ("HypernetworkLoader", "hypernetworks are not supported: use a LoRA"),
+    ],
+)
+def test_a_class_without_a_counterpart_says_why(name: str, reason: str) -> None:
+    assert imported(n=node(name))[1] == [f"node 'n': placeholder: {reason}; its data is kept"]
+
+
+def test_a_reason_is_given_for_no_class_that_has_a_counterpart() -> None:
+    assert REASONS.keys().isdisjoint({*RULES, *FOLDED})
 
 
 def test_sdxl_s_two_texts_and_sizes_become_two_nodes() -> None:

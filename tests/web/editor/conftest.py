@@ -19,7 +19,9 @@ def browser():
     if path is None:
         pytest.skip("no Chromium; on Debian: apt-get install chromium")
     with sync_playwright() as playwright:
-        made = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        made = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--host-resolver-rules=MAP loom.test 127.0.0.1"]
+        )
         yield made
         made.close()
 

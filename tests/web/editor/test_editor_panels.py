@@ -253,6 +253,24 @@ def test_library_and_drafts(open_editor, server):
     answer(editor, 'Delete "Mine"?', "Delete")
     expect(library.get_by_role("button", name="Actions for Mine")).to_have_count(0)
 
+    # A saved workflow as a node of another one; it tells when it is saved anew, and is brought up to that
+    other.page.get_by_role("navigation", name="Open workflows").get_by_role("button", name="New workflow").click()
+    elsewhere = panel(other, "Library")
+    elsewhere.get_by_role("button", name="Actions for Stars", exact=True).click()
+    elsewhere.get_by_role("button", name="Insert as a node").click()
+    other.node("stars").wait_for()
+    saved = server.get("workflows/Stars")["workflow"]
+    saved["nodes"]["sample"]["inputs"]["steps"] = 7
+    assert server.request("PUT", "workflows/Stars", {"workflow": saved}, If_Match='"3"')[0] == 200
+    other.page.reload()
+    other.connected()
+    elsewhere = panel(other, "Library")
+    elsewhere.get_by_role("button", name="Update to version 4").wait_for()
+    expect(elsewhere.get_by_text("sample.steps: 7 → 20")).to_be_visible()
+    elsewhere.get_by_role("button", name="Update to version 4").click()
+    expect(elsewhere.get_by_role("button", name="Update to version 4")).to_have_count(0)
+    assert other.copied()["graphs"]["Stars"]["nodes"]["sample"]["inputs"]["steps"] == 7
+
     # A reload, at once, brings back what was never saved
     editor.field("sample", "steps").fill("17")
     page.reload()

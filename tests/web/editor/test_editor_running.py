@@ -90,6 +90,11 @@ def test_a_failure_is_told_at_its_node(loaded, tmp_path):
     expect(failure.locator("pre")).to_contain_text("ValueError")
     editor.picture("failure")
 
+    editor.node("curse").locator(".node-title").click()
+    editor.press("Control+b")  # what is changed has not failed yet
+    expect(failure).to_have_count(0)
+    expect(editor.node("curse").get_by_text("Failed")).to_have_count(0)
+
 
 def test_a_run_is_cancelled_and_runs_are_counted(loaded, tmp_path):
     editor = loaded(slow(tmp_path / "journal"))
@@ -191,3 +196,15 @@ def test_the_first_picture_of_the_editor_comes_offline(open_editor, server):
 
     assert asked
     assert [url for url in asked if not url.startswith((server.address, server.address.replace("http", "ws")))] == []
+
+
+def test_a_click_puts_the_nearest_name_in_the_place_of_an_unknown_one(loaded):
+    sigmas = {"type": "Sigmas", "version": 1, "inputs": {"schedule": "karas"}}
+    blur = {"type": "BlurImag", "version": 1, "inputs": {}}
+    editor = loaded({"format": "latentloom/1", "nodes": {"sigmas": sigmas, "blur": blur}})
+    editor.node("sigmas").get_by_role("button", name="Use karras").click()
+    editor.node("blur").get_by_role("button", name="Use BlurImage").click()
+    expect(editor.node("blur").locator(".node-title")).to_have_text("Blur image")
+    expect(editor.page.get_by_role("button", name="Use ")).to_have_count(0)
+    nodes = editor.copied()["nodes"]
+    assert (nodes["sigmas"]["inputs"]["schedule"], nodes["blur"]["type"]) == ("karras", "BlurImage")

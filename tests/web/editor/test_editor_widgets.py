@@ -87,9 +87,14 @@ def test_a_mask_is_painted_over_a_picture_and_only_that_part_is_made_anew(inpain
     expect(page.get_by_role("button", name="Undo", exact=True).last).to_be_disabled()
     editor.press("Control+Shift+z")
     editor.picture("mask")
+    jobs = len(server.get("jobs")["jobs"])
+    editor.press("Escape")  # what is painted is not thrown away unasked
+    page.get_by_role("dialog", name="Discard the mask?").get_by_role("button", name="Cancel").click()
+    expect(surface).to_be_visible()
     with renewed(editor, "mask-image"):
-        page.get_by_role("button", name="Use this mask").click()
+        editor.press("Control+Enter")  # of the painter, not of the workflow
         expect(page.get_by_role("application", name="Painting area")).to_have_count(0)
+    assert len(server.get("jobs")["jobs"]) == jobs
     mask = shown(editor, server, "mask-image")
     assert set(np.unique(mask)) >= {0, 255}
     assert [mask[64, 64, 0], mask[0, 0, 0], mask[127, 127, 0]] == [255, 0, 0]

@@ -15,20 +15,20 @@ import { Preferences } from "./shell/Preferences";
 import { PanelRegion, Rail } from "./shell/Sides";
 import { StatusBar } from "./shell/StatusBar";
 import { TopBar } from "./shell/TopBar";
+import { Broken } from "./shell/Broken";
 import { useDocument } from "./store/document";
 import { pathOf } from "./store/opened";
 import { OnCanvas } from "./store/seen";
-import { startSession } from "./store/session";
 import { useActive } from "./store/workspace";
 import { useStrings } from "./strings";
+import { Boundary } from "./widgets/Boundary";
 
 export function App() {
   const words = useStrings().shell;
   const { theme, language } = useSettings();
-  const { id } = useActive();
-  const level = useDocument((state) => [id, ...pathOf(state)].join("/"));
-  const empty = useDocument(({ workflow }) => isBlank(workflow));
-  useEffect(() => startSession(), []);
+  const { view } = useActive();
+  const level = useDocument((state) => [view, ...pathOf(state)].join("/"));
+  const workflow = useDocument((state) => state.workflow);
   useShortcuts();
   useEffect(() => {
     document.documentElement.lang = language;
@@ -41,13 +41,15 @@ export function App() {
         <Rail side="left" />
         <PanelRegion side="left" />
         <div className="centre">
-          <main className="canvas" aria-label={words.canvas} {...dropArea}>
-            <ReactFlowProvider key={level}>
-              <OnCanvas.Provider value={true}>
-                <Canvas />
-              </OnCanvas.Provider>
-            </ReactFlowProvider>
-            {empty && <Templates />}
+          <main className="canvas" tabIndex={-1} aria-label={words.canvas} {...dropArea}>
+            <Boundary of={workflow} instead={(error) => <Broken error={error} />}>
+              <ReactFlowProvider key={level}>
+                <OnCanvas.Provider value={true}>
+                  <Canvas />
+                </OnCanvas.Provider>
+              </ReactFlowProvider>
+            </Boundary>
+            {isBlank(workflow) && <Templates />}
           </main>
           <PanelRegion side="bottom" />
         </div>

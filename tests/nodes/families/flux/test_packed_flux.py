@@ -80,6 +80,22 @@ def test_a_transformer_in_scaled_fp8_samples_as_its_numbers_do(session: Session,
     assert close(latent(session, packed.name), latent(session, plain.name))
 
 
+def test_scaled_fp8_with_a_zeroed_text_samples(session: Session, flux_models: Path) -> None:
+    """ComfyUI issues 5304 and 5849: black pictures."""
+    folder = flux_models / "diffusion_models"
+    packed = put(folder / "fp8.safetensors", scaled(load_file(folder / "dev.safetensors")))
+    nodes = document(packed.name)
+    positive = nodes["nodes"]["sample"]["inputs"]["positive"]
+    nodes["nodes"]["zero"] = {"type": "ConditioningZeroOut", "inputs": {"conditioning": positive}}
+    nodes["nodes"]["sample"]["inputs"]["positive"] = wire("zero", "conditioning")
+
+    found = torch.tensor(session.run(nodes)["out"].numpy())
+
+    assert found.isfinite().all()
+    assert float(found.std()) > 0.1
+    assert not close(found, latent(session, packed.name))
+
+
 @pytest.mark.parametrize("format", ["Q8_0", "Q4_0"])
 def test_a_transformer_in_gguf_samples_as_its_numbers_do(session: Session, flux_models: Path, format: str) -> None:
     folder = flux_models / "diffusion_models"

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from gguf_files import write_gguf
 from PIL import Image as Picture
 from safetensors.torch import load_file, save_file
 from tiny_transformers import write
@@ -122,6 +123,48 @@ def test_a_text_encoder_without_its_last_layers_reads_the_same(session: Session)
     """ComfyUI has a file of the first 30 layers, without a norm behind them."""
     whole, pruned = (session.run(document("dev", text=text))["out"] for text in ("mistral", "pruned"))
     assert np.array_equal(whole.numpy(), pruned.numpy())
+
+
+def by_llama_cpp(name: str, tensor: torch.Tensor) -> tuple[str, torch.Tensor]:
+    """A weight as llama.cpp's converter writes it: its own names, and rotated rows of a head side by side."""
+    if name in LLAMA_CPP:
+        return LLAMA_CPP[name], tensor
+    _, _, layer, *part, _ = name.split(".")
+    if part[-1] in ("q_proj", "k_proj"):
+        heads, (rows, columns) = 1, tensor.shape
+        tensor = tensor.reshape(heads, 2, rows // heads // 2, columns).swapaxes(1, 2).reshape(rows, columns)
+    return f"blk.{layer}.{LLAMA_CPP['.'.join(part)]}.weight", tensor
+
+
+LLAMA_CPP = {
+    "model.embed_tokens.weight": "token_embd.weight",
+    "model.norm.weight": "output_norm.weight",
+    **{f"self_attn.{one}_proj": f"attn_{one}" for one in "qkv"},
+    "self_attn.o_proj": "attn_output",
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "ffn_norm",
+    **{f"mlp.{one}_proj": f"ffn_{one}" for one in ("gate", "up", "down")},
+}
+
+
+@pytest.mark.parametrize("format", ["F32", "Q8_0"])
+def test_mistral_in_gguf_reads_as_its_numbers_do(session: Session, flux2_models: Path, format: str) -> None:
+    texts = flux2_models / "text_encoders"
+    state = load_file(texts / "mistral.safetensors")
+    tekken_model = bytes(state.pop("tekken_model").tolist())
+    tensors = dict(by_llama_cpp(name, tensor) for name, tensor in state.items())
+    counts = {"llama.attention.head_count": 1, "llama.attention.head_count_kv": 1}
+    write_gguf(texts / "mistral.gguf", tensors, format, architecture="llama", numbers=counts)
+    (texts / "mistral3_tokenizer").mkdir(exist_ok=True)
+    (texts / "mistral3_tokenizer" / "tekken.json").write_bytes(tekken_model)
+
+    def read(file: str) -> torch.Tensor:
+        nodes = document("dev", output="positive", port="conditioning")
+        nodes["nodes"]["clip"]["inputs"]["text_encoder"] = file
+        return session.run(nodes)["out"].entries[0].embedding.tensor()
+
+    found, expected = read("mistral.gguf"), read("mistral.safetensors")
+    assert float((found - expected).norm() / expected.norm()) < (1e-6 if format == "F32" else 0.05)
 
 
 def test_pictures_are_decoded_and_encoded_as_by_the_pipeline(session: Session, klein: Any) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import Krea2Pipeline
+from gguf_files import write_gguf
 from PIL import Image as Picture
 from safetensors.torch import load_file
 from tiny_transformers import write
@@ -129,6 +130,37 @@ def test_a_set_shift_gives_a_file_of_turbo_its_sigmas(session: Session, pipe: An
     nodes = document(model=wire("shift", "model"))
     nodes["nodes"]["shift"] = {"type": "SetShift", "inputs": {"model": wire("unet", "model"), "shift": 3.15819291}}
     assert distance(session.run(nodes)["out"], expected(made, 0.0)) < 1e-5
+
+
+def test_a_qwen3_vl_in_gguf_reads_without_its_vision_tower(session: Session, krea_models: Path) -> None:
+    """llama.cpp keeps the tower in another file; only the metadata tell such a file from one of a Qwen3."""
+    texts = krea_models / "text_encoders"
+    whole = load_file(texts / "qwen3vl_4b.safetensors")
+    language = {llama_cpp(name): tensor for name, tensor in whole.items() if not name.startswith("visual.")}
+    for name, architecture in (("vl", "qwen3vl"), ("plain", "qwen3")):
+        write_gguf(texts / f"{name}.gguf", language, architecture=architecture)
+
+    def sampled(file: str) -> Any:
+        nodes = document(steps=1)
+        nodes["nodes"]["clip"]["inputs"]["text_encoder"] = file
+        return session.run(nodes)["out"]
+
+    expected = torch.tensor(sampled("qwen3vl_4b.safetensors").numpy())
+    assert distance(sampled("vl.gguf"), expected) < 1e-5
+    with pytest.raises(NodeError, match="is not a text encoder of Krea 2"):
+        sampled("plain.gguf")
+
+
+def llama_cpp(name: str) -> str:
+    outer = {"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight"}
+    if name in outer:
+        return outer[name]
+    _, _, layer, *part, _ = name.split(".")
+    inner = {"input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm", "self_attn.o_proj": "attn_output"}
+    inner |= {f"self_attn.{one}_proj": f"attn_{one}" for one in "qkv"}
+    inner |= {f"self_attn.{one}_norm": f"attn_{one}_norm" for one in "qk"}
+    inner |= {f"mlp.{one}_proj": f"ffn_{one}" for one in ("gate", "up", "down")}
+    return f"blk.{layer}.{inner['.'.join(part)]}.weight"
 
 
 def test_image_to_image_starts_from_the_pipelines_latent(session: Session, pipe: Any, picture: torch.Tensor) -> None:

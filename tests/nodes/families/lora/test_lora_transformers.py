@@ -8,69 +8,22 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import (
-    ChromaTransformer2DModel,
-    FluxTransformer2DModel,
-    QwenImageTransformer2DModel,
-    SD3Transformer2DModel,
-    ZImageTransformer2DModel,
-)
 from diffusers.loaders import lora_conversion_utils
 from lora_files import applied, applied_together, written
 from safetensors.torch import load_file, save_file
-from tiny_transformers import chroma_names, flux_names, randomised, sd3_names, z_image_names
+from tiny_nets import FAMILIES
+from tiny_transformers import randomised
 from torch import Tensor
 
 from latentloom.engine import FileIdentity, Patch
 from latentloom.engine.errors import FileError
 from latentloom.engine.models.load_warnings import gathered_warnings
-from latentloom.nodes.families.chroma import Chroma
 from latentloom.nodes.families.family import Family
-from latentloom.nodes.families.flux import Flux
 from latentloom.nodes.families.lora.kind import LoraFile
 from latentloom.nodes.families.lora.patch import apply_loras
-from latentloom.nodes.families.qwen_image import QwenImage
-from latentloom.nodes.families.sd3 import SD3
-from latentloom.nodes.families.z_image import ZImage
 
 State = dict[str, Tensor]
 RANK, ALPHA, STRENGTH = 2, 3.0, 0.5
-WIDTHS = {"num_layers": 1, "attention_head_dim": 32, "num_attention_heads": 2, "joint_attention_dim": 48}
-AXES = {"axes_dims_rope": (4, 14, 14)}
-
-
-def flux() -> Any:
-    return FluxTransformer2DModel(**WIDTHS, **AXES, num_single_layers=2, pooled_projection_dim=32, guidance_embeds=True)
-
-
-def chroma() -> Any:
-    return ChromaTransformer2DModel(
-        **WIDTHS, **AXES, num_single_layers=2, approximator_hidden_dim=40, approximator_layers=2
-    )
-
-
-def sd3() -> Any:
-    more = {"caption_projection_dim": 64, "pooled_projection_dim": 80, "pos_embed_max_size": 12}
-    more |= {"qk_norm": "rms_norm", "dual_attention_layers": (0,), "sample_size": 32}
-    return SD3Transformer2DModel(**{**WIDTHS, "num_layers": 2}, **more)
-
-
-def z_image() -> Any:
-    sizes = {"dim": 64, "n_layers": 2, "n_refiner_layers": 1, "n_heads": 4, "n_kv_heads": 4, "cap_feat_dim": 48}
-    return ZImageTransformer2DModel(in_channels=16, **sizes, axes_dims=[4, 6, 6], axes_lens=[1536, 512, 512])
-
-
-def qwen_image() -> Any:
-    return QwenImageTransformer2DModel(**WIDTHS, **AXES)
-
-
-FAMILIES: dict[str, tuple[Family, Callable[[], Any], Callable[[State], State]]] = {
-    "flux": (Flux(), flux, flux_names),
-    "chroma": (Chroma(), chroma, chroma_names),
-    "sd3": (SD3(), sd3, sd3_names),
-    "z_image": (ZImage(), z_image, z_image_names),
-    "qwen_image": (QwenImage(), qwen_image, dict),
-}
 NAMED = {
     "ComfyUI": lambda layer: f"diffusion_model.{layer}",
     "a whole checkpoint's": lambda layer: f"model.diffusion_model.{layer}",

@@ -238,6 +238,20 @@ def test_weights_that_overflow_are_an_error_that_names_the_step(session: Session
     assert found.node == "sample"
 
 
+def test_what_overflows_in_float16_computes_in_float32(session: Session, z_models: Path) -> None:
+    state = load_file(z_models / "text_encoders" / "qwen.safetensors")
+    state["model.layers.0.mlp.down_proj.weight"] *= 1e6
+    save_file(state, z_models / "text_encoders" / "wide.safetensors")
+    wide = document(steps=1)
+    wide["nodes"]["clip"]["inputs"]["text_encoder"] = "wide.safetensors"
+    expected = torch.tensor(session.run(wide)["out"].numpy())
+
+    with Session(session.settings.model_copy(update={"dtype": "fp16"})) as narrow:
+        found = torch.tensor(narrow.run(wide)["out"].numpy())
+
+    assert torch.equal(found, expected)
+
+
 def test_a_lora_that_fits_in_part_changes_the_picture_and_is_counted(session: Session, z_models: Path) -> None:
     names = ["layers.0.attention.to_q", "layers.1.attention.to_k", "layers.1.attention.unheard_of"]
     (z_models / "loras").mkdir(exist_ok=True)

@@ -1,4 +1,5 @@
 import createClient from "openapi-fetch";
+import { strings } from "../strings";
 import type { components, paths } from "./schema";
 
 export type Schemas = components["schemas"];
@@ -13,7 +14,16 @@ export type OutputFile = Schemas["OutputFile"];
 /** Where the editor was served from: the API is below it. */
 export const BASE = new URL(".", document.baseURI);
 
-export const api = createClient<paths>({ baseUrl: BASE.href.replace(/\/$/, "") });
+/** How long an answer may take; that to many bytes longer, by the second for each of 64 KiB. */
+const PATIENCE_MS = 30_000;
+const BYTES_PER_SECOND = 65_536;
+
+const limited = (bytes = 0) => AbortSignal.timeout(PATIENCE_MS + (1000 * bytes) / BYTES_PER_SECOND);
+
+export const api = createClient<paths>({
+  baseUrl: BASE.href.replace(/\/$/, ""),
+  fetch: (request) => fetch(request, { signal: limited() }),
+});
 
 /** What the server answered instead of what was asked for; `problems` is never empty. */
 export class ServerError extends Error {
@@ -28,7 +38,24 @@ export class ServerError extends Error {
 }
 
 /** The server did not answer at all. */
-export class Unreachable extends Error {}
+export class Unreachable extends Error {
+  /** `waited`: it took what was asked, as far as one can tell, and did not answer in time. */
+  constructor(
+    message: string,
+    readonly waited = false,
+  ) {
+    super(message);
+  }
+}
+
+/** Something answered that is not the server: the page of a proxy that wants a login. */
+export class OtherServer extends Error {}
+
+const FINAL = new Set([400, 403, 404, 405, 409, 410, 412, 413, 415, 422]);
+
+/** Whether the same request may succeed later: the server is away, starts, is busy, or wants a login. */
+export const isPassing = (error: unknown): boolean =>
+  error instanceof Unreachable || error instanceof OtherServer || (error instanceof ServerError && !FINAL.has(error.status));
 
 interface Reply<T> {
   data?: T;
@@ -42,10 +69,17 @@ export async function given<T>(reply: Promise<Reply<T>>): Promise<T> {
   try {
     told = await reply;
   } catch (error) {
-    throw new Unreachable(error instanceof Error ? error.message : String(error));
+    throw failureToAsk(error);
   }
   if (told.response.ok) return told.data as T;
   throw failureOf(told.response.status, told.error);
+}
+
+/** Why there is no reply: `fetch` throws TypeErrors and the time limit; what is no JSON is a SyntaxError. */
+function failureToAsk(error: unknown): Error {
+  if (error instanceof SyntaxError) return new OtherServer(error.message);
+  const { name, message } = error as Error;
+  return new Unreachable(message, name === "TimeoutError");
 }
 
 export function failureOf(status: number, body: unknown): ServerError {
@@ -61,13 +95,23 @@ export async function send<T>(path: string, file: Blob, media = file.type): Prom
   const headers = { "Content-Type": media || "application/octet-stream" };
   let response: Response;
   try {
-    response = await fetch(new URL(path, BASE), { method: "POST", body: file, headers });
+    response = await fetch(new URL(path, BASE), { method: "POST", body: file, headers, signal: limited(file.size) });
   } catch (error) {
-    throw new Unreachable(String(error));
+    throw failureToAsk(error);
   }
   const body: unknown = await response.json().catch(() => null);
   if (!response.ok) throw failureOf(response.status, body);
+  if (body === null) throw new OtherServer(response.url);
   return body as T;
+}
+
+/** The content of an output file. Raises ServerError, Unreachable. */
+export async function contentOf(sha256: string): Promise<Blob> {
+  const response = await fetch(contentUrl(sha256), { signal: limited() }).catch((error: unknown) => {
+    throw failureToAsk(error);
+  });
+  if (!response.ok) throw failureOf(response.status, await response.json().catch(() => null));
+  return response.blob();
 }
 
 /** The address of a picture that workflows may name. */
@@ -80,6 +124,9 @@ export const thumbnailUrl = (sha256: string) => new URL(`api/v1/outputs/${sha256
 
 /** The words to show for anything that was thrown. */
 export function told(error: unknown): string {
+  const words = strings().shell;
+  if (error instanceof Unreachable) return error.waited ? words.noAnswer : words.away;
+  if (error instanceof OtherServer) return words.otherServer;
   if (error instanceof ServerError) {
     const [first] = error.problems;
     const text = first?.message ?? error.message;

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
-import type { Listener } from "./events";
+import type { Followed, Listener } from "./events";
 import { follow, previewOf } from "./events";
 
 /** A socket that the test speaks for. */
@@ -25,14 +25,22 @@ const listener: Listener = {
   connection: (up) => told.push(up),
   reset: () => told.push("reset"),
 };
-const start = (event: number) => follow({ event, stream: "s1" }, listener, (url) => (lines.push(new Line(url)), lines.at(-1)) as unknown as WebSocket);
+let followed: Followed[] = [];
+function start(event: number, previews = () => true): Followed {
+  const open = (url: URL) => (lines.push(new Line(url)), lines.at(-1)) as unknown as WebSocket;
+  followed.push(follow({ event, stream: "s1" }, listener, previews, open));
+  return followed.at(-1) as Followed;
+}
 const page = (...numbers: number[]) => ({ data: JSON.stringify({ events: numbers.map((number) => ({ number })), next: numbers.at(-1) }) });
 
 beforeEach(() => {
   vi.useFakeTimers();
   [lines, told] = [[], []];
 });
-afterEach(() => void vi.useRealTimers());
+afterEach(() => {
+  for (const one of followed.splice(0)) one.end();
+  vi.useRealTimers();
+});
 
 it("takes up behind the last number when the line breaks", () => {
   start(5);
@@ -73,8 +81,7 @@ it("starts over in the stream that the server has", () => {
 });
 
 it("ends when it is told to", () => {
-  const stop = start(0);
-  stop();
+  start(0).end();
   vi.advanceTimersByTime(60_000);
 
   expect([lines.length, lines[0]!.closed]).toEqual([1, true]);
@@ -98,4 +105,28 @@ it("reads previews", async () => {
 
   expect([found.job, found.node, found.step, found.picture.type]).toEqual(["j", "n", 3, "image/jpeg"]);
   expect([...new Uint8Array(await found.picture.arrayBuffer())]).toEqual([1, 2]);
+});
+
+it("takes up a line that says nothing for long, and at once when the network is back", () => {
+  start(5);
+  lines[0]!.onopen?.();
+  for (let n = 0; n < 3; n++) (vi.advanceTimersByTime(30_000), lines[0]!.onmessage?.({ data: '{"events":[],"next":5}' }));
+  expect([lines.length, told]).toEqual([1, [true]]);
+
+  vi.advanceTimersByTime(35_000);
+  expect([lines.length, lines[0]!.closed, told]).toEqual([2, true, [true, false]]);
+  lines[0]!.onmessage?.(page(6));
+  lines[1]!.onopen?.();
+  dispatchEvent(new Event("online"));
+  expect([lines.length, told]).toEqual([3, [true, false, true, false]]);
+});
+
+it("asks for pictures as they are wanted at the moment", () => {
+  let wanted = true;
+  const { again } = start(0, () => wanted);
+  wanted = false;
+  again();
+
+  expect(lines.map(({ url }) => url.searchParams.get("previews"))).toEqual(["true", "false"]);
+  expect(told).toEqual([false]);
 });

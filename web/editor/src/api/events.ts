@@ -46,25 +46,61 @@ export interface Place {
 
 const FIRST_PAUSE = 300;
 const LONGEST_PAUSE = 5000;
+/** The server sends something at least every 15 s: silence of this length is a line that is dead. */
+const SILENCE_MS = 35_000;
 
-/** Follow all events behind a place; the answer ends it. */
-export function follow(from: Place, listener: Listener, open = (url: URL) => new WebSocket(url)): () => void {
+export interface Followed {
+  /** Take the line up again, now. */
+  again(): void;
+  end(): void;
+}
+
+/** Follow all events behind a place. `previews`: whether pictures are wanted, asked each time that the line is taken up. */
+export function follow(from: Place, listener: Listener, previews: () => boolean, open = (url: URL) => new WebSocket(url)): Followed {
   let { event: next, stream } = from;
   let pause = FIRST_PAUSE;
   let ended = false;
   let socket: WebSocket | undefined;
   let timer: ReturnType<typeof setTimeout> | undefined;
+  let silence: ReturnType<typeof setTimeout> | undefined;
+  let heard = 0;
+
+  const hear = () => {
+    heard = Date.now();
+    clearTimeout(silence);
+    silence = setTimeout(again, SILENCE_MS);
+  };
+  /** A dead line closes late or never, so nothing is waited for. */
+  const leave = () => {
+    clearTimeout(timer);
+    clearTimeout(silence);
+    if (!socket) return;
+    socket.onopen = socket.onmessage = socket.onclose = null;
+    socket.close();
+    socket = undefined;
+  };
+  const again = () => {
+    if (ended) return;
+    leave();
+    listener.connection(false);
+    connect();
+  };
+  /** Timers stop in a machine that sleeps. */
+  const awake = () => Date.now() - heard > SILENCE_MS && again();
 
   const connect = () => {
-    const url = new URL(`api/v1/events/socket?previews=true&after=${next}&stream=${stream}`, BASE);
+    const url = new URL(`api/v1/events/socket?previews=${previews()}&after=${next}&stream=${stream}`, BASE);
     url.protocol = url.protocol.replace("http", "ws");
     socket = open(url);
     socket.binaryType = "arraybuffer";
+    hear();
     socket.onopen = () => {
+      hear();
       pause = FIRST_PAUSE;
       listener.connection(true);
     };
     socket.onmessage = ({ data }: MessageEvent<string | ArrayBuffer>) => {
+      hear();
       if (typeof data !== "string") return listener.preview(previewOf(data));
       const message = JSON.parse(data) as {
         live?: LiveEvent;
@@ -78,10 +114,10 @@ export function follow(from: Place, listener: Listener, open = (url: URL) => new
         return listener.reset();
       }
       next = message.next ?? next;
-      listener.events(message.events ?? []);
+      if (message.events?.length) listener.events(message.events);
     };
     socket.onclose = () => {
-      if (ended) return;
+      leave();
       listener.connection(false);
       timer = setTimeout(connect, pause);
       pause = Math.min(pause * 2, LONGEST_PAUSE);
@@ -89,11 +125,15 @@ export function follow(from: Place, listener: Listener, open = (url: URL) => new
   };
 
   connect();
-  return () => {
+  addEventListener("online", again);
+  document.addEventListener("visibilitychange", awake);
+  const end = () => {
     ended = true;
-    clearTimeout(timer);
-    socket?.close();
+    removeEventListener("online", again);
+    document.removeEventListener("visibilitychange", awake);
+    leave();
   };
+  return { again, end };
 }
 
 /** A binary message: four bytes with the length of a JSON head, the head, the picture. */

@@ -65,7 +65,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Return the server's metrics in Prometheus text format. */
+        /** Return the server's metrics in Prometheus text format: of all owners. A user may not read them. */
         get: operations["metrics"];
         put?: never;
         post?: never;
@@ -116,7 +116,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Show version, workers, queue, memory and disk. */
+        /**
+         * Show version, workers, queue, memory and disk, and whom the server sees in the caller.
+         * @description A user gets the counts of its own jobs, and no ids of others' jobs.
+         */
         get: operations["show_system"];
         put?: never;
         post?: never;
@@ -167,7 +170,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List jobs, newest first. */
+        /** List jobs, newest first. A user gets its own. */
         get: operations["list_jobs"];
         put?: never;
         /**
@@ -277,7 +280,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Show the number of jobs in each state, and the next jobs. */
+        /** Show the number of jobs in each state, and the next jobs. A user gets its own. */
         get: operations["show_queue"];
         put?: never;
         post?: never;
@@ -297,7 +300,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Cancel all waiting and running jobs. */
+        /** Cancel all waiting and running jobs. A user cancels its own. */
         post: operations["cancel_jobs"];
         delete?: never;
         options?: never;
@@ -312,7 +315,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List stored events after a number; optionally wait for the first one. */
+        /** List stored events after a number; optionally wait for the first one. A user gets those of its own jobs. */
         get: operations["list_events"];
         put?: never;
         post?: never;
@@ -335,7 +338,8 @@ export interface paths {
          *     closed.
          *
          *     Binary messages are previews: four bytes with the length of a JSON head (job, node, step, media), the head, a JPEG.
-         *     Live progress and previews have no number and are not stored; a slow client does not get all of them.
+         *     Live progress and previews have no number and are not stored; a slow client does not get all of them. An empty page
+         *     comes after 15 seconds without a message.
          */
         get: operations["follow_events"];
         put?: never;
@@ -635,7 +639,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List the pictures that workflows can use. */
+        /** List the pictures that workflows can use. A user gets its own uploads and the pictures for everybody. */
         get: operations["list_files"];
         put?: never;
         /** Store a picture under the hash of its content. The body is the file itself, with its media type. */
@@ -676,7 +680,7 @@ export interface paths {
         post?: never;
         /**
          * Remove a picture that workflows can use; the file stays in `.trash` for a day.
-         * @description A picture that a waiting or running job uses is not removed.
+         * @description A picture that a waiting or running job uses is not removed. A user removes its own uploads.
          */
         delete: operations["remove_file"];
         options?: never;
@@ -691,7 +695,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Search the saved files, newest first. All conditions must match. */
+        /** Search the saved files, newest first. All conditions must match. A user gets its own. */
         get: operations["list_outputs"];
         put?: never;
         post?: never;
@@ -987,7 +991,7 @@ export interface components {
             };
             /**
              * Warnings
-             * @description Possible future problems: known faults of the software that the server runs on.
+             * @description Known faults of the software that the server runs on, and plugins that are not inspected yet.
              */
             warnings: string[];
         };
@@ -1740,6 +1744,18 @@ export interface components {
         System: {
             /** Version */
             version: string;
+            /**
+             * Owner
+             * @description The owner of what the caller creates.
+             * @default
+             */
+            owner?: string;
+            /**
+             * Role
+             * @description The role of the caller's token: admin, user or viewer.
+             * @default
+             */
+            role?: string;
             /** Workers */
             workers: components["schemas"]["Worker"][];
             /** Queue */
@@ -1750,9 +1766,14 @@ export interface components {
             paused: boolean;
             /**
              * Ready
-             * @description False while plugins are inspected for the first time.
+             * @description Whether jobs are accepted: false until the built-in nodes were inspected.
              */
             ready: boolean;
+            /**
+             * Inspecting
+             * @description Plugins that are inspected now; jobs that need them are refused.
+             */
+            inspecting: string[];
             /** Memory */
             memory: number;
             /** Disk Free */
@@ -1833,7 +1854,7 @@ export interface components {
         };
         /**
          * Worker
-         * @description A worker: "starting", "idle" or "busy".
+         * @description A worker: "starting", "idle" or "busy". `job` is null, too, if the job is not for the caller to see.
          */
         Worker: {
             /** Name */
@@ -2280,7 +2301,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Return the server's metrics in Prometheus text format. */
+            /** @description Return the server's metrics in Prometheus text format: of all owners. A user may not read them. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2566,7 +2587,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Show version, workers, queue, memory and disk. */
+            /** @description Show version, workers, queue, memory and disk, and whom the server sees in the caller. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2823,7 +2844,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description List jobs, newest first. */
+            /** @description List jobs, newest first. A user gets its own. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3617,7 +3638,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Show the number of jobs in each state, and the next jobs. */
+            /** @description Show the number of jobs in each state, and the next jobs. A user gets its own. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3826,7 +3847,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Cancel all waiting and running jobs. */
+            /** @description Cancel all waiting and running jobs. A user cancels its own. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3927,7 +3948,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description List stored events after a number; optionally wait for the first one. */
+            /** @description List stored events after a number; optionally wait for the first one. A user gets those of its own jobs. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -6410,7 +6431,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description List the pictures that workflows can use. */
+            /** @description List the pictures that workflows can use. A user gets its own uploads and the pictures for everybody. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -7016,7 +7037,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Search the saved files, newest first. All conditions must match. */
+            /** @description Search the saved files, newest first. All conditions must match. A user gets its own. */
             200: {
                 headers: {
                     [name: string]: unknown;

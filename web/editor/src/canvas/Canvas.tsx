@@ -20,7 +20,7 @@ import type { FlowEdge, FlowNode } from "./flow";
 import { deriveEdges, deriveNodes, inletOf } from "./flow";
 import { useCanvas } from "./state";
 
-const NODE_TYPES = { node: WorkflowNode, group: GroupNode, note: NoteNode };
+const NODE_TYPES = { node: WorkflowNode, frame: GroupNode, note: NoteNode };
 const EDGE_TYPES = { loom: LoomEdge };
 const MANY = ["Shift", "Meta", "Control"];
 const GRID: [number, number] = [12, 12];
@@ -64,7 +64,8 @@ export function Canvas() {
       const moved = changes.flatMap((change): [string, Point][] =>
         change.type === "position" && change.dragging === false && change.position ? [[change.id, change.position]] : [],
       );
-      if (moved.length) seen(store.getState()).edit(placed(new Map([...moved, ...followers.places()])), `move ${moved.length}`);
+      const what = moved.map(([id]) => id).join(" ");
+      if (moved.length) seen(store.getState()).edit(placed(new Map([...moved, ...followers.places()])), `move ${what}`);
     },
     [store, selectBy, followers],
   );
@@ -85,6 +86,7 @@ export function Canvas() {
     );
 
   const onConnectEnd: OnConnectEnd = (event, state) => {
+    if (reconnecting.current) return; // an edge that is there already
     if (state.toHandle) {
       const reason = state.isValid ? null : refused(connectionOf(state));
       if (reason && state.toNode !== state.fromNode) useWorkspace.getState().notify("warning", reason);
@@ -131,7 +133,12 @@ export function Canvas() {
   };
 
   // An edge whose end is taken elsewhere moves; one whose end is let go over nothing is cut
+  const reconnecting = useRef(false);
   const reconnected = useRef(false);
+  const onReconnectStart = () => {
+    reconnecting.current = true;
+    reconnected.current = false;
+  };
   const onReconnect = (old: FlowEdge, { source, sourceHandle, target, targetHandle }: Connection) => {
     reconnected.current = true;
     if (!sourceHandle || !targetHandle) return;
@@ -141,6 +148,7 @@ export function Canvas() {
     });
   };
   const onReconnectEnd = (_: unknown, edge: FlowEdge, __: HandleType, { toHandle }: FinalConnectionState) => {
+    reconnecting.current = false;
     if (!reconnected.current && !toHandle) seen(store.getState()).edit(cuts([edge.id]));
   };
 
@@ -173,7 +181,7 @@ export function Canvas() {
       isValidConnection={(connection) => refused(connection as Connection) === null}
       onConnect={onConnect}
       onConnectEnd={onConnectEnd}
-      onReconnectStart={() => (reconnected.current = false)}
+      onReconnectStart={onReconnectStart}
       onReconnect={onReconnect}
       onReconnectEnd={onReconnectEnd}
       onMoveEnd={(_, viewport) => store.getState().set({ viewport })}
@@ -187,6 +195,8 @@ export function Canvas() {
       multiSelectionKeyCode={MANY}
       zoomOnDoubleClick={false}
       connectionRadius={24}
+      elevateNodesOnSelect={false}
+      ariaLabelConfig={words.flow}
       snapToGrid={snap}
       snapGrid={GRID}
       onlyRenderVisibleElements
@@ -245,7 +255,7 @@ function useFollowers(setNodes: (change: (old: FlowNode[]) => FlowNode[]) => voi
   const [followers] = useState(() => ({
     begin(dragged: FlowNode[]) {
       const held = new Set(dragged.map(({ id }) => id));
-      const groups = dragged.filter(({ type }) => type === "group");
+      const groups = dragged.filter(({ type }) => type === "frame");
       const of = new Map<string, { group: string; at: Point }>();
       for (const { id: group } of groups)
         for (const id of membersOf(group)) {

@@ -2,23 +2,32 @@
 
 import { NodeResizer } from "@xyflow/react";
 import type { NodeProps } from "@xyflow/react";
-import { memo } from "react";
+import { memo, useEffect, useRef } from "react";
 import { changeThing } from "../document/edit";
 import { useSeen } from "../store/seen";
 import { useStrings } from "../strings";
 import type { FlowNode } from "./flow";
 import { partsOf } from "./flow";
+import { useCanvas } from "./state";
 
 export const GroupNode = memo(function GroupNode({ id: flowId, selected }: NodeProps<FlowNode>) {
   const words = useStrings().canvas;
   const { id } = partsOf(flowId);
   const group = useSeen((state) => state.workflow.layout.groups.find((item) => item.id === id));
   const edit = useSeen((state) => state.edit);
+  const renaming = useCanvas((state) => state.renaming === flowId);
+  const title = useRef<HTMLInputElement>(null);
+  useEffect(() => {
+    if (!renaming) return;
+    title.current?.select(); // which focuses it too
+    useCanvas.getState().set({ renaming: null });
+  }, [renaming]);
   if (!group) return null;
   return (
     <div className="group" data-selected={selected}>
       <Resizer kind="groups" id={id} selected={selected} />
       <input
+        ref={title}
         className="group-title nodrag"
         aria-label={words.groupTitle}
         value={group.title}

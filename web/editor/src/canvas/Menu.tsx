@@ -2,7 +2,8 @@ import { useEffect, useRef } from "react";
 import { useSeen } from "../store/seen";
 import { useStrings } from "../strings";
 import { ACTIONS, applies } from "./actions";
-import { shownKeys } from "./shortcuts";
+import { shownKeys } from "../widgets/keys";
+import { useFocusBack } from "../widgets/useModal";
 import { useCanvas } from "./state";
 
 /** The menu of what can be done with the selection. */
@@ -17,6 +18,7 @@ function Actions({ x, y }: { x: number; y: number }) {
   const set = useCanvas((state) => state.set);
   const list = useRef<HTMLDivElement>(null);
   const close = () => set({ menu: null });
+  useFocusBack();
 
   useEffect(() => {
     const menu = list.current;

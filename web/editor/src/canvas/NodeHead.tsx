@@ -5,10 +5,11 @@ import { GRAPH } from "../document/graphs";
 import { nodeName, typeName } from "../document/names";
 import type { WorkflowNode as Node } from "../document/types";
 import { useRunId, useSeen } from "../store/seen";
-import { useReason, useShownRun } from "../store/running";
+import { useIsMended, useReason, useShownRun } from "../store/running";
 import { nodeRun } from "../store/runs";
 import { useStrings } from "../strings";
 import { Icon } from "../theme/Icon";
+import { composes } from "../widgets/keys";
 import { toggleCollapse } from "./actions";
 import { RepeatBadge } from "./RepeatForm";
 import { useCanvas } from "./state";
@@ -86,6 +87,7 @@ function TitleField({ id, shown, plain }: { id: string; shown: string; plain: st
       autoFocus
       onBlur={(event) => end(event.target.value)}
       onKeyDown={(event) => {
+        if (composes(event)) return;
         if (event.key === "Enter") end(event.currentTarget.value);
         if (event.key === "Escape") end(null);
       }}
@@ -98,6 +100,7 @@ function State({ id, name }: { id: string; name: string }) {
   const words = useStrings().canvas;
   const runId = useRunId(id);
   const run = useShownRun((run) => nodeRun(run, runId));
+  const mended = useIsMended(runId);
   if (!run) return null;
   switch (run.status) {
     case "running":
@@ -111,7 +114,7 @@ function State({ id, name }: { id: string; name: string }) {
     case "done":
       return <Seconds id={runId} seconds={run.seconds ?? 0} />;
     case "failed":
-      return <span className="badge badge-bad">{words.failed}</span>;
+      return mended ? null : <span className="badge badge-bad">{words.failed}</span>;
   }
 }
 

@@ -1,6 +1,6 @@
 import { contentUrl, thumbnailUrl } from "../api/client";
 import { useSettings } from "../settings/settings";
-import { useShownFiles, useShownRun } from "../store/running";
+import { useIsMended, useShownFiles, useShownRun } from "../store/running";
 import { nodeRun } from "../store/runs";
 import { useRunId } from "../store/seen";
 import { useStrings } from "../strings";
@@ -14,6 +14,7 @@ export function NodeResult({ id, name }: { id: string; name: string }) {
   const previews = useSettings((state) => state.previews);
   const runId = useRunId(id);
   const run = useShownRun((run) => nodeRun(run, runId));
+  const mended = useIsMended(runId);
   const files = useShownFiles().filter(({ node, media }) => (node === runId || node.startsWith(`${runId}/`)) && media.startsWith("image/"));
   if (!run && files.length === 0) return null;
   return (
@@ -26,7 +27,7 @@ export function NodeResult({ id, name }: { id: string; name: string }) {
           <span>{run.message || words.steps(run.step ?? 0, run.total)}</span>
         </div>
       ) : null}
-      {run?.status === "failed" && <Failure problem={run.problem ?? {}} />}
+      {run?.status === "failed" && !mended && <Failure problem={run.problem ?? {}} />}
       {files.length > 0 ? (
         <div className="node-files" data-many={files.length > 1 || undefined}>
           {files.slice(0, SHOWN).map(({ id, sha256, path }) => (

@@ -12,6 +12,8 @@ import { seenNow } from "../store/seen";
 import { specsNow, useSpecs } from "../store/specs";
 import { useSettings } from "../settings/settings";
 import { strings, useStrings } from "../strings";
+import { composes } from "../widgets/keys";
+import { useFocusBack } from "../widgets/useModal";
 import { searchOf } from "./ranking";
 import type { PaletteRequest } from "./state";
 import { useCanvas } from "./state";
@@ -48,6 +50,7 @@ function Search({ request }: { request: PaletteRequest }) {
   const found = useMemo(() => search(text), [search, text]);
   const chosen = Math.min(at, found.length - 1);
 
+  useFocusBack();
   useEffect(() => dialog.current?.showModal(), []);
   useEffect(() => {
     document.getElementById(`palette-${chosen}`)?.scrollIntoView({ block: "nearest" });
@@ -83,7 +86,7 @@ function Search({ request }: { request: PaletteRequest }) {
           value={text}
           onChange={(event) => (setText(event.target.value), setAt(0))}
           onKeyDown={(event) => {
-            if (event.nativeEvent.isComposing || !keys[event.key]) return;
+            if (composes(event) || !keys[event.key]) return;
             event.preventDefault();
             keys[event.key]?.();
           }}

@@ -11,6 +11,7 @@ import { colourOf, useCatalog } from "../store/catalog";
 import { useSeen } from "../store/seen";
 import { useSpec } from "../store/specs";
 import { useStrings } from "../strings";
+import { Boundary } from "../widgets/Boundary";
 import { ModelDefaults } from "../widgets/ModelDefaults";
 import { isWide, takesLiteral, widgetOf } from "../widgets/registry";
 import { NodeHead } from "./NodeHead";
@@ -24,6 +25,25 @@ const NO_PROBLEMS: Problem[] = [];
 
 export const WorkflowNode = memo(function WorkflowNode({ id, selected }: NodeProps<FlowNode>) {
   const node = useSeen((state) => state.workflow.nodes[id]);
+  return (
+    <Boundary of={node} instead={(error) => <Unshown node={node} error={error} />}>
+      <Whole id={id} selected={selected} node={node} />
+    </Boundary>
+  );
+});
+
+/** A node that fails when it is drawn: what it holds, so that one can see why. */
+function Unshown({ node, error }: { node?: Node; error: Error }) {
+  const words = useStrings().canvas;
+  return (
+    <div className="node node-unshown" data-problem>
+      <p>{words.cannotShow}</p>
+      <pre className="nodrag nowheel" tabIndex={0}>{`${error.message}\n${JSON.stringify(node, null, 2)}`}</pre>
+    </div>
+  );
+}
+
+function Whole({ id, selected, node }: { id: string; selected: boolean; node?: Node }) {
   const collapsed = useSeen((state) => state.workflow.layout.nodes[id]?.collapsed ?? false);
   const problems = useSeen(useShallow((state) => mine(state.checked.problems, id)));
   const spec = useSpec(node);
@@ -54,7 +74,7 @@ export const WorkflowNode = memo(function WorkflowNode({ id, selected }: NodePro
       {!collapsed && <NodeResult id={id} name={nodeName(strings, node, spec)} />}
     </div>
   );
-});
+}
 
 const shownAtPort = (spec: NodeSpec, id: string, { node, input }: Problem) =>
   node === id && spec.inputs.some(({ name }) => name === input);

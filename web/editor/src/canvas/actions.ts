@@ -1,7 +1,9 @@
 /** Everything that can be done to a workflow by key, menu or button, in one list. */
 
+import { told } from "../api/client";
 import { arranged, frame, inside } from "../document/arrange";
 import type { Arrangement } from "../document/arrange";
+import { blockOf } from "../document/blocks";
 import { copied, paste, pieceOf } from "../document/clip";
 import type { Edit } from "../document/edit";
 import {
@@ -24,7 +26,7 @@ import { toggleRepeat } from "../document/repeat";
 import type { Point, Workflow } from "../document/types";
 import { write } from "../document/write";
 import { useSettings } from "../settings/settings";
-import { save, saveAs } from "../store/library";
+import { save, saveAs, versionOf } from "../store/library";
 import { pathOf } from "../store/opened";
 import { seenNow } from "../store/seen";
 import { specsNow } from "../store/specs";
@@ -32,16 +34,17 @@ import { cancelShown, runActive, runTo } from "../store/running";
 import { activeTab, useWorkspace } from "../store/workspace";
 import type { Strings } from "../strings";
 import { strings } from "../strings";
+import { shownKeys } from "../widgets/keys";
 import { inletOfEdge } from "./flow";
-import { boxesOf, pointOnCanvas, selected, useCanvas } from "./state";
+import { boxesOf, glide, pointOnCanvas, selected, useCanvas } from "./state";
 
 export interface Action {
   id: keyof Strings["canvas"]["actions"];
   section: keyof Strings["canvas"]["sections"];
   /** Keys as `event.key`, with Mod for Ctrl or Command. The clipboard's keys are the browser's own. */
   keys: readonly string[];
-  /** What must be selected for it to be of use; nothing: always. `outer`: a node of the document itself; `inside`: a sub-workflow is open. */
-  needs?: "node" | "outer" | "nodes" | "graph" | "use" | "inside" | "any";
+  /** What must be selected for it to be of use; nothing: always. `things`: nodes, groups or notes; `any`: edges too. `outer`: a node of the document itself; `inside`: a sub-workflow is open. */
+  needs?: "node" | "outer" | "nodes" | "things" | "graph" | "use" | "inside" | "any";
   menu?: boolean;
   run(): void;
 }
@@ -55,11 +58,11 @@ export const ACTIONS: readonly Action[] = [
   { id: "palette", section: "edit", keys: ["/", "Shift+A"], menu: true, run: () => openPalette() },
   { id: "undo", section: "edit", keys: ["Mod+Z"], run: () => activeTab().document.temporal.getState().undo() },
   { id: "redo", section: "edit", keys: ["Mod+Shift+Z", "Mod+Y"], run: () => activeTab().document.temporal.getState().redo() },
-  { id: "copy", section: "edit", keys: ["Mod+C"], needs: "any", menu: true, run: () => void toClipboard() },
-  { id: "cut", section: "edit", keys: ["Mod+X"], needs: "any", run: () => void toClipboard().then(removeSelected) },
+  { id: "copy", section: "edit", keys: ["Mod+C"], needs: "things", menu: true, run: () => toClipboard(clipping()) },
+  { id: "cut", section: "edit", keys: ["Mod+X"], needs: "things", run: () => (toClipboard(clipping()), removeSelected()) },
   { id: "paste", section: "edit", keys: ["Mod+V"], menu: true, run: () => void fromClipboard(false) },
   { id: "pasteLinked", section: "edit", keys: ["Mod+Shift+V"], run: () => void fromClipboard(true) },
-  { id: "duplicate", section: "edit", keys: ["Mod+D"], needs: "any", menu: true, run: duplicate },
+  { id: "duplicate", section: "edit", keys: ["Mod+D"], needs: "things", menu: true, run: duplicate },
   { id: "delete", section: "edit", keys: ["Delete", "Backspace"], needs: "any", menu: true, run: removeSelected },
   { id: "selectAll", section: "edit", keys: ["Mod+A"], run: selectAll },
   { id: "rename", section: "edit", keys: ["F2"], needs: "node", menu: true, run: rename },
@@ -80,7 +83,7 @@ export const ACTIONS: readonly Action[] = [
   { id: "spreadRight", section: "view", keys: ["Shift+ArrowRight"], needs: "nodes", run: () => arrange("spreadRight") },
   { id: "layout", section: "view", keys: ["Shift+L"], menu: true, run: () => void layOut() },
   { id: "fit", section: "view", keys: [".", "Home"], menu: true, run: () => fit() },
-  { id: "fitSelection", section: "view", keys: ["F"], needs: "any", run: () => fit(doc().selection) },
+  { id: "fitSelection", section: "view", keys: ["F"], needs: "things", run: () => fit(doc().selection) },
   { id: "snap", section: "view", keys: ["Shift+S"], run: () => useSettings.getState().set({ snap: !useSettings.getState().snap }) },
   { id: "minimap", section: "view", keys: ["Shift+M"], run: () => useSettings.getState().set({ minimap: !useSettings.getState().minimap }) },
   { id: "help", section: "view", keys: ["?", "F1"], run: () => useWorkspace.getState().ask("help") },
@@ -91,11 +94,12 @@ export const ACTIONS: readonly Action[] = [
 
 /** Whether the selection is what an action needs. */
 export function applies({ needs }: Action, selection: ReadonlySet<string>): boolean {
-  const { nodes: ids } = selected(selection);
+  const { nodes: ids, groups, notes } = selected(selection);
   if (needs === "graph") return [...ids].some(isGraph);
   if (needs === "inside") return doc().inside.length > 0;
   if (needs === "use") return ids.size === 1 && [...ids].every(isGraph);
   if (needs === "outer") return ids.size === 1 && doc().inside.length === 0;
+  if (needs === "things") return ids.size + groups.size + notes.size > 0;
   const nodes = ids.size;
   return !needs || (needs === "any" ? selection.size > 0 : needs === "node" ? nodes === 1 : nodes > 0);
 }
@@ -201,13 +205,40 @@ function insert(piece: Workflow, at: Point, linked: boolean) {
   doc().select(ids);
 }
 
-async function toClipboard() {
-  await navigator.clipboard.writeText(clipping());
+/** Insert a copy of a saved workflow as a node that uses it. */
+export async function insertSaved(name: string) {
+  try {
+    const { workflow, version } = await versionOf(name);
+    insert(blockOf(workflow, { name, version }), pointOnCanvas(), false);
+  } catch (error) {
+    useWorkspace.getState().notify("error", told(error));
+  }
+}
+
+/** Put a text into the clipboard. */
+export function toClipboard(text: string) {
+  if (navigator.clipboard) void navigator.clipboard.writeText(text).catch(() => byCommand(text));
+  else byCommand(text);
+}
+
+/** Over plain http a page has no other way than the browser's copy command. */
+function byCommand(text: string) {
+  const put = (event: ClipboardEvent) => {
+    event.clipboardData?.setData("text/plain", text);
+    event.preventDefault();
+    event.stopImmediatePropagation();
+  };
+  document.addEventListener("copy", put, { capture: true, once: true });
+  document.execCommand("copy");
+  document.removeEventListener("copy", put, { capture: true });
 }
 
 async function fromClipboard(linked: boolean) {
-  if (!pasteText(await navigator.clipboard.readText(), linked))
-    useWorkspace.getState().notify("info", strings().canvas.nothingToPaste);
+  const { notify } = useWorkspace.getState();
+  const words = strings().canvas;
+  const text = await navigator.clipboard?.readText().catch(() => null);
+  if (typeof text !== "string") notify("info", words.pasteByKey(shownKeys(linked ? "Mod+Shift+V" : "Mod+V")));
+  else if (!pasteText(text, linked)) notify("info", words.nothingToPaste);
 }
 
 function duplicate() {
@@ -226,6 +257,7 @@ function addGroup() {
   const box = boxes.size ? frame(boxes) : { ...pointOnCanvas(), width: 360, height: 240 };
   doc().edit(addThing("groups", { id, title: strings().canvas.group, ...box }));
   doc().select([`group:${id}`]);
+  useCanvas.getState().set({ renaming: `group:${id}` });
 }
 
 function addNote() {
@@ -262,12 +294,13 @@ async function layOut() {
   const some = selected(selection).nodes;
   const boxes = boxesOf(some.size > 1 ? some : Object.keys(workflow.nodes));
   if (boxes.size === 0) return;
-  const { layered } = await import("../document/layered");
+  const { layered } = (await import("../document/layered").catch(() => null)) ?? {}; // the session tells why
+  if (!layered) return;
   edit(placed(layered(workflow, boxes)));
   requestAnimationFrame(() => fit());
 }
 
 function fit(ids?: Iterable<string>) {
   const nodes = ids && [...ids].map((id) => ({ id }));
-  void useCanvas.getState().flow?.fitView({ nodes, padding: 0.15, maxZoom: 1.2, duration: 250 });
+  void useCanvas.getState().flow?.fitView({ nodes, padding: 0.15, maxZoom: 1.2, duration: glide() });
 }

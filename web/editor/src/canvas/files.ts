@@ -4,10 +4,12 @@ import type { DragEvent } from "react";
 import type { Schemas } from "../api/client";
 import { send, ServerError, told } from "../api/client";
 import { pieceOf } from "../document/clip";
-import { addNode, freshId } from "../document/edit";
+import { addNode, freshId, setInput } from "../document/edit";
+import type { Specs } from "../document/wiring";
 import { read } from "../document/read";
-import type { Point, Workflow } from "../document/types";
+import type { Point, Target, Workflow } from "../document/types";
 import { seenNow } from "../store/seen";
+import { specsNow } from "../store/specs";
 import { useWorkspace } from "../store/workspace";
 import { strings } from "../strings";
 import { pointOnCanvas, useCanvas } from "./state";
@@ -65,9 +67,22 @@ export function textOf(report: unknown): string {
   return [source, ...(lines.length > 0 ? lines : [strings().canvas.nothingLost])].join("\n");
 }
 
+/** The picture input that waits for a picture: a selected node's, else the only one. */
+function emptyPicture(workflow: Workflow, specs: Specs, selection: ReadonlySet<string>): Target | undefined {
+  const empty = Object.entries(workflow.nodes).flatMap(([node, { type, inputs }]) =>
+    (specs.get(type)?.inputs ?? []).flatMap(({ name, kind, widget }) =>
+      kind === "FILE" && widget !== "mask" && !inputs[name] ? [{ node, input: name }] : [],
+    ),
+  );
+  const chosen = empty.filter(({ node }) => selection.has(node));
+  return chosen[0] ?? (empty.length === 1 ? empty[0] : undefined);
+}
+
 async function loaded(file: File, at: Point) {
   const stored = await send<Schemas["StoredFile"]>("api/v1/files", file);
-  const { workflow, edit, select } = seenNow();
+  const { workflow, edit, select, selection } = seenNow();
+  const empty = emptyPicture(workflow, specsNow(), selection);
+  if (empty) return edit(setInput(empty.node, empty.input, stored.name)), select([empty.node]);
   const id = freshId("LoadImage", (name) => name in workflow.nodes);
   edit(addNode(id, { type: "LoadImage", version: 1, inputs: { image: stored.name } }, at));
   select([id]);

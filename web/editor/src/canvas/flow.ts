@@ -6,7 +6,8 @@ import type { Workflow } from "../document/types";
 import { edgesIn } from "../document/types";
 
 export type FlowKind = "node" | "group" | "note";
-export type FlowNode = RfNode<Record<string, never>, FlowKind>;
+/** React Flow draws a frame of its own around what is of the type `group`. */
+export type FlowNode = RfNode<Record<string, never>, "node" | "frame" | "note">;
 export type FlowEdge = RfEdge<{ kind: string }, "loom">;
 
 export const groupId = (id: string) => `group:${id}`;
@@ -41,7 +42,7 @@ export function deriveNodes(workflow: Workflow, selection: ReadonlySet<string>, 
   const { nodes, groups, notes } = workflow.layout;
   const made: FlowNode[] = [];
   for (const { id, x, y, width, height } of groups)
-    made.push({ id: groupId(id), type: "group", position: { x, y }, width, height, zIndex: -1, data: {} });
+    made.push({ id: groupId(id), type: "frame", position: { x, y }, width, height, zIndex: -1, data: {} });
   for (const id of Object.keys(workflow.nodes)) {
     const { x, y, width, collapsed } = nodes[id] ?? { x: 0, y: 0 };
     made.push({ id, type: "node", position: { x, y }, width: collapsed ? undefined : width, data: {} });
@@ -93,6 +94,7 @@ export function deriveEdges(
                 sourceHandle: edge.output,
                 target: node,
                 targetHandle: handleOf(input, index),
+                ariaLabel: `${edge.node}.${edge.output} → ${node}.${handleOf(input, index)}`,
                 selected,
                 data: { kind },
               },

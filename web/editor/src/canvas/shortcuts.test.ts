@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 import { ACTIONS } from "./actions";
-import { chordOf } from "./shortcuts";
+import { chordOf } from "../widgets/keys";
 
 const press = (key: string, init: KeyboardEventInit = {}) => chordOf(new KeyboardEvent("keydown", { key, ...init }));
 
@@ -10,6 +10,12 @@ it("spells keys as the actions do", () => {
   expect(press("?", { shiftKey: true })).toBe("?");
   expect(press("Enter", { ctrlKey: true, shiftKey: true })).toBe("Mod+Shift+Enter");
   expect(press("ç", { altKey: true, code: "KeyC" })).toBe("Alt+C");
+});
+
+it.each(["я", "ζ", "ז"])("Ctrl with %s on the Z key is Ctrl+Z; a Latin letter is what it says, wherever it is", (key) => {
+  expect(press(key, { ctrlKey: true, code: "KeyZ" })).toBe("Mod+Z");
+  expect(press("z", { ctrlKey: true, code: "KeyY" })).toBe("Mod+Z");
+  expect(press(key, { code: "KeyZ" })).toBe(key.toUpperCase());
 });
 
 it("no key means two things", () => {

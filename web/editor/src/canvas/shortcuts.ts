@@ -1,40 +1,17 @@
 import { useEffect } from "react";
-import { activeTab, useWorkspace } from "../store/workspace";
+import { activeTab } from "../store/workspace";
+import { chordOf, composes, inOrder } from "../widgets/keys";
 import type { Action } from "./actions";
 import { ACTIONS, applies, clipping, pasteText, removeSelected } from "./actions";
-import { useCanvas } from "./state";
 import { takeFiles } from "./files";
+import { useCanvas } from "./state";
 
-const MAC = /Mac|iPhone|iPad/.test(navigator.platform);
 const CLIPBOARD = new Set<Action["id"]>(["copy", "cut", "paste", "pasteLinked"]);
 
-/** A key event as ACTIONS spells it. */
-export function chordOf(event: KeyboardEvent): string {
-  const key = event.key.length === 1 ? event.key.toUpperCase() : event.key;
-  const letter = /^[A-Z]$/.test(key) || event.key.length > 1;
-  return [
-    (MAC ? event.metaKey : event.ctrlKey) && "Mod",
-    event.altKey && "Alt",
-    event.shiftKey && letter && "Shift",
-    event.altKey && /^Key[A-Z]$/.test(event.code) ? event.code.slice(3) : key,
-  ]
-    .filter(Boolean)
-    .join("+");
-}
-
-/** A chord as people read it. */
-export function shownKeys(keys: string): string {
-  return keys.replace("Mod", MAC ? "⌘" : "Ctrl").replace("ArrowLeft", "←").replace("ArrowUp", "↑").replace("ArrowDown", "↓").replace("ArrowRight", "→");
-}
-
-/** Modifiers in the order in which `chordOf` names them. */
-function inOrder(chord: string): string {
-  const parts = chord.split("+");
-  const key = parts.pop() as string;
-  return [...["Mod", "Alt", "Shift"].filter((name) => parts.includes(name)), key].join("+");
-}
-
 const BY_CHORD = new Map(ACTIONS.flatMap((action) => action.keys.map((chord) => [inOrder(chord), action] as const)));
+
+/** A dialog has all keys for itself. */
+const isAsked = () => document.querySelector("dialog[open]") !== null;
 
 function editing(target: EventTarget | null): boolean {
   return target instanceof Element && target.closest("input, textarea, select, [contenteditable], dialog") !== null;
@@ -60,8 +37,8 @@ export function useShortcuts() {
     const onKey = (event: KeyboardEvent) => {
       shift = event.shiftKey;
       const action = BY_CHORD.get(chordOf(event));
-      if (!action || CLIPBOARD.has(action.id) || event.isComposing) return;
-      if (useWorkspace.getState().dialog || useCanvas.getState().palette) return;
+      if (!action || CLIPBOARD.has(action.id) || composes(event)) return;
+      if (isAsked() || useCanvas.getState().palette) return;
       if (editing(event.target) && !EVERYWHERE.has(action.id)) return;
       if (isElsewhere(event)) return;
       if (!applies(action, activeTab().document.getState().selection)) return;

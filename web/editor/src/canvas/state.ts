@@ -21,7 +21,7 @@ interface CanvasState {
   palette: PaletteRequest | null;
   /** Where the menu of the selection is, in the window. */
   menu: Point | null;
-  /** The node whose title is being changed. */
+  /** The node, or the group as `group:ID`, whose title is being changed. */
   renaming: string | null;
   /** The repeated node whose form is open. */
   repeating: string | null;
@@ -39,6 +39,14 @@ export const useCanvas = create<CanvasState>()((set) => ({
   pointer: null,
   set,
 }));
+
+/** How long the view takes to move, in ms; none for people who want no motion. */
+export const glide = () => (matchMedia("(prefers-reduced-motion: reduce)").matches ? 0 : 250);
+
+/** Put the keyboard's focus on the canvas, where nothing else has claimed it. */
+export function focusCanvas() {
+  document.querySelector<HTMLElement>("main.canvas")?.focus({ preventScroll: true });
+}
 
 /** The point of the canvas under the pointer, or in the middle of what is seen. */
 export function pointOnCanvas(): Point {

@@ -35,7 +35,7 @@ test("a painted mask is read as it was painted, whatever the node read before", 
 
 test("without a mask node there is a new one, and it feeds whoever read the picture's transparency", () => {
   const after = addMask("near", "new.png")(DOCUMENT);
-  expect(after.nodes.loadMask).toEqual({ type: "LoadMask", version: 1, inputs: { image: "new.png" } });
-  expect(after.nodes.use?.inputs).toEqual({ mask: { node: "loadMask", output: "mask" }, image: { node: "near", output: "image" } });
+  expect(after.nodes.load_mask).toEqual({ type: "LoadMask", version: 1, inputs: { image: "new.png" } });
+  expect(after.nodes.use?.inputs).toEqual({ mask: { node: "load_mask", output: "mask" }, image: { node: "near", output: "image" } });
   expect(after.nodes.near).toBe(DOCUMENT.nodes.near);
 });

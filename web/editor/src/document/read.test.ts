@@ -58,3 +58,34 @@ it("tells edges from values, and wraps the values that look like edges", () => {
     expect(unwrapped(wrapped(value))).toEqual(value);
   expect(isEdge(wrapped({ node: "a", output: "b" }))).toBe(false);
 });
+
+const target = { node: "a", input: "x" };
+
+it.each([
+  ["nodes.a.title", { nodes: { a: { type: "T", title: { en: "x" } } } }],
+  ["nodes.a.mode", { nodes: { a: { type: "T", mode: "off" } } }],
+  ["nodes.a.each", { nodes: { a: { type: "T", each: "text" } } }],
+  ["nodes.a.on_error", { nodes: { a: { type: "T", on_error: 1 } } }],
+  ["inputs", { inputs: { name: "x" } }],
+  ["inputs[1]", { inputs: [{ name: "x", to: [target] }, { name: "y" }] }],
+  ["inputs[0]", { inputs: [{ name: "x", to: [{ ...target, item: "1" }] }] }],
+  ["outputs[0]", { outputs: [{ name: "x", from: "a" }] }],
+])("a document whose %s is odd is refused with the place", (place, data) => {
+  expect(() => read({ format: "latentloom/1", ...data })).toThrow(new NotAWorkflow(place));
+  expect(() => read({ format: "latentloom/1", graphs: { g: data } })).toThrow(NotAWorkflow);
+  expect(new NotAWorkflow(place).message).toContain(place);
+});
+
+it("takes null for left out, and gives odd parts of the layout their plainest value", () => {
+  const odd = { x: 0, y: 0, width: "wide", height: null };
+  const made = read({
+    format: "latentloom/1",
+    inputs: null,
+    nodes: { a: { type: "T", title: null, mode: null } },
+    layout: { groups: [{ ...odd, title: [1] }], notes: [{ ...odd, text: {} }] },
+  });
+
+  expect(made.nodes.a).toEqual({ type: "T", version: 1, inputs: {} });
+  expect(made.layout.groups).toEqual([{ id: "1", title: "", x: 0, y: 0, width: 240, height: 140 }]);
+  expect(made.layout.notes[0]).toMatchObject({ text: "", width: 240 });
+});

@@ -1,12 +1,18 @@
-import type { Graph, Group, Layout, Note, Place, Workflow, WorkflowNode } from "./types";
-import { edgesIn, isObject } from "./types";
+import { strings } from "../strings";
+import type { Graph, Group, Layout, NamedInput, NamedOutput, Note, Place, Target, Workflow, WorkflowNode } from "./types";
+import { edgesIn, isEdge, isObject } from "./types";
 
-export class NotAWorkflow extends Error {}
+/** What was read is no document; `place` is the part that is wrong, if it is one in other respects. */
+export class NotAWorkflow extends Error {
+  constructor(place = "") {
+    super(strings().canvas.notAWorkflow(place));
+  }
+}
 
 /** A document from JSON, forgiving about its layout and about what is left out; strict about what it is. */
 export function read(data: unknown): Workflow {
   if (!isObject(data) || data.format !== "latentloom/1" || !isObject(data.nodes ?? {}))
-    throw new NotAWorkflow("this is no document in the format latentloom/1");
+    throw new NotAWorkflow();
   const workflow: Workflow = { format: "latentloom/1", ...readGraph(data) };
   if (!isObject(data.graphs)) return workflow;
   const graphs = Object.entries(data.graphs).map(([name, graph]) => [name, readGraph(isObject(graph) ? graph : {})]);
@@ -14,19 +20,48 @@ export function read(data: unknown): Workflow {
 }
 
 function readGraph(data: Record<string, unknown>): Graph {
-  const nodes = Object.fromEntries(Object.entries((data.nodes ?? {}) as object).map(([id, node]) => [id, readNode(node)]));
+  const nodes = Object.fromEntries(Object.entries((data.nodes ?? {}) as object).map(([id, node]) => [id, readNode(id, node)]));
   const graph: Graph = {
     name: typeof data.name === "string" ? data.name : "",
-    inputs: Array.isArray(data.inputs) ? data.inputs : [],
-    outputs: Array.isArray(data.outputs) ? data.outputs : [],
+    inputs: named("inputs", data.inputs, isNamedInput),
+    outputs: named("outputs", data.outputs, isNamedOutput),
     nodes,
     layout: placed(readLayout(data.layout), nodes),
   };
   return "extra" in data ? { ...graph, extra: data.extra } : graph;
 }
 
-function readNode(data: unknown): WorkflowNode {
-  const node = isObject(data) ? data : {};
+/** A list of what has a name; one that is left out is empty. Raises NotAWorkflow. */
+function named<T>(place: string, data: unknown, fits: (item: unknown) => item is T): T[] {
+  const items = data ?? [];
+  if (!Array.isArray(items)) throw new NotAWorkflow(place);
+  const odd = items.findIndex((item) => !fits(item));
+  if (odd >= 0) throw new NotAWorkflow(`${place}[${odd}]`);
+  return items as T[];
+}
+
+const isTarget = (data: unknown): data is Target =>
+  isObject(data) && typeof data.node === "string" && typeof data.input === "string" && ["number", "undefined"].includes(typeof data.item);
+
+const isNamedInput = (data: unknown): data is NamedInput =>
+  isObject(data) && typeof data.name === "string" && Array.isArray(data.to) && data.to.every(isTarget);
+
+const isNamedOutput = (data: unknown): data is NamedOutput => isObject(data) && typeof data.name === "string" && isEdge(data.from);
+
+/** What the optional parts of a node are; null is the same as left out. */
+const PARTS: Record<string, (value: unknown) => boolean> = {
+  title: (value) => typeof value === "string",
+  mode: (value) => value === "active" || value === "bypass" || value === "mute",
+  each: (value) => Array.isArray(value) && value.every((name) => typeof name === "string"),
+  on_error: (value) => value === "stop" || value === "keep",
+};
+
+function readNode(id: string, data: unknown): WorkflowNode {
+  const node = { ...(isObject(data) ? data : {}) };
+  for (const [name, fits] of Object.entries(PARTS)) {
+    if (node[name] === null) delete node[name];
+    if (name in node && !fits(node[name])) throw new NotAWorkflow(`nodes.${id}.${name}`);
+  }
   return {
     ...node,
     type: String(node.type ?? ""),
@@ -41,14 +76,22 @@ function readLayout(data: unknown): Layout {
   return {
     ...layout,
     nodes: Object.fromEntries(Object.entries(nodes).filter(([, place]) => isPlace(place))) as Record<string, Place>,
-    groups: items(layout.groups).map((item, n) => ({ title: "", ...item, id: String(item.id ?? n + 1) }) as Group),
-    notes: items(layout.notes).map((item, n) => ({ text: "", ...item, id: String(item.id ?? n + 1) }) as Note),
+    groups: items(layout.groups).map((item, n) => ({ ...item, title: text(item.title), id: String(item.id ?? n + 1) }) as Group),
+    notes: items(layout.notes).map((item, n) => ({ ...item, text: text(item.text), id: String(item.id ?? n + 1) }) as Note),
   };
 }
 
+const text = (value: unknown) => (typeof value === "string" ? value : "");
+
 function items(list: unknown): Record<string, unknown>[] {
   const defaults = { width: 240, height: 140 };
-  return Array.isArray(list) ? list.filter(isPlace).map((item) => ({ ...defaults, ...(item as object) })) : [];
+  const sized = (item: object) => ({ ...item, ...Object.fromEntries(Object.entries(defaults).map(([name, size]) => [name, sizeOf(item, name) ?? size])) });
+  return Array.isArray(list) ? list.filter(isPlace).map(sized) : [];
+}
+
+function sizeOf(item: object, name: string): number | null {
+  const size = (item as Record<string, unknown>)[name];
+  return typeof size === "number" && Number.isFinite(size) ? size : null;
 }
 
 function isPlace(data: unknown): boolean {

@@ -111,3 +111,25 @@ it("a list that leads into an input for single values makes the node run once fo
 
   expect(disconnect(inlet)(mapped).nodes.invert).toEqual(node("Invert", { amount: 0.5 }));
 });
+
+it("a node whose type nobody knows keeps its edges and named outputs when it is replaced", () => {
+  const lost = sample();
+  lost.nodes.invert = { ...lost.nodes.invert!, type: "gone/Invert" };
+  const after = replaceType(lost, SPECS, {}, "invert", typeOf("Invert"))(lost);
+
+  expect([after.nodes, after.outputs]).toEqual([sample().nodes, sample().outputs]);
+});
+
+it("an output of another name takes the place of an unknown one where it fits all that used it", () => {
+  const odd = sample();
+  odd.nodes = {
+    load: odd.nodes.load!,
+    invert: { ...odd.nodes.invert!, type: "gone/Invert" },
+    save: node("Save", { images: edge("invert", "picture") }),
+  };
+  odd.outputs = ["picture", "mask"].map((output) => ({ name: output, from: edge("invert", output) }));
+  const after = replaceType(odd, SPECS, {}, "invert", typeOf("Invert"))(odd);
+
+  expect(after.nodes.save!.inputs.images).toEqual(edge("invert", "image"));
+  expect(after.outputs).toEqual([{ name: "picture", from: edge("invert", "image") }]);
+});

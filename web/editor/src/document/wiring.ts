@@ -102,12 +102,7 @@ function startOf(port: InputPort, choices: Choices): unknown {
 export function replaceType(workflow: Workflow, specs: Specs, choices: Choices, id: string, spec: NodeSpec): Edit {
   const old = workflow.nodes[id];
   const before = old && specs.get(old.type);
-  const renamedOutputs = new Map<string, string>();
-  for (const output of before?.outputs ?? []) {
-    const same = spec.outputs.find(({ name, kind, is_list }) => name === output.name && kind === output.kind && is_list === output.is_list);
-    const next = same ?? spec.outputs.find(({ kind, is_list }) => kind === output.kind && is_list === output.is_list);
-    if (next) renamedOutputs.set(output.name, next.name);
-  }
+  const renamedOutputs = before ? alike(before.outputs, spec) : asUsed(workflow, specs, id, spec);
   return (current) => {
     const own = changeNode(id, (node) => {
       const { inputs: _, ...rest } = node;
@@ -132,6 +127,35 @@ export function replaceType(workflow: Workflow, specs: Specs, choices: Choices, 
       }),
     };
   };
+}
+
+/** What becomes of outputs: those of the same name and kind stay, else the first of the kind takes their place. */
+function alike(outputs: readonly OutputPort[], spec: NodeSpec): Map<string, string> {
+  const renamed = new Map<string, string>();
+  for (const output of outputs) {
+    const same = spec.outputs.find(({ name, kind, is_list }) => name === output.name && kind === output.kind && is_list === output.is_list);
+    const next = same ?? spec.outputs.find(({ kind, is_list }) => kind === output.kind && is_list === output.is_list);
+    if (next) renamed.set(output.name, next.name);
+  }
+  return renamed;
+}
+
+/** The same for a node whose type nobody knows: outputs of the same name stay, else the first that fits all that used it. */
+function asUsed(workflow: Workflow, specs: Specs, id: string, spec: NodeSpec): Map<string, string> {
+  const users = new Map<string, (InputPort | undefined)[]>(
+    workflow.outputs.filter(({ from }) => from.node === id).map(({ from }) => [from.output, []]),
+  );
+  for (const [node, { inputs }] of Object.entries(workflow.nodes))
+    for (const [name, value] of Object.entries(inputs))
+      for (const { edge } of edgesIn(value))
+        if (edge.node === id) users.set(edge.output, [...(users.get(edge.output) ?? []), inputPort(workflow, specs, node, name)]);
+  const renamed = new Map<string, string>();
+  for (const [output, ports] of users) {
+    const fitting = ports.length ? spec.outputs.find((own) => ports.every((port) => port && fits(own, port))) : undefined;
+    const next = spec.outputs.find(({ name }) => name === output) ?? fitting;
+    if (next) renamed.set(output, next.name);
+  }
+  return renamed;
 }
 
 function carried(workflow: Workflow, specs: Specs, node: WorkflowNode, fresh: WorkflowNode, spec: NodeSpec) {

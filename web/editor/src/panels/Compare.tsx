@@ -1,22 +1,22 @@
-import { useEffect, useRef, useState } from "react";
+import { useState } from "react";
 import type { OutputFile } from "../api/client";
 import { contentUrl } from "../api/client";
 import { useStrings } from "../strings";
 import { Icon } from "../theme/Icon";
+import { useModal } from "../widgets/useModal";
 import { ICONS } from "./icons";
 
 /** Two pictures over each other, with a slider between them, and what differs in their making. */
 export function Compare({ left, right, close }: { left: OutputFile; right: OutputFile; close(): void }) {
   const words = useStrings().panels.gallery;
   const [part, setPart] = useState(50);
-  const dialog = useRef<HTMLDialogElement>(null);
-  useEffect(() => dialog.current?.showModal(), []);
+  const [dialog, keys] = useModal(close);
   const style = { "--part": `${part}%`, aspectRatio: `${left.width ?? 1} / ${left.height ?? 1}` } as React.CSSProperties;
   return (
-    <dialog ref={dialog} className="dialog compare" aria-label={words.compare} onClose={close}>
+    <dialog ref={dialog} className="dialog compare" aria-label={words.compare} {...keys}>
       <header>
         <h2>{words.compare}</h2>
-        <button className="button-icon" aria-label={words.close} onClick={() => dialog.current?.close()}>
+        <button className="button-icon" aria-label={words.close} onClick={close}>
           <Icon path={ICONS.close} />
         </button>
       </header>

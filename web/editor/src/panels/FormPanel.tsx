@@ -6,11 +6,12 @@ import type { NamedInput } from "../document/types";
 import { edgesIn, unwrapped, wrapped } from "../document/types";
 import { useSpec, useSpecs } from "../store/specs";
 import { useDocument } from "../store/document";
-import { cancelShown, run, useIsRunning, useShownFiles, useShownRun } from "../store/running";
+import { cancelShown, runTab, useIsRunning, useShownFiles, useShownRun } from "../store/running";
 import { progressOf } from "../store/runs";
 import { useActive } from "../store/workspace";
 import { useStrings } from "../strings";
 import { Icon } from "../theme/Icon";
+import { composes } from "../widgets/keys";
 import { ModelDefaults } from "../widgets/ModelDefaults";
 import { isWide, takesLiteral, widgetOf } from "../widgets/registry";
 import { ICONS } from "./icons";
@@ -97,7 +98,7 @@ function Entry({ item: { name, to }, first, last }: { item: NamedInput; first: b
         value={text}
         onChange={(event) => setText(event.target.value)}
         onBlur={rename}
-        onKeyDown={({ key }) => key === "Enter" && rename()}
+        onKeyDown={(event) => event.key === "Enter" && !composes(event) && rename()}
       />
       {tool(ICONS.up, words.up(name), moveInForm(name, -1), first)}
       {tool(ICONS.down, words.down(name), moveInForm(name, 1), last)}
@@ -150,9 +151,10 @@ function RunButton() {
   const words = useStrings().panels.named;
   const tab = useActive();
   const busy = useIsRunning();
+  const ordering = useDocument((state) => state.ordering);
   return (
     <div className="form-run">
-      <button className="button-primary" onClick={() => void run(tab)}>
+      <button className="button-primary" disabled={ordering} aria-busy={ordering} onClick={() => void runTab(tab)}>
         {words.run}
       </button>
       {busy && (

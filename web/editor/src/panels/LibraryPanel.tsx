@@ -1,6 +1,7 @@
 import { useEffect, useState } from "react";
 import type { Schemas } from "../api/client";
 import { told } from "../api/client";
+import { insertSaved } from "../canvas/actions";
 import { dropDraft, loadDrafts, openDraft, useDrafts } from "../store/drafts";
 import {
   duplicateWorkflow,
@@ -16,6 +17,7 @@ import { sure } from "../store/question";
 import { useActive, useWorkspace } from "../store/workspace";
 import { useStrings } from "../strings";
 import { Icon } from "../theme/Icon";
+import { Copies } from "./Copies";
 import { TemplateCards } from "./Templates";
 import { Versions } from "./Versions";
 import { ICONS } from "./icons";
@@ -49,6 +51,7 @@ export function LibraryPanel() {
           ))}
         </ul>
       </section>
+      <Copies />
       <Drafts />
       <section>
         <h3>{words.templates}</h3>
@@ -85,6 +88,7 @@ function SavedOne({ info }: { info: Info }) {
         <div className="saved-actions">
           {action(words.rename, () => void renameWorkflow(info))}
           {action(words.duplicate, () => void duplicateWorkflow(info))}
+          {action(words.insert, () => void insertSaved(info.name))}
           {action(words.versions, () => setVersions(!versions))}
           {action(words.remove, () => void removeWorkflow(info))}
         </div>

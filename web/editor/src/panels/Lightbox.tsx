@@ -1,4 +1,4 @@
-import { useEffect, useRef, useState } from "react";
+import { useEffect, useState } from "react";
 import type { OutputFile } from "../api/client";
 import { contentUrl } from "../api/client";
 import { reveal } from "../canvas/reveal";
@@ -8,6 +8,7 @@ import { factsOf, fileName, openMaking, savePicture, saveWorkflow, takeAsInput }
 import { sure } from "../store/question";
 import { useStrings } from "../strings";
 import { Icon } from "../theme/Icon";
+import { useModal } from "../widgets/useModal";
 import { ICONS } from "./icons";
 
 /** One picture as large as the window allows, with what made it; the arrow keys go to its neighbours. */
@@ -15,10 +16,9 @@ export function Lightbox({ start, close }: { start: number; close(): void }) {
   const words = useStrings().panels.gallery;
   const { outputs, next, more } = useGallery();
   const [id, setId] = useState(start);
-  const dialog = useRef<HTMLDialogElement>(null);
+  const [dialog, keys] = useModal(close);
   const at = outputs.findIndex((output) => output.id === id);
   const output = outputs[at];
-  useEffect(() => dialog.current?.showModal(), []);
   useEffect(() => void (at >= outputs.length - 2 && more()), [at, outputs.length, more]);
   if (!output) return null;
   const go = (by: number) => {
@@ -30,8 +30,12 @@ export function Lightbox({ start, close }: { start: number; close(): void }) {
       ref={dialog}
       className="dialog lightbox"
       aria-label={words.picture(output.texts.split("\n")[0] ?? "", output.seed ?? "")}
-      onClose={close}
-      onKeyDown={({ key }) => (key === "ArrowLeft" ? go(-1) : key === "ArrowRight" && go(1))}
+      onCancel={keys.onCancel}
+      onKeyDown={(event) => {
+        keys.onKeyDown(event);
+        if (event.key === "ArrowLeft") go(-1);
+        if (event.key === "ArrowRight") go(1);
+      }}
     >
       <div className="lightbox-stage">
         <Shown output={output} />
@@ -41,12 +45,12 @@ export function Lightbox({ start, close }: { start: number; close(): void }) {
       <aside className="lightbox-side">
         <header>
           <span className="quiet">{words.position(at + 1, `${outputs.length}${next === null ? "" : "+"}`)}</span>
-          <button className="button-icon" aria-label={words.close} onClick={() => dialog.current?.close()}>
+          <button className="button-icon" aria-label={words.close} onClick={close}>
             <Icon path={ICONS.close} />
           </button>
         </header>
         <Details key={output.id} output={output} />
-        <Actions output={output} close={() => dialog.current?.close()} leave={() => go(at === outputs.length - 1 ? -1 : 1)} />
+        <Actions output={output} close={close} leave={() => go(at === outputs.length - 1 ? -1 : 1)} />
       </aside>
     </dialog>
   );

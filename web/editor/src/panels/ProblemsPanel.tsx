@@ -1,6 +1,8 @@
 import { reveal } from "../canvas/reveal";
 import type { Problem } from "../api/client";
 import { useDocument } from "../store/document";
+import { nodeName } from "../document/names";
+import { useSpecs } from "../store/specs";
 import { useStrings } from "../strings";
 
 /** Everything that is wrong with the open workflow; a click goes to the node. */
@@ -20,12 +22,14 @@ export function ProblemsPanel() {
 }
 
 function OneProblem({ problem }: { problem: Problem }) {
-  const words = useStrings().panels.checks;
-  const { node, input, message, expected, got, nearest, hint } = problem;
+  const strings = useStrings();
+  const words = strings.panels.checks;
+  const specs = useSpecs();
+  const { code, node, input, message, expected, got, nearest, hint } = problem;
   const [outer, ...inner] = node?.split("/") ?? [];
-  const title = useDocument((state) =>
-    outer ? [state.workflow.nodes[outer]?.title ?? outer, ...inner].join(" / ") : words.workflow,
-  );
+  const holder = useDocument((state) => state.workflow.nodes[outer ?? ""]);
+  const shown = holder ? nodeName(strings, holder, specs.get(holder.type)) : outer;
+  const title = shown ? [shown, ...inner].join(" / ") : words.workflow;
   const here = useDocument((state) => outer !== undefined && outer in state.workflow.nodes);
   const text = (
     <>
@@ -33,7 +37,9 @@ function OneProblem({ problem }: { problem: Problem }) {
         {title}
         {input && <span className="quiet"> · {input}</span>}
       </span>
-      <span className="problem-message">{message}</span>
+      <span className="problem-message" title={message}>
+        {strings.problems[code] ?? message}
+      </span>
       {(expected || got) && (
         <span className="quiet">{[expected && words.expected(expected), got && words.got(got)].filter(Boolean).join(", ")}</span>
       )}

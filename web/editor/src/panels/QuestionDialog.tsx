@@ -1,7 +1,8 @@
-import { useEffect, useRef, useState } from "react";
+import { useState } from "react";
 import type { Answer, Question } from "../store/question";
 import { useQuestion } from "../store/question";
 import { useStrings } from "../strings";
+import { useModal } from "../widgets/useModal";
 
 /** The question that waits for an answer, above everything else. */
 export function QuestionDialog() {
@@ -13,12 +14,11 @@ function Asked({ question, answer }: { question: Question; answer(answer: Answer
   const words = useStrings().panels;
   const { title, text, field, choices } = question;
   const [value, setValue] = useState(field?.value ?? "");
-  const dialog = useRef<HTMLDialogElement>(null);
-  useEffect(() => dialog.current?.showModal(), []);
+  const [dialog, keys] = useModal(() => answer(null));
   const empty = field !== undefined && value.trim() === "";
   const first = choices[0]?.id ?? "";
   return (
-    <dialog ref={dialog} className="dialog question" aria-labelledby="question-title" onCancel={() => answer(null)}>
+    <dialog ref={dialog} className="dialog question" aria-labelledby="question-title" {...keys}>
       <form
         onSubmit={(event) => {
           event.preventDefault();

@@ -38,7 +38,8 @@ export function Versions({ name, newest }: { name: string; newest: number }) {
   );
 }
 
-function Against({ name, version, newest }: { name: string; version: number; newest: number }) {
+/** What distinguishes a version from the newest. */
+export function Against({ name, version, newest }: { name: string; version: number; newest: number }) {
   const words = useStrings().panels.library;
   const [found, setFound] = useState<Schemas["Difference"] | null>(null);
   useEffect(() => void differenceFrom(name, newest, version).then(setFound, tell), [name, version, newest]);

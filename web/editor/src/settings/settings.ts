@@ -2,6 +2,7 @@ import { create } from "zustand";
 import { persist } from "zustand/middleware";
 import type { Language } from "./language";
 import { languageOf } from "./language";
+import { ofBrowser } from "./storage";
 
 export type Theme = "system" | "dark" | "light";
 
@@ -28,6 +29,14 @@ export const useSettings = create<SettingsState>()(
       uses: {},
       set,
     }),
-    { name: "latentloom", version: 1 },
+    {
+      name: "latentloom",
+      version: 1,
+      storage: {
+        getItem: (name) => ofBrowser.read(name) as { state: SettingsState; version?: number } | null,
+        setItem: (name, value) => void ofBrowser.write(name, value),
+        removeItem: (name) => ofBrowser.remove(name),
+      },
+    },
   ),
 );

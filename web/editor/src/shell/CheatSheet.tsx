@@ -1,5 +1,5 @@
 import { ACTIONS } from "../canvas/actions";
-import { shownKeys } from "../canvas/shortcuts";
+import { shownKeys } from "../widgets/keys";
 import { useStrings } from "../strings";
 import { Dialog } from "./Dialog";
 

@@ -1,8 +1,8 @@
 import type { ReactNode } from "react";
-import { useEffect, useRef } from "react";
 import { useWorkspace } from "../store/workspace";
 import { useStrings } from "../strings";
 import { Icon } from "../theme/Icon";
+import { useModal } from "../widgets/useModal";
 
 /** A dialog that is open while the workspace names it. */
 export function Dialog({ name, title, children }: { name: string; title: string; children: ReactNode }) {
@@ -13,10 +13,9 @@ export function Dialog({ name, title, children }: { name: string; title: string;
 function Open({ title, children }: { title: string; children: ReactNode }) {
   const words = useStrings().shell;
   const ask = useWorkspace((state) => state.ask);
-  const dialog = useRef<HTMLDialogElement>(null);
-  useEffect(() => dialog.current?.showModal(), []);
+  const [dialog, keys] = useModal(() => ask(null));
   return (
-    <dialog ref={dialog} className="dialog" aria-label={title} onClose={() => ask(null)}>
+    <dialog ref={dialog} className="dialog" aria-label={title} {...keys}>
       <header className="panel-head">
         <h2>{title}</h2>
         <button className="button-icon" aria-label={words.close} onClick={() => ask(null)}>

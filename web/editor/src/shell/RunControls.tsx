@@ -1,3 +1,4 @@
+import { useDocument } from "../store/document";
 import { cancelShown, runActive, useIsRunning, useShownRun } from "../store/running";
 import { progressOf } from "../store/runs";
 import { useWorkspace } from "../store/workspace";
@@ -10,6 +11,7 @@ const MOST = 100;
 export function RunControls() {
   const words = useStrings().shell;
   const running = useIsRunning();
+  const ordering = useDocument((state) => state.ordering);
   const { times, repeat } = useWorkspace();
   const state = useShownRun((run) => (run ? run.status : null));
   const part = useShownRun((run) => (run ? progressOf(run) : 0));
@@ -31,7 +33,7 @@ export function RunControls() {
         </button>
       )}
       <div className="run-split">
-        <button className="button-primary" onClick={() => void runActive()}>
+        <button className="button-primary" disabled={ordering} aria-busy={ordering} onClick={() => void runActive()}>
           <Icon path="M6 4l10 6-10 6Z" size={14} />
           {words.run}
         </button>

@@ -1,8 +1,11 @@
 import { PANELS } from "../panels/registry";
+import { useDocument } from "../store/document";
 import type { Side } from "../store/workspace";
 import { useWorkspace } from "../store/workspace";
 import { useStrings } from "../strings";
 import { Icon } from "../theme/Icon";
+import { Boundary } from "../widgets/Boundary";
+import { Broken } from "./Broken";
 
 /** The buttons of a side's panels. */
 export function Rail({ side }: { side: Side }) {
@@ -32,6 +35,7 @@ export function PanelRegion({ side }: { side: Side }) {
   const words = useStrings();
   const open = useWorkspace((state) => state.panels[side]);
   const show = useWorkspace((state) => state.show);
+  const workflow = useDocument((state) => state.workflow);
   const panel = PANELS.find((panel) => panel.id === open);
   if (!panel) return null;
   const Content = panel.component;
@@ -44,7 +48,9 @@ export function PanelRegion({ side }: { side: Side }) {
         </button>
       </header>
       <div className="panel-body">
-        <Content />
+        <Boundary key={panel.id} of={workflow} instead={(error) => <Broken error={error} />}>
+          <Content />
+        </Boundary>
       </div>
     </aside>
   );

@@ -4,6 +4,7 @@ import { useWorkspace } from "../store/workspace";
 import { emptyWorkflow, isBlank } from "../document/types";
 import { useStrings } from "../strings";
 import { Icon } from "../theme/Icon";
+import { focusCanvas } from "../canvas/state";
 
 export function Tabs() {
   const words = useStrings().shell;
@@ -11,9 +12,9 @@ export function Tabs() {
   return (
     <nav className="tabs" aria-label={words.tabs}>
       {tabs.map((tab) => (
-        <OneTab key={tab.id} tab={tab} />
+        <OneTab key={tab.view} tab={tab} />
       ))}
-      <button className="button-icon" title={words.newTab} aria-label={words.newTab} onClick={() => open(emptyWorkflow())}>
+      <button className="button-icon" title={words.newTab} aria-label={words.newTab} onClick={() => (open(emptyWorkflow()), focusCanvas())}>
         <Icon path="M10 4v12M4 10h12" />
       </button>
     </nav>

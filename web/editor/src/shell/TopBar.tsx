@@ -1,5 +1,5 @@
 import { ACTIONS } from "../canvas/actions";
-import { shownKeys } from "../canvas/shortcuts";
+import { shownKeys } from "../widgets/keys";
 import { useHistory } from "../store/document";
 import { useWorkspace } from "../store/workspace";
 import { useStrings } from "../strings";

@@ -1,7 +1,9 @@
 import { create } from "zustand";
 import type { NodeSpec, PortType } from "../api/client";
-import { api, given, ServerError, Unreachable } from "../api/client";
+import { api, given, told } from "../api/client";
 import { newest } from "./newest";
+import { patiently } from "./patience";
+import { useWorkspace } from "./workspace";
 
 /** What is installed on the server. */
 interface CatalogState {
@@ -10,12 +12,11 @@ interface CatalogState {
   /** The choices of each source that was asked for. */
   choices: Record<string, string[]>;
   ready: boolean;
-  load(): Promise<void>;
+  load(signal?: AbortSignal): Promise<void>;
   /** Ask for a source's choices, again if they are known. Raises ServerError, Unreachable. */
   loadChoices(source: string): Promise<void>;
 }
 
-const RETRY_MS = 1000;
 const reading: Record<string, ReturnType<typeof newest>> = {};
 
 export const useCatalog = create<CatalogState>()((set, get) => ({
@@ -23,8 +24,8 @@ export const useCatalog = create<CatalogState>()((set, get) => ({
   types: new Map(),
   choices: {},
   ready: false,
-  async load() {
-    const found = await patiently(() => given(api.GET("/api/v1/nodes")));
+  async load(signal) {
+    const found = await patiently(() => given(api.GET("/api/v1/nodes")), signal);
     set({
       specs: new Map(found.nodes.map((spec) => [spec.type, spec])),
       types: new Map(found.types.map((type) => [type.kind, type])),
@@ -32,7 +33,8 @@ export const useCatalog = create<CatalogState>()((set, get) => ({
     });
     const models = found.nodes.flatMap(({ inputs }) => inputs.filter(({ kind }) => kind === "MODEL_FILE"));
     const sources = new Set(models.flatMap(({ source }) => source ?? []));
-    await Promise.all([...sources].map((source) => get().loadChoices(source)));
+    const tell = (error: unknown) => useWorkspace.getState().notify("error", told(error));
+    await Promise.all([...sources].map((source) => patiently(() => get().loadChoices(source), signal).catch(tell)));
   },
   async loadChoices(source) {
     const read = (reading[source] ??= newest());
@@ -41,18 +43,6 @@ export const useCatalog = create<CatalogState>()((set, get) => ({
     });
   },
 }));
-
-/** Ask until there is an answer: a server may be away, and in a fresh home it looks at the plugins first (503). */
-export async function patiently<T>(ask: () => Promise<T>): Promise<T> {
-  for (;;) {
-    try {
-      return await ask();
-    } catch (error) {
-      if (!(error instanceof Unreachable || (error instanceof ServerError && error.status === 503))) throw error;
-      await new Promise((done) => setTimeout(done, RETRY_MS));
-    }
-  }
-}
 
 const PLAIN = "#8a8f98";
 

@@ -4,12 +4,14 @@ import { create } from "zustand";
 import type { Schemas } from "../api/client";
 import { api, given, ServerError, told } from "../api/client";
 import { read } from "../document/read";
+import { same } from "../document/same";
 import type { Workflow } from "../document/types";
 import { asJson } from "../document/types";
 import { strings } from "../strings";
 import { newest } from "./newest";
 import { ask, sure } from "./question";
 import { openSaved } from "./session";
+import { turns } from "./turns";
 import type { Tab } from "./workspace";
 import { useWorkspace } from "./workspace";
 
@@ -58,22 +60,32 @@ async function put(name: string, workflow: Workflow, headers: Condition): Promis
 
 const isConflict = (error: unknown) => error instanceof ServerError && error.status === 412;
 
+const saving = turns<object>();
+
 /** Save a tab under its name; one without a name is given one first. False: it was not saved. */
-export async function save(tab: Tab): Promise<boolean> {
-  const { source } = tab.document.getState();
-  if (source === null) return saveAs(tab);
+export function save(tab: Tab): Promise<boolean> {
+  return saving(tab.document, async (waited) => {
+    const { source, saved: last, workflow } = tab.document.getState();
+    if (waited && last === workflow) return true; // the save before this one has done it
+    return source === null ? underName(tab) : over(tab, source);
+  });
+}
+
+function over(tab: Tab, source: { name: string; version: number }): Promise<boolean> {
   return attempt(async () => {
     try {
       return await saved(tab, source.name, basedOn(source.version));
     } catch (error) {
       if (!isConflict(error)) throw error;
-      return settle(tab, source.name);
+      return (await isMine(tab, source)) || settle(tab, source.name);
     }
   });
 }
 
 /** Save a tab under a name that is asked for. */
-export async function saveAs(tab: Tab, suggestion = nameOf(tab)): Promise<boolean> {
+export const saveAs = (tab: Tab): Promise<boolean> => saving(tab.document, () => underName(tab));
+
+async function underName(tab: Tab, suggestion = nameOf(tab)): Promise<boolean> {
   const words = strings().panels.library;
   const answer = await ask({
     title: words.saveTitle,
@@ -110,7 +122,7 @@ async function saved(tab: Tab, name: string, condition: Condition): Promise<bool
 /** Name a document as it is on the server; it counts as saved unless it has been changed since. */
 function named({ document }: Tab, asSaved: Workflow | null, source: { name: string; version: number }) {
   const unchanged = document.getState().workflow === asSaved;
-  document.getState().edit((workflow) => (workflow.name === source.name ? workflow : { ...workflow, name: source.name }));
+  document.getState().rename(source.name);
   document.getState().set({ saved: unchanged ? document.getState().workflow : asSaved, source });
 }
 
@@ -125,9 +137,18 @@ async function overExisting(tab: Tab, name: string): Promise<boolean> {
       { id: "over", label: words.newVersion },
     ],
   });
-  if (answer?.choice === "other") return saveAs(tab, name);
+  if (answer?.choice === "other") return underName(tab, name);
   if (answer?.choice !== "over") return false;
   return saved(tab, name, basedOn((await versionOf(name)).version));
+}
+
+/** Whether the newer version is what this tab sent, whose answer was lost; the tab then goes on from it. */
+async function isMine(tab: Tab, { name, version }: { name: string; version: number }): Promise<boolean> {
+  const { workflow } = tab.document.getState();
+  const theirs = await versionOf(name).catch(() => null);
+  if (theirs?.version !== version + 1 || !same(theirs.workflow, read({ ...workflow, name }))) return false;
+  named(tab, workflow, { name, version: theirs.version });
+  return true;
 }
 
 /** Somebody else has saved since, or removed it: nothing is overwritten, a person decides. */
@@ -137,7 +158,7 @@ async function settle(tab: Tab, name: string): Promise<boolean> {
     if (error instanceof ServerError && error.status === 404) return null;
     throw error;
   });
-  if (theirs === null || theirs.version === 0) return saveAs(tab, name);
+  if (theirs === null || theirs.version === 0) return underName(tab, name);
   const answer = await ask({
     title: words.conflict(name),
     text: words.conflictText(theirs.version),
@@ -147,7 +168,7 @@ async function settle(tab: Tab, name: string): Promise<boolean> {
       { id: "both", label: words.showBoth },
     ],
   });
-  if (answer?.choice === "copy") return saveAs(tab, words.copyOf(name));
+  if (answer?.choice === "copy") return underName(tab, words.copyOf(name));
   if (answer?.choice === "theirs") take(tab, name, theirs);
   if (answer?.choice === "both") await openSaved(name);
   return false;

@@ -1,7 +1,7 @@
 /** The workflows behind jobs and pictures, and what can be done with a picture. */
 
 import type { OutputFile, Schemas } from "../api/client";
-import { api, contentUrl, given, send, ServerError, told } from "../api/client";
+import { api, contentOf, contentUrl, given, send, ServerError, told } from "../api/client";
 import { addNode, chain, freshId, setInput } from "../document/edit";
 import { read } from "../document/read";
 import type { Workflow } from "../document/types";
@@ -74,7 +74,7 @@ const LOADER = "LoadImage";
 /** Lead a picture into the open workflow, or the open sub-workflow of it, and tell the node as `use/node`: its selected or only LoadImage node, else a new one. */
 export const takeAsInput = (output: OutputFile) =>
   attempt(async () => {
-    const content = await (await fetch(contentUrl(output.sha256))).blob();
+    const content = await contentOf(output.sha256);
     const { name } = await send<Schemas["StoredFile"]>("api/v1/files", content, output.media);
     const { workflow, selection, edit, inside } = seenNow();
     const loaders = Object.keys(workflow.nodes).filter((id) => workflow.nodes[id]?.type === LOADER);

@@ -7,6 +7,7 @@ import type { Edit } from "../document/edit";
 import type { Path } from "../document/levels";
 import { atLevel, graphsAlong, levelAt } from "../document/levels";
 import type { Workflow } from "../document/types";
+import { composing } from "./composing";
 
 const MERGE_MS = 1000;
 const STEPS = 200;
@@ -45,16 +46,22 @@ export interface DocumentState {
   source: { name: string; version: number } | null;
   /** The jobs that this document was last run as: those that have not ended, and the last. */
   jobs: readonly string[];
-  /** The edits with the same `merge` within a second make one step of undo, so that typing is one step. */
+  /** The document as it was ordered last in this window; null: not yet. */
+  ran: Workflow | null;
+  /** Whether an order is under way. */
+  ordering: boolean;
+  /** Edits with the same `merge` that follow one another within a second, or while an input method composes, make one step of undo. */
   edit(edit: Edit, merge?: string): void;
   /** An edit of the level that the canvas shows. */
   editInside(edit: Edit, merge?: string): void;
   /** Show the level that a path names; back at one that was shown, with the part of it that was. */
   goTo(path: Path): void;
+  /** Give the document a name, also as it was before: a name is no step of undo. */
+  rename(name: string): void;
   /** Put another document in place, as one step of undo. */
   replace(workflow: Workflow): void;
   select(ids: Iterable<string>): void;
-  set(state: Partial<Pick<DocumentState, "viewport" | "checked" | "saved" | "source" | "jobs">>): void;
+  set(state: Partial<Pick<DocumentState, "viewport" | "checked" | "saved" | "source" | "jobs" | "ran" | "ordering">>): void;
 }
 
 export type History = Pick<DocumentState, "workflow">;
@@ -63,8 +70,8 @@ export type DocumentStore = StoreApi<DocumentState> & { temporal: StoreApi<Tempo
 export const pathOf = ({ inside }: Pick<DocumentState, "inside">): Path => inside.map(({ use }) => use);
 
 /** The store of one open workflow, with a history of its own. */
-export function createDocument(workflow: Workflow, now: () => number = Date.now): DocumentStore {
-  const last = { merge: "", at: 0 };
+export function createDocument(workflow: Workflow, now: () => number = Date.now, composition = composing): DocumentStore {
+  const last: { merge: string; at: number; made: Workflow | null } = { merge: "", at: 0, made: null };
   const store: DocumentStore = createStore<DocumentState>()(
     temporal(
       (set, get) => ({
@@ -76,13 +83,16 @@ export function createDocument(workflow: Workflow, now: () => number = Date.now)
         saved: null,
         source: null,
         jobs: [],
+        ran: null,
+        ordering: false,
         edit(edit, merge = "") {
           const before = get().workflow;
           const after = edit(before);
           if (after === before) return;
           const at = now();
-          const merged = merge !== "" && merge === last.merge && at - last.at < MERGE_MS;
-          Object.assign(last, { merge, at });
+          const soon = at - last.at < MERGE_MS || composition.active;
+          const merged = merge !== "" && merge === last.merge && before === last.made && soon;
+          Object.assign(last, { merge, at, made: after });
           if (merged) store.temporal.getState().pause();
           set({ workflow: after });
           if (merged) store.temporal.getState().resume();
@@ -102,8 +112,16 @@ export function createDocument(workflow: Workflow, now: () => number = Date.now)
           const selected = left && !steps.length && left.use in levelAt(workflow, path).nodes ? [left.use] : [];
           set({ inside: [...inside.slice(0, depth), ...steps], viewport: steps.length ? null : outer, selection: new Set(selected) });
         },
+        rename(name) {
+          const named = (workflow: Workflow) => (workflow.name === name ? workflow : { ...workflow, name });
+          const steps = (all: Partial<History>[]) => all.map(({ workflow }) => ({ workflow: workflow && named(workflow) }));
+          const { pastStates, futureStates, pause, resume } = store.temporal.getState();
+          pause();
+          set({ workflow: named(get().workflow) });
+          resume();
+          store.temporal.setState({ pastStates: steps(pastStates), futureStates: steps(futureStates) });
+        },
         replace(next) {
-          last.merge = "";
           set({ workflow: next, selection: new Set() });
         },
         select(ids) {

@@ -1,14 +1,16 @@
 /** Running workflows: orders for jobs, and which job a tab shows. */
 
 import type { OutputFile, Schemas } from "../api/client";
-import { api, given, ServerError, told } from "../api/client";
+import { api, given, ServerError, told, Unreachable } from "../api/client";
 import type { Workflow } from "../document/types";
 import { asJson, isEdge } from "../document/types";
+import { isAsBefore } from "../document/upstream";
 import { specsNow } from "./specs";
 import { ended, useRuns } from "./runs";
 import type { Run, Runs } from "./runs";
 import type { Tab } from "./workspace";
-import { activeTab, useWorkspace } from "./workspace";
+import { activeTab, newId, useWorkspace } from "./workspace";
+import { strings } from "../strings";
 import { useDocument } from "./document";
 
 type Order = Partial<Schemas["JobOrder"]>;
@@ -16,37 +18,71 @@ type Order = Partial<Schemas["JobOrder"]>;
 /** Queue a tab's document; its problems, if it has some, take their place in the store. */
 export async function run(tab: Tab, order: Order = {}): Promise<string | null> {
   const { workflow, set } = tab.document.getState();
-  const body: Schemas["JobOrder"] = { workflow: asJson(workflow), ...order };
+  const body: Schemas["JobOrder"] = { workflow: asJson(workflow), idempotency_key: newId(), ...order };
   const { workflow: document, inputs, outputs } = body;
   const explanation = given(api.POST("/api/v1/explain", { body: { workflow: document, inputs, outputs } })).catch(() => null);
   try {
-    const job = await given(api.POST("/api/v1/jobs", { body }));
+    const job = await submitted(body);
     void explanation.then((told) => told && useRuns.getState().explained(job.id, told.steps));
-    set({ jobs: [...tab.document.getState().jobs.filter(alive), job.id] });
+    set({ jobs: [...tab.document.getState().jobs.filter(alive), job.id], ran: workflow });
     return job.id;
   } catch (error) {
-    const { checked } = tab.document.getState();
-    if (error instanceof ServerError && error.status === 422)
-      set({ checked: { ...checked, problems: error.problems as Schemas["Problem"][] } });
-    useWorkspace.getState().notify("error", told(error));
+    notQueued(tab, error);
     return null;
   }
 }
 
-/** Queue the open workflow, several times if asked to; a random seed is drawn anew for each. */
-export async function runActive(times = useWorkspace.getState().times): Promise<void> {
-  const tab = activeTab();
-  for (let n = 0; n < times; n++) if ((await run(tab)) === null) return;
+const AGAIN_MS = 1000;
+
+/** A job; asked for twice with the same key, because an answer may have been lost. Raises ServerError, Unreachable. */
+async function submitted(body: Schemas["JobOrder"]): Promise<Schemas["Job"]> {
+  try {
+    return await given(api.POST("/api/v1/jobs", { body }));
+  } catch (error) {
+    if (!(error instanceof Unreachable)) throw error;
+    await new Promise((done) => setTimeout(done, AGAIN_MS));
+    return given(api.POST("/api/v1/jobs", { body }));
+  }
 }
+
+/** Say why there is no job: problems go to their panel, all of them. */
+function notQueued({ document }: Tab, error: unknown) {
+  const words = strings().shell;
+  const { notify, show } = useWorkspace.getState();
+  if (error instanceof Unreachable) return notify("error", error.waited ? words.noAnswerRun : words.awayRun);
+  if (!(error instanceof ServerError && error.status === 422)) return notify("error", told(error));
+  const { checked, set } = document.getState();
+  set({ checked: { ...checked, problems: error.problems as Schemas["Problem"][] } });
+  show("right", "problems");
+  notify("error", words.failedRun(error.problems.length));
+}
+
+/** Order jobs of a tab, unless that is under way already: a press that seems to do nothing is repeated. */
+async function ordered(tab: Tab, work: () => Promise<unknown>): Promise<void> {
+  const { ordering, set } = tab.document.getState();
+  if (ordering) return;
+  set({ ordering: true });
+  await work().finally(() => set({ ordering: false }));
+}
+
+/** Queue a tab's workflow, several times if asked to; a random seed is drawn anew for each. */
+export function runTab(tab: Tab, times = 1): Promise<void> {
+  return ordered(tab, async () => {
+    for (let n = 0; n < times; n++) if ((await run(tab)) === null) return;
+  });
+}
+
+/** Queue the open workflow, as often as is asked for. */
+export const runActive = () => runTab(activeTab(), useWorkspace.getState().times);
 
 const NAME = "result";
 
 /** Run what a node needs, and the node. */
-export async function runTo(tab: Tab, id: string): Promise<string | null> {
+export async function runTo(tab: Tab, id: string): Promise<void> {
   const { workflow } = tab.document.getState();
   const output = specsNow().get(workflow.nodes[id]?.type ?? "")?.outputs[0]?.name;
   const order = output === undefined ? { workflow: asJson(cut(workflow, id)) } : named(workflow, id, output);
-  return run(tab, order);
+  return ordered(tab, () => run(tab, order));
 }
 
 /** The document with a name for a node's output, which is all that is asked for. */
@@ -97,6 +133,12 @@ export function useShownJob(): string | null {
 export function useShownRun<T>(select: (run: Run | undefined) => T): T {
   const jobs = useDocument((state) => state.jobs);
   return useRuns((state) => select(state.runs[shownJob(jobs, state.runs) ?? ""]));
+}
+
+/** Whether a node that failed may do better by now: it, or something that it needs, was changed since it was ordered. */
+export function useIsMended(node: string): boolean {
+  const [outer = node] = node.split("/");
+  return useDocument(({ ran, workflow }) => ran !== null && !isAsBefore(ran, workflow, outer));
 }
 
 /** Why a node of the shown run had to run. */

@@ -1,6 +1,6 @@
-import { expect, it } from "vitest";
+import { expect, it, vi } from "vitest";
 import type { JobEvent } from "../api/events";
-import { nodeRun, progressOf, withEvents, withLive, withPreview } from "./runs";
+import { nodeRun, progressOf, trimmed, useRuns, withEvents, withLive, withPreview } from "./runs";
 
 let number = 0;
 const event = (name: string, more: Partial<JobEvent> = {}): JobEvent => ({ number: ++number, time: number, job: "j", event: name, ...more });
@@ -93,4 +93,69 @@ it("a node that uses a sub-workflow shows what the nodes inside have come to", (
   expect(nodeRun(done, "u")).toEqual({ status: "done", seconds: 4 });
   expect(nodeRun(done, "u")).toBe(nodeRun(done, "u"));
   expect(nodeRun(done, "w")).toBeUndefined();
+});
+
+const done = (job: string, ...nodes: string[]) => [
+  event("job_running", { job }),
+  ...nodes.map((node) => event("node_finished", { job, node, seconds: 1 })),
+  event("job_done", { job }),
+];
+
+it("previews of jobs that ended long ago are let go, and no others", () => {
+  const open = new Set<string>();
+  let made = 0;
+  vi.spyOn(URL, "createObjectURL").mockImplementation(() => (open.add(`blob:${++made}`), `blob:${made}`));
+  vi.spyOn(URL, "revokeObjectURL").mockImplementation((url) => void open.delete(url));
+  const { events, preview, trim } = useRuns.getState();
+  for (let n = 0; n < 20; n++) {
+    const job = `seen${n}`;
+    events([event("job_running", { job })]);
+    for (let step = 0; step < 5; step++) preview({ job, node: "a", step, picture: new Blob(["x"]) });
+    events(done(job, "a"));
+    preview({ job, node: "a", step: 9, picture: new Blob(["x"]) });
+    trim(new Set());
+  }
+
+  expect([made, open.size]).toEqual([100, 8]);
+  expect([...open]).toContain(useRuns.getState().runs.seen19!.nodes.a!.preview);
+});
+
+it("jobs that ended long ago are forgotten, unless a tab shows them", () => {
+  let runs = {};
+  for (let n = 0; n < 1000; n++) runs = withEvents(runs, done(`past${n}`));
+  runs = withEvents(runs, [event("job_running", { job: "now" })]);
+
+  const kept = trimmed(runs, new Set(["past3"]));
+  expect([Object.keys(kept).length, "past3" in kept, "past999" in kept, "now" in kept]).toEqual([202, true, true, true]);
+  expect(trimmed(kept, new Set(["past3"]))).toBe(kept);
+});
+
+it("what is inside of nodes is found once for a state, however many nodes ask", () => {
+  const names = Array.from({ length: 500 }, (_, n) => [`n${n}`, `n${n}/x`, `n${n}/y/z`]).flat();
+  const run = withEvents({}, [event("job_running", { job: "big" }), ...names.map((node) => event("node_started", { job: "big", node }))]).big!;
+  let listed = 0;
+  const nodes = new Proxy(run.nodes, { ownKeys: (target) => (listed++, Reflect.ownKeys(target)) });
+  const watched = { ...run, nodes };
+
+  expect(names.filter((id) => nodeRun(watched, id))).toHaveLength(1500);
+  expect(nodeRun(watched, "n3/y")).toBe(nodeRun(watched, "n3/y/z"));
+  expect(listed).toBe(1);
+});
+
+it("after a renumbering the events of the new journal count, and what is caught up with takes the place of parts", () => {
+  const { events, renumber, caughtUp, gone } = useRuns.getState();
+  events([{ ...event("job_running", { job: "r" }), number: 1_000_000 }]);
+  events([{ ...event("job_done", { job: "r" }), number: 3 }]);
+  expect(useRuns.getState().runs.r!.status).toBe("running");
+  renumber();
+  events([{ ...event("job_done", { job: "r" }), number: 3 }]);
+  expect(useRuns.getState().runs.r!.status).toBe("done");
+
+  const story = [event("job_running", { job: "c" }), event("node_finished", { job: "c", node: "a" }), event("node_started", { job: "c", node: "b" })];
+  events(story.slice(2));
+  caughtUp("c", story);
+  expect(Object.keys(useRuns.getState().runs.c!.nodes)).toEqual(["a", "b"]);
+  gone("c");
+  gone("r");
+  expect([useRuns.getState().runs.c!.status, useRuns.getState().runs.r!.status]).toEqual(["cancelled", "done"]);
 });

@@ -15,7 +15,7 @@ export interface NodeRun {
   message?: string;
   seconds?: number;
   problem?: Record<string, string>;
-  /** An object URL, until the node or its job ends and another takes its place. */
+  /** An object URL, until another takes its place or the job has ended long ago. */
   preview?: string;
 }
 
@@ -109,9 +109,27 @@ export function nodeRun(run: Run | undefined, id: string): NodeRun | undefined {
   if (!run) return undefined;
   const own = run.nodes[id];
   if (own && own.status !== "running") return own;
-  const inside = Object.entries(run.nodes).flatMap(([name, node]) => (name.startsWith(`${id}/`) ? [node] : []));
+  const inside = insideOf(run.nodes).get(id) ?? [];
   const busy = inside.findLast(({ status }) => status === "failed" || status === "running");
   return busy ?? own ?? (inside.length && ended(run) ? together(run, id, inside) : undefined);
+}
+
+const insides = new WeakMap<Run["nodes"], ReadonlyMap<string, NodeRun[]>>();
+
+/** The nodes inside of each node, found once for one state of a run: there may be thousands, and each of them asks. */
+function insideOf(nodes: Run["nodes"]): ReadonlyMap<string, NodeRun[]> {
+  const known = insides.get(nodes);
+  if (known) return known;
+  const made = new Map<string, NodeRun[]>();
+  for (const [name, node] of Object.entries(nodes))
+    for (let end = name.indexOf("/"); end >= 0; end = name.indexOf("/", end + 1)) {
+      const outer = name.slice(0, end);
+      const inside = made.get(outer);
+      if (inside) inside.push(node);
+      else made.set(outer, [node]);
+    }
+  insides.set(nodes, made);
+  return made;
 }
 
 const sums = new WeakMap<Run, Map<string, NodeRun>>();
@@ -165,33 +183,82 @@ interface RunsState {
   reasons: Readonly<Record<string, Readonly<Record<string, string>>>>;
   connected: boolean | null;
   events(events: readonly JobEvent[]): void;
+  /** The server's events have other numbers from now on. */
+  renumber(): void;
+  /** The server does not know a job any more, so nothing more comes of it. */
+  gone(job: string): void;
+  /** All events of a job, from its first: they take the place of what was counted, unless that is newer. */
+  caughtUp(job: string, events: readonly JobEvent[]): void;
   live(event: LiveEvent): void;
   preview(preview: Preview): void;
+  /** Let go of what is known of jobs that ended long ago; `needed`: those that tabs show. */
+  trim(needed: ReadonlySet<string>): void;
   connection(up: boolean): void;
   loadFiles(job: string): Promise<void>;
   explained(job: string, steps: readonly Schemas["Step"][]): void;
 }
 
-/** Previews' object URLs are kept one per job and node; the one before is let go. */
-export const useRuns = create<RunsState>()((set, get) => ({
-  runs: {},
-  files: {},
-  reasons: {},
-  connected: null,
-  events: (events) => set({ runs: withEvents(get().runs, events) }),
-  live: (event) => set({ runs: withLive(get().runs, event) }),
-  preview(preview) {
-    const old = get().runs[preview.job]?.nodes[preview.node]?.preview;
-    set({ runs: withPreview(get().runs, preview, URL.createObjectURL(preview.picture)) });
-    if (old) URL.revokeObjectURL(old);
-  },
-  connection: (connected) => set({ connected }),
-  explained(job, steps) {
-    const ran = steps.filter(({ status }) => status === "run");
-    set({ reasons: { ...get().reasons, [job]: Object.fromEntries(ran.map(({ node, reason }) => [node, reason])) } });
-  },
-  async loadFiles(job) {
-    const { outputs } = await given(api.GET("/api/v1/outputs", { params: { query: { job, limit: 500 } } }));
-    set({ files: { ...get().files, [job]: outputs.toReversed() } });
-  },
-}));
+/** How many jobs that ended keep their previews, and how many are remembered at all. */
+const PREVIEWED = 8;
+const REMEMBERED = 200;
+
+/** The runs without previews of those that ended long ago, and without the oldest of those that nobody needs. */
+export function trimmed(runs: Runs, needed: ReadonlySet<string>): Runs {
+  const past = Object.entries(runs).filter(([, run]) => ended(run)).sort(([, a], [, b]) => b.number - a.number);
+  const gone = past.slice(REMEMBERED).filter(([job]) => !needed.has(job));
+  const plain = past.slice(PREVIEWED).filter(([, { nodes }]) => Object.values(nodes).some(({ preview }) => preview));
+  if (gone.length + plain.length === 0) return runs;
+  const made = { ...runs, ...Object.fromEntries(plain.map(([job, run]) => [job, { ...run, nodes: unseen(run.nodes) }])) };
+  for (const [job] of gone) delete made[job];
+  return made;
+}
+
+const unseen = (nodes: Run["nodes"]) =>
+  Object.fromEntries(Object.entries(nodes).map(([id, node]) => [id, node.preview ? { ...node, preview: undefined } : node]));
+
+/** The object URLs of previews that one state of the runs has and the other has not. */
+function lost(before: Runs, after: Runs): string[] {
+  return Object.entries(before).flatMap(([job, { nodes }]) => {
+    if (nodes === after[job]?.nodes) return [];
+    return Object.entries(nodes).flatMap(([id, { preview }]) => (preview && after[job]?.nodes[id]?.preview !== preview ? [preview] : []));
+  });
+}
+
+export const useRuns = create<RunsState>()((set, get) => {
+  /** Previews' object URLs are let go with the run's node that shows them. */
+  const change = (runs: Runs) => {
+    for (const url of lost(get().runs, runs)) URL.revokeObjectURL(url);
+    set({ runs });
+  };
+  return {
+    runs: {},
+    files: {},
+    reasons: {},
+    connected: null,
+    events: (events) => change(withEvents(get().runs, events)),
+    renumber: () => change(Object.fromEntries(Object.entries(get().runs).map(([job, run]) => [job, { ...run, number: 0 }]))),
+    gone(job) {
+      const run = get().runs[job] ?? newRun();
+      if (!ended(run)) change({ ...get().runs, [job]: stateChanged(run, "cancelled") });
+    },
+    caughtUp(job, events) {
+      const run = withEvents({}, events)[job];
+      if (run && run.number >= (get().runs[job]?.number ?? 0)) change({ ...get().runs, [job]: run });
+    },
+    live: (event) => change(withLive(get().runs, event)),
+    preview(preview) {
+      const run = get().runs[preview.job];
+      if (run && !ended(run)) change(withPreview(get().runs, preview, URL.createObjectURL(preview.picture)));
+    },
+    trim: (needed) => change(trimmed(get().runs, needed)),
+    connection: (connected) => set({ connected }),
+    explained(job, steps) {
+      const ran = steps.filter(({ status }) => status === "run");
+      set({ reasons: { ...get().reasons, [job]: Object.fromEntries(ran.map(({ node, reason }) => [node, reason])) } });
+    },
+    async loadFiles(job) {
+      const { outputs } = await given(api.GET("/api/v1/outputs", { params: { query: { job, limit: 500 } } }));
+      set({ files: { ...get().files, [job]: outputs.toReversed() } });
+    },
+  };
+});

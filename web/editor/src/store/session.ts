@@ -1,38 +1,68 @@
 /** What holds the editor together: the catalogue, the stream of events, validation, and the tabs after a reload. */
 
-import { api, given, ServerError, told, Unreachable } from "../api/client";
+import { isOutdated } from "../api/build";
+import { api, given, isPassing, ServerError, told } from "../api/client";
 import type { JobEvent } from "../api/events";
 import { follow } from "../api/events";
 import { read } from "../document/read";
 import { asJson } from "../document/types";
-import { patiently, useCatalog } from "./catalog";
-import type { DocumentStore } from "./opened";
-import { keepTabs, restoreTabs } from "./drafts";
+import { useSettings } from "../settings/settings";
+import { strings } from "../strings";
+import { useCatalog } from "./catalog";
+import { composing } from "./composing";
 import { heardReset, useHeard } from "./heard";
+import { keepTabs } from "./keeping";
+import type { DocumentStore } from "./opened";
+import { patiently } from "./patience";
+import { restoreTabs } from "./restoring";
 import { useRuns } from "./runs";
 import { useWorkspace } from "./workspace";
 
 const CHECK_MS = 250;
+const RETRY_MS = 5000;
 
-/** Start everything; the answer stops it. */
+/** Start everything; the answer stops it. What fails keeps nothing else from its work, and is tried again. */
 export function startSession(): () => void {
-  const stops: (() => void)[] = [];
-  void begin(stops).catch((error) => useWorkspace.getState().notify("error", told(error)));
-  stops.push(validateAsYouType());
-  return () => stops.forEach((stop) => stop());
+  const ended = new AbortController();
+  const { signal } = ended;
+  const service = (work: () => Promise<unknown>) => void patiently(work, signal).catch(tell);
+  void restoreTabs(signal, ({ document }) => document.getState().jobs.forEach((job) => service(() => catchUp(job)))).catch(tell);
+  const stops = [keepTabs(), validateAsYouType(), tellUpdates()];
+  service(() => useCatalog.getState().load(signal));
+  service(() => listen(signal));
+  return () => (ended.abort(), stops.forEach((stop) => stop()));
 }
 
-/** The number of the newest event comes first: what happens while the tabs are brought back is then not missed. */
-async function begin(stops: (() => void)[]) {
-  const place = await patiently(() => given(api.GET("/api/v1/system")));
-  await restoreTabs();
-  stops.push(keepTabs());
-  await useCatalog.getState().load();
-  await catchUpAll();
+const tell = (error: unknown) => useWorkspace.getState().notify("error", told(error));
+
+/** Follow the events. */
+async function listen(signal: AbortSignal) {
+  const place = await given(api.GET("/api/v1/system"));
   const runs = useRuns.getState();
-  const events = (events: JobEvent[]) => (runs.events(events), useHeard.setState({ events }), fetchFiles(events));
-  const reset = () => (heardReset(), void catchUpAll().catch(ignored));
-  stops.push(follow(place, { ...runs, events, reset }));
+  const events = (events: JobEvent[]) => {
+    runs.events(events);
+    runs.trim(new Set(shownJobs()));
+    useHeard.setState({ events });
+    fetchFiles(events);
+  };
+  const reset = () => (runs.renumber(), heardReset(), void catchUpAll().catch(ignored));
+  const wanted = () => useSettings.getState().previews;
+  const { again, end } = follow(place, { ...runs, events, reset }, wanted);
+  const stop = useSettings.subscribe((now, before) => now.previews !== before.previews && again());
+  signal.addEventListener("abort", () => (stop(), end()));
+}
+
+/** Say when the server has another editor than the one that is open. */
+function tellUpdates(): () => void {
+  const { notify } = useWorkspace.getState();
+  const look = async (lacking: boolean) => {
+    if (await isOutdated()) notify("warning", strings().shell.updated);
+    else if (lacking) notify("error", strings().shell.away);
+  };
+  const lacking = () => void look(true);
+  addEventListener("vite:preloadError", lacking); // a part of the editor that is loaded when it is needed
+  const stop = useRuns.subscribe((now, before) => now.connected && before.connected === false && void look(false));
+  return () => (stop(), removeEventListener("vite:preloadError", lacking));
 }
 
 const shownJobs = () => useWorkspace.getState().tabs.flatMap((tab) => tab.document.getState().jobs);
@@ -55,15 +85,17 @@ const ignored = () => undefined; // the connection's state tells it already
 export async function catchUp(job: string): Promise<void> {
   await readEvents(job).catch((error: unknown) => {
     if (!(error instanceof ServerError && error.status === 404)) throw error;
+    useRuns.getState().gone(job);
   });
   await useRuns.getState().loadFiles(job);
 }
 
 async function readEvents(job: string): Promise<void> {
+  const found: JobEvent[] = [];
   for (let after = 0; ; ) {
     const page = await given(api.GET("/api/v1/events", { params: { query: { job, after } } }));
-    useRuns.getState().events(page.events as unknown as JobEvent[]);
-    if (page.events.length === 0) return;
+    found.push(...(page.events as unknown as JobEvent[]));
+    if (page.events.length === 0) return useRuns.getState().caughtUp(job, found);
     after = page.next;
   }
 }
@@ -82,22 +114,29 @@ function validateAsYouType(): () => void {
 }
 
 function validating(document: DocumentStore): () => void {
-  let timer: ReturnType<typeof setTimeout>;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let asking = false;
   const check = async () => {
     const { workflow } = document.getState();
     if (Object.keys(workflow.nodes).length === 0)
       return document.getState().set({ checked: { problems: [], inputs: [], outputs: [] } });
+    asking = true;
     try {
-      const checked = await given(
-        api.POST("/api/v1/validate", { body: { workflow: asJson(workflow), inputs: {} } }),
-      );
+      const checked = await given(api.POST("/api/v1/validate", { body: { workflow: asJson(workflow), inputs: {} } }));
       if (document.getState().workflow === workflow) document.getState().set({ checked });
     } catch (error) {
-      if (error instanceof Unreachable) return;
-      useWorkspace.getState().notify("error", told(error));
+      if (!isPassing(error)) tell(error);
+      else if (document.getState().workflow === workflow) soon(RETRY_MS);
+    } finally {
+      asking = false;
     }
+    if (document.getState().workflow !== workflow) soon();
   };
-  const soon = () => (clearTimeout(timer), (timer = setTimeout(() => void check(), CHECK_MS)));
+  /** One question at a time, once the text rests. */
+  const soon = (pause = CHECK_MS) => {
+    clearTimeout(timer);
+    timer = setTimeout(() => (composing.active ? soon() : asking || void check()), pause);
+  };
   soon();
   const stop = document.subscribe((state, before) => state.workflow !== before.workflow && soon());
   return () => (clearTimeout(timer), stop());

@@ -4,9 +4,10 @@ import type { Workflow } from "../document/types";
 import type { DocumentStore } from "./opened";
 import { createDocument } from "./opened";
 
-/** An open workflow. The id is also that of its draft on the server. */
+/** An open workflow. The id is that of its draft on the server, and may change; `view` stays. */
 export interface Tab {
   id: string;
+  view: string;
   document: DocumentStore;
 }
 
@@ -43,15 +44,34 @@ interface WorkspaceState {
 }
 
 /** An id for a tab and its draft. */
-export const newId = () => crypto.randomUUID().replaceAll("-", "");
+export function newId(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(16)); // randomUUID is missing on pages over plain http
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
 
 function tabOf(workflow: Workflow, id = newId()): Tab {
-  return { id, document: createDocument(workflow) };
+  return { id, view: newId(), document: createDocument(workflow) };
 }
 
-function isUntouched({ document }: Tab): boolean {
+/** Whether nobody did anything in a tab. */
+export function isUntouched({ document }: Tab): boolean {
   return isBlank(document.getState().workflow) && document.temporal.getState().pastStates.length === 0;
 }
+
+/** Narrower windows have room for one panel beside the canvas, in px. */
+const BOTH_SIDES = 1000;
+
+const SHOWN = 4;
+
+/** At most as many as fit; what is not urgent gives way first. */
+function room(notices: Notice[]): Notice[] {
+  const spare = notices.length - SHOWN;
+  const urgent = (kind: Notice["kind"]) => Number(kind === "error");
+  const gone = notices.slice(0, -1).sort((a, b) => urgent(a.kind) - urgent(b.kind)).slice(0, Math.max(0, spare));
+  return notices.filter((notice) => !gone.includes(notice));
+}
+
+const isSame = (a: Notice, b: Notice) => a.kind === b.kind && a.text === b.text && a.detail === b.detail;
 
 export const createWorkspace = () =>
   create<WorkspaceState>()((set, get) => {
@@ -84,10 +104,13 @@ export const createWorkspace = () =>
         const tabs = get().tabs.map((tab) => (tab.id === id ? { ...tab, id: fresh } : tab));
         set({ tabs, active: get().active === id ? fresh : get().active });
       },
-      show: (side, panel) => set({ panels: { ...get().panels, [side]: panel } }),
+      show(side, panel) {
+        const others = panel !== null && innerWidth < BOTH_SIDES && side !== "bottom" ? { left: null, right: null } : {};
+        set({ panels: { ...get().panels, ...others, [side]: panel } });
+      },
       notify(kind, text, detail) {
         const notice: Notice = { id: ++notices, kind, text, detail };
-        set({ notices: [...get().notices.slice(-3), notice] });
+        set({ notices: room([...get().notices.filter((one) => !isSame(one, notice)), notice]) });
       },
       ask: (dialog) => set({ dialog }),
       repeat: (times) => set({ times }),

@@ -1,38 +1,30 @@
-import type { KeyboardEvent, ReactNode, SyntheticEvent } from "react";
-import { useEffect, useRef } from "react";
+import type { ReactNode, SyntheticEvent } from "react";
 import { createPortal } from "react-dom";
 import { useStrings } from "../strings";
 import { IconButton } from "./IconButton";
 import { ICONS } from "./icons";
+import { useModal } from "./useModal";
 
 interface Props {
   title: string;
   className?: string;
   onClose(): void;
-  onKeyDown?(event: KeyboardEvent): void;
   children: ReactNode;
 }
 
 const stay = (event: SyntheticEvent) => event.stopPropagation();
 
 /** A dialog of a widget. Nothing that happens in it reaches the canvas that the widget stands on. */
-export function Modal({ title, className = "", onClose, onKeyDown, children }: Props) {
+export function Modal({ title, className = "", onClose, children }: Props) {
   const words = useStrings().widgets;
-  const dialog = useRef<HTMLDialogElement>(null);
-  useEffect(() => {
-    const before = document.activeElement;
-    dialog.current?.showModal();
-    return () => {
-      if (before instanceof HTMLElement) before.focus();
-    };
-  }, []);
+  const [dialog, keys] = useModal(onClose);
   return createPortal(
     <dialog
       ref={dialog}
       className={`dialog ${className}`}
       aria-label={title}
-      onClose={onClose}
-      onKeyDown={(event) => (stay(event), onKeyDown?.(event))}
+      onCancel={keys.onCancel}
+      onKeyDown={(event) => (stay(event), keys.onKeyDown(event))}
       onPointerDown={stay}
       onMouseDown={stay}
       onClick={stay}

@@ -2,6 +2,7 @@ import type { KeyboardEvent } from "react";
 import { useRef } from "react";
 import { useStrings } from "../strings";
 import { faultProps } from "./framed";
+import { composes } from "./keys";
 import type { Figure } from "./number";
 import { rangeOf, slides, stepOf } from "./number";
 import { Refused } from "./Refused";
@@ -78,7 +79,7 @@ export function pressed(event: KeyboardEvent, figure: ReturnType<typeof useFigur
     Escape: figure.restore,
   };
   const found = act[event.key];
-  if (!found || event.ctrlKey || event.metaKey) return;
+  if (!found || event.ctrlKey || event.metaKey || composes(event)) return;
   if (event.key !== "Enter") event.preventDefault();
   if (event.key !== "Escape" || figure.wrong) event.stopPropagation();
   found();

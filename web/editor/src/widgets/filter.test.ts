@@ -11,6 +11,12 @@ test("every word must be in a name, in any order and case; names that begin with
   expect(matching(NAMES, "none such")).toEqual([]);
 });
 
+test("a misspelt name is found where nothing holds what was typed", () => {
+  expect(matching(["dpmpp_2m", "euler", "euler_ancestral"], "eular")).toEqual(["euler", "euler_ancestral"]);
+  expect(matching(NAMES, "aniem")).toEqual(["anime.safetensors"]);
+  expect(matching(NAMES, "qq")).toEqual([]);
+});
+
 test("folders are told apart, the top comes first", () => {
   expect(byFolder(NAMES)).toEqual([
     { folder: "", names: ["anime.safetensors", "base-1.5.safetensors"] },

@@ -1,9 +1,10 @@
 /** Pictures on their way to the server. */
 
 import type { Schemas } from "../api/client";
-import { contentUrl, send, Unreachable } from "../api/client";
+import { contentOf, send } from "../api/client";
 import { useCatalog } from "../store/catalog";
 import { strings } from "../strings";
+import { shownKeys } from "./keys";
 
 export type Stored = Schemas["StoredFile"];
 
@@ -18,11 +19,7 @@ export async function storePicture(file: Blob): Promise<Stored> {
 
 /** Store a picture that a job made, so that a workflow can name it. */
 export async function storeOutput(sha256: string): Promise<Stored> {
-  const response = await fetch(contentUrl(sha256)).catch((error) => {
-    throw new Unreachable(String(error));
-  });
-  if (!response.ok) throw new Error(`HTTP ${response.status}`);
-  return storePicture(await response.blob());
+  return storePicture(await contentOf(sha256));
 }
 
 /** The picture among files that were dropped or pasted; none: null. */
@@ -30,9 +27,11 @@ export function pictureIn(data: DataTransfer): File | null {
   return [...data.files].find((file) => file.type.startsWith("image/")) ?? null;
 }
 
-/** The picture in the clipboard, where the browser lets a page look. */
+/** The picture in the clipboard; none: null. Raises Error where the browser does not let a page look. */
 export async function clipboardPicture(): Promise<Blob | null> {
-  for (const item of await navigator.clipboard.read()) {
+  const items = await navigator.clipboard?.read().catch(() => undefined); // over plain http there is no clipboard
+  if (!items) throw new Error(strings().canvas.pasteByKey(shownKeys("Mod+V")));
+  for (const item of items) {
     const type = item.types.find((type) => type.startsWith("image/"));
     if (type) return item.getType(type);
   }

@@ -1,6 +1,7 @@
 import type { KeyboardEvent } from "react";
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "react";
 import { byFolder, matching } from "./filter";
+import { composes } from "./keys";
 
 /** The row for None. */
 export const NONE = "";
@@ -89,7 +90,7 @@ export function useCombo({ names, shown, none, onChoose }: Options) {
       close();
     },
     press(event: KeyboardEvent) {
-      if (event.nativeEvent.isComposing) return;
+      if (composes(event)) return;
       const acts: Record<string, () => void> = open
         ? {
             ArrowDown: () => go(at + 1),

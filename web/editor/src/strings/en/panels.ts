@@ -99,6 +99,9 @@ export const panels = {
 
   library: {
     yours: "My workflows",
+    insert: "Insert as a node",
+    copies: "Copies in this workflow",
+    update: (version: number) => `Update to version ${version}`,
     none: "No saved workflows yet.",
     templates: "Templates",
     drafts: "Drafts",
@@ -167,6 +170,8 @@ export const panels = {
       "flux-dev": ["Flux.1 dev", "Its note lists the required files"],
       "flux-fill": ["Flux.1 Fill", "Repaint a masked area; its note lists the required files"],
       "flux-kontext": ["Flux.1 Kontext", "Edit a picture by instruction; its note lists the required files"],
+      "flux-redux": ["Flux.1 Redux", "Variations of a picture; its note lists the required files"],
+      "flux-turbo": ["Flux.1 dev Turbo", "8 steps with a LoRA; its note lists the required files"],
       "flux2-dev": ["Flux.2 dev", "Its note lists the required files"],
       "flux2-klein": ["Flux.2 klein", "Its note lists the required files"],
       "flux2-klein-edit": ["Flux.2 klein: edit", "Edit a picture by instruction; its note lists the required files"],
@@ -183,6 +188,8 @@ export const panels = {
       "qwen-image": ["Qwen-Image", "Its note lists the required files"],
       "qwen-image-21": ["Qwen-Image 2.1", "Its note lists the required files"],
       "qwen-image-edit": ["Qwen-Image-Edit", "Edit a picture by instruction; its note lists the required files"],
+      "qwen-image-edit-lightning": ["Qwen-Image-Edit Lightning", "Edit in 4 steps; its note lists the required files"],
+      "qwen-image-lightning": ["Qwen-Image Lightning", "8 steps with a LoRA; its note lists the required files"],
       regions: ["Regional prompts", "One prompt on the left, one on the right"],
       "sampler-grid": ["Compare samplers", "The same picture with every sampler"],
       schedules: ["Noise schedules", "How noise decreases from step to step"],
@@ -193,6 +200,7 @@ export const panels = {
       upscale: ["Upscale in tiles", "Sizes that do not fit into memory at once"],
       "vae-round-trip": ["VAE round trip", "What is lost in the latent space"],
       "z-image": ["Z-Image-Turbo", "Its note lists the required files"],
+      "z-image-edges": ["Z-Image-Turbo: edges", "Follow the edges of a picture; its note lists the required files"],
     } as Record<string, [string, string]>,
   },
 

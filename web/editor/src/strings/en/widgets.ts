@@ -85,5 +85,8 @@ export const widgets = {
   canvasHelp:
     "Paint with the mouse, a pen or a finger. B: brush, E: eraser, [ and ]: brush size, Ctrl+Z: undo. Scroll to zoom; drag with Space or the middle button to pan; use two fingers for both.",
   cancel: "Cancel",
+  dropMaskTitle: "Discard the mask?",
+  dropMaskText: "What you painted has not been used yet.",
+  dropMask: "Discard",
   useMask: "Use this mask",
 };

@@ -106,6 +106,9 @@ export const panels: Strings["panels"] = {
   },
 
   library: {
+    insert: "作为节点插入",
+    copies: "此工作流中的副本",
+    update: (version) => `更新到版本 ${version}`,
     yours: "我的工作流",
     none: "还没有保存任何工作流。",
     templates: "模板",
@@ -175,6 +178,8 @@ export const panels: Strings["panels"] = {
       "flux-dev": ["Flux.1 dev", "所需文件见其中的便签"],
       "flux-fill": ["Flux.1 Fill", "在蒙版内绘制；所需文件见便签"],
       "flux-kontext": ["Flux.1 Kontext", "按提示词修改图片；所需文件见便签"],
+      "flux-redux": ["Flux.1 Redux", "生成图片的变体；所需文件见便签"],
+      "flux-turbo": ["Flux.1 dev Turbo", "配合 LoRA 只需 8 步；所需文件见便签"],
       "flux2-dev": ["Flux.2 dev", "所需文件见其中的便签"],
       "flux2-klein": ["Flux.2 klein", "所需文件见其中的便签"],
       "flux2-klein-edit": ["Flux.2 klein：编辑", "按提示词修改图片；所需文件见便签"],
@@ -191,6 +196,8 @@ export const panels: Strings["panels"] = {
       "qwen-image": ["Qwen-Image", "所需文件见其中的便签"],
       "qwen-image-21": ["Qwen-Image 2.1", "所需文件见其中的便签"],
       "qwen-image-edit": ["Qwen-Image-Edit", "按提示词修改图片；所需文件见便签"],
+      "qwen-image-edit-lightning": ["Qwen-Image-Edit Lightning", "4 步完成图片编辑；所需文件见便签"],
+      "qwen-image-lightning": ["Qwen-Image Lightning", "配合 LoRA 只需 8 步；所需文件见便签"],
       regions: ["分区提示词", "左右两边各用一个提示词"],
       "sampler-grid": ["采样器对比", "用每种采样器生成同一张图片"],
       schedules: ["调度器与噪声曲线", "噪声如何逐步降低"],
@@ -201,6 +208,7 @@ export const panels: Strings["panels"] = {
       upscale: ["分块放大", "一次放不进内存的大图"],
       "vae-round-trip": ["VAE 编码再解码", "潜空间会丢失什么"],
       "z-image": ["Z-Image-Turbo", "所需文件见其中的便签"],
+      "z-image-edges": ["Z-Image-Turbo：边缘控制", "沿用图片的边缘轮廓；所需文件见便签"],
     },
   },
 

@@ -87,5 +87,8 @@ export const widgets: Strings["widgets"] = {
   canvasHelp:
     "用鼠标、触控笔或手指绘制。B：画笔，E：橡皮擦，[ 和 ]：调整画笔大小，Ctrl+Z：撤销。滚轮缩放；按住空格键或鼠标中键拖动画面；双指可缩放和移动。",
   cancel: "取消",
+  dropMaskTitle: "放弃这个蒙版？",
+  dropMaskText: "你涂抹的内容还没有使用。",
+  dropMask: "放弃",
   useMask: "使用此蒙版",
 };

@@ -1,7 +1,8 @@
-import { useMemo, useState } from "react";
+import { useCallback, useMemo, useRef, useState } from "react";
 import { told } from "../../api/client";
 import type { Holder } from "../../document/masks";
 import { addMask, masksIn, picturesIn, putMask } from "../../document/masks";
+import { sure } from "../../store/question";
 import { useSeen } from "../../store/seen";
 import { useSpecs } from "../../store/specs";
 import { useStrings } from "../../strings";
@@ -38,6 +39,11 @@ export function MaskDialog(props: MaskProps & { onClose(): void }) {
   const [error, setError] = useState<string | null>(null);
   const ground = useGround(below, known, holder && workflow.nodes[holder.node], setError);
 
+  const painted = useRef(false);
+  const onPainted = useCallback((some: boolean) => void (painted.current = some), []);
+  const leave = async () => {
+    if (!painted.current || (await sure(words.dropMaskTitle, words.dropMaskText, words.dropMask))) onClose();
+  };
   const save = async (painted: HTMLCanvasElement) => {
     try {
       const { name } = await storePicture(await pngOf(painted));
@@ -65,14 +71,14 @@ export function MaskDialog(props: MaskProps & { onClose(): void }) {
     </>
   );
   return (
-    <Modal title={words.maskTitle} className="mask-dialog" onClose={onClose}>
+    <Modal title={words.maskTitle} className="mask-dialog" onClose={() => void leave()}>
       {error && (
         <p className="widget-refusal" role="alert">
           {error}
         </p>
       )}
       {!below && <p className="mask-empty quiet">{words.needsPicture}</p>}
-      {ground && <Painter key={ground.key} ground={ground} choices={over} onSave={save} onCancel={onClose} />}
+      {ground && <Painter key={ground.key} ground={ground} choices={over} onSave={save} onCancel={() => void leave()} onPainted={onPainted} />}
     </Modal>
   );
 }

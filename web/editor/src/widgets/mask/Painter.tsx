@@ -15,10 +15,12 @@ interface Props {
   choices: ReactNode;
   onSave(mask: HTMLCanvasElement): Promise<void>;
   onCancel(): void;
+  /** Told whether there is something that would be lost. */
+  onPainted(painted: boolean): void;
 }
 
 /** The tools, and the surface that they work on. */
-export function Painter({ ground, choices, onSave, onCancel }: Props) {
+export function Painter({ ground, choices, onSave, onCancel, onPainted }: Props) {
   const words = useStrings().widgets;
   const canvas = useRef<HTMLCanvasElement>(null);
   const [painting, move] = useReducer(moved, blank);
@@ -30,6 +32,8 @@ export function Painter({ ground, choices, onSave, onCancel }: Props) {
     if (pen) redraw(pen, ground.mask, painting.done);
   }, [ground, painting.done]);
   useEffect(show, [show]);
+  const painted = painting.done.length > 0;
+  useEffect(() => onPainted(painted), [onPainted, painted]);
 
   const act = (act: Act) => move({ do: "act", act });
   const save = async () => {
