@@ -21,7 +21,13 @@ DARK, LIGHT = np.float32(0.08), np.float32(0.95)
 
 
 @node(
-    "ImageGrid", display_name="Image grid", aliases=("contact sheet", "xy plot", "montage", "collage"), category="image"
+    "ImageGrid",
+    display_name="Image grid",
+    aliases=(
+        *("ImageGridComposite2x2", "ImageGridComposite3x3", "Create Grid Image from Batch"),
+        *("contact sheet", "xy plot", "montage", "collage"),
+    ),
+    category="image",
 )
 def image_grid(
     images: Annotated[list[Image], Field(description="All images of all batches, row by row.")],

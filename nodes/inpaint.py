@@ -116,7 +116,7 @@ def _squared(new: "Floats", borders: tuple[tuple[int, int], ...], feather: int) 
 @node(
     "InpaintCrop",
     display_name="Inpaint: crop",
-    aliases=("detailer", "inpaint only masked", "face", "zoom"),
+    aliases=("InpaintCropImproved", "detailer", "inpaint only masked", "face", "zoom"),
     category="inpaint",
 )
 def inpaint_crop(
@@ -190,7 +190,12 @@ def _cut(pixels: "Floats", across: Span, down: Span, beyond: Literal["edge", "co
     return np.pad(inside, borders + [(0, 0)] * (pixels.ndim - 3), mode=beyond)
 
 
-@node("InpaintStitch", display_name="Inpaint: stitch", aliases=("detailer", "paste back", "uncrop"), category="inpaint")
+@node(
+    "InpaintStitch",
+    display_name="Inpaint: stitch",
+    aliases=("InpaintStitchImproved", "detailer", "paste back", "uncrop"),
+    category="inpaint",
+)
 def inpaint_stitch(image: Image, part: Image, mask: Mask, region: Region) -> Image:
     """Paste a repainted part back into the image that InpaintCrop cut it from, where that image's mask is not 0.
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from latentloom.engine import Conditioning, Context, Image, Mask, Model, Seed, Vae, node
+from latentloom.engine import Advanced, Conditioning, Context, Image, Mask, Model, Seed, Vae, node
 from latentloom.engine.types.expansion import Expansion
 from latentloom.nodes.inpaint import Side
 from latentloom.nodes.noise import NoiseRule
@@ -13,7 +13,12 @@ from latentloom.nodes.sampling import Cfg, Denoise, SamplerName, ScheduleName, S
 OUTPUT = "image"
 
 
-@node("Detailer", category="inpaint")
+@node(
+    "Detailer",
+    display_name="Detailer",
+    aliases=("DetailerForEach", "MaskDetailerPipe", "FaceDetailer", "face", "hands", "inpaint only masked"),
+    category="inpaint",
+)
 def detailer(
     ctx: Context,
     image: Image,
@@ -32,7 +37,7 @@ def detailer(
     height: Side = 512,
     context: Annotated[int, Field(ge=0, le=4096, description="Margin of context around the mask, in pixels.")] = 64,
     feather: Annotated[int, Field(ge=0, le=512, description="Width of the soft edge around the mask, in pixels.")] = 8,
-    noise_rule: NoiseRule = "per_item",
+    noise_rule: Annotated[NoiseRule, Advanced()] = "per_item",
 ) -> Image:
     """Repaint the area of a mask at the size that a model works best at, and paste it back.
 

@@ -7,5 +7,15 @@ while the server is away, and miss no event.
 from latentloom.api.client.asynchronous import AsyncClient
 from latentloom.api.client.blocking import Client
 from latentloom.api.client.connection import AddressError, DamagedError, ServerError, UnreachableError
+from latentloom.api.client.webhooks import WebhookError, read_webhook
 
-__all__ = ["AddressError", "AsyncClient", "Client", "DamagedError", "ServerError", "UnreachableError"]
+__all__ = [
+    "AddressError",
+    "AsyncClient",
+    "Client",
+    "DamagedError",
+    "ServerError",
+    "UnreachableError",
+    "WebhookError",
+    "read_webhook",
+]

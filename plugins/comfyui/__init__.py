@@ -18,5 +18,5 @@ def register(registry: Registration) -> None:
     registry.importer(
         "parameters",
         "latentloom.plugins.comfyui.parameters:import_picture",
-        help="Reads the parameters that AUTOMATIC1111 and InvokeAI saved in pictures.",
+        help="Reads the parameters that AUTOMATIC1111 and InvokeAI saved in images.",
     )

@@ -28,5 +28,9 @@ REASONS = {
     "HypernetworkLoader": _HYPERNETWORK,
     "ModelSamplingContinuousEDM": "sampling at continuous noise levels is not supported",
     "ModelSamplingContinuousV": "sampling at continuous noise levels is not supported",
+    **dict.fromkeys(
+        ("ModelMergeSD1", "ModelMergeSD2", "ModelMergeSDXL", "ModelMergeSDXLRefiner"),
+        "models are merged by three shares, not by single blocks: use ModelMerge",
+    ),
     "FlipSigmas": "sigmas can only fall here: the workflow forward-noising adds noise",
 }  # fmt: skip

@@ -23,7 +23,7 @@ def _picture(use: Use) -> str:
     name = use.file("image")
     bare = name.removesuffix(" [input]")
     if bare.endswith(("[output]", "[temp]")):
-        use.note("changed", f"'{bare}' lies in another folder of ComfyUI: put the picture into the input folder")
+        use.note("changed", f"'{bare}' lies in another folder of ComfyUI: put the image into the input folder")
         bare = bare.rpartition(" [")[0]
     return bare
 
@@ -43,7 +43,7 @@ def _save_advanced(use: Use) -> Result:
     ours = {("png", "8-bit"): "png", ("png", "16-bit"): "png 16 bits"}.get((form, depth))
     ours = ours or {"jpg": "jpeg", "jpeg": "jpeg", "webp": "webp", "avif": "avif"}.get(form)
     if ours is None or use.value("format.input_color_space", str, "sRGB") != "sRGB":
-        raise Unmappable(f"pictures are not saved as '{form}' of {depth} in that colour space here")
+        raise Unmappable(f"images are not saved as '{form}' of {depth} in that colour space here")
     quality = use.take(quality="format.quality") if "format.quality" in use.node.inputs else {}
     name = saved_name(use, "ComfyUI")
     return Made("SaveImage", 1, {**use.take(images="images"), "name": name, "format": ours, **quality}, ("images",))
@@ -55,7 +55,7 @@ def _outpaint(use: Use) -> Result:
 
 
 def _crop(use: Use) -> Result:
-    use.note("changed", "a rectangle that reaches beyond the picture is an error here")
+    use.note("changed", "a rectangle that reaches beyond the image is an error here")
     inputs = use.take(image="image", width="width", height="height", x="x", y="y")
     return Made("ImageCrop", 1, inputs, ("image",))
 
@@ -70,7 +70,7 @@ def _crop_region(use: Use) -> Result:
     else:
         names = {name: name for name in ("x", "y", "width", "height")}
         box = use.source("crop_region", "PrimitiveBoundingBox").take(**names)
-    use.note("changed", "a rectangle that reaches beyond the picture is an error here")
+    use.note("changed", "a rectangle that reaches beyond the image is an error here")
     return Made("ImageCrop", 1, {**use.take(image="image"), **box}, ("image",))
 
 
@@ -78,13 +78,13 @@ def _stitch(use: Use) -> Result:
     side = {"right": "right", "down": "below", "left": "left", "up": "above"}.get(use.value("direction", str))
     colour = COLOURS.get(use.value("spacing_color", str, "white"))
     if side is None or colour is None:
-        raise Unmappable("pictures are not stitched in that direction or colour here")
+        raise Unmappable("images are not stitched in that direction or colour here")
     if "image2" not in use.node.inputs:
         use.ignore("match_image_size", "spacing_width")
         return Passed((use.link("image1"),))
     inputs = use.take(image="image1", other="image2", match_size="match_image_size", gap="spacing_width")
     if use.value("match_image_size", bool, True) is False:
-        use.note("approximated", "the border around the smaller picture has the colour of the gap")
+        use.note("approximated", "the border around the smaller image has the colour of the gap")
     return Made("ImageStitch", 1, {**inputs, "side": side, "colour": colour}, ("image",))
 
 
@@ -101,14 +101,14 @@ def join_all(prefix: str) -> Rule:
         use.ignore(*numbered, "inputcount")
         if not found:
             raise Unmappable("nothing is connected to it")
-        use.note("changed", "pictures of another size than the first are an error here")
+        use.note("changed", "images of another size than the first are an error here")
         return Made("JoinImages", 1, {"images": found}, ("image",))
 
     return rule
 
 
 def _join(use: Use) -> Result:
-    use.note("changed", "pictures of another size than the first are an error here")
+    use.note("changed", "images of another size than the first are an error here")
     return Made("JoinImages", 1, {"images": [use.link("image1"), use.link("image2")]}, ("image",))
 
 
@@ -118,8 +118,8 @@ def _composite(use: Use) -> Result:
     if not use.value("resize_source", bool, False):
         return Made("ImageComposite", 1, {**inputs, **mask}, ("image",))
     size = Made("ImageSize", 1, {"image": use.link("destination")})
-    told = {name: Inner("size", name) for name in ("width", "height")}
-    scaled = Made("ImageScale", 1, {"image": use.link("source"), **told, "method": "bilinear"})
+    described = {name: Inner("size", name) for name in ("width", "height")}
+    scaled = Made("ImageScale", 1, {"image": use.link("source"), **described, "method": "bilinear"})
     inner = {"size": size, "scaled": scaled}
     return Made("ImageComposite", 1, {**inputs, "over": Inner("scaled", "image"), **mask}, ("image",), inner)
 
@@ -127,7 +127,7 @@ def _composite(use: Use) -> Result:
 def _blend(use: Use) -> Result:
     mode = use.value("blend_mode", str, "normal")
     if mode not in BLENDS:
-        raise Unmappable(f"pictures are not blended by '{mode}' here")
+        raise Unmappable(f"images are not blended by '{mode}' here")
     inputs = use.take(a="image1", b="image2", amount="blend_factor")
     return Made("ImageBlend", 1, {**inputs, "mode": BLENDS[mode]}, ("image",))
 
@@ -157,7 +157,7 @@ def _empty_image(use: Use) -> Result:
 
 
 def _compare(use: Use) -> Result:
-    use.note("changed", "the pictures are shown one after the other")
+    use.note("changed", "the images are shown one after the other")
     shown = {"images": use.link("image_a")}
     if "image_b" not in use.node.inputs:
         return Made("PreviewImage", 1, shown)

@@ -56,7 +56,7 @@ def _controlnet_loader(use: Use) -> Result:
 
 def _unet(use: Use) -> Result:
     if use.value("weight_dtype", str, "default") != "default":
-        use.note("changed", "the weights stay in the type that the settings say")
+        use.note("changed", "the weights have the type that the settings name")
     return Made("LoadUNet", 1, {"unet": use.file("unet_name")}, ("model",))
 
 
@@ -93,7 +93,7 @@ def _clip_loader(use: Use) -> Result:
 def _prediction(use: Use) -> Result:
     said = use.value("sampling", str)
     if said not in PREDICTIONS:
-        raise Unmappable(f"'{said}' is a prediction that no model here has")
+        raise Unmappable(f"'{said}' is not supported as a prediction")
     inputs = use.take(model="model", zero_snr="zsnr")
     return Made("SetPrediction", 1, {**inputs, "prediction": PREDICTIONS[said]}, ("model",))
 
@@ -109,13 +109,13 @@ def _shift_by_size(use: Use) -> Result:
     tokens = use.whole("width") * use.whole("height") / 256
     power = low + (tokens - 256) * (high - low) / (4096 - 256)
     if abs(power) > 4:
-        raise Unmappable("a shift's logarithm is not above 4 here")
+        raise Unmappable("the logarithm of a shift is at most 4 here")
     return Made("SetShift", 1, {**use.take(model="model"), "shift": math.exp(power)}, ("model",))
 
 
 def _deep_shrink(use: Use) -> Result:
     if not use.value("downscale_after_skip", bool, True):
-        raise Unmappable("features shrink behind the skip here")
+        raise Unmappable("features shrink after the skip connection here")
     down, up = (use.value(f"{way}_method", str, "bicubic") for way in ("downscale", "upscale"))
     if down not in SHRINK or down != up:
         raise Unmappable(f"features do not shrink by '{down}' and grow by '{up}' here")
@@ -149,7 +149,7 @@ def _merge(use: Use) -> Result:
 
 def _merge_blocks(use: Use) -> Result:
     shares = {f"{ours}_share": 1 - use.number(theirs, 1.0) for ours, theirs in _THIRDS.items()}
-    use.note("approximated", "the embeddings of time go with the way in")
+    use.note("approximated", "the time embedding is merged with the share of the input blocks")
     return Made("ModelMerge", 1, {**use.take(model="model1", other="model2"), **shares}, ("model",))
 
 
@@ -189,7 +189,7 @@ def controlnet_parts(use: Use) -> dict[str, Any]:
     if kind == "auto":
         return {"controlnet": union.link("control_net")}
     if kind not in UNION_KINDS:
-        raise Unmappable(f"a union ControlNet is not used as '{kind}' here: name what its picture shows")
+        raise Unmappable(f"a union ControlNet is not used as '{kind}' here: name what its image shows")
     return {"controlnet": union.link("control_net"), "kind": UNION_KINDS[kind]}
 
 
@@ -214,7 +214,7 @@ def _controlnet_one(use: Use) -> Result:
     inputs = {**use.take(positive="conditioning", image="image", strength="strength"), **controlnet_parts(use)}
     negative = _negative_of(use)
     if negative is None:
-        use.note("approximated", "no sampler takes this conditioning; its negative goes without the ControlNet")
+        use.note("approximated", "no sampler uses this conditioning; the ControlNet is not applied to a negative")
         negative = use.link("conditioning")
     return Made("ApplyControlNet", 1, {**inputs, "negative": negative, "resize": "auto"}, ("positive", "negative"))
 

@@ -81,7 +81,7 @@ def _chosen(use: Use) -> dict[str, Any]:
     if part.value("noise_device", str, "cpu") == "gpu":
         part.note("approximated", "it draws its noise on the GPU; noise_rule comfyui_cuda comes nearest to it")
     if part.number("r", 0.5) != 0.5:
-        raise Unmappable("the middle of dpmpp_sde's steps is always at half of them here")
+        raise Unmappable("'r' of dpmpp_sde is always 0.5 here")
     if part.node.type in ("SamplerER_SDE", "SamplerLCM"):
         _only_usual(part)
         return {**part.take(**options), "sampler": name}
@@ -105,7 +105,7 @@ def _only_usual(part: Use) -> None:
 
 def _custom(use: Use, guided: Mapping[str, Any], noise: Mapping[str, Any], inner: Mapping[str, Made]) -> Result:
     if use.uses(1):
-        use.note("approximated", "'denoised_output' is the output here; they differ where sigmas end above 0")
+        use.note("approximated", "'denoised_output' equals 'output' here; they differ if the sigmas end above 0")
     inputs = {**guided, **noise, **use.take(latent="latent_image", sigmas="sigmas"), **_chosen(use)}
     return Made("SampleCustom", 1, {**inputs, "noise_rule": NOISE_RULE}, ("latent", "latent"), inner)
 
@@ -117,25 +117,25 @@ def _sampler_custom(use: Use) -> Result:
 
 def _sampler_custom_advanced(use: Use) -> Result:
     noise = use.source("noise", "RandomNoise", "DisableNoise")
-    told = noise.take(seed="noise_seed") if noise.node.type == "RandomNoise" else {"add_noise": False}
+    described = noise.take(seed="noise_seed") if noise.node.type == "RandomNoise" else {"add_noise": False}
     guider = use.source("guider", *GUIDERS)
     if guider.node.type == "BasicGuider":
         both = guider.link("conditioning")
         alone = {"model": guider.link("model"), "positive": both, "negative": both, "cfg": 1.0}
-        return _custom(use, alone, told, {})
+        return _custom(use, alone, described, {})
     if guider.node.type == "DualCFGGuider":
-        return _custom(use, *_two_prompts(guider, told))
+        return _custom(use, *_two_prompts(guider, described))
     guided = with_controls(guider, guider.take(positive="positive", negative="negative", cfg="cfg"))
     if guider.node.type == "CFGGuider":
-        return _custom(use, {**guided, "model": guider.link("model")}, told, {})
+        return _custom(use, {**guided, "model": guider.link("model")}, described, {})
     model, inner = perpendicular(guider)
-    return _custom(use, {**guided, "model": model}, told, inner)
+    return _custom(use, {**guided, "model": model}, described, inner)
 
 
 def _two_prompts(guider: Use, noise: Mapping[str, Any]) -> tuple[dict[str, Any], Mapping[str, Any], dict[str, Made]]:
     """Return the inputs for a guider with two prompts, and the node that it needs."""
     if guider.value("style", str, "regular") != "regular":
-        raise Unmappable("two prompts guide side by side here, and not one within the other")
+        raise Unmappable("two prompts are applied side by side here; nested guidance is not supported")
     inputs = guider.take(positive="cond1", negative="negative", cfg="cfg_conds")
     second = {"model": guider.link("model"), **guider.take(second="cond2", cfg="cfg_cond2_negative")}
     return {**inputs, "model": Inner("second", "model")}, noise, {"second": Made("TwoPromptGuidance", 1, second)}
@@ -162,7 +162,7 @@ def _range(use: Use) -> tuple[int, float, float]:
     """Return steps, largest and smallest sigma. Raises Unmappable unless the sigmas decrease."""
     count, most, least = _count(use), use.number("sigma_max"), use.number("sigma_min")
     if not 1e-6 < least < most < 1e6:
-        raise Unmappable("'sigma_max' is not above 'sigma_min', or no sigma at all")
+        raise Unmappable("'sigma_max' must be above 'sigma_min', and both above 0")
     return count, most, least
 
 
@@ -260,7 +260,7 @@ def _written(use: Use) -> Result:
     try:
         sigmas = [float(word) for word in words]
     except ValueError:
-        raise Unmappable("'sigmas' are no numbers") from None
+        raise Unmappable("'sigmas' are not numbers") from None
     if len(sigmas) > MAX_WRITTEN or not all(0 <= sigma < MOST for sigma in sigmas):
         raise Unmappable(f"'sigmas' are not up to {MAX_WRITTEN} numbers above 0")
     return Known((sigmas,))

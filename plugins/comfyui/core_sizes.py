@@ -16,7 +16,7 @@ def scale_method(use: Use, *unknown: str) -> str:
 def _resize(use: Use) -> str:
     method = scale_method(use)
     if method in ("bilinear", "bicubic"):
-        use.note("approximated", f"{method} averages when it shrinks a picture, which it does not in ComfyUI")
+        use.note("approximated", f"{method} averages when it shrinks a image, which it does not in ComfyUI")
     return method
 
 
@@ -58,7 +58,7 @@ def _resize_any(use: Use) -> Result:
             more = {"which": name.split()[1]} if type == "ImageScaleToSide" else {}
             theirs = _WIDGETS_OF_SIZE[name]
             return Made(type, 1, {**inputs, **use.take(**{ours: f"resize_type.{theirs}"}), **more}, ("image",))
-    raise Unmappable(f"pictures are not resized by '{rule}' here")
+    raise Unmappable(f"images are not resized by '{rule}' here")
 
 
 _RULES_OF_SIZE = (

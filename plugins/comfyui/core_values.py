@@ -24,6 +24,6 @@ RULES: dict[str, Rule] = {
     "ComfySwitchNode": _switch,
     "StringConcatenate": _concatenate,
     "ModelAttentionBackend": passing("model", "the settings choose how attention is computed"),
-    "HyperTile": passing("model", "HyperTile changes speed and, slightly, the picture; the model goes on without it"),
-    "TomePatchModel": passing("model", "merging of tokens is not done here; pictures differ slightly"),
+    "HyperTile": passing("model", "HyperTile changes speed and, slightly, the image; the model goes on without it"),
+    "TomePatchModel": passing("model", "merging of tokens is not done here; images differ slightly"),
 }

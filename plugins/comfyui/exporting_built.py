@@ -142,7 +142,7 @@ def _merge(use: Writing) -> tuple[str, dict[str, Any]]:
     shares = [use.given[f"{part}_share"] for part in ("input", "middle", "output")]
     if use.given.get("base") is not None:
         if len(set(map(str, shares))) > 1:
-            use.note("lost", "a difference is added with one share there, that of the way in")
+            use.note("lost", "ComfyUI adds a difference with one share: that of the input blocks")
         difference = {**use.named("other=model1 base=model2"), "multiplier": use.value(shares[0])}
         return "ModelMergeAdd", {
             **use.named("model=model1"),

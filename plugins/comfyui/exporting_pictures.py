@@ -69,7 +69,7 @@ def _blur(use: Writing) -> tuple[str, dict[str, Any]]:
     radius = use.option("radius") or max(1, round(3 * use.option("sigma")))
     sigma = {"blur_radius": min(31, radius), "sigma": use.option("sigma") / min(31, radius)}
     if radius > 31:
-        use.note("changed", "ComfyUI's radius ends at 31 pixels")
+        use.note("changed", "ComfyUI's radius is at most 31 pixels")
     return "ImageBlur", {**use.named("image"), **sigma}
 
 
@@ -89,7 +89,7 @@ def _edges(use: Writing) -> tuple[str, dict[str, Any]]:
 @built("mask", "mask pixels shape")
 def _grow(use: Writing) -> tuple[str, dict[str, Any]]:
     if use.option("shape") == "disc":
-        use.note("changed", "ComfyUI grows masks as a diamond or a square, not as a disc")
+        use.note("changed", "ComfyUI grows masks by a diamond or a square, not by a disc")
     tapered = use.option("shape") != "square"
     return "GrowMask", {**use.named("mask pixels=expand"), "tapered_corners": tapered}
 

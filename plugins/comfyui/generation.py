@@ -35,6 +35,18 @@ class SecondPass(NamedTuple):
     upscaler: str = ""
 
 
+class Control(NamedTuple):
+    """A ControlNet: its picture below the input folder, its file, and when it acts. `prepared` is a node, or empty."""
+
+    picture: str
+    file: str
+    strength: float = 1.0
+    start: float = 0.0
+    end: float = 1.0
+    fit: str = "fill"
+    prepared: str = ""
+
+
 @dataclass(slots=True)
 class Parameters:
     """Generation parameters. `model`, `vae` and `loras` name files; an empty `vae` is the model's own."""
@@ -56,22 +68,29 @@ class Parameters:
     noise_rule: str = "comfyui_cuda"
     hires: SecondPass | None = None
     image: Source | None = None
+    controls: list[Control] = field(default_factory=list)
+    variation: tuple[int, float] | None = None  # a second seed, and the share of its noise
 
 
 def document_of(made: Parameters, report: Report) -> dict[str, Any]:
     """Return the workflow with these parameters: from text or from a picture, with a second pass if there is one."""
-    report.note("", "approximated", "step noise and rounding differ from the other program, and so do details")
+    report.note("", "approximated", "step noise and rounding differ from the other program, so details differ")
     nodes, model, clip, vae = _models(made)
     for name, text in (("positive", made.prompt), ("negative", made.negative)):
         nodes[name] = _node("CLIPEncode", 2, clip=clip, text=text, grammar="a1111", clip_skip=min(24, made.clip_skip))
     nodes |= _start(made, vae)
+    more, positive, negative = _controls(made)
+    nodes |= more
     sampling = {
-        "model": model, "positive": _edge("positive", "conditioning"), "negative": _edge("negative", "conditioning"),
+        "model": model, "positive": positive, "negative": negative,
         "seed": made.seed, "cfg": made.cfg, "sampler": made.sampler, "schedule": made.schedule,
         "noise_rule": made.noise_rule,
     }  # fmt: skip
     first = {"latent": _edge("masked" if "masked" in nodes else "empty", "latent"), "steps": made.steps}
     first |= {"denoise": made.image.denoise} if made.image else {}
+    if made.variation is not None:
+        nodes |= _variation(made.variation, made, first["latent"])
+        first["noise"] = _edge("noise", "latent")
     nodes["sample"] = _node("KSampler", **sampling, **first)
     last = "sample"
     if made.hires is not None:
@@ -95,6 +114,70 @@ def _models(made: Parameters) -> tuple[dict[str, Any], Any, Any, Any]:
         nodes["vae"] = _node("LoadVAE", vae=made.vae)
         vae = _edge("vae", "vae")
     return nodes, model, clip, vae
+
+
+def _controls(made: Parameters) -> tuple[dict[str, Any], Any, Any]:
+    """Return the nodes of the ControlNets, and the edges of both conditionings."""
+    nodes: dict[str, Any] = {}
+    ends = {name: _edge(name, "conditioning") for name in ("positive", "negative")}
+    for n, one in enumerate(made.controls, 1):
+        name = f"control-{n}"
+        nodes[f"{name}-net"] = _node("LoadControlNet", controlnet=one.file)
+        nodes[f"{name}-picture"] = _node("LoadImage", image=one.picture, alpha="drop")
+        image = _edge(f"{name}-picture", "image")
+        if one.prepared:
+            nodes[f"{name}-prepared"] = _node(one.prepared, image=image)
+            image = _edge(f"{name}-prepared", "image")
+        acts: dict[str, Any] = {"strength": one.strength, "start": one.start, "end": one.end, "fit": one.fit}
+        net = _edge(f"{name}-net", "controlnet")
+        nodes[name] = _node("ApplyControlNet", **ends, controlnet=net, image=image, **acts)
+        ends = {end: _edge(name, end) for end in ends}
+    return nodes, ends["positive"], ends["negative"]
+
+
+def _variation(variation: tuple[int, float], made: Parameters, latent: Any) -> dict[str, Any]:
+    """Return the nodes that mix the noises of two seeds by spherical interpolation."""
+    seeds = {"noise-1": made.seed, "noise-2": variation[0]}
+    nodes = {id: _node("Noise", latent=latent, seed=seed, noise_rule=made.noise_rule) for id, seed in seeds.items()}
+    both: dict[str, Any] = {"a": _edge("noise-1", "latent"), "b": _edge("noise-2", "latent")}
+    return {**nodes, "noise": _node("NoiseBlend", **both, amount=variation[1])}
+
+
+def with_loras(document: Mapping[str, Any], loras: list[tuple[str, float]]) -> Mapping[str, Any] | None:
+    """Return a workflow with LoRAs after its one checkpoint; None if it has not exactly one."""
+    nodes = document["nodes"]
+    loaders = [id for id, node in nodes.items() if node["type"] == "LoadCheckpoint"]
+    if len(loaders) != 1:
+        return None
+    chain, _, _, _ = _models(Parameters("", loras=loras))
+    names = {id: _free(f"{loaders[0]}-{id}", nodes) for id in chain if id != "checkpoint"} | {"checkpoint": loaders[0]}
+    last = names[list(chain)[-1]]
+    moved = {output: {"node": last, "output": output} for output in ("model", "clip")}
+    changed = {id: {**node, "inputs": _moved(node.get("inputs", {}), loaders[0], moved)} for id, node in nodes.items()}
+    for id, node in chain.items():
+        if id != "checkpoint":
+            inputs = {name: _renamed(value, names) for name, value in node["inputs"].items()}
+            changed[names[id]] = {**node, "inputs": inputs}
+    return {**document, "nodes": changed}
+
+
+def _free(name: str, taken: Mapping[str, Any]) -> str:
+    return name if name not in taken else _free(f"{name}-2", taken)
+
+
+def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+    return {**value, "node": names[value["node"]]} if type(value) is dict else value
+
+
+def _moved(value: Any, loader: str, moved: Mapping[str, Any]) -> Any:
+    """Return a value with the edges from a loader's outputs moved."""
+    if type(value) is list:
+        return [_moved(item, loader, moved) for item in value]
+    if type(value) is not dict:
+        return value
+    if value.keys() == {"node", "output"}:
+        return moved.get(value["output"], value) if value["node"] == loader else value
+    return value if value.keys() == {"literal"} else {name: _moved(item, loader, moved) for name, item in value.items()}
 
 
 def _start(made: Parameters, vae: Any) -> dict[str, Any]:
@@ -189,6 +272,7 @@ def _inputs(nodes: Mapping[str, Any]) -> list[dict[str, Any]]:
     passes = [id for id in ("sample", "refine") if id in nodes]
     targets = {"prompt": [("positive", "text")], "negative": [("negative", "text")]}
     targets |= {name: [(id, name) for id in passes] for name in ("seed", "steps", "cfg")}
+    targets["seed"] += [("noise-1", "seed")] if "noise-1" in nodes else []
     return [
         {"name": name, "to": [{"node": node, "input": input} for node, input in found]}
         for name, found in targets.items()

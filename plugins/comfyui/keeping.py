@@ -186,7 +186,7 @@ class _Keeping:
                 found[Target(ids[file_id], ours)] = port
         inside = [member.id for member in members]
         found = {**self._by_edges(inside, edges), **found}
-        self._tell_inner(scope, set(found.values()))
+        self._report_inner(scope, set(found.values()))
         return self._from_outside(found, frozenset(inside))
 
     def _source(self, scope: Scope, socket: Socket) -> Any:
@@ -228,7 +228,7 @@ class _Keeping:
                 names = names if len(names) == 1 else []
         return [name for name in names if inputs.get(name) is not None]
 
-    def _tell_inner(self, scope: Scope, used: set[str]) -> None:
+    def _report_inner(self, scope: Scope, used: set[str]) -> None:
         """Report the values of a use that could not become inputs of it."""
         for port in scope.drawing.inputs:
             if port.name not in used and scope.values.get(port.name) is not None:

@@ -20,21 +20,21 @@ def _resized(use: Use, method: str, fit: str, multiple: str) -> dict[str, Any]:
     """Return the inputs of a class that resizes by a rule for pictures of another shape."""
     how, shape = use.value(method, str), use.value(fit, (str, bool), "stretch")
     if how not in FILTERS or shape not in FITS:
-        raise Unmappable(f"pictures are not resized by '{how}' and '{shape}' here")
+        raise Unmappable(f"images are not resized by '{how}' and '{shape}' here")
     inputs = use.take(image="image", width="width", height="height")
     return {**inputs, "method": FILTERS[how], "fit": FITS[shape], "multiple_of": max(1, use.whole(multiple, 1))}
 
 
 def _resize_essentials(use: Use) -> Result:
     if use.value("condition", str, "always") != "always":
-        raise Unmappable("pictures are always resized here")
+        raise Unmappable("images are always resized here")
     return _with_size(use, _resized(use, "interpolation", "method", "multiple_of"))
 
 
 def _resize_kj(use: Use) -> Result:
     use.ignore("pad_color", "device", "crop_position")
     if use.value("crop_position", str, "center") != "center":
-        use.note("changed", "what sticks out is cut off on both sides")
+        use.note("changed", "both sides are cropped equally")
     return _with_size(use, _resized(use, "upscale_method", "keep_proportion", "divisible_by"))
 
 
@@ -59,7 +59,7 @@ def _stitch_all(use: Use) -> Result:
     names = sorted((n for n in use.node.inputs if re.fullmatch(r"image_\d{1,3}", n)), key=lambda n: int(n[6:]))
     use.ignore("inputcount", *names)
     if side is None or len(names) < 2:
-        raise Unmappable("it needs two pictures and a direction")
+        raise Unmappable("it needs two images and a direction")
     match, inner, source = use.value("match_image_size", bool, False), dict[str, Made](), use.node.inputs[names[0]]
     for name in names[1:]:
         inputs = {"image": source, "other": use.node.inputs[name], "side": side, "match_size": match}
@@ -71,7 +71,7 @@ def _stitch_all(use: Use) -> Result:
 
 def _mask_blur(use: Use) -> Result:
     use.ignore("device")
-    use.note("approximated", "the mask's edge becomes a ramp and no bell curve")
+    use.note("approximated", "the mask is softened by a linear ramp, not by a Gaussian blur")
     return Made("MaskFeather", 1, {**use.take(mask="mask"), "pixels": use.whole("amount", 6)}, ("mask",))
 
 
@@ -84,7 +84,7 @@ def _mask_grow(use: Use) -> Result:
     blur = round(use.number("blur_radius", 0.0))
     if not blur:
         return _inverted_too(use, grown)
-    use.note("approximated", "the mask's edge becomes a ramp and no bell curve")
+    use.note("approximated", "the mask is softened by a linear ramp, not by a Gaussian blur")
     soft = Made("MaskFeather", 1, {"mask": Inner("grown", "mask"), "pixels": blur})
     return _inverted_too(use, soft, {"grown": grown})
 
@@ -101,7 +101,7 @@ def _upscale_in_tiles(use: Use) -> Result:
     """Convert the class that enlarges a picture and repaints it in tiles."""
     use.ignore("mode_type", "mask_blur", "seam_fix_mode", "seam_fix_denoise", "seam_fix_width", "seam_fix_mask_blur",
                "seam_fix_padding", "force_uniform_tiles", "tiled_decode", "batch_size")  # fmt: skip
-    use.note("approximated", "tiles are blended at every step, and not painted one after the other")
+    use.note("approximated", "tiles are blended at every step, not sampled one after the other")
     factor, large = use.number("upscale_by", 2.0), use.source("upscale_model", "UpscaleModelLoader")
     image, vae = use.link("image"), use.link("vae")
     tile = {"tile": _eights(use.whole("tile_width", 512)), "overlap": _eights(2 * use.whole("tile_padding", 32))}

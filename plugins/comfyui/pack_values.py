@@ -61,9 +61,9 @@ def shown(input: str) -> Rule:
 def _shown_pictures(use: Use) -> Result:
     links = [use.link(name) for name in ("image_a", "image_b") if name in use.node.inputs]
     if not links:
-        use.note("lost", "it compares no pictures: nothing is connected to it")
+        use.note("lost", "nothing is connected to it, so there are no images to compare")
         return Passed(())
-    use.note("changed", "the pictures are shown one after the other")
+    use.note("changed", "the images are shown one after the other")
     inner = {"other": Made("PreviewImage", 1, {"images": links[1]})} if len(links) > 1 else {}
     return Made("PreviewImage", 1, {"images": links[0]}, (), inner)
 

@@ -129,11 +129,11 @@ def _hires(given: "_Given", steps: int, report: Report) -> SecondPass | None:
     upscaler, again = given.text("Hires upscaler", "Latent"), given.whole("Hires steps", 0)
     if not factor:
         if denoise:
-            report.note("", "lost", "the source picture is not in the file; sampling starts from noise")
+            report.note("", "lost", "the source image is not in the file; sampling starts from noise")
         return None
     latent = upscaler.startswith("Latent")
     if not latent:
-        report.note("", "changed", f"the picture is enlarged by lanczos, not by '{brief(upscaler)[1:-1]}'")
+        report.note("", "changed", f"the image is enlarged by lanczos, not by '{brief(upscaler)[1:-1]}'")
     return SecondPass(min(8.0, max(1.0, factor)), again or steps, denoise or 0.7, latent)
 
 

@@ -191,24 +191,33 @@ def picture(path: str) -> dict[str, str]:
     return {"filename": name, "subfolder": folder, "type": "output"}
 
 
-def history(told: Told, files: Iterable[tuple[str, str]]) -> dict[str, Any]:
+def history(described: Told, files: Iterable[tuple[str, str]]) -> dict[str, Any]:
     """Return the history entry of an ended job. `files` are pairs of node and path."""
     outputs: dict[str, Any] = {}
     for node, path in files:
-        if told.kind(told.theirs(node)) == WEBSOCKET:
+        if described.kind(described.theirs(node)) == WEBSOCKET:
             continue
-        outputs.setdefault(told.theirs(node), {"images": []})["images"].append(picture(path))
-    good = told.state == "done"
-    messages = [["execution_start", {"prompt_id": told.id, "timestamp": _milliseconds(told.started)}]]
-    messages += [[message["type"], message["data"]] for message in ended(told, told.problems)[:-1]]
+        outputs.setdefault(described.theirs(node), {"images": []})["images"].append(picture(path))
+    good = described.state == "done"
+    messages = [["execution_start", {"prompt_id": described.id, "timestamp": _milliseconds(described.started)}]]
+    messages += [[message["type"], message["data"]] for message in ended(described, described.problems)[:-1]]
     status = {"status_str": "success" if good else "error", "completed": good, "messages": messages}
-    return {"prompt": told.queued(), "outputs": outputs, "status": status, "meta": {}}
+    return {"prompt": described.queued(), "outputs": outputs, "status": status, "meta": {}}
 
 
-def listed(told: Told, files: int) -> dict[str, Any]:
+def listed(described: Told, files: int) -> dict[str, Any]:
     """Return a job in the format of the job routes."""
-    found = {"id": told.id, "status": STATES[told.state], "priority": told.number, "outputs_count": files}
-    times = {"create_time": told.created, "execution_start_time": told.started, "execution_end_time": told.finished}
+    found = {
+        "id": described.id,
+        "status": STATES[described.state],
+        "priority": described.number,
+        "outputs_count": files,
+    }
+    times = {
+        "create_time": described.created,
+        "execution_start_time": described.started,
+        "execution_end_time": described.finished,
+    }
     return {**found, **{name: _milliseconds(time) for name, time in times.items() if time is not None}}
 
 
@@ -225,51 +234,51 @@ def status(remaining: int, sid: str | None = None) -> Message:
     return {"type": "status", "data": data | ({"sid": sid} if sid is not None else {})}
 
 
-def messages(told: Told, record: Mapping[str, Any], saved: dict[str, list[str]]) -> list[Message]:
+def messages(described: Told, record: Mapping[str, Any], saved: dict[str, list[str]]) -> list[Message]:
     """Return the messages for an event of a job. `saved` collects the files of each node until it has finished."""
     event, time = record["event"], _milliseconds(record.get("time"))
-    node = told.theirs(str(record.get("node", "")))
+    node = described.theirs(str(record.get("node", "")))
     if event == "job_running":
-        return [_message(told, "execution_start", timestamp=time)]
+        return [_message(described, "execution_start", timestamp=time)]
     if event == "node_cached":
-        return [_message(told, "execution_cached", nodes=[node], timestamp=time)]
+        return [_message(described, "execution_cached", nodes=[node], timestamp=time)]
     if event == "node_started":
-        return [_message(told, "executing", node=node, display_node=node)]
+        return [_message(described, "executing", node=node, display_node=node)]
     if event == "node_progress":
-        return [_message(told, "progress", value=record["step"], max=record["total"], node=node)]
+        return [_message(described, "progress", value=record["step"], max=record["total"], node=node)]
     if event == "file_saved":
         saved.setdefault(node, []).append(record["path"])
     if event == "node_finished" and node in saved:
         output = {"images": [picture(path) for path in saved.pop(node)]}
-        return [_message(told, "executed", node=node, display_node=node, output=output)]
+        return [_message(described, "executed", node=node, display_node=node, output=output)]
     if event in ("job_done", "job_failed", "job_cancelled"):
-        return ended(told, record.get("problems", ()), time)
+        return ended(described, record.get("problems", ()), time)
     return []
 
 
-def ended(told: Told, problems: Sequence[Mapping[str, Any]], time: int | None = None) -> list[Message]:
+def ended(described: Told, problems: Sequence[Mapping[str, Any]], time: int | None = None) -> list[Message]:
     """Return the messages for the end of a job. The last one, that no node is running, is always sent."""
-    time = _milliseconds(told.finished) if time is None else time
-    last = _message(told, "executing", node=None)
+    time = _milliseconds(described.finished) if time is None else time
+    last = _message(described, "executing", node=None)
     problem = next(iter(problems), None)
-    node = told.theirs(problem.get("node") or "") if problem else ""
-    where = {"node_id": node, "node_type": told.kind(node), "executed": [], "timestamp": time}
-    if told.state == "cancelled":
-        return [_message(told, "execution_interrupted", **where), last]
+    node = described.theirs(problem.get("node") or "") if problem else ""
+    where = {"node_id": node, "node_type": described.kind(node), "executed": [], "timestamp": time}
+    if described.state == "cancelled":
+        return [_message(described, "execution_interrupted", **where), last]
     if problem is None:
-        return [_message(told, "execution_success", timestamp=time), last]
+        return [_message(described, "execution_success", timestamp=time), last]
     more = {"exception_message": problem["message"], "exception_type": problem["code"], "traceback": []}
     more |= {"current_inputs": {}, "current_outputs": []}
-    return [_message(told, "execution_error", **where, **more), last]
+    return [_message(described, "execution_error", **where, **more), last]
 
 
-def _message(told: Told, type: str, **data: Any) -> Message:
-    return {"type": type, "data": {**data, "prompt_id": told.id}}
+def _message(described: Told, type: str, **data: Any) -> Message:
+    return {"type": type, "data": {**data, "prompt_id": described.id}}
 
 
-def is_sent(told: Told, record: Mapping[str, Any]) -> bool:
+def is_sent(described: Told, record: Mapping[str, Any]) -> bool:
     """Whether the picture of a `file_saved` event goes to the client as a binary message, not as the name of a file."""
-    return told.kind(told.theirs(str(record.get("node", "")))) == WEBSOCKET
+    return described.kind(described.theirs(str(record.get("node", "")))) == WEBSOCKET
 
 
 def sent_picture(data: bytes) -> bytes:

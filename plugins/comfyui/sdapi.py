@@ -24,7 +24,7 @@ FILLS = ("neighbours", "", "noise", "colour")  # by `inpainting_fill`
 QUIET = frozenset({
     "send_images", "save_images", "do_not_save_samples", "do_not_save_grid", "override_settings_restore_afterwards",
     "include_init_images", "force_task_id", "sampler_index", "initial_noise_multiplier", "image_cfg_scale",
-    "subseed", "seed_resize_from_h", "seed_resize_from_w", "firstphase_width", "firstphase_height", "s_tmax",
+    "seed_resize_from_h", "seed_resize_from_w", "firstphase_width", "firstphase_height", "s_tmax",
     "s_noise", "hr_prompt", "hr_negative_prompt", "hr_sampler_name", "hr_scheduler", "hr_checkpoint_name",
 })  # fmt: skip  # their usual values have no effect
 NOTHING: tuple[Any, ...] = (None, "", 0, False, [], {}, -1)
@@ -40,6 +40,7 @@ class Installed(NamedTuple):
     upscalers: Sequence[str]
     samplers: Sequence[str]
     schedules: Sequence[str]
+    controlnets: Sequence[str] = ()
 
 
 class Request:
@@ -152,6 +153,14 @@ def file_of(name: str, names: Sequence[str], input: str) -> str:
     raise BadValueError(f"there is no file '{brief(name)[1:-1]}'", input=input, nearest=nearest(name, names))
 
 
+def variation_of(request: Request) -> tuple[int, float]:
+    """Return the second seed of a request and the share of its noise. A seed of -1 is to be drawn.
+
+    Raises BadValueError.
+    """
+    return request.whole("subseed", -1, -1, MAX_SEED), request.number("subseed_strength", 0.0, 0, 1)
+
+
 def second_pass(request: Request, made: Parameters, installed: Installed) -> SecondPass | None:
     """Return the second pass ("hires fix") of a request. Raises BadValueError."""
     factor = request.number("hr_scale", 2.0, 1.0, 8.0)
@@ -201,6 +210,8 @@ def infotext(made: Parameters, seed: int) -> str:
     }  # fmt: skip
     pairs |= {"VAE": made.vae} if made.vae else {}
     pairs |= {"Denoising strength": made.image.denoise} if made.image else {}
+    if made.variation is not None:
+        pairs |= {"Variation seed": made.variation[0], "Variation seed strength": made.variation[1]}
     pairs |= {"Clip skip": made.clip_skip} if made.clip_skip > 1 else {}
     if made.hires:
         pairs |= {"Denoising strength": made.hires.denoise, "Hires upscale": round(made.hires.factor, 4)}

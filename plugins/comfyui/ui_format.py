@@ -14,7 +14,7 @@ from latentloom.plugins.comfyui.pack_values import DRAWN
 from latentloom.plugins.comfyui.report import Report, counted
 from latentloom.plugins.comfyui.subgraphs import Scope, is_muted, scopes
 from latentloom.plugins.comfyui.tracing import GET, PRIMITIVE, REROUTES, SET, Muted, Nowhere, Tracer, Value
-from latentloom.plugins.comfyui.widgets import told, widget_values
+from latentloom.plugins.comfyui.widgets import described, widget_values
 
 VIRTUAL = REROUTES | SET | GET | NOTES | {PRIMITIVE}
 DYNAMIC = frozenset({"CLIPTextEncode", "CLIPTextEncodeSDXL", "CLIPTextEncodeSDXLRefiner"})
@@ -41,7 +41,7 @@ def read_ui(data: Mapping[str, Any], known: Iterable[str], report: Report) -> Dr
         for part in scope.drawing.parts.values():
             reader.read(scope, part)
     reader.drop_decoration()
-    reader.tell()
+    reader.report_totals()
     return Drawn(reader.nodes, root, _form(data))
 
 
@@ -86,7 +86,7 @@ class _Reader:
             return
         id, kind = scope.path + part.id, part.type.strip()
         if kind in DRAWN or (kind not in self._known and not part.sockets and not part.outputs):
-            self._report.note(id, "lost", f"{kind} takes part in no run; it counts as decoration")
+            self._report.note(id, "lost", f"{kind} does not run; it is left out as decoration")
             return
         mode: Mode = "mute" if is_muted(part, scope) else "bypass" if part.mode == BYPASSED else "active"
         self._counts[mode] += 1
@@ -96,7 +96,8 @@ class _Reader:
     def _values(self, id: str, part: Part) -> dict[str, Any]:
         values = widget_values(part)
         if values.rest:
-            self._report.note(id, "lost", f"{counted(len(values.rest), 'value')} without a name: {told(values.rest)}")
+            rest = f"{counted(len(values.rest), 'value')} without a name: {described(values.rest)}"
+            self._report.note(id, "lost", rest)
         self._counts["drawn"] += values.control not in (None, "fixed")
         found = {name: value for name, value in values.named.items() if value is not None}
         for name in values.named.keys() - found.keys():
@@ -111,9 +112,7 @@ class _Reader:
             return value
         text = _without_comments(value)
         if _CHOICE.search(text):
-            self._report.note(
-                id, "changed", "of choices such as {a|b} ComfyUI draws one for each run; the first counts"
-            )
+            self._report.note(id, "changed", "ComfyUI picks one of {a|b} for each run; here the first one is used")
             text = _CHOICE.sub(lambda match: match[1].split("|")[0], text)
         return text
 
@@ -154,7 +153,7 @@ class _Reader:
                 kept = {name: value for name, value in node.inputs.items() if name not in lost}
                 self.nodes[id] = replace(node, inputs=kept)
 
-    def tell(self) -> None:
+    def report_totals(self) -> None:
         """Report what concerns many nodes."""
         if self._counts["bypass"]:
             self._report.note("", "changed", f"links go around {counted(self._counts['bypass'], 'bypassed node')}")

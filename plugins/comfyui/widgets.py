@@ -121,7 +121,7 @@ def instance_values(part: Part, inputs: Sequence[Port]) -> dict[str, Any]:
     return paired(order, given, {})[0].named
 
 
-def told(rest: Sequence[Any]) -> str:
+def described(rest: Sequence[Any]) -> str:
     """Describe values without names, for a line of the report."""
     few = ", ".join(brief(value) for value in rest[:3])
     return f"{few}, ..." if len(rest) > 3 else few

@@ -208,10 +208,44 @@ def test_a_picture_is_enlarged(server, body, size):
     assert Image.open(io.BytesIO(base64.b64decode(answer["image"]))).size == size
 
 
+def test_a_second_seed_varies_a_picture(server):
+    plain = drawn(server)[0][0]
+    (one, two), info = drawn(server, subseed=9, subseed_strength=0.5, batch_size=2)
+    assert (info["all_seeds"], info["all_subseeds"], info["subseed_strength"]) == ([5, 5], [9, 10], 0.5)
+    assert "Variation seed: 10, Variation seed strength: 0.5" in info["infotexts"][1]
+    assert (one != plain).any()
+    assert (one != two).any()
+    nodes = document(server, info, 1)["nodes"]
+    assert (nodes["noise-1"]["inputs"]["seed"], nodes["noise-2"]["inputs"]["seed"]) == (5, 10)
+    (same,), info = drawn(server, subseed=9, subseed_strength=0)
+    assert (same == plain).all()
+
+
+def test_the_denoising_strength_of_the_last_pass_is_told(server):
+    assert drawn(server, enable_hr=True, hr_scale=1.5, denoising_strength=0.4)[1]["denoising_strength"] == 0.4
+    assert drawn(server, denoising_strength=0.4)[1]["denoising_strength"] == 0
+
+
+@pytest.mark.parametrize(
+    ("unit", "words"),
+    [
+        ({"module": "openpose", "image": png()}, "there is no preprocessor 'openpose' (expected none, canny or invert"),
+        ({"image": png()}, "there is no file 'net'"),
+        ({}, "a ControlNet unit has no image"),
+        ({"image": "x"}, "alwayson_scripts"),
+    ],
+)
+def test_a_controlnet_unit_that_cannot_be_taken_is_named(server, unit, words):
+    scripts = {"ControlNet": {"args": [{"enabled": False, "model": "other"}, {"model": "net", **unit}]}}
+    status, answer = call(server, "/txt2img", {**SMALL, "alwayson_scripts": scripts})
+    assert status == 400
+    assert words in answer["errors"]
+
+
 def test_what_has_no_effect_is_listed(server):
-    more = {"tiling": True, "styles": ["x"], "alwayson_scripts": {"controlnet": {"args": [1]}}, "restore_faces": False}
+    more = {"tiling": True, "styles": ["x"], "alwayson_scripts": {"other": {"args": [1]}}, "restore_faces": False}
     _, info = drawn(server, **more, override_settings={"eta_noise_seed_delta": 31337})
-    used = ["alwayson_scripts", "override_settings.eta_noise_seed_delta", "styles", "tiling"]
+    used = ["alwayson_scripts.other", "override_settings.eta_noise_seed_delta", "styles", "tiling"]
     assert info["latentloom"]["not_used"] == used
     assert call(server, "/options", {"samples_format": "jpg"}) == (200, {"not_used": ["samples_format"]})
 

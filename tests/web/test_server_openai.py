@@ -118,6 +118,13 @@ def test_a_model_is_a_saved_workflow(server):
     assert job["nodes"]["negative"]["inputs"]["text"] == "blurred"
 
 
+def test_a_size_that_is_rounded_is_told(server):
+    status, answer = generate(server, size="60x68")
+    assert (status, answer["size"]) == (200, "64x64")
+    changed = answer["latentloom"]["changed"]
+    assert changed == ["size: 60x68 is rounded to 64x64, because sides are multiples of 8"]
+
+
 def test_what_a_mask_leaves_out_is_painted_anew(server):
     """The mask is transparent where the picture is to change."""
     mask = picture("RGBA", (0, 0, 0, 255), cut=(0, 0, 32, 64))

@@ -5,15 +5,15 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiohttp import web
 
 from latentloom.engine.document.resolve import draw_seed
 from latentloom.engine.errors import BadValueError, LoomError, brief
 from latentloom.engine.jobs.job import NewJob
-from latentloom.plugins.comfyui import sdapi
-from latentloom.plugins.comfyui.generation import Parameters, Source, document_of
+from latentloom.plugins.comfyui import sdapi, sdapi_control
+from latentloom.plugins.comfyui.generation import Parameters, Source, document_of, with_loras
 from latentloom.plugins.comfyui.report import Report
 from latentloom.plugins.comfyui.sdapi import MAX_PICTURES, MAX_SEED, Installed, Request
 from latentloom.web import named_workflows
@@ -130,7 +130,9 @@ class A1111Api:
             made.image = await _source(services, call, request)
         else:
             made.hires = sdapi.second_pass(request, made, installed)
-        order = _Wanted(body, made, workflow, _seeds(request), report, [*unused, *request.unread()])
+        unused += await _controls(services, call, request, installed, made)
+        seeds = _seeds(request)
+        order = _Wanted(body, made, workflow, seeds, report, [*unused, *request.unread()])
         return await self._answered(services, call, order, send=request.flag("send_images", True))
 
     def _overridden(self, request: Request, owner: str) -> tuple[dict[str, Any], list[str]]:
@@ -202,11 +204,11 @@ class _Wanted:
     body: Mapping[str, Any]
     made: Parameters
     workflow: Named | None
-    seeds: list[int]
+    seeds: list["PictureSeed"]
     report: Report
     unused: list[str]
 
-    async def job(self, services: Services, caller: Caller, seed: int) -> NewJob:
+    async def job(self, services: Services, caller: Caller, seed: "PictureSeed") -> NewJob:
         """Return the job for one picture. Raises WorkflowError, NotReady."""
         document, inputs = self._document(seed)
         kept = {"a1111": {"infotext": self.infotext(seed)}}
@@ -214,16 +216,26 @@ class _Wanted:
         order = Order(document, inputs, None, caller.sees)
         return await services.intake.job(order, owner=caller.owner, tags=(a1111_extras.TAG,))
 
-    def _document(self, seed: int) -> tuple[Mapping[str, Any], dict[str, Any]]:
+    def _of(self, seed: "PictureSeed") -> Parameters:
+        return replace(self.made, seed=seed.first, variation=seed.variation)
+
+    def _document(self, seed: "PictureSeed") -> tuple[Mapping[str, Any], dict[str, Any]]:
         if self.workflow is None:
             run = self.made.steps
             if self.made.image is not None:
                 run = sdapi.img2img_steps(run, self.made.image.denoise)
-            made = replace(self.made, seed=seed, steps=run)
+            made = replace(self._of(seed), steps=run)
             return {**document_of(made, Report("")), "name": "img2img" if made.image else "txt2img"}, {}
-        values = self._values(seed)
-        self.unused = sorted({*self.unused, *(values.keys() - self.workflow.inputs.keys())})
-        return self.workflow.document, {name: values[name] for name in values.keys() & self.workflow.inputs.keys()}
+        values = self._values(seed.first)
+        without = [*(values.keys() - self.workflow.inputs.keys())]
+        without += ["subseed"] if seed.variation else []
+        without += [f"{sdapi_control.INPUT}.{sdapi_control.SCRIPT}"] if self.made.controls else []
+        document = with_loras(self.workflow.document, self.made.loras) if self.made.loras else self.workflow.document
+        without += ["prompt: LoRA tags"] if document is None else []
+        self.unused = sorted({*self.unused, *without})
+        return document or self.workflow.document, {
+            name: values[name] for name in values.keys() & self.workflow.inputs.keys()
+        }
 
     def _values(self, seed: int) -> dict[str, Any]:
         """Return the values for the named inputs of a workflow."""
@@ -238,22 +250,24 @@ class _Wanted:
             name: value for name, value in values.items() if self.body.get(given.get(name, "")) or name not in given
         }
 
-    def infotext(self, seed: int) -> str:
+    def infotext(self, seed: "PictureSeed") -> str:
         """Return the text with the parameters of one picture."""
-        return sdapi.infotext(self.made, seed)
+        return sdapi.infotext(self._of(seed), seed.first)
 
     def info(self, jobs: list[str], found: list[list[Picture]]) -> dict[str, Any]:
         """Return the description of the pictures. A job that was cancelled has none."""
         made = self.made
-        seeds = [seed for seed, some in zip(self.seeds, found, strict=False) for _ in some]
+        seeds: list[PictureSeed] = [seed for seed, some in zip(self.seeds, found, strict=False) for _ in some]
         facts = {
             "prompt": made.prompt, "all_prompts": [made.prompt] * len(seeds), "negative_prompt": made.negative,
-            "all_negative_prompts": [made.negative] * len(seeds), "seed": self.seeds[0], "all_seeds": seeds,
-            "subseed": -1, "all_subseeds": [-1] * len(seeds), "subseed_strength": 0, "width": made.width,
-            "height": made.height, "sampler_name": made.sampler, "cfg_scale": made.cfg, "steps": made.steps,
+            "all_negative_prompts": [made.negative] * len(seeds), "seed": self.seeds[0].first,
+            "all_seeds": [seed.first for seed in seeds], "subseed": self.seeds[0].second,
+            "all_subseeds": [seed.second for seed in seeds], "subseed_strength": self.seeds[0].strength,
+            "width": made.width, "height": made.height, "sampler_name": made.sampler, "cfg_scale": made.cfg,
+            "steps": made.steps,
             "batch_size": len(seeds), "restore_faces": False, "face_restoration_model": None,
             "sd_model_name": a1111_lists.stem(made.model), "sd_model_hash": "", "sd_vae_name": made.vae or None,
-            "denoising_strength": made.image.denoise if made.image else 0, "extra_generation_params": {},
+            "denoising_strength": _strength(made), "extra_generation_params": {},
             "index_of_first_image": 0, "infotexts": [self.infotext(seed) for seed in seeds], "styles": [],
             "clip_skip": made.clip_skip, "is_using_inpainting_conditioning": False, "version": "latentloom",
         }  # fmt: skip
@@ -261,14 +275,53 @@ class _Wanted:
         return {**facts, "latentloom": own}
 
 
-def _seeds(request: Request) -> list[int]:
-    """Return the seed of each picture; -1 draws the first. Raises BadValueError."""
+class PictureSeed(NamedTuple):
+    """The seed of a picture, and a second one with the share of its noise."""
+
+    first: int
+    second: int = -1
+    strength: float = 0.0
+
+    @property
+    def variation(self) -> tuple[int, float] | None:
+        """The second seed and its share; None if it has none."""
+        return (self.second, self.strength) if self.strength else None
+
+
+def _seeds(request: Request) -> list[PictureSeed]:
+    """Return the seeds of each picture; -1 draws the first.
+
+    With a second seed that one counts up, and the first stays. Raises BadValueError.
+    """
     count = request.whole("batch_size", 1, 1, MAX_PICTURES) * request.whole("n_iter", 1, 1, MAX_PICTURES)
     if count > MAX_PICTURES:
         raise BadValueError("too many pictures", input="n_iter", expected=f"at most {MAX_PICTURES}", got=str(count))
-    seed = request.whole("seed", -1, -1, MAX_SEED)
+    seed, (second, strength) = request.whole("seed", -1, -1, MAX_SEED), sdapi.variation_of(request)
     first = draw_seed() if seed == -1 else seed
-    return [(first + n) % (MAX_SEED + 1) for n in range(count)]
+    if not strength:
+        return [PictureSeed((first + n) % (MAX_SEED + 1)) for n in range(count)]
+    second = draw_seed() if second == -1 else second
+    return [PictureSeed(first, (second + n) % (MAX_SEED + 1), strength) for n in range(count)]
+
+
+def _strength(made: Parameters) -> float:
+    """Return the denoising strength of the last pass; 0 if it starts from noise."""
+    last = made.image or made.hires
+    return last.denoise if last else 0
+
+
+async def _controls(
+    services: Services, call: Call, request: Request, installed: Installed, made: Parameters
+) -> list[str]:
+    """Add the ControlNets of a request; return the names of what has no effect. Raises BadValueError, AnswerError."""
+    units, unused = sdapi_control.units_of(request)
+    for unit in units:
+        given = sdapi_control.picture_of(unit)
+        picture, _ = await a1111_extras.store_picture(services, call, given, sdapi_control.INPUT)
+        control, more = sdapi_control.control_of(unit, picture, installed.controlnets)
+        made.controls.append(control)
+        unused += more
+    return unused
 
 
 def _default(installed: Installed) -> str:

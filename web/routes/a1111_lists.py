@@ -49,11 +49,10 @@ async def installed(services: Services, call: Call) -> Installed:
     catalog, registry = services.intake.files(call.sees), services.intake.registry
 
     def read() -> Installed:
-        checkpoints, loras, upscalers = (
-            catalog.names(f"models/{folder}") for folder in ("checkpoints", "loras", "upscale_models")
-        )
+        folders = ("checkpoints", "loras", "upscale_models", "controlnet")
+        checkpoints, loras, upscalers, controlnets = (catalog.names(f"models/{folder}") for folder in folders)
         methods = tuple(registry.extensions("sampler")), tuple(registry.extensions("schedule"))
-        return Installed(checkpoints, catalog.own_names("models/vae"), loras, upscalers, *methods)
+        return Installed(checkpoints, catalog.own_names("models/vae"), loras, upscalers, *methods, controlnets)
 
     return await services.disk(read)
 

@@ -95,7 +95,10 @@ def _model(name: str, saved: float) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class Wish:
-    """What a request asks for. `more` holds values for further named inputs, `unused` names without an effect."""
+    """What a request asks for. `more` holds values for further named inputs, `unused` names without an effect.
+
+    `changed` says what was rounded.
+    """
 
     prompt: str
     count: int
@@ -104,6 +107,7 @@ class Wish:
     urls: bool
     more: dict[str, Any] = field(default_factory=dict)
     unused: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
 
 
 async def generate(services: Services, call: Call) -> web.Response:
@@ -250,7 +254,7 @@ async def _made(services: Services, call: Call, workflow: Named, wish: Wish, giv
     if any(job.state == "cancelled" for job in done):
         raise JobFailed([Problem(code=JobFailed.code, message="the job was cancelled")])
     found = [picture for job in done for picture in await pictures(services, job)]
-    own = {"jobs": [job.id for job in done], "not_used": sorted(wish.unused)}
+    own = {"jobs": [job.id for job in done], "not_used": sorted(wish.unused), "changed": wish.changed}
     return answer({**_described(found), "data": list(_data(services, call, found, wish)), "latentloom": own})
 
 
@@ -261,7 +265,11 @@ def _sides(workflow: Named, wish: Wish) -> dict[str, int]:
     if not {"width", "height"} <= workflow.inputs.keys():
         wish.unused.append("size")
         return {}
-    return {name: max(8, round(side / 8) * 8) for name, side in zip(("width", "height"), wish.size, strict=True)}
+    made = tuple(max(8, round(side / 8) * 8) for side in wish.size)
+    if made != wish.size:
+        asked, given = ("x".join(map(str, size)) for size in (wish.size, made))
+        wish.changed.append(f"size: {asked} is rounded to {given}, because sides are multiples of 8")
+    return dict(zip(("width", "height"), made, strict=True))
 
 
 def _described(found: list[Picture]) -> dict[str, Any]:

@@ -36,8 +36,8 @@ class PackProcess:
         self._seconds = seconds
         self._lock = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
-        self._heard: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
-        self._said: list[str] = []
+        self._answers: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+        self._stderr_lines: list[str] = []
         self._idle = True
 
     @property
@@ -76,7 +76,7 @@ class PackProcess:
         while True:
             check()
             with contextlib.suppress(queue.Empty):
-                message = self._heard.get(timeout=CHECK_SECONDS)
+                message = self._answers.get(timeout=CHECK_SECONDS)
                 if message is None:
                     raise self._crashed()
                 if message.body["is"] == "progress":
@@ -102,10 +102,10 @@ class PackProcess:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 code = self._child.wait(5)
         self.end()
-        said = " | ".join(self._said[-KEPT_LINES:])
+        stderr_lines = " | ".join(self._stderr_lines[-KEPT_LINES:])
         return PackError(
             f"the process of the pack '{self.pack.name}' ended (exit code {code})",
-            got=said or None,
+            got=stderr_lines or None,
             hint="the pack's code crashed; the next use starts a new process",
         )
 
@@ -120,26 +120,28 @@ class PackProcess:
         command = [sys.executable, "-P", "-m", PROGRAM, *self._arguments]
         pipe, where = subprocess.PIPE, self.pack if self.pack.is_dir() else self.pack.parent
         self._child = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment, cwd=where)
-        self._heard, self._said = queue.SimpleQueue(), []
-        for target in (self._listen, self._note):
-            threading.Thread(target=target, args=(self._child, self._heard, self._said), daemon=True).start()
+        self._answers, self._stderr_lines = queue.SimpleQueue(), []
+        for target in (self._read_answers, self._read_stderr):
+            threading.Thread(target=target, args=(self._child, self._answers, self._stderr_lines), daemon=True).start()
 
     @staticmethod
-    def _listen(child: subprocess.Popen[bytes], heard: queue.SimpleQueue[Message | None], _: list[str]) -> None:
+    def _read_answers(child: subprocess.Popen[bytes], answers: queue.SimpleQueue[Message | None], _: list[str]) -> None:
         assert child.stdout is not None
         try:
             while True:
-                heard.put(frames.read(child.stdout))
+                answers.put(frames.read(child.stdout))
         except (EOFError, OSError, ValueError):
-            heard.put(None)
+            answers.put(None)
 
     @staticmethod
-    def _note(child: subprocess.Popen[bytes], _: queue.SimpleQueue[Message | None], said: list[str]) -> None:
+    def _read_stderr(
+        child: subprocess.Popen[bytes], _: queue.SimpleQueue[Message | None], stderr_lines: list[str]
+    ) -> None:
         assert child.stderr is not None
         with contextlib.suppress(OSError, ValueError):
             for line in child.stderr:
-                said.append(line.decode(errors="replace").strip()[:300])
-                del said[:-KEPT_LINES]
+                stderr_lines.append(line.decode(errors="replace").strip()[:300])
+                del stderr_lines[:-KEPT_LINES]
 
     def end(self) -> None:
         """End the process, if it is running."""

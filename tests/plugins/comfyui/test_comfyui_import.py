@@ -99,7 +99,7 @@ def test_a_class_that_is_not_known_becomes_a_placeholder_with_all_its_data(regis
     workflow, lines = imported(graph)
     assert lines == ["node '12': placeholder: ComfyUI's FancyUpscale has no counterpart here; its data is kept"]
     assert workflow.nodes["12"].type == "comfyui/FancyUpscale"
-    assert workflow.nodes["12"].inputs == {"image": Edge("8", "image"), "amount": 2}
+    assert workflow.nodes["12"].inputs == {"image": Edge("8", "image"), "amount": 2, "table": {"a": [1]}}
     assert workflow.nodes["12"].extra["comfyui"] == graph["12"]
     assert workflow.nodes["9"].inputs["images"] == Edge("12", "output-1")
 

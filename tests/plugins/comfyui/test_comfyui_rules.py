@@ -157,7 +157,7 @@ def test_a_guider_of_two_prompts_brings_a_node_for_the_second() -> None:
     assert nodes["n"].inputs["model"] == Edge("n-second", "model")
     assert (nodes["n"].inputs["negative"], nodes["n"].inputs["cfg"]) == (Edge("p3", "conditioning"), 5.0)
     nested = imported(n=sampler, g=node("DualCFGGuider", **parts, style="nested"), **more)
-    assert "two prompts guide side by side here" in nested[1][0]
+    assert "two prompts are applied side by side here" in nested[1][0]
 
 
 @pytest.mark.parametrize(
@@ -255,28 +255,28 @@ def test_a_list_of_loras_is_a_chain() -> None:
         ),
         (
             {"n": node("ControlNetApply", **USES["ControlNetApply"])},
-            "node 'n': approximated: no sampler takes this conditioning; its negative goes without the ControlNet",
+            "node 'n': approximated: no sampler uses this conditioning; the ControlNet is not applied to a negative",
         ),
         (
             {"n": node("SamplerCustom", **USES["SamplerCustom"]), "o": node("VAEDecode", samples=["n", 1], vae=V)},
-            "node 'n': approximated: 'denoised_output' is the output here; they differ where sigmas end above 0",
+            "node 'n': approximated: 'denoised_output' equals 'output' here; they differ if the sigmas end above 0",
         ),
         (
             {"n": node("Any Switch (rgthree)", any_01=PIC, any_02=["x", 0]), "x": node("ImageInvert", image=PIC)},
             "node 'n': changed: it gives the first connected input, from the node 'i'",
         ),
         ({"n": node("TextEncodeQwenImageEditPlus", clip=C, prompt="a", vae=V)},
-         "node 'n': approximated: without a picture the prompt is read in the template of Qwen-Image"),
+         "node 'n': approximated: without a image the prompt is read in the template of Qwen-Image"),
         ({"n": node("TextEncodeQwenImageEdit", clip=C, prompt="a", image=PIC)},
-         "node 'n': approximated: pictures are scaled by Lanczos, to sides that are multiples of 32"),
+         "node 'n': approximated: images are scaled by Lanczos, to sides that are multiples of 32"),
         ({"n": node("ModelSamplingDiscrete", model=M, sampling="other", zsnr=False)},
-         "node 'n': placeholder: 'other' is a prediction that no model here has; its data is kept"),
+         "node 'n': placeholder: 'other' is not supported as a prediction; its data is kept"),
         ({"n": node("KarrasScheduler", steps=3, sigma_max=1.0, sigma_min=2.0, rho=7.0)},
-         "node 'n': placeholder: 'sigma_max' is not above 'sigma_min', or no sigma at all; its data is kept"),
+         "node 'n': placeholder: 'sigma_max' must be above 'sigma_min', and both above 0; its data is kept"),
         ({"n": node("ImageBlur", image=PIC, blur_radius=10**30, sigma=1.0)},
          f"node 'n': placeholder: 'blur_radius' is {10**30}, which is too large; its data is kept"),
-        ({"n": node("LatentUpscale", **{**USES["LatentUpscale"], "upscale_method": "bislerp"})},
-         "node 'n': placeholder: the method 'bislerp' does not exist here; its data is kept"),
+        ({"n": node("LatentUpscale", **{**USES["LatentUpscale"], "upscale_method": "other"})},
+         "node 'n': placeholder: the method 'other' does not exist here; its data is kept"),
     ],
 )  # fmt: skip
 def test_what_differs_is_told(nodes: dict[str, Any], line: str) -> None:

@@ -417,7 +417,7 @@ def test_decoration_is_told_and_not_kept() -> None:
     data["nodes"].append(part(20, "Label (rgthree)", None))
     workflow, lines = imported(data)
     assert "20" not in workflow.nodes
-    assert lines == ["node '20': lost: Label (rgthree) takes part in no run; it counts as decoration"]
+    assert lines == ["node '20': lost: Label (rgthree) does not run; it is left out as decoration"]
 
 
 def test_an_unknown_class_keeps_its_raw_list_and_names_what_has_names() -> None:
@@ -437,7 +437,7 @@ def test_comments_and_choices_of_a_prompt_are_resolved() -> None:
     find(data, 6)["widgets_values"] = ["a {red|blue} circle /* not */ here // nor this"]
     workflow, lines = imported(data)
     assert workflow.nodes["6"].inputs["text"] == "a red circle  here "
-    assert lines == ["node '6': changed: of choices such as {a|b} ComfyUI draws one for each run; the first counts"]
+    assert lines == ["node '6': changed: ComfyUI picks one of {a|b} for each run; here the first one is used"]
 
 
 def test_the_form_of_app_mode_becomes_named_inputs() -> None:

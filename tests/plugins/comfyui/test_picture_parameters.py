@@ -23,7 +23,7 @@ from latentloom.plugins.discovery import discover
 
 LINE = "Steps: 20, Sampler: DPM++ 2M Karras, CFG scale: 7.5, Seed: 123, Size: 520x768, Model hash: abc, Model: some"
 TEXT = f"a cat <lora:fur:0.8>,\nwith (hat:1.2)\nNegative prompt: blurry,\nugly\n{LINE}, Clip skip: 2, Version: v1.9"
-ALWAYS = "approximated: step noise and rounding differ from the other program, and so do details"
+ALWAYS = "approximated: step noise and rounding differ from the other program, so details differ"
 
 
 def png(**texts: str) -> bytes:
@@ -107,14 +107,14 @@ def test_a_second_pass_is_made_again() -> None:
     assert nodes["decode"].inputs["latent"] == Edge("refine", "latent")
     workflow, lines = imported(png(parameters=f"x\n{LINE}, {more}ESRGAN_4x"))
     assert workflow.nodes["larger"].inputs["factor"] == 1.5
-    assert "changed: the picture is enlarged by lanczos, not by 'ESRGAN_4x'" in lines
+    assert "changed: the image is enlarged by lanczos, not by 'ESRGAN_4x'" in lines
 
 
 @pytest.mark.parametrize(
     ("more", "line"),
     [
         ("Denoising strength: 0.5",
-         "lost: the source picture is not in the file; sampling starts from noise"),
+         "lost: the source image is not in the file; sampling starts from noise"),
         ("Sampler: Restart", "changed: there is no sampler 'restart' here; euler is used instead"),
         ("Seed: -7", "lost: 'Seed' is '-7', which is not an integer"),
         ("CFG scale: much", "lost: 'CFG scale' is 'much', which is not a number"),
