@@ -44,7 +44,7 @@ SIZES = {
     "schedules": (900, 560),
     "seeds": (128, 128),
     "tokens": (396, 440),
-    "train-lora": (552, 229),
+    "train-lora": (552, 213),
     "txt2img": (128, 128),
     "upscale": (256, 256),
     "vae-round-trip": (416, 166),
