@@ -16,9 +16,10 @@ _OWN = "fields"  # the attribute of a record that holds its fields
 
 def fields(about: Job | Batch | None = None, /, **named: Any) -> dict[str, Any]:
     """Return the `extra` of a log call: named fields, after those of a job or batch."""
+    if about is None:
+        return {_OWN: named}
     kind = "job" if isinstance(about, Job) else "batch"
-    own = {} if about is None else {kind: about.id, "owner": about.owner, "workflow": about.name}
-    return {_OWN: {**own, **named}}
+    return {_OWN: {kind: about.id, "owner": about.owner, "workflow": about.name, **named}}
 
 
 class TextLines(logging.Formatter):

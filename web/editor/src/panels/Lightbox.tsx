@@ -57,12 +57,19 @@ export function Lightbox({ start, close }: { start: number; close(): void }) {
   );
 }
 
-function Shown({ output }: { output: OutputFile }) {
+export function Shown({ output }: { output: OutputFile }) {
   if (!output.media.startsWith("image/")) return <p>{fileName(output)}</p>;
   return <img src={contentUrl(output.sha256)} alt={output.texts.split("\n")[0]} />;
 }
 
-function Arrow({ side, label, disabled, onClick }: { side: "left" | "right"; label: string; disabled: boolean; onClick(): void }) {
+interface ArrowProps {
+  side: "left" | "right";
+  label: string;
+  disabled: boolean;
+  onClick(): void;
+}
+
+export function Arrow({ side, label, disabled, onClick }: ArrowProps) {
   return (
     <button className={`lightbox-arrow lightbox-${side}`} aria-label={label} disabled={disabled} onClick={onClick}>
       <Icon path={ICONS[side]} size={24} />
