@@ -106,15 +106,15 @@ function AxisForm({ axis, place, port, wrong, change }: AxisProps) {
     <fieldset className="form-adding sweep-axis">
       <legend>
         {axis.input} <span className="quiet">{words.places[place]}</span>
+        <button
+          className="button-icon"
+          title={words.remove(axis.input)}
+          aria-label={words.remove(axis.input)}
+          onClick={() => change(null)}
+        >
+          <Icon path={ICONS.close} size={14} />
+        </button>
       </legend>
-      <button
-        className="button-icon"
-        title={words.remove(axis.input)}
-        aria-label={words.remove(axis.input)}
-        onClick={() => change(null)}
-      >
-        <Icon path={ICONS.close} size={14} />
-      </button>
       {port ? <Entry axis={axis} port={port} change={change} /> : <p className="job-problem">{words.gone}</p>}
       {wrong.length > 0 && <p className="job-problem">{words.wrong(wrong.join(", "), port?.kind === "INT")}</p>}
     </fieldset>
@@ -251,7 +251,7 @@ function EarlierOne({ batch: { id, state, total, created } }: { batch: Batch }) 
   return (
     <li>
       <button
-        className="saved-name button-plain"
+        className="saved-name button-plain sweep-earlier"
         aria-pressed={isShown}
         onClick={() => changeSheet(tab, { shown: isShown ? null : id })}
       >

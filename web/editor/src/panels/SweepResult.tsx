@@ -82,7 +82,9 @@ function Progress({ batch: { id, state, total, counts }, enlarge }: { batch: Bat
   const file = (path: string) => new URL(`api/v1/batches/${id}/${path}`, BASE).href;
   return (
     <>
-      <h3 role="status">{words.sweep.counts(words.jobs.states[state], total, done, failed, cancelled)}</h3>
+      <h3>
+        <span role="status">{words.sweep.counts(state === "running", total, done, failed, cancelled)}</span>
+      </h3>
       {state === "running" && (
         <div
           className="bar"

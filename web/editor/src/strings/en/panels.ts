@@ -117,8 +117,8 @@ export const panels = {
     earlier: "Sweeps of this workflow",
     result: "Sweep results",
     grid: "Grid of results",
-    counts: (state: string, total: number, done: number, failed: number, cancelled: number) =>
-      `${done} of ${total} done${failed ? `, ${failed} failed` : ""}${cancelled ? `, ${cancelled} cancelled` : ""} (${state})`,
+    counts: (running: boolean, total: number, done: number, failed: number, cancelled: number) =>
+      `${running ? "Running: " : ""}${done} of ${total} done${failed ? `, ${failed} failed` : ""}${cancelled ? `, ${cancelled} cancelled` : ""}`,
     progress: "Progress of the sweep",
     retry: (n: number) => (n === 1 ? "Retry 1 run" : `Retry ${n} runs`),
     enlarge: "Enlarge",

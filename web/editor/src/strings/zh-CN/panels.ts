@@ -124,8 +124,8 @@ export const panels: Strings["panels"] = {
     earlier: "此工作流的参数扫描",
     result: "扫描结果",
     grid: "结果网格",
-    counts: (state, total, done, failed, cancelled) =>
-      `${state}：完成 ${done}/${total}${failed ? `，失败 ${failed}` : ""}${cancelled ? `，取消 ${cancelled}` : ""}`,
+    counts: (running, total, done, failed, cancelled) =>
+      `${running ? "运行中：" : ""}完成 ${done}/${total}${failed ? `，失败 ${failed}` : ""}${cancelled ? `，取消 ${cancelled}` : ""}`,
     progress: "扫描进度",
     retry: (n) => `重试 ${n} 次运行`,
     enlarge: "放大查看",
