@@ -6,14 +6,14 @@ import { EVERYTHING, followOutputs, useGallery } from "../store/gallery";
 import { fileName } from "../store/making";
 import { useStrings } from "../strings";
 import { Icon } from "../theme/Icon";
-import { Compare } from "./Compare";
+import { Compare, Marked } from "./Compare";
 import { Lightbox } from "./Lightbox";
 import { ICONS } from "./icons";
 
 /** What jobs have saved, with a search, a closer look, and two pictures compared. */
 export function ResultsPanel() {
   const words = useStrings().panels.gallery;
-  const { outputs, known, search, marked } = useGallery();
+  const { outputs, known, search, marked, unmark } = useGallery();
   const [looked, setLooked] = useState<number | null>(null);
   const [comparing, setComparing] = useState(false);
   useEffect(followOutputs, []);
@@ -22,7 +22,7 @@ export function ResultsPanel() {
   return (
     <div className="results">
       <SearchForm />
-      {pair.length > 0 && <Marked pair={pair} compare={() => setComparing(true)} />}
+      {pair.length > 0 && <Marked count={pair.length} unmark={unmark} compare={() => setComparing(true)} />}
       {known && outputs.length === 0 && <p className="quiet">{searching ? words.nothing : words.none}</p>}
       <ul className="gallery">
         {outputs.map((output) => (
@@ -97,22 +97,6 @@ function SearchForm() {
         </p>
       )}
     </search>
-  );
-}
-
-function Marked({ pair, compare }: { pair: readonly OutputFile[]; compare(): void }) {
-  const words = useStrings().panels.gallery;
-  const unmark = useGallery((state) => state.unmark);
-  return (
-    <div className="banner marked">
-      <span>{pair.length < 2 ? words.compareHint : words.marked(pair.length)}</span>
-      <button className="button" onClick={unmark}>
-        {words.unmark}
-      </button>
-      <button className="button button-primary" disabled={pair.length < 2} onClick={compare}>
-        {words.compare}
-      </button>
-    </div>
   );
 }
 

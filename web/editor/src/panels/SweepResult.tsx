@@ -1,16 +1,15 @@
 import { useEffect, useState } from "react";
-import type { OutputFile } from "../api/client";
-import { BASE, thumbnailUrl } from "../api/client";
-import type { Cell, Grid } from "../document/grid";
-import { arranged, labelOf } from "../document/grid";
+import { BASE } from "../api/client";
+import type { Cell } from "../document/grid";
 import { textOf } from "../document/sweep";
 import type { Batch } from "../store/sweeps";
 import { cancelBatch, followBatch, retryBatch, useSweeps } from "../store/sweeps";
 import { useStrings } from "../strings";
 import { Icon } from "../theme/Icon";
 import { useModal } from "../widgets/useModal";
-import { Compare } from "./Compare";
+import { Compare, Marked } from "./Compare";
 import { SweepCell } from "./SweepCell";
+import { pictureOf, SweepGrid } from "./SweepGrid";
 import { ICONS } from "./icons";
 
 const NONE: readonly Cell[] = [];
@@ -24,24 +23,16 @@ export function SweepResult({ id }: { id: string }) {
   const [looked, setLooked] = useState<number | null>(null);
   const [comparing, setComparing] = useState(false);
   const [large, setLarge] = useState(false);
+  const [page, setPage] = useState(0);
   const runs = batch?.state === "running";
   useEffect(() => followBatch(id), [id, runs]);
   const mark = (place: number) =>
     setMarked(marked.includes(place) ? marked.filter((one) => one !== place) : [...marked.slice(-1), place]);
   const pair = marked.flatMap((place) => cells.find((cell) => cell.place === place) ?? []);
   if (!batch) return null;
-  const grid = cells.length > 0 && <SweepGrid cells={cells} marked={marked} mark={mark} look={setLooked} />;
-  const tools = pair.length > 0 && (
-    <div className="banner marked">
-      <span>{pair.length < 2 ? words.gallery.compareHint : words.gallery.marked(pair.length)}</span>
-      <button className="button" onClick={() => setMarked([])}>
-        {words.gallery.unmark}
-      </button>
-      <button className="button button-primary" disabled={pair.length < 2} onClick={() => setComparing(true)}>
-        {words.gallery.compare}
-      </button>
-    </div>
-  );
+  const seen = { cells, page, turn: setPage, marked, mark, look: setLooked };
+  const grid = cells.length > 0 && <SweepGrid {...seen} />;
+  const tools = pair.length > 0 && <Marked count={pair.length} unmark={() => setMarked([])} compare={() => setComparing(true)} />;
   return (
     <section aria-label={words.sweep.result}>
       <Progress batch={batch} enlarge={() => setLarge(true)} />
@@ -62,9 +53,6 @@ export function SweepResult({ id }: { id: string }) {
     </section>
   );
 }
-
-/** The picture that stands for a cell. */
-export const pictureOf = ({ files }: Cell): OutputFile | undefined => files.find(({ media }) => media.startsWith("image/"));
 
 function CompareCells({ pair: [one, other], close }: { pair: readonly Cell[]; close(): void }) {
   const [left, right] = [one && pictureOf(one), other && pictureOf(other)];
@@ -138,125 +126,5 @@ function Large({ close, children }: { close(): void; children: React.ReactNode }
       </header>
       {children}
     </dialog>
-  );
-}
-
-interface GridProps {
-  cells: readonly Cell[];
-  marked: readonly number[];
-  mark(place: number): void;
-  look(place: number): void;
-}
-
-function SweepGrid({ cells, marked, mark, look }: GridProps) {
-  const words = useStrings().panels.sweep;
-  const [wanted, setPage] = useState(0);
-  const grid = arranged(cells);
-  const [across, down, pages] = grid.labels;
-  const page = Math.min(wanted, pages.length - 1);
-  const cellAt = (x: number, y: number) => {
-    const cell = grid.at(x, y, page);
-    return cell && <CellView cell={cell} marked={marked.includes(cell.place)} mark={mark} look={look} />;
-  };
-  return (
-    <>
-      {grid.names[2] && <Pages name={grid.names[2]} labels={pages} page={page} choose={setPage} />}
-      <div className="sweep-scroll" role="region" tabIndex={0} aria-label={words.grid}>
-        <table className="sweep-grid">
-          {grid.names[0] && <Head grid={grid} />}
-          <tbody>
-            {down.map((label, y) => (
-              <tr key={y}>
-                {label && <th scope="row">{grid.names[1] ? `${grid.names[1]} ${label}` : label}</th>}
-                {across.map((_, x) => (
-                  <td key={x}>{cellAt(x, y)}</td>
-                ))}
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
-    </>
-  );
-}
-
-function Head({ grid: { names, labels } }: { grid: Grid }) {
-  return (
-    <thead>
-      <tr>
-        {names[1] && <td />}
-        {labels[0].map((label) => (
-          <th key={label} scope="col">
-            {names[0]} {label}
-          </th>
-        ))}
-      </tr>
-    </thead>
-  );
-}
-
-interface PagesProps {
-  name: string;
-  labels: readonly string[];
-  page: number;
-  choose(page: number): void;
-}
-
-function Pages({ name, labels, page, choose }: PagesProps) {
-  const words = useStrings().panels.gallery;
-  const arrow = (icon: string, label: string, to: number) => (
-    <button className="button-icon" aria-label={label} disabled={!(to in labels)} onClick={() => choose(to)}>
-      <Icon path={icon} size={16} />
-    </button>
-  );
-  return (
-    <div className="toolbar sweep-pages">
-      {arrow(ICONS.left, words.previous, page - 1)}
-      <select className="field" aria-label={name} value={page} onChange={(event) => choose(Number(event.target.value))}>
-        {labels.map((label, n) => (
-          <option key={label} value={n}>
-            {name} {label}
-          </option>
-        ))}
-      </select>
-      {arrow(ICONS.right, words.next, page + 1)}
-    </div>
-  );
-}
-
-interface CellProps {
-  cell: Cell;
-  marked: boolean;
-  mark(place: number): void;
-  look(place: number): void;
-}
-
-function CellView({ cell, marked, mark, look }: CellProps) {
-  const words = useStrings().panels;
-  const picture = pictureOf(cell);
-  const label = [labelOf(cell), cell.error?.message].filter(Boolean).join(": ");
-  return (
-    <div className="thumbnail sweep-cell" data-state={cell.state} data-marked={marked || undefined}>
-      <button className="thumbnail-picture" aria-label={label} title={label} onClick={() => look(cell.place)}>
-        {picture ? (
-          <img src={thumbnailUrl(picture.sha256)} alt="" loading="lazy" draggable={false} />
-        ) : (
-          <span>
-            <strong>{words.sweep.states[cell.state]}</strong>
-            {cell.error && ` ${cell.error.message}`}
-          </span>
-        )}
-      </button>
-      {picture && (
-        <input
-          type="checkbox"
-          className="thumbnail-mark"
-          aria-label={`${words.gallery.mark}: ${label}`}
-          title={words.gallery.mark}
-          checked={marked}
-          onChange={() => mark(cell.place)}
-        />
-      )}
-    </div>
   );
 }

@@ -119,8 +119,8 @@ export const panels: Strings["panels"] = {
     wrong: (texts, whole) =>
       whole ? `不是整数：${texts}。请写成 3, 5, 7 或 1..4。` : `不是数字：${texts}。请写成 3, 5, 7.5 或 1..4。`,
     start: "开始扫描",
-    cells: (counts, cells, most) => `${counts.length > 1 ? `${counts.join(" × ")} = ` : ""}共运行 ${cells} 次（上限 ${most} 次）`,
-    runs: (n) => `运行 ${n} 次`,
+    cells: (counts, cells, most) => `${counts.length > 1 ? `${counts.join(" × ")} = ` : ""}${cells} 次运行（上限 ${most} 次）`,
+    runs: (n) => `${n} 次运行`,
     earlier: "此工作流的参数扫描",
     result: "扫描结果",
     grid: "结果网格",
