@@ -44,6 +44,7 @@ BY_NAME = {
     "Calculate": {"expression": "2 * 3"},
     "FormatText": {"template": "a text"},
     "ImagesToDataset": {"captions": ["a caption"]},
+    "TrainLora": {"start_from": None},
     "JsonText": {"text": '{"a": 1}', "key": "a"},
     "LoadCLIP": {"second": None, "third": None},
     "ImageCrop": {"width": 4, "height": 4},
