@@ -87,7 +87,7 @@ def build() -> None:
     """Bring web/dist up to date."""
     if skipped():
         return
-    wanted = digest("*.json", "*.ts", "*.html", "src/**/*")
+    wanted = digest("*.json", "*.ts", "*.html", "public/**/*", "src/**/*")
     stamp = BUILD / "editor.sha256"
     if not (DIST.exists() and stamp.is_file() and stamp.read_text() == wanted):
         install()

@@ -60,17 +60,18 @@ class Session:
         self.settings = settings or load_settings()
         self.plugins: tuple[Record, ...] = ()
         self._streams: weakref.WeakSet[Running] = weakref.WeakSet()
-        self._listeners: Listener = lambda event: None
+        self._listeners = Listeners(())
         if registry is None:
+            snapshots = Snapshots(self.settings.data / "specs")
             found = discover(
-                Snapshots(self.settings.data / "specs"),
+                snapshots,
                 self.settings.plugins,
                 inspect=inspect,
                 inspector=Inspector(self.settings.plugin_seconds, on_wait),
                 packs=packs_of(self.settings),
             )
             registry, self.plugins = found.registry, found.records
-            self._listeners = Listeners(found.listeners)
+            self._listeners = Listeners(found.hooks, snapshots.note)
         self.engine = Engine(self.settings, registry, metadata=metadata)
         self._turns = None if has_device else DeviceTurns(self.settings.data, on_wait)
 
@@ -85,6 +86,7 @@ class Session:
         for running in list(self._streams):
             running.cancel()
         self.engine.close()
+        self._listeners.close()
 
     def prepare(
         self,

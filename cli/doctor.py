@@ -170,7 +170,7 @@ def _installed(settings: Settings) -> Iterator[Finding]:
             if record.status == "failed":
                 tip = f"pip install {record.missing}" if record.missing else f"`loom plugins --trace {record.plugin}`"
                 yield Finding("broken", "plugin", f"{record.plugin} ({record.distribution}): {record.error}", tip)
-        good = [record for record in session.plugins if record.status in ("loaded", "from snapshot")]
+        good = [record for record in session.plugins if record.works]
         count = sum(record.nodes for record in good)
         yield Finding("ok", "plugins", f"{count} node types from {len(good)} plugins")
         yield from _guarded("libraries", lambda: _libraries(needed_modules(session.engine.registry, models=True)))

@@ -1,5 +1,6 @@
 """The commands of `loom plugins` with their flags."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -21,3 +22,14 @@ def _plugins(
     if ctx.invoked_subcommand is not None:
         return None
     return plugins(trace, again=again) if pack is None else list_pack(pack)
+
+
+@plugins.command("new")
+def new(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The plugin's name, the prefix of its node types.")],
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Write the new folder here.")] = Path(),
+) -> int:
+    """Write a plugin to start from: a package with a node, its test and a README."""
+    from latentloom.cli.new_plugin import new_plugin
+
+    return new_plugin(name, to)

@@ -1,7 +1,6 @@
 """`loom serve`: runs the server until Ctrl-C."""
 
 import asyncio
-import logging
 import sys
 from collections.abc import Mapping
 
@@ -9,6 +8,7 @@ from latentloom.cli.errors import say
 from latentloom.engine.models.environment import probe
 from latentloom.engine.settings import load_settings
 from latentloom.web.access import is_loopback
+from latentloom.web.logs import log_to_stderr
 from latentloom.web.server import serve as serve_until_stopped
 
 
@@ -30,7 +30,7 @@ def serve(
     settings = load_settings(flags)
     wanted = devices or [settings.device]
     named = list(dict.fromkeys(probe(settings.model_copy(update={"device": device})).device for device in wanted))
-    _log_to_stderr()
+    log_to_stderr(settings)
     if not is_loopback(settings.host):
         say("warning: the connection is not encrypted: put a proxy with TLS in front (docs/deploy.md)")
 
@@ -42,13 +42,3 @@ def serve(
 
     asyncio.run(serve_until_stopped(settings, named, tell))
     return 0
-
-
-def _log_to_stderr() -> None:
-    """Log to stderr, one line per event, with searchable `name=value` pairs."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    root = logging.getLogger("latentloom")
-    root.addHandler(handler)
-    root.setLevel(logging.INFO)
-    root.propagate = False

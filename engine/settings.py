@@ -53,6 +53,10 @@ class Settings(BaseModel):
     user_priority: int = Field(
         0, ge=-100, le=100, description="Highest priority that a token of the role `user` may give to a job."
     )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="What the server logs; `debug` adds a line for each request."
+    )
+    log_format: Literal["text", "json"] = Field("text", description="Form of the server's log lines.")
     public_metrics: bool = Field(False, description="Whether `/metrics` needs no token.")
     public_url: str | None = Field(None, description="Public address if a proxy is in front: https://draw.example.org.")
     webhook_secret: str | None = Field(

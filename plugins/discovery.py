@@ -13,12 +13,13 @@ from time import perf_counter
 from typing import Literal
 
 from latentloom.engine.document.workflow import GRAPH
-from latentloom.engine.errors import DuplicateError, PluginError
+from latentloom.engine.errors import PluginError
 from latentloom.engine.types.registry import Distribution, Registration, Registry
 from latentloom.plugins.code import distribution_code, tree_code
 from latentloom.plugins.comfyui.bridge.packs import Packs, found_in
 from latentloom.plugins.hooks import GROUP
 from latentloom.plugins.inspection import SECONDS, Inspector, Plugin
+from latentloom.plugins.listeners import Hook
 from latentloom.plugins.registration import Failure, failure_of, registered
 from latentloom.plugins.snapshots import Snapshots
 
@@ -38,9 +39,14 @@ class Record:
     status: str  # "loaded", "from snapshot", "failed", "not selected", "not inspected"
     seconds: float
     nodes: int = 0
-    error: str | None = None  # why it failed, or which process settings its import changed
+    error: str | None = None  # why it failed, which process settings its import changed, the last fault of on_event
     missing: str | None = None  # a module that it could not import
     trace: str | None = None  # the traceback, or the last that it printed
+
+    @property
+    def works(self) -> bool:
+        """Whether its nodes can be used."""
+        return self.status in ("loaded", "from snapshot")
 
     @property
     def ships(self) -> bool:
@@ -59,7 +65,7 @@ class Discovered:
 
     registry: Registry
     records: tuple[Record, ...]
-    listeners: tuple[str, ...]  # entry points of plugins that implement on_event
+    hooks: tuple[Hook, ...]  # the plugins that implement on_event
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +96,17 @@ def discover(
     """
     found = entry_points(group=GROUP) if points is None else points
     ordered = sorted(found, key=lambda point: (not _builtin(point), point.name))
-    registry, records, listeners = Registry(), [], []
+    registry, records, hooks = Registry(), [], []
     for look in _looks(ordered, snapshots, only, inspect, inspector):
         record = _added(look, registry)
+        if look.distribution and isinstance(look.found, Registration) and look.found.listens and record.works:
+            hooks.append(Hook(look.point.module, look.distribution))
+            noted = snapshots.noted(look.distribution) if snapshots else ""
+            record = replace(record, error="; ".join(filter(None, (record.error, noted))) or None)
         records.append(record)
-        if isinstance(look.found, Registration) and look.found.listens and record.status != "failed":
-            listeners.append(look.point.value)
     if packs is not None and (only is None or COMFYUI in only):
         records += _with_packs(packs, registry, imports=inspect in ("all", "plugins"))
-    return Discovered(registry, tuple(records), tuple(listeners))
+    return Discovered(registry, tuple(records), tuple(hooks))
 
 
 def _looks(
@@ -152,12 +160,10 @@ def _added(look: _Look, registry: Registry) -> Record:
     """Add what a plugin registered to the registry, and return its status."""
     found = look.found
     if isinstance(found, Registration):
-        try:
-            registry.add(found)
-            nodes = len(found.nodes)
-            return Record(look.point.name, _label(look.point), look.status, look.seconds, nodes, found.note or None)
-        except DuplicateError as error:
-            found = failure_of(error)
+        fitting, clashes = registry.fitting(found)
+        registry.add(fitting)
+        notes = "; ".join([found.note, *clashes] if found.note else clashes)
+        return Record(look.point.name, _label(look.point), look.status, look.seconds, len(fitting.nodes), notes or None)
     if found is None:
         return Record(look.point.name, _label(look.point), look.status, look.seconds)
     return Record(

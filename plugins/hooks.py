@@ -19,4 +19,4 @@ class Hooks:
 
     @hookspec
     def on_event(self, event: Event) -> None:
-        """Receive all events of runs. An exception is reported and does not affect the run."""
+        """Receive all events of runs, in a thread beside the run. An exception is reported and affects nothing."""

@@ -50,8 +50,27 @@ class Snapshots:
             partial.write_text(json.dumps(record), encoding="utf-8")
             partial.replace(self._path(distribution))
 
+    def note(self, distribution: Distribution, fault: str) -> None:
+        """Store the last fault of a plugin's `on_event`."""
+        with contextlib.suppress(OSError):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            partial = partial_path(self._folder)
+            partial.write_text(json.dumps({"code": distribution.code, "fault": fault}), encoding="utf-8")
+            partial.replace(self._note_path(distribution))
+
+    def noted(self, distribution: Distribution) -> str:
+        """Return the last fault of `on_event` of exactly this code, or an empty text."""
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            record = json.loads(self._note_path(distribution).read_text(encoding="utf-8"))
+            if record["code"] == distribution.code:
+                return str(record["fault"])
+        return ""
+
     def forget_failures(self) -> None:
-        """Remove what is stored about plugins that failed."""
+        """Remove what is stored about plugins that failed, and the faults of `on_event`."""
+        for path in self._folder.glob("*.fault"):
+            with contextlib.suppress(OSError):
+                path.unlink()
         for path in self._folder.glob("*.json"):
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
                 if "failure" in json.loads(path.read_text(encoding="utf-8"))["found"]:
@@ -59,3 +78,6 @@ class Snapshots:
 
     def _path(self, distribution: Distribution) -> Path:
         return self._folder / f"{distribution.name}-{distribution.plugin}.json"
+
+    def _note_path(self, distribution: Distribution) -> Path:
+        return self._folder / f"{distribution.name}-{distribution.plugin}.fault"

@@ -148,7 +148,7 @@ USES: dict[str, dict[str, Any]] = {
     "Flux2Scheduler": {"steps": 4, **SIZE},
     "EmptySD3LatentImage": {**SIZE, "batch_size": 1},
     "LatentUpscale": {"samples": L, "upscale_method": "nearest-exact", **SIZE, "crop": "disabled"},
-    "LatentUpscaleBy": {"samples": L, "upscale_method": "bilinear", "scale_by": 1.5},
+    "LatentUpscaleBy": {"samples": L, "upscale_method": "bislerp", "scale_by": 1.5},
     "LatentBlend": {"samples1": L, "samples2": L, "blend_factor": 0.25},
     "LatentInterpolate": {"samples1": L, "samples2": L, "ratio": 0.25},
     "LatentComposite": {"samples_to": L, "samples_from": L, **AT, "feather": 8},

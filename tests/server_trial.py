@@ -286,7 +286,7 @@ class ServerTrial:
             self._count_job(job, found, self._orders[job])
         self._count_ends(known)
         self._count_rows()
-        silenced = [line for line in self._server.log().splitlines() if "is ended: silent" in line]
+        silenced = [line for line in self._server.log().splitlines() if "is ended" in line and "why=silent" in line]
         for line in silenced:
             tally.fault("workers_silenced", line)
         for reader in self._readers:

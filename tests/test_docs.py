@@ -1,4 +1,5 @@
 import ast
+import dataclasses
 import os
 import re
 import subprocess
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from latentloom.api import workflow_names
-from latentloom.engine import Image
+from latentloom.engine import Image, events
 from latentloom.engine.document.reading import read
 from latentloom.engine.settings import PREFIX, Settings
 from latentloom.engine.types.registry import Registration
@@ -40,6 +41,13 @@ def loom(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 # Examples
+
+
+def test_every_event_and_its_fields_are_on_the_page_of_plugins():
+    listed = {tuple(row.split("|")[1:4]) for row in rows("docs/plugins.md")}
+    for cls in events.Event.__subclasses__():
+        fields = ", ".join(f"`{name}`" for item in dataclasses.fields(cls) if (name := item.name) != "number")
+        assert (f" `{cls.__name__}` ", f" `{cls.name}` ", f" {fields} ") in listed
 
 
 def test_the_examples_of_the_readme_run(tmp_path):
@@ -259,6 +267,6 @@ METHODS = {n for n, v in vars(Registration).items() if callable(v) and not n.sta
 
 
 def test_every_registry_method_is_documented():
-    assert {row.split("`")[1].partition("(")[0] for row in rows("docs/plugins.md")[2:]} == {
+    assert {row.split("`")[1].partition("(")[0] for row in rows("docs/plugins.md") if "registry." in row} == {
         f"registry.{name}" for name in METHODS
     }

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from aiohttp import web
@@ -14,8 +15,21 @@ from latentloom.web.access import HEADERS
 from latentloom.web.compression import compression
 from latentloom.web.connections import connection_of
 from latentloom.web.http_errors import Forbidden, MethodNotAllowed, NotFound, failure, response_of
+from latentloom.web.logs import fields
 from latentloom.web.openapi import style_hash
-from latentloom.web.routes import a1111, comfyui, editor_files, events, files, jobs, nodes, openai, system, workflows
+from latentloom.web.routes import (
+    a1111,
+    batches,
+    comfyui,
+    editor_files,
+    events,
+    files,
+    jobs,
+    nodes,
+    openai,
+    system,
+    workflows,
+)
 from latentloom.web.routes.system import METRICS
 from latentloom.web.routing import API, TABLE, Route
 from latentloom.web.services import Services
@@ -30,6 +44,7 @@ def route_table() -> tuple[Route, ...]:
     return (
         *system.ROUTES,
         *jobs.ROUTES,
+        *batches.ROUTES,
         *events.ROUTES,
         *nodes.ROUTES,
         *workflows.ROUTES,
@@ -118,7 +133,7 @@ def _errors(services: Services, table: Sequence[Route]) -> Middleware:
 
     @web.middleware
     async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-        connection = connection_of(request)
+        connection, begun = connection_of(request), time.monotonic()
         try:
             if connection is not None:
                 connection.begin()
@@ -126,7 +141,10 @@ def _errors(services: Services, table: Sequence[Route]) -> Middleware:
         finally:
             if connection is not None:
                 connection.end()
-        services.metrics.answered(request.method, response.status)
+        seconds, route = time.monotonic() - begun, _path(request)
+        services.metrics.answered(request.method, route, response.status, seconds)
+        said = {"method": request.method, "route": route, "status": response.status, "seconds": seconds}
+        log.debug("request answered", extra=fields(owner=request.get("caller", NOBODY).owner, **said))
         return response
 
     return errors
@@ -151,11 +169,11 @@ async def _answered(request: web.Request, handler: Handler, render: Render) -> w
     except ConnectionError:
         raise
     except OSError as error:
-        log.exception("a file could not be used method=%s path=%s", request.method, request.path)
+        log.exception("a file could not be used", extra=fields(method=request.method, path=request.path))
         text = f"a file of the server cannot be used: {error.strerror or type(error).__name__}"
         return render(StorageError(text, hint="check the server's disk and folders"))
     except Exception:
-        log.exception("a request failed method=%s path=%s", request.method, request.path)
+        log.exception("a request failed", extra=fields(method=request.method, path=request.path))
         return failure(500, "unexpected", "an internal error; see the log", [], {})
 
 

@@ -17,6 +17,7 @@ from latentloom.engine.settings import Settings
 from latentloom.plugins.discovery import Record
 from latentloom.web.background import Work, begun
 from latentloom.web.event_hub import EventHub, Live
+from latentloom.web.logs import fields
 from latentloom.web.metrics import Metrics
 from latentloom.web.queue_writer import Store, Tables
 from latentloom.web.worker_process import ASK_SECONDS, WorkerProcess, refusal
@@ -180,7 +181,7 @@ class Dispatcher:
             return
         held = self._held()
         for job in await self._store.write(lambda t: t.queue.take_back(held, "the server lost it"), durable=True):
-            log.warning("a job had no worker job=%s state=%s", job.id, job.state)
+            log.warning("a job had no worker", extra=fields(job, state=job.state))
 
     def _held(self) -> set[int]:
         """Return the attempts that a worker has or whose end is being written."""
@@ -196,7 +197,7 @@ class Dispatcher:
         worker.state, worker.job, worker.token, worker.stored = "busy", claim.job.id, claim.token, {}
         worker.owner = claim.job.owner
         self._metrics.waited(claim.job)
-        log.info("job handed out job=%s worker=%s attempt=%d", claim.job.id, worker.name, claim.token)
+        log.info("job handed out", extra=fields(claim.job, worker=worker.name, attempt=claim.token))
         outputs = None if claim.job.outputs is None else list(claim.job.outputs)
         worker.send(
             "job",
@@ -244,7 +245,7 @@ class Dispatcher:
 
     async def _hello(self, worker: WorkerProcess, message: dict[str, Any]) -> None:
         worker.environment = message["environment"]
-        log.info("worker ready worker=%s pid=%d", worker.name, message["pid"])
+        log.info("worker ready", extra=fields(worker=worker.name, pid=message["pid"]))
         if not worker.device:
             await self._ready([Record(**record) for record in message["failed"]])
 
@@ -310,7 +311,9 @@ class Dispatcher:
         if done is None:
             return
         self._metrics.finished(done)
-        log.info("job %s job=%s seconds=%.3f", done.state, job, (done.finished or 0) - (done.started or 0))
+        codes = {"code": done.problems[0]["code"]} if done.problems else {}
+        seconds = (done.finished or 0) - (done.started or 0)
+        log.info("job %s", done.state, extra=fields(done, worker=worker.name, seconds=seconds, **codes))
 
     async def _gone(self, worker: WorkerProcess, why: str) -> None:
         if not any(not other.device and other.state != "starting" for other in self.workers):
@@ -322,7 +325,7 @@ class Dispatcher:
         after = await self._surely(job, token, lambda t: t.queue.release(job, token, why, counts=counts))
         if after is None:
             return
-        log.warning("worker lost job=%s state=%s: %s", job, after.state, why)
+        log.warning("worker lost", extra=fields(after, worker=worker.name, state=after.state, why=why))
         self._metrics.lost()
         self._wake.set()
 
@@ -334,10 +337,10 @@ class Dispatcher:
                 try:
                     return await self._store.write(act, durable=True)
                 except StorageError as error:
-                    log.error("the end of a job waits for the disk job=%s: %s", job, error)
+                    log.error("the end of a job waits for the disk", extra=fields(job=job, error=error))
                     await asyncio.sleep(TICK_SECONDS)
         except StaleAttempt:
-            log.warning("a late report was refused job=%s", job)
+            log.warning("a late report was refused", extra=fields(job=job))
             return None
         finally:
             self._ending.discard(token)

@@ -18,6 +18,7 @@ from latentloom.engine.models.host_memory import collect_rarely
 from latentloom.engine.settings import Settings
 from latentloom.web.app import create_app
 from latentloom.web.connections import Connections
+from latentloom.web.logs import fields
 from latentloom.web.services import Services
 
 log = logging.getLogger("latentloom.server")
@@ -44,7 +45,7 @@ async def serve(settings: Settings, devices: list[str], tell: Callable[[str, str
             address = f"http://{name}:{port}"
             for number in (signal.SIGINT, signal.SIGTERM):
                 asyncio.get_running_loop().add_signal_handler(number, _stop, stop)
-            log.info("listening address=%s", address)
+            log.info("listening", extra=fields(address=address))
             services.tell(address)
             seen = (settings.public_url or address).rstrip("/")
             tell(address, f"{seen}/?code={services.access.cookies.one_time_code()}")

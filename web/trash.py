@@ -8,6 +8,8 @@ import shutil
 import time
 from pathlib import Path
 
+from latentloom.web.logs import fields
+
 log = logging.getLogger("latentloom.server")
 TRASH = ".trash"
 TRASH_SECONDS = 86400.0
@@ -27,7 +29,7 @@ class Trash:
             self._folder.mkdir(exist_ok=True)
             shutil.move(path, self._folder / f"{int(time.time())}-{next(self._thrown)}-{path.name}")
         except OSError as error:
-            log.error("a file could not be moved to the trash path=%s: %s", path, error)
+            log.error("a file could not be moved to the trash", extra=fields(path=path, error=error))
 
     def empty(self, before: float) -> int:
         """Delete the files that were moved to the trash before a time. Returns their number."""

@@ -18,6 +18,7 @@ from latentloom.engine.jobs.frames import HEAD, Frame, decode, encode, sizes
 from latentloom.engine.settings import PREFIX, Settings
 from latentloom.web.background import stray
 from latentloom.web.child_process import ChildProcess
+from latentloom.web.logs import fields
 
 log = logging.getLogger("latentloom.workers")
 SILENCE_SECONDS = 30.0
@@ -127,7 +128,7 @@ class WorkerProcess:
         """Kill a worker that is silent, does not start, or has ignored a cancel for too long."""
         why = self._fault(now)
         if why is not None:
-            log.warning("worker %s is ended: %s", self.name, why)
+            log.warning("worker is ended", extra=fields(worker=self.name, why=why))
             self.kill_at, self._heard, self._began = None, now, now
             self.kill()
 
@@ -153,7 +154,7 @@ class WorkerProcess:
             except BaseException as error:  # a fault of the server restarts the worker
                 if not stray(error):
                     raise
-                log.exception("worker %s could not be heard", self.name)
+                log.exception("worker could not be heard", extra=fields(worker=self.name))
                 self.kill()
                 why = f"{type(error).__name__}: {error}"
             self._settle(why)
@@ -162,15 +163,15 @@ class WorkerProcess:
                 return
             if self._renewed:
                 self._renewed = False
-                log.info("worker %s is started again with what is installed now", self.name)
+                log.info("worker is started again with what is installed now", extra=fields(worker=self.name))
                 continue
-            log.warning("worker %s ended: %s%s", self.name, why, self._last_words())
+            log.warning("worker ended", extra=fields(worker=self.name, why=why, **self._last_words()))
             pause = FIRST_PAUSE if time.monotonic() - begin > STEADY_SECONDS else min(pause * 2, LONGEST_PAUSE)
             await asyncio.sleep(pause)
 
-    def _last_words(self) -> str:
+    def _last_words(self) -> dict[str, str]:
         text = "" if self._child is None else self._child.tail.decode(errors="replace").strip()
-        return f"; the last that it printed:\n{text}" if text else ""
+        return {"printed": text} if text else {}
 
     def stop(self) -> None:
         """Ask the worker to end at its next step. It is not restarted."""

@@ -178,10 +178,17 @@ class ModelStore:
             return self.pool.plan(self._models(handles), working, self._spare(borrower))
 
     def figures(self) -> dict[str, int]:
-        """Return the number of models loaded and evicted so far, and the bytes on the device."""
+        """Return the number of models loaded and evicted so far, and the bytes of the device.
+
+        `device_free` is missing if only the budget limits the bytes, as on a CPU.
+        """
         pool: DevicePool | None = self.__dict__.get("pool")
-        evictions, held = (pool.evictions, pool.held_bytes) if pool is not None else (0, 0)
-        return {"model_loads": self.loads, "model_evictions": evictions, "model_bytes": held}
+        if pool is None:
+            return {"model_loads": self.loads, "model_evictions": 0, "model_bytes": 0}
+        held = pool.held_bytes
+        found = {"model_loads": self.loads, "model_evictions": pool.evictions, "model_bytes": held}
+        found |= {"device_budget": pool.budget}
+        return found if pool.available is None else {**found, "device_free": pool.available - held}
 
     def make_room(self, borrower: Borrower | None = None) -> None:
         """After a node ran out of memory, evict models not in use, and reserve more memory for such work later."""

@@ -30,7 +30,7 @@ class Chroma(Family):
     texts: ClassVar = {"text_encoder": "t5"}
     needs, tokenizer = ("t5",), ("t5", TOKENIZER)
     renamed, fused = CHROMA, FLUX_PARTS
-    converted_mark = "transformer_blocks.0.attn.add_q_proj.weight"
+    converted_mark = "distilled_guidance_layer.layers.0.linear_1.weight"
 
     def matches(self, shapes: Shapes) -> bool:
         """Whether both names exist; Radiance has only the first."""

@@ -68,7 +68,7 @@ class Flux(Family):
     texts: ClassVar = {"text_encoder": "l", "text_encoder_2": "t5"}
     needs, tokenizer = ("l", "t5"), ("t5", TOKENIZER)
     renamed, fused = FLUX, FLUX_PARTS
-    converted_mark = "transformer_blocks.0.attn.add_q_proj.weight"
+    converted_mark = "single_transformer_blocks.0.proj_mlp.weight"
 
     def matches(self, shapes: Shapes) -> bool:
         """Flux.2 and Chroma have the first of these names too, but not the second."""

@@ -51,7 +51,7 @@ class Flux2(Family):
     texts: ClassVar = {"text_encoder": "qwen3"}
     needs, tokenizer = (), ("qwen3", TOKENIZER)
     renamed, fused = FLUX2, FLUX2_PARTS
-    converted_mark = "transformer_blocks.0.attn.add_q_proj.weight"
+    converted_mark = "single_transformer_blocks.0.attn.to_qkv_mlp_proj.weight"
     patch = 1
 
     def matches(self, shapes: Shapes) -> bool:

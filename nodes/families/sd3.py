@@ -32,7 +32,7 @@ class SD3(Family):
     texts: ClassVar = {"text_encoder": "l", "text_encoder_2": "g", "text_encoder_3": "t5"}
     needs, tokenizer = (), ("t5", TOKENIZER)
     renamed, fused = NAMES, SD3_PARTS
-    converted_mark = "transformer_blocks.0.attn.add_q_proj.weight"
+    converted_mark = "pos_embed.proj.weight"
 
     def matches(self, shapes: Shapes) -> bool:
         """Whether a name exists that no other family has."""

@@ -10,8 +10,15 @@ def _save_latent(use: Use) -> Result:
     return Named("latent", use.link("samples"))
 
 
+def _method(use: Use) -> str:
+    """Return our name of a latent's filter. Raises Unmappable for one that does not exist here."""
+    if use.value("upscale_method", str) == "bislerp":
+        return "bislerp"
+    return scale_method(use, "lanczos")
+
+
 def _latent_upscale(use: Use) -> Result:
-    method = scale_method(use, "lanczos")
+    method = _method(use)
     if use.value("crop", str, "disabled") != "disabled":
         raise Unmappable("LatentUpscale does not crop here")
     inputs = use.take(latent="samples", width="width", height="height")
@@ -20,7 +27,7 @@ def _latent_upscale(use: Use) -> Result:
 
 def _latent_upscale_by(use: Use) -> Result:
     inputs = {**use.take(latent="samples", factor="scale_by"), "width": 0, "height": 0}
-    return Made("LatentUpscale", 1, {**inputs, "method": scale_method(use, "lanczos")}, ("latent",))
+    return Made("LatentUpscale", 1, {**inputs, "method": _method(use)}, ("latent",))
 
 
 def _latent_blend(use: Use) -> Result:

@@ -157,7 +157,7 @@ def test_counts_go_on_when_a_worker_is_replaced():
     for hits in (5, 7, 2):
         metrics.figures("cpu", {"cache_hits": hits, "cache_bytes": 10 * hits})
 
-    text = metrics.text({}, {}, {}, 0, None, 99).decode()
+    text = metrics.text({}, {}, {}, 0, None, 99, {}).decode()
     assert "latentloom_cache_hits_total 9.0" in text
     assert 'latentloom_cache_bytes{place="cpu"} 20.0' in text
     assert 'latentloom_cache_bytes{place="disk"} 99.0' in text

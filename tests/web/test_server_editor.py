@@ -8,7 +8,7 @@ from latentloom.web.routes import editor_files
 
 
 def asset(server) -> str:
-    return "/" + re.search(r'src="/(assets/[^"]+)"', server.request("GET", "/")[1].decode())[1]
+    return "/" + re.search(r'type="module"[^>]* src="\./(assets/[^"]+)"', server.request("GET", "/")[1].decode())[1]
 
 
 def test_the_page_is_asked_for_again_and_its_assets_never(server):
@@ -35,6 +35,24 @@ def test_the_page_has_no_inline_script_or_style(server):
     assert status == 200
     assert "script-src" not in headers["Content-Security-Policy"]
     assert re.findall(r"<script(?![^>]*src=)|<style|\son\w+=", page.decode()) == []
+
+
+def test_the_page_names_its_files_from_where_it_is(server):
+    page = server.request("GET", "/")[1].decode()
+    named = re.findall(r'(?:src|href)="([^"]+)"', page)
+
+    assert len(named) >= 4
+    assert [name for name in named if not name.startswith("./assets/")] == []  # a proxy may have it below a prefix
+    assert [server.request("GET", name[1:])[0] for name in named] == [200] * len(named)
+
+
+def test_the_licences_of_the_packages_come_along():
+    [path] = (editor_files.DIST / "assets").glob("licenses-*.txt")
+    text = path.read_text()
+
+    for name in ("react", "react-dom", "@xyflow/react", "zustand", "zundo", "openapi-fetch", "@dagrejs/dagre"):
+        assert re.search(rf"^{re.escape(name)} \d", text, re.MULTILINE), name
+    assert text.count("Permission is hereby granted") >= 7
 
 
 @pytest.mark.parametrize("name", ["none.js", "..%2findex.html", "%2e%2e/index.html", "index-"])

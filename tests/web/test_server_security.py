@@ -89,7 +89,7 @@ def test_a_one_time_address_gives_a_cookie_once(locked):
     status, _, headers = locked.request("POST", "/", f"code={code}".encode(), Origin=locked.address, **form)
     cookie = headers["Set-Cookie"]
 
-    assert (status, headers["Location"]) == (303, "/")
+    assert (status, headers["Location"]) == (303, "./")
     assert {"HttpOnly", "SameSite=Strict", "Path=/"} <= {part.strip() for part in cookie.split(";")}
     value = cookie.partition(";")[0]
     assert locked.request("GET", "system", Cookie=value)[0] == 200

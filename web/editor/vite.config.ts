@@ -21,8 +21,28 @@ function compressed(): Plugin {
   };
 }
 
+/** Lays the licence texts of the packages beside what is built from them: their licences ask for that. */
+function licensed(): Plugin {
+  return {
+    name: "licensed",
+    apply: "build",
+    generateBundle(_, bundle) {
+      const modules = Object.values(bundle).flatMap((part) => (part.type === "chunk" ? Object.keys(part.modules) : []));
+      const folders = modules.flatMap((id) => /^.*\/node_modules\/(?:@[^/]+\/)?[^/]+/.exec(id.replace(/^\0/, ""))?.[0] ?? []);
+      this.emitFile({ type: "asset", name: "licenses.txt", source: [...new Set(folders)].sort().map(licenceOf).join("\n\n") });
+    },
+  };
+}
+
+function licenceOf(folder: string): string {
+  const { name, version, license } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8")) as Record<string, string>;
+  const file = readdirSync(folder).find((one) => /^licen[cs]e/i.test(one));
+  return [`${name} ${version} (${license})`, file && readFileSync(join(folder, file), "utf8").trim()].filter(Boolean).join("\n\n");
+}
+
 export default defineConfig({
-  plugins: [react(), compressed()],
+  base: "./",
+  plugins: [react(), compressed(), licensed()],
   build: { outDir: "../dist", emptyOutDir: true, assetsInlineLimit: 0, target: "es2022" },
   server: { proxy: { "/api": { target: "http://localhost:8420", ws: true } } },
   test: { environment: "happy-dom", include: ["src/**/*.test.{ts,tsx}"], restoreMocks: true },

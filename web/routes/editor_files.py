@@ -23,7 +23,7 @@ Latentloom without <code>SKIP_EDITOR</code>; in a checkout <code>make editor</co
 
 
 ENTER = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Latentloom</title>
-<meta name="viewport" content="width=device-width"><h1>Latentloom</h1><form method="post" action="/">
+<meta name="viewport" content="width=device-width"><h1>Latentloom</h1><form method="post" action="./">
 <input type="hidden" name="code" value="{code}"><button autofocus>Open the editor · 打开编辑器</button></form></html>
 """
 """The page of a one-time address. A button, because programs that only look at the address must not use it up."""
@@ -59,7 +59,7 @@ async def enter(services: Services, call: Call) -> web.Response:
     owner = services.access.cookies.redeem(form.get("code", ""))
     if owner is None:
         raise Unauthorized("that one-time address has been used, or is too old", hint="restart the server")
-    response = web.Response(status=303, headers={"Location": "/", "Cache-Control": "no-store"})
+    response = web.Response(status=303, headers={"Location": "./", "Cache-Control": "no-store"})
     services.access.cookies.give(response, owner, secure=services.access.is_secure(call.request))
     return response
 

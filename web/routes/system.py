@@ -75,7 +75,8 @@ async def metrics(services: Services, _: Call) -> web.Response:
     counts, oldest = await services.store.read(lambda t: (t.queue.counts(), t.queue.oldest_waiting()))
     workers = dict(Counter(worker.state for worker in services.dispatcher.workers))
     on_disk = await services.disk(services.cache_bytes)
-    text = services.metrics.text(counts, workers, services.memory(), services.event_hub.clients, oldest, on_disk)
+    disks = await services.disk(services.disks_free)
+    text = services.metrics.text(counts, workers, services.memory(), services.event_hub.clients, oldest, on_disk, disks)
     return web.Response(body=text, content_type="text/plain", charset="utf-8")
 
 

@@ -275,8 +275,8 @@ def test_a_list_of_loras_is_a_chain() -> None:
          "node 'n': placeholder: 'sigma_max' must be above 'sigma_min', and both above 0; its data is kept"),
         ({"n": node("ImageBlur", image=PIC, blur_radius=10**30, sigma=1.0)},
          f"node 'n': placeholder: 'blur_radius' is {10**30}, which is too large; its data is kept"),
-        ({"n": node("LatentUpscale", **{**USES["LatentUpscale"], "upscale_method": "bislerp"})},
-         "node 'n': placeholder: the method 'bislerp' does not exist here; its data is kept"),
+        ({"n": node("LatentUpscale", **{**USES["LatentUpscale"], "upscale_method": "other"})},
+         "node 'n': placeholder: the method 'other' does not exist here; its data is kept"),
     ],
 )  # fmt: skip
 def test_what_differs_is_told(nodes: dict[str, Any], line: str) -> None:

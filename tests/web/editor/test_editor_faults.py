@@ -168,3 +168,21 @@ def test_groups_edges_and_dropped_pictures(editor, tmp_path):
     page.mouse.up()
     expect(page.locator(".react-flow__edge")).to_have_count(edges - 1)
     expect(page.get_by_role("combobox", name="Search nodes")).to_have_count(0)
+
+
+def test_the_light_theme_and_a_browser_that_is_too_old(open_editor, server):
+    editor = open_editor(server, color_scheme="light", locale="zh-CN", reduced_motion="reduce")
+    page = editor.page
+    page.locator(".templates .template-cards button").first.click()
+    expect(page.locator(".react-flow__edge").first).to_be_attached()
+    strokes = page.evaluate("[...document.querySelectorAll('path.edge')].map(edge => getComputedStyle(edge).stroke)")
+    assert len(set(strokes)) > 2 and not {"none", "rgb(217, 195, 74)"} & set(strokes)
+    expect(page.get_by_role("button", name="放大", exact=True)).to_be_visible()
+    expect(page.get_by_text("按回车或空格选中连线")).to_be_attached()
+    editor.picture("light-zh")
+    assert editor.violations() == []
+
+    assert page.locator("#old-browser").is_hidden()
+    page.add_init_script("CSS.supports = () => false")
+    page.reload()
+    expect(page.get_by_text("This browser is too old")).to_be_visible()

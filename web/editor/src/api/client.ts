@@ -1,5 +1,6 @@
 import createClient from "openapi-fetch";
 import { strings } from "../strings";
+import { clock } from "./clock";
 import type { components, paths } from "./schema";
 
 export type Schemas = components["schemas"];
@@ -22,7 +23,11 @@ const limited = (bytes = 0) => AbortSignal.timeout(PATIENCE_MS + (1000 * bytes) 
 
 export const api = createClient<paths>({
   baseUrl: BASE.href.replace(/\/$/, ""),
-  fetch: (request) => fetch(request, { signal: limited() }),
+  async fetch(request) {
+    const response = await fetch(request, { signal: limited() });
+    clock.hear(response.headers.get("Date"));
+    return response;
+  },
 });
 
 /** What the server answered instead of what was asked for; `problems` is never empty. */

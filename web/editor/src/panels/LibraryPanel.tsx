@@ -1,4 +1,5 @@
 import { useEffect, useState } from "react";
+import { clock } from "../api/clock";
 import type { Schemas } from "../api/client";
 import { told } from "../api/client";
 import { insertSaved } from "../canvas/actions";
@@ -77,7 +78,7 @@ function SavedOne({ info }: { info: Info }) {
         <button className="saved-name" onClick={() => void openWorkflow(info.name)}>
           {info.name}
           <span className="quiet">
-            {words.version(info.version)} · {ago(Date.now() / 1000 - (info.saved ?? 0))}
+            {words.version(info.version)} · {ago(clock.now() - (info.saved ?? 0))}
           </span>
         </button>
         <button className="button-icon" aria-label={words.menu(info.name)} aria-expanded={open} onClick={() => setOpen(!open)}>
@@ -112,7 +113,7 @@ function Drafts() {
           <li key={draft.id} className="saved-head">
             <button className="saved-name" onClick={() => void openDraft(draft.id)}>
               {draft.name}
-              <span className="quiet">{ago(Date.now() / 1000 - draft.saved)}</span>
+              <span className="quiet">{ago(clock.now() - draft.saved)}</span>
             </button>
             <button
               className="button-icon"

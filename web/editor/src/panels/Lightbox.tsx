@@ -2,6 +2,7 @@ import { useEffect, useState } from "react";
 import type { OutputFile } from "../api/client";
 import { contentUrl } from "../api/client";
 import { reveal } from "../canvas/reveal";
+import { useSettings } from "../settings/settings";
 import { useGallery } from "../store/gallery";
 import type { Facts } from "../store/making";
 import { factsOf, fileName, openMaking, savePicture, saveWorkflow, takeAsInput } from "../store/making";
@@ -71,6 +72,7 @@ function Arrow({ side, label, disabled, onClick }: { side: "left" | "right"; lab
 
 function Details({ output }: { output: OutputFile }) {
   const words = useStrings().panels;
+  const language = useSettings((state) => state.language);
   const [facts, setFacts] = useState<Facts | null>(null);
   useEffect(() => void factsOf(output).then(setFacts), [output]);
   const { record, seconds } = facts ?? { record: {}, seconds: null };
@@ -82,7 +84,7 @@ function Details({ output }: { output: OutputFile }) {
     [words.gallery.size, output.width ? `${output.width} × ${output.height}` : ""],
     [words.gallery.workflow, output.workflow],
     [words.gallery.tags, output.tags.join(", ")],
-    [words.gallery.made, new Date(output.created * 1000).toLocaleString()],
+    [words.gallery.made, new Date(output.created * 1000).toLocaleString(language)],
     [words.gallery.seconds, seconds === null ? "" : words.jobs.took(seconds)],
     [words.gallery.device, device],
     [words.gallery.file, output.path],

@@ -1,11 +1,15 @@
 import { useEffect } from "react";
+import { clock } from "../api/clock";
 import { told } from "../api/client";
 import { loadDrafts, openDraft, useDrafts } from "../store/drafts";
 import { openSaved } from "../store/session";
 import { useWorkspace } from "../store/workspace";
+import type { Strings } from "../strings";
 import { useStrings } from "../strings";
 
 const PICTURES = import.meta.glob<string>("./templates/*.jpg", { eager: true, query: "?url", import: "default" });
+
+type TemplateName = keyof Strings["panels"]["templates"]["names"];
 
 /** The workflows in the box: those that make pictures, those for models of one's own, those that explain. */
 export const TEMPLATES = {
@@ -54,7 +58,7 @@ export const TEMPLATES = {
     "tokens",
     "vae-round-trip",
   ],
-} as const;
+} as const satisfies Record<string, readonly TemplateName[]>;
 
 const DRAFTS_SHOWN = 4;
 
@@ -82,7 +86,7 @@ function Continue() {
       <div className="template-drafts">
         {drafts.slice(0, DRAFTS_SHOWN).map(({ id, name, saved }) => (
           <button key={id} className="button" onClick={() => void openDraft(id)}>
-            {name} <span className="quiet">{ago(Date.now() / 1000 - saved)}</span>
+            {name} <span className="quiet">{ago(clock.now() - saved)}</span>
           </button>
         ))}
       </div>
@@ -108,8 +112,8 @@ export function TemplateCards({ small = false }: { small?: boolean }) {
   );
 }
 
-function Card({ name }: { name: string }) {
-  const [title, about] = useStrings().panels.templates.names[name] ?? [name, ""];
+function Card({ name }: { name: TemplateName }) {
+  const [title, about] = useStrings().panels.templates.names[name];
   const picture = PICTURES[`./templates/${name}.jpg`];
   return (
     <li>

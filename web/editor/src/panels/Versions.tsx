@@ -2,6 +2,7 @@ import { useEffect, useState } from "react";
 import type { Schemas } from "../api/client";
 import { told } from "../api/client";
 import { differenceFrom, lookAt, restoreVersion, versionsOf } from "../store/library";
+import { useSettings } from "../settings/settings";
 import { useWorkspace } from "../store/workspace";
 import { useStrings } from "../strings";
 import { linesOf } from "./differences";
@@ -9,6 +10,7 @@ import { linesOf } from "./differences";
 /** The kept versions of a workflow; one that is opened tells what differs from the newest. */
 export function Versions({ name, newest }: { name: string; newest: number }) {
   const words = useStrings().panels.library;
+  const language = useSettings((state) => state.language);
   const [versions, setVersions] = useState<readonly Schemas["WorkflowInfo"][]>([]);
   useEffect(() => void versionsOf(name).then(setVersions, tell), [name]);
   return (
@@ -18,7 +20,7 @@ export function Versions({ name, newest }: { name: string; newest: number }) {
           <details>
             <summary>
               {words.version(version)}
-              <span className="quiet">{version === newest ? words.newest : new Date((saved ?? 0) * 1000).toLocaleString()}</span>
+              <span className="quiet">{version === newest ? words.newest : new Date((saved ?? 0) * 1000).toLocaleString(language)}</span>
             </summary>
             {version !== newest && <Against name={name} version={version} newest={newest} />}
             <div className="toolbar">

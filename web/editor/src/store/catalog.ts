@@ -1,6 +1,7 @@
 import { create } from "zustand";
 import type { NodeSpec, PortType } from "../api/client";
 import { api, given, told } from "../api/client";
+import { inBothThemes } from "../theme/colour";
 import { newest } from "./newest";
 import { patiently } from "./patience";
 import { useWorkspace } from "./workspace";
@@ -28,7 +29,7 @@ export const useCatalog = create<CatalogState>()((set, get) => ({
     const found = await patiently(() => given(api.GET("/api/v1/nodes")), signal);
     set({
       specs: new Map(found.nodes.map((spec) => [spec.type, spec])),
-      types: new Map(found.types.map((type) => [type.kind, type])),
+      types: new Map(found.types.map((type) => [type.kind, { ...type, colour: inBothThemes(type.colour) }])),
       ready: true,
     });
     const models = found.nodes.flatMap(({ inputs }) => inputs.filter(({ kind }) => kind === "MODEL_FILE"));
@@ -44,7 +45,7 @@ export const useCatalog = create<CatalogState>()((set, get) => ({
   },
 }));
 
-const PLAIN = "#8a8f98";
+const PLAIN = inBothThemes("#8a8f98");
 
 /** The colour of a kind of value. */
 export function colourOf(types: ReadonlyMap<string, PortType>, kind: string): string {

@@ -201,7 +201,7 @@ export const panels = {
       "vae-round-trip": ["VAE round trip", "What is lost in the latent space"],
       "z-image": ["Z-Image-Turbo", "Its note lists the required files"],
       "z-image-edges": ["Z-Image-Turbo: edges", "Follow the edges of a picture; its note lists the required files"],
-    } as Record<string, [string, string]>,
+    } satisfies Record<string, [string, string]>,
   },
 
   named: {
