@@ -17,7 +17,19 @@ from latentloom.web.connections import connection_of
 from latentloom.web.http_errors import Forbidden, MethodNotAllowed, NotFound, failure, response_of
 from latentloom.web.logs import fields
 from latentloom.web.openapi import style_hash
-from latentloom.web.routes import a1111, comfyui, editor_files, events, files, jobs, nodes, openai, system, workflows
+from latentloom.web.routes import (
+    a1111,
+    comfyui,
+    editor_files,
+    events,
+    files,
+    jobs,
+    nodes,
+    openai,
+    output_sets,
+    system,
+    workflows,
+)
 from latentloom.web.routes.system import METRICS
 from latentloom.web.routing import API, TABLE, Route
 from latentloom.web.services import Services
@@ -36,6 +48,7 @@ def route_table() -> tuple[Route, ...]:
         *nodes.ROUTES,
         *workflows.ROUTES,
         *files.ROUTES,
+        *output_sets.ROUTES,
         *editor_files.ROUTES,
     )
 
