@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from latentloom.api.contact_sheet import contact_sheet, picture_in
 from latentloom.api.model_facts import model_facts
 from latentloom.api.session import Session
 from latentloom.api.workflow_files import import_workflow
@@ -25,6 +26,7 @@ LANES = {
     "facts": "plugins",
     "import": "plugins",
     "migrate": "plugins",
+    "sheet": "plugins",
     "tokenize": "plugins",
     "hash": "long",
 }
@@ -56,6 +58,7 @@ class WorkerQueries:
             "making": self.making,
             "mask": self.mask,
             "migrate": self.migrate,
+            "sheet": self.sheet,
             "texts": self.texts,
             "thumbnail": self.thumbnail,
             "tokenize": self.tokenize,
@@ -100,6 +103,11 @@ class WorkerQueries:
         out = io.BytesIO()
         picture.save(out, "WEBP", quality=80)
         Path(to).write_bytes(out.getvalue())
+
+    def sheet(self, pictures: list[list[str]], columns: int, to: str) -> None:
+        """Write a contact sheet of pictures, given as pairs of a label and a path, as PNG."""
+        shown = [(label, picture_in(Path(path))) for label, path in pictures]
+        Path(to).write_bytes(contact_sheet(shown, columns, self._session.engine.registry))
 
     def join_alpha(self, path: str, mask: str, to: str) -> None:
         """Write a picture as PNG with the alpha of another picture, which is resized to match."""

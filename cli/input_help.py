@@ -4,8 +4,8 @@ import json
 
 from latentloom.api.workflow_files import import_workflow
 from latentloom.cli.input_values import bounds, metavar
-from latentloom.cli.inputs import port_of
 from latentloom.cli.session import opened
+from latentloom.engine.document.input_texts import port_of
 from latentloom.engine.document.workflow import Edge, NamedInput, Workflow
 from latentloom.engine.planning.validate import CHOICE_SOURCES
 from latentloom.engine.types.registry import Registry

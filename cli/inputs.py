@@ -8,7 +8,7 @@ from typing import Any
 from latentloom.api import Session
 from latentloom.cli.flags import Given
 from latentloom.cli.imported import opened_workflow
-from latentloom.cli.input_values import value_of
+from latentloom.engine.document.input_texts import port_of, value_of
 from latentloom.engine.document.interfaces import node_types, port_at
 from latentloom.engine.document.workflow import RESERVED_INPUTS, NamedInput, Target, Workflow
 from latentloom.engine.engine import Job
@@ -95,12 +95,6 @@ def _named(workflow: Workflow, name: str) -> NamedInput | None:
     exact = workflow.input(name)
     alike = [item for item in workflow.inputs if item.name.replace("_", "-") == name.replace("_", "-")]
     return exact or (alike[0] if len(alike) == 1 else None)
-
-
-def port_of(workflow: Workflow, registry: Registry, named: NamedInput) -> InputSpec | None:
-    """Return the first known port that a named input sets, or None."""
-    ports = (_port(workflow, registry, target) for target in named.to)
-    return next((port for port in ports if port is not None), None)
 
 
 def _port(workflow: Workflow, registry: Registry, target: Target) -> InputSpec | None:

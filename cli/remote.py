@@ -9,10 +9,11 @@ from latentloom.api.wire import Job
 from latentloom.api.workflow_files import load_workflow
 from latentloom.cli.errors import CANCELLED, FAILED, plain, print_json, show
 from latentloom.cli.imported import opened_workflow
-from latentloom.cli.inputs import Asked, assign, bind, port_of
+from latentloom.cli.inputs import Asked, assign, bind
 from latentloom.cli.progress import Meter, display, follow
 from latentloom.cli.session import opened
 from latentloom.cli.table import print_lines, print_table
+from latentloom.engine.document.input_texts import port_of
 from latentloom.engine.document.workflow import Workflow
 from latentloom.engine.errors import MissingFileError, Problem, WorkflowError
 from latentloom.engine.types.registry import Registry

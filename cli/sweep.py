@@ -1,7 +1,6 @@
 """`loom run --sweep`, `--rows` and `--grid`: runs a workflow once for each combination of values."""
 
 import csv
-import itertools
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,30 +9,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from latentloom.api import Session
+from latentloom.api.contact_sheet import contact_sheet, is_picture, label_of, picture_in
 from latentloom.cli import report
 from latentloom.cli.errors import CANCELLED, FAILED, print_json, show
 from latentloom.cli.imported import opened_workflow
-from latentloom.cli.input_values import value_of
-from latentloom.cli.inputs import Asked, assign, bind, named_input, port_of
+from latentloom.cli.inputs import Asked, assign, bind, named_input
 from latentloom.cli.progress import Meter
 from latentloom.cli.run import Options, run_job
 from latentloom.cli.session import opened
 from latentloom.cli.table import print_lines
+from latentloom.engine.document.input_texts import port_of, value_of
 from latentloom.engine.document.resolve import resolve
 from latentloom.engine.document.workflow import Workflow
 from latentloom.engine.engine import Job
 from latentloom.engine.errors import BadValueError, FileError, Problem, WorkflowError, brief
 from latentloom.engine.execution.outcome import Outcome
-from latentloom.engine.files.pictures import encode_png, read_picture
 from latentloom.engine.files.tables import read_rows
+from latentloom.engine.planning.sweep import MAX_CELLS, combined, rows_of, run_order
 from latentloom.engine.types.literals import RANDOM
 from latentloom.engine.types.registry import Registry
 from latentloom.engine.types.values import Image
 
-MAX_CELLS = 10_000
 _RANGE = re.compile(r"(-?\d{1,15})\.\.(-?\d{1,15})\Z")
 
 
@@ -47,14 +44,6 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Axis:
-    """Named inputs that change together, and their values. `slow`: a change loads other models."""
-
-    values: Sequence[Mapping[str, Any]]
-    slow: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Cell:
     """One run of a sweep."""
 
@@ -65,7 +54,7 @@ class Cell:
     @property
     def label(self) -> str:
         """The values of this run, as text."""
-        return ", ".join(f"{name} {value}" for name, value in self.inputs.items())
+        return label_of(self.inputs)
 
     def record(self) -> dict[str, Any]:
         """Return this cell as JSON."""
@@ -75,6 +64,15 @@ class Cell:
         return {"inputs": dict(self.inputs), **{name: whole[name] for name in kept}}
 
 
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """The cells, the order in which they run, and the columns of their sheet."""
+
+    cells: Sequence[Cell]
+    order: Sequence[int]
+    columns: int
+
+
 def run_sweep(asked: Asked, sweep: Wanted, options: Options, settings: Mapping[str, Any]) -> int:
     """Run all combinations and print their files. A failed one does not stop the others. Return the exit code.
 
@@ -82,10 +80,10 @@ def run_sweep(asked: Asked, sweep: Wanted, options: Options, settings: Mapping[s
     """
     with opened(metadata=options.metadata, **settings) as session:
         with redirect_stdout(sys.stderr) if options.json else nullcontext():
-            axes, cells = _prepared(asked, sweep, session)
-            done = _run_all(axes, cells, asked, options, session)
+            made = _prepared(asked, sweep, session)
+            done = _run_all(made, asked, options, session)
         if sweep.grid is not None:
-            _write_grid(sweep.grid, done, len(axes[-1].values) if axes else 1, session.engine.registry)
+            _write_grid(sweep.grid, done, made.columns, session.engine.registry)
     statuses = {cell.outcome.status for cell in done if cell.outcome is not None}
     code = CANCELLED if "cancelled" in statuses else FAILED if "failed" in statuses else 0
     if options.json:
@@ -101,38 +99,21 @@ def _status(code: int) -> str:
 # What is run
 
 
-def _prepared(asked: Asked, sweep: Wanted, session: Session) -> tuple[list[Axis], list[Cell]]:
-    """Return the axes and all cells, checked. Random seeds are drawn once, for all cells."""
+def _prepared(asked: Asked, sweep: Wanted, session: Session) -> Sweep:
+    """Return all cells, checked. Random seeds are drawn once, for all cells."""
     registry = session.engine.registry
     workflow = opened_workflow(asked.name, registry)
     inputs, values = bind(workflow, registry, asked.given), assign(workflow, registry, asked.assigned)
     axes = [*_rows(sweep.rows, workflow, registry), *(_axis(text, workflow, registry) for text in sweep.axes)]
-    _check_names(axes, inputs)
-    count = 1
-    for axis in axes:
-        count *= len(axis.values)
-    if count > MAX_CELLS:
-        expected, got = f"at most {MAX_CELLS}", f"{count:,}"
-        raise WorkflowError([Problem(code="too_large", message="too many runs", expected=expected, got=got)])
+    chosen = combined(axes, given=inputs)
     drawn = {name: value for name, value in inputs.items() if value == RANDOM}
     fixed = resolve(workflow, registry, drawn, values)
     inputs = {name: value for name, value in inputs.items() if name not in drawn}
-    cells = []
-    for chosen in itertools.product(*(axis.values for axis in axes)):
-        cell = {name: value for part in chosen for name, value in part.items()}
-        cells.append(Cell(cell, session.engine.prepare(fixed, {**inputs, **cell}, None, asked.outputs)))
-    return axes, cells
+    cells = [Cell(cell, session.engine.prepare(fixed, {**inputs, **cell}, None, asked.outputs)) for cell in chosen]
+    return Sweep(cells, run_order(chosen, workflow, registry), len(axes[-1]) if axes else 1)
 
 
-def _check_names(axes: Sequence[Axis], inputs: Mapping[str, Any]) -> None:
-    names = [*inputs, *(name for axis in axes for name in (axis.values[0] if axis.values else ()))]
-    doubled = sorted({name for name in names if names.count(name) > 1})
-    if doubled:
-        text = f"the input '{doubled[0]}' gets values from two places"
-        raise WorkflowError([Problem(code="duplicate_flag", message=text)])
-
-
-def _axis(text: str, workflow: Workflow, registry: Registry) -> Axis:
+def _axis(text: str, workflow: Workflow, registry: Registry) -> list[Mapping[str, Any]]:
     """Return the axis of one --sweep."""
     name, equals, rest = text.partition("=")
     if not equals or not rest:
@@ -141,7 +122,7 @@ def _axis(text: str, workflow: Workflow, registry: Registry) -> Axis:
     named = named_input(workflow, name)
     port = port_of(workflow, registry, named)
     texts = [item for part in next(csv.reader([rest], skipinitialspace=True)) for item in _range(part)]
-    return Axis([{named.name: value_of(port, item)} for item in texts], port is not None and port.kind == "MODEL_FILE")
+    return [{named.name: value_of(port, item)} for item in texts]
 
 
 def _range(text: str) -> Iterator[str]:
@@ -158,8 +139,8 @@ def _range(text: str) -> Iterator[str]:
     yield from map(str, range(first, last + step, step))
 
 
-def _rows(path: Path | None, workflow: Workflow, registry: Registry) -> Iterator[Axis]:
-    """Yield the axis of --rows: columns are named inputs; an empty cell leaves the input as it is."""
+def _rows(path: Path | None, workflow: Workflow, registry: Registry) -> Iterator[list[Mapping[str, Any]]]:
+    """Yield the axis of --rows: columns are named inputs; an empty field leaves the input as it is."""
     if path is None:
         return
     try:
@@ -168,29 +149,17 @@ def _rows(path: Path | None, workflow: Workflow, registry: Registry) -> Iterator
         raise FileError(f"'{path}' cannot be read", got=error.strerror) from None
     if not rows:
         raise BadValueError(f"'{path.name}' has no rows")
-    columns = {name: named_input(workflow, name) for row in rows for name in row}
-    ports = {name: port_of(workflow, registry, named) for name, named in columns.items()}
-    values = [
-        {
-            columns[name].name: value_of(ports[name], value) if isinstance(value, str) else value
-            for name, value in row.items()
-            if value not in ("", None)
-        }
-        for row in rows
-    ]
-    slow = any(port is not None and port.kind == "MODEL_FILE" for port in ports.values())
-    yield Axis(values, slow)
+    yield list(rows_of(rows, workflow, registry, lambda name: named_input(workflow, name)))
 
 
 # Running
 
 
-def _run_all(
-    axes: Sequence[Axis], cells: Sequence[Cell], asked: Asked, options: Options, session: Session
-) -> list[Cell]:
+def _run_all(sweep: Sweep, asked: Asked, options: Options, session: Session) -> list[Cell]:
     """Run the cells, those with the same models together. Return those that ran, in the order of the sweep."""
     found: dict[int, Cell] = {}
-    for n in sorted(range(len(cells)), key=lambda n: _slow_place(axes, n)):
+    cells = sweep.cells
+    for n in sweep.order:
         cell, meter = cells[n], Meter()
         outcome = run_job(cell.job, asked.outputs, options, session, meter)
         found[n] = Cell(cell.inputs, cell.job, outcome)
@@ -204,32 +173,17 @@ def _run_all(
     return [found[n] for n in sorted(found)]
 
 
-def _slow_place(axes: Sequence[Axis], n: int) -> list[int]:
-    """Return the place of a cell on the axes whose changes load models."""
-    places = []
-    for axis in reversed(axes):
-        n, place = divmod(n, len(axis.values))
-        places.append(place if axis.slow else 0)
-    return places[::-1]
-
-
 # The sheet
 
 
 def _write_grid(path: Path, cells: Sequence[Cell], columns: int, registry: Registry) -> None:
     """Write the first picture of each cell on one sheet with labels. Raises FileError, BadValueError."""
-    shown = [(cell, picture) for cell in cells if (picture := _picture(cell)) is not None]
+    shown = [(cell.label, picture) for cell in cells if (picture := _picture(cell)) is not None]
     if not shown:
         raise BadValueError("no run made a picture for the sheet")
-    whole = len(shown) == len(cells)
-    grid = registry.nodes["ImageGrid"].definition().function
-    sheet = grid(
-        images=[picture for _, picture in shown],
-        columns=columns if whole else 0,
-        labels=[cell.label for cell, _ in shown],
-    )
+    data = contact_sheet(shown, columns if len(shown) == len(cells) else 0, registry)
     try:
-        path.write_bytes(encode_png(sheet.numpy()[0]))
+        path.write_bytes(data)
     except OSError as error:
         raise FileError(f"'{path}' cannot be written", got=error.strerror) from None
 
@@ -242,7 +196,4 @@ def _picture(cell: Cell) -> Image | None:
         first = value[0] if isinstance(value, list) and value else value
         if isinstance(first, Image):
             return Image(first.numpy()[:1])
-    for file in cell.outcome.files:
-        if Path(file).suffix.lower() in (".png", ".jpg", ".jpeg", ".webp", ".avif"):
-            return Image(np.asarray(read_picture(Path(file)).convert("RGB"), np.float32)[None] / np.float32(255))
-    return None
+    return next((picture_in(Path(file)) for file in cell.outcome.files if is_picture(file)), None)

@@ -311,7 +311,8 @@ class _RunServices:
         item = int(fields.get("item", 0))
         models = self._models(node)
         record = self._making.record(node, item, models)
-        known = {"name": self._job.workflow.name or "picture", "node": node, "seed": record["seed"] or 0, **fields}
+        own = {"name": self._job.workflow.name or "picture", "node": node, "seed": record["seed"] or 0, **fields}
+        known = {**self._job.workflow.named_values(), **own}
         suffix, content = self._content(kind, data, record)
         path = str(self._saver.save(content, name_template, suffix, known))
         self._files.append(path)

@@ -22,6 +22,7 @@ POINTS = (
     "effect.placing",
     "effect.placed",
     "effect.done",
+    "batch.fed",
 )
 ACTIONS = ("kill", "enospc", "readonly")
 

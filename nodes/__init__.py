@@ -15,6 +15,7 @@ from latentloom.engine.types.values import (
     Vae,
     Value,
 )
+from latentloom.nodes.families.lora.value import Lora
 from latentloom.nodes.learning.dataset import Dataset, DatasetCodec
 from latentloom.plugins import hookimpl
 
@@ -60,7 +61,7 @@ _MODULES = (
         "lists",
         "study",
     ),
-    *("dataset",),
+    *("dataset", "training"),
 )
 """The modules of the nodes, in the order in which lists show them."""
 
@@ -73,6 +74,7 @@ def register(registry: Registration) -> None:
 
     for cls, colour, help in _TYPES:
         registry.type(cls, colour=colour, help=help)
+    registry.type(Lora, colour="#b98fd6", help="A change to a model and its text encoder (LoRA), saved or not.")
     registry.type(
         Dataset,
         DatasetCodec,
@@ -117,4 +119,5 @@ def register(registry: Registration) -> None:
     registry.patch("merge", "latentloom.nodes.families.merge:apply_merge")
     registry.patch("precision", "latentloom.nodes.families.precision:apply_precision")
     registry.models("models/checkpoints", "latentloom.nodes", "embedded/checkpoints")
+    registry.models("datasets", "latentloom.nodes", "embedded/datasets")
     registry.models("models/controlnet", "latentloom.nodes", "embedded/controlnet")

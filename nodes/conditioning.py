@@ -9,10 +9,10 @@ from pydantic import Field
 from latentloom.engine import Advanced, Array, Clip, Cond, Conditioning, Context, Latent, Mentions, Text, node
 from latentloom.engine.errors import BadValueError
 from latentloom.nodes.families.textual_inversion.words import SOURCE, Embeddings, warn_unusable
+from latentloom.nodes.text.entry import entry_of, name_of
 from latentloom.nodes.text.prompt_editing import Variant, variants
 from latentloom.nodes.text.prompt_times import ALWAYS
 from latentloom.nodes.text.prompt_weights import Grammar, parse
-from latentloom.nodes.text.reader import ReadText
 from latentloom.nodes.text.vocabulary import unknown_words
 from latentloom.nodes.text.webui_syntax import unread_syntax
 
@@ -155,25 +155,6 @@ def _encoded(ctx: Context, clip: Clip, texts: tuple[str, ...], grammar: Grammar,
         }
     conds = {key: entry_of(clip, told) for key, told in read.items()}
     return Conditioning([replace(conds[one.texts], extra=_times(one)) for one in found])
-
-
-def entry_of(clip: Clip, told: ReadText) -> Cond:
-    """Make an entry of an encoded text. Raises BadValueError for numbers that are not finite."""
-    if not told.embedding.isfinite().all():
-        raise BadValueError(
-            f"the text encoder '{name_of(clip)}' returned numbers that are not finite",
-            expected="finite numbers",
-            got="NaN or infinity",
-            hint="some text encoders overflow in fp16: try --dtype bf16 or fp32",
-        )
-    more = {"pooled": told.pooled, "prompt_mask": told.mask}
-    arrays = {name: Array(tensor) for name, tensor in more.items() if tensor is not None}
-    return Cond(Array(told.embedding), {}, arrays)
-
-
-def name_of(clip: Clip) -> str:
-    """Return the name of a text encoder for messages."""
-    return clip.files[0].name if clip.files else clip.model_kind
 
 
 def _bare(found: Sequence[Variant], grammar: Grammar, embeddings: Embeddings) -> str:

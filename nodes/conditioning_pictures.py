@@ -9,9 +9,10 @@ from pydantic import Field
 
 from latentloom.engine import Advanced, Clip, Conditioning, Context, Image, Text, Vae, node
 from latentloom.engine.errors import BadValueError
-from latentloom.nodes.conditioning import entry_of, name_of, reference_latent
+from latentloom.nodes.conditioning import reference_latent
 from latentloom.nodes.diffusion.vae import TILES, check_encodes, encode
 from latentloom.nodes.drawing.blend import flattened
+from latentloom.nodes.text.entry import entry_of, name_of
 from latentloom.nodes.text.picture_chat import scaled_to
 
 if TYPE_CHECKING:

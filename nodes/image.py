@@ -106,7 +106,7 @@ def save_image(
             max_length=200,
             description="File name in the output folder. {name}: name of the workflow; {node}: id of this node; {seed}:"
             " seed of the image; {item}: index in the batch; {date}: today's date; {counter}: the next free"
-            " number. A / creates a folder.",
+            " number; {cfg} and the like: value of the workflow's input of that name. A / creates a folder.",
         ),
     ] = "{name}-{counter}",
     format: Annotated[

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from latentloom.engine import Advanced, Clip, Conditioning, Context, Image, Latent, Mentions, Model, Seed, Text, node
 from latentloom.engine.errors import BadValueError
-from latentloom.nodes.conditioning import PromptGrammar, name_of
+from latentloom.nodes.conditioning import PromptGrammar
 from latentloom.nodes.diffusion.plan import Plan, cells_for, schedule_of, sigmas_of
 from latentloom.nodes.diffusion.run import check_channels, sample_latent
 from latentloom.nodes.diffusion.space import space_of
@@ -21,6 +21,7 @@ from latentloom.nodes.families.textual_inversion.words import SOURCE, Embeddings
 from latentloom.nodes.image_grid import image_grid
 from latentloom.nodes.noise import NoiseRule
 from latentloom.nodes.sampling import ECONOMIES, Cfg, Denoise, SamplerName, ScheduleName, Steps
+from latentloom.nodes.text.entry import name_of
 from latentloom.nodes.text.reader import clip_of
 from latentloom.nodes.text.token_rows import token_rows
 

@@ -13,7 +13,7 @@ from time import perf_counter
 from typing import Literal
 
 from latentloom.engine.document.workflow import GRAPH
-from latentloom.engine.errors import DuplicateError, PluginError
+from latentloom.engine.errors import PluginError
 from latentloom.engine.types.registry import Distribution, Registration, Registry
 from latentloom.plugins.code import distribution_code, tree_code
 from latentloom.plugins.comfyui.bridge.packs import Packs, found_in
@@ -160,12 +160,10 @@ def _added(look: _Look, registry: Registry) -> Record:
     """Add what a plugin registered to the registry, and return its status."""
     found = look.found
     if isinstance(found, Registration):
-        try:
-            registry.add(found)
-            nodes = len(found.nodes)
-            return Record(look.point.name, _label(look.point), look.status, look.seconds, nodes, found.note or None)
-        except DuplicateError as error:
-            found = failure_of(error)
+        fitting, clashes = registry.fitting(found)
+        registry.add(fitting)
+        notes = "; ".join([found.note, *clashes] if found.note else clashes)
+        return Record(look.point.name, _label(look.point), look.status, look.seconds, len(fitting.nodes), notes or None)
     if found is None:
         return Record(look.point.name, _label(look.point), look.status, look.seconds)
     return Record(

@@ -247,6 +247,8 @@ class Bench:
             made.fault = str(error)
         except LoomError as error:
             made.fault = error.problem.message.removeprefix(f"{node.spec.type} ")
+        except Exception as error:  # a codec, or what a sample makes: it must not hide the other nodes
+            made.fault = f"cannot be checked: {type(error).__name__}: {error}"
         return made
 
     def _context(

@@ -1,6 +1,7 @@
 """The detector: recognises the scene in a picture without learned parts, and compares it with the requested scene."""
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,8 +74,8 @@ class Report:
 class Detector:
     """Detects the objects in pictures; holds one ideal mask of unit area per shape."""
 
-    def __init__(self) -> None:
-        self._ideals = {shape: _ideal(shape) for shape in SHAPES}
+    def __init__(self, shapes: Sequence[str] = SHAPES) -> None:
+        self._ideals = {shape: _ideal(shape) for shape in shapes}
 
     def read(self, picture: Floats) -> Reading:
         """Detect the scene of a picture [H, W, 3] in 0..1."""

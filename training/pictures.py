@@ -1,6 +1,7 @@
 """Pictures: draws a scene as 128x128 RGB pixels."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -31,10 +32,20 @@ def outline(shape: str, radius: float) -> list[tuple[float, float]]:
         return [(x, y + radius * 0.12) for x, y in _around([radius * 1.12] * 3)]
     if shape == "star":
         return _around([radius * 1.04, radius * 0.45] * 5)
+    if shape == "heart":
+        return _heart(radius)
     arm, bar = radius, radius * 0.32
     quarter = [(bar, -arm), (bar, -bar), (arm, -bar)]
     turns = [quarter, [(-y, x) for x, y in quarter], [(-x, -y) for x, y in quarter], [(y, -x) for x, y in quarter]]
     return [corner for turn in turns for corner in turn]
+
+
+def _heart(radius: float) -> list[tuple[float, float]]:
+    """A shape that the embedded models do not know, for tests and examples of training."""
+    turns = [2 * math.pi * index / 120 for index in range(120)]
+    x = [16 * math.sin(t) ** 3 for t in turns]
+    y = [-(13 * math.cos(t) - 5 * math.cos(2 * t) - 2 * math.cos(3 * t) - math.cos(4 * t)) for t in turns]
+    return [(a * radius / 15.5, b * radius / 15.5 - radius * 0.12) for a, b in zip(x, y, strict=True)]
 
 
 def _around(radii: list[float], turn: float = 0.0) -> list[tuple[float, float]]:
@@ -45,8 +56,8 @@ def _around(radii: list[float], turn: float = 0.0) -> list[tuple[float, float]]:
 class Painter:
     """Draws scenes; holds one coverage mask per shape and size."""
 
-    def __init__(self) -> None:
-        self._masks = {(shape, size): _mask(shape, radius) for shape in SHAPES for size, radius in SIZES.items()}
+    def __init__(self, shapes: Sequence[str] = SHAPES) -> None:
+        self._masks = {(shape, size): _mask(shape, radius) for shape in shapes for size, radius in SIZES.items()}
 
     def paint(self, scene: Scene, rng: np.random.Generator) -> Pixels:
         """Draw the scene; each object is shifted randomly by a few pixels."""

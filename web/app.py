@@ -19,6 +19,7 @@ from latentloom.web.logs import fields
 from latentloom.web.openapi import style_hash
 from latentloom.web.routes import (
     a1111,
+    batches,
     comfyui,
     editor_files,
     events,
@@ -44,6 +45,7 @@ def route_table() -> tuple[Route, ...]:
     return (
         *system.ROUTES,
         *jobs.ROUTES,
+        *batches.ROUTES,
         *events.ROUTES,
         *nodes.ROUTES,
         *workflows.ROUTES,

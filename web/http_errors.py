@@ -6,7 +6,7 @@ from typing import ClassVar
 from aiohttp import web
 
 from latentloom.engine.errors import FileError, LoomError, MissingFileError, PathError, WorkflowError
-from latentloom.engine.jobs.faults import KeyReused, QueueFull, StorageError, UnknownJob, WrongState
+from latentloom.engine.jobs.faults import KeyReused, QueueFull, StorageError, UnknownBatch, UnknownJob, WrongState
 from latentloom.web.dispatcher import NotReady
 from latentloom.web.worker_process import AnswerError
 from latentloom.web.workflow_store import Conflict, UnknownDocument
@@ -100,6 +100,7 @@ class TooSlow(RequestError):
 
 _STATUS: tuple[tuple[type[LoomError], int], ...] = (
     (UnknownJob, 404),
+    (UnknownBatch, 404),
     (UnknownDocument, 404),
     (MissingFileError, 404),
     (WrongState, 409),

@@ -6,14 +6,14 @@ import binascii
 import hashlib
 import json
 import uuid
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from latentloom.api.workflow_files import load_workflow, workflow_names
 from latentloom.engine.document.interfaces import registered
-from latentloom.engine.document.reading import from_json
+from latentloom.engine.document.reading import from_json, read
 from latentloom.engine.document.resolve import resolve
 from latentloom.engine.document.strict_json import Limits
 from latentloom.engine.document.workflow import Workflow
@@ -22,8 +22,10 @@ from latentloom.engine.errors import Problem, WorkflowError
 from latentloom.engine.files.catalog import Catalog
 from latentloom.engine.files.hashes import Hashes
 from latentloom.engine.files.pictures import picture_suffix
+from latentloom.engine.jobs.batches import Batch, CellRecord
 from latentloom.engine.jobs.job import NewJob
 from latentloom.engine.planning.step import Checked
+from latentloom.engine.planning.sweep import Cell, check_cells, run_order
 from latentloom.engine.planning.validate import validate
 from latentloom.engine.settings import Settings
 from latentloom.engine.types.registry import Registry
@@ -47,6 +49,17 @@ class Order:
     inputs: Mapping[str, Any]
     outputs: tuple[str, ...] | None
     sees: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """The checked runs of a batch: a document without the values of the cells, the cells, and their order."""
+
+    document: str
+    name: str
+    device: bool
+    cells: list[Cell]
+    order: list[int]
 
 
 class Intake:
@@ -161,6 +174,57 @@ class Intake:
             **fields,
         )
 
+    async def sweep(self, order: Order, cells_of: Callable[[Workflow], list[Cell]]) -> Swept:
+        """Return a batch's document, and its cells in order. `cells_of` returns them for the document.
+
+        Raises WorkflowError with all problems, NotReady.
+        """
+        return await self._with(order, lambda workflow: self._sweep(order, workflow, cells_of))
+
+    def _sweep(self, order: Order, workflow: Workflow, cells_of: Callable[[Workflow], list[Cell]]) -> Swept:
+        files = self.files(order.sees)
+        self._inspected(_types_in(workflow))
+        base = resolve(workflow, self._registry, {name: _given(value, files) for name, value in order.inputs.items()})
+        cells = cells_of(base)
+        check_cells(cells, base, self._registry, files)
+        checked = validate(base.with_inputs(cells[0]), self._registry, files, order.outputs)
+        if checked.problems:
+            raise WorkflowError(checked.problems)
+        run = run_order(cells, base, self._registry)
+        return Swept(self.canonical(base), base.name, checked.needs_device, cells, run)
+
+    async def cell_jobs(self, batch: Batch, cells: Sequence[CellRecord]) -> list[tuple[int, NewJob | WorkflowError]]:
+        """Return a job for each cell of a batch, or why there is none. Their values have been checked.
+
+        Raises NotReady.
+        """
+        registry = self.registry
+        return await self.thread(self._cell_jobs, batch, cells, registry)
+
+    def _cell_jobs(
+        self, batch: Batch, cells: Sequence[CellRecord], registry: Registry
+    ) -> list[tuple[int, NewJob | WorkflowError]]:
+        base, found = read(batch.document), list[tuple[int, NewJob | WorkflowError]]()
+        self._inspected(_types_in(base))
+        for cell in cells:
+            try:
+                document = self.canonical(resolve(base, registry, cell.inputs))
+            except WorkflowError as error:
+                found.append((cell.place, error))
+                continue
+            job = NewJob(
+                id=uuid.uuid4().hex,
+                document=document,
+                name=batch.name,
+                outputs=batch.outputs,
+                owner=batch.owner,
+                priority=batch.priority,
+                tags=batch.tags,
+                device=batch.device,
+            )
+            found.append((cell.place, job))
+        return found
+
     async def check(self, order: Order) -> tuple[Workflow, Checked]:
         """Return the resolved workflow and its validation result. Raises WorkflowError, NotReady."""
         return await self._with(order, lambda workflow: self._check(workflow, order))
@@ -189,7 +253,7 @@ class Intake:
         """Like `Engine.check`, but a string is never used as a path on this machine."""
         files = self.files(order.sees)
         inputs = {name: _given(value, files) for name, value in order.inputs.items()}
-        self._inspected({node.type for scope in workflow.scopes() for node in scope.nodes.values()})
+        self._inspected(_types_in(workflow))
         resolved = resolve(workflow, self._registry, inputs)
         checked = validate(resolved, self._registry, files, order.outputs)
         if any(problem.code == "unknown_choice" for problem in checked.problems):
@@ -209,6 +273,10 @@ class Intake:
                 f"the workflow may need a plugin that is being inspected: {', '.join(waiting)}",
                 hint="try again in a moment",
             )
+
+
+def _types_in(workflow: Workflow) -> set[str]:
+    return {node.type for scope in workflow.scopes() for node in scope.nodes.values()}
 
 
 def _given(value: Any, files: Catalog) -> Any:

@@ -7,16 +7,19 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from latentloom.engine.jobs.batches import Batch
 from latentloom.engine.jobs.job import Job
 from latentloom.engine.settings import Settings
 
 _OWN = "fields"  # the attribute of a record that holds its fields
 
 
-def fields(job: Job | None = None, /, **named: Any) -> dict[str, Any]:
-    """Return the `extra` of a log call: named fields, after those of a job."""
-    of_job = {} if job is None else {"job": job.id, "owner": job.owner, "workflow": job.name}
-    return {_OWN: {**of_job, **named}}
+def fields(about: Job | Batch | None = None, /, **named: Any) -> dict[str, Any]:
+    """Return the `extra` of a log call: named fields, after those of a job or batch."""
+    if about is None:
+        return {_OWN: named}
+    kind = "job" if isinstance(about, Job) else "batch"
+    return {_OWN: {kind: about.id, "owner": about.owner, "workflow": about.name, **named}}
 
 
 class TextLines(logging.Formatter):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from latentloom.engine.jobs.attempts import Limits
+from latentloom.engine.jobs.batches import Batches
 from latentloom.engine.jobs.database import connect, transaction
 from latentloom.engine.jobs.effects import Effects
 from latentloom.engine.jobs.faults import StorageError
@@ -40,16 +41,19 @@ class Tables:
         self.effects = Effects(connection, clock)
         self.outputs = Outputs(connection)
         self.workflow_store = WorkflowStore(connection, clock)
-        self.webhooks = Webhooks(connection, clock)
+        self.batches = Batches(connection, self.queue, clock)
+        self.webhooks = Webhooks(connection, self.batches, clock)
         self.replies = Replies(connection, clock)
 
     def of(self, owner: str | None) -> "OwnedTables":
         """Return the tables as an owner sees them; None: as an admin."""
+        queue = Queue(self.connection, self.history, self._limits, self._clock, owner)
         return OwnedTables(
-            Queue(self.connection, self.history, self._limits, self._clock, owner),
+            queue,
             Outputs(self.connection, owner),
             WorkflowStore(self.connection, self._clock, ADMINS if owner is None else owner),
             self.replies,
+            Batches(self.connection, queue, self._clock, owner),
         )
 
 
@@ -60,6 +64,7 @@ class OwnedTables(NamedTuple):
     outputs: Outputs
     workflow_store: WorkflowStore
     replies: Replies
+    batches: Batches
 
 
 class _Write(NamedTuple):

@@ -18,12 +18,13 @@ from latentloom.engine.errors import LoomError
 from latentloom.engine.files.partial import sweep
 from latentloom.engine.jobs.attempts import Limits
 from latentloom.engine.jobs.input_files import named_by_hash
-from latentloom.engine.jobs.retention import BATCH, Keep, prune_files, prune_jobs, prune_rest
+from latentloom.engine.jobs.retention import BATCH, Keep, prune_batches, prune_files, prune_jobs, prune_rest
 from latentloom.engine.jobs.serving import Ownership, Serving, unwritable
 from latentloom.engine.models.host_memory import resident_bytes
 from latentloom.engine.settings import Settings
 from latentloom.web.access import Access
 from latentloom.web.background import begun
+from latentloom.web.batch_feeder import BatchFeeder
 from latentloom.web.connections import Connections
 from latentloom.web.dispatcher import Dispatcher
 from latentloom.web.event_hub import EventHub
@@ -104,10 +105,12 @@ class Services:
             log.info("%d interrupted jobs continue", len(again))
         self.watch = PluginWatch(settings, self.intake, self.dispatcher.renew)
         self.dispatcher.start(self.watch.first)
+        self.batch_feeder = BatchFeeder(self.store, self.intake, self.dispatcher.wake)
         tasks = {
             "plugins": self.watch.work,
             "webhooks": WebhookSender(self.store, self.webhooks, self.metrics).work,
             "retention": self._prune_for_ever,
+            "batches": self.batch_feeder.work,
         }
         self._tasks = begun(tasks, self.metrics.failed)
 
@@ -168,6 +171,7 @@ class Services:
             jobs = await self.store.write(lambda t: prune_jobs(t.connection, self._keep, time.time()))
             self.event_hub.forget(jobs)
             more = len(jobs) == BATCH
+        await self.store.write(lambda t: prune_batches(t.connection, self._keep, time.time()))
         await self.store.write(lambda t: prune_rest(t.connection, self._keep, time.time()))
         gone = await self.store.write(lambda t: list(prune_files(t.outputs, self._keep)))
         await self.disk(self.files.remove, gone)

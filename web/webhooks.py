@@ -1,4 +1,4 @@
-"""Sends webhook calls for finished jobs: the only outgoing connections of the server.
+"""Sends webhook calls for finished jobs and batches: the only outgoing connections of the server.
 
 The calls are Standard Webhooks (standardwebhooks.com): an id that is the same for all tries, the time of the try, and
 a signature of id, time and body with a secret that is used for nothing else.
@@ -22,14 +22,16 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from latentloom.api import wire
+from latentloom.api.wire_batches import BatchMessage
 from latentloom.engine.errors import LoomError, SettingsError
+from latentloom.engine.jobs.job import Job
 from latentloom.engine.jobs.webhooks import TRIES, Call
 from latentloom.engine.settings import Settings
 from latentloom.web.http_errors import RequestError
 from latentloom.web.logs import fields
 from latentloom.web.metrics import Metrics
 from latentloom.web.queue_writer import Store
-from latentloom.web.wire_jobs import job_answer
+from latentloom.web.wire_jobs import batch_answer, job_answer
 
 log = logging.getLogger("latentloom.webhooks")
 SECONDS = 10.0  # timeout of a call
@@ -153,13 +155,13 @@ class WebhookSender:
                 await asyncio.sleep(PAUSE)
 
     async def _tell(self, session: aiohttp.ClientSession, call: Call) -> None:
-        job, address = call.job, str(call.job.webhook)
+        about, address = call.about, str(call.about.webhook)
         if not self._permission.allows(address):  # the settings have changed since the job was submitted
             host = urlsplit(address).hostname
-            log.warning("an address is no longer allowed for webhooks", extra=fields(job, host=host))
-            await self._store.write(lambda t: t.webhooks.told(job.id))
+            log.warning("an address is no longer allowed for webhooks", extra=fields(about, host=host))
+            await self._store.write(lambda t: t.webhooks.told(call))
             return
-        id, now = f"job_{job.id}", int(self._clock())
+        id, now = f"{call.kind}_{about.id}", int(self._clock())
         body = message(call, now)
         headers = {
             "Content-Type": "application/json",
@@ -173,17 +175,22 @@ class WebhookSender:
             ) as response:
                 good = 200 <= response.status < 300
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            log.info("a webhook was not delivered", extra=fields(job, error=type(error).__name__))
+            log.info("a webhook was not delivered", extra=fields(about, error=type(error).__name__))
             good = False
         self._metrics.called(good=good, last=call.tries + 1 >= TRIES)
         if good:
-            await self._store.write(lambda t: t.webhooks.told(job.id))
+            await self._store.write(lambda t: t.webhooks.told(call))
         else:
-            await self._store.write(lambda t: t.webhooks.failed(job.id, call.tries))
+            await self._store.write(lambda t: t.webhooks.failed(call))
 
 
 def message(call: Call, now: int) -> bytes:
     """Return the body of a call."""
-    ended = datetime.fromtimestamp(call.job.finished or now, UTC).isoformat().replace("+00:00", "Z")
-    told = wire.WebhookMessage(type=f"job.{call.job.state}", timestamp=ended, data=job_answer(call.job))
+    about = call.about
+    ended = datetime.fromtimestamp(about.finished or now, UTC).isoformat().replace("+00:00", "Z")
+    told: wire.WebhookMessage | BatchMessage
+    if isinstance(about, Job):
+        told = wire.WebhookMessage(type=f"job.{about.state}", timestamp=ended, data=job_answer(about))
+    else:
+        told = BatchMessage(type=f"batch.{about.state}", timestamp=ended, data=batch_answer(about))
     return told.model_dump_json().encode()

@@ -94,6 +94,16 @@ class Client:
     download = _blocking(AsyncClient.download)
     events = _blocking(AsyncClient.events)
 
+    batch = _blocking(AsyncClient.batch)
+    batches = _blocking(AsyncClient.batches)
+    show_batch = _blocking(AsyncClient.show_batch)
+    wait_batch = _blocking(AsyncClient.wait_batch)
+    cancel_batch = _blocking(AsyncClient.cancel_batch)
+    retry_batch = _blocking(AsyncClient.retry_batch)
+    cells = _blocking(AsyncClient.cells)
+    batch_csv = _blocking(AsyncClient.batch_csv)
+    batch_sheet = _blocking(AsyncClient.batch_sheet)
+
     upload = _blocking(AsyncClient.upload)
     files = _blocking(AsyncClient.files)
     file = _blocking(AsyncClient.file)

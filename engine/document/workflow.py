@@ -140,6 +140,12 @@ class Workflow:
         """Return the named input, or None."""
         return next((item for item in self.inputs if item.name == name), None)
 
+    def named_values(self) -> dict[str, str | int | float | bool]:
+        """Return the values of the named inputs that are texts, numbers or booleans."""
+        firsts = {item.name: item.to[0] for item in self.inputs if item.to and item.to[0].node in self.nodes}
+        found = {name: self.nodes[target.node].inputs.get(target.input) for name, target in firsts.items()}
+        return {name: value for name, value in found.items() if isinstance(value, str | int | float | bool)}
+
     def with_values(self, values: Mapping[Target, Any]) -> "Workflow":
         """Return a copy with other literals at some inputs of nodes."""
         changed: dict[str, dict[str, Any]] = {}

@@ -122,7 +122,8 @@ class Catalog:
     def own_names(self, source: str) -> list[str]:
         """Return the names of the files in a source's own folders."""
         if source == "datasets":
-            return [name for name in set_names(self._input) if is_visible(name, self._owner)]
+            mine = {name for name in set_names(self._input) if is_visible(name, self._owner)}
+            return sorted(mine.union(*(set_names(root) for root in self._own_roots(source)[1:])))
         own, suffixes = source == "input", PICTURES if source == "input" else SUFFIXES
         found = {name for root in self._own_roots(source) for name in _listed(root, suffixes, links=not own)}
         return sorted(name for name in found if not own or is_visible(name, self._owner))
@@ -242,9 +243,7 @@ class Catalog:
     def _store_folder(self, folder: Path) -> str:
         read_set(folder)  # raises before anything is written
         try:
-            self._input.mkdir(parents=True, exist_ok=True)
-            made = partial_path(self._input)
-            pack(folder, made)
+            made = pack(folder, partial_path(self._input))
             return self.store_file(made, self._hashes.sha256(made), ".zip")
         except OSError as error:
             raise self._takes_none(error) from error
@@ -302,7 +301,7 @@ class Catalog:
 
     def _own_roots(self, source: str) -> list[Path]:
         if source in INPUTS:
-            return [self._input]
+            return [self._input, *(folder for of, folder in self._packaged if of == source)]
         name = source.removeprefix("models/")
         folders = FOLDERS.get(name, (name,))
         own = [base / folder for root in self._models for base in _bases(root) for folder in folders]

@@ -78,12 +78,21 @@ def pictures_in(path: Path) -> Iterator[Callable[[str], Path]]:
         yield extracted
 
 
-def pack(folder: Path, zipped: Path) -> None:
-    """Write the pictures and captions of a folder into a ZIP file; equal folders give equal files."""
-    with zipfile.ZipFile(zipped, "w", zipfile.ZIP_STORED) as archive:
-        for path in files_of(folder):
-            if path.suffix.lower() in (*PICTURES, *_OURS):
-                archive.writestr(zipfile.ZipInfo(path.relative_to(folder).as_posix()), path.read_bytes())
+def pack(folder: Path, zipped: Path) -> Path:
+    """Write the pictures and captions of a folder into a ZIP file, and return its path.
+
+    Equal folders give equal files. Raises OSError; no half file is left then.
+    """
+    zipped.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with zipfile.ZipFile(zipped, "w", zipfile.ZIP_STORED) as archive:
+            for path in files_of(folder):
+                if path.suffix.lower() in (*PICTURES, *_OURS):
+                    archive.writestr(zipfile.ZipInfo(path.relative_to(folder).as_posix()), path.read_bytes())
+    except BaseException:
+        zipped.unlink(missing_ok=True)
+        raise
+    return zipped
 
 
 def _set(title: str, names: list[str], read: Read) -> PictureSet:

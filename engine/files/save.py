@@ -16,7 +16,7 @@ from latentloom.engine.failpoints import failpoint
 from latentloom.engine.files.catalog import MAX_PART, safe_join
 from latentloom.engine.files.partial import partial_path
 
-_FIELD = re.compile(r"\{([a-z_]+)(?::0?(\d))?\}")
+_FIELD = re.compile(r"\{([A-Za-z][A-Za-z0-9_-]*)(?::0?(\d))?\}")
 _UNSAFE = re.compile(r"[^\w .,+=@()\-]+")
 MAX_FIELD = 120  # bytes
 KINDS = 1000  # maximum number of stored counters

@@ -8,7 +8,7 @@ from pathlib import Path
 from latentloom.engine.failpoints import failpoint
 from latentloom.engine.jobs.faults import DatabaseError
 
-VERSION = 4
+VERSION = 5
 _SCHEMA = """
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE jobs (
@@ -101,6 +101,23 @@ CREATE TABLE owned_drafts (
 INSERT INTO owned_drafts SELECT '', id, revision, document, saved FROM drafts;
 DROP TABLE drafts;
 ALTER TABLE owned_drafts RENAME TO drafts
+""",
+    4: """
+CREATE TABLE batches (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT,
+  id TEXT NOT NULL UNIQUE, state TEXT NOT NULL, document TEXT NOT NULL, name TEXT NOT NULL, outputs TEXT,
+  owner TEXT NOT NULL, device INTEGER NOT NULL, columns INTEGER NOT NULL, priority INTEGER NOT NULL,
+  tags TEXT NOT NULL, webhook TEXT, webhook_due REAL, webhook_tries INTEGER NOT NULL DEFAULT 0,
+  created REAL NOT NULL, finished REAL, total INTEGER NOT NULL
+);
+CREATE INDEX batches_by_state ON batches (state);
+CREATE INDEX batches_by_webhook ON batches (webhook_due) WHERE webhook_due IS NOT NULL;
+CREATE TABLE cells (
+  batch INTEGER NOT NULL, place INTEGER NOT NULL, turn INTEGER NOT NULL, inputs TEXT NOT NULL, state TEXT NOT NULL,
+  job TEXT, seconds REAL, problems TEXT NOT NULL DEFAULT '[]', PRIMARY KEY (batch, place)
+) WITHOUT ROWID;
+CREATE INDEX cells_by_turn ON cells (batch, state, turn);
+CREATE INDEX cells_by_job ON cells (job) WHERE state = 'open';
 """,
 }
 

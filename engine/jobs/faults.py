@@ -9,6 +9,12 @@ class UnknownJob(LoomError):
     code = "unknown_job"
 
 
+class UnknownBatch(LoomError):
+    """No batch has this id."""
+
+    code = "unknown_batch"
+
+
 class WrongState(LoomError):
     """The operation is not allowed in the job's state."""
 

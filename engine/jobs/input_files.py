@@ -1,4 +1,4 @@
-"""Which input pictures are named by jobs, saved workflows and drafts."""
+"""Which input pictures are named by jobs, batches, saved workflows and drafts."""
 
 import json
 import re
@@ -27,7 +27,8 @@ def jobs_using(connection: sqlite3.Connection, name: str, owner: str | None) -> 
 def named_by_hash(connection: sqlite3.Connection) -> set[str]:
     """Return the names of all files that were stored under their hash and occur in a stored document."""
     found: set[str] = set()
-    for table in ("jobs", "workflows", "drafts"):
-        for (text,) in connection.execute(f"SELECT document FROM {table} WHERE instr(document, 'by-hash/')"):
+    documents = [(table, "document") for table in ("jobs", "batches", "workflows", "drafts")]
+    for table, column in (*documents, ("cells", "inputs")):
+        for (text,) in connection.execute(f"SELECT {column} FROM {table} WHERE instr({column}, 'by-hash/')"):
             found.update(_BY_HASH.findall(text))
     return found

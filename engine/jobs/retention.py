@@ -24,12 +24,14 @@ class Keep:
 def prune_jobs(connection: sqlite3.Connection, keep: Keep, now: float) -> list[str]:
     """Remove up to BATCH finished jobs that are too old or too many, oldest first, and return their ids.
 
-    A job is kept while its webhook call is due.
+    A job is kept while its webhook call is due, or while its batch has not seen its end.
     """
     states = ", ".join(f"'{state}'" for state in FINAL)
     rows = connection.execute(
         f"SELECT id FROM (SELECT id, finished, row_number() OVER (ORDER BY seq DESC) AS place FROM jobs"
-        f" WHERE state IN ({states}) AND webhook_due IS NULL) WHERE place > ? OR finished < ? LIMIT ?",
+        f" WHERE state IN ({states}) AND webhook_due IS NULL"
+        " AND NOT EXISTS (SELECT 1 FROM cells WHERE job = jobs.id AND state = 'open'))"
+        " WHERE place > ? OR finished < ? LIMIT ?",
         (keep.jobs, now - keep.seconds, BATCH),
     ).fetchall()
     ids = [(row[0],) for row in rows]
@@ -37,6 +39,14 @@ def prune_jobs(connection: sqlite3.Connection, keep: Keep, now: float) -> list[s
         connection.executemany(f"DELETE FROM {table} WHERE job = ?", ids)
     connection.executemany("DELETE FROM jobs WHERE id = ?", ids)
     return [id for (id,) in ids]
+
+
+def prune_batches(connection: sqlite3.Connection, keep: Keep, now: float) -> None:
+    """Remove ended batches that are too old, with their cells."""
+    old = "SELECT seq FROM batches WHERE finished < ? AND webhook_due IS NULL LIMIT ?"
+    seqs = [(row[0],) for row in connection.execute(old, (now - keep.seconds, BATCH)).fetchall()]
+    connection.executemany("DELETE FROM cells WHERE batch = ?", seqs)
+    connection.executemany("DELETE FROM batches WHERE seq = ?", seqs)
 
 
 def prune_rest(connection: sqlite3.Connection, keep: Keep, now: float) -> None:

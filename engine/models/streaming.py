@@ -80,6 +80,12 @@ class CalledLayers(ABC):
         return [nan.to(slot.dtype(self._dtype)).expand(slot.host.shape) for slot in layer.slots]
 
 
+def needs_calls(module: Any) -> bool:
+    """Whether some weights of a module are there only while their layer is called, and not in a backward pass."""
+    hooks = (hook for part in module.modules() for hook in part._forward_pre_hooks.values())
+    return any(isinstance(getattr(getattr(hook, "func", None), "__self__", None), CalledLayers) for hook in hooks)
+
+
 class DecodedLayers(CalledLayers):
     """Packed layers that stay on a device and are decoded when they are called."""
 

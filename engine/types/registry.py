@@ -277,6 +277,26 @@ class Registry:
         runs = any(item.kind != "importer" for item in registration.extensions)
         self.foreign |= runs and not registration.distribution.builtin
 
+    def fitting(self, registration: Registration) -> tuple[Registration, list[str]]:
+        """Return a registration without the names that others have or that it has twice, and a text for each of them.
+
+        The first with a name keeps it.
+        """
+        names, texts, left = self._taken(), list[str](), list[int]()
+        for kind, name, item in _items(registration):
+            other = names.setdefault((kind, name), item)
+            if other is item:
+                continue
+            left.append(id(item))
+            own = other.distribution.plugin == item.distribution.plugin
+            texts.append(f"{kind} '{name}' is left out: " + ("it is registered twice" if own else _of(other)))
+        made = Registration(registration.distribution)
+        made.nodes = [item for item in registration.nodes if id(item) not in left]
+        made.types = [item for item in registration.types if id(item) not in left]
+        made.extensions = [item for item in registration.extensions if id(item) not in left]
+        made.folders, made.listens, made.note = registration.folders, registration.listens, registration.note
+        return made, texts
+
     def _taken(self) -> dict[tuple[str, str], Any]:
         return {
             **{("node type", name): item for name, item in self.nodes.items()},
@@ -319,3 +339,7 @@ def _items(registration: Registration) -> Iterable[tuple[str, str, Any]]:
     yield from (("node type", item.spec.type, item) for item in registration.nodes)
     yield from (("port type", item.kind, item) for item in registration.types)
     yield from ((item.kind, item.name, item) for item in registration.extensions)
+
+
+def _of(item: Any) -> str:
+    return f"{item.distribution} provides it"

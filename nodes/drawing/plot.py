@@ -26,6 +26,8 @@ class Axis:
     start: float
     end: float
     scale: Scale = "linear"
+    whole: bool = True
+    """Whether ticks are whole numbers."""
 
     def pixel(self, value: float) -> float:
         """Return the pixel position of a value."""
@@ -38,18 +40,19 @@ class Axis:
             decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
             found = [round(digit * 10.0**decade, 12) for decade in decades for digit in (1, 2, 5)]
         else:
-            step = _round_step((self.high - self.low) / 8)
-            found = [n * step for n in range(math.ceil(self.low / step), math.floor(self.high / step) + 1)]
+            step = _round_step((self.high - self.low) / 8, least=1 if self.whole else 0)
+            found = [round(n * step, 12) for n in range(math.ceil(self.low / step), math.floor(self.high / step) + 1)]
         return [tick for tick in found if self.low <= tick <= self.high]
 
     def _even(self, value: float) -> float:
         return math.log(value) if self.scale == "log" else value
 
 
-def _round_step(least: float) -> float:
-    """The smallest of 1, 2, 5, 10, ... that is at least `least`; steps are integers."""
-    power = 10 ** math.floor(math.log10(max(least, 1)))
-    return next(digit * power for digit in (1, 2, 5, 10) if digit * power >= least)
+def _round_step(wanted: float, least: float) -> float:
+    """The smallest of 1, 2, 5, 10, ... and their tenths, hundredths, ... that is at least `wanted` and `least`."""
+    wanted = max(wanted, least)
+    power = 10.0 ** math.floor(math.log10(wanted))
+    return next(digit * power for digit in (1, 2, 5, 10) if digit * power >= wanted)
 
 
 def plot(
@@ -89,9 +92,9 @@ def _points(numbers: Sequence[float], scale: Scale) -> list[Point]:
 def _axes(shown: Mapping[str, Sequence[Point]], size: tuple[int, int], scale: Scale) -> tuple[Axis, Axis]:
     steps, numbers = zip(*(point for points in shown.values() for point in points), strict=True)
     legend = GAP + 34 + max(text_width(name) for name in shown)
-    low, high = (min(numbers) / 1.25, max(numbers) * 1.25) if scale == "log" else (0, max(numbers) * 1.05)
+    low, high = (min(numbers) / 1.25, max(numbers) * 1.25) if scale == "log" else (0, max(max(numbers), 1e-9) * 1.05)
     across = Axis(0, max(1, *steps), LEFT, size[0] - legend - 10)
-    return across, Axis(low, high, size[1] - BOTTOM, TOP, scale)
+    return across, Axis(low, high, size[1] - BOTTOM, TOP, scale, whole=high > 8)
 
 
 def _frame(sheet: Sheet, across: Axis, up: Axis) -> None:

@@ -74,6 +74,19 @@ def drafts(client):
     assert client.drafts() == []
 
 
+def batches(client):
+    batch = client.batch(plants(), axes={"level": [0.25, 0.5]}, tags=["mine"])
+    assert client.wait_batch(batch.id).counts["done"] == 2
+    assert [one.id for one in client.batches(limit=1).batches] == [batch.id]
+    table = client.cells(batch.id, limit=1)
+    assert ([cell.inputs for cell in table.cells], table.next) == ([{"level": 0.25}], 0)
+    assert client.batch_csv(batch.id).splitlines()[0].startswith("level,place,state")
+    for act in (lambda: client.retry_batch(batch.id), lambda: client.batch_sheet("none")):
+        with pytest.raises(ServerError):
+            act()
+    assert client.cancel_batch(batch.id).state == "done"
+
+
 def jobs(client):
     client.pause()
     one, two = (client.submit(flow("s", s=use("Steps", steps=n))) for n in (1, 2))
@@ -132,6 +145,7 @@ def test_clients_reach_every_route(server, tmp_path):
     with noting(server.address) as (address, noted), Client(address) as client:
         workflows(client)
         drafts(client)
+        batches(client)
         jobs(client)
         pictures(client, tmp_path)
         models(client)

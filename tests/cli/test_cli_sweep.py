@@ -79,10 +79,10 @@ def test_a_failed_cell_does_not_stop_the_others(loom, workflow):
     [
         (["--sweep", "word"], "not an axis"),
         (["--sweep", "wrod=a"], "the workflow has no input 'wrod'"),
-        (["--sweep", "word=1..1000000"], "too many values (expected at most 10000, got 1,000,000)"),
+        (["--sweep", "word=1..1000000"], "too many values (expected at most 100000, got 1,000,000)"),
         (
             ["--sweep", "word=1..1000", "--sweep", "my_text=1..1000"],
-            "too many runs (expected at most 10000, got 1,000,000)",
+            "too many runs (expected at most 100000, got 1,000,000)",
         ),
         (["--sweep", "word=a,b", "--word", "c"], "the input 'word' gets values from two places"),
         (["--rows", "gone.csv"], "'gone.csv' cannot be read"),

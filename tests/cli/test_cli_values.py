@@ -1,6 +1,7 @@
 import pytest
 
-from latentloom.cli.input_values import bounds, metavar, value_of
+from latentloom.cli.input_values import bounds, metavar
+from latentloom.engine.document.input_texts import value_of
 from latentloom.engine.types.spec import InputSpec
 
 

@@ -9,7 +9,7 @@ from latentloom.engine.types.registry import Distribution, Registration
 from latentloom.engine.types.values import VALUE_TYPES
 from latentloom.nodes import register
 
-LEARNT = ("DATASET",)
+LEARNT = ("LORA", "DATASET")
 WITHOUT_MODELS = ("image", "image_grid", "mask", "preprocessors", "primitives")
 
 

@@ -57,25 +57,24 @@ def test_a_plugin_that_fails_is_named_and_the_others_load(
     assert good.status == "loaded" and list(found.registry.nodes) == ["maths/Twice"]
 
 
-def test_two_distributions_with_one_name_are_both_named(services: Path) -> None:
+def test_a_clash_of_one_name_costs_one_name(services: Path) -> None:
     install(services, "first", NODE + "    registry.sampler('odd', twice)\n")
     install(services, "second", NODE + "    registry.sampler('odd', twice)\n    registry.schedule('own', twice)\n")
     found = discovered(services)
-    assert [record.status for record in found.records] == ["loaded", "failed"]
-    assert found.records[1].error == (
-        "two distributions provide the sampler 'odd': dist-first 1.0 and dist-second 1.0\n  hint: uninstall one of them"
-    )
-    assert list(found.registry.nodes) == ["first/Twice"]
-    assert found.registry.extensions("schedule") == {} and "second" not in found.registry.distributions
+    assert [(record.status, record.error) for record in found.records] == [
+        ("loaded", None),
+        ("loaded", "sampler 'odd' is left out: dist-first 1.0 provides it"),
+    ]
+    assert list(found.registry.nodes) == ["first/Twice", "second/Twice"]
+    assert found.registry.extensions("sampler")["odd"].distribution.plugin == "first"
+    assert list(found.registry.extensions("schedule")) == ["own"]
 
 
-def test_one_plugin_that_registers_a_node_twice_fails(services: Path) -> None:
+def test_a_node_that_is_registered_twice_is_there_once(services: Path) -> None:
     install(services, "maths", NODE.replace("(twice)", "(twice, twice)"))
-    (record,) = discovered(services).records
-    assert record.error is not None
-    assert record.error.startswith(
-        "two distributions provide the node type 'maths/Twice': dist-maths 1.0 and dist-maths"
-    )
+    found = discovered(services)
+    assert found.records[0].error == "node type 'maths/Twice' is left out: it is registered twice"
+    assert (found.records[0].nodes, list(found.registry.nodes)) == (1, ["maths/Twice"])
 
 
 def test_only_the_selected_plugins_load(services: Path) -> None:

@@ -190,6 +190,27 @@ def bad(text: str) -> str:
     assert fault == "kit_sample/Bad: has no input 'texts', but a sample for it"
 
 
+def test_a_sample_that_raises_hides_no_other_node(installed):
+    body = """
+@node("Other", category="text")
+def other(n: int) -> int:
+    "Give n"
+    return n
+
+@node("Bad", category="text")
+def bad(text: str) -> str:
+    "Pass the text on."
+    return text
+"""
+
+    def broken():
+        raise RuntimeError("no sample today")
+
+    fault = installed("kit_raises", body, {"Bad": {"text": broken}})
+
+    assert "kit_raises/Bad: cannot be checked: RuntimeError: no sample today" in fault
+
+
 def test_the_example_installs_and_passes_its_own_tests(tmp_path):
     source = shutil.copytree(EXAMPLE, tmp_path / "vignette")
     services = tmp_path / "site"

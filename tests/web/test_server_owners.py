@@ -95,12 +95,26 @@ class Belongings:
         ask(server, "bob", "PUT", "drafts/bobs-draft", {"workflow": {"name": "half done"}}, **new)
         ask(server, "ann", "PATCH", "queue", {"paused": True})
         self.waiting = submit(server, "bob", PICTURE)
+        named = [{"name": "level", "to": [{"node": "p", "input": "level"}]}]
+        swept = {"workflow": {**flow("", **PICTURE), "inputs": named}, "rows": [{"level": 0.5}], "tags": ["of bob"]}
+        self.batch = ask(server, "bob", "POST", "batches", swept)[1]["id"]
 
     @property
     def words(self):
         """Texts that say that something of bob's exists."""
         prompt = uuid.UUID(self.prompt).hex
-        return [self.done, self.waiting, self.prompt, prompt, self.file["sha256"], self.upload, "holiday", "half done"]
+        return [
+            self.done,
+            self.waiting,
+            self.batch,
+            "of bob",
+            self.prompt,
+            prompt,
+            self.file["sha256"],
+            self.upload,
+            "holiday",
+            "half done",
+        ]
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +136,7 @@ NOTHING = {
     "done": uuid.UUID(int=1).hex,
     "waiting": uuid.UUID(int=2).hex,
     "prompt": str(uuid.UUID(int=3)),
+    "batch": uuid.UUID(int=4).hex,
     "sha256": "0" * 64,
     "upload": "by-owner/bob/by-hash/00/" + "0" * 64 + ".png",
     "named": "by-owner/bob/no-such.png",
@@ -138,6 +153,12 @@ REQUESTS = [
     ("POST", "jobs/{done}/cancel"),
     ("POST", "jobs/{done}/retry"),
     ("POST", "jobs/{waiting}/move", {"to": "front"}),
+    ("GET", "batches/{batch}"),
+    ("GET", "batches/{batch}/cells"),
+    ("GET", "batches/{batch}/table.csv"),
+    ("GET", "batches/{batch}/sheet"),
+    ("POST", "batches/{batch}/cancel"),
+    ("POST", "batches/{batch}/retry"),
     ("GET", "jobs?owner=bob"),
     ("GET", "jobs?tag=secret"),
     ("GET", "events?job={done}"),
@@ -215,7 +236,7 @@ def answered(server, request, names):
 @pytest.mark.parametrize("request_", REQUESTS, ids=lambda request: " ".join(map(str, request[:2]))[:70])
 def test_what_is_somebody_elses_is_what_does_not_exist(server, bobs, request_):
     theirs = {
-        **{name: getattr(bobs, name) for name in ("done", "waiting", "prompt", "upload", "named", "shown")},
+        **{name: getattr(bobs, name) for name in ("done", "waiting", "batch", "prompt", "upload", "named", "shown")},
         "sha256": bobs.file["sha256"],
         "uploaded": bobs.upload.rpartition("/")[2].removesuffix(".png"),
         "draft": "bobs-draft",
@@ -251,6 +272,7 @@ def test_a_prompt_id_that_somebody_else_uses_is_free(server, bobs):
 
 
 LISTS = [
+    "batches",
     "jobs",
     "jobs?state=queued,done",
     "queue",

@@ -15,6 +15,7 @@ from latentloom.nodes.families.lora.adapter_config import AdapterConfig, adapter
 from latentloom.nodes.families.lora.deltas import changed
 from latentloom.nodes.families.lora.key_names import Network, Target, changes
 from latentloom.nodes.families.lora.layers import Rows, groups_of, layers_of
+from latentloom.nodes.families.lora.value import tensors_of
 from latentloom.nodes.families.merge import section_of
 from latentloom.nodes.families.module_loading import Weights
 from latentloom.nodes.families.network_titles import layers_title
@@ -33,10 +34,10 @@ FITS = "a LoRA works only with the model family it was trained on"
 
 @dataclass(frozen=True, slots=True)
 class _Lora:
-    """A LoRA file that is put on a model."""
+    """A LoRA that is put on a model, from a file or from the workflow."""
 
     name: str
-    weights: Weights
+    weights: Weights | dict[str, Tensor]
     changes: Mapping[Target, Mapping[str, str]]
     strength: float
     sections: Mapping[str, float]  # further factors, by third of a UNet
@@ -77,7 +78,7 @@ def apply_loras(module: Any, patches: Sequence[Patch], paths: Sequence[Sequence[
     over, which a warning counts. Raises FileError when it has none of those of a file, when one of them has another
     shape, and for strengths by third of what is no UNet.
     """
-    loras = [_opened(patch, files[0]) for patch, files in zip(patches, paths, strict=True)]
+    loras = [_opened(patch, files) for patch, files in zip(patches, paths, strict=True)]
     if isinstance(module, ChatReader):
         (model,) = _texts({"te1": module.model}, loras)
         return replace(module, model=model)
@@ -135,10 +136,13 @@ def _warn_of_others(lora: _Lora, networks: Collection[Network]) -> None:
     warn_left(lora.name, left, lora.weights.keys(), "tensors")
 
 
-def _opened(patch: Patch, path: Path) -> _Lora:
-    weights = Weights(path)
+def _opened(patch: Patch, paths: Sequence[Path]) -> _Lora:
     strength, sections = patch.parameters["strength"], patch.parameters.get("sections", {})
-    name = patch.files[0].name
+    if not paths:
+        tensors = tensors_of(patch)
+        return _Lora(patch.parameters["title"], tensors, changes(tensors), strength, sections, {})
+    path, name = paths[0], patch.files[0].name
+    weights = Weights(path)
     beside = patch.parameters.get("adapter")
     configs = adapter_configs(read_header(path).metadata, name) if beside is None else adapter_of(beside)
     return _Lora(name, weights, changes(weights.keys()), strength, sections, configs)

@@ -106,11 +106,11 @@ def test_a_missing_caption_is_a_problem_before_anything_runs(tmp_path: Path) -> 
     from latentloom.engine.settings import load_settings
 
     with Session(load_settings({"device": "cpu"}, {"LATENTLOOM_HOME": str(tmp_path)})) as session:
-        folder = folder_of(session.engine.settings.input / "hearts", *(f"{n}.png" for n in range(5)))
+        folder = folder_of(session.engine.settings.input / "mine", *(f"{n}.png" for n in range(5)))
         (folder / "0.txt").write_text("a heart")
-        assert session.engine.catalog.names("datasets") == ["hearts"]
+        assert session.engine.catalog.names("datasets") == ["hearts.zip", "mine"]
         with pytest.raises(WorkflowError) as caught:
-            session.prepare(document("hearts"))
+            session.prepare(document("mine"))
         (problem,) = caught.value.problems
         assert problem.record() == {
             "code": "missing_captions",
@@ -121,12 +121,12 @@ def test_a_missing_caption_is_a_problem_before_anything_runs(tmp_path: Path) -> 
             "got": "1.png, 2.png, 3.png, ...",
             "hint": "set 'caption', the caption of pictures that have none",
         }
-        assert session.prepare(document("hearts", caption="a heart"))
-        with pytest.raises(WorkflowError, match="there is no data set 'heart'"):
-            session.prepare(document("heart"))
+        assert session.prepare(document("mine", caption="a heart"))
+        with pytest.raises(WorkflowError, match="there is no data set 'min'"):
+            session.prepare(document("min"))
         (folder / "1.txt").write_bytes("ü".encode("latin-1"))
         with pytest.raises(WorkflowError, match=r"the caption in '1.txt' is not UTF-8 text"):
-            session.prepare(document("hearts", caption="a heart"))
+            session.prepare(document("mine", caption="a heart"))
 
 
 def test_a_folder_from_elsewhere_is_copied_into_the_input_folder(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from queues import new_job, opened, seen_by
 
 from latentloom.engine.jobs.attempts import Limits
+from latentloom.engine.jobs.batches import Batches
 from latentloom.engine.jobs.database import VERSION, connect, transaction
 from latentloom.engine.jobs.effects import Effects
 from latentloom.engine.jobs.faults import DatabaseError, EffectUnknown, KeyReused, QueueFull, UnknownJob, WrongState
@@ -346,11 +347,12 @@ def test_a_job_stays_while_somebody_has_yet_to_be_told_of_its_end(made):
     queue, _, connection = made
     queue.submit(new_job("a", webhook="http://example.org/"))
     queue.cancel("a")
-    webhooks = Webhooks(connection, lambda: 1000.0)
+    webhooks = Webhooks(connection, Batches(connection, queue), lambda: 1000.0)
 
     assert prune_jobs(connection, Keep(seconds=0, jobs=1), now=9999) == []
-    assert [call.job.id for call in webhooks.due()] == ["a"]
-    webhooks.told("a")
+    (call,) = webhooks.due()
+    assert call.about.id == "a"
+    webhooks.told(call)
     assert prune_jobs(connection, Keep(seconds=0, jobs=1), now=9999) == ["a"]
 
 

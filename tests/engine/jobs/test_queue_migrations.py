@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from queues import new_job, opened, seen_by
 
+from latentloom.engine.jobs.batches import Batches
 from latentloom.engine.jobs.database import VERSION, connect
 from latentloom.engine.jobs.outputs import Outputs
 from latentloom.engine.jobs.webhooks import Webhooks
@@ -91,7 +92,8 @@ def test_what_waited_and_what_ran_goes_on(tmp_path, schema):
     assert min(claim.token for claim in claims) == 4
     queue.begin("running", claims[1].token)
     queue.finish("running", claims[1].token, "done", {})
-    assert [call.job.id for call in Webhooks(connection, lambda: 2000.0).due()] == ["running"]
+    webhooks = Webhooks(connection, Batches(connection, queue), lambda: 2000.0)
+    assert [call.about.id for call in webhooks.due()] == ["running"]
     connection.close()
 
 

@@ -162,6 +162,9 @@ export const names: Record<string, string> = {
   SplitDataset: "拆分数据集",
   AugmentDataset: "数据集增强",
   DatasetSheet: "数据集总览图",
+  TrainLora: "训练 LoRA",
+  ApplyLora: "应用 LoRA",
+  SaveLora: "保存 LoRA",
 };
 
 /** Other words that people search for. */
@@ -196,6 +199,7 @@ export const words: Record<string, string> = {
   ApplyControlNet: "控制网",
   LoadControlNet: "控制网",
   LoadLora: "风格 微调",
+  TrainLora: "微调 训练 炼丹 DreamBooth",
   LoadDataset: "训练集 打标",
   AugmentDataset: "数据增广 翻转 裁剪",
   Seamless: "无缝贴图 图块",
