@@ -27,6 +27,7 @@ from latentloom.web.routes import (
     jobs,
     nodes,
     openai,
+    output_sets,
     system,
     workflows,
 )
@@ -49,6 +50,7 @@ def route_table() -> tuple[Route, ...]:
         *nodes.ROUTES,
         *workflows.ROUTES,
         *files.ROUTES,
+        *output_sets.ROUTES,
         *editor_files.ROUTES,
     )
 

@@ -5,6 +5,8 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+_WORDS = "(texts || ' ' || models || ' ' || tags || ' ' || workflow || ' ' || coalesce(seed, ''))"
+
 
 class Output(NamedTuple):
     """One saved file. `path` is relative to the output folder, `outputs` are the named outputs that it belongs to."""
@@ -48,13 +50,15 @@ class Outputs:
         before: int | None = None,
         limit: int = 50,
     ) -> list[Output]:
-        """Return the files that match all conditions, newest first. Each word of `text` must occur in the prompts.
+        """Return the files that match all conditions, newest first.
+
+        Each word of `text` must occur in the prompts, models, tags, seed or name of the workflow.
 
         `before` is the id of the last file of the previous page.
         """
         wheres, values = ["1"], list[Any]()
         for word in (text or "").split():
-            wheres.append("texts LIKE ? ESCAPE '\\'")
+            wheres.append(f"{_WORDS} LIKE ? ESCAPE '\\'")
             values.append(f"%{_escaped(word)}%")
         if model is not None:
             wheres.append("models LIKE ? ESCAPE '\\'")
@@ -71,9 +75,17 @@ class Outputs:
             values.append(before)
         return self._rows(f"{' AND '.join(wheres)} ORDER BY id DESC LIMIT ?", (*values, limit))
 
-    def by_hash(self, sha256: str) -> list[Output]:
-        """Return all saved files with this content, newest first."""
-        return self._rows("sha256 = ? ORDER BY id DESC", (sha256,))
+    def by_hash(self, *sha256: str) -> list[Output]:
+        """Return all saved files with one of these contents, newest first."""
+        return self._rows("sha256 IN (SELECT value FROM json_each(?)) ORDER BY id DESC", (json.dumps(sha256),))
+
+    def tag(self, sha256: Sequence[str], *, add: Sequence[str] = (), remove: Sequence[str] = ()) -> list[Output]:
+        """Add tags to the files with these contents and take tags off. Return the files, newest first."""
+        for output in self.by_hash(*sha256):
+            tags = [tag for tag in dict.fromkeys((*output.tags, *add)) if tag not in remove]
+            row = (json.dumps(tags, ensure_ascii=False), output.id)
+            self._connection.execute("UPDATE outputs SET tags = ? WHERE id = ?", row)
+        return self.by_hash(*sha256)
 
     def at(self, path: str) -> list[Output]:
         """Return the file that was saved at a path below the output folder; none if there is no such file."""

@@ -1,9 +1,12 @@
 """What the API gives: its description, events, workflows, drafts, outputs and everything an editor needs."""
 
 import asyncio
+import io
 import json
 import re
 import time
+import zipfile
+from urllib.parse import quote
 
 import aiohttp
 import pytest
@@ -344,6 +347,57 @@ def test_saved_pictures_are_found_shown_and_removed(server):
     left = {path.name for path in (server.home / "output").glob("plant*")}
     assert page["outputs"][0]["path"] not in left
     assert not list((server.home / "data" / "thumbnails").rglob(f"{sha256}*"))
+
+
+def test_saved_pictures_are_found_by_any_word(server):
+    order = {"workflow": flow("", s=use("SavePicture", level=0.5625)) | {"name": "Lantern 100%"}, "tags": ["harvest"]}
+    file = server.wait(server.order(order))["files"][0]
+
+    def found(words):
+        return [one["sha256"] for one in server.get(f"outputs?q={quote(words)}")["outputs"]]
+
+    for words in ("lantern", "100%", "HARVEST", "vest tern"):
+        assert found(words) == [file["sha256"]], words
+    assert found("lantern pumpkin") == found("1_0%") == []
+
+
+def test_saved_pictures_are_tagged_and_removed_together(server):
+    files = [server.wait(server.submit(s=use("SavePicture", level=level)))["files"][0] for level in (0.51, 0.52)]
+    both = [file["sha256"] for file in files]
+
+    status, answer, _ = server.request("POST", "outputs/tags", {"sha256": both, "add": [" keep ", "old", "keep"]})
+    assert (status, [file["tags"] for file in answer["outputs"]]) == (200, [["keep", "old"]] * 2)
+    server.request("POST", "outputs/tags", {"sha256": both[:1], "remove": ["old", "unknown"]})
+    assert [file["sha256"] for file in server.get("outputs?tag=keep")["outputs"]] == both[::-1]
+    assert [file["sha256"] for file in server.get("outputs?tag=old")["outputs"]] == both[1:]
+
+    status, answer, _ = server.request("POST", "outputs/remove", {"sha256": [*both, "0" * 64]})
+    assert (status, answer["problems"][0]["got"]) == (404, "0" * 64)  # and nothing is removed
+    assert server.request("POST", "outputs/remove", {"sha256": both})[0] == 200
+    assert server.get("outputs?tag=keep")["outputs"] == []
+    assert not any((server.home / "output" / file["path"]).exists() for file in files)
+    assert server.request("POST", "outputs/remove", {"sha256": []})[0] == 400
+    assert server.request("POST", "outputs/zip", {"sha256": ["../x"]})[0] == 400
+
+
+def test_saved_pictures_are_zipped_and_what_is_gone_is_listed(server):
+    files = [server.wait(server.submit(s=use("SavePicture", level=level)))["files"][0] for level in (0.53, 0.54, 0.55)]
+    data = [(server.home / "output" / file["path"]).read_bytes() for file in files]
+    gone = files.pop()
+    (server.home / "output" / gone["path"]).unlink()
+
+    wanted = {"sha256": [file["sha256"] for file in (*files, gone)]}
+    status, answer, headers = server.request("POST", "outputs/zip", wanted)
+
+    assert (status, headers["Content-Type"]) == (200, "application/zip")
+    with zipfile.ZipFile(io.BytesIO(answer)) as archive:
+        assert archive.testzip() is None
+        assert {name: archive.read(name) for name in archive.namelist()} == {
+            files[0]["path"]: data[0],
+            files[1]["path"]: data[1],
+            "missing.txt": f"{gone['path']}\n".encode(),
+        }
+    assert server.request("POST", "outputs/zip", {"sha256": [gone["sha256"]]})[0] == 404
 
 
 def test_a_dropped_picture_or_document_gives_its_workflow(server):

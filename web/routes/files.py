@@ -156,7 +156,9 @@ async def remove_file(services: Services, call: Call) -> wire.Empty:
 class OutputQuery(Query):
     """Which files."""
 
-    q: str | None = Field(None, max_length=500, description="Words in the prompts.")
+    q: str | None = Field(
+        None, max_length=500, description="Words in the prompts, models, tags, seed or name of the workflow."
+    )
     model: str | None = Field(None, max_length=500, description="Part of a model's name.")
     seed: str | None = Field(None, max_length=20)
     tag: str | None = Field(None, max_length=200)

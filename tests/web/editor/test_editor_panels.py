@@ -144,12 +144,12 @@ def test_form_and_results(open_editor, server):
     assert editor.violations() == []
 
     # Search by prompt and seed
-    results.get_by_label("Search prompts").fill("circle red")
+    results.get_by_label("Search by any word").fill("circle red")
     expect(pictures).to_have_count(1)
     results.get_by_role("button", name="Filters").click()
     results.get_by_label("Seed", exact=True).fill("12")
     expect(results.get_by_text("No pictures match the search.")).to_be_visible()
-    results.get_by_label("Search prompts").fill("")
+    results.get_by_label("Search by any word").fill("")
     expect(pictures).to_have_count(1)
     results.get_by_label("Seed", exact=True).fill("")
     expect(pictures).to_have_count(before + 2)
@@ -169,6 +169,21 @@ def test_form_and_results(open_editor, server):
     look.get_by_role("button", name="Open workflow").click()
     expect(look).to_have_count(0)
     assert editor.copied()["nodes"]["sample"]["inputs"]["seed"] == 11
+
+    # A part of what made another picture, into this workflow
+    pictures.nth(0).get_by_role("button").click()
+    look.get_by_role("button", name="Seed", exact=True).click()
+    notice(editor, "1 value taken over")
+    nodes = editor.copied()["nodes"]
+    assert (nodes["sample"]["inputs"]["seed"], nodes["positive"]["inputs"]["text"].split()[2]) == (12, "red")
+    pictures.nth(0).get_by_role("button").click()
+    look.get_by_role("button", name="Prompts").click()
+    notice(editor, "2 values taken over")
+    assert editor.copied()["nodes"]["positive"]["inputs"]["text"].startswith("a small blue square")
+    results.get_by_label("Search by any word").fill("12 shapes blue")
+    expect(pictures).to_have_count(1)
+    results.get_by_label("Search by any word").fill("")
+    expect(pictures).to_have_count(before + 2)
 
     # Two pictures compared
     for n in (0, 1):

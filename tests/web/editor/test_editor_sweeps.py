@@ -11,19 +11,9 @@ def cursed(name):
     return {**document, "name": name, "inputs": inputs}
 
 
-def test_a_sweep(open_editor, server):
-    editor = open_editor(server, color_scheme="light")
-    page = editor.page
-    page.locator(".templates .template-cards").get_by_role("button", name="Text to image").click()
-    steps, cfg = editor.field("sample", "steps"), editor.field("sample", "cfg")
-    steps.fill("2")
-    rails = page.get_by_role("navigation", name="Panels on the right")
-    rails.get_by_role("button", name="Sweep").click()
-    panel = page.get_by_role("complementary", name="Sweep")
+def write_axes(panel, start):
+    """Values that are wrong, too many, and refused by the server; an input that gets a name; two axes that run."""
     add, count = panel.get_by_label("Add an input"), panel.locator(".sweep-count")
-    start = panel.get_by_role("button", name="Start the sweep")
-
-    # Axes: a form's input, an input of a node that gets a name, what is wrong, too many, and refused by the server
     add.select_option(label="cfg")
     panel.get_by_label("Values of cfg").fill("3, five")
     expect(panel.get_by_text("Not a number: five.")).to_be_visible()
@@ -47,6 +37,19 @@ def test_a_sweep(open_editor, server):
     panel.get_by_label("Values of cfg").fill("3, 5")
     start.click()
 
+
+def test_a_sweep(open_editor, server):
+    editor = open_editor(server, color_scheme="light")
+    page = editor.page
+    page.locator(".templates .template-cards").get_by_role("button", name="Text to image").click()
+    editor.field("sample", "steps").fill("2")
+    rails = page.get_by_role("navigation", name="Panels on the right")
+    rails.get_by_role("button", name="Sweep").click()
+    panel = page.get_by_role("complementary", name="Sweep")
+    start = panel.get_by_role("button", name="Start the sweep")
+
+    write_axes(panel, start)
+
     # The grid, in the panel and large
     state = panel.get_by_role("status").filter(has_text="done")
     expect(state).to_have_text("4 of 4 done")
@@ -57,13 +60,14 @@ def test_a_sweep(open_editor, server):
     editor.picture("sweep")
     assert editor.violations() == []
     for label in ("sampler euler, cfg 3", "sampler heun, cfg 5"):
-        panel.get_by_label(f"Select to compare: {label}").check()
+        panel.get_by_label(f"Select: {label}").check()
     panel.get_by_role("button", name="Compare").click()
     rows = page.locator(".compare-facts tbody tr")
     expect(rows).to_have_text(["samplereulerheun", "cfg35"])
     editor.press("Escape")
     panel.get_by_role("button", name="Enlarge").click()
-    page.get_by_role("dialog", name="Sweep results").get_by_role("button", name="sampler heun, cfg 3", exact=True).click()
+    large = page.get_by_role("dialog", name="Sweep results")
+    large.get_by_role("button", name="sampler heun, cfg 3", exact=True).click()
 
     # A cell's values, as one step of undo
     look = page.get_by_role("dialog", name="sampler heun, cfg 3")
@@ -73,7 +77,7 @@ def test_a_sweep(open_editor, server):
     editor.press("ArrowRight")
     page.get_by_role("button", name="Use these values").click()
     editor.press("Escape")
-    expect(cfg).to_have_value("5")
+    expect(editor.field("sample", "cfg")).to_have_value("5")
     assert editor.copied()["nodes"]["sample"]["inputs"]["sampler"] == "heun"
     editor.press("Control+z")
     assert editor.copied()["nodes"]["sample"]["inputs"]["sampler"] != "heun"

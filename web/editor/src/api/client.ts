@@ -119,6 +119,20 @@ export async function contentOf(sha256: string): Promise<Blob> {
   return response.blob();
 }
 
+/** A ZIP archive of output files of that many bytes. Raises ServerError, Unreachable. */
+export async function archiveOf(sha256: string[], bytes: number): Promise<Blob> {
+  const body = JSON.stringify({ sha256 });
+  const headers = { "Content-Type": "application/json" };
+  const address = new URL("api/v1/outputs/zip", BASE);
+  const response = await fetch(address, { method: "POST", body, headers, signal: limited(bytes) }).catch((error: unknown) => {
+    throw failureToAsk(error);
+  });
+  if (!response.ok) throw failureOf(response.status, await response.json().catch(() => null));
+  return response.blob().catch((error: unknown) => {
+    throw failureToAsk(error);
+  });
+}
+
 /** The address of a picture that workflows may name. */
 export const fileUrl = (name: string) =>
   new URL(`api/v1/files/${name.split("/").map(encodeURIComponent).join("/")}`, BASE).href;

@@ -17,8 +17,11 @@ function editing(target: EventTarget | null): boolean {
   return target instanceof Element && target.closest("input, textarea, select, [contenteditable], dialog") !== null;
 }
 
-/** Keys that mean something else where they are pressed: in a menu, on a button, in a panel. */
-function isElsewhere({ key, target }: KeyboardEvent): boolean {
+/** Keys that mean something else where they are pressed: in a menu, on a button, in a panel, in what names them in `data-keys`. */
+function isElsewhere(event: KeyboardEvent): boolean {
+  const { key, target } = event;
+  const own = target instanceof Element ? target.closest<HTMLElement>("[data-keys]")?.dataset.keys : undefined;
+  if (own?.split(" ").includes(chordOf(event))) return true;
   if ((key !== "Enter" && key !== "Escape") || !(target instanceof Element)) return false;
   if (useCanvas.getState().menu || (key === "Enter" && target.closest("button, a, summary"))) return true;
   return target !== document.body && target.closest("main") === null;

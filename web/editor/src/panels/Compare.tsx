@@ -6,22 +6,6 @@ import { Icon } from "../theme/Icon";
 import { useModal } from "../widgets/useModal";
 import { ICONS } from "./icons";
 
-/** How many of the two pictures are chosen, and a button that compares them. */
-export function Marked({ count, unmark, compare }: { count: number; unmark(): void; compare(): void }) {
-  const words = useStrings().panels.gallery;
-  return (
-    <div className="banner marked">
-      <span>{count < 2 ? words.compareHint : words.marked(count)}</span>
-      <button className="button" onClick={unmark}>
-        {words.unmark}
-      </button>
-      <button className="button button-primary" disabled={count < 2} onClick={compare}>
-        {words.compare}
-      </button>
-    </div>
-  );
-}
-
 type Row = readonly [name: string, left: string, right: string];
 
 interface Props {

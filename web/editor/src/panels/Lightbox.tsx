@@ -1,23 +1,27 @@
-import { useEffect, useState } from "react";
+import type { Ref } from "react";
+import { useEffect, useRef, useState } from "react";
 import type { OutputFile } from "../api/client";
 import { contentUrl } from "../api/client";
 import { reveal } from "../canvas/reveal";
 import { useSettings } from "../settings/settings";
 import { useGallery } from "../store/gallery";
 import type { Facts } from "../store/making";
-import { factsOf, fileName, openMaking, savePicture, saveWorkflow, takeAsInput } from "../store/making";
-import { sure } from "../store/question";
+import { factsOf, fileName, openMaking, recallInto, savePicture, saveWorkflow, takeAsInput } from "../store/making";
 import { useStrings } from "../strings";
 import { Icon } from "../theme/Icon";
 import { useModal } from "../widgets/useModal";
 import { ICONS } from "./icons";
+import { askThenRemove } from "./Selected";
+import type { Zooming } from "./ZoomedPicture";
+import { ZoomedPicture } from "./ZoomedPicture";
 
-/** One picture as large as the window allows, with what made it; the arrow keys go to its neighbours. */
+/** One picture as large as the window allows or zoomed, with what made it; the arrow keys go to its neighbours. */
 export function Lightbox({ start, close }: { start: number; close(): void }) {
   const words = useStrings().panels.gallery;
   const { outputs, next, more } = useGallery();
   const [id, setId] = useState(start);
   const [dialog, keys] = useModal(close);
+  const zooming = useRef<Zooming>(null);
   const at = outputs.findIndex((output) => output.id === id);
   const output = outputs[at];
   useEffect(() => void (at >= outputs.length - 2 && more()), [at, outputs.length, more]);
@@ -34,12 +38,13 @@ export function Lightbox({ start, close }: { start: number; close(): void }) {
       onCancel={keys.onCancel}
       onKeyDown={(event) => {
         keys.onKeyDown(event);
+        if (!event.ctrlKey && !event.metaKey && !event.altKey && zooming.current?.press(event.key, event.shiftKey)) return;
         if (event.key === "ArrowLeft") go(-1);
         if (event.key === "ArrowRight") go(1);
       }}
     >
       <div className="lightbox-stage">
-        <Shown output={output} />
+        <Shown key={output.id} output={output} zooming={zooming} />
         <Arrow side="left" label={words.previous} disabled={at === 0} onClick={() => go(-1)} />
         <Arrow side="right" label={words.next} disabled={at === outputs.length - 1} onClick={() => go(1)} />
       </div>
@@ -57,9 +62,10 @@ export function Lightbox({ start, close }: { start: number; close(): void }) {
   );
 }
 
-export function Shown({ output }: { output: OutputFile }) {
-  if (!output.media.startsWith("image/")) return <p>{fileName(output)}</p>;
-  return <img src={contentUrl(output.sha256)} alt={output.texts.split("\n")[0]} />;
+export function Shown({ output, zooming }: { output: OutputFile; zooming: Ref<Zooming> }) {
+  const { media, sha256, width, height, texts } = output;
+  if (!media.startsWith("image/") || !width || !height) return <p>{fileName(output)}</p>;
+  return <ZoomedPicture ref={zooming} url={contentUrl(sha256)} alt={texts.split("\n")[0] || fileName(output)} size={{ width, height }} />;
 }
 
 interface ArrowProps {
@@ -113,23 +119,31 @@ function Details({ output }: { output: OutputFile }) {
 /** `leave` goes on to a neighbour before the picture is gone; `close` ends the dialog. */
 function Actions({ output, close, leave }: { output: OutputFile; close(): void; leave(): void }) {
   const words = useStrings().panels.gallery;
-  const { outputs, remove } = useGallery();
+  const outputs = useGallery((state) => state.outputs);
   const andClose = (work: (output: OutputFile) => Promise<void>) => () => void work(output).then(close);
   const asInput = async (output: OutputFile) => {
     const node = await takeAsInput(output);
     if (node) requestAnimationFrame(() => reveal(node));
   };
-  const askThenRemove = async () => {
-    if (!(await sure(words.removeTitle, words.removeText, words.remove))) return;
-    if (outputs.length > 1) leave();
-    else close();
-    await remove(output.sha256);
-  };
+  const remove = () => askThenRemove([output], () => (outputs.length > 1 ? leave() : close()));
+  const parts = [
+    ["prompt", words.recallPrompt],
+    ["seed", words.recallSeed],
+    ["all", words.recallAll],
+  ] as const;
   return (
     <div className="lightbox-actions">
       <button className="button button-primary" onClick={andClose(openMaking)}>
         {words.open}
       </button>
+      <div className="lightbox-recall" role="group" aria-label={words.recall}>
+        <span className="quiet">{words.recall}</span>
+        {parts.map(([part, label]) => (
+          <button key={part} className="button" onClick={andClose((one) => recallInto(one, part))}>
+            {label}
+          </button>
+        ))}
+      </div>
       <button className="button" onClick={andClose(asInput)}>
         {words.asInput}
       </button>
@@ -139,7 +153,7 @@ function Actions({ output, close, leave }: { output: OutputFile; close(): void; 
       <button className="button" onClick={() => void saveWorkflow(output)}>
         {words.saveWorkflow}
       </button>
-      <button className="button button-danger" onClick={() => void askThenRemove()}>
+      <button className="button button-danger" onClick={() => void remove()}>
         {words.remove}
       </button>
     </div>

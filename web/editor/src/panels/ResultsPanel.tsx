@@ -1,3 +1,4 @@
+import type { KeyboardEvent, MouseEvent } from "react";
 import { useEffect, useRef, useState } from "react";
 import type { OutputFile } from "../api/client";
 import { thumbnailUrl } from "../api/client";
@@ -6,34 +7,35 @@ import { EVERYTHING, followOutputs, useGallery } from "../store/gallery";
 import { fileName } from "../store/making";
 import { useStrings } from "../strings";
 import { Icon } from "../theme/Icon";
-import { Compare, Marked } from "./Compare";
+import { chordOf, composes } from "../widgets/keys";
+import { Compare } from "./Compare";
 import { Lightbox } from "./Lightbox";
+import { Selected, askThenRemove } from "./Selected";
 import { ICONS } from "./icons";
 
 /** What jobs have saved, with a search, a closer look, and two pictures compared. */
 export function ResultsPanel() {
   const words = useStrings().panels.gallery;
-  const { outputs, known, search, marked, unmark } = useGallery();
+  const { outputs, known, search, selected } = useGallery();
   const [looked, setLooked] = useState<number | null>(null);
   const [comparing, setComparing] = useState(false);
   useEffect(followOutputs, []);
   const searching = Object.values(search).some(Boolean);
-  const pair = marked.map((id) => outputs.find((output) => output.id === id)).filter((output) => output !== undefined);
+  const chosen = outputs.filter(({ id }) => selected.includes(id));
+  const [left, right] = chosen;
   return (
     <div className="results">
       <SearchForm />
-      {pair.length > 0 && <Marked count={pair.length} unmark={unmark} compare={() => setComparing(true)} />}
+      {chosen.length > 0 && <Selected chosen={chosen} compare={() => setComparing(true)} />}
       {known && outputs.length === 0 && <p className="quiet">{searching ? words.nothing : words.none}</p>}
-      <ul className="gallery">
+      <ul className="gallery" data-keys={KEYS} onKeyDown={(event) => galleryKey(event, chosen)}>
         {outputs.map((output) => (
           <Thumbnail key={output.id} output={output} look={() => setLooked(output.id)} />
         ))}
       </ul>
       <More />
       {looked !== null && <Lightbox start={looked} close={() => setLooked(null)} />}
-      {comparing && pair.length === 2 && (
-        <Compare left={pair[0] as OutputFile} right={pair[1] as OutputFile} close={() => setComparing(false)} />
-      )}
+      {comparing && left && right && <Compare left={left} right={right} close={() => setComparing(false)} />}
     </div>
   );
 }
@@ -100,28 +102,46 @@ function SearchForm() {
   );
 }
 
+/** Keys for the pictures: all, none, and the trash. */
+const KEYS = "Mod+A Escape Delete Backspace";
+
+function galleryKey(event: KeyboardEvent, chosen: readonly OutputFile[]) {
+  const { selectAll, deselect } = useGallery.getState();
+  const chord = chordOf(event.nativeEvent);
+  if (!KEYS.split(" ").includes(chord) || composes(event)) return;
+  event.preventDefault();
+  if (chord === "Mod+A") selectAll();
+  else if (chord === "Escape") deselect();
+  else if (chosen.length) void askThenRemove(chosen);
+}
+
 function Thumbnail({ output, look }: { output: OutputFile; look(): void }) {
   const words = useStrings().panels.gallery;
-  const marked = useGallery((state) => state.marked.includes(output.id));
-  const mark = useGallery((state) => state.mark);
+  const selected = useGallery((state) => state.selected.includes(output.id));
+  const select = useGallery((state) => state.select);
   const label = words.picture(output.texts.split("\n")[0] ?? "", output.seed ?? "");
+  const click = (event: MouseEvent) => {
+    if (event.shiftKey) select(output.id, "range");
+    else if (event.ctrlKey || event.metaKey) select(output.id);
+    else look();
+  };
   return (
-    <li className="thumbnail" data-marked={marked || undefined}>
-      <button className="thumbnail-picture" aria-label={label} title={label} onClick={look}>
+    <li className="thumbnail" data-selected={selected || undefined}>
+      <button className="thumbnail-picture" aria-label={label} title={label} onClick={click}>
         {output.media.startsWith("image/") ? (
           <img src={thumbnailUrl(output.sha256)} alt="" loading="lazy" draggable={false} />
         ) : (
           <span>{fileName(output)}</span>
         )}
       </button>
-      <input
-        type="checkbox"
-        className="thumbnail-mark"
-        aria-label={`${words.mark}: ${label}`}
-        title={words.mark}
-        checked={marked}
-        onChange={() => mark(output.id)}
-      />
+      <label className="thumbnail-mark" title={words.select}>
+        <input
+          type="checkbox"
+          aria-label={`${words.select}: ${label}`}
+          checked={selected}
+          onChange={({ nativeEvent }) => select(output.id, (nativeEvent as globalThis.MouseEvent).shiftKey ? "range" : "toggle")}
+        />
+      </label>
     </li>
   );
 }

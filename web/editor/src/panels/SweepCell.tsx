@@ -1,4 +1,5 @@
-import { useState } from "react";
+import type { Ref } from "react";
+import { useRef, useState } from "react";
 import type { Cell } from "../document/grid";
 import { labelOf } from "../document/grid";
 import { textOf } from "../document/sweep";
@@ -10,12 +11,14 @@ import { useModal } from "../widgets/useModal";
 import { Arrow, Shown } from "./Lightbox";
 import { ICONS } from "./icons";
 import { fullText } from "./QueueJob";
+import type { Zooming } from "./ZoomedPicture";
 
 /** One cell as large as the window allows, with its values; the arrow keys go to its neighbours. */
 export function SweepCell({ cells, start, close }: { cells: readonly Cell[]; start: number; close(): void }) {
   const words = useStrings().panels;
   const [place, setPlace] = useState(start);
   const [dialog, keys] = useModal(close);
+  const zooming = useRef<Zooming>(null);
   const at = cells.findIndex((cell) => cell.place === place);
   const cell = cells[at];
   if (!cell) return null;
@@ -31,12 +34,13 @@ export function SweepCell({ cells, start, close }: { cells: readonly Cell[]; sta
       onCancel={keys.onCancel}
       onKeyDown={(event) => {
         keys.onKeyDown(event);
+        if (!event.ctrlKey && !event.metaKey && !event.altKey && zooming.current?.press(event.key, event.shiftKey)) return;
         if (event.key === "ArrowLeft") go(-1);
         if (event.key === "ArrowRight") go(1);
       }}
     >
       <div className="lightbox-stage">
-        <Stage key={cell.place} cell={cell} />
+        <Stage key={cell.place} cell={cell} zooming={zooming} />
         <Arrow side="left" label={words.gallery.previous} disabled={at === 0} onClick={() => go(-1)} />
         <Arrow side="right" label={words.gallery.next} disabled={at === cells.length - 1} onClick={() => go(1)} />
       </div>
@@ -55,7 +59,7 @@ export function SweepCell({ cells, start, close }: { cells: readonly Cell[]; sta
 }
 
 /** What a cell saved, or why it saved nothing. */
-function Stage({ cell }: { cell: Cell }) {
+function Stage({ cell, zooming }: { cell: Cell; zooming: Ref<Zooming> }) {
   const words = useStrings().panels.sweep;
   const [nth, setNth] = useState(0);
   const file = cell.files[nth];
@@ -63,7 +67,7 @@ function Stage({ cell }: { cell: Cell }) {
   if (!file) return <p>{cell.state === "done" ? words.noFiles : words.states[cell.state]}</p>;
   return (
     <>
-      <Shown output={file} />
+      <Shown key={file.id} output={file} zooming={zooming} />
       {cell.files.length > 1 && (
         <select className="field" aria-label={words.file} value={nth} onChange={(event) => setNth(Number(event.target.value))}>
           {cell.files.map((file, n) => (

@@ -112,7 +112,7 @@ function CellView({ cell, marked, mark, look }: CellProps) {
   const picture = pictureOf(cell);
   const label = [labelOf(cell), cell.error?.message].filter(Boolean).join(": ");
   return (
-    <div className="thumbnail sweep-cell" data-state={cell.state} data-marked={marked || undefined}>
+    <div className="thumbnail sweep-cell" data-state={cell.state} data-selected={marked || undefined}>
       <button className="thumbnail-picture" aria-label={label} title={label} onClick={() => look(cell.place)}>
         {picture ? (
           <img src={thumbnailUrl(picture.sha256)} alt="" loading="lazy" draggable={false} />
@@ -124,14 +124,15 @@ function CellView({ cell, marked, mark, look }: CellProps) {
         )}
       </button>
       {picture && (
-        <input
-          type="checkbox"
-          className="thumbnail-mark"
-          aria-label={`${words.gallery.mark}: ${label}`}
-          title={words.gallery.mark}
-          checked={marked}
-          onChange={() => mark(cell.place)}
-        />
+        <label className="thumbnail-mark">
+          <input
+            type="checkbox"
+            aria-label={`${words.gallery.select}: ${label}`}
+            title={words.gallery.select}
+            checked={marked}
+            onChange={() => mark(cell.place)}
+          />
+        </label>
       )}
     </div>
   );

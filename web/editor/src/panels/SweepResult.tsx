@@ -7,7 +7,7 @@ import { cancelBatch, followBatch, retryBatch, useSweeps } from "../store/sweeps
 import { useStrings } from "../strings";
 import { Icon } from "../theme/Icon";
 import { useModal } from "../widgets/useModal";
-import { Compare, Marked } from "./Compare";
+import { Compare } from "./Compare";
 import { SweepCell } from "./SweepCell";
 import { pictureOf, SweepGrid } from "./SweepGrid";
 import { ICONS } from "./icons";
@@ -51,6 +51,21 @@ export function SweepResult({ id }: { id: string }) {
       {looked !== null && <SweepCell cells={cells} start={looked} close={() => setLooked(null)} />}
       {comparing && <CompareCells pair={pair} close={() => setComparing(false)} />}
     </section>
+  );
+}
+
+function Marked({ count, unmark, compare }: { count: number; unmark(): void; compare(): void }) {
+  const words = useStrings().panels.gallery;
+  return (
+    <div className="banner selected">
+      <span role="status">{count < 2 ? words.compareHint : words.selected(count)}</span>
+      <button className="button-link" onClick={unmark}>
+        {words.deselect}
+      </button>
+      <button className="button button-primary" disabled={count < 2} onClick={compare}>
+        {words.compare}
+      </button>
+    </div>
   );
 }
 

@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 import type { OutputFile } from "../api/client";
-import { createGallery, merged } from "./gallery";
+import { merged, selectionAfter } from "./gallery";
 
 const files = (...ids: number[]) => ids.map((id) => ({ id }) as OutputFile);
 const ids = (outputs: readonly OutputFile[]) => outputs.map(({ id }) => id);
@@ -26,11 +26,13 @@ it("the first files of an empty gallery", () => {
   });
 });
 
-it("two files at most are marked: the newest mark drives out the oldest", () => {
-  const gallery = createGallery();
-  for (const id of [1, 2, 3]) gallery.getState().mark(id);
-  expect(gallery.getState().marked).toEqual([2, 3]);
+it("a click selects or deselects one, with Shift all from the one selected last", () => {
+  const shown = [9, 8, 7, 6, 5, 4];
 
-  gallery.getState().mark(2);
-  expect(gallery.getState().marked).toEqual([3]);
+  expect(selectionAfter(shown, [], 8, "toggle")).toEqual([8]);
+  expect(selectionAfter(shown, [8], 5, "range")).toEqual([7, 6, 5, 8]);
+  expect(selectionAfter(shown, [7, 6, 5, 8], 9, "range").toSorted()).toEqual([5, 6, 7, 8, 9]);
+  expect(selectionAfter(shown, [4, 8], 8, "toggle")).toEqual([4]);
+  expect(selectionAfter(shown, [], 6, "range")).toEqual([6]);
+  expect(selectionAfter(shown, [99], 6, "range")).toEqual([99, 6]); // the last one is not shown any more
 });

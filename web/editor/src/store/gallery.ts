@@ -24,15 +24,18 @@ interface GalleryState {
   /** What the next page continues after; null: there is none. */
   next: number | null;
   known: boolean;
-  /** Ids of the files that are marked, for comparing. */
-  marked: readonly number[];
+  /** Ids of the files that are selected. */
+  selected: readonly number[];
   find(search: Partial<Search>): Promise<void>;
   more(): Promise<void>;
   /** Put what is new at the front. */
   refresh(): Promise<void>;
-  remove(sha256: string): Promise<void>;
-  mark(id: number): void;
-  unmark(): void;
+  /** Move files to the trash. */
+  remove(outputs: readonly OutputFile[]): Promise<void>;
+  tag(outputs: readonly OutputFile[], tags: { add?: string[]; remove?: string[] }): Promise<void>;
+  select(id: number, how?: How): void;
+  selectAll(): void;
+  deselect(): void;
 }
 
 export const createGallery = () =>
@@ -63,11 +66,15 @@ export const createGallery = () =>
       outputs: [],
       next: null,
       known: false,
-      marked: [],
+      selected: [],
       async find(search) {
         asked += 1;
         set({ search: { ...get().search, ...search } });
-        await guarded(async () => ({ ...(await page()), known: true, marked: [] }));
+        await guarded(async () => {
+          const found = await page();
+          const shown = new Set(found.outputs.map(({ id }) => id));
+          return { ...found, known: true, selected: get().selected.filter((id) => shown.has(id)) };
+        });
       },
       async more() {
         const { next } = get();
@@ -85,19 +92,61 @@ export const createGallery = () =>
           return { ...merged(found, get()), known: true };
         });
       },
-      async remove(sha256) {
+      async remove(outputs) {
         await guarded(async () => {
-          await given(api.DELETE("/api/v1/outputs/{sha256}", { params: { path: { sha256 } } }));
-          return { outputs: get().outputs.filter((output) => output.sha256 !== sha256) };
+          const gone = await inParts(outputs, async (sha256) => {
+            return (await given(api.POST("/api/v1/outputs/remove", { body: { sha256 } }))).outputs;
+          });
+          const ids = new Set(gone.map(({ id }) => id));
+          const stays = (id: number) => !ids.has(id);
+          return {
+            outputs: get().outputs.filter(({ id }) => stays(id)),
+            selected: get().selected.filter(stays),
+          };
         });
       },
-      mark(id) {
-        const { marked } = get();
-        set({ marked: marked.includes(id) ? marked.filter((one) => one !== id) : [...marked.slice(-1), id] });
+      async tag(outputs, { add = [], remove = [] }) {
+        await guarded(async () => {
+          const found = await inParts(outputs, async (sha256) => {
+            return (await given(api.POST("/api/v1/outputs/tags", { body: { sha256, add, remove } }))).outputs;
+          });
+          const changed = new Map(found.map((output) => [output.id, output]));
+          return { outputs: get().outputs.map((output) => changed.get(output.id) ?? output) };
+        });
       },
-      unmark: () => set({ marked: [] }),
+      select(id, how = "toggle") {
+        set({ selected: selectionAfter(get().outputs.map((output) => output.id), get().selected, id, how) });
+      },
+      selectAll: () => set({ selected: get().outputs.map(({ id }) => id) }),
+      deselect: () => set({ selected: [] }),
     };
   });
+
+/** The files that a request may name. */
+export const MOST_FILES = 500;
+
+/** Ask about files in as many requests as it takes. */
+async function inParts(outputs: readonly OutputFile[], work: (sha256: string[]) => Promise<OutputFile[]>) {
+  const all = [...new Set(outputs.map(({ sha256 }) => sha256))];
+  const found: OutputFile[] = [];
+  for (let at = 0; at < all.length; at += MOST_FILES) found.push(...(await work(all.slice(at, at + MOST_FILES))));
+  return found;
+}
+
+/** `range`: all from the one that was selected last. */
+export type How = "toggle" | "range";
+
+/** The ids that are selected after a click; the last one is where a range begins. */
+export function selectionAfter(ids: readonly number[], selected: readonly number[], id: number, how: How): number[] {
+  const last = ids.indexOf(selected.at(-1) ?? NaN);
+  if (how === "range" && last >= 0) {
+    const at = ids.indexOf(id);
+    const between = ids.slice(Math.min(at, last), Math.max(at, last) + 1);
+    const first = ids[last] as number;
+    return [...new Set([...selected, ...between])].filter((one) => one !== first).concat(first);
+  }
+  return selected.includes(id) ? selected.filter((one) => one !== id) : [...selected, id];
+}
 
 type Page = Pick<GalleryState, "outputs" | "next">;
 

@@ -1,15 +1,19 @@
 /** The workflows behind jobs and pictures, and what can be done with a picture. */
 
 import type { OutputFile, Schemas } from "../api/client";
-import { api, contentOf, contentUrl, given, send, ServerError, told } from "../api/client";
+import { api, archiveOf, contentOf, contentUrl, given, send, ServerError, told } from "../api/client";
 import { addNode, chain, freshId, setInput } from "../document/edit";
+import type { Part } from "../document/recall";
+import { recall } from "../document/recall";
 import { read } from "../document/read";
 import type { Workflow } from "../document/types";
 import { write } from "../document/write";
 import { strings } from "../strings";
+import { MOST_FILES } from "./gallery";
 import { pathOf } from "./opened";
 import { seenNow } from "./seen";
-import { useWorkspace } from "./workspace";
+import { specsNow } from "./specs";
+import { activeTab, useWorkspace } from "./workspace";
 
 /** The document that a job ran. Raises ServerError, NotAWorkflow. */
 async function workflowOf(job: string): Promise<Workflow> {
@@ -55,9 +59,27 @@ export const savePicture = (output: OutputFile) => download(contentUrl(output.sh
 export const saveWorkflow = (output: OutputFile) =>
   attempt(async () => {
     const text = new Blob([write(await makingOf(output))], { type: "application/json" });
-    const url = URL.createObjectURL(text);
-    download(url, fileName(output).replace(/\.\w+$/, "") + ".json");
-    setTimeout(() => URL.revokeObjectURL(url), 10_000);
+    downloadBlob(text, fileName(output).replace(/\.\w+$/, "") + ".json");
+  });
+
+/** Download files in ZIP archives of at most as many as a request may name. */
+export const saveArchive = (outputs: readonly OutputFile[]) =>
+  attempt(async () => {
+    for (let at = 0; at < outputs.length; at += MOST_FILES) {
+      const part = outputs.slice(at, at + MOST_FILES);
+      const bytes = part.reduce((sum, output) => sum + output.bytes, 0);
+      downloadBlob(await archiveOf([...new Set(part.map(({ sha256 }) => sha256))], bytes), "latentloom.zip");
+    }
+  });
+
+/** Put a part of the values that made a picture into the open workflow. */
+export const recallInto = (output: OutputFile, part: Part) =>
+  attempt(async () => {
+    const made = await makingOf(output);
+    const { workflow, edit } = activeTab().document.getState();
+    const { edit: change, placed, left } = recall(made, workflow, specsNow(), part);
+    if (placed) edit(change);
+    useWorkspace.getState().notify(left ? "warning" : "info", strings().panels.gallery.recalled(placed, left));
   });
 
 export const fileName = ({ path }: OutputFile) => path.split("/").pop() ?? path;
@@ -67,6 +89,12 @@ function download(url: string, name: string) {
   link.href = url;
   link.download = name;
   link.click();
+}
+
+function downloadBlob(content: Blob, name: string) {
+  const url = URL.createObjectURL(content);
+  download(url, name);
+  setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }
 
 const LOADER = "LoadImage";

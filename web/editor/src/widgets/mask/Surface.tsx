@@ -7,7 +7,7 @@ import { stroke } from "./draw";
 import type { Ground } from "./ground";
 import type { Point, Stroke, Tool } from "./strokes";
 import type { View } from "./view";
-import { fitted, panned, toPicture, zoomed } from "./view";
+import { fitted, shifted, toPicture, zoomed } from "./view";
 
 interface Props {
   ground: Ground;
@@ -159,14 +159,4 @@ export function Surface({ ground, canvas, tool, width, onStroke, onDiscard }: Pr
       </p>
     </div>
   );
-}
-
-/** The view after a hand moved: one hand moves the picture, two zoom it as well. */
-function shifted(view: View, hands: ReadonlyMap<number, Point>, moving: number, before: Point, at: Point): View {
-  const other = [...hands].find(([id]) => id !== moving)?.[1];
-  const by = { x: at.x - before.x, y: at.y - before.y };
-  if (!other) return panned(view, by);
-  const half = { x: by.x / 2, y: by.y / 2 };
-  const far = (point: Point) => Math.hypot(point.x - other.x, point.y - other.y);
-  return zoomed(panned(view, half), { x: (at.x + other.x) / 2, y: (at.y + other.y) / 2 }, far(at) / Math.max(1, far(before)));
 }

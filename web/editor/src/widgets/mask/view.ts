@@ -2,6 +2,8 @@
 
 import type { Point } from "./strokes";
 
+export type { Point };
+
 export interface View extends Point {
   scale: number;
 }
@@ -36,3 +38,13 @@ export const toPicture = (view: View, at: Point): Point => ({
   x: (at.x - view.x) / view.scale,
   y: (at.y - view.y) / view.scale,
 });
+
+/** The view after a hand moved: one hand moves the picture, two zoom it as well. */
+export function shifted(view: View, hands: ReadonlyMap<number, Point>, moving: number, before: Point, at: Point): View {
+  const other = [...hands].find(([id]) => id !== moving)?.[1];
+  const by = { x: at.x - before.x, y: at.y - before.y };
+  if (!other) return panned(view, by);
+  const half = { x: by.x / 2, y: by.y / 2 };
+  const far = (point: Point) => Math.hypot(point.x - other.x, point.y - other.y);
+  return zoomed(panned(view, half), { x: (at.x + other.x) / 2, y: (at.y + other.y) / 2 }, far(at) / Math.max(1, far(before)));
+}
