@@ -60,20 +60,32 @@ async def make_batch(services: Services, call: Call) -> Reply:
     The response is the batch, or all problems of the request: every value is checked before the first run. The cells
     run in an order that switches models least. A batch continues after a restart of the server.
     """
-    body = call.body
+    _check_values(call.body)
+    known = await call.store.read(lambda t: call.known(t, call.asked()))
+    if known is not None:
+        return _reply(Batch.model_validate_json(known), 200)
+    new = await _new_batch(services, call)
+    made = await call.once(Batch, lambda t: batch_answer(t.batches.add(new)))
+    services.batch_feeder.wake()
+    return _reply(made, 201 if made.id == new.id else 200)
+
+
+def _check_values(body: BatchOrder) -> None:
+    """Raise RequestError if a body has no values for cells, or rows twice."""
     if body.rows is not None and body.rows_file is not None:
         raise RequestError("the rows are given twice", expected="`rows` or `rows_file`, one of the two")
     if not (body.axes or body.rows or body.rows_file):
         raise RequestError("a batch needs values", expected="`axes`, `rows` or `rows_file`")
-    known = await call.store.read(lambda t: call.known(t, call.asked()))
-    if known is not None:
-        return _reply(Batch.model_validate_json(known), 200)
+
+
+async def _new_batch(services: Services, call: Call) -> NewBatch:
+    """Return the batch that a call asks for, checked. Raises WorkflowError, Forbidden, WebhookRefused."""
+    body, id = call.body, uuid.uuid4().hex
     check_priority(services, call, body.priority)
     order = await order_of(call, services)
     webhook = services.webhooks.checked(body.webhook)
     swept = await services.intake.sweep(order, lambda base: _cells(services, call, base))
-    id = uuid.uuid4().hex
-    new = NewBatch(
+    return NewBatch(
         id=id,
         document=swept.document,
         name=swept.name,
@@ -87,9 +99,6 @@ async def make_batch(services: Services, call: Call) -> Reply:
         cells=swept.cells,
         order=swept.order,
     )
-    made = await call.once(Batch, lambda t: batch_answer(t.batches.add(new)))
-    services.batch_feeder.wake()
-    return _reply(made, 201 if made.id == id else 200)
 
 
 def _reply(batch: Batch, status: int) -> Reply:
