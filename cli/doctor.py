@@ -15,7 +15,7 @@ from latentloom.cli.import_check import ImportFault, fault_of, import_faults
 from latentloom.cli.table import print_lines, size_text
 from latentloom.engine.errors import LoomError, SettingsError
 from latentloom.engine.jobs.database import sqlite_faults
-from latentloom.engine.models.environment import Environment, probe
+from latentloom.engine.models.environment import Environment, card_fault, named_cards, probe
 from latentloom.engine.models.warm_up import needed_modules
 from latentloom.engine.settings import Settings, load_settings, settings_file
 
@@ -115,9 +115,19 @@ def _device(settings: Settings) -> Iterator[Finding]:
     environment = probe(settings)
     why = "as set" if settings.device != "auto" else "the best available"
     yield Finding("ok", "device", f"{environment.device} ({environment.device_class}), {why}")
+    yield from _cards(dict(environment.versions)["torch"])
     state: Literal["ok", "note"] = "note" if environment.slow else "ok"
     tip = "fp16 is very slow on a CPU: use fp32 or bf16" if environment.slow else None
     yield Finding(state, "dtype", f"{environment.dtype}, {_why_dtype(settings, environment)}", tip)
+
+
+def _cards(torch_version: str) -> Iterator[Finding]:
+    for device, card in named_cards(torch_version).items():
+        capability = ".".join(map(str, card.capability))
+        yield Finding("ok", "card", f"{device}, {card.name}, compute capability {capability}")
+    fault = card_fault(torch_version)
+    if fault is not None:
+        yield Finding("note", "card", f"none: {fault}", "docs/gpu.md lists what to check")
 
 
 def _why_dtype(settings: Settings, environment: Environment) -> str:

@@ -20,7 +20,17 @@ from latentloom.plugins.hooks import Hooks
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("plugins/**/*.md")]
-REPORTERS = {"Problem", "LiteralError", "NodeWarning", "problem", "_refused", "warn", "warn_of_model", "tell"}
+REPORTERS = {
+    "Problem",
+    "LiteralError",
+    "NodeWarning",
+    "problem",
+    "_refused",
+    "warn",
+    "warn_of_model",
+    "warn_once",
+    "tell",
+}
 
 
 def text(page: str) -> str:

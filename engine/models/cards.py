@@ -7,12 +7,14 @@ The library also exists on Windows and WSL2, which have no system files about ca
 import contextlib
 import ctypes
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+Answer = TypeVar("Answer")
 NAME_BYTES = 256
 
 
@@ -28,11 +30,20 @@ class Card:
 @lru_cache(maxsize=2)
 def cards(rocm: bool) -> tuple[Card, ...]:
     """Return the cards that PyTorch will see, in its order. Cached: the driver reads its environment once, too."""
+    return next((tuple(found) for found in _asked(rocm, cards_of)), ())
+
+
+def driver_fault(rocm: bool) -> str | None:
+    """Return why an installed driver reports no card; None if it reports one, or if no driver is installed."""
+    return next(_asked(rocm, fault_of), None)
+
+
+def _asked(rocm: bool, question: Callable[[Any, str], Answer]) -> Iterator[Answer]:
+    """Yield the answer of each of the driver's libraries that can be loaded and has the functions."""
     prefix, names = ("hip", _hip_names()) if rocm else ("cu", [_cuda_name()])
     for name in names:
-        with contextlib.suppress(OSError, AttributeError):  # the library or a function is missing
-            return tuple(cards_of(ctypes.CDLL(name), prefix))
-    return ()
+        with contextlib.suppress(OSError, AttributeError):
+            yield question(ctypes.CDLL(name), prefix)
 
 
 def _cuda_name() -> str:
@@ -53,6 +64,14 @@ def cards_of(library: Any, prefix: str) -> list[Card]:
     if getattr(library, f"{prefix}Init")(0) or counted(ctypes.byref(count)):
         return []
     return [_card(library, prefix, n) for n in range(count.value)]
+
+
+def fault_of(library: Any, prefix: str) -> str | None:
+    """Return why a driver's library reports no card; None if it reports one."""
+    code = getattr(library, f"{prefix}Init")(0)
+    if code:
+        return f"{prefix}Init of the driver returned the error {code}"
+    return None if cards_of(library, prefix) else "the driver reports no card"
 
 
 def _card(library: Any, prefix: str, n: int) -> Card:

@@ -260,9 +260,13 @@ SHORTAGES = (
     "invalid buffer size",  # Metal, for a request above its maximum
     "can't allocate memory",  # PyTorch on the CPU
     "cannot allocate memory",  # the system's ENOMEM, as text
-    "cublas_status_alloc_failed",
-    "cudnn_status_alloc_failed",
-    "hipblas_status_alloc_failed",
+    "not enough memory",  # PyTorch on the CPU, on Windows
+    "_alloc_failed",  # the status of cuBLAS, cuDNN, cuSOLVER, cuSPARSE, cuFFT, hipBLAS
+    "allocation_failed",  # cuDNN 9
+    "errormemoryallocation",  # the code's name in CUDA
+    "erroroutofmemory",  # the code's name in HIP and Metal
+    "rocblas_status_memory_error",
+    "miopenstatusallocfailed",
 )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from latentloom.engine.errors import SettingsError
-from latentloom.engine.models.cards import Card, cards
+from latentloom.engine.models.cards import Card, cards, driver_fault
 from latentloom.engine.settings import Settings
 
 INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")
@@ -72,6 +72,17 @@ def accelerators(torch_version: str) -> list[str]:
         return ["mps"] if platform.machine() == "arm64" else []
     count = len(cards("+rocm" in torch_version)) or ("+rocm" in torch_version and Path("/dev/kfd").exists())
     return [f"cuda:{n}" for n in range(count)]
+
+
+def named_cards(torch_version: str) -> dict[str, Card]:
+    """Return the cards that the driver reports to this PyTorch build, by their names in torch."""
+    known = cards("+rocm" in torch_version) if "+cpu" not in torch_version else ()
+    return dict(zip(accelerators(torch_version), known, strict=False))
+
+
+def card_fault(torch_version: str) -> str | None:
+    """Return why there is no card although a driver is installed for this PyTorch build; else None."""
+    return None if "+cpu" in torch_version else driver_fault("+rocm" in torch_version)
 
 
 def _device(wanted: str, torch_version: str) -> str:

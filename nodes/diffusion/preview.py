@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from latentloom.engine import Context, Image, Latent, Model, Vae
 from latentloom.engine.errors import OutOfMemoryError
 from latentloom.engine.models.device import is_out_of_memory
-from latentloom.nodes.diffusion.vae import decode, latents_of
+from latentloom.nodes.diffusion.vae import decode, encode, latents_of
 from latentloom.nodes.families.latent_scale import unscaled
 from latentloom.nodes.families.stable_diffusion.facts import vae_beside
 
@@ -124,13 +124,10 @@ def _pairs(ctx: Context, vae: Vae) -> tuple[Tensor, Tensor]:
     import torch
 
     latents, colours = [], []
-    with ctx.load(vae) as (model,):
-        for picture in pictures():
-            ctx.check()
-            pixels = (picture[None] * 2 - 1).to(model.device, model.dtype)
-            mean = model.encode(pixels).latent_dist.mean[0].float().cpu()
-            latents.append(mean.flatten(1).T)
-            colours.append(torch.nn.functional.adaptive_avg_pool2d(picture, mean.shape[1:]).flatten(1).T)
+    for picture in pictures():
+        mean = encode(ctx, vae, Image(picture[None].movedim(1, -1))).tensor()[0]
+        latents.append(mean.flatten(1).T)
+        colours.append(torch.nn.functional.adaptive_avg_pool2d(picture, mean.shape[1:]).flatten(1).T)
     return torch.cat(latents), torch.cat(colours)
 
 

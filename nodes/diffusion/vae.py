@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from latentloom.engine import Context, Image, Latent, Model, Vae
 from latentloom.engine.errors import BadValueError
 from latentloom.nodes.diffusion.seamless import axes_of, circular
+from latentloom.nodes.diffusion.vae_overflow import without_overflow
 from latentloom.nodes.diffusion.vae_tiles import encode_tiles
 
 if TYPE_CHECKING:
@@ -39,10 +40,17 @@ def encode(ctx: Context, vae: Vae, image: Image, seed: int | None = None) -> Lat
 
 
 def _encoded(ctx: Context, vae: Vae, image: Image) -> tuple[Tensor, Tensor]:
+    import torch
+
     pixels = image.tensor()[..., :3].movedim(-1, 1) * 2 - 1
-    with ctx.load(vae) as (model,), circular([model]) as ring, ring.on(axes_of(vae.patches)):
-        found = model.encode(pixels.to(model.device, model.dtype)).latent_dist
-        return found.mean.float().cpu(), found.std.float().cpu()
+
+    def encoded(vae: Vae) -> Tensor:
+        with ctx.load(vae) as (model,), circular([model]) as ring, ring.on(axes_of(vae.patches)):
+            found = model.encode(pixels.to(model.device, model.dtype)).latent_dist
+            return torch.cat([found.mean, found.std], dim=1).float().cpu()
+
+    mean, std = without_overflow(ctx, vae, encoded).chunk(2, dim=1)
+    return mean, std
 
 
 def check_vae(vae: Vae, model: Model) -> None:
@@ -99,6 +107,10 @@ def check_decodes(vae: Vae, latent: Latent) -> None:
 def decode(ctx: Context, vae: Vae, latent: Latent) -> Image:
     """Decode latents to pictures. Raises BadValueError for latents of another VAE."""
     check_decodes(vae, latent)
-    with ctx.load(vae) as (model,), circular([model]) as ring, ring.on(axes_of(vae.patches)):
-        pixels = model.decode(latent.tensor().to(model.device, model.dtype)).sample
-    return Image((pixels.float().cpu() / 2 + 0.5).clamp(0, 1).movedim(1, -1))
+
+    def decoded(vae: Vae) -> Tensor:
+        with ctx.load(vae) as (model,), circular([model]) as ring, ring.on(axes_of(vae.patches)):
+            found: Tensor = model.decode(latent.tensor().to(model.device, model.dtype)).sample.float().cpu()
+        return found
+
+    return Image((without_overflow(ctx, vae, decoded) / 2 + 0.5).clamp(0, 1).movedim(1, -1))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from latentloom.engine import Context, Image, Latent, Vae
 from latentloom.engine.errors import BadValueError
 from latentloom.nodes.diffusion.seamless import axes_of, circular
+from latentloom.nodes.diffusion.vae_overflow import without_overflow
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,19 +28,24 @@ def decode_tiles(ctx: Context, vae: Vae, latent: Latent, tile: int, overlap: int
     from latentloom.nodes.diffusion.tiling import tiled, tiles
 
     step, axes, whole = latent.downscale, axes_of(vae.patches), latent.shape[2:]
-    total, done = len(tiles(*whole, tile // step, overlap // step, axes)) * latent.shape[0], 0
-    with ctx.load(vae) as (model,), circular([model]) as ring:
+    total = len(tiles(*whole, tile // step, overlap // step, axes)) * latent.shape[0]
 
-        def decoded(x: Tensor, _: Tile) -> Tensor:
-            nonlocal done
-            done += 1
-            ctx.progress(done, total)
-            with ring.on(axes.within(x.shape[2:], whole)):
-                found: Tensor = model.decode(x.to(model.device, model.dtype)).sample.float().cpu()
-            return found
+    def decoded(vae: Vae) -> Tensor:
+        done = 0
+        with ctx.load(vae) as (model,), circular([model]) as ring:
 
-        items = [tiled(decoded, one[None], tile // step, overlap // step, step, axes) for one in latent.tensor()]
-    return Image((torch.cat(items) / 2 + 0.5).clamp(0, 1).movedim(1, -1))
+            def one_tile(x: Tensor, _: Tile) -> Tensor:
+                nonlocal done
+                done += 1
+                ctx.progress(done, total)
+                with ring.on(axes.within(x.shape[2:], whole)):
+                    found: Tensor = model.decode(x.to(model.device, model.dtype)).sample.float().cpu()
+                return found
+
+            items = [tiled(one_tile, one[None], tile // step, overlap // step, step, axes) for one in latent.tensor()]
+        return torch.cat(items)
+
+    return Image((without_overflow(ctx, vae, decoded) / 2 + 0.5).clamp(0, 1).movedim(1, -1))
 
 
 def encode_tiles(ctx: Context, vae: Vae, image: Image, tile: int, overlap: int) -> tuple[Tensor, Tensor]:
@@ -49,19 +55,23 @@ def encode_tiles(ctx: Context, vae: Vae, image: Image, tile: int, overlap: int) 
     from latentloom.nodes.diffusion.tiling import tiled
 
     step, axes = vae.info["downscale"], axes_of(vae.patches)
-    with ctx.load(vae) as (model,), circular([model]) as ring:
 
-        def encoded(_: Tensor, place: Tile) -> Tensor:
-            ctx.check()
-            part = place.scaled(step).of(pixels)
-            with ring.on(axes.within(part.shape[2:], pixels.shape[2:])):
-                found = model.encode(part.to(model.device, model.dtype)).latent_dist
-            return torch.cat([found.mean, found.std], dim=1).float().cpu()
+    def encoded(vae: Vae) -> Tensor:
+        with ctx.load(vae) as (model,), circular([model]) as ring:
 
-        items = []
-        for one in image.tensor():
-            pixels = one[None, ..., :3].movedim(-1, 1) * 2 - 1
-            cells = torch.empty(1, 1, *(side // step for side in pixels.shape[2:]))
-            items.append(tiled(encoded, cells, tile // step, overlap // step, axes=axes))
-    mean, std = torch.cat(items).chunk(2, dim=1)
+            def one_tile(_: Tensor, place: Tile) -> Tensor:
+                ctx.check()
+                part = place.scaled(step).of(pixels)
+                with ring.on(axes.within(part.shape[2:], pixels.shape[2:])):
+                    found = model.encode(part.to(model.device, model.dtype)).latent_dist
+                return torch.cat([found.mean, found.std], dim=1).float().cpu()
+
+            items = []
+            for one in image.tensor():
+                pixels = one[None, ..., :3].movedim(-1, 1) * 2 - 1
+                cells = torch.empty(1, 1, *(side // step for side in pixels.shape[2:]))
+                items.append(tiled(one_tile, cells, tile // step, overlap // step, axes=axes))
+        return torch.cat(items)
+
+    mean, std = without_overflow(ctx, vae, encoded).chunk(2, dim=1)
     return mean, std

@@ -12,7 +12,7 @@ import torch
 from latentloom.engine.errors import SettingsError
 from latentloom.engine.files.lock import Lock
 from latentloom.engine.models import environment
-from latentloom.engine.models.cards import Card, cards_of
+from latentloom.engine.models.cards import Card, cards_of, fault_of
 from latentloom.engine.models.device import exact_fp32
 from latentloom.engine.models.environment import Environment, accelerators, probe
 from latentloom.engine.settings import load_settings
@@ -56,6 +56,15 @@ def test_a_driver_tells_its_cards_in_its_order(prefix: str) -> None:
     assert cards_of(Driver(TURING, AMPERE, prefix=prefix), prefix) == [TURING, AMPERE]
     assert cards_of(Driver(prefix=prefix), prefix) == []
     assert cards_of(Driver(AMPERE, prefix=prefix, starts=False), prefix) == []
+
+
+@pytest.mark.parametrize("prefix", ["cu", "hip"])
+def test_a_driver_without_a_card_says_why(prefix: str) -> None:
+    assert fault_of(Driver(TURING, prefix=prefix), prefix) is None
+    assert fault_of(Driver(prefix=prefix), prefix) == "the driver reports no card"
+    assert fault_of(Driver(TURING, prefix=prefix, starts=False), prefix) == (
+        f"{prefix}Init of the driver returned the error 100"
+    )
 
 
 def found(monkeypatch: pytest.MonkeyPatch, *cards: Card, torch: str = "2.13.0+cu130", **flags: Any) -> Environment:

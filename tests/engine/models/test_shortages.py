@@ -16,6 +16,16 @@ TEXTS = [
     "HIP out of memory. Tried to allocate 2.00 GiB.",
     "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
     "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+    "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+    "cusolver error: CUSOLVER_STATUS_ALLOC_FAILED, when calling `cusolverDnCreate(handle)`",
+    "cuFFT error: CUFFT_ALLOC_FAILED",
+    "CUDA error: HIPBLAS_STATUS_ALLOC_FAILED when calling `hipblasCreate(handle)`",
+    "CUDA driver error: cudaErrorMemoryAllocation",
+    "HIP error: hipErrorOutOfMemory",
+    "rocBLAS error: rocblas_status_memory_error",
+    "miopenStatusAllocFailed",
+    "Insufficient Memory (00000008:kIOGPUCommandBufferCallbackErrorOutOfMemory)",
+    "[enforce fail at alloc_cpu.cpp:80] data. DefaultCPUAllocator: not enough memory: you tried to allocate 4 bytes.",
     "Unable to mmap 123 bytes from file: Cannot allocate memory (12)",
     "[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory",
 ]
@@ -26,6 +36,19 @@ def test_every_way_to_say_it_is_understood(text: str) -> None:
     assert is_out_of_memory(RuntimeError(text))
     assert is_out_of_memory(torch.OutOfMemoryError(text))
     assert not is_out_of_memory(ValueError(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CUDA error: an illegal memory access was encountered",
+        "CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm`",
+        "cuDNN error: CUDNN_STATUS_NOT_SUPPORTED",
+        "mat1 and mat2 shapes cannot be multiplied (77x768 and 1024x320)",
+    ],
+)
+def test_other_errors_of_a_card_are_no_shortage(text: str) -> None:
+    assert not is_out_of_memory(RuntimeError(text))
 
 
 def test_a_shortage_behind_another_error_is_one_too() -> None:
