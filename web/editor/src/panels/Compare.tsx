@@ -6,8 +6,18 @@ import { Icon } from "../theme/Icon";
 import { useModal } from "../widgets/useModal";
 import { ICONS } from "./icons";
 
+type Row = readonly [name: string, left: string, right: string];
+
+interface Props {
+  left: OutputFile;
+  right: OutputFile;
+  /** What else differs. */
+  rows?: readonly Row[];
+  close(): void;
+}
+
 /** Two pictures over each other, with a slider between them, and what differs in their making. */
-export function Compare({ left, right, close }: { left: OutputFile; right: OutputFile; close(): void }) {
+export function Compare({ left, right, rows = [], close }: Props) {
   const words = useStrings().panels.gallery;
   const [part, setPart] = useState(50);
   const [dialog, keys] = useModal(close);
@@ -34,14 +44,16 @@ export function Compare({ left, right, close }: { left: OutputFile; right: Outpu
           onChange={(event) => setPart(Number(event.target.value))}
         />
       </div>
-      <DifferencesOf left={left} right={right} />
+      <DifferencesOf left={left} right={right} more={rows} />
     </dialog>
   );
 }
 
-function DifferencesOf({ left, right }: { left: OutputFile; right: OutputFile }) {
+function DifferencesOf({ left, right, more }: { left: OutputFile; right: OutputFile; more: readonly Row[] }) {
   const words = useStrings().panels.gallery;
-  const rows = differing(left, right);
+  const facts = differing(left, right).map(([fact, one, other]): Row => [words[fact], one, other]);
+  const isTold = (row: Row) => facts.some(([, one, other]) => one === row[1] && other === row[2]);
+  const rows = [...more.filter((row) => !isTold(row)), ...facts];
   if (rows.length === 0) return <p className="quiet">{words.same}</p>;
   return (
     <table className="compare-facts">
@@ -55,7 +67,7 @@ function DifferencesOf({ left, right }: { left: OutputFile; right: OutputFile })
       <tbody>
         {rows.map(([name, one, other]) => (
           <tr key={name}>
-            <th scope="row">{words[name]}</th>
+            <th scope="row">{name}</th>
             <td>{one}</td>
             <td>{other}</td>
           </tr>

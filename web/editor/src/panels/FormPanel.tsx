@@ -4,7 +4,7 @@ import { contentUrl } from "../api/client";
 import { addToForm, moveInForm, namedInput, nameFits, removeFromForm, renameInForm, setNamed } from "../document/interface";
 import type { NamedInput } from "../document/types";
 import { edgesIn, unwrapped, wrapped } from "../document/types";
-import { useSpec, useSpecs } from "../store/specs";
+import { usePorts, useSpecs } from "../store/specs";
 import { useDocument } from "../store/document";
 import { cancelShown, runTab, useIsRunning, useShownFiles, useShownRun } from "../store/running";
 import { progressOf } from "../store/runs";
@@ -39,17 +39,9 @@ export function FormPanel() {
   );
 }
 
-/** The port of a named input: as the server told it, else that of the first node that it goes to. */
-function usePort({ name, to }: NamedInput): InputPort | undefined {
-  const told = useDocument((state) => state.checked.inputs.find((item) => item.name === name)?.port);
-  const node = useDocument((state) => state.workflow.nodes[to[0]?.node ?? ""]);
-  const own = useSpec(node)?.inputs.find((port) => port.name === to[0]?.input);
-  return told ?? own;
-}
-
 function Field({ item }: { item: NamedInput }) {
   const words = useStrings().panels.named;
-  const port = usePort(item);
+  const port = usePorts()(item);
   const [target] = item.to;
   const value = useDocument((state) => state.workflow.nodes[target?.node ?? ""]?.inputs[target?.input ?? ""]);
   const edit = useDocument((state) => state.edit);

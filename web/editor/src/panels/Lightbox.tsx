@@ -62,13 +62,20 @@ export function Lightbox({ start, close }: { start: number; close(): void }) {
   );
 }
 
-function Shown({ output, zooming }: { output: OutputFile; zooming: Ref<Zooming> }) {
+export function Shown({ output, zooming }: { output: OutputFile; zooming: Ref<Zooming> }) {
   const { media, sha256, width, height, texts } = output;
   if (!media.startsWith("image/") || !width || !height) return <p>{fileName(output)}</p>;
   return <ZoomedPicture ref={zooming} url={contentUrl(sha256)} alt={texts.split("\n")[0] || fileName(output)} size={{ width, height }} />;
 }
 
-function Arrow({ side, label, disabled, onClick }: { side: "left" | "right"; label: string; disabled: boolean; onClick(): void }) {
+interface ArrowProps {
+  side: "left" | "right";
+  label: string;
+  disabled: boolean;
+  onClick(): void;
+}
+
+export function Arrow({ side, label, disabled, onClick }: ArrowProps) {
   return (
     <button className={`lightbox-arrow lightbox-${side}`} aria-label={label} disabled={disabled} onClick={onClick}>
       <Icon path={ICONS[side]} size={24} />

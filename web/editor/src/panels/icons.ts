@@ -5,6 +5,7 @@ export const ICONS = {
   results: "M3 4h14v12H3Z M3 13l4-4 4 4 2.5-2.5L17 14 M13 7.5v.1",
   library: "M4 3h4v14H4Z M8 3h4v14H8Z M13 4l3.5-.8 2.5 13-3.5.8Z",
   form: "M3 4h14v4H3Z M3 12h7 M3 16h7 M14 12l3 2.5-3 2.5Z",
+  sweep: "M3 3h6v6H3Z M11 3h6v6h-6Z M3 11h6v6H3Z M11 11h6v6h-6Z",
   up: "M10 15V5 M5.5 9.5 10 5l4.5 4.5",
   down: "M10 5v10 M5.5 10.5 10 15l4.5-4.5",
   front: "M4 4h12 M10 17V8 M5.5 12.5 10 8l4.5 4.5",

@@ -5,7 +5,7 @@ const ago = (seconds: number) => {
 };
 
 export const panels = {
-  titles: { queue: "Queue", problems: "Problems", results: "Results", library: "Library", form: "Form" },
+  titles: { queue: "Queue", problems: "Problems", results: "Results", library: "Library", form: "Form", sweep: "Sweep" },
   sides: { left: "Panels on the left", right: "Panels on the right", bottom: "Panels at the bottom" },
   ago,
   cancel: "Cancel",
@@ -109,6 +109,42 @@ export const panels = {
     tags: "Tags",
     file: "File",
     device: "Device and dtype",
+  },
+
+  sweep: {
+    axes: "Axes",
+    hint: "Run the workflow with different values and compare the results. Choose up to three inputs.",
+    places: ["across", "down", "pages"],
+    add: "Add an input",
+    named: "Form",
+    remove: (name: string) => `Remove ${name}`,
+    values: (name: string) => `Values of ${name}`,
+    lines: "One text per line",
+    noChoices: "There is nothing to choose from.",
+    gone: "The workflow no longer has this input.",
+    wrong: (texts: string, whole: boolean) =>
+      whole ? `Not an integer: ${texts}. Write 3, 5, 7 or 1..4.` : `Not a number: ${texts}. Write 3, 5, 7.5 or 1..4.`,
+    start: "Start the sweep",
+    cells: (counts: readonly number[], cells: number, most: number) =>
+      `${counts.length > 1 ? `${counts.join(" × ")} = ` : ""}${cells === 1 ? "1 run" : `${cells} runs`} (at most ${most})`,
+    runs: (n: number) => (n === 1 ? "1 run" : `${n} runs`),
+    earlier: "Sweeps of this workflow",
+    result: "Sweep results",
+    grid: "Grid of results",
+    counts: (running: boolean, total: number, done: number, failed: number, cancelled: number) =>
+      `${running ? "Running: " : ""}${done} of ${total} done${failed ? `, ${failed} failed` : ""}${cancelled ? `, ${cancelled} cancelled` : ""}`,
+    progress: "Progress of the sweep",
+    retry: (n: number) => (n === 1 ? "Retry 1 run" : `Retry ${n} runs`),
+    enlarge: "Enlarge",
+    table: "Table (CSV)",
+    sheet: "Contact sheet",
+    first: (n: number, total: number) => `Only the first ${n} of ${total} runs are shown. The table has all of them.`,
+    states: { waiting: "waiting", open: "running", done: "done", failed: "failed", cancelled: "cancelled" },
+    noFiles: "This run saved no files.",
+    file: "File",
+    take: "Use these values",
+    taken: "The workflow now has these values",
+    lacking: (names: string) => `The workflow no longer has these inputs: ${names}`,
   },
 
   library: {

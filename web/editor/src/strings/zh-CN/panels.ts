@@ -13,7 +13,7 @@ const ago = (seconds: number) => {
 };
 
 export const panels: Strings["panels"] = {
-  titles: { queue: "队列", problems: "问题", results: "结果", library: "工作流库", form: "表单" },
+  titles: { queue: "队列", problems: "问题", results: "结果", library: "工作流库", form: "表单", sweep: "参数扫描" },
   sides: { left: "左侧面板", right: "右侧面板", bottom: "底部面板" },
   ago,
   cancel: "取消",
@@ -116,6 +116,41 @@ export const panels: Strings["panels"] = {
     tags: "标签",
     file: "文件",
     device: "设备与精度",
+  },
+
+  sweep: {
+    axes: "扫描轴",
+    hint: "用不同的参数值运行工作流并对比结果。最多可选三个输入项。",
+    places: ["横轴", "纵轴", "分页"],
+    add: "添加输入项",
+    named: "表单",
+    remove: (name) => `移除 ${name}`,
+    values: (name) => `${name} 的取值`,
+    lines: "每行一条文本",
+    noChoices: "没有可选项。",
+    gone: "工作流中已没有此输入项。",
+    wrong: (texts, whole) =>
+      whole ? `不是整数：${texts}。请写成 3, 5, 7 或 1..4。` : `不是数字：${texts}。请写成 3, 5, 7.5 或 1..4。`,
+    start: "开始扫描",
+    cells: (counts, cells, most) => `${counts.length > 1 ? `${counts.join(" × ")} = ` : ""}${cells} 次运行（上限 ${most} 次）`,
+    runs: (n) => `${n} 次运行`,
+    earlier: "此工作流的参数扫描",
+    result: "扫描结果",
+    grid: "结果网格",
+    counts: (running, total, done, failed, cancelled) =>
+      `${running ? "运行中：" : ""}完成 ${done}/${total}${failed ? `，失败 ${failed}` : ""}${cancelled ? `，取消 ${cancelled}` : ""}`,
+    progress: "扫描进度",
+    retry: (n) => `重试 ${n} 次运行`,
+    enlarge: "放大查看",
+    table: "数据表（CSV）",
+    sheet: "总览图",
+    first: (n, total) => `仅显示前 ${n} 次运行，共 ${total} 次。数据表包含全部运行。`,
+    states: { waiting: "等待中", open: "运行中", done: "已完成", failed: "失败", cancelled: "已取消" },
+    noFiles: "这次运行没有保存文件。",
+    file: "文件",
+    take: "使用这组参数",
+    taken: "已将这组参数填入工作流",
+    lacking: (names) => `工作流中已没有这些输入项：${names}`,
   },
 
   library: {
