@@ -34,6 +34,7 @@ from latentloom.engine.files.hashes import Hashes
 from latentloom.engine.files.model_files import ModelFile
 from latentloom.engine.files.partial import sweep
 from latentloom.engine.files.pictures import RECORD_CHUNK, WORKFLOW_CHUNK
+from latentloom.engine.files.preview_maps import PreviewMaps
 from latentloom.engine.files.save import Counters, Saver, Saves
 from latentloom.engine.models.environment import Environment, probe
 from latentloom.engine.models.store import Budgets, ModelStore
@@ -74,6 +75,7 @@ class Engine:
         self._local = threading.local()
         self._runs = Runs()
         self.counters = Counters()
+        self.preview_maps = PreviewMaps(settings.data / "previews")
         self._swept: set[Path] = set()  # folders that were cleared of partial files
         self.economies = Economies()
         self.state = ProcessState()
@@ -282,6 +284,10 @@ class _RunServices:
             self._hear(NodeWarning(node=None, code="slow_dtype", message=text))
         self._loaded, borrower.told = True, self._told
         return self._engine.models.load(handles, working, borrower)
+
+    @property
+    def preview_maps(self) -> PreviewMaps:
+        return self._engine.preview_maps
 
     def unplaced(self, handle: Any) -> Any:
         return self._engine.models.unplaced(handle)

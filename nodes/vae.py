@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from latentloom.engine import Advanced, Context, Image, Latent, Seed, Vae, node
+from latentloom.nodes.diffusion.preview import learn_colours
 from latentloom.nodes.diffusion.vae import TILES, check_decodes, check_encodes, check_sides, decode, encode
 from latentloom.nodes.diffusion.vae_tiles import check_overlap, decode_tiles, encode_tiles
 from latentloom.nodes.drawing.limits import check_size
-
-if TYPE_CHECKING:
-    pass
 
 TileSide = Annotated[int, Field(ge=64, le=4096, multiple_of=8, description="Side of a tile in pixels.")]
 Overlap = Annotated[
@@ -57,6 +55,7 @@ def vae_encode(
 )
 def vae_decode(ctx: Context, vae: Vae, latent: Latent) -> Image:
     """Decode latents to images. If memory runs out, the node continues in tiles, like VAEDecodeTiled."""
+    learn_colours(ctx, vae)
     tile = TILES[ctx.economy]
     return decode_tiles(ctx, vae, latent, tile, tile // 8) if tile else decode(ctx, vae, latent)
 
@@ -73,6 +72,7 @@ def vae_decode_tiled(ctx: Context, vae: Vae, latent: Latent, tile: TileSide = 51
     check_decodes(vae, latent)
     step = latent.downscale
     check_size(latent.shape[3] * step, latent.shape[2] * step, latent.shape[0])
+    learn_colours(ctx, vae)
     return decode_tiles(ctx, vae, latent, tile, overlap)
 
 

@@ -13,6 +13,7 @@ from latentloom.engine.errors import Cancelled, LoomError, nearest
 from latentloom.engine.events import Event, NodeProgress
 from latentloom.engine.execution.call import Call
 from latentloom.engine.execution.outputs import outputs_of
+from latentloom.engine.files.preview_maps import PreviewMaps
 from latentloom.engine.files.save import Saver
 from latentloom.engine.keys import digest, literal_digest
 from latentloom.engine.planning.step import Step
@@ -299,6 +300,10 @@ class _Services:
 
     def load(self, handles: tuple[Any, ...], working: int, borrower: Borrower) -> Lent:
         return self._engine.models.load(handles, working, borrower)
+
+    @property
+    def preview_maps(self) -> PreviewMaps:
+        return self._engine.preview_maps
 
     def unplaced(self, handle: Any) -> Any:
         return self._engine.models.unplaced(handle)

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from latentloom.engine.errors import Cancelled, OutOfMemoryError
 from latentloom.engine.events import FileSaved, NodePreview, NodeProgress, NodeWarning, RunEvent
+from latentloom.engine.files.preview_maps import PreviewMaps
 
 PREVIEWS_PER_SECOND = 5
 RECOGNITION = "recognition"
@@ -55,6 +56,10 @@ class Lent(Protocol):
 
 class Services(Protocol):
     """What the engine provides to a context."""
+
+    @property
+    def preview_maps(self) -> PreviewMaps:
+        """Return what previews know of VAEs."""
 
     def load(self, handles: tuple[Any, ...], working: int, borrower: Borrower) -> Lent:
         """Return loaded models for the duration of a with-block."""
@@ -169,6 +174,16 @@ class Context:
                 self._next_preview = math.inf
                 return
             self._next_preview = self._clock() + 1 / PREVIEWS_PER_SECOND
+
+    @property
+    def shows_previews(self) -> bool:
+        """Whether the run makes previews."""
+        return self._next_preview < math.inf
+
+    @property
+    def preview_maps(self) -> PreviewMaps:
+        """What previews know of VAEs. A node's result must not depend on it."""
+        return self._services.preview_maps
 
     def keep(self, data: bytes) -> bool:
         """Keep how far this call has got, in place of what it kept before. Returns whether it is stored.

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from latentloom.engine import Conditioning, Context, Image, Latent, Model
+from latentloom.engine import Conditioning, Context, Latent, Model
 from latentloom.engine.errors import BadValueError
 from latentloom.nodes.diffusion.advice import warn_of_guidance, warn_of_steps
 from latentloom.nodes.diffusion.conditions import EntryMaker, check_conditioning
@@ -22,14 +22,13 @@ from latentloom.nodes.diffusion.plan import (
     starting_noise,
     stochastic,
 )
+from latentloom.nodes.diffusion.preview import preview_of
 from latentloom.nodes.diffusion.shared_areas import in_pixels, shared_areas
 from latentloom.nodes.diffusion.space import Space, space_of
 from latentloom.nodes.diffusion.steering import Innermost, Steering, sampling_patches
-from latentloom.nodes.diffusion.vae import decode
 from latentloom.nodes.drawing.limits import warn_of_size
 from latentloom.nodes.families.denoiser import Denoiser
 from latentloom.nodes.families.latent_scale import scaled, unscaled
-from latentloom.nodes.families.stable_diffusion.facts import vae_beside
 from latentloom.nodes.families.stable_diffusion.unet import UNET
 
 if TYPE_CHECKING:
@@ -241,12 +240,13 @@ def _mask(latent: Latent, device: Any) -> Tensor | None:
 
 
 def _report(ctx: Context, model: Model, total: int, observe: Report | None) -> Report:
-    """Report progress, with a preview of the first picture if the model's VAE is small enough to decode it each step.
+    """Report progress, with a preview of the first picture.
 
     Raises BadValueError after a step whose prediction is not finite, which would end in a black picture. The check is
     done one step later, because an immediate check would synchronise with the accelerator at each step.
     """
     finite: Tensor | None = None
+    picture = preview_of(ctx, model)
 
     def report(index: int, x: Tensor, denoised: Tensor) -> None:
         nonlocal finite
@@ -255,7 +255,7 @@ def _report(ctx: Context, model: Model, total: int, observe: Report | None) -> R
         finite = denoised.isfinite().all()
         if observe is not None:
             observe(index, x, denoised)
-        ctx.progress(index + 1, total, (lambda: _preview(ctx, model, denoised)) if model.info["preview"] else None)
+        ctx.progress(index + 1, total, None if picture is None else partial(picture, denoised[:1]))
 
     return report
 
@@ -267,8 +267,3 @@ def _not_finite(where: str) -> BadValueError:
         got="NaN or infinity",
         hint="some models overflow in fp16: try --dtype bf16 or fp32",
     )
-
-
-def _preview(ctx: Context, model: Model, denoised: Tensor) -> Image:
-    latent = Latent(unscaled(denoised[:1], model.info), downscale=model.info["downscale"])
-    return decode(ctx, vae_beside(model.model_kind, model.files, model.info), latent)

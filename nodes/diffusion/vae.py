@@ -47,15 +47,15 @@ def _encoded(ctx: Context, vae: Vae, image: Image) -> tuple[Tensor, Tensor]:
 
 def check_vae(vae: Vae, model: Model) -> None:
     """Raise BadValueError for a VAE whose latents are not those of the model."""
-    if _latents(vae) != _latents(model):
+    if latents_of(vae) != latents_of(model):
         raise BadValueError(
             f"the VAE '{vae.files[0].name}' does not fit '{model.files[0].name}'",
-            expected=f"{model.info.get('vae', 'a VAE')} ({_latents(model)})",
-            got=_latents(vae),
+            expected=f"{model.info.get('vae', 'a VAE')} ({latents_of(model)})",
+            got=latents_of(vae),
         )
 
 
-def _latents(handle: Model | Vae) -> str:
+def latents_of(handle: Model | Vae) -> str:
     """Return the kind of latents of a model or a VAE."""
     kind = handle.info.get("latents")
     return f"{handle.info['channels']} channels" + (f" of {LATENTS[kind]}" if kind else "")

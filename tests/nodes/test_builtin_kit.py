@@ -15,6 +15,7 @@ from transformers import Qwen2_5_VLForConditionalGeneration, SiglipVisionConfig,
 from latentloom.api import Session
 from latentloom.engine import Array, ClipVision, Cond, Conditioning, ControlNet, Image, Model
 from latentloom.engine.settings import load_settings
+from latentloom.nodes.families.lora.value import Lora
 from latentloom.nodes.learning.dataset import Dataset, Item
 from latentloom.plugins.testing import Bench, bounds, cancel, docs, keeping, mutation, process, purity
 
@@ -43,6 +44,7 @@ BY_NAME = {
     "Calculate": {"expression": "2 * 3"},
     "FormatText": {"template": "a text"},
     "ImagesToDataset": {"captions": ["a caption"]},
+    "TrainLora": {"start_from": None},
     "JsonText": {"text": '{"a": 1}', "key": "a"},
     "LoadCLIP": {"second": None, "third": None},
     "ImageCrop": {"width": 4, "height": 4},
@@ -104,6 +106,9 @@ def bench(
     pictures.mkdir()
     Pil.new("RGB", (64, 64), "red").save(pictures / "a.png")
     folder = session.engine.catalog.identify("datasets", session.engine.catalog.store(pictures))
+    factors = {"lora_down.weight": np.ones((2, 16)), "lora_up.weight": np.ones((16, 2))}
+    layer = "lora_unet_mid_block_attentions_0_proj_in"
+    by_kind["LORA"] = Lora({f"{layer}.{name}": Array(factor) for name, factor in factors.items()}, {})
     by_kind["DATASET"] = Dataset([Item(np.full((64, 64, 3), n * 80, np.uint8), f"grey {n}") for n in range(3)])
     table = session.engine.catalog.identify("input", session.engine.catalog.store(tmp_path / "table.csv"))
     eyes = {"component": "clip_vision", "width": 64, "projection": 48, "side": 32}

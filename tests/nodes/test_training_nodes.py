@@ -17,6 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from latentloom.api import Session, load_workflow
+from latentloom.engine.document.writing import to_json
 from latentloom.engine.errors import NodeError
 from latentloom.engine.events import Event, NodeProgress, NodeWarning
 from latentloom.engine.settings import load_settings
@@ -111,7 +112,7 @@ def went_on(events: list[Event]) -> bool:
 
 
 def test_a_heart_is_learnt_from_five_pictures_and_nothing_is_forgotten(session: Session) -> None:
-    document = load_workflow("train-lora")
+    document = to_json(load_workflow("train-lora"))
     document = {**document, "outputs": [{"name": "lora", "from": edge("train", "lora")}]}
     document["nodes"]["train"]["inputs"] |= {"sample_prompts": "", "sample_every": 0}
     events: list[Event] = []

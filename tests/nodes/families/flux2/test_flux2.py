@@ -379,3 +379,11 @@ def test_tekken_merges_by_rank() -> None:
     for word in ("abcd", "bcd", "abcabcd", "xyz", "\u00e9bc"):
         assert made.encode(word, add_special_tokens=False).ids == encoded(word.encode())
     assert made.encode("<s>ab", add_special_tokens=False).ids == [1, ranks[b"ab"] + 2]
+
+
+def test_the_second_picture_has_previews(session: Session) -> None:
+    def shown(seed: int) -> list[Any]:
+        events = session.stream(document("klein", output="decode", port="image", seed=seed, steps=1))
+        return [event.image.shape for event in events if event.name == "node_preview"]
+
+    assert (shown(1), shown(2)) == ([], [(1, 32, SIDE // 2, 3)])

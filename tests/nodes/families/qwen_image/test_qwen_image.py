@@ -226,3 +226,11 @@ def test_seamless_is_refused_by_a_vae_that_it_does_not_reach(session: Session) -
     nodes["nodes"]["seamless"] = {"type": "Seamless", "inputs": inputs}
     nodes["nodes"]["decode"]["inputs"]["vae"] = wire("seamless", "vae")
     assert problem(session, nodes).message.startswith("VAEDecode: Seamless does not support video VAEs")
+
+
+def test_the_second_picture_has_previews(session: Session) -> None:
+    def shown(seed: int) -> list[Any]:
+        events = session.stream(document(output="decode", port="image", seed=seed, steps=1))
+        return [event.image.shape for event in events if event.name == "node_preview"]
+
+    assert (shown(1), shown(2)) == ([], [(1, SIDE // 2, SIDE // 2, 3)])
