@@ -45,6 +45,7 @@ FAREWELL_SECONDS = 10.0  # time for the running node to stop after the server is
 PREVIEW_PIXELS = 512
 MAX_WARNINGS = 1000
 MAX_RESULT = 2**20  # total characters of JSON of a job's outputs
+SEARCHED = ("samplers", "schedules")  # sources of choices that saved files are found by
 MAX_TEXTS = 16_384  # characters of the searchable prompts of a saved file
 OOM_SCORE = 500  # in -1000..1000; the server keeps its own
 
@@ -243,14 +244,16 @@ class Attempt:
             self._link.send("event", token=self._token, event=record)
 
     def _about(self, node: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the searchable facts of a node's file: the texts and models upstream, the named outputs of the job."""
+        """Return the searchable facts of a node's file: texts, models, choices upstream, named outputs of the job."""
         steps = [step for step in self._making.upstream(node.partition("/")[0]) if step.spec.purity != "sink"]
         ports = [(port, step.literals.get(port.name)) for step in steps for port in step.spec.inputs]
         texts = [value for port, value in ports if port.kind == "STRING" and isinstance(value, str) and value]
         models = [value for port, value in ports if port.kind in FILE_KINDS and port.kind != "FILE" and value]
+        choices = [value for port, value in ports if port.source in SEARCHED and isinstance(value, str)]
         return {
             "texts": "\n".join(dict.fromkeys(texts))[:MAX_TEXTS],
             "models": list(dict.fromkeys(models)),
+            "choices": list(dict.fromkeys(choices)),
             "outputs": self._outputs(node, fields),
         }
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from latentloom.engine.failpoints import failpoint
 from latentloom.engine.jobs.faults import DatabaseError
 
-VERSION = 5
+VERSION = 6
 _SCHEMA = """
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE jobs (
@@ -118,6 +118,14 @@ CREATE TABLE cells (
 ) WITHOUT ROWID;
 CREATE INDEX cells_by_turn ON cells (batch, state, turn);
 CREATE INDEX cells_by_job ON cells (job) WHERE state = 'open';
+""",
+    5: """
+ALTER TABLE outputs ADD COLUMN choices TEXT NOT NULL DEFAULT '[]';
+UPDATE outputs SET choices = coalesce((
+  SELECT json_group_array(DISTINCT found.value)
+  FROM jobs, json_tree(CASE WHEN json_valid(jobs.document) THEN jobs.document ELSE '{}' END) AS found
+  WHERE jobs.id = outputs.job AND found.key IN ('sampler', 'schedule') AND found.type = 'text'
+), '[]')
 """,
 }
 

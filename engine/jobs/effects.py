@@ -64,8 +64,8 @@ class Effects:
         )
         self._connection.execute(
             "INSERT OR IGNORE INTO outputs (sha256, path, job, node, item, workflow, media, bytes, width, height,"
-            " created, texts, models, seed, outputs, tags, owner) SELECT ?, ?, id, ?, ?, name, ?, ?, ?, ?, ?, ?, ?, ?,"
-            " ?, tags, owner FROM jobs WHERE id = ?",
+            " created, texts, models, choices, seed, outputs, tags, owner) SELECT ?, ?, id, ?, ?, name, ?, ?, ?, ?, ?,"
+            " ?, ?, ?, ?, ?, tags, owner FROM jobs WHERE id = ?",
             (
                 effect.sha256,
                 effect.path,
@@ -78,6 +78,7 @@ class Effects:
                 self._clock(),
                 about["texts"],
                 json.dumps(about["models"], ensure_ascii=False),
+                json.dumps(about["choices"], ensure_ascii=False),
                 about["seed"],
                 json.dumps(about["outputs"], ensure_ascii=False),
                 job,

@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-_WORDS = "(texts || ' ' || models || ' ' || tags || ' ' || workflow || ' ' || coalesce(seed, ''))"
+_WORDS = "(texts || ' ' || models || ' ' || choices || ' ' || tags || ' ' || workflow || ' ' || coalesce(seed, ''))"
 
 
 class Output(NamedTuple):
@@ -52,7 +52,8 @@ class Outputs:
     ) -> list[Output]:
         """Return the files that match all conditions, newest first.
 
-        Each word of `text` must occur in the prompts, models, tags, seed or name of the workflow.
+        Each word of `text` must occur in the prompts, models, samplers and schedules, tags,
+        seed or name of the workflow.
 
         `before` is the id of the last file of the previous page.
         """

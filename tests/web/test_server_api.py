@@ -373,7 +373,9 @@ def test_saved_pictures_are_tagged_and_removed_together(server):
 
     status, answer, _ = server.request("POST", "outputs/remove", {"sha256": [*both, "0" * 64]})
     assert (status, answer["problems"][0]["got"]) == (404, "0" * 64)  # and nothing is removed
-    assert server.request("POST", "outputs/remove", {"sha256": both})[0] == 200
+    for _ in range(2):  # a repeated request gets the first answer
+        status, answer, _ = server.request("POST", "outputs/remove", {"sha256": both}, Idempotency_Key="gone")
+        assert (status, [file["sha256"] for file in answer["outputs"]]) == (200, both[::-1])
     assert server.get("outputs?tag=keep")["outputs"] == []
     assert not any((server.home / "output" / file["path"]).exists() for file in files)
     assert server.request("POST", "outputs/remove", {"sha256": []})[0] == 400

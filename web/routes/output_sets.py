@@ -8,6 +8,7 @@ from aiohttp import web
 from latentloom.api import wire_outputs
 from latentloom.engine.jobs.outputs import Output
 from latentloom.web.http_errors import NotFound
+from latentloom.web.queue_writer import OwnedTables
 from latentloom.web.routing import API, Call, Route
 from latentloom.web.services import Services
 from latentloom.web.tokens import READERS
@@ -22,7 +23,7 @@ async def zip_outputs(services: Services, call: Call) -> web.StreamResponse:
 
     Files that were removed or changed after they were saved are left out and listed in `missing.txt`.
     """
-    found = await _outputs(call)
+    found = await call.store.read(lambda t: _found(t, call.body))
     by_content = groupby(sorted(found, key=attrgetter("sha256")), key=attrgetter("sha256"))
     files, missing = [], []
     for outputs in [list(group) for _, group in by_content]:
@@ -46,34 +47,41 @@ async def zip_outputs(services: Services, call: Call) -> web.StreamResponse:
 
 async def tag_outputs(_: Services, call: Call) -> wire_outputs.OutputList:
     """Add tags to saved files, and take tags off. Returns the files, newest first."""
-    await _outputs(call)
     body: wire_outputs.OutputTags = call.body
-
-    def tagged(outputs: list[Output]) -> wire_outputs.OutputList:
-        return wire_outputs.OutputList(outputs=[output_answer(output) for output in outputs])
-
     add = [tag.strip() for tag in body.add]
-    return await call.once(
-        wire_outputs.OutputList, lambda t: tagged(t.outputs.tag(body.sha256, add=add, remove=body.remove))
-    )
+
+    def act(tables: OwnedTables) -> wire_outputs.OutputList:
+        _found(tables, body)
+        return _list(tables.outputs.tag(body.sha256, add=add, remove=body.remove))
+
+    return await call.once(wire_outputs.OutputList, act)
 
 
 async def remove_outputs(services: Services, call: Call) -> wire_outputs.OutputList:
     """Remove saved files and their thumbnails; the files stay in `.trash` for a day. Returns what was removed."""
-    found = await _outputs(call)
-    await call.store.write(lambda t: t.outputs.forget([output.id for output in found]))
-    await services.disk(services.files.remove, found)
-    return wire_outputs.OutputList(outputs=[output_answer(output) for output in found])
+    gone: list[Output] = []
+
+    def act(tables: OwnedTables) -> wire_outputs.OutputList:
+        gone.extend(_found(tables, call.body))
+        tables.outputs.forget([output.id for output in gone])
+        return _list(gone)
+
+    answer = await call.once(wire_outputs.OutputList, act)
+    await services.disk(services.files.remove, gone)
+    return answer
 
 
-async def _outputs(call: Call) -> list[Output]:
+def _found(tables: OwnedTables, body: wire_outputs.OutputSet) -> list[Output]:
     """Return all saved files with the requested contents, newest first. Raises NotFound."""
-    wanted = set(call.body.sha256)
-    found = await call.store.read(lambda t: t.outputs.by_hash(*wanted))
-    unknown = sorted(wanted - {output.sha256 for output in found})
+    found = tables.outputs.by_hash(*body.sha256)
+    unknown = sorted(set(body.sha256) - {output.sha256 for output in found})
     if unknown:
         raise NotFound("there is no saved file with that sha256", got=", ".join(unknown[:3]))
     return found
+
+
+def _list(outputs: list[Output]) -> wire_outputs.OutputList:
+    return wire_outputs.OutputList(outputs=[output_answer(output) for output in outputs])
 
 
 _SET = wire_outputs.OutputSet

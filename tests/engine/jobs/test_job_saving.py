@@ -32,7 +32,8 @@ class Ledger:
                 return getattr(self.effects, name)("job", *args)
         return call
 
-saver = JournalledSaver(Path({home!r}) / "out", Ledger(), lambda *_: {{"texts": "", "models": [], "outputs": []}})
+about = {{"texts": "", "models": [], "choices": [], "outputs": []}}
+saver = JournalledSaver(Path({home!r}) / "out", Ledger(), lambda *_: about)
 for text in ("one", "two"):
     print(saver.save(text.encode(), "p/{{name}}", ".txt", {{"node": "save", "name": "x", "seed": 1}}).name)
 """

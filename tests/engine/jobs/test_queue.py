@@ -273,7 +273,7 @@ with transaction(connection, durable=True):
 
 ABOUT = {
     "media": "image/png", "bytes": 10, "width": 2, "height": 3,
-    "texts": "a red_circle\n50%", "models": ["shapes"], "seed": "7", "outputs": ["pictures"],
+    "texts": "a red_circle\n50%", "models": ["shapes"], "choices": ["dpmpp_2m"], "seed": "7", "outputs": ["pictures"],
 }  # fmt: skip
 
 
@@ -304,6 +304,8 @@ def test_an_effect_is_an_output_once(made):
         ({"text": "redxcircle"}, 0),
         ({"text": "50%"}, 1),
         ({"text": "5%0"}, 0),
+        ({"text": "DPMPP_2m 7 shapes flow"}, 1),
+        ({"text": "7 t euler"}, 0),
         ({"model": "shape"}, 1),
         ({"seed": "7"}, 1),
         ({"seed": "70"}, 0),

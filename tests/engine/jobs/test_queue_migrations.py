@@ -137,3 +137,24 @@ def test_workflows_and_drafts_are_the_admins_and_workflows_for_everybody(tmp_pat
     assert [(draft.id, draft.revision) for draft in admins.drafts()] == [("draft-1", 4)]
     assert bob.drafts() == []
     connection.close()
+
+
+@pytest.mark.parametrize(
+    ("document", "choices"),
+    [
+        (
+            '{"nodes": {"a": {"inputs": {"sampler": "euler"}}, "b": {"inputs": {"sampler": {"node": "x"}}}}}',
+            '["euler"]',
+        ),
+        ("no JSON", "[]"),
+    ],
+)
+def test_files_of_old_jobs_are_found_by_their_samplers(tmp_path, document, choices):
+    old = written(tmp_path, 5)
+    with sqlite3.connect(old) as before:
+        before.execute("UPDATE jobs SET document = ? WHERE id = 'done'", (document,))
+    before.close()
+
+    connect(old).close()
+
+    assert rows(old, "SELECT job, choices FROM outputs ORDER BY id") == [("done", choices), ("forgotten", "[]")]

@@ -20,8 +20,9 @@ def saved(server):
     return files
 
 
-def test_pictures_are_found_selected_tagged_downloaded_and_removed(editor, server):
-    files, page = saved(server), editor.page
+def test_pictures_are_found_selected_tagged_downloaded_and_removed(open_editor, server):
+    editor, files = open_editor(server, color_scheme="light"), saved(server)
+    page = editor.page
     page.get_by_role("navigation", name="Panels").get_by_role("button", name="Results", exact=True).click()
     results = page.get_by_role("complementary", name="Results", exact=True)
     pictures = results.locator(".thumbnail-picture")

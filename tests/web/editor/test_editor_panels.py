@@ -180,7 +180,7 @@ def test_form_and_results(open_editor, server):
     look.get_by_role("button", name="Prompts").click()
     notice(editor, "2 values taken over")
     assert editor.copied()["nodes"]["positive"]["inputs"]["text"].startswith("a small blue square")
-    results.get_by_label("Search by any word").fill("12 shapes blue")
+    results.get_by_label("Search by any word").fill("12 shapes blue dpmpp_2m")
     expect(pictures).to_have_count(1)
     results.get_by_label("Search by any word").fill("")
     expect(pictures).to_have_count(before + 2)

@@ -103,7 +103,7 @@ function Details({ output }: { output: OutputFile }) {
     [words.gallery.file, output.path],
   ];
   return (
-    <dl className="facts">
+    <dl className="facts" tabIndex={0}>
       {rows.map(([name, text]) =>
         text === "" ? null : (
           <div key={name}>

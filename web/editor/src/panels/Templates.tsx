@@ -46,6 +46,7 @@ export const TEMPLATES = {
     "sd3",
     "z-image",
     "z-image-edges",
+    "train-lora",
   ],
   learn: [
     "sampler-grid",

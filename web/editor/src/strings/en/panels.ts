@@ -249,6 +249,7 @@ export const panels = {
       txt2img: ["Text to image", "Describe a picture and run"],
       upscale: ["Upscale in tiles", "Sizes that do not fit into memory at once"],
       "vae-round-trip": ["VAE round trip", "What is lost in the latent space"],
+      "train-lora": ["Train a LoRA", "Teach a checkpoint a subject from a few pictures"],
       "z-image": ["Z-Image-Turbo", "Its note lists the required files"],
       "z-image-edges": ["Z-Image-Turbo: edges", "Follow the edges of a picture; its note lists the required files"],
     } satisfies Record<string, [string, string]>,

@@ -255,6 +255,7 @@ export const panels: Strings["panels"] = {
       txt2img: ["文生图", "输入描述，然后运行"],
       upscale: ["分块放大", "一次放不进内存的大图"],
       "vae-round-trip": ["VAE 编码再解码", "潜空间会丢失什么"],
+      "train-lora": ["训练 LoRA", "用几张图片让模型学会一个新主体"],
       "z-image": ["Z-Image-Turbo", "所需文件见其中的便签"],
       "z-image-edges": ["Z-Image-Turbo：边缘控制", "沿用图片的边缘轮廓；所需文件见便签"],
     },
