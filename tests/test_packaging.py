@@ -57,7 +57,7 @@ def test_the_wheel_holds_the_data(names, pattern):
 
 def test_the_wheel_holds_the_editor(wheel, names):
     page = wheel.read("latentloom/web/dist/index.html").decode()
-    assets = re.findall(r'(?:src|href)="/(assets/[^"]+)"', page)
+    assets = re.findall(r'(?:src|href)="\./(assets/[^"]+)"', page)
 
     assert len(assets) >= 3
     assert {f"latentloom/web/dist/{asset}" for asset in assets} <= names

@@ -114,7 +114,9 @@ class Client:
     content = _blocking(AsyncClient.content)
     thumbnail = _blocking(AsyncClient.thumbnail)
     making = _blocking(AsyncClient.making)
+    tag_outputs = _blocking(AsyncClient.tag_outputs)
     remove_output = _blocking(AsyncClient.remove_output)
+    remove_outputs = _blocking(AsyncClient.remove_outputs)
     fetch = _blocking(AsyncClient.fetch)
     save = _blocking(AsyncClient.save)
 

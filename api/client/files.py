@@ -2,11 +2,13 @@
 
 import asyncio
 import hashlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from latentloom.api.client.requests import Requests, path_of
 from latentloom.api.wire import Empty, FileList, Imported, Making, OutputFile, OutputPage, StoredFile
+from latentloom.api.wire_outputs import OutputList
 from latentloom.engine.files.catalog import safe_join
 from latentloom.engine.files.pictures import picture_suffix
 
@@ -91,6 +93,17 @@ class FileMethods(Requests):
     async def remove_output(self, sha256: str) -> None:
         """Remove a saved file; it stays in the server's `.trash` for a day. Raises ServerError."""
         await self._ask(Empty, "DELETE", path_of("outputs", sha256))
+
+    async def tag_outputs(
+        self, sha256: Collection[str], *, add: Collection[str] = (), remove: Collection[str] = ()
+    ) -> list[OutputFile]:
+        """Add tags to at most 500 saved files and take tags off; return the files, newest first. Raises ServerError."""
+        body = {"sha256": list(sha256), "add": list(add), "remove": list(remove)}
+        return (await self._ask(OutputList, "POST", "outputs/tags", body)).outputs
+
+    async def remove_outputs(self, sha256: Collection[str]) -> list[OutputFile]:
+        """Remove saved files, at most 500; they stay in the server's `.trash` for a day. Raises ServerError."""
+        return (await self._ask(OutputList, "POST", "outputs/remove", {"sha256": list(sha256)})).outputs
 
     async def fetch(self, file: OutputFile, path: Path) -> None:
         """Download a file, which appears at `path` when it is complete. Raises ServerError, DamagedError."""

@@ -20,6 +20,7 @@ NOT_FOR_CLIENTS = {
     "/assets/{asset}": "the editor's files",
     f"{API}/login": "a browser's cookie; clients send their token with each request",
     f"{API}/logout": "a browser's cookie",
+    f"{API}/outputs/zip": "a browser's download of several files; clients fetch each",
     f"{API}/docs": "a page for people",
     f"{API}/openapi.json": "a document for generators of clients",
     "/healthz": "for what watches a process; `system` tells clients more",
@@ -124,8 +125,13 @@ def pictures(client, folder):
     assert client.content(file.sha256).startswith(b"\x89PNG")
     assert client.thumbnail(file.sha256)[8:12] == b"WEBP"
     assert client.making(file.sha256).workflow["nodes"]["s"]["type"] == "plant/SavePicture"
-    client.remove_output(file.sha256)
+    (tagged,) = client.tag_outputs([file.sha256], add=["best", "old"], remove=["old"])
+    assert "best" in tagged.tags and "old" not in tagged.tags
+    assert [gone.sha256 for gone in client.remove_outputs([file.sha256])] == [file.sha256]
     assert client.search(tag="tour").outputs == []
+    again = client.submit(flow("", s=use("SavePicture")), tags=["again"], wait=60)
+    client.remove_output(client.search(job=again.id).outputs[0].sha256)
+    assert client.search(tag="again").outputs == []
 
 
 def models(client):
