@@ -10,6 +10,8 @@ import pytest
 import toys
 from toys import flow, use
 
+import latentloom.engine
+import latentloom.web
 from latentloom.api import Session
 from latentloom.engine import failpoints
 from latentloom.engine.document.reading import from_json
@@ -250,7 +252,8 @@ def test_a_lazy_node_is_explained_by_what_it_asked_for(session: Session) -> None
 
 
 def test_every_failpoint_is_in_the_code_once() -> None:
-    code = "\n".join(path.read_text() for path in Path(failpoints.__file__).parent.rglob("*.py"))
+    folders = [Path(package.__file__ or "").parent for package in (latentloom.engine, latentloom.web)]
+    code = "\n".join(path.read_text() for folder in folders for path in folder.rglob("*.py"))
     assert sorted(re.findall(r'\bfailpoint\("([a-z.]+)"\)', code)) == sorted(failpoints.POINTS)
 
 
