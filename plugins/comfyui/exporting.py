@@ -205,8 +205,8 @@ class _Exporter:
         inputs = {theirs: self._value(id, given[ours]) for ours, theirs in found.inputs.items() if ours in given}
         make, made = MADE.get(node.type, (None, frozenset[str]()))
         self._tell(id, node, {*found.inputs, *made, "clip_skip"}, defaults)
-        kept = {name: value for name, value in inputs.items() if value is not None}
-        whole = {**kept, **found.fixed, **(make(given) if make else {})}
+        usual = {theirs: defaults.get(ours) for ours, theirs in found.inputs.items()}  # counts where a link is lost
+        whole = {**_present(usual), **_present(inputs), **found.fixed, **(make(given) if make else {})}
         return {"class_type": found.name, "inputs": self._finished(id, node.type, whole, given)}
 
     def _placeholder(self, id: str, node: Node) -> dict[str, Any]:
@@ -271,6 +271,10 @@ class _Exporter:
             self._report.note(id, "lost", f"the link from '{value.node}' leads to no class of ComfyUI's")
             return None
         return [source.node, slot]
+
+
+def _present(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _slot(type: str, output: str) -> int | None:
