@@ -98,6 +98,7 @@ class Editor:
 
     def add(self, type: str, x: int, y: int) -> None:
         """A node through the palette: by double-click, or by key where templates lie over the canvas."""
+        self.page.locator(".templates, .react-flow__node").first.wait_for()
         if self.page.locator(".templates").count():
             self.page.mouse.move(x, y)
             self.press("/")

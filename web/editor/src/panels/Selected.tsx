@@ -9,7 +9,7 @@ export function Selected({ chosen, compare }: { chosen: readonly OutputFile[]; c
   const words = useStrings().panels.gallery;
   const { selectAll, deselect } = useGallery.getState();
   return (
-    <div className="banner selected">
+    <div className="banner selection-bar">
       <span role="status" title={words.selectHelp}>
         {words.selected(chosen.length)}
       </span>
@@ -19,7 +19,7 @@ export function Selected({ chosen, compare }: { chosen: readonly OutputFile[]; c
       <button className="button-link" onClick={deselect}>
         {words.deselect}
       </button>
-      <div className="selected-actions">
+      <div className="selection-bar-actions">
         <button className="button" disabled={chosen.length !== 2} title={words.compareHint} onClick={compare}>
           {words.compare}
         </button>

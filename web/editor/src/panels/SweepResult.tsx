@@ -57,7 +57,7 @@ export function SweepResult({ id }: { id: string }) {
 function Marked({ count, unmark, compare }: { count: number; unmark(): void; compare(): void }) {
   const words = useStrings().panels.gallery;
   return (
-    <div className="banner selected">
+    <div className="banner selection-bar">
       <span role="status">{count < 2 ? words.compareHint : words.selected(count)}</span>
       <button className="button-link" onClick={unmark}>
         {words.deselect}
