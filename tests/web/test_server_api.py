@@ -175,7 +175,8 @@ def test_models_have_their_hash_once_it_is_known(server):
     model = found["result"]
 
     assert (found["state"], len(model["sha256"])) == ("done", 64)
-    assert server.get("models")["models"][0]["bytes"] == model["bytes"]
+    (listed,) = (m for m in server.get("models")["models"] if (m["source"], m["name"]) == tuple(asked.values()))
+    assert listed["bytes"] == model["bytes"]
 
 
 def test_a_model_s_facts_name_what_suits_it(server):

@@ -97,7 +97,7 @@ def test_a_quiet_socket_says_that_it_lives(tmp_path, monkeypatch):
         hub = EventHub()
         store = Store(tmp_path, hub.publish)
         reading, services = asyncio.Event(), SimpleNamespace(event_hub=hub, store=store)
-        with hub.reader(hub.last, None) as reader:
+        with hub.reader(hub.last, None, None) as reader:
             closed = asyncio.create_task(reading.wait())
             sending = asyncio.create_task(events._send_all(services, SimpleNamespace(send_str=send), reader, closed))
             while len(sent) < 2:

@@ -133,7 +133,7 @@ class Case:
         nodes = {"n": use("Note", journal=str(self.home / "journal"), tag=tag, seconds=seconds)}
         if saves:
             nodes["s"] = use("Save", text="@n", name=tag)
-        new = await self.services.intake.job(Order(flow("n", **nodes), {}, None), webhook=self._address)
+        new = await self.services.intake.job(Order(flow("n", **nodes), {}, None, None), webhook=self._address)
         await self.services.store.write(
             lambda t: (t.queue.submit(new), loose and t.queue.claim("nobody", device=False))
         )

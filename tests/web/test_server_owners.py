@@ -477,7 +477,8 @@ def test_what_a_user_and_a_viewer_may_not():
     assert may["admin"] == {(r.method, r.path) for r in route_table() if not r.public}
     assert may["admin"] - may["user"] == {("PATCH", "/api/v1/queue"), ("GET", "/metrics")}
     assert changes & may["viewer"] == {
-        ("POST", f"/api/v1/{name}") for name in ("validate", "explain", "compare", "tokenize", "import", "logout")
+        ("POST", f"/api/v1/{name}")
+        for name in ("validate", "explain", "compare", "tokenize", "import", "logout", "outputs/zip")
     }
     assert may["monitor"] == {("GET", "/metrics"), ("POST", "/api/v1/logout")}
 

@@ -113,7 +113,7 @@ async def started(services, stop: Path) -> str:
     (worker,) = services.dispatcher.workers
     while worker.state != "idle":
         await asyncio.sleep(0.02)
-    new = await services.intake.job(Order(flow("o", o=wild("Occupy", until=str(stop))), {}, None))
+    new = await services.intake.job(Order(flow("o", o=wild("Occupy", until=str(stop))), {}, None, None))
     await services.store.write(lambda t: t.queue.submit(new))
     services.dispatcher.wake()
     while await state(services, new.id) != "running":
