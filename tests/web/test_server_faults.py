@@ -172,13 +172,20 @@ class Case:
                 await asyncio.sleep(0.02)
         return seat.pid
 
+    def old_upload(self) -> None:
+        """An uploaded picture that nothing names and that has outlived its time."""
+        path = self.home / "input" / "by-hash" / "00" / "old.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        os.utime(path, (0, 0))
+
     def files(self, tag: str) -> int:
         return len(list((self.home / "output").glob(f"{tag}-*")))
 
 
 @pytest.fixture
 def run_case(tmp_path, monkeypatch):
-    """A function that runs `act(case)` beside a server whose pauses are short."""
+    """A function that runs `act(case)` beside a server whose pauses are short; `first`: a place struck at the start."""
     monkeypatch.setenv("PYTHONPATH", str(PLANT))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.syspath_prepend(PLANT)
@@ -196,10 +203,10 @@ def run_case(tmp_path, monkeypatch):
     home = tmp_path / "home"
     settings = Settings(
         data=home, output=home / "output", input=home / "input", cache=home / "cache", models=(),
-        cpu_workers=1, warm_up=False, webhook_hosts=("127.0.0.1",), webhook_secret=SECRET,
+        cpu_workers=1, warm_up=False, keep_upload_days=1, webhook_hosts=("127.0.0.1",), webhook_secret=SECRET,
     )  # fmt: skip
 
-    def run(act: Callable[[Case], Coroutine[Any, Any, None]]) -> None:
+    def run(act: Callable[[Case], Coroutine[Any, Any, None]], first: tuple[str, range] | None = None) -> None:
         async def go() -> None:
             saboteur = Saboteur()
             asyncio.get_running_loop().set_task_factory(saboteur.task)
@@ -217,6 +224,8 @@ def run_case(tmp_path, monkeypatch):
             await runner.setup()
             await web.TCPSite(runner, "127.0.0.1", 0).start()
             case._address = f"http://127.0.0.1:{runner.addresses[0][1]}/told"
+            if first is not None:
+                saboteur.aim(first, Wrecked)
             await services.start()
             try:
                 await case.worker("idle")
@@ -235,6 +244,7 @@ def run_case(tmp_path, monkeypatch):
 async def wreck(case: Case, place: tuple[str, range], fault: Callable[[], BaseException], tag: str) -> str:
     """Strike one place while a job runs, or else when a worker dies over one; the job."""
     case.saboteur.aim(place, fault)
+    case.old_upload()
     if place == first_wait(kept):  # before the work, once
         begun({"more": nothing}, print)
     id = await case.job(tag, loose=place == last_wait(Dispatcher._take_back))
@@ -268,12 +278,14 @@ def last_wait(function: Callable[..., Any]) -> tuple[str, range]:
 FULL_DISK = last_wait(Dispatcher._surely)
 HANGING = tuple(sorted(waits(ChildProcess.end), key=lambda place: place[1].start)[:2])  # before and after it is killed
 FORBIDDEN = first_wait(WebhookSender._tell)
+GREETING = first_wait(Dispatcher._hear)
 RARE = (
     FULL_DISK,
     *HANGING,
     FORBIDDEN,
+    GREETING,
     *[place for place in waits(WorkerProcess._read) if len(place[1]) == 1 and "acquire" in line_of(place)],
-)  # a full disk, a worker that hangs, a call that is allowed no more: tests of their own; a backlog
+)  # a full disk, a worker that hangs, a call that is allowed no more, the first worker: tests of their own; a backlog
 
 
 @pytest.mark.parametrize("turn", [0, pytest.param(1, marks=pytest.mark.full), pytest.param(2, marks=pytest.mark.full)])
@@ -303,6 +315,15 @@ def test_a_fault_while_the_end_of_a_job_waits_for_a_full_disk_costs_nothing(run_
         assert await case.ended(id) == "done"
 
     run_case(act)
+
+
+def test_a_fault_while_the_first_worker_tells_what_it_loaded_costs_one_life(run_case):
+    async def act(case: Case) -> None:
+        assert case.saboteur.struck.is_set()
+        assert case.services.intake.ready
+        assert await case.ended(await case.job("first")) == "done"
+
+    run_case(act, first=GREETING)
 
 
 @pytest.mark.parametrize("place", HANGING)
