@@ -14,7 +14,6 @@ from latentloom.engine.files.pictures import picture_suffix, read_making
 from latentloom.engine.types.registry import Registry
 from latentloom.plugins.comfyui.bridge.imported import COMFYUI, use_packs
 
-
 _SHIPPED = files("latentloom.workflows")
 _BLOCKS = _SHIPPED / "blocks"
 
