@@ -4,6 +4,7 @@ A run ends with a table of its tests by folder, and with the tests that took the
 include processes that the test began and waited for.
 """
 
+import gc
 import os
 from collections import Counter, defaultdict
 from collections.abc import Generator
@@ -20,6 +21,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # small models gain nothing from 
 # A busy machine is no fault of a property
 settings.register_profile("patient", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _lasting_objects() -> None:
+    """What was imported so far is there to stay: collections of garbage, one per session, need not visit it."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
