@@ -38,6 +38,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="needs an accelerator"))
 
 
+class FailureNames:
+    """Writes the name of a test when it fails, since a log of dots names none before the end of the run."""
+
+    def __init__(self, reporter: pytest.TerminalReporter) -> None:
+        self._reporter = reporter
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed and self._reporter.verbosity in (0, -1):  # a verbose run names every test, -qq none
+            crash = getattr(report.longrepr, "reprcrash", None)
+            message = (crash.message if crash else str(report.longrepr)).partition("\n")[0]
+            self._reporter.write("\n")  # after the dots
+            self._reporter.write_line(f"FAILED in {report.when}: {report.nodeid} - {message[:200]}", red=True)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None:  # a process of pytest-xdist has none
+        session.config.pluginmanager.register(FailureNames(reporter))
+
+
 COSTLY = 30  # tests that are listed
 _measured = 0.0
 
