@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from latentloom.api.workflow_files import load_workflow, workflow_names
+from latentloom.api.workflow_files import block_names, load_workflow, workflow_names
 from latentloom.engine.document.interfaces import registered
 from latentloom.engine.document.reading import from_json, read
 from latentloom.engine.document.resolve import resolve
@@ -159,8 +159,8 @@ class Intake:
         return write(workflow, registered(self._registry))
 
     def shipped(self, name: str) -> dict[str, Any] | None:
-        """Return a shipped workflow as JSON, or None."""
-        return to_json(load_workflow(name)) if name in workflow_names() else None
+        """Return a shipped workflow or block as JSON, or None."""
+        return to_json(load_workflow(name)) if name in (*workflow_names(), *block_names()) else None
 
     # Orders
 
