@@ -23,6 +23,8 @@ SHA = hashlib.sha256(DATA).hexdigest()
 class Handler(http.server.BaseHTTPRequestHandler):
     """Serves a file, one that ends early, one that never ends, and a redirect away from this machine."""
 
+    leave: threading.Event
+
     def do_GET(self):
         if self.path.startswith("/away"):
             self.send_response(302)
@@ -38,7 +40,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(DATA if self.path.startswith("/model") else DATA[:100])
         if self.path.startswith("/stuck"):
-            self.server.leave.wait(60)
+            self.leave.wait(60)
 
     def log_message(self, format, *args):
         pass
@@ -46,12 +48,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def services():
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.leave = threading.Event()
+    leave = threading.Event()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("Leaving", (Handler,), {"leave": leave}))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"
-    server.leave.set()
+    leave.set()
     server.shutdown()
     server.server_close()
     thread.join()

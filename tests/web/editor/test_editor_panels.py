@@ -339,6 +339,7 @@ def test_a_phone_runs_a_template_and_shows_its_picture_by_touch(open_editor, ser
     editor = open_editor(server, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     page = editor.page
     page.locator(".templates .template-cards").get_by_role("button", name="Text to image").tap()
+    page.locator(".react-flow__node").first.wait_for()
     page.get_by_role("navigation", name="Panels").get_by_role("button", name="Form", exact=True).tap()
     form = page.get_by_role("complementary", name="Form", exact=True)
     form.get_by_role("button", name="Run", exact=True).tap()
