@@ -144,6 +144,8 @@ class Context:
         self._next_preview = 0.0 if previews else math.inf
         self.used: set[tuple[str, str]] = set()
         """Kind and name of each extension that the node used: its result depends on their code."""
+        self.imported: set[str] = set()
+        """Files from which the node's code was imported in another process."""
         self.stopped = False  # whether `check` raised Cancelled: the return value is then not a result
 
     def check(self) -> None:

@@ -161,6 +161,8 @@ class IsolatedFunction:
             raise ProcessError(text, **facts, node=ctx.node if ctx else None) from None
         if answer.body["is"] == "error":
             raise self._error(answer.body, ctx)
+        if ctx is not None:
+            ctx.imported.update(answer.body["imported"])
         return answer
 
     def _heard(self, message: Message, ctx: Context | None) -> Reply | None:

@@ -40,6 +40,7 @@ class Child:
         self._line = line
         self._requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
         self._replies: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._modules: set[str] = set()  # that the other process was told of
         threading.Thread(target=self._receive, daemon=True).start()
 
     def _receive(self) -> None:
@@ -62,7 +63,7 @@ class Child:
             types = Types([tuple(item) for item in request.message.body["types"]])
             packing = Packing(types)
             try:
-                body = {"is": "answer", **self._answer(request, types, packing)}
+                body = {"is": "answer", **self._answer(request, types, packing), "imported": self._imported()}
                 self._line.send(body, packing.arrays)
             except BaseException as error:  # even SystemExit is only an error of the node
                 self._line.send(failed(error))
@@ -87,6 +88,15 @@ class Child:
             raise Cancelled("the run was cancelled")
         several = found.spec.several and isinstance(returned, tuple)
         return {"several": several, "value": packing.value(returned)}
+
+    def _imported(self) -> list[str]:
+        """Return the files of the modules that were imported since the last answer."""
+        if len(sys.modules) == len(self._modules):
+            return []
+        modules = dict(sys.modules)
+        new, self._modules = modules.keys() - self._modules, set(modules)
+        files = [getattr(modules[name], "__dict__", {}).get("__file__") for name in new]
+        return [file for file in files if isinstance(file, str)]
 
     def _context(self, request: Request, types: Types, values: Unpacking) -> Context:
         body, asking = request.message.body, Asking(self._line, self._replies, types)

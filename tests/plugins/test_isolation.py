@@ -395,3 +395,36 @@ def test_a_kept_input_does_not_change_and_results_outlive_the_process(session: S
     image = value(session, node("Fill", size=256, level=0.125), "image")
     process(session).end()
     assert isinstance(image, Image) and float(image.numpy().mean()) == 0.125
+
+
+def test_code_that_was_edited_before_its_process_started_gives_no_result(site: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "edited"
+    folder.mkdir()
+    name = install(folder, "moving", MOVING.format(more=1))
+    sys.path.insert(0, str(folder))
+    try:
+        both = [point for point in entry_points(group="latentloom") if point.name == "builtin"] + points(folder)
+        found = discover(points=both, isolation=Isolation(frozenset({"moving"})))
+        with Session(load_settings({}, {"LATENTLOOM_HOME": str(tmp_path)}), found.registry) as session:
+            (folder / f"{name}.py").write_text(MOVING.format(more=22))
+            made = document({"x": edge("n")}, n={"type": "moving/Add", "version": 1, "inputs": {"a": 1}})
+            with pytest.raises(LoomError) as caught:
+                session.run(made)
+            assert caught.value.problems[0].code == "changed_code"
+    finally:
+        sys.path.remove(str(folder))
+
+
+MOVING = '''
+from latentloom.engine import node
+from latentloom.plugins import hookimpl
+
+@node("Add")
+def add(a: int) -> int:
+    """A larger number."""
+    return a + {more}
+
+@hookimpl
+def register(registry):
+    registry.node(add)
+'''
