@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,6 +20,7 @@ class Line:
     def __init__(self, questions: IO[bytes], answers: IO[bytes]) -> None:
         self._questions = questions
         self._answers = answers
+        self._sending = threading.Lock()  # a node may report from several threads
         self._segments: list[Segment] = []  # that the other process may not have read yet
 
     def receive(self) -> Message:
@@ -34,15 +36,16 @@ class Line:
 
     def send(self, body: dict[str, Any], arrays: Any = ()) -> None:
         """Send a message. Raises ValueError or TypeError for a body that is not JSON."""
-        with contextlib.suppress(BrokenPipeError):  # the other process is gone, which `receive` finds
+        with self._sending, contextlib.suppress(BrokenPipeError):  # the other process is gone, which `receive` finds
             segment = frames.write(self._answers, body, arrays)
             if segment is not None:
                 self._segments.append(segment)
 
     def _release(self) -> None:
-        for segment in self._segments:
-            segment.close()
-        self._segments = []
+        with self._sending:
+            for segment in self._segments:
+                segment.close()
+            self._segments = []
 
 
 def opened() -> Line:

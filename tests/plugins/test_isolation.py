@@ -24,6 +24,7 @@ from latentloom.plugins.snapshots import Snapshots
 
 CODE = '''
 import asyncio, ctypes, json, os, sys, time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -74,6 +75,13 @@ def waits(ctx: Context, mark: str) -> int:
         ctx.progress(1, 2)
         open(mark, "a").close()
         time.sleep(0.01)
+
+@node("Chatters", purity="nondeterministic")
+def chatters(ctx: Context) -> int:
+    """Reports from several threads at once."""
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: ctx.progress(n, 400, None, "x" * 5000), range(400)))
+    return 400
 
 @node("Hoard")
 def hoard(megabytes: int) -> int:
@@ -149,8 +157,8 @@ def data(json: dict, many: list[float]) -> dict:
 
 @hookimpl
 def register(registry):
-    registry.node(invert, fill, crash, waits, hoard, writes, loads, chooses, outside, older, stands, later, saves,
-                  nothing, sees, reads, data)
+    registry.node(invert, fill, crash, chatters, waits, hoard, writes, loads, chooses, outside, older, stands, later,
+                  saves, nothing, sees, reads, data)
     registry.sampler("euler_iso", later_sampler)
 
 def later_sampler(denoised, x, sigmas, noise, report):
@@ -243,6 +251,11 @@ def test_events_of_a_node_arrive(session: Session) -> None:
     assert (own[1].step, own[1].total, own[1].message, own[1].figures) == (1, 2, "half", {"level": 0.75})
     assert own[2].image.shape == (1, 8, 8, 3)
     assert (own[3].code, own[3].message) == ("pale", "it is pale")
+
+
+def test_a_node_may_report_from_several_threads(session: Session) -> None:
+    events = list(session.stream(document({"x": edge("n")}, n=node("Chatters"))))
+    assert sorted(event.step for event in events if event.name == "node_progress") == list(range(400))
 
 
 @pytest.mark.parametrize(
@@ -371,7 +384,7 @@ def test_the_host_stays_as_it_is(session: Session, monkeypatch: pytest.MonkeyPat
 def test_an_entry_point_or_the_user_asks_for_isolation(site: Path, tmp_path: Path) -> None:
     found = discovered(site, isolation=Isolation(frozenset({"iso"})))
     (record,) = found.records
-    assert record.isolated and record.nodes == 17
+    assert record.isolated and record.nodes == 18
     assert record.error == "isolated plugins provide nodes only; left out: sampler 'euler_iso'"
     assert not found.registry.extensions("sampler")
     (record,) = discovered(site).records
