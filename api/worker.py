@@ -222,6 +222,7 @@ class Attempt:
         for name, edge in self._job.checked.outputs.items():
             value = outcome.outputs.get(name)
             if isinstance(value, Image) and self._job.checked.steps[edge.node].spec.purity != "sink":
+                xmp = packet(outcome.origins.get(name))
                 for pixels in value.numpy():
                     fields = {
                         "node": edge.node,
@@ -229,7 +230,7 @@ class Attempt:
                         "name": self._job.workflow.name or "picture",
                         "seed": 0,
                     }
-                    content = encode(PictureToSave(pixels), {}, packet(outcome.origins.get(name)))
+                    content = encode(PictureToSave(self._session.engine.check_picture(pixels).pixels), {}, xmp)
                     self._saver.save(content, "{name}-{output}", ".png", fields)
 
     def _send(self, event: Event) -> None:

@@ -29,6 +29,8 @@ from latentloom.engine.execution.record import Making
 from latentloom.engine.execution.runs import Runs
 from latentloom.engine.execution.tools import Tools
 from latentloom.engine.files.catalog import Catalog
+from latentloom.engine.files.checks import Checked as CheckedPicture
+from latentloom.engine.files.checks import check
 from latentloom.engine.files.encoding import SUFFIXES, PictureToSave, encode
 from latentloom.engine.files.hashes import Hashes
 from latentloom.engine.files.labels import Label, SourceType, label_of, packet
@@ -245,6 +247,11 @@ class Engine:
                 refused = refused or (name, found)
         return refused
 
+    def check_picture(self, pixels: Any) -> CheckedPicture:
+        """Show a picture [H, W, C] to all checkers before it is saved. Raises PictureRefusedError, PluginError."""
+        checkers = {name: item.load() for name, item in self.registry.extensions("checker").items()}
+        return check(pixels, checkers)
+
     def figures(self) -> dict[str, int]:
         """Return the counters of the cache and the models since the engine was created, and the memory they use."""
         counts = self.cache.counts
@@ -353,6 +360,9 @@ class _RunServices:
         if kind == "image":
             picture = data if isinstance(data, PictureToSave) else PictureToSave(data)
             Image(picture.pixels[None])  # raises if it is not a picture
+            seen = self._engine.check_picture(picture.pixels)
+            picture = replace(picture, pixels=seen.pixels)
+            record = {**record, "checkers": dict(seen.said)} if seen.said else record
             texts = (
                 {WORKFLOW_CHUNK: self._document(), RECORD_CHUNK: json.dumps(record)} if self._engine._metadata else {}
             )

@@ -24,6 +24,7 @@ from latentloom.engine.execution.isolation import Lending, sealed
 from latentloom.engine.execution.outputs import Returned, described, outputs_of
 from latentloom.engine.execution.process_state import ProcessState
 from latentloom.engine.files.bus_errors import bus_errors
+from latentloom.engine.files.checks import PictureRefusedError
 from latentloom.engine.files.model_files import InputFile, ModelFile
 from latentloom.engine.files.opened import cut_short
 from latentloom.engine.models.device import is_out_of_memory
@@ -218,7 +219,7 @@ def node_error(step: Step, error: LoomError) -> LoomError:
     if isinstance(error, WorkflowError) or (isinstance(error, NodeError) and error.problem.node is not None):
         return error
     facts = {name: text for name, text in error.problem.record().items() if name not in ("code", "message", "node")}
-    if isinstance(error, OutOfMemoryError | ChangedFileError | ChangedCodeError):
+    if isinstance(error, OutOfMemoryError | ChangedFileError | ChangedCodeError | PictureRefusedError):
         return type(error)(f"{step.spec.type}: {error.problem.message}", **{**facts, "node": step.id})
     return NodeError(f"{step.spec.type}: {error.problem.message}", **{**facts, "node": step.id})
 
