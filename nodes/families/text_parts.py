@@ -13,7 +13,7 @@ from latentloom.nodes.families.header import Header, read_header
 from latentloom.nodes.families.mistral import MistralPart, find_mistral, load_mistral
 from latentloom.nodes.families.module_loading import Weights
 from latentloom.nodes.families.qwen import QwenPart, find_qwen, load_qwen
-from latentloom.nodes.families.qwen_vision import load_tower, vision_prefix
+from latentloom.nodes.families.qwen_vision import find_tower, load_tower
 from latentloom.nodes.families.stable_diffusion.building import build_encoder
 from latentloom.nodes.families.stable_diffusion.parts import TextPart, find_text, find_vae
 from latentloom.nodes.families.t5 import T5Part, find_t5, load_t5
@@ -59,12 +59,12 @@ class FoundText:
 
     @property
     def sees(self) -> bool:
-        """Whether a vision tower stands beside a Qwen2.5-VL."""
+        """Whether a vision tower stands beside a Qwen2.5-VL or Qwen3-VL."""
         root = getattr(self.part, "root", None)
-        return root is not None and vision_prefix(header_of(self.path).shapes, root) is not None
+        return root is not None and find_tower(header_of(self.path).shapes, root) is not None
 
     def tower(self) -> VisionTower:
-        """Load the vision tower of a Qwen2.5-VL."""
+        """Load the vision tower of a Qwen2.5-VL or Qwen3-VL."""
         assert isinstance(self.part, QwenPart)
         header = header_of(self.path)
         return load_tower(self.path, header.shapes, self.part.root, prefixes(header))
