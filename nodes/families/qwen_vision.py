@@ -18,6 +18,7 @@ from latentloom.nodes.text.vision_tower import VisionTower
 
 NAMES = ("visual.", "model.visual.")
 HEADS = 16  # of every size; shapes do not tell it
+SECOND = "patch_embed.proj.second.weight"  # of the second frame, where a file has the two apart
 DEEP = {27: [8, 16, 24], 24: [5, 11, 17]}  # by depth, the layers of Qwen3-VL that the language model sees as well
 
 
@@ -25,7 +26,9 @@ DEEP = {27: [8, 16, 24], 24: [5, 11, 17]}  # by depth, the layers of Qwen3-VL th
 class TowerKind:
     """A kind of vision towers: a weight that only they have, how they are built, and their normalisation of colours."""
 
+    title: str
     mark: str
+    width: str  # the weight whose rows are the numbers that a token of a picture has
     build: Callable[[Shapes], Any]
     mean: tuple[float, float, float]
     deviation: tuple[float, float, float]
@@ -49,21 +52,31 @@ def load_tower(path: Path, every: Shapes, root: str, others: Sequence[str] = ())
     shapes, weights = below(every, prefix), folder_weights(path) if path.is_dir() else Weights(path)
 
     def pieces(names: list[str]) -> dict[str, Piece]:
-        return {name: Piece(prefix + name) for name in names}
+        return {name: _piece(prefix, name, shapes) for name in names}
 
     made = not_in_float16(assemble(lambda: kind.build(shapes), pieces, weights, "vision tower"))
     warn_unused(weights, prefix, [*others, "lm_head."])
     return VisionTower(made, kind.mean, kind.deviation)
 
 
+def _piece(prefix: str, name: str, shapes: Shapes) -> Piece:
+    """Return where a weight is; llama.cpp keeps queries, keys and values, and the two frames of a patch, apart."""
+    if name not in shapes and ".attn.qkv." in name:
+        first, *others = (prefix + name.replace("attn.qkv", f"attn.{part}") for part in "qkv")
+        return Piece(first, beside=tuple(others))
+    if name == "patch_embed.proj.weight" and SECOND in shapes:
+        return Piece(prefix + name, beside=(prefix + SECOND,), stacked=2)
+    return Piece(prefix + name)
+
+
 def _shared(shapes: Shapes) -> dict[str, Any]:
-    width, _, frames, patch, _ = shapes["patch_embed.proj.weight"]
+    width, _, *frames, patch, _ = shapes["patch_embed.proj.weight"]
     return {
         "depth": counted(shapes, "blocks.{}."),
         "hidden_size": width,
         "num_heads": HEADS,
         "patch_size": patch,
-        "temporal_patch_size": frames,
+        "temporal_patch_size": frames[0] if frames else 2,
     }
 
 
@@ -98,6 +111,6 @@ def _qwen3(shapes: Shapes) -> Any:
 
 HALF = (0.5, 0.5, 0.5)
 KINDS = (
-    TowerKind("merger.ln_q.weight", _qwen2_5, MEAN, DEVIATION),
-    TowerKind("merger.linear_fc2.weight", _qwen3, HALF, HALF),
+    TowerKind("Qwen2.5-VL", "merger.ln_q.weight", "merger.mlp.2.weight", _qwen2_5, MEAN, DEVIATION),
+    TowerKind("Qwen3-VL", "merger.linear_fc2.weight", "merger.linear_fc2.weight", _qwen3, HALF, HALF),
 )
