@@ -1,5 +1,4 @@
 import { ReactFlowProvider } from "@xyflow/react";
-import { useEffect } from "react";
 import { Canvas } from "./canvas/Canvas";
 import { Menu } from "./canvas/Menu";
 import { dropArea } from "./canvas/files";
@@ -8,7 +7,7 @@ import { useShortcuts } from "./canvas/shortcuts";
 import { isBlank } from "./document/types";
 import { QuestionDialog } from "./panels/QuestionDialog";
 import { Templates } from "./panels/Templates";
-import { useSettings } from "./settings/settings";
+import { useAppearance } from "./settings/appearance";
 import { CheatSheet } from "./shell/CheatSheet";
 import { Notices } from "./shell/Notices";
 import { Preferences } from "./shell/Preferences";
@@ -25,15 +24,11 @@ import { Boundary } from "./widgets/Boundary";
 
 export function App() {
   const words = useStrings().shell;
-  const { theme, language } = useSettings();
   const { view } = useActive();
   const level = useDocument((state) => [view, ...pathOf(state)].join("/"));
   const workflow = useDocument((state) => state.workflow);
   useShortcuts();
-  useEffect(() => {
-    document.documentElement.lang = language;
-    document.documentElement.dataset.theme = theme;
-  }, [theme, language]);
+  useAppearance();
   return (
     <div className="app">
       <TopBar />

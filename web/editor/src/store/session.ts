@@ -25,9 +25,18 @@ const RETRY_MS = 5000;
 export function startSession(): () => void {
   const ended = new AbortController();
   const { signal } = ended;
+  const caughtUp = (job: string) => void patiently(() => catchUp(job), signal).catch(tell);
+  void restoreTabs(signal, ({ document }) => document.getState().jobs.forEach(caughtUp)).catch(tell);
+  const stops = [keepTabs(), startServices()];
+  return () => (ended.abort(), stops.forEach((stop) => stop()));
+}
+
+/** Start what a page with one workflow needs: all but the tabs. The answer stops it. */
+export function startServices(): () => void {
+  const ended = new AbortController();
+  const { signal } = ended;
   const service = (work: () => Promise<unknown>) => void patiently(work, signal).catch(tell);
-  void restoreTabs(signal, ({ document }) => document.getState().jobs.forEach((job) => service(() => catchUp(job)))).catch(tell);
-  const stops = [keepTabs(), validateAsYouType(), tellUpdates()];
+  const stops = [validateAsYouType(), tellUpdates()];
   service(() => useCatalog.getState().load(signal));
   service(() => listen(signal));
   return () => (ended.abort(), stops.forEach((stop) => stop()));

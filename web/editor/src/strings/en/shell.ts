@@ -49,4 +49,11 @@ export const shell = {
   closeThis: "Close the workflow",
   dismiss: "Dismiss",
   close: "Close",
+  editor: "Editor",
+  openApp: "Open as app",
+  inputs: "Inputs",
+  noInputs: "This workflow has no form. Add inputs to it in the editor (Form).",
+  history: "Made on this page",
+  reset: "Reset",
+  useValues: "Use these values",
 };

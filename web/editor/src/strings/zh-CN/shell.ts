@@ -51,4 +51,11 @@ export const shell: Strings["shell"] = {
   closeThis: "关闭工作流",
   dismiss: "关闭",
   close: "关闭",
+  editor: "编辑器",
+  openApp: "作为应用打开",
+  inputs: "输入项",
+  noInputs: "此工作流没有表单。请在编辑器的“表单”中添加输入项。",
+  history: "在此页面生成的结果",
+  reset: "重置",
+  useValues: "使用这些参数",
 };
