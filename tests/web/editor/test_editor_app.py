@@ -8,7 +8,10 @@ from serving import flow, use
 
 NAME = "Level maker"
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True, "device_scale_factor": 2}
-ARRANGED = {"level": {"group": "Light", "help": "0 is black, 1 is white.", "half": True}, "count": {"group": "Light", "half": True}}
+ARRANGED = {
+    "level": {"group": "Light", "help": "0 is black, 1 is white.", "half": True},
+    "count": {"group": "Light", "half": True},
+}
 
 
 def save(server):
@@ -53,8 +56,8 @@ def test_a_saved_workflow_is_used_on_a_page_of_its_own(open_editor, server, them
     editor.picture(f"app-{theme}")
     assert editor.violations() == []
     if options:
-        small = [box for box in page.locator("button:visible, a.button:visible").all() if box.bounding_box()["height"] < 44]
-        assert [button.inner_html() for button in small] == []
+        targets = page.locator("button:visible, a.button:visible").all()
+        assert [one.inner_html() for one in targets if one.bounding_box()["height"] < 44] == []
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
     # What was filled in is here again, and can be put back
