@@ -36,7 +36,7 @@ def test_a_saved_workflow_is_used_on_a_page_of_its_own(open_editor, server, them
     editor = open_editor(server, color_scheme=theme, **options)
     page, drafts = editor.page, server.get("drafts")["drafts"]
     open_app(editor, server)
-    expect(page).to_have_title(NAME)
+    expect(page).to_have_title(f"{NAME} - Latentloom")
     form = page.get_by_role("region", name="Inputs")
     expect(form.locator(".form-field > label")).to_have_text(["words", "level", "count"])
     expect(form.get_by_role("group", name="Light").locator(".form-field > label")).to_have_text(["level", "count"])

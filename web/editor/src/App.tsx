@@ -15,6 +15,7 @@ import { PanelRegion, Rail } from "./shell/Sides";
 import { StatusBar } from "./shell/StatusBar";
 import { TopBar } from "./shell/TopBar";
 import { Broken } from "./shell/Broken";
+import { useTitle } from "./shell/title";
 import { useDocument } from "./store/document";
 import { pathOf } from "./store/opened";
 import { OnCanvas } from "./store/seen";
@@ -29,6 +30,7 @@ export function App() {
   const workflow = useDocument((state) => state.workflow);
   useShortcuts();
   useAppearance();
+  useTitle(useDocument(({ source, workflow }) => source?.name || workflow.name) || words.untitled);
   return (
     <div className="app">
       <TopBar />

@@ -23,13 +23,14 @@ import { Icon } from "../theme/Icon";
 import { chordOf, composes } from "../widgets/keys";
 import { Notices } from "./Notices";
 import { Preferences } from "./Preferences";
+import { useTitle } from "./title";
 
 /** A saved workflow as a page of its own: its form, the result beside it, and what its runs have made. */
 export function AppPage({ name }: { name: string }) {
+  useTitle(name);
   const [state, setState] = useState<"opening" | "open" | Error>("opening");
   useAppearance();
   useEffect(() => {
-    document.title = name;
     let stop = () => {};
     openApp(name).then(
       (end) => ((stop = end), setState("open")),

@@ -73,7 +73,7 @@ export function runTab(tab: Tab, times = 1, order: Order = {}): Promise<void> {
 }
 
 /** Queue the open workflow, as often as is asked for. */
-export const runActive = () => runTab(activeTab(), useWorkspace.getState().times);
+export const runActive = (order: Order = {}) => runTab(activeTab(), useWorkspace.getState().times, order);
 
 const NAME = "result";
 

@@ -12,6 +12,8 @@ import { useCatalog } from "./catalog";
 import { composing } from "./composing";
 import { heardReset, useHeard } from "./heard";
 import { keepTabs } from "./keeping";
+import { runOnChange } from "./live";
+import { notifyEnds } from "./notifying";
 import type { DocumentStore } from "./opened";
 import { patiently } from "./patience";
 import { restoreTabs } from "./restoring";
@@ -27,7 +29,7 @@ export function startSession(): () => void {
   const { signal } = ended;
   const caughtUp = (job: string) => void patiently(() => catchUp(job), signal).catch(tell);
   void restoreTabs(signal, ({ document }) => document.getState().jobs.forEach(caughtUp)).catch(tell);
-  const stops = [keepTabs(), startServices()];
+  const stops = [keepTabs(), startServices(), runOnChange(), notifyEnds()];
   return () => (ended.abort(), stops.forEach((stop) => stop()));
 }
 
