@@ -2102,6 +2102,12 @@ export interface components {
             version: number;
             /** Saved */
             saved: number | null;
+            /**
+             * Block
+             * @description A shipped part of other workflows, whose inputs need edges.
+             * @default false
+             */
+            block?: boolean;
             /** Workflow */
             workflow: {
                 [key: string]: unknown;
@@ -2287,6 +2293,12 @@ export interface components {
             version: number;
             /** Saved */
             saved: number | null;
+            /**
+             * Block
+             * @description A shipped part of other workflows, whose inputs need edges.
+             * @default false
+             */
+            block?: boolean;
         };
         /**
          * WorkflowList
