@@ -31,11 +31,13 @@ export function runOnChange(): () => void {
 function keepingUp(tab: Tab): () => void {
   let due: Workflow | null = null;
   let busy = false;
+  let taken: Workflow | null = null; // `ran` is known only when the server has the job
   const work = async () => {
     busy = true;
     while (due !== null) {
       due = null;
       await cancelShown(tab);
+      taken = tab.document.getState().workflow;
       if ((await run(tab)) === null) tab.document.getState().set({ live: false }); // why is told; it is not tried again by itself
     }
     busy = false;
@@ -43,7 +45,8 @@ function keepingUp(tab: Tab): () => void {
   return tab.document.subscribe((now, before) => {
     if (now.checked === before.checked && now.live === before.live) return;
     const fits = now.live && now.checked.problems.length === 0 && Object.keys(now.workflow.nodes).length > 0;
-    if (!fits || (now.ran && sameRun(now.ran, now.workflow))) return;
+    const last = busy ? (due ?? taken) : now.ran;
+    if (!fits || (last && sameRun(last, now.workflow))) return;
     due = now.workflow;
     if (!busy) void work();
   });
