@@ -39,8 +39,9 @@ lint: $(VENV)/.dev ## check style and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(VENV)/.dev ## check types, the editor's too
+types: $(VENV)/.dev ## check types, the calls of tests and the editor too
 	$(BIN)/mypy
+	$(BIN)/mypy --config-file tests/mypy.ini
 	$(BIN)/python build_editor.py run types
 
 imports: $(VENV)/.dev ## check who imports whom

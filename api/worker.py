@@ -217,7 +217,8 @@ class Attempt:
 
     def _save_outputs(self, outcome: Outcome) -> None:
         """Save pictures in named outputs that do not come from a sink, so that clients can see them."""
-        from latentloom.engine.files.pictures import encode_png
+        from latentloom.engine.files.encoding import PictureToSave, encode
+        from latentloom.engine.files.labels import packet
 
         for name, edge in self._job.checked.outputs.items():
             value = outcome.outputs.get(name)
@@ -229,7 +230,8 @@ class Attempt:
                         "name": self._job.workflow.name or "picture",
                         "seed": 0,
                     }
-                    self._saver.save(encode_png(pixels), "{name}-{output}", ".png", fields)
+                    content = encode(PictureToSave(pixels), {}, packet(outcome.origins.get(name)))
+                    self._saver.save(content, "{name}-{output}", ".png", fields)
 
     def _send(self, event: Event) -> None:
         if isinstance(event, NodePreview):

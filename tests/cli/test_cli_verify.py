@@ -2,7 +2,7 @@ import json
 
 import pytest
 from PIL import Image as Pil
-from PIL.PngImagePlugin import PngInfo
+from PIL.PngImagePlugin import PngImageFile, PngInfo
 
 from latentloom.cli.verify import differing
 from latentloom.engine.files.pictures import RECORD_CHUNK, WORKFLOW_CHUNK
@@ -23,7 +23,7 @@ def made(loom, workflow, tmp_path):
 
 def altered(path, change=lambda picture: None, record=None):
     """Save the picture again with other pixels or another record."""
-    with Pil.open(path) as picture:
+    with PngImageFile(path) as picture:
         texts = dict(picture.text)
         copy = picture.convert("RGB")
     copy = change(copy) or copy

@@ -24,9 +24,10 @@ SIDES = st.integers(1, 24)
     seed=st.integers(0, 99),
 )
 def test_the_picture_outside_of_the_mask_is_untouched(size, other, at, channels, feather, seed):
-    image, over = noise(1, *size, channels[0], seed), noise(1, *other, channels[1], seed + 1)
+    image = noise(1, *size, channels=channels[0], seed=seed)
+    over = noise(1, *other, channels=channels[1], seed=seed + 1)
     mask = np.random.default_rng(seed).integers(0, 3, (1, *other)).astype(np.float32) / 2
-    made = image_composite(image, over, Mask(mask), *at, feather).numpy()
+    made = image_composite(image, over, Mask(mask), *at, feather=feather).numpy()
     reached = np.zeros(size, bool)
     for y, x in np.argwhere(mask[0] > 0):
         if 0 <= y + at[1] < size[0] and 0 <= x + at[0] < size[1]:

@@ -256,7 +256,8 @@ def thing(height, width, x, y, wide, high):
 )
 def test_a_mask_follows_its_picture_through_every_fit(size, new, fit, method, box):
     x, y = int(box[0] * (size[1] - 1)), int(box[1] * (size[0] - 1))
-    image, mask = thing(*size, x, y, 1 + int(box[2] * (size[1] - x - 1)), 1 + int(box[3] * (size[0] - y - 1)))
+    wide, high = 1 + int(box[2] * (size[1] - x - 1)), 1 + int(box[3] * (size[0] - y - 1))
+    image, mask = thing(*size, x=x, y=y, wide=wide, high=high)
     pixels, levels = image_scale(image, *new, method=method, fit=fit, mask=mask)
     assert np.array_equal(pixels.numpy()[..., 0], levels.numpy())
 

@@ -176,7 +176,7 @@ def test_the_part_has_the_shape_of_its_target_and_goes_back_in_place(
     mask = box(height, width, x, y, wide, high)
     ramp = np.stack(np.broadcast_arrays(*np.ogrid[0 : 1 : height * 1j, 0 : 1 : width * 1j], 0.5), -1)
     image = Image(ramp[None].astype(np.float32))
-    part, _, region = inpaint_crop(image, mask, *target, context)
+    part, _, region = inpaint_crop(image, mask, *target, context=context)
     across = region["width"] + region.get("left", 0) + region.get("right", 0)
     down = region["height"] + region.get("top", 0) + region.get("bottom", 0)
     assert abs(across - down * target[0] / target[1]) <= max(1, target[0] / target[1])

@@ -21,7 +21,7 @@ def tokenizer(tiny_models: Path) -> Any:
 
 
 def aligned(tokenizer: Any, source: str, edited: str, how: Any) -> Any:
-    return alignment(tokenizer, *(one_chunk(tokenizer, text, "source") for text in (source, edited)), how)
+    return alignment(tokenizer, one_chunk(tokenizer, source, "source"), one_chunk(tokenizer, edited, "source"), how)
 
 
 def test_prompts_of_unlike_length_are_not_replaced_word_by_word(tokenizer: Any) -> None:

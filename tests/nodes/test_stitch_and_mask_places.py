@@ -90,5 +90,5 @@ def test_the_edge_of_outpainting_falls_off_by_the_square(borders, feather):
     made = outpaint_pad(picture(20, 24, 0.5), *borders, feather=feather, curve="square").mask.numpy()[0]
     assert made.shape == (20 + top + bottom, 24 + left + right)
     inside = made[top : top + 20, left : left + 24]
-    assert inside == pytest.approx(squared(20, 24, *borders, feather), abs=1e-6)
+    assert inside == pytest.approx(squared(20, 24, *borders, feather=feather), abs=1e-6)
     assert made.sum() - inside.sum() == pytest.approx(made.size - inside.size)

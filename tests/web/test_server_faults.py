@@ -21,7 +21,7 @@ from aiohttp import web
 from queues import claim_next
 from serving import PATIENCE, PLANT, flow, use
 
-from latentloom.engine.settings import Settings
+from latentloom.engine.settings import load_settings
 from latentloom.web.background import begun, kept
 from latentloom.web.child_process import ChildProcess
 from latentloom.web.dispatcher import Dispatcher
@@ -202,10 +202,16 @@ def run_case(tmp_path, monkeypatch):
     }.items():
         monkeypatch.setattr(f"latentloom.web.{name}", value)
     home = tmp_path / "home"
-    settings = Settings(
-        data=home, output=home / "output", input=home / "input", cache=home / "cache", models=(),
-        cpu_workers=1, warm_up=False, keep_upload_days=1, webhook_hosts=("127.0.0.1",), webhook_secret=SECRET,
-    )  # fmt: skip
+    settings = load_settings(
+        {
+            "cpu_workers": 1,
+            "warm_up": False,
+            "keep_upload_days": 1,
+            "webhook_hosts": ("127.0.0.1",),
+            "webhook_secret": SECRET,
+        },
+        {"LATENTLOOM_HOME": str(home)},
+    )
 
     def run(act: Callable[[Case], Coroutine[Any, Any, None]], first: tuple[str, range] | None = None) -> None:
         async def go() -> None:

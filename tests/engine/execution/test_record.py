@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from latentloom.api import Session, load_workflow
 from latentloom.engine.document.reading import from_json
@@ -16,7 +16,7 @@ from latentloom.engine.settings import load_settings
 
 
 def records(result: Any) -> list[dict[str, Any]]:
-    return [json.loads(Image.open(file).text[RECORD_CHUNK]) for file in result.files]
+    return [json.loads(PngImageFile(file).text[RECORD_CHUNK]) for file in result.files]
 
 
 @pytest.fixture

@@ -88,7 +88,7 @@ def test_it_shrinks_behind_a_block_and_grows_where_a_larger_skip_is_read(unet, a
         found = unet(*arguments).sample
         shrink.active = False
         idle = unet(*arguments).sample
-    torch.testing.assert_close(found, walk(unet, *arguments, depth, 2), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(found, walk(unet, *arguments, depth=depth, factor=2), atol=1e-5, rtol=1e-4)
     assert (found - plain).abs().max() > 1e-3
     assert torch.equal(idle, plain)
     assert torch.equal(unet(*arguments).sample, plain)
@@ -106,7 +106,7 @@ def test_what_a_controlnet_adds_shrinks_too(unet, arguments, depth):
         found = unet(
             *arguments, down_block_additional_residuals=tuple(downs), mid_block_additional_residual=middle
         ).sample
-    known = walk(unet, *arguments, depth, 2, controls=(downs, middle))
+    known = walk(unet, *arguments, depth=depth, factor=2, controls=(downs, middle))
     torch.testing.assert_close(found, known, atol=1e-5, rtol=1e-4)
 
 

@@ -25,7 +25,8 @@ def faulty(data: Any, random: Random) -> Any:
     for _ in range(random.choice([1, 2, 3, 10])):
         places = list(_places(data))
         if places:
-            _break(*random.choice(places), random)
+            holder, key = random.choice(places)
+            _break(holder, key, random)
     return data
 
 

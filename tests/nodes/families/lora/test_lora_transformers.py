@@ -95,7 +95,7 @@ def lora_of_all(state: State, named: Callable[[str], str]) -> tuple[State, State
     """A LoRA of every linear layer of some weights, and the weights with its changes."""
     lora, changed = State(), dict(state)
     for layer in linear(state):
-        lora |= factors(*state[f"{layer}.weight"].shape, named(layer))
+        lora |= factors(*state[f"{layer}.weight"].shape, base=named(layer))
         changed[f"{layer}.weight"] = state[f"{layer}.weight"] + change(lora, named(layer))
     return lora, changed
 
@@ -163,7 +163,7 @@ def test_a_file_means_what_diffusers_converts_it_to(name: str, models: Any, tmp_
     convert, layout, chosen = CONVERTERS[name]
     lora = State()
     for layer in filter(chosen, linear(files.state)):
-        lora |= factors(*files.state[f"{layer}.weight"].shape, NAMED[layout](layer))
+        lora |= factors(*files.state[f"{layer}.weight"].shape, base=NAMED[layout](layer))
     assert len(lora) > 20
     net, path = files.loaded(), written(tmp_path / "l.safetensors", lora)
     converted = {k: v.clone() for k, v in convert(dict(lora)).items()}

@@ -12,8 +12,8 @@ const NAME = /^[A-Za-z][A-Za-z0-9_-]{0,99}$/;
 /** Names that mean something else on the command line or in Python: the engine's RESERVED_INPUTS. */
 const RESERVED = new Set(
   (
-    "set out output json no-cache device dtype vram-budget ram-budget explain-memory no-metadata sweep rows grid help server token " +
-    "priority tag watch front tags idempotency-key workflow outputs cache previews on-event"
+    "set out output json no-cache device dtype vram-budget ram-budget explain-memory no-metadata no-label sweep rows grid help server " +
+    "token priority tag watch front tags idempotency-key workflow outputs cache previews on-event"
   ).split(" "),
 );
 
