@@ -24,6 +24,7 @@ from latentloom.engine.files.hashes import Hashes
 from latentloom.engine.files.pictures import picture_suffix
 from latentloom.engine.jobs.batches import Batch, CellRecord
 from latentloom.engine.jobs.job import NewJob
+from latentloom.engine.planning.model_names import model_names
 from latentloom.engine.planning.step import Checked
 from latentloom.engine.planning.sweep import Cell, check_cells, run_order
 from latentloom.engine.planning.validate import validate
@@ -178,6 +179,7 @@ class Intake:
             name=workflow.name,
             outputs=order.outputs,
             device=checked.needs_device,
+            models=model_names(workflow, self._registry),
             **fields,
         )
 
@@ -215,19 +217,20 @@ class Intake:
         self._inspected(_types_in(base))
         for cell in cells:
             try:
-                document = self.canonical(resolve(base, registry, cell.inputs))
+                workflow = resolve(base, registry, cell.inputs)
             except WorkflowError as error:
                 found.append((cell.place, error))
                 continue
             job = NewJob(
                 id=uuid.uuid4().hex,
-                document=document,
+                document=self.canonical(workflow),
                 name=batch.name,
                 outputs=batch.outputs,
                 owner=batch.owner,
                 priority=batch.priority,
                 tags=batch.tags,
                 device=batch.device,
+                models=model_names(workflow, registry),
             )
             found.append((cell.place, job))
         return found
