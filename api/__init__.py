@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from latentloom.api.result import Result
 from latentloom.api.running import Running
 from latentloom.api.session import Session, arun, explain, open_session, run, stream, validate
-from latentloom.api.workflow_files import load_workflow, workflow_names
+from latentloom.api.workflow_files import block_names, load_workflow, workflow_names
 
 if TYPE_CHECKING:
     from latentloom.api.client import AsyncClient, Client
@@ -17,6 +17,7 @@ __all__ = [
     "Running",
     "Session",
     "arun",
+    "block_names",
     "explain",
     "load_workflow",
     "open_session",

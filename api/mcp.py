@@ -80,7 +80,7 @@ class WorkflowTools:
         listed = await self._client.workflows()
         found: dict[str, str] = {}
         for item in listed:
-            if item.version > 0 or self._shipped:
+            if item.version > 0 or (self._shipped and not item.block):
                 tool = _OTHER.sub("_", item.name).strip("_")[:60] or "workflow"
                 number = 2
                 while tool in found:

@@ -28,6 +28,7 @@ from latentloom.engine.types.registry import Registry
 from latentloom.plugins.comfyui.bridge.packs import packs_of
 from latentloom.plugins.discovery import Inspect, Record, discover
 from latentloom.plugins.inspection import Inspector
+from latentloom.plugins.isolation.isolating import Isolation
 from latentloom.plugins.listeners import Listeners
 from latentloom.plugins.snapshots import Snapshots
 
@@ -71,6 +72,7 @@ class Session:
                 inspect=inspect,
                 inspector=Inspector(self.settings.plugin_seconds, on_wait),
                 packs=packs_of(self.settings),
+                isolation=Isolation.of(self.settings),
             )
             registry, self.plugins = found.registry, found.records
             self._listeners = Listeners(found.hooks, snapshots.note)

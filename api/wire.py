@@ -230,6 +230,7 @@ class WorkflowInfo(Answer):
     name: str
     version: int
     saved: float | None
+    block: bool = Field(False, description="A shipped part of other workflows, whose inputs need edges.")
 
 
 class WorkflowList(Answer):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,14 +14,22 @@ from latentloom.engine.files.pictures import picture_suffix, read_making
 from latentloom.engine.types.registry import Registry
 from latentloom.plugins.comfyui.bridge.imported import COMFYUI, use_packs
 
+_SHIPPED = files("latentloom.workflows")
+_BLOCKS = _SHIPPED / "blocks"
+
 
 def workflow_names() -> list[str]:
-    """Return the names of the workflows that ship with Latentloom."""
-    return sorted(
-        item.name.removesuffix(".json")
-        for item in files("latentloom.workflows").iterdir()
-        if item.name.endswith(".json")
-    )
+    """Return the names of the workflows that ship with Latentloom and run on their own."""
+    return _names_in(_SHIPPED)
+
+
+def block_names() -> list[str]:
+    """Return the names of the shipped workflows that are parts of others: some of their inputs need an edge."""
+    return _names_in(_BLOCKS)
+
+
+def _names_in(folder: Traversable) -> list[str]:
+    return sorted(item.name.removesuffix(".json") for item in folder.iterdir() if item.name.endswith(".json"))
 
 
 def load_workflow(source: str | Path | Mapping[str, Any] | Workflow) -> Workflow:
@@ -32,8 +41,9 @@ def load_workflow(source: str | Path | Mapping[str, Any] | Workflow) -> Workflow
         return source
     if isinstance(source, Mapping):
         return from_json(dict(source))
-    if isinstance(source, str) and source in workflow_names():
-        return read((files("latentloom.workflows") / f"{source}.json").read_bytes())
+    for folder in (_SHIPPED, _BLOCKS):
+        if isinstance(source, str) and source in _names_in(folder):
+            return read((folder / f"{source}.json").read_bytes())
     return _from_file(Path(source))
 
 

@@ -279,7 +279,7 @@ def list_models(
 
 @models.command("show")
 def show_model(name: Annotated[str, typer.Argument(metavar="NAME", help="As `loom models` lists it.")]) -> int:
-    """Show what a model is, and the settings that suit it."""
+    """Show what a model is, its author and licence, and the settings that suit it."""
     from latentloom.cli.models import show_model
 
     return show_model(name)

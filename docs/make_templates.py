@@ -7,7 +7,9 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageOps, ImageStat
 
-from latentloom.api import Session, load_workflow, open_session, workflow_names
+from latentloom.api import Session, block_names, load_workflow, open_session, workflow_names
+from latentloom.engine.document.workflow import Workflow
+from latentloom.engine.document.writing import to_json
 
 SIZE = (320, 200)
 EDGE = 6
@@ -37,7 +39,7 @@ FOLDER = Path(__file__).parent.parent / "web" / "editor" / "src" / "panels" / "t
 
 
 def main() -> None:
-    """Run every workflow that needs no files and write NAME.jpg."""
+    """Run every workflow that needs no files, and every block inside one, and write NAME.jpg."""
     FOLDER.mkdir(exist_ok=True)
     with (
         tempfile.TemporaryDirectory() as home,
@@ -52,6 +54,52 @@ def main() -> None:
             result = session.run(name, **{**inputs, **INPUTS.get(name, {})})
             picture = result.pictures[SHOWN.get(name, 0)]
             framed(picture).save(FOLDER / f"{name}.jpg", quality=QUALITY, optimize=True)
+        for name in block_names():
+            picture = session.run(around(name)).pictures[0]
+            framed(picture).save(FOLDER / f"{name}.jpg", quality=QUALITY, optimize=True)
+
+
+def around(name: str) -> Workflow:
+    """A workflow that draws with the core block and, if another one is meant, changes the picture with that."""
+    loaded = {port: {"node": "checkpoint", "output": port} for port in ("model", "clip", "vae")}
+    core = {"node": "core"}
+    changed = {
+        **{port: {**core, "output": port} for port in ("image", "latent", "positive", "negative")},
+        "mask": {"node": "mask", "output": "mask"},
+        "prompt": "a large green circle above a small blue square on a white background",
+        "width": 128,
+        "height": 128,
+        "context": 16,
+        "seed": SEED,
+    }
+    graphs = {block: load_workflow(block) for block in {"text-to-image-core", name}}
+    wanted = {item.name for item in graphs[name].inputs}
+    if "prompt" in wanted:  # it reads its prompts itself, so that "negative" is a text
+        wanted.remove("negative")
+    given = {key: value for key, value in {**loaded, **changed}.items() if key in wanted}
+    size = 96 if name == "hires-pass" else 128
+    first = {**loaded, "prompt": PROMPT, "seed": SEED, "width": size, "height": size}
+    box = {"width": 128, "height": 128, "x": 16, "y": 0, "box_width": 96, "box_height": 72}
+    nodes = {
+        "checkpoint": {"type": "LoadCheckpoint", "version": 1, "inputs": {"checkpoint": "shapes"}},
+        "core": {"type": "graph/text-to-image-core", "version": 1, "inputs": first},
+        "mask": {"type": "MaskRectangle", "version": 1, "inputs": box},
+        "block": {"type": f"graph/{name}", "version": 1, "inputs": given},
+    }
+    last = "core" if name == "text-to-image-core" else "block"
+    if last == "core":
+        del nodes["block"]
+    return load_workflow(
+        {
+            "format": "latentloom/1",
+            "nodes": nodes,
+            "graphs": {
+                block: {key: value for key, value in to_json(graph).items() if key != "format"}
+                for block, graph in graphs.items()
+            },
+            "outputs": [{"name": "image", "from": {"node": last, "output": "image"}}],
+        }
+    )
 
 
 def inputs_from_a_picture(session: Session, folder: Path) -> Mapping[str, Any]:

@@ -47,7 +47,9 @@ def test_the_wheel_holds_every_module(names):
     assert {f"latentloom/{path}" for path in modules} == {name for name in names if name.endswith(".py")}
 
 
-@pytest.mark.parametrize("pattern", ["workflows/*.json", "*/py.typed", "nodes/embedded*/**/*"])
+@pytest.mark.parametrize(
+    "pattern", ["workflows/*.json", "workflows/blocks/*.json", "*/py.typed", "nodes/embedded*/**/*"]
+)
 def test_the_wheel_holds_the_data(names, pattern):
     data = [path for path in tracked(pattern) if "__pycache__" not in path]
 

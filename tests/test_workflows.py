@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from PIL import Image, ImageDraw
 
-from latentloom.api import Session, load_workflow, workflow_names
+from latentloom.api import Session, block_names, load_workflow, workflow_names
 from latentloom.engine.document.interfaces import node_types, registered, spec_of_node
 from latentloom.engine.document.reading import read
 from latentloom.engine.document.workflow import Workflow, edges_in
-from latentloom.engine.document.writing import write
+from latentloom.engine.document.writing import to_json, write
 from latentloom.engine.settings import load_settings
 from latentloom.engine.types.registry import Registration, Registry
 from latentloom.engine.types.spec import NodeSpec
@@ -114,9 +114,9 @@ def needed(workflow: Workflow) -> set[str]:
     return found
 
 
-@each_workflow
-def test_its_text_is_canonical(session: Session, name: str) -> None:
-    text = (files("latentloom.workflows") / f"{name}.json").read_text(encoding="utf-8")
+@pytest.mark.parametrize("path", [*NAMES, *(f"blocks/{name}" for name in block_names())])
+def test_its_text_is_canonical(session: Session, path: str) -> None:
+    text = (files("latentloom.workflows") / f"{path}.json").read_text(encoding="utf-8")
     assert write(read(text), registered(session.engine.registry)) == text
 
 
@@ -140,7 +140,7 @@ def test_each_named_input_sets_a_value_that_an_output_needs(session: Session, na
         assert not list(edges_in(workflow.nodes[node].inputs.get(port)))
 
 
-@each_workflow
+@pytest.mark.parametrize("name", [*NAMES, *block_names()])
 def test_every_node_has_a_place_and_covers_no_other(session: Session, name: str) -> None:
     workflow = load_workflow(name)
     places = workflow.layout["nodes"]
@@ -208,3 +208,60 @@ def test_it_runs_with_the_embedded_model(session: Session, pictures: dict[str, P
 def test_a_batch_of_seeds_comes_with_its_grid(session: Session) -> None:
     result = session.run("seeds", steps=STEPS, seed=7, batch=4)
     assert (len(result.files), result["grid"].shape) == (4, (1, 280, 280, 3))
+
+
+@pytest.mark.parametrize("name", block_names())
+def test_a_block_lacks_only_what_its_inputs_get_by_edges(session: Session, name: str) -> None:
+    problems = session.validate(name)
+    named = {target[:2] for item in load_workflow(name).inputs for target in item.to}
+    assert {problem.code for problem in problems} == {"missing_input"}
+    assert {(problem.node, problem.input) for problem in problems} <= named
+
+
+SMALL = {"steps": 2, "width": 64, "height": 64}
+LOADED = {port: {"node": "checkpoint", "output": port} for port in ("model", "clip", "vae")}
+READ = {"positive": {"node": "core", "output": "positive"}, "negative": {"node": "core", "output": "negative"}}
+DRAWN = {"image": {"node": "core", "output": "image"}, "mask": {"node": "mask", "output": "mask"}}
+WITHOUT_CLIP = {port: LOADED[port] for port in ("model", "vae")}
+BLOCKS: dict[str, dict[str, Any]] = {
+    "detailer": {**WITHOUT_CLIP, **READ, **DRAWN, **SMALL, "seed": 1, "context": 8, "feather": 0, "grow": 0},
+    "hires-pass": {**WITHOUT_CLIP, **READ, "latent": {"node": "core", "output": "latent"}, "steps": 2, "seed": 1},
+    "inpaint-crop-stitch": {**LOADED, **DRAWN, **SMALL, "prompt": "a blue star", "seed": 1, "context": 8},
+    "text-to-image-core": {**LOADED, **SMALL, "prompt": "a red circle", "seed": 1},
+}
+
+
+def test_every_block_is_run_in_another_workflow(session: Session) -> None:
+    assert sorted(BLOCKS) == block_names()
+    core = session.run(around("text-to-image-core"))["picture"].numpy()
+    larger = session.run(around("hires-pass", width=96, height=80))["picture"].numpy()
+    assert (core.shape, larger.shape) == ((1, 64, 64, 3), (1, 80, 96, 3))
+    for name in ("detailer", "inpaint-crop-stitch"):
+        changed = (session.run(around(name))["picture"].numpy() != core).any(axis=-1)[0]
+        assert changed[16:48, 16:48].any()
+        assert not changed[:, :12].any()  # what the mask does not cover is kept to the bit
+
+
+def around(name: str, **inputs: Any) -> Workflow:
+    """A workflow that makes a picture with the core and, if another block is meant, changes it with that."""
+    used = {"core": "text-to-image-core", "block": name} if name != "text-to-image-core" else {"core": name}
+    uses = {
+        id: {"type": f"graph/{block}", "version": 1, "inputs": BLOCKS[block] | (inputs if id == "block" else {})}
+        for id, block in used.items()
+    }
+    others = {
+        "checkpoint": {"type": "LoadCheckpoint", "version": 1, "inputs": {"checkpoint": "shapes"}},
+        "mask": {
+            "type": "MaskRectangle",
+            "version": 1,
+            "inputs": {"width": 64, "height": 64, "x": 16, "y": 16, "box_width": 32, "box_height": 32},
+        },
+    }
+    graphs = {block: to_json(load_workflow(block)) for block in used.values()}
+    document = {
+        "format": "latentloom/1",
+        "nodes": {**others, **uses},
+        "graphs": {block: {key: graph[key] for key in graph if key != "format"} for block, graph in graphs.items()},
+        "outputs": [{"name": "picture", "from": {"node": list(uses)[-1], "output": "image"}}],
+    }
+    return load_workflow(document)

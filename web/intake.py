@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from latentloom.api.workflow_files import load_workflow, workflow_names
+from latentloom.api.workflow_files import block_names, load_workflow, workflow_names
 from latentloom.engine.document.interfaces import registered
 from latentloom.engine.document.reading import from_json, read
 from latentloom.engine.document.resolve import resolve
@@ -31,6 +31,7 @@ from latentloom.engine.settings import Settings
 from latentloom.engine.types.registry import Registry
 from latentloom.plugins.comfyui.bridge.packs import packs_of
 from latentloom.plugins.discovery import BUILTIN, WAITS, Discovered, Record, discover
+from latentloom.plugins.isolation.isolating import Isolation
 from latentloom.plugins.snapshots import Snapshots
 from latentloom.web.dispatcher import NotReady
 
@@ -90,7 +91,13 @@ class Intake:
     def _installed(self) -> Discovered:
         """Return what is installed, from snapshots. No code of a plugin runs."""
         specs = Snapshots(self._settings.data / "specs")
-        return discover(specs, self._settings.plugins, inspect="none", packs=packs_of(self._settings))
+        return discover(
+            specs,
+            self._settings.plugins,
+            inspect="none",
+            packs=packs_of(self._settings),
+            isolation=Isolation.of(self._settings),
+        )
 
     def _take(self, found: Discovered) -> None:
         packaged = [(f.source, path) for f in found.registry.folders if (path := f.path()) is not None]
@@ -152,8 +159,8 @@ class Intake:
         return write(workflow, registered(self._registry))
 
     def shipped(self, name: str) -> dict[str, Any] | None:
-        """Return a shipped workflow as JSON, or None."""
-        return to_json(load_workflow(name)) if name in workflow_names() else None
+        """Return a shipped workflow or block as JSON, or None."""
+        return to_json(load_workflow(name)) if name in (*workflow_names(), *block_names()) else None
 
     # Orders
 

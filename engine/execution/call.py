@@ -109,7 +109,7 @@ class Call:
             function = self._step.type.definition().function
             begin = time.perf_counter()
             try:
-                with _no_grad():
+                with no_grad():
                     return function(**self._arguments())
             finally:
                 self.seconds = time.perf_counter() - begin
@@ -238,7 +238,7 @@ class _WithoutGrad:
         act, given = self._body.send, None
         while True:
             try:
-                with _no_grad():
+                with no_grad():
                     waits_for = act(given)
             except StopIteration as end:
                 return end.value
@@ -251,7 +251,8 @@ class _WithoutGrad:
                 act, given = self._body.throw, error
 
 
-def _no_grad() -> AbstractContextManager[Any]:
+def no_grad() -> AbstractContextManager[Any]:
+    """Return a context in which torch, if it is imported, records no gradients."""
     torch = sys.modules.get("torch")
-    no_grad = getattr(torch, "no_grad", None)  # also None while another thread imports torch
-    return no_grad() if no_grad is not None else contextlib.nullcontext()
+    found = getattr(torch, "no_grad", None)  # also None while another thread imports torch
+    return found() if found is not None else contextlib.nullcontext()

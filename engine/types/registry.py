@@ -74,6 +74,8 @@ class NodeType:
 
     spec: NodeSpec
     distribution: Distribution
+    isolated: bool = False
+    """Whether its functions run in a process of their own."""
 
     def definition(self) -> Definition:
         """Import the node's module and return the definition."""

@@ -80,7 +80,9 @@ def test_shipped_workflows_are_tools_on_request(plants):
         async with tools(plants, shipped=True) as agent:
             return {tool.name: tool for tool in (await agent.list_tools()).tools}
 
-    schema = asyncio.run(go())["txt2img"].input_schema["properties"]
+    found = asyncio.run(go())
+    assert "detailer" not in found  # a block does not run on its own
+    schema = found["txt2img"].input_schema["properties"]
     assert schema["steps"]["type"] == "integer"
     assert "euler" in schema["sampler"]["enum"]
     assert schema["seed"]["anyOf"][1] == {"const": "random"}

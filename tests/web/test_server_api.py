@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 from serving import PATIENCE, flow, until, use
 
-from latentloom.api import workflow_names
+from latentloom.api import block_names, workflow_names
 from latentloom.engine.jobs.database import sqlite_faults
 from latentloom.web.app import route_table
 from latentloom.web.metrics import Metrics
@@ -287,8 +287,10 @@ def test_workflows_have_versions_that_nobody_overwrites(server):
 
 
 def test_shipped_workflows_are_there_and_may_be_changed(server):
-    listed = {item["name"]: item["version"] for item in server.get("workflows")["workflows"]}
-    assert listed.items() >= dict.fromkeys(workflow_names(), 0).items()
+    listed = {item["name"]: (item["version"], item["block"]) for item in server.get("workflows")["workflows"]}
+    assert listed.items() >= dict.fromkeys(workflow_names(), (0, False)).items()
+    assert listed.items() >= dict.fromkeys(block_names(), (0, True)).items()
+    assert server.get("workflows/detailer")["block"]
 
     mine = server.get("workflows/txt2img")["workflow"] | {"name": "changed"}
     assert server.request("PUT", "workflows/txt2img", {"workflow": mine}, If_None_Match="*")[0] == 201

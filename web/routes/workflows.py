@@ -8,7 +8,7 @@ from aiohttp import web
 from pydantic import Field
 
 from latentloom.api import wire
-from latentloom.api.workflow_files import workflow_names
+from latentloom.api.workflow_files import block_names, workflow_names
 from latentloom.engine.errors import brief
 from latentloom.web.http_errors import RequestError, Unconditional
 from latentloom.web.named_workflows import document_of
@@ -44,13 +44,18 @@ async def list_workflows(_: Services, call: Call) -> wire.WorkflowList:
     """List the workflows saved on this server and those that ship with Latentloom (version 0)."""
     saved = await call.store.read(lambda t: t.workflow_store.names())
     known = {item.name for item in saved}
-    shipped = [Saved(name, 0, "", 0.0) for name in workflow_names() if name not in known]
+    shipped = [Saved(name, 0, "", 0.0) for name in (*workflow_names(), *block_names()) if name not in known]
     found = sorted([*saved, *shipped], key=lambda item: item.name.lower())
     return wire.WorkflowList(workflows=[_info(item) for item in found])
 
 
 def _info(item: Saved) -> wire.WorkflowInfo:
-    return wire.WorkflowInfo(name=item.name, version=item.version, saved=item.saved or None)
+    block = _is_block(item.name, item.version)
+    return wire.WorkflowInfo(name=item.name, version=item.version, saved=item.saved or None, block=block)
+
+
+def _is_block(name: str, version: int) -> bool:
+    return version == 0 and name in block_names()
 
 
 async def show_workflow(services: Services, call: Call) -> Reply | web.Response:
@@ -65,7 +70,8 @@ async def show_workflow(services: Services, call: Call) -> Reply | web.Response:
 def _saved(
     name: str, version: int, document: dict[str, Any], saved: float | None = None, *, status: int = 200
 ) -> Reply:
-    answer = wire.SavedWorkflow(name=name, version=version, saved=saved, workflow=document)
+    block = _is_block(name, version)
+    answer = wire.SavedWorkflow(name=name, version=version, saved=saved, block=block, workflow=document)
     return Reply(answer, status, {"ETag": f'"{version}"'})
 
 

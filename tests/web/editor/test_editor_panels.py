@@ -286,6 +286,13 @@ def test_library_and_drafts(open_editor, server):
     expect(elsewhere.get_by_role("button", name="Update to version 4")).to_have_count(0)
     assert other.copied()["graphs"]["Stars"]["nodes"]["sample"]["inputs"]["steps"] == 7
 
+    # A shipped block is inserted as a node too, and is its own copy
+    expect(elsewhere.get_by_text("Blocks to insert")).to_be_visible()
+    other.press("/")
+    other.choose("Hires pass")
+    other.node("hires-pass").wait_for()
+    assert other.copied()["graphs"]["hires-pass"]["extra"]["origin"] == {"name": "hires-pass", "version": 0}
+
     # A reload, at once, brings back what was never saved
     editor.field("sample", "steps").fill("17")
     page.reload()

@@ -2085,6 +2085,12 @@ export interface components {
             version: number;
             /** Saved */
             saved: number | null;
+            /**
+             * Block
+             * @description A shipped part of other workflows, whose inputs need edges.
+             * @default false
+             */
+            block?: boolean;
             /** Workflow */
             workflow: {
                 [key: string]: unknown;
@@ -2270,6 +2276,12 @@ export interface components {
             version: number;
             /** Saved */
             saved: number | null;
+            /**
+             * Block
+             * @description A shipped part of other workflows, whose inputs need edges.
+             * @default false
+             */
+            block?: boolean;
         };
         /**
          * WorkflowList

@@ -1,10 +1,15 @@
 import { useEffect, useMemo, useRef, useState } from "react";
 import type { NodeSpec } from "../api/client";
+import { BLOCK, blockSpec } from "../document/blocks";
+import { paste } from "../document/clip";
+import type { Edit } from "../document/edit";
 import { addNode, freshId } from "../document/edit";
+import { withGraphs } from "../document/graphs";
 import { graphsAlong, wouldRecur } from "../document/levels";
-import type { Workflow } from "../document/types";
+import type { Point, Workflow } from "../document/types";
 import { nodeName, typeName } from "../document/names";
 import { inletFor, inputPort, nodeOf, outletFor, outputPort, replaceType, wire } from "../document/wiring";
+import { loadBlocks, useBlocks } from "../store/blocks";
 import { colourOf, useCatalog } from "../store/catalog";
 import { useDocument } from "../store/document";
 import { pathOf } from "../store/opened";
@@ -36,12 +41,13 @@ function Search({ request }: { request: PaletteRequest }) {
   const [at, setAt] = useState(0);
   const { workflow } = seenNow();
   const open = useOpenGraph();
+  const blocks = useBlockSpecs();
   const fitting = useMemo(
     () =>
-      [...specs.values()].filter(
+      [...specs.values(), ...(request.replace ? [] : blocks)].filter(
         (spec) => suits(workflow, specs, spec, request) && !(open && wouldRecur(workflow.graphs, spec.type, open)),
       ),
-    [workflow, specs, request, open],
+    [workflow, specs, blocks, request, open],
   );
   const search = useMemo(
     () => searchOf(fitting, (spec) => ({ name: typeName(all, spec.type, spec), words: all.nodes.words[spec.type] ?? "" }), uses),
@@ -122,6 +128,18 @@ function Search({ request }: { request: PaletteRequest }) {
   }
 }
 
+/** The shipped blocks as node types, under "blocks". */
+function useBlockSpecs(): NodeSpec[] {
+  const blocks = useBlocks((state) => state.blocks);
+  const specs = useCatalog((state) => state.specs);
+  const words: Partial<Record<string, [string, string]>> = useStrings().panels.templates.names;
+  useEffect(() => void loadBlocks().catch(() => undefined), []); // without the server the node types remain
+  return useMemo(
+    () => blocks.flatMap(({ name, piece }) => blockSpec(specs, name, piece, words[name] ?? [name, ""])),
+    [blocks, specs, words],
+  );
+}
+
 /** The name of the sub-workflow that the canvas shows. */
 const useOpenGraph = () => useDocument((state) => graphsAlong(state.workflow, pathOf(state)).at(-1));
 
@@ -136,15 +154,12 @@ function suits(workflow: Workflow, specs: ReadonlyMap<string, NodeSpec>, spec: N
 }
 
 function put(spec: NodeSpec, { at, loose }: PaletteRequest) {
-  const { workflow, edit, select } = seenNow();
-  const { choices } = useCatalog.getState();
-  const specs = specsNow();
-  const id = freshId(spec.type, (name) => name in workflow.nodes);
-  const place = { x: Math.round(at.x), y: Math.round(at.y) };
-  const added = addNode(id, nodeOf(spec, choices), place);
+  const { edit, select } = seenNow();
+  const { id, added } = addition(spec, { x: Math.round(at.x), y: Math.round(at.y) });
   edit((current) => {
     const next = added(current);
     if (!loose) return next;
+    const specs = withGraphs(useCatalog.getState().specs, next.graphs);
     if ("from" in loose) {
       const output = outputPort(next, specs, loose.from);
       const input = output && inletFor(spec, output);
@@ -155,6 +170,18 @@ function put(spec: NodeSpec, { at, loose }: PaletteRequest) {
     return output ? wire(next, specs, { node: id, output: output.name }, loose.to)(next) : next;
   });
   select([id]);
+}
+
+/** The edit that adds a node of a type; for a block, with the sub-workflow that it uses. */
+function addition(spec: NodeSpec, place: Point): { id: string; added: Edit } {
+  const { workflow } = seenNow();
+  const block = useBlocks.getState().blocks.find(({ name }) => BLOCK + name === spec.type);
+  if (block) {
+    const { edit, ids } = paste(workflow, block.piece, place, false);
+    return { id: ids[0] ?? "", added: edit };
+  }
+  const id = freshId(spec.type, (name) => name in workflow.nodes);
+  return { id, added: addNode(id, nodeOf(spec, useCatalog.getState().choices), place) };
 }
 
 function putInPlace(id: string, spec: NodeSpec) {

@@ -1,11 +1,16 @@
 /** Copies of saved workflows as sub-workflows, which know what they are copies of. */
 
+import type { NodeSpec } from "../api/client";
 import { paste } from "./clip";
 import type { Edit } from "./edit";
 import { freshId, removeNodes } from "./edit";
-import { GRAPH, freshGraph, graphsFor } from "./graphs";
+import type { Specs } from "./graphs";
+import { GRAPH, freshGraph, graphsFor, withGraphs } from "./graphs";
 import type { Graph, Workflow } from "./types";
 import { emptyWorkflow } from "./types";
+
+/** Prefix of the types under which the search for node types offers blocks. */
+export const BLOCK = "block/";
 
 /** A saved workflow and its version. */
 export interface Origin {
@@ -31,6 +36,15 @@ export function blockOf(saved: Workflow, origin: Origin): Workflow {
     graphs: { ...graphs, [name]: copy },
     layout: { nodes: { [id]: { x: 0, y: 0 } }, groups: [], notes: [] },
   };
+}
+
+/** The ports of a block's node, as the node type `block/NAME`. `words`: its name and what it is for. */
+export function blockSpec(specs: Specs, name: string, piece: Workflow, words: readonly [string, string]): NodeSpec[] {
+  const all = withGraphs(specs, piece.graphs);
+  return Object.values(piece.nodes).flatMap(({ type }) => {
+    const spec = all.get(type);
+    return spec ? [{ ...spec, type: BLOCK + name, category: "blocks", display_name: words[0], help: words[1] }] : [];
+  });
 }
 
 /** Put another version of a saved workflow in the place of a copy. Every use gets it, and keeps its inputs and edges. */

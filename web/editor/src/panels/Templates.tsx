@@ -1,6 +1,7 @@
 import { useEffect } from "react";
 import { clock } from "../api/clock";
 import { told } from "../api/client";
+import { insertSaved } from "../canvas/actions";
 import { loadDrafts, openDraft, useDrafts } from "../store/drafts";
 import { openSaved } from "../store/session";
 import { useWorkspace } from "../store/workspace";
@@ -11,7 +12,7 @@ const PICTURES = import.meta.glob<string>("./templates/*.jpg", { eager: true, qu
 
 type TemplateName = keyof Strings["panels"]["templates"]["names"];
 
-/** The workflows in the box: those that make pictures, those for models of one's own, those that explain. */
+/** The workflows in the box: those that make pictures, those for models of one's own, those that explain, parts of others. */
 export const TEMPLATES = {
   start: [
     "txt2img",
@@ -59,8 +60,10 @@ export const TEMPLATES = {
     "tokens",
     "vae-round-trip",
   ],
+  blocks: ["text-to-image-core", "hires-pass", "detailer", "inpaint-crop-stitch"],
 } as const satisfies Record<string, readonly TemplateName[]>;
 
+const WHOLE = ["start", "models", "learn"] as const;
 const DRAFTS_SHOWN = 4;
 
 /** What an empty canvas shows: templates, and the drafts that one can go on with. */
@@ -99,12 +102,12 @@ export function TemplateCards({ small = false }: { small?: boolean }) {
   const words = useStrings().panels.templates;
   return (
     <>
-      {(["start", "models", "learn"] as const).map((part) => (
+      {(small ? [...WHOLE, "blocks" as const] : WHOLE).map((part) => (
         <div key={part}>
           <h3>{words[part]}</h3>
           <ul className="template-cards" data-small={small || undefined}>
             {TEMPLATES[part].map((name) => (
-              <Card key={name} name={name} />
+              <Card key={name} name={name} act={part === "blocks" ? insertSaved : openTemplate} />
             ))}
           </ul>
         </div>
@@ -113,12 +116,12 @@ export function TemplateCards({ small = false }: { small?: boolean }) {
   );
 }
 
-function Card({ name }: { name: TemplateName }) {
+function Card({ name, act }: { name: TemplateName; act(name: string): Promise<void> }) {
   const [title, about] = useStrings().panels.templates.names[name];
   const picture = PICTURES[`./templates/${name}.jpg`];
   return (
     <li>
-      <button className="template" onClick={() => void openTemplate(name)}>
+      <button className="template" onClick={() => void act(name)}>
         {picture && <img src={picture} alt="" width={320} height={200} loading="lazy" />}
         <span className="template-title">{title}</span>
         <span className="quiet">{about}</span>
@@ -127,7 +130,7 @@ function Card({ name }: { name: TemplateName }) {
   );
 }
 
-async function openTemplate(name: string) {
+async function openTemplate(name: string): Promise<void> {
   try {
     await openSaved(name, 0);
   } catch (error) {

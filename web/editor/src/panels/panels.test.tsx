@@ -16,11 +16,11 @@ import { TEMPLATES } from "./Templates";
 afterEach(cleanup);
 
 it("every workflow in the box is a template with words in every language, and with a picture where it runs", () => {
-  const shipped = readdirSync("../../workflows").filter((name) => name.endsWith(".json"));
+  const shipped = ["../../workflows", "../../workflows/blocks"].flatMap((folder) => readdirSync(folder)).filter((name) => name.endsWith(".json"));
   const known = Object.values(TEMPLATES).flat().toSorted();
 
   expect(known).toEqual(shipped.map((name) => name.replace(".json", "")).toSorted());
-  for (const name of [...TEMPLATES.start, ...TEMPLATES.learn])
+  for (const name of [...TEMPLATES.start, ...TEMPLATES.learn, ...TEMPLATES.blocks])
     expect(existsSync(`src/panels/templates/${name}.jpg`), name).toBe(true);
   for (const { strings } of Object.values(LANGUAGES))
     expect(Object.keys(strings.panels.templates.names).toSorted()).toEqual(known);

@@ -211,6 +211,7 @@ export const panels = {
     start: "Generate pictures",
     models: "Use your own models",
     learn: "Learn how it works",
+    blocks: "Blocks to insert",
     names: {
       "cfg-sweep": ["Compare guidance (CFG)", "One prompt at several guidance strengths"],
       chroma: ["Chroma", "Its note lists the required files"],
@@ -250,6 +251,10 @@ export const panels = {
       upscale: ["Upscale in tiles", "Sizes that do not fit into memory at once"],
       "vae-round-trip": ["VAE round trip", "What is lost in the latent space"],
       "train-lora": ["Train a LoRA", "Teach a checkpoint a subject from a few pictures"],
+      "text-to-image-core": ["Text to image core", "Prompts, sampling and decoding with the model that you connect"],
+      "hires-pass": ["Hires pass", "Enlarge a latent and sample it again, to add detail"],
+      detailer: ["Detailer", "Sample the area of a mask again in full size, and paste it back"],
+      "inpaint-crop-stitch": ["Inpaint: crop and stitch", "Repaint the area of a mask by a prompt; all else stays the same"],
       "z-image": ["Z-Image-Turbo", "Its note lists the required files"],
       "z-image-edges": ["Z-Image-Turbo: edges", "Follow the edges of a picture; its note lists the required files"],
     } satisfies Record<string, [string, string]>,

@@ -217,6 +217,7 @@ export const panels: Strings["panels"] = {
     start: "生成图片",
     models: "使用自己的模型",
     learn: "了解原理",
+    blocks: "可插入的模块",
     names: {
       "cfg-sweep": ["引导系数（CFG）对比", "同一提示词，不同引导系数的结果"],
       chroma: ["Chroma", "所需文件见其中的便签"],
@@ -256,6 +257,10 @@ export const panels: Strings["panels"] = {
       upscale: ["分块放大", "一次放不进内存的大图"],
       "vae-round-trip": ["VAE 编码再解码", "潜空间会丢失什么"],
       "train-lora": ["训练 LoRA", "用几张图片让模型学会一个新主体"],
+      "text-to-image-core": ["文生图核心", "用所连接的模型完成提示词编码、采样和解码"],
+      "hires-pass": ["高分辨率重绘", "放大潜空间图像并再次采样，增加细节"],
+      detailer: ["局部细化", "以完整尺寸重新采样遮罩区域，再贴回原图"],
+      "inpaint-crop-stitch": ["局部重绘：裁剪与拼接", "按提示词重绘遮罩区域，其余部分不变"],
       "z-image": ["Z-Image-Turbo", "所需文件见其中的便签"],
       "z-image-edges": ["Z-Image-Turbo：边缘控制", "沿用图片的边缘轮廓；所需文件见便签"],
     },
