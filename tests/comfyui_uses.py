@@ -277,6 +277,8 @@ USES: dict[str, dict[str, Any]] = {
     "StringConstantMultiline": {"string": "x"},
     "String Literal": {"string": "x"},
     "Text Concatenate": {"delimiter": ", ", "clean_whitespace": "true", "text_a": ["t", 0], "text_b": ["t", 0]},
+    "CR Value": {"value": 1.5},
+    "CR Integer Multiple": {"integer": 2, "multiple": ["f", 0]},
     "CR Text Concatenate": {"text1": "x", "text2": ["t", 0], "separator": ", "},
     "JoinStrings": {"string1": "x", "string2": ["t", 0], "delimiter": ", "},
     "StringFunction|pysssss": {

@@ -16,7 +16,7 @@ def scale_method(use: Use, *unknown: str) -> str:
 def _resize(use: Use) -> str:
     method = scale_method(use)
     if method in ("bilinear", "bicubic"):
-        use.note("approximated", f"{method} averages when it shrinks a image, which it does not in ComfyUI")
+        use.note("approximated", f"{method} averages when it shrinks an image, which it does not in ComfyUI")
     return method
 
 
