@@ -217,6 +217,11 @@ def test_a_repeated_request_makes_one_batch(server):
     body = {"workflow": texts(), "axes": [{"input": "word", "values": ["k"]}]}
     first = server.request("POST", "batches", body, Idempotency_Key="once")
     again = server.request("POST", "batches", body, Idempotency_Key="once")
+    inside = server.request("POST", "batches", {**body, "idempotency_key": "once"})
+    assert (inside[0], inside[1]["id"]) == (200, first[1]["id"])
+    listed = server.get("batches?name=" + first[1]["name"].replace(" ", "%20"))["batches"]
+    assert first[1]["id"] in [one["id"] for one in listed]
+    assert server.get("batches?name=none")["batches"] == []
     assert (first[0], again[0], first[1]["id"]) == (201, 200, again[1]["id"])
     ended(server, first[1]["id"])
 
