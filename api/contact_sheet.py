@@ -1,23 +1,35 @@
 """Contact sheets: the pictures of several runs on one picture, with labels."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 
-from latentloom.engine.files.pictures import encode_png, read_picture
+from latentloom.engine.files.encoding import PictureToSave, encode
+from latentloom.engine.files.labels import SourceType, joint, label_in, packet
+from latentloom.engine.files.pictures import read_picture
 from latentloom.engine.types.registry import Registry
 from latentloom.engine.types.values import Image
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".avif")
 
 
-def contact_sheet(pictures: Sequence[tuple[str, Image]], columns: int, registry: Registry) -> bytes:
-    """Return labelled pictures in a grid, as PNG; with 0 columns, about as many as rows. Raises BadValueError."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Cell:
+    """A picture, the text below it, and the digital source type that it is labelled with."""
+
+    text: str
+    picture: Image
+    origin: SourceType | None
+
+
+def contact_sheet(cells: Sequence[Cell], columns: int, registry: Registry) -> bytes:
+    """Return pictures with texts in a grid, as PNG; with 0 columns, about as many as rows. Raises BadValueError."""
     grid = registry.nodes["ImageGrid"].definition().function
-    sheet = grid(images=[picture for _, picture in pictures], columns=columns, labels=[label for label, _ in pictures])
-    return encode_png(sheet.numpy()[0])
+    sheet = grid(images=[cell.picture for cell in cells], columns=columns, labels=[cell.text for cell in cells])
+    return encode(PictureToSave(sheet.numpy()[0]), {}, packet(joint([cell.origin for cell in cells])))
 
 
 def label_of(inputs: Mapping[str, Any]) -> str:
@@ -30,6 +42,8 @@ def is_picture(name: str | PurePath) -> bool:
     return PurePath(name).suffix.lower() in SUFFIXES
 
 
-def picture_in(path: Path) -> Image:
-    """Return the picture in a file. Raises FileError."""
-    return Image(np.asarray(read_picture(path).convert("RGB"), np.float32)[None] / np.float32(255))
+def cell_of(text: str, path: Path) -> Cell:
+    """Return a cell with the picture in a file. Raises FileError."""
+    picture = read_picture(path)
+    pixels = np.asarray(picture.convert("RGB"), np.float32)[None] / np.float32(255)
+    return Cell(text, Image(pixels), label_in(picture).origin)

@@ -28,6 +28,7 @@ from latentloom.engine.types.registry import Registry
 from latentloom.plugins.comfyui.bridge.packs import packs_of
 from latentloom.plugins.discovery import Inspect, Record, discover
 from latentloom.plugins.inspection import Inspector
+from latentloom.plugins.isolation.isolating import Isolation
 from latentloom.plugins.listeners import Listeners
 from latentloom.plugins.snapshots import Snapshots
 
@@ -45,11 +46,13 @@ class Session:
         registry: Registry | None = None,
         *,
         metadata: bool = True,
+        label: bool = True,
         has_device: bool = False,
         on_wait: Callable[[str], None] = log.warning,
         inspect: Inspect = "all",
     ) -> None:
         """`registry` replaces the installed plugins. `metadata=False` embeds no workflow and record in pictures.
+        `label=False` leaves out the label that says that a model made them; the record says so.
 
         Runs take turns with other processes on an accelerator, unless this process already `has_device`. `on_wait` is
         called with a message if a run must wait for another process, or the session for the inspection of plugins.
@@ -69,10 +72,11 @@ class Session:
                 inspect=inspect,
                 inspector=Inspector(self.settings.plugin_seconds, on_wait),
                 packs=packs_of(self.settings),
+                isolation=Isolation.of(self.settings),
             )
             registry, self.plugins = found.registry, found.records
             self._listeners = Listeners(found.hooks, snapshots.note)
-        self.engine = Engine(self.settings, registry, metadata=metadata)
+        self.engine = Engine(self.settings, registry, metadata=metadata, label=label)
         self._turns = None if has_device else DeviceTurns(self.settings.data, on_wait)
 
     def __enter__(self) -> "Session":
@@ -239,9 +243,11 @@ def _folder(out: str | Path | None) -> Path | None:
     return None if out is None else Path(out)
 
 
-def open_session(*, metadata: bool = True, on_wait: Callable[[str], None] = log.warning, **settings: Any) -> Session:
+def open_session(
+    *, metadata: bool = True, label: bool = True, on_wait: Callable[[str], None] = log.warning, **settings: Any
+) -> Session:
     """Open a session with settings by name: open_session(device="cpu", dtype="fp32"). Raises SettingsError."""
-    return Session(load_settings(settings), metadata=metadata, on_wait=on_wait)
+    return Session(load_settings(settings), metadata=metadata, label=label, on_wait=on_wait)
 
 
 @cache

@@ -91,6 +91,7 @@ class Worker:
         self._token = 0
         self._cancelled = threading.Event()
         self._figures: Callable[[], dict[str, int]] = dict
+        self._resident: Callable[[], dict[str, float]] = dict
         self._started: queue.SimpleQueue[Mapping[str, Any]] = queue.SimpleQueue()
 
     # Runs in the socket's thread
@@ -115,7 +116,7 @@ class Worker:
     def watch(self) -> None:
         """Send heartbeats. When the server is gone, cancel the job, and exit if it does not stop in time."""
         while not self._link.closed.wait(HEARTBEAT_SECONDS):
-            self._link.send("heartbeat", memory=resident_bytes(), figures=self._figures())
+            self._link.send("heartbeat", memory=resident_bytes(), figures=self._figures(), models=self._resident())
         self._cancelled.set()
         self._jobs.put(None)
         time.sleep(FAREWELL_SECONDS)
@@ -128,7 +129,7 @@ class Worker:
         start = self._started.get()
         settings = Settings.model_validate(start["settings"])
         with Session(settings, has_device=True, inspect="shipped") as session, contextlib.suppress(Cancelled):
-            self._figures = session.engine.figures
+            self._figures, self._resident = session.engine.figures, session.engine.models.resident
             models, texts = _warming(session, has_device=start["device"])
             answers = WorkerQueries(session, self._tell)
             for name, asks in self._asks.items():
@@ -137,7 +138,7 @@ class Worker:
             failed = [asdict(record) for record in session.plugins if record.status == "failed" and record.ships]
             self._link.send("hello", pid=os.getpid(), environment=_environment(session), failed=failed)
             with self._turn(settings):
-                self._link.send("claim")
+                self._link.send("claim", models={})
                 while (job := _next(self._jobs, models)) is not None:
                     self._run(session, job)
 
@@ -170,7 +171,7 @@ class Worker:
             self._finished(outcome.status, attempt.result(outcome), outcome.error)
         except (Exception, SystemExit) as error:  # any error fails only this job
             self._finished("failed", {}, error)
-        self._link.send("claim")
+        self._link.send("claim", models=self._resident())
 
     def _finished(self, state: str, result: dict[str, Any], error: BaseException | None) -> None:
         self._link.send("finished", token=self._token, state=state, result=result, problems=_problems(error))
@@ -216,11 +217,13 @@ class Attempt:
 
     def _save_outputs(self, outcome: Outcome) -> None:
         """Save pictures in named outputs that do not come from a sink, so that clients can see them."""
-        from latentloom.engine.files.pictures import encode_png
+        from latentloom.engine.files.encoding import PictureToSave, encode
+        from latentloom.engine.files.labels import packet
 
         for name, edge in self._job.checked.outputs.items():
             value = outcome.outputs.get(name)
             if isinstance(value, Image) and self._job.checked.steps[edge.node].spec.purity != "sink":
+                xmp = packet(outcome.origins.get(name))
                 for pixels in value.numpy():
                     fields = {
                         "node": edge.node,
@@ -228,7 +231,8 @@ class Attempt:
                         "name": self._job.workflow.name or "picture",
                         "seed": 0,
                     }
-                    self._saver.save(encode_png(pixels), "{name}-{output}", ".png", fields)
+                    content = encode(PictureToSave(self._session.engine.check_picture(pixels).pixels), {}, xmp)
+                    self._saver.save(content, "{name}-{output}", ".png", fields)
 
     def _send(self, event: Event) -> None:
         if isinstance(event, NodePreview):

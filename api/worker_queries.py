@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from latentloom.api.contact_sheet import contact_sheet, picture_in
+from latentloom.api.contact_sheet import cell_of, contact_sheet
 from latentloom.api.model_facts import model_facts
 from latentloom.api.session import Session
 from latentloom.api.workflow_files import import_workflow
@@ -15,8 +15,10 @@ from latentloom.engine.document.resolve import migrate
 from latentloom.engine.document.writing import to_json
 from latentloom.engine.errors import BadValueError
 from latentloom.engine.files.catalog import Found
+from latentloom.engine.files.checksums import sealed
 from latentloom.engine.files.hashes import Progress
-from latentloom.engine.files.pictures import read_making, read_picture
+from latentloom.engine.files.labels import label_in, packet
+from latentloom.engine.files.pictures import XMP_CHUNK, read_making, read_picture
 from latentloom.plugins.comfyui.carriers import texts_in
 
 THUMBNAIL_PIXELS = 320
@@ -106,7 +108,7 @@ class WorkerQueries:
 
     def sheet(self, pictures: list[list[str]], columns: int, to: str) -> None:
         """Write a contact sheet of pictures, given as pairs of a label and a path, as PNG."""
-        shown = [(label, picture_in(Path(path))) for label, path in pictures]
+        shown = [cell_of(label, Path(path)) for label, path in pictures]
         Path(to).write_bytes(contact_sheet(shown, columns, self._session.engine.registry))
 
     def join_alpha(self, path: str, mask: str, to: str) -> None:
@@ -152,7 +154,9 @@ class WorkerQueries:
             picture.putalpha(alpha)
         elif channel == "rgb" or format == "JPEG" or not clear:
             picture = picture.convert("RGB")
-        picture.save(to, format, quality=quality)
+        out = io.BytesIO()
+        picture.save(out, format, quality=quality, **_xmp(picture, format))
+        Path(to).write_bytes(sealed(out.getvalue()))
 
     def tokenize(self, text: str, source: str, name: str, grammar: str, steps: int) -> dict[str, Any]:
         """Return the tokens that a model's text encoder reads for a prompt.
@@ -192,3 +196,17 @@ class WorkerQueries:
             {"event": "model_hashing", "operation": operation, "model": name, "done": done, "total": total}
         )
         return str(self._session.engine.catalog.identify(source, name, report).sha256)
+
+
+def _xmp(picture: Any, format: str) -> dict[str, Any]:
+    """Return the options with which Pillow writes a picture with the label that it has."""
+    from PIL.PngImagePlugin import PngInfo
+
+    origin = label_in(picture).origin
+    if origin is None:
+        return {}
+    if format != "PNG":
+        return {"xmp": packet(origin)}
+    info = PngInfo()
+    info.add_itxt(XMP_CHUNK, packet(origin).decode())
+    return {"pnginfo": info}

@@ -82,6 +82,7 @@ def run(
     ram_budget: RamBudget = None,
     explain_memory: ExplainMemory = False,
     no_metadata: Annotated[bool, typer.Option("--no-metadata", help="Save pictures without the workflow.")] = False,
+    no_label: Annotated[bool, typer.Option("--no-label", help="Do not label pictures as generated.")] = False,
     sweep: Sweep = None,
     rows: Rows = None,
     grid: Grid = None,
@@ -97,10 +98,11 @@ def run(
     debug = bool(ctx.find_root().params["debug"])
     budgets = {"vram_budget": vram_budget and size_of(vram_budget), "ram_budget": ram_budget and size_of(ram_budget)}
     settings = {"device": device, "dtype": dtype, **budgets}
-    flags = {"--no-cache": no_cache, "--no-metadata": no_metadata, "--dtype": dtype}
+    flags = {"--no-cache": no_cache, "--no-metadata": no_metadata, "--no-label": no_label, "--dtype": dtype}
     flags |= {"--vram-budget": vram_budget, "--ram-budget": ram_budget}
     own = tuple(name for name, given in flags.items() if given)
-    options = Options(out=out, json=json, cache=not no_cache, metadata=not no_metadata, debug=debug, own=own)
+    saved = {"metadata": not no_metadata, "label": not no_label}
+    options = Options(out=out, json=json, cache=not no_cache, debug=debug, own=own, **saved)
     if server is not None:
         from latentloom.cli.remote_run import run_at
 
@@ -277,7 +279,7 @@ def list_models(
 
 @models.command("show")
 def show_model(name: Annotated[str, typer.Argument(metavar="NAME", help="As `loom models` lists it.")]) -> int:
-    """Show what a model is, and the settings that suit it."""
+    """Show what a model is, its author and licence, and the settings that suit it."""
     from latentloom.cli.models import show_model
 
     return show_model(name)
@@ -310,6 +312,16 @@ def verify(picture: Annotated[Path, typer.Argument(metavar="PICTURE", help="A PN
     from latentloom.cli.verify import verify
 
     return verify(picture)
+
+
+@app.command()
+def inspect(
+    picture: Annotated[Path, typer.Argument(metavar="PICTURE", help="A picture of any program.")], json: AsJson = False
+) -> int:
+    """Show everything that a picture file says about its origin, and whether it is as it was saved."""
+    from latentloom.cli.inspect import inspect
+
+    return inspect(picture, as_json=json)
 
 
 @app.command()

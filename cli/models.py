@@ -4,6 +4,7 @@ import re
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
+from latentloom.api.model_card import model_card
 from latentloom.api.model_facts import model_facts
 from latentloom.cli.bytes_bar import bytes_bar
 from latentloom.cli.fetch import fetch
@@ -17,6 +18,7 @@ from latentloom.engine.files.hashes import Hashes
 from latentloom.engine.models.host_memory import no_collection
 from latentloom.engine.settings import load_settings
 
+UNKNOWN = "unknown: the file does not say"
 _HEX = re.compile(r"[0-9a-f]{64}\Z")
 
 
@@ -72,10 +74,25 @@ def show_model(name: str) -> int:
                 expected="a name that `loom models` lists",
                 hint="`loom models add DIR` adds a folder of models",
             )
+        hashes = Hashes(session.settings.data / "hashes.db")
         for source in sources:
-            rows = _shown(session.engine, source, catalog.find(source, name).path)
-            print_table((name, ""), [(title, text) for title, text in rows if text])
+            path = catalog.find(source, name).path
+            first, *rows, last = _shown(session.engine, source, path)
+            told = [first, *rows, *_card(hashes, path), last]
+            print_table((name, ""), [(title, text) for title, text in told if text])
     return 0
+
+
+def _card(hashes: Hashes, path: Path) -> list[tuple[str, str]]:
+    """Return who made a model, and under which licence, as far as its file says."""
+    card = model_card(path)
+    return [
+        ("title", card.title),
+        ("author", card.author or UNKNOWN),
+        ("licence", card.licence or f"{UNKNOWN}; look where you got it"),
+        ("trigger words", card.trigger_words),
+        ("sha256", _sha256(hashes, path, False) or "not computed yet: `loom models list --hash` does it"),
+    ]
 
 
 def _shown(engine: Engine, source: str, path: Path) -> list[tuple[str, str]]:

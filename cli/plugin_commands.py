@@ -33,3 +33,14 @@ def new(
     from latentloom.cli.new_plugin import new_plugin
 
     return new_plugin(name, to)
+
+
+@plugins.command("isolate")
+def isolate(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The plugin's name, the prefix of its node types.")],
+    off: Annotated[bool, typer.Option("--off", help="No longer.")] = False,
+) -> int:
+    """Let a plugin's nodes run in a process of their own."""
+    from latentloom.cli.plugins import isolate
+
+    return isolate(name, off=off)

@@ -6,7 +6,8 @@ from latentloom.cli.table import print_lines, print_table
 from latentloom.engine.errors import UnknownError, nearest
 from latentloom.engine.settings import load_settings
 from latentloom.plugins.comfyui.bridge.packs import Pack, found_in, packs_of
-from latentloom.plugins.discovery import Record
+from latentloom.plugins.discovery import PACK, Record
+from latentloom.plugins.isolation.isolating import isolated_names, write_isolated
 from latentloom.plugins.snapshots import Snapshots
 
 
@@ -55,13 +56,27 @@ def list_pack(name: str) -> int:
     return 0
 
 
+def isolate(name: str, *, off: bool) -> int:
+    """Let a plugin's nodes run in a process of their own, or no longer. Raises UnknownError."""
+    data = load_settings().data
+    with Session(on_wait=say, inspect="none") as session:
+        names = {record.plugin for record in session.plugins if not record.ships and record.distribution != PACK}
+    if name not in names:
+        raise UnknownError(f"there is no plugin '{name}' to isolate", nearest=nearest(name, names))
+    known = isolated_names(data)
+    write_isolated(data, known - {name} if off else known | {name})
+    where = "with the other plugins" if off else "in a process of its own"
+    print_lines([f"from the next start on, '{name}' runs {where}"])
+    return 0
+
+
 def _row(record: Record) -> tuple[str, ...]:
     seconds = f"{record.seconds:.3f}"
     count = str(record.nodes)
     return (
         record.plugin,
         record.distribution,
-        record.status,
+        f"{record.status}, isolated" if record.isolated else record.status,
         count,
         seconds,
         record.error or "",

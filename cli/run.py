@@ -33,6 +33,7 @@ class Options:
     json: bool = False
     cache: bool = True
     metadata: bool = True
+    label: bool = True
     debug: bool = False
     own: tuple[str, ...] = ()  # the given flags that work only in this process
 
@@ -40,7 +41,7 @@ class Options:
 def run(asked: Asked, options: Options, settings: Mapping[str, Any]) -> int:
     """Run a workflow, print the report and return the exit code. Raises LoomError if it cannot run."""
     meter = Meter()
-    with opened(metadata=options.metadata, **settings) as session:
+    with opened(metadata=options.metadata, label=options.label, **settings) as session:
         if options.json:
             with redirect_stdout(sys.stderr):  # the output of nodes must not break the JSON
                 job, outcome = _run(asked, options, session, meter)

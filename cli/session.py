@@ -9,9 +9,9 @@ from latentloom.cli.errors import say
 
 
 @contextmanager
-def opened(*, metadata: bool = True, **settings: Any) -> Iterator[Session]:
+def opened(*, metadata: bool = True, label: bool = True, **settings: Any) -> Iterator[Session]:
     """Open a session with these settings (None = not given) for a with-block. Raises SettingsError."""
-    with open_session(metadata=metadata, on_wait=say, **settings) as session:
+    with open_session(metadata=metadata, label=label, on_wait=say, **settings) as session:
         for record in session.plugins:
             if record.status == "failed":
                 why = f"the module '{record.missing}' is missing" if record.missing else record.error

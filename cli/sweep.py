@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from latentloom.api import Session
-from latentloom.api.contact_sheet import contact_sheet, is_picture, label_of, picture_in
+from latentloom.api.contact_sheet import Cell as Shown
+from latentloom.api.contact_sheet import cell_of, contact_sheet, is_picture, label_of
 from latentloom.cli import report
 from latentloom.cli.errors import CANCELLED, FAILED, print_json, show
 from latentloom.cli.imported import opened_workflow
@@ -78,7 +79,7 @@ def run_sweep(asked: Asked, sweep: Wanted, options: Options, settings: Mapping[s
 
     Raises LoomError before the first run if a value of any combination is wrong.
     """
-    with opened(metadata=options.metadata, **settings) as session:
+    with opened(metadata=options.metadata, label=options.label, **settings) as session:
         with redirect_stdout(sys.stderr) if options.json else nullcontext():
             made = _prepared(asked, sweep, session)
             done = _run_all(made, asked, options, session)
@@ -178,7 +179,7 @@ def _run_all(sweep: Sweep, asked: Asked, options: Options, session: Session) -> 
 
 def _write_grid(path: Path, cells: Sequence[Cell], columns: int, registry: Registry) -> None:
     """Write the first picture of each cell on one sheet with labels. Raises FileError, BadValueError."""
-    shown = [(cell.label, picture) for cell in cells if (picture := _picture(cell)) is not None]
+    shown = [found for cell in cells if (found := _shown(cell)) is not None]
     if not shown:
         raise BadValueError("no run made a picture for the sheet")
     data = contact_sheet(shown, columns if len(shown) == len(cells) else 0, registry)
@@ -188,12 +189,12 @@ def _write_grid(path: Path, cells: Sequence[Cell], columns: int, registry: Regis
         raise FileError(f"'{path}' cannot be written", got=error.strerror) from None
 
 
-def _picture(cell: Cell) -> Image | None:
-    """Return the first picture of a run: an output, or a saved file."""
+def _shown(cell: Cell) -> Shown | None:
+    """Return the first picture of a run for the sheet: an output, or a saved file."""
     if cell.outcome is None:
         return None
-    for value in cell.outcome.outputs.values():
+    for name, value in cell.outcome.outputs.items():
         first = value[0] if isinstance(value, list) and value else value
         if isinstance(first, Image):
-            return Image(first.numpy()[:1])
-    return next((picture_in(Path(file)) for file in cell.outcome.files if is_picture(file)), None)
+            return Shown(cell.label, Image(first.numpy()[:1]), cell.outcome.origins.get(name))
+    return next((cell_of(cell.label, Path(file)) for file in cell.outcome.files if is_picture(file)), None)

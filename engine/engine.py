@@ -6,7 +6,7 @@ import threading
 import uuid
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -29,8 +29,11 @@ from latentloom.engine.execution.record import Making
 from latentloom.engine.execution.runs import Runs
 from latentloom.engine.execution.tools import Tools
 from latentloom.engine.files.catalog import Catalog
+from latentloom.engine.files.checks import Checked as CheckedPicture
+from latentloom.engine.files.checks import check
 from latentloom.engine.files.encoding import SUFFIXES, PictureToSave, encode
 from latentloom.engine.files.hashes import Hashes
+from latentloom.engine.files.labels import Label, SourceType, label_of, packet
 from latentloom.engine.files.model_files import ModelFile
 from latentloom.engine.files.partial import sweep
 from latentloom.engine.files.pictures import RECORD_CHUNK, WORKFLOW_CHUNK
@@ -61,10 +64,12 @@ class Job:
 class Engine:
     """Owns what all runs share: registry, cache, models and files. Create one per process."""
 
-    def __init__(self, settings: Settings, registry: Registry, *, metadata: bool = True) -> None:
+    def __init__(self, settings: Settings, registry: Registry, *, metadata: bool = True, label: bool = True) -> None:
+        """`metadata`: embed workflow and record in pictures. `label`: label the pictures that models made."""
         self.settings = settings
         self.registry = registry
         self._metadata = metadata
+        self._label = label
         hashes = Hashes(settings.data / "hashes.db")
         packaged = [(folder.source, path) for folder in registry.folders if (path := folder.path()) is not None]
         self.catalog = Catalog(settings.input, settings.models, hashes, packaged)
@@ -206,6 +211,11 @@ class Engine:
         with self._runs.under_way(cancelled):
             outcome = self._executor.run(checked, services, options, hear, cancelled)
         outcome.files = files
+        outcome.origins = {
+            name: services.origin(checked.outputs[name].node)
+            for name, value in outcome.outputs.items()
+            if isinstance(value[0] if isinstance(value, list) and value else value, Image)
+        }
         return outcome
 
     def explain(self, job: Job) -> list[Explanation]:
@@ -236,6 +246,11 @@ class Engine:
                     return name, found
                 refused = refused or (name, found)
         return refused
+
+    def check_picture(self, pixels: Any) -> CheckedPicture:
+        """Show a picture [H, W, C] to all checkers before it is saved. Raises PictureRefusedError, PluginError."""
+        checkers = {name: item.load() for name, item in self.registry.extensions("checker").items()}
+        return check(pixels, checkers)
 
     def figures(self) -> dict[str, int]:
         """Return the counters of the cache and the models since the engine was created, and the memory they use."""
@@ -277,6 +292,7 @@ class _RunServices:
         self._hear = hear
         self._loaded = False
         self._told: set[tuple[str, str]] = set()
+        self._labels = cache(self._label_of)
 
     def load(self, handles: tuple[Any, ...], working: int, borrower: Borrower) -> Lent:
         if not self._loaded and self._engine.environment.slow:
@@ -316,22 +332,41 @@ class _RunServices:
     def save(self, node: str, kind: str, data: Any, name_template: str, fields: Mapping[str, Any]) -> str:
         item = int(fields.get("item", 0))
         models = self._models(node)
-        record = self._making.record(node, item, models)
+        record = {**self._making.record(node, item, models), "label": self._label_text(node)}
         own = {"name": self._job.workflow.name or "picture", "node": node, "seed": record["seed"] or 0, **fields}
         known = {**self._job.workflow.named_values(), **own}
-        suffix, content = self._content(kind, data, record)
+        suffix, content = self._content(kind, data, record, self._packet(node))
         path = str(self._saver.save(content, name_template, suffix, known))
         self._files.append(path)
         return path
 
-    def _content(self, kind: str, data: Any, record: Mapping[str, Any]) -> tuple[str, bytes]:
+    def origin(self, node: str) -> SourceType | None:
+        """Return the digital source type that a node's pictures are labelled with; None for no label."""
+        return self._making.origin(node, self._labels) if self._engine._label else None
+
+    def _packet(self, node: str) -> bytes | None:
+        origin = self.origin(node)
+        return packet(origin) if origin or self._engine._metadata else None
+
+    def _label_text(self, node: str) -> str | None:
+        """Return the digital source type of a node's pictures, or "left out" if the engine does not label."""
+        origin = self._making.origin(node, self._labels)
+        return origin if origin is None or self._engine._label else "left out"
+
+    def _label_of(self, source: str, name: str) -> Label:
+        return label_of(self._engine.catalog.find(source, name).path)
+
+    def _content(self, kind: str, data: Any, record: Mapping[str, Any], xmp: bytes | None) -> tuple[str, bytes]:
         if kind == "image":
             picture = data if isinstance(data, PictureToSave) else PictureToSave(data)
             Image(picture.pixels[None])  # raises if it is not a picture
+            seen = self._engine.check_picture(picture.pixels)
+            picture = replace(picture, pixels=seen.pixels)
+            record = {**record, "checkers": dict(seen.said)} if seen.said else record
             texts = (
                 {WORKFLOW_CHUNK: self._document(), RECORD_CHUNK: json.dumps(record)} if self._engine._metadata else {}
             )
-            return SUFFIXES[picture.form], encode(picture, texts)
+            return SUFFIXES[picture.form], encode(picture, texts, xmp)
         if kind == "text":
             return ".txt", data.encode()
         return ".safetensors" if kind == "safetensors" else "", bytes(data)

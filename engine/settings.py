@@ -42,6 +42,10 @@ class Settings(BaseModel):
     plugin_seconds: float = Field(
         30.0, gt=0, le=3600, description="A plugin whose import takes longer, when it is inspected, fails."
     )
+    isolated_seconds: float = Field(600.0, gt=0, description="After this a call of an isolated plugin's node is ended.")
+    isolated_bytes: int | None = Field(
+        None, gt=0, description="Memory that the process of an isolated plugin may allocate; default: no limit."
+    )
     host: str = Field("127.0.0.1", min_length=1, description="Address that the server listens on.")
     port: int = Field(8420, ge=0, le=65535, description="Port of the server; 0 selects a free one.")
     allow_hosts: tuple[str, ...] = Field(

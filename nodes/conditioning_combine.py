@@ -22,6 +22,7 @@ CropOther = Annotated[bool, Field(description="Evaluate the other conditioning (
 ImageShare = Annotated[float, Field(ge=0, le=1, description="Fraction of the image's width or height.")]
 SideOr0 = Annotated[int, Field(ge=0, le=16384, description="Size in pixels; 0 uses the size of the image.")]
 MOST_TOKENS = 64 * 77
+PER_TOKEN = {"prompt_mask": 1, "picture_slots": 0}  # arrays [1, T] of an entry, and what their absence means
 
 
 @node(
@@ -46,8 +47,14 @@ def conditioning_concat(to: Conditioning, extra: Conditioning) -> Conditioning:
 
     `extra` must have exactly one entry. The pooled output is that of `to`.
     """
-    more = _only(extra, "extra").embedding.numpy()
-    return _changed(to, lambda entry: replace(entry, embedding=_joined(entry.embedding.numpy(), more)))
+    more = _only(extra, "extra")
+
+    def joined(entry: Cond) -> Cond:
+        embedding = _joined(entry.embedding.numpy(), more.embedding.numpy())
+        marks = {name: _joined_marks(name, entry, more) for name in PER_TOKEN if name in {*entry.arrays, *more.arrays}}
+        return replace(entry, embedding=embedding, arrays={**entry.arrays, **marks})
+
+    return _changed(to, joined)
 
 
 @node("ConditioningAverage", display_name="Average prompts", aliases=("blend prompts", "mix"), category="conditioning")
@@ -58,13 +65,21 @@ def conditioning_average(
 ) -> Conditioning:
     """Interpolate between two prompts, token by token: 0 is a, 1 is b. `b` must have exactly one entry.
 
-    If the lengths differ, the shorter prompt is repeated. Areas, times and strengths are those of a.
+    If the lengths differ, the shorter prompt is repeated, or padded with zeros for models that mask the padding. Areas,
+    times and strengths are those of a. Prompts with images are not averaged.
     """
     other, share = _only(b, "b"), np.float32(amount)
+    if any("picture_slots" in entry.arrays for entry in (*a.entries, other)):
+        raise BadValueError("prompts with images cannot be averaged", expected="prompts of text", got="images")
 
     def mixed(entry: Cond) -> Cond:
-        first, second = _same_length(entry.embedding.numpy(), other.embedding.numpy())
         arrays = dict(entry.arrays)
+        if masked := "prompt_mask" in {*arrays, *other.arrays}:
+            arrays["prompt_mask"] = Array(
+                np.maximum(*_padded(_marks("prompt_mask", entry), _marks("prompt_mask", other)))
+            )
+        same = _padded if masked else _same_length
+        first, second = same(entry.embedding.numpy(), other.embedding.numpy())
         if "pooled" in arrays and "pooled" in other.arrays:
             pooled = arrays["pooled"].numpy(), other.arrays["pooled"].numpy()
             arrays["pooled"] = Array(pooled[0] + (pooled[1] - pooled[0]) * share)
@@ -287,6 +302,27 @@ def _joined(a: Any, b: Any) -> Array:
             got=str(a.shape[1] + b.shape[1]),
         )
     return Array(np.concatenate([a, b], axis=1))
+
+
+def _marks(name: str, entry: Cond) -> Any:
+    """Return an array [1, T] of an entry with a number per token."""
+    if name in entry.arrays:
+        return entry.arrays[name].numpy()
+    return np.full(entry.embedding.numpy().shape[:2], PER_TOKEN[name])
+
+
+def _joined_marks(name: str, a: Cond, b: Cond) -> Array:
+    kind = next(entry.arrays[name].numpy().dtype for entry in (a, b) if name in entry.arrays)
+    return Array(np.concatenate([_marks(name, a), _marks(name, b)], axis=1).astype(kind))
+
+
+def _padded(a: Any, b: Any) -> tuple[Any, Any]:
+    """Pad arrays [1, T] or [1, T, D] with zeros to a common length."""
+    if a.ndim == 3:
+        _check_widths(a, b)
+    length = max(a.shape[1], b.shape[1])
+    first, second = (np.pad(one, [(0, 0), (0, length - one.shape[1])] + [(0, 0)] * (one.ndim - 2)) for one in (a, b))
+    return first, second
 
 
 def _same_length(a: Any, b: Any) -> tuple[Any, Any]:

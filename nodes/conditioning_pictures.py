@@ -33,7 +33,10 @@ EditPrompt = Annotated[
 ]
 Template = Annotated[
     Literal["edit-plus", "edit"],
-    Field(description="edit-plus: Qwen-Image-Edit 2509 and later, several images. edit: the first release, one image."),
+    Field(
+        description="edit-plus: Qwen-Image-Edit 2509 and later and Qwen-Image 2.1, several images. "
+        "edit: the first release, one image."
+    ),
 ]
 
 
@@ -55,10 +58,11 @@ def clip_encode_pictures(
     ] = None,
     template: Annotated[Template, Advanced()] = "edit-plus",
 ) -> Conditioning:
-    """Encode a prompt together with its images for Qwen-Image-Edit. The text encoder sees the images as well.
+    """Encode a prompt together with its images for Qwen-Image-Edit and Qwen-Image 2.1, whose text encoder sees images.
 
     With `vae`, the model gets each image too, scaled to about 1024x1024 pixels in its own aspect ratio, with sides that
-    are multiples of 32. Without it, use ReferenceLatent, which keeps the size of an image. Transparency becomes white.
+    are multiples of 32. Qwen-Image 2.1 needs it. With Qwen-Image-Edit, ReferenceLatent without it keeps the size of an
+    image. Transparency becomes white.
     The prompt is used as written: brackets have no meaning.
     """
     shown = [picture for image in pictures for picture in flattened(image.numpy(), 1)]
@@ -84,9 +88,15 @@ def _check(clip: Clip, template: str, count: int) -> None:
     if not most:
         raise BadValueError(
             f"the text encoder '{name_of(clip)}' does not support images",
-            expected="a Qwen2.5-VL with its vision tower (tensors 'visual.*')",
+            expected="a Qwen2.5-VL or Qwen3-VL with its vision tower (tensors 'visual.*')",
             got=_got(clip),
             hint="CLIPEncode reads the prompt alone, and ReferenceLatent shows the model a picture",
+        )
+    if template not in most:
+        raise BadValueError(
+            f"the template '{template}' is not for this text encoder",
+            expected=" or ".join(f"'{name}'" for name in most),
+            got=f"'{template}'",
         )
     if count > most[template]:
         raise BadValueError(

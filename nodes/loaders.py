@@ -89,7 +89,11 @@ def load_unet(
     return Model(kind, [unet.identity], {**_sampled(_part(facts, "unet"), prediction, zero_snr), "preview": False})
 
 
-Second = Annotated[ModelFile | None, Source("models/clip"), Field(description="A second text encoder, in any order.")]
+Second = Annotated[
+    ModelFile | None,
+    Source("models/clip"),
+    Field(description="A second text encoder, in any order, or a vision tower (mmproj)."),
+]
 Third = Annotated[ModelFile | None, Source("models/clip"), Field(description="A third text encoder, for SD 3.")]
 
 
@@ -108,8 +112,9 @@ def load_clip(
 ) -> Clip:
     """Load text encoders from separate files, in any order: two for SDXL and Flux.1, three for SD 3.
 
-    Each file is recognised by its content. Model families use the same encoder in different ways: connect the model
-    that the prompts are for to `model`. Encoders that do not fit it are reported before anything is loaded.
+    A vision tower in its own file (`mmproj`) counts, too. Each file is recognised by its content. Model families use
+    the same encoder in different ways: connect the model that the prompts are for to `model`. Encoders that do not fit
+    it are reported before anything is loaded.
     """
     files = [file for file in (text_encoder, second, third) if file is not None]
     found = [_with(ctx, file, "clip") for file in files]
@@ -117,7 +122,7 @@ def load_clip(
     family = family_of(names) if model is None else model.model_kind
     if family is not None and hasattr(ctx.lookup("model_kind", family), "clip_facts"):
         return _clip_of(ctx, family, files, model)
-    if any(name not in CLIPS for name in names):
+    if any(name not in CLIPS for name in names) or not all(facts["clip"]["encoders"] for _, facts in found):
         raise _unread(files, names, model)
     return _clips(files, found)
 

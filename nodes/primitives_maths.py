@@ -39,6 +39,8 @@ class PictureSides(NamedTuple):
         "SimpleCalculatorKJ",
         "CM_IntToFloat",
         "CM_FloatToInt",
+        "CR Value",
+        "CR Integer Multiple",
         "math",
         "expression",
         "add",

@@ -11,7 +11,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from latentloom.engine.files.code_files import CodeFiles
 from latentloom.engine.keys import digest
-from latentloom.plugins.hooks import GROUP
+from latentloom.plugins.hooks import GROUP, ISOLATED_GROUP
 from latentloom.plugins.sources import Reading, own_files
 
 
@@ -74,7 +74,9 @@ def _portable(file: PurePath) -> bool:
 
 def _sources(installed: Installed, reading: Reading) -> list[list[str]]:
     """Return the files on disk by module: those of the entry points' packages, and others that they use."""
-    names = sorted({point.module.partition(".")[0] for point in installed.entry_points if point.group == GROUP})
+    names = sorted(
+        {point.module.partition(".")[0] for point in installed.entry_points if point.group in (GROUP, ISOLATED_GROUP)}
+    )
     found: list[list[str]] = []
     for name in names:
         spec = importlib.util.find_spec(name)

@@ -17,8 +17,9 @@ from latentloom.engine.errors import PluginError
 from latentloom.engine.types.registry import Distribution, Registration, Registry
 from latentloom.plugins.code import distribution_code, tree_code
 from latentloom.plugins.comfyui.bridge.packs import Packs, found_in
-from latentloom.plugins.hooks import GROUP
+from latentloom.plugins.hooks import GROUP, ISOLATED_GROUP
 from latentloom.plugins.inspection import SECONDS, Inspector, Plugin
+from latentloom.plugins.isolation.isolating import Isolation, isolate, nodes_only
 from latentloom.plugins.listeners import Hook
 from latentloom.plugins.registration import Failure, failure_of, registered
 from latentloom.plugins.snapshots import Snapshots
@@ -42,6 +43,7 @@ class Record:
     error: str | None = None  # why it failed, which process settings its import changed, the last fault of on_event
     missing: str | None = None  # a module that it could not import
     trace: str | None = None  # the traceback, or the last that it printed
+    isolated: bool = False  # whether its nodes run in a process of their own
 
     @property
     def works(self) -> bool:
@@ -87,23 +89,29 @@ def discover(
     inspect: Inspect = "all",
     inspector: Inspector | None = None,
     packs: Packs | None = None,
+    isolation: Isolation | None = None,
 ) -> Discovered:
     """Register all installed plugins, the built-in nodes first, through the same hook.
 
     `only` names the plugins to load besides the built-in nodes. A plugin whose code is unchanged is registered from its
     snapshot. `inspect` says which others are inspected: those that ship, which this process imports, or the plugins.
-    `packs` are registered last, if the plugin that runs them is selected.
+    `packs` are registered last, if the plugin that runs them is selected. `isolation` says which plugins run in
+    processes of their own, besides those whose entry point asks for it.
     """
-    found = entry_points(group=GROUP) if points is None else points
+    isolation = isolation or Isolation()
+    found = [*entry_points(group=GROUP), *entry_points(group=ISOLATED_GROUP)] if points is None else points
     ordered = sorted(found, key=lambda point: (not _builtin(point), point.name))
     registry, records, hooks = Registry(), [], []
     for look in _looks(ordered, snapshots, only, inspect, inspector):
-        record = _added(look, registry)
-        if look.distribution and isinstance(look.found, Registration) and look.found.listens and record.works:
+        isolated = not _ships(look.point) and (look.point.group == ISOLATED_GROUP or look.point.name in isolation.names)
+        record = _added(look, registry, isolated=isolated)
+        listens = isinstance(look.found, Registration) and look.found.listens and not isolated
+        if look.distribution and listens and record.works:
             hooks.append(Hook(look.point.module, look.distribution))
             noted = snapshots.noted(look.distribution) if snapshots else ""
             record = replace(record, error="; ".join(filter(None, (record.error, noted))) or None)
         records.append(record)
+    isolate(registry, isolation.limits)
     if packs is not None and (only is None or COMFYUI in only):
         records += _with_packs(packs, registry, imports=inspect in ("all", "plugins"))
     return Discovered(registry, tuple(records), tuple(hooks))
@@ -156,19 +164,19 @@ def _keep(look: _Look, snapshots: Snapshots | None) -> None:
         snapshots.write(look.distribution, look.found)
 
 
-def _added(look: _Look, registry: Registry) -> Record:
+def _added(look: _Look, registry: Registry, *, isolated: bool) -> Record:
     """Add what a plugin registered to the registry, and return its status."""
     found = look.found
+    record = Record(look.point.name, _label(look.point), look.status, look.seconds, isolated=isolated)
     if isinstance(found, Registration):
-        fitting, clashes = registry.fitting(found)
+        whole, left = nodes_only(found) if isolated else (found, [])
+        fitting, clashes = registry.fitting(whole)
         registry.add(fitting)
-        notes = "; ".join([found.note, *clashes] if found.note else clashes)
-        return Record(look.point.name, _label(look.point), look.status, look.seconds, len(fitting.nodes), notes or None)
+        notes = "; ".join(filter(None, [found.note, *left, *clashes]))
+        return replace(record, nodes=len(fitting.nodes), error=notes or None)
     if found is None:
-        return Record(look.point.name, _label(look.point), look.status, look.seconds)
-    return Record(
-        look.point.name, _label(look.point), "failed", look.seconds, 0, found.error, found.missing, found.trace
-    )
+        return record
+    return replace(record, status="failed", error=found.error, missing=found.missing, trace=found.trace)
 
 
 def _with_packs(packs: Packs, registry: Registry, *, imports: bool) -> Iterator[Record]:

@@ -6,6 +6,8 @@ from latentloom.engine.events import Event
 from latentloom.engine.types.registry import Registration
 
 GROUP = "latentloom"
+ISOLATED_GROUP = "latentloom.isolated"
+"""The group of entry points of plugins that run in processes of their own."""
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
 

@@ -215,7 +215,7 @@ class Bench:
         for item in self.engine.registry.types():
             if item.distribution.plugin == self._plugin:
                 yield "port type", item.kind, item.help
-        for kind in ("sampler", "schedule", "model_kind", "patch", "importer"):
+        for kind in ("sampler", "schedule", "model_kind", "patch", "importer", "checker"):
             for name, extension in self.engine.registry.extensions(kind).items():
                 if extension.distribution.plugin == self._plugin:
                     yield kind, name, extension.info["help"] or extension.load().__doc__ or ""

@@ -149,6 +149,7 @@ USES: dict[str, dict[str, Any]] = {
     "EmptySD3LatentImage": {**SIZE, "batch_size": 1},
     "LatentUpscale": {"samples": L, "upscale_method": "nearest-exact", **SIZE, "crop": "disabled"},
     "LatentUpscaleBy": {"samples": L, "upscale_method": "bislerp", "scale_by": 1.5},
+    "LatentBatch": {"samples1": L, "samples2": L},
     "LatentBlend": {"samples1": L, "samples2": L, "blend_factor": 0.25},
     "LatentInterpolate": {"samples1": L, "samples2": L, "ratio": 0.25},
     "LatentComposite": {"samples_to": L, "samples_from": L, **AT, "feather": 8},
@@ -276,6 +277,8 @@ USES: dict[str, dict[str, Any]] = {
     "StringConstantMultiline": {"string": "x"},
     "String Literal": {"string": "x"},
     "Text Concatenate": {"delimiter": ", ", "clean_whitespace": "true", "text_a": ["t", 0], "text_b": ["t", 0]},
+    "CR Value": {"value": 1.5},
+    "CR Integer Multiple": {"integer": 2, "multiple": ["f", 0]},
     "CR Text Concatenate": {"text1": "x", "text2": ["t", 0], "separator": ", "},
     "JoinStrings": {"string1": "x", "string2": ["t", 0], "delimiter": ", "},
     "StringFunction|pysssss": {
@@ -324,6 +327,10 @@ USES: dict[str, dict[str, Any]] = {
         "blur_radius": 2.0, "lerp_alpha": 1.0, "decay_factor": 1.0, "fill_holes": False,
     },
     "ResizeImagesByLongerEdge": {"images": PIC, "longer_edge": 512},
+    "TiledDiffusion": {
+        "model": M, "method": "MultiDiffusion", "tile_width": 512, "tile_height": 512, "tile_overlap": 64,
+        "tile_batch_size": 4,
+    },
     "UltimateSDUpscale": {
         "image": PIC, "model": M, "positive": P, "negative": P, "vae": V, "upscale_by": 2.0, "seed": 1, "steps": 4,
         "upscale_model": ["up", 0], "cfg": 7.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 0.2,

@@ -4,6 +4,7 @@ A run ends with a table of its tests by folder, and with the tests that took the
 include processes that the test began and waited for.
 """
 
+import gc
 import os
 from collections import Counter, defaultdict
 from collections.abc import Generator
@@ -22,12 +23,40 @@ settings.register_profile("patient", settings(), deadline=None, suppress_health_
 settings.load_profile("patient")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _lasting_objects() -> None:
+    """What was imported so far is there to stay: collections of garbage, one per session, need not visit it."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if accelerators(version("torch")):
         return
     for item in items:
         if item.get_closest_marker("gpu"):
             item.add_marker(pytest.mark.skip(reason="needs an accelerator"))
+
+
+class FailureNames:
+    """Writes the name of a test when it fails, since a log of dots names none before the end of the run."""
+
+    def __init__(self, reporter: pytest.TerminalReporter) -> None:
+        self._reporter = reporter
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed and self._reporter.verbosity in (0, -1):  # a verbose run names every test, -qq none
+            crash = getattr(report.longrepr, "reprcrash", None)
+            message = (crash.message if crash else str(report.longrepr)).partition("\n")[0]
+            self._reporter.write("\n")  # after the dots
+            self._reporter.write_line(f"FAILED in {report.when}: {report.nodeid} - {message[:200]}", red=True)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None:  # a process of pytest-xdist has none
+        session.config.pluginmanager.register(FailureNames(reporter))
 
 
 COSTLY = 30  # tests that are listed

@@ -31,6 +31,9 @@ def until(holds: Callable[[], Any], told: Callable[[], Any] = lambda: None) -> A
     return found
 
 
+_inspected: dict[str, bytes] = {}  # records of inspections, by the names of their files
+
+
 class Server:
     """A server in a home; it can be killed and started again."""
 
@@ -52,7 +55,7 @@ class Server:
             "LATENTLOOM_WARM_UP": "false",
             **self._environment,
         }
-        self.home.mkdir(parents=True, exist_ok=True)
+        self._know_plugins()
         command = [sys.executable, "-c", "import sys; from latentloom.cli.main import main; sys.exit(main())", "serve"]
         with (self.home / "log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -77,7 +80,20 @@ class Server:
             and all(worker["state"] != "starting" for worker in system["workers"])
         ):
             time.sleep(0.1)
+        for record in self._records.glob("latentloom-*.json"):
+            _inspected.setdefault(record.name, record.read_bytes())
         return self
+
+    @property
+    def _records(self) -> Path:
+        return self.home / "data" / "specs"
+
+    def _know_plugins(self) -> None:
+        """Give a new home what another server of these tests found out about our own plugins: 2.5 s of a processor."""
+        if not self._records.exists():
+            self._records.mkdir(parents=True)
+            for name, content in _inspected.items():
+                (self._records / name).write_bytes(content)
 
     def kill(self) -> None:
         self.process.kill()

@@ -342,8 +342,8 @@ def qwen2_5_vl_file(model: Any) -> dict[str, torch.Tensor]:
     return {name.replace("model.visual.", "visual."): tensor.clone() for name, tensor in state.items()}
 
 
-def qwen3_vl_config(width: int, layers: int) -> Qwen3VLConfig:
-    """A Qwen3-VL with heads of 128 numbers and a small vision tower, which prompts do not need."""
+def qwen3_vl_config(width: int, layers: int, tokenizer: Any) -> Qwen3VLConfig:
+    """A Qwen3-VL with heads of 128 numbers and a vision tower with 16 heads, as the files of any size."""
     rope = {"rope_type": "default", "rope_theta": 5_000_000.0, "mrope_section": [24, 20, 20], "mrope_interleaved": True}
     return Qwen3VLConfig(
         text_config={
@@ -358,13 +358,15 @@ def qwen3_vl_config(width: int, layers: int) -> Qwen3VLConfig:
             "rope_parameters": rope,
         },
         vision_config={
-            "depth": 1,
-            "hidden_size": 16,
+            "depth": 2,
+            "hidden_size": 64,
             "intermediate_size": 16,
-            "num_heads": 2,
+            "num_heads": 16,
             "out_hidden_size": width,
+            "num_position_embeddings": 64,
             "deepstack_visual_indexes": [0],
         },
+        image_token_id=tokenizer.convert_tokens_to_ids("<|image_pad|>"),
     )
 
 

@@ -13,10 +13,12 @@ from latentloom.engine.jobs.attempts import Claim
 from latentloom.engine.jobs.faults import StaleAttempt, StorageError
 from latentloom.engine.jobs.frames import Frame
 from latentloom.engine.jobs.job import Job
+from latentloom.engine.jobs.routing import QueuedJob, Start
 from latentloom.engine.settings import Settings
 from latentloom.plugins.discovery import Record
 from latentloom.web.background import Work, begun
 from latentloom.web.event_hub import EventHub, Live
+from latentloom.web.job_router import WINDOW, JobRouter
 from latentloom.web.logs import fields
 from latentloom.web.metrics import Metrics
 from latentloom.web.queue_writer import Store, Tables
@@ -77,7 +79,8 @@ class Dispatcher:
         self._helper_up = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._ending: set[int] = set()  # tokens of attempts whose end is being written
-        self._looked = 0.0
+        self._looked = self._routed = 0.0
+        self.router = JobRouter()
         self.stopping = False
         self.ticked = self._watched = time.monotonic()
 
@@ -165,9 +168,7 @@ class Dispatcher:
                 self._looked = self.ticked
                 await self._take_back()
             self._renew()
-            for worker in sorted(self.workers, key=lambda worker: worker.device):  # workers without a device first
-                if worker.state == "idle" and not worker.stale:
-                    await self._hand_to(worker)
+            await self._route()
             try:
                 async with asyncio.timeout(TICK_SECONDS):
                     await self._wake.wait()
@@ -187,16 +188,32 @@ class Dispatcher:
         """Return the attempts that a worker has or whose end is being written."""
         return self._ending | {worker.token for worker in self.workers if worker.job is not None}
 
-    async def _hand_to(self, worker: WorkerProcess) -> None:
-        claim: Claim | None = await self._store.write(lambda t: t.queue.claim(worker.name, device=worker.device))
+    async def _route(self) -> None:
+        """Hand out jobs until no idle worker can take one. Without idle workers, look at the queue once in a tick."""
+        started, workers = True, {worker.name: worker for worker in self.workers}
+        while started and not self.stopping:
+            now = time.monotonic()
+            idle = any(worker.state == "idle" and not worker.stale for worker in self.workers)
+            if not idle and now - self._routed < TICK_SECONDS:
+                return
+            self._routed = now
+            waiting = await self._store.read(_upcoming)
+            starts = self.router.plan(waiting, self.workers, now).starts
+            for start in starts:
+                await self._hand_to(workers[start.worker], start)
+            started = bool(starts)
+
+    async def _hand_to(self, worker: WorkerProcess, start: Start) -> None:
+        claim: Claim | None = await self._store.write(lambda t: t.queue.claim(worker.name, start.job))
         if claim is None:
             return
         if worker.state != "idle" or self.stopping:  # the worker ended while the claim was written
             self._give_back(claim)
             return
         worker.state, worker.job, worker.token, worker.stored = "busy", claim.job.id, claim.token, {}
-        worker.owner = claim.job.owner
-        self._metrics.waited(claim.job)
+        worker.owner, worker.load = claim.job.owner, start.load_seconds
+        worker.expect(time.monotonic(), self.router.expected(claim.job.models, start.load_seconds))
+        self._metrics.waited(claim.job, start.models)
         log.info("job handed out", extra=fields(claim.job, worker=worker.name, attempt=claim.token))
         outputs = None if claim.job.outputs is None else list(claim.job.outputs)
         worker.send(
@@ -222,10 +239,14 @@ class Dispatcher:
         if frame.kind == "hello":
             await self._hello(worker, message)
         elif frame.kind == "claim":
+            self._holds(worker, message["models"])
             self._idle(worker)
         elif frame.kind == "heartbeat":
             worker.memory = message["memory"]
-            self._metrics.figures(worker.name, message["figures"])
+            figures = message["figures"]
+            worker.free = max(0, figures.get("device_budget", 0) - figures.get("model_bytes", 0))
+            self._holds(worker, message["models"])
+            self._metrics.figures(worker.name, figures)
         elif frame.kind == "event" and message["token"] == 0:
             record = message["event"]
             self._heard(record)
@@ -248,6 +269,10 @@ class Dispatcher:
         log.info("worker ready", extra=fields(worker=worker.name, pid=message["pid"]))
         if not worker.device:
             await self._ready([Record(**record) for record in message["failed"]])
+
+    def _holds(self, worker: WorkerProcess, models: dict[str, float]) -> None:
+        worker.models = models
+        self.router.measured(models)
 
     def _idle(self, worker: WorkerProcess) -> None:
         worker.state, worker.job, worker.kill_at = "idle", None, None
@@ -311,6 +336,8 @@ class Dispatcher:
         if done is None:
             return
         self._metrics.finished(done)
+        if state == "done":
+            self.router.ran(done.models, result["seconds"], worker.load)
         codes = {"code": done.problems[0]["code"]} if done.problems else {}
         seconds = (done.finished or 0) - (done.started or 0)
         log.info("job %s", done.state, extra=fields(done, worker=worker.name, seconds=seconds, **codes))
@@ -344,6 +371,10 @@ class Dispatcher:
             return None
         finally:
             self._ending.discard(token)
+
+
+def _upcoming(tables: Tables) -> list[QueuedJob]:
+    return [job for device in (True, False) for job in tables.queue.upcoming(WINDOW, device=device)]
 
 
 async def _live(worker: WorkerProcess, after: asyncio.Event) -> None:

@@ -24,6 +24,7 @@ from latentloom.engine.files.hashes import Hashes
 from latentloom.engine.files.pictures import picture_suffix
 from latentloom.engine.jobs.batches import Batch, CellRecord
 from latentloom.engine.jobs.job import NewJob
+from latentloom.engine.planning.model_names import model_names
 from latentloom.engine.planning.step import Checked
 from latentloom.engine.planning.sweep import Cell, check_cells, run_order
 from latentloom.engine.planning.validate import validate
@@ -31,6 +32,7 @@ from latentloom.engine.settings import Settings
 from latentloom.engine.types.registry import Registry
 from latentloom.plugins.comfyui.bridge.packs import packs_of
 from latentloom.plugins.discovery import BUILTIN, WAITS, Discovered, Record, discover
+from latentloom.plugins.isolation.isolating import Isolation
 from latentloom.plugins.snapshots import Snapshots
 from latentloom.web.dispatcher import NotReady
 
@@ -90,7 +92,13 @@ class Intake:
     def _installed(self) -> Discovered:
         """Return what is installed, from snapshots. No code of a plugin runs."""
         specs = Snapshots(self._settings.data / "specs")
-        return discover(specs, self._settings.plugins, inspect="none", packs=packs_of(self._settings))
+        return discover(
+            specs,
+            self._settings.plugins,
+            inspect="none",
+            packs=packs_of(self._settings),
+            isolation=Isolation.of(self._settings),
+        )
 
     def _take(self, found: Discovered) -> None:
         packaged = [(f.source, path) for f in found.registry.folders if (path := f.path()) is not None]
@@ -171,6 +179,7 @@ class Intake:
             name=workflow.name,
             outputs=order.outputs,
             device=checked.needs_device,
+            models=model_names(workflow, self._registry),
             **fields,
         )
 
@@ -208,19 +217,20 @@ class Intake:
         self._inspected(_types_in(base))
         for cell in cells:
             try:
-                document = self.canonical(resolve(base, registry, cell.inputs))
+                workflow = resolve(base, registry, cell.inputs)
             except WorkflowError as error:
                 found.append((cell.place, error))
                 continue
             job = NewJob(
                 id=uuid.uuid4().hex,
-                document=document,
+                document=self.canonical(workflow),
                 name=batch.name,
                 outputs=batch.outputs,
                 owner=batch.owner,
                 priority=batch.priority,
                 tags=batch.tags,
                 device=batch.device,
+                models=model_names(workflow, registry),
             )
             found.append((cell.place, job))
         return found

@@ -6,6 +6,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from latentloom.engine.jobs.job import Job
+from latentloom.engine.jobs.routing import Models
 from latentloom.engine.jobs.states import STATES
 
 _SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000)
@@ -22,6 +23,12 @@ class Metrics:
         self._jobs = Gauge("latentloom_jobs", "Number of jobs by state.", ["state"], registry=made)
         self._wait = Histogram(
             "latentloom_job_wait_seconds", "Seconds from submission to start.", buckets=_SECONDS, registry=made
+        )
+        self._routed = Counter(
+            "latentloom_jobs_routed",
+            "Started jobs by their worker: warm, cold, or none needed.",
+            ["models"],
+            registry=made,
         )
         self._run = Histogram(
             "latentloom_job_run_seconds", "Seconds from start to end.", ["state"], buckets=_SECONDS, registry=made
@@ -73,8 +80,9 @@ class Metrics:
             registry=made,
         )
 
-    def waited(self, job: Job) -> None:
-        """Record that a job was claimed."""
+    def waited(self, job: Job, models: Models) -> None:
+        """Record that a job was claimed by a worker that holds its models, or not."""
+        self._routed.labels(models).inc()
         self._wait.observe(max(0.0, (job.started or job.created) - job.created))
 
     def finished(self, job: Job) -> None:

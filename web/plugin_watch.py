@@ -10,6 +10,7 @@ from latentloom.engine.settings import Settings
 from latentloom.plugins.comfyui.bridge.packs import Packs, packs_of
 from latentloom.plugins.discovery import Record, discover
 from latentloom.plugins.inspection import Inspector
+from latentloom.plugins.isolation.isolating import Isolation
 from latentloom.plugins.snapshots import Snapshots
 from latentloom.web.intake import Intake
 
@@ -65,7 +66,14 @@ class PluginWatch:
             return []
         specs = Snapshots(self._settings.data / "specs")
         with contextlib.suppress(Cancelled):
-            found = discover(specs, self._settings.plugins, inspect="plugins", inspector=inspector, packs=packs)
+            found = discover(
+                specs,
+                self._settings.plugins,
+                inspect="plugins",
+                inspector=inspector,
+                packs=packs,
+                isolation=Isolation.of(self._settings),
+            )
             return [record for record in found.records if record.status == "failed"]
         return []
 

@@ -71,6 +71,10 @@ class WorkerProcess:
         self.token = 0
         self.pid: int | None = None
         self.memory = 0
+        self.models: dict[str, float] = {}  # name of a file of each model that it holds -> seconds of its load
+        self.free = 0  # bytes for further models
+        self.load = 0.0  # estimate of the loads of its job, in seconds
+        self._expected: tuple[float, float] = (0.0, 0.0)  # begin of its job and estimate of its seconds
         self.environment: dict[str, str] = {}
         self.starts = 0
         self.stale = False  # whether what is installed has changed since it started
@@ -111,6 +115,15 @@ class WorkerProcess:
             raise AnswerError([{"code": "not_answered", "message": "the worker took too long"}]) from None
         finally:
             self._asked.pop(number, None)
+
+    def expect(self, now: float, seconds: float) -> None:
+        """Note that it begins a job that will probably take some seconds."""
+        self._expected = now, seconds
+
+    def remaining(self, now: float) -> float:
+        """Return the probable seconds until its job ends. A job that takes longer than expected is half done."""
+        begin, seconds = self._expected
+        return seconds - (now - begin) if now - begin < seconds else now - begin
 
     def kill(self) -> None:
         """Kill the worker's process group."""
@@ -187,6 +200,7 @@ class WorkerProcess:
 
     def _settle(self, why: str) -> None:
         self.state, self.pid, self.kill_at, self._writer = "starting", None, None, None
+        self.models, self.free = {}, 0
         now = time.monotonic()
         self.down_since = now if self.down_since is None else self.down_since
         if not self._stopping and not self._renewed and self.job is None:

@@ -24,6 +24,7 @@ from latentloom.engine.execution.isolation import Lending, sealed
 from latentloom.engine.execution.outputs import Returned, described, outputs_of
 from latentloom.engine.execution.process_state import ProcessState
 from latentloom.engine.files.bus_errors import bus_errors
+from latentloom.engine.files.checks import PictureRefusedError
 from latentloom.engine.files.model_files import InputFile, ModelFile
 from latentloom.engine.files.opened import cut_short
 from latentloom.engine.models.device import is_out_of_memory
@@ -109,7 +110,7 @@ class Call:
             function = self._step.type.definition().function
             begin = time.perf_counter()
             try:
-                with _no_grad():
+                with no_grad():
                     return function(**self._arguments())
             finally:
                 self.seconds = time.perf_counter() - begin
@@ -218,7 +219,7 @@ def node_error(step: Step, error: LoomError) -> LoomError:
     if isinstance(error, WorkflowError) or (isinstance(error, NodeError) and error.problem.node is not None):
         return error
     facts = {name: text for name, text in error.problem.record().items() if name not in ("code", "message", "node")}
-    if isinstance(error, OutOfMemoryError | ChangedFileError | ChangedCodeError):
+    if isinstance(error, OutOfMemoryError | ChangedFileError | ChangedCodeError | PictureRefusedError):
         return type(error)(f"{step.spec.type}: {error.problem.message}", **{**facts, "node": step.id})
     return NodeError(f"{step.spec.type}: {error.problem.message}", **{**facts, "node": step.id})
 
@@ -238,7 +239,7 @@ class _WithoutGrad:
         act, given = self._body.send, None
         while True:
             try:
-                with _no_grad():
+                with no_grad():
                     waits_for = act(given)
             except StopIteration as end:
                 return end.value
@@ -251,7 +252,8 @@ class _WithoutGrad:
                 act, given = self._body.throw, error
 
 
-def _no_grad() -> AbstractContextManager[Any]:
+def no_grad() -> AbstractContextManager[Any]:
+    """Return a context in which torch, if it is imported, records no gradients."""
     torch = sys.modules.get("torch")
-    no_grad = getattr(torch, "no_grad", None)  # also None while another thread imports torch
-    return no_grad() if no_grad is not None else contextlib.nullcontext()
+    found = getattr(torch, "no_grad", None)  # also None while another thread imports torch
+    return found() if found is not None else contextlib.nullcontext()

@@ -279,7 +279,8 @@ class _Run:
             self.tools.files.compare(call.files)
             store = key is not None and self.keeps(step) and not call.disturbed
             uses = self.tools.uses.of(step, call.context.used)
-            self.tools.imports.check([step.type.distribution.code, *(use.identity for use in uses)])
+            codes = [step.type.distribution.code, *(use.identity for use in uses)]
+            self.tools.imports.check(codes, call.context.imported)
             if isinstance(returned, Expansion):
                 made = Result({}, call.seconds, uses=uses + self.tools.uses.names(step, inputs))
                 self.expand(step, returned, key, made, store=store)

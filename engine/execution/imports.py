@@ -1,7 +1,7 @@
 """Checks imported modules: code that was edited after it was hashed must not run under the old hash."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from latentloom.engine.errors import ChangedCodeError
@@ -17,10 +17,15 @@ class Imports:
         self._seen: set[str] = set()
         self._changed: dict[str, Distribution] = {}  # by code
 
-    def check(self, codes: Iterable[str]) -> None:
-        """Raise ChangedCodeError if modules were imported from files that no longer match one of these code hashes."""
+    def check(self, codes: Iterable[str], elsewhere: Collection[str] = ()) -> None:
+        """Raise ChangedCodeError if modules were imported from files that no longer match one of these code hashes.
+
+        `elsewhere` are files that another process has imported since the last check.
+        """
         if len(sys.modules) != self._count:
             self._look()
+        if elsewhere:
+            self._compare(elsewhere)
         for code in codes if self._changed else ():
             if code in self._changed:
                 raise _error(self._changed[code])
@@ -31,6 +36,9 @@ class Imports:
         new = modules.keys() - self._seen
         self._seen |= new
         files = [file for name in new if isinstance(file := _file(modules[name]), str)]
+        self._compare(files)
+
+    def _compare(self, files: Collection[str]) -> None:
         for distribution in self._registry.distributions.values():
             if any(distribution.files.changed(file) for file in files):
                 self._changed[distribution.code] = distribution

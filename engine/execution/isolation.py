@@ -17,8 +17,11 @@ from latentloom.engine.types.spec import NodeSpec
 
 
 def trusted(step: Step, registry: Registry) -> bool:
-    """Whether a node runs built-in code only. Code that it calls through its context may belong to a plugin."""
-    return step.type.distribution.builtin and not (step.spec.context and registry.foreign)
+    """Whether a node runs only code that is built in, or isolated in a process that shares no memory with this one.
+
+    Code that it calls through its context may belong to a plugin.
+    """
+    return step.type.isolated or (step.type.distribution.builtin and not (step.spec.context and registry.foreign))
 
 
 class Lending:

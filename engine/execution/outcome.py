@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from latentloom.engine.errors import LoomError
+from latentloom.engine.files.labels import SourceType
 
 
 @dataclass(slots=True)
@@ -26,6 +27,8 @@ class Outcome:
     nodes: dict[str, NodeReport]
     outputs: dict[str, Any]
     files: list[str] = field(default_factory=list)
+    origins: dict[str, SourceType | None] = field(default_factory=dict)
+    """The digital source type of each output with pictures; None if they are not labelled."""
     error: LoomError | None = None
 
 

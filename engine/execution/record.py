@@ -7,6 +7,8 @@ from typing import Any
 
 from latentloom.engine.document.workflow import edges_in
 from latentloom.engine.events import Event, NodeCached, NodeFinished
+from latentloom.engine.execution.origin import Labels, origin
+from latentloom.engine.files.labels import SourceType
 from latentloom.engine.files.model_files import ModelFile
 from latentloom.engine.models.environment import Environment
 from latentloom.engine.planning.step import Checked, Step
@@ -48,6 +50,12 @@ class Making:
             "cache_hits": self._cached,
         }
 
+    def origin(self, node: str, labels: Labels) -> SourceType | None:
+        """Return the digital source type of the pictures of a node; None if no model had a part in them."""
+        above = {step.id for step in self.upstream(node)}
+        inside = (step for step in self._checked.steps.values() if _roots(step.id) & above)
+        return origin(inside, labels)
+
     def _seeds(self, node: str, item: int) -> dict[str, int]:
         """Return the seed of each upstream node, nearest first; with noise_rule "per_item", that of this batch item."""
         found: dict[str, int] = {}
@@ -71,3 +79,9 @@ class Making:
                     found.add(source)
                     queue.append(source)
         return [self._checked.steps[id] for id in queue if id in self._checked.steps]
+
+
+def _roots(id: str) -> set[str]:
+    """Return the id of a step and those of the steps that it is inside of, such as "a/1" and "a" for "a/1/b"."""
+    parts = id.split("/")
+    return {"/".join(parts[:n]) for n in range(1, len(parts) + 1)}

@@ -1,4 +1,4 @@
-"""Encodes saved pictures as PNG, JPEG, WebP or AVIF in sRGB, with the embedded workflow and record."""
+"""Encodes saved pictures as PNG, JPEG, WebP or AVIF in sRGB, with the embedded workflow, record and label."""
 
 import io
 import json
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from latentloom.engine.errors import BadValueError
+from latentloom.engine.files.checksums import sealed
 from latentloom.engine.files.colour_profiles import srgb_profile
 from latentloom.engine.files.deep_colour import deep_png
 from latentloom.engine.files.pictures import encode_png, to_bytes
@@ -43,19 +44,24 @@ class PictureToSave:
     quality: int = 90
 
 
-def encode(picture: PictureToSave, texts: Mapping[str, str]) -> bytes:
+def encode(picture: PictureToSave, texts: Mapping[str, str], xmp: bytes | None = None) -> bytes:
     """Return the bytes of an sRGB file with embedded texts: iTXt chunks in PNG, else JSON in EXIF's UserComment.
 
-    JPEG has no transparency: the picture is composed over white. Raises BadValueError for a form that Pillow lacks.
+    `xmp` is a packet of `labels`; the file is sealed with the checksum in it. JPEG has no transparency: the picture is
+    composed over white. Raises BadValueError for a form that Pillow lacks.
     """
+    return sealed(_encoded(picture, texts, xmp))
+
+
+def _encoded(picture: PictureToSave, texts: Mapping[str, str], xmp: bytes | None) -> bytes:
     if picture.form == "png":
-        return encode_png(picture.pixels, texts, icc_profile=srgb_profile())
+        return encode_png(picture.pixels, texts, icc_profile=srgb_profile(), xmp=xmp)
     if picture.form == "png 16 bits":
         one = np.zeros((1, 1, picture.pixels.shape[2]), np.float32)
-        return deep_png(picture.pixels, encode_png(one, texts, icc_profile=srgb_profile()), compress=4)
+        return deep_png(picture.pixels, encode_png(one, texts, icc_profile=srgb_profile(), xmp=xmp), compress=4)
     out, exif = io.BytesIO(), _exif(texts)
     _check_room(picture.form, exif)
-    options = {"exif": exif, "icc_profile": srgb_profile(), **_options(picture)}
+    options = {"exif": exif, "icc_profile": srgb_profile(), "xmp": xmp or b"", **_options(picture)}
     _pillow(picture).save(out, _format(picture.form), **options)
     return out.getvalue()
 

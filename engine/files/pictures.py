@@ -41,6 +41,7 @@ COMMENT = 0x9286  # EXIF's UserComment: holds the texts in JPEG, WebP and AVIF
 MAX_COMMENT = 2**25  # uncompressed bytes
 WORKFLOW_CHUNK = "latentloom-workflow"
 RECORD_CHUNK = "latentloom-record"
+XMP_CHUNK = "XML:com.adobe.xmp"  # never compressed (XMP specification, part 3, 1.1.5)
 _PREMULTIPLIED = {"RGBa": "RGBA", "La": "LA"}
 
 
@@ -49,14 +50,17 @@ def encode_png(
     texts: Mapping[str, str] | None = None,
     compress: int = 4,
     icc_profile: bytes | None = None,
+    xmp: bytes | None = None,
 ) -> bytes:
-    """Return PNG bytes of [H, W, C] floats in 0..1, rounded to 8 bits, with texts as iTXt chunks."""
+    """Return PNG bytes of [H, W, C] floats in 0..1, rounded to 8 bits, with texts and XMP as iTXt chunks."""
     from PIL import Image as Pil
     from PIL.PngImagePlugin import PngInfo
 
     info = PngInfo()
     for name, text in (texts or {}).items():
         info.add_itxt(name, text, zip=len(text.encode()) < PACKED_TEXT)
+    if xmp is not None:
+        info.add_itxt(XMP_CHUNK, xmp.decode())
     out = io.BytesIO()
     picture = Pil.fromarray(to_bytes(pixels))
     picture.save(out, "PNG", pnginfo=info, compress_level=compress, icc_profile=icc_profile)
@@ -125,6 +129,13 @@ def _heif() -> bool:
 
     register_heif_opener(thumbnails=False, depth_images=False, aux_images=False)
     return True
+
+
+@contextlib.contextmanager
+def opened_picture(path: Path) -> Iterator["Pil.Image"]:
+    """Open a picture without decoding its pixels. Raises FileError if it is damaged or too large."""
+    with _careful(path) as file:
+        yield _opened(file)
 
 
 def _opened(file: IO[bytes]) -> "Pil.Image":
@@ -232,8 +243,7 @@ def _grey(levels: "npt.NDArray[np.float32]", top: float | None) -> "npt.NDArray[
 
 def read_making(path: Path) -> tuple[str, dict[str, Any]]:
     """Return the workflow text and the record embedded in a saved picture. Raises FileError if there are none."""
-    picture = read_picture(path)
-    texts = picture.info if WORKFLOW_CHUNK in picture.info else _from_comment(picture)
+    texts = making_in(read_picture(path))
     if WORKFLOW_CHUNK not in texts:
         raise FileError(
             f"'{path.name}' contains no workflow",
@@ -246,6 +256,11 @@ def read_making(path: Path) -> tuple[str, dict[str, Any]]:
     if not isinstance(record, dict):
         raise FileError(f"the record in '{path.name}' is damaged", expected="an object", got=type(record).__name__)
     return str(texts[WORKFLOW_CHUNK]), record
+
+
+def making_in(picture: "Pil.Image") -> Mapping[Any, Any]:
+    """Return the texts of a decoded picture: PNG chunks, or the texts in EXIF's UserComment."""
+    return picture.info if WORKFLOW_CHUNK in picture.info else _from_comment(picture)
 
 
 def _no_number(text: str) -> Any:

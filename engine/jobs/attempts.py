@@ -5,14 +5,16 @@ import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple
 
 from latentloom.engine.errors import Problem, listed
 from latentloom.engine.jobs.faults import StaleAttempt, UnknownJob
 from latentloom.engine.jobs.history import History
 from latentloom.engine.jobs.job import Job, job_of
+from latentloom.engine.jobs.routing import QueuedJob
 from latentloom.engine.jobs.states import ACTIVE, FINAL, State
-from latentloom.engine.jobs.turns import Waiting, next_job
+from latentloom.engine.jobs.turns import Waiting, merged
 
 ORDER = "priority DESC, position, seq"
 ENDED = (
@@ -69,37 +71,49 @@ class Attempts:
         found = self._connection.execute("SELECT value FROM settings WHERE name = 'paused'").fetchone()
         return found is not None and found[0] == "1"
 
-    def claim(self, worker: str, *, device: bool) -> Claim | None:
-        """Claim the next job for a worker; None if there is none or the queue is paused.
+    def upcoming(self, limit: int, *, device: bool) -> list[QueuedJob]:
+        """Return the next waiting jobs that need a device, or that need none. The owners take turns; see `turns`.
 
-        A worker with a device takes jobs that need it first. A worker without a device never takes such a job. The
-        owners take turns; see `turns`.
+        Empty if the queue is paused. Reads one row more for each owner, however many jobs wait.
         """
         if self.paused:
+            return []
+        owned = [self._of(owner, device) for owner in self._owners(device)]
+        ids = [job.id for job in islice(merged(owned, self._turns()), limit)]
+        return [self._queued(id) for id in ids]
+
+    def _queued(self, id: str) -> QueuedJob:
+        statement = "SELECT models, device, priority FROM jobs WHERE id = ?"
+        models, device, priority = self._connection.execute(statement, (id,)).fetchone()
+        return QueuedJob(id, frozenset(json.loads(models)), bool(device), priority)
+
+    def _owners(self, device: bool) -> Iterator[str]:
+        """Yield the owners of waiting jobs. Each takes a step in an index."""
+        statement, owner = "SELECT min(owner) FROM jobs WHERE state = 'queued' AND device = ? AND owner > ?", ""
+        while (row := self._connection.execute(statement, (device, owner)).fetchone())[0]:
+            owner = row[0]
+            yield owner
+
+    def _of(self, owner: str, device: bool) -> Iterator[Waiting]:
+        """Yield an owner's waiting jobs in its order. Rows are read when they are taken."""
+        queued = "FROM jobs WHERE state = 'queued' AND device = ? AND owner = ?"
+        statement = f"SELECT owner, priority, id {queued} ORDER BY {ORDER}"
+        return (Waiting(*row) for row in self._connection.execute(statement, (device, owner)))
+
+    def claim(self, worker: str, id: str) -> Claim | None:
+        """Claim a job for a worker; None if it does not wait any more, or the queue is paused."""
+        found = self._connection.execute("SELECT owner FROM jobs WHERE id = ? AND state = 'queued'", (id,)).fetchone()
+        if found is None or self.paused:
             return None
-        found = (self._next(device=True) or self._next(device=False)) if device else self._next(device=False)
-        if found is None:
-            return None
-        made = self._connection.execute("INSERT INTO attempts (job, worker) VALUES (?, ?)", (found.id, worker))
+        made = self._connection.execute("INSERT INTO attempts (job, worker) VALUES (?, ?)", (id, worker))
         token = int(made.lastrowid or 0)
         self._connection.execute(
             "UPDATE jobs SET state = 'claimed', attempt = ?, started = coalesce(started, ?) WHERE id = ?",
-            (token, self._clock(), found.id),
+            (token, self._clock(), id),
         )
-        self._connection.execute("INSERT OR REPLACE INTO turns VALUES (?, ?)", (found.owner, token))
-        self._history.append(found.id, {"event": "job_claimed", "worker": worker, "attempt": token})
-        return Claim(self.job(found.id), token)
-
-    def _next(self, *, device: bool) -> Waiting | None:
-        return next_job(self._heads(device), self._turns())
-
-    def _heads(self, device: bool) -> Iterator[Waiting]:
-        """Yield the first waiting job of each owner. Each takes two steps in an index, however many jobs wait."""
-        queued, owner = "FROM jobs WHERE state = 'queued' AND device = ? AND owner", ""
-        while (row := self._connection.execute(f"SELECT min(owner) {queued} > ?", (device, owner)).fetchone())[0]:
-            owner = row[0]
-            head = f"SELECT owner, priority, id {queued} = ? ORDER BY {ORDER} LIMIT 1"
-            yield Waiting(*self._connection.execute(head, (device, owner)).fetchone())
+        self._connection.execute("INSERT OR REPLACE INTO turns VALUES (?, ?)", (found["owner"], token))
+        self._history.append(id, {"event": "job_claimed", "worker": worker, "attempt": token})
+        return Claim(self.job(id), token)
 
     def _turns(self) -> dict[str, int]:
         """Return the number of each owner's last turn."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from latentloom.engine.failpoints import failpoint
 from latentloom.engine.jobs.faults import DatabaseError
 
-VERSION = 6
+VERSION = 7
 _SCHEMA = """
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE jobs (
@@ -127,6 +127,7 @@ UPDATE outputs SET choices = coalesce((
   WHERE jobs.id = outputs.job AND found.key IN ('sampler', 'schedule') AND found.type = 'text'
 ), '[]')
 """,
+    6: "ALTER TABLE jobs ADD COLUMN models TEXT NOT NULL DEFAULT '[]'",
 }
 
 

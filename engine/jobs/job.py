@@ -25,6 +25,7 @@ class NewJob:
     device: bool = True  # whether it needs a worker with a device
     retry_of: str | None = None
     webhook: str | None = None  # a URL that is called when the job has ended
+    models: tuple[str, ...] = ()  # the names of the model files that the document names, without folders
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,7 @@ class Job:
     finished: float | None
     attempt: int
     deaths: int
+    models: tuple[str, ...]
     result: Mapping[str, Any] = field(default_factory=dict)
     problems: tuple[Mapping[str, Any], ...] = ()
 
@@ -73,6 +75,7 @@ def job_of(row: sqlite3.Row) -> Job:
         finished=row["finished"],
         attempt=row["attempt"],
         deaths=row["deaths"],
+        models=tuple(json.loads(row["models"])),
         result=json.loads(row["result"]),
         problems=tuple(json.loads(row["problems"])),
     )

@@ -17,7 +17,7 @@ from latentloom.engine.jobs.turns import Waiting, in_turn
 _SMALLEST_GAP = 1e-6
 _LIGHT = (  # columns of a list: documents and results may have megabytes
     "seq, id, state, priority, owner, name, '' AS document, outputs, tags, device, retry_of, webhook, created, started,"
-    " finished, attempt, deaths, '{}' AS result, problems"
+    " finished, attempt, deaths, models, '{}' AS result, problems"
 )
 
 
@@ -92,7 +92,8 @@ class Queue(Attempts):
         self._check_limits(new.owner)
         self._connection.execute(
             "INSERT INTO jobs (id, state, priority, position, owner, name, document, outputs, tags, idempotency_key,"
-            " request, device, retry_of, webhook, created) VALUES (?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " request, device, retry_of, webhook, models, created)"
+            " VALUES (?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 new.id,
                 new.priority,
@@ -107,6 +108,7 @@ class Queue(Attempts):
                 new.device,
                 new.retry_of,
                 new.webhook,
+                json.dumps(new.models, ensure_ascii=False),
                 self._clock(),
             ),
         )
@@ -165,6 +167,7 @@ class Queue(Attempts):
                 device=job.device,
                 retry_of=id,
                 webhook=job.webhook,
+                models=job.models,
             )
         )
 

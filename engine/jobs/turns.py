@@ -6,7 +6,7 @@ owner, every other owner with a waiting job of that priority gets one.
 """
 
 import heapq
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -19,32 +19,29 @@ class Waiting(NamedTuple):
     id: str
 
 
-def next_job(heads: Iterable[Waiting], turns: Mapping[str, int]) -> Waiting | None:
-    """Return the job that comes next, or None if no job waits.
-
-    `heads` holds the first job of each owner, `turns` the number of each owner's last turn; a larger one is later, and
-    an owner without one has had none.
-    """
-    return min(heads, key=lambda job: _place(job, turns), default=None)
-
-
 def in_turn(waiting: Iterable[Waiting], turns: Mapping[str, int]) -> Iterator[Waiting]:
     """Yield jobs in the order in which they will come if no further ones are queued.
 
     `waiting` holds the jobs of each owner in that owner's own order.
     """
-    own, turns = defaultdict[str, deque[Waiting]](deque), dict(turns)
+    own = defaultdict[str, list[Waiting]](list)
     for job in waiting:
         own[job.owner].append(job)
-    heads = [(_place(jobs[0], turns), owner) for owner, jobs in own.items()]
+    return merged(own.values(), turns)
+
+
+def merged(own: Iterable[Iterable[Waiting]], turns: Mapping[str, int]) -> Iterator[Waiting]:
+    """Yield the jobs of several owners like `in_turn`. A job is taken from its iterable when it can come next."""
+    rests, turns = [iter(jobs) for jobs in own], dict(turns)
+    heads = [(_place(job, turns), n, job) for n, jobs in enumerate(rests) if (job := next(jobs, None)) is not None]
     heapq.heapify(heads)
     turn = max(turns.values(), default=0)
     while heads:
-        _, owner = heapq.heappop(heads)
-        yield own[owner].popleft()
-        turns[owner] = turn = turn + 1
-        if own[owner]:
-            heapq.heappush(heads, (_place(own[owner][0], turns), owner))
+        _, n, job = heapq.heappop(heads)
+        yield job
+        turns[job.owner] = turn = turn + 1
+        if (following := next(rests[n], None)) is not None:
+            heapq.heappush(heads, (_place(following, turns), n, following))
 
 
 def _place(job: Waiting, turns: Mapping[str, int]) -> tuple[int, int, str]:

@@ -134,6 +134,14 @@ class DevicePool:
         """Return the bytes of models on the device if all their layers are resident."""
         return place([layer for model in models for layer in model.layers], BEYOND, self).nbytes
 
+    def holds(self, model: HostModel) -> bool:
+        """Whether a model was used and not evicted since."""
+        return id(model) in self._known
+
+    def held(self) -> list[HostModel]:
+        """Return the models that were used and not evicted since."""
+        return [known.model for known in list(self._known.values())]
+
     def forget(self, model: HostModel) -> bool:
         """Evict a model from the device. Returns False if it is in use."""
         known = self._known.get(id(model))

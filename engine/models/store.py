@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -117,6 +118,7 @@ class ModelStore:
         self._accounts: dict[Borrower, _Account] = {}
         self._bases: OrderedDict[str, HostModel] = OrderedDict()
         self._loaded: OrderedDict[str, _Loaded] = OrderedDict()
+        self._load_seconds: dict[str, float] = {}  # by name of a file
         self.loads = 0  # number of models read from files
 
     @cached_property
@@ -190,6 +192,12 @@ class ModelStore:
         found |= {"device_budget": pool.budget}
         return found if pool.available is None else {**found, "device_free": pool.available - held}
 
+    def resident(self) -> dict[str, float]:
+        """Return the names of the files of the models that are ready to compute, and the seconds that they took."""
+        pool: DevicePool | None = self.__dict__.get("pool")
+        names = {file.path.name for model in pool.held() for file in model.files} if pool is not None else set()
+        return {name: round(self._load_seconds.get(name, 0.0), 3) for name in sorted(names)}
+
     def make_room(self, borrower: Borrower | None = None) -> None:
         """After a node ran out of memory, evict models not in use, and reserve more memory for such work later."""
         borrower = borrower or self._of_thread()
@@ -220,13 +228,22 @@ class ModelStore:
             account = self._accounts.get(borrower)
             if account is not None:
                 self._measure(account)
+            begin = time.perf_counter()
             models += self._models(handles)
+            fresh = [model for model in models if not self.pool.holds(model)]
             self.pool.take(models, working, self._spare(borrower))
+            self._note_loads(fresh, time.perf_counter() - begin)
             self.pool.measure()  # making models ready is not working memory
             self._accounts.setdefault(borrower, _Account()).loans.append(loan)
         for warning in [warning for model in models for warning in model.warnings]:
             borrower.warn_once(*warning)
         return tuple(model.content for model in models)
+
+    def _note_loads(self, fresh: Sequence[HostModel], seconds: float) -> None:
+        """Note how long models took. A file with several parts counts as long as its slowest part."""
+        names = {file.path.name for model in fresh for file in model.files}
+        for name in names:
+            self._load_seconds[name] = max(self._load_seconds.get(name, 0.0), seconds / len(names))
 
     def _end(self, loan: Loan, borrower: Borrower, models: list[HostModel], *, good: bool) -> None:
         with self._lock:

@@ -32,6 +32,18 @@ class Array:
         self._tensor: torch.Tensor | None = None
         self._span: tuple[float, float] | None = None
 
+    @classmethod
+    def known(cls, data: Floats, span: tuple[float, float] | None) -> Array:
+        """Return an array over memory that nobody else has, with its `span`, if that is known."""
+        made = cls(data)
+        made._span = span
+        return made
+
+    @property
+    def known_span(self) -> tuple[float, float] | None:
+        """The `span`, or None if it has not been computed."""
+        return self._span
+
     def lent(self) -> Array:
         """Return a private copy of this array. Its memory is allocated on first access."""
         made = Array.__new__(Array)

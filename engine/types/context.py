@@ -135,13 +135,17 @@ class Context:
         """The level of memory saving, 0..economies of the node type. It rises each time the node runs out of memory."""
         self.mentioned: Mapping[str, Any] = mentioned or {}  # ModelFiles that its texts may name, by name
         self._services = services
-        self._emit = emit
+        self.emit = emit
+        """Pass an event of this node on."""
         self._cancelled = cancelled
-        self._edges = edges or {}
+        self.edges: Mapping[str, Any] = edges or {}
+        """What `edge` returns, by input."""
         self._clock = clock
         self._next_preview = 0.0 if previews else math.inf
         self.used: set[tuple[str, str]] = set()
         """Kind and name of each extension that the node used: its result depends on their code."""
+        self.imported: set[str] = set()
+        """Files from which the node's code was imported in another process."""
         self.stopped = False  # whether `check` raised Cancelled: the return value is then not a result
 
     def check(self) -> None:
@@ -165,11 +169,11 @@ class Context:
         """
         self.check()
         found = {name: float(value) for name, value in (figures or {}).items()}
-        self._emit(NodeProgress(node=self.node, step=step, total=total, message=message, figures=found))
+        self.emit(NodeProgress(node=self.node, step=step, total=total, message=message, figures=found))
         now = self._clock()
         if preview is not None and now >= self._next_preview:
             try:
-                self._emit(NodePreview(node=self.node, step=step, image=preview()))
+                self.emit(NodePreview(node=self.node, step=step, image=preview()))
             except OutOfMemoryError:  # a preview must not fail the run
                 self._next_preview = math.inf
                 return
@@ -203,7 +207,7 @@ class Context:
 
     def warn(self, code: str, message: str) -> None:
         """Give the user a warning. The run continues."""
-        self._emit(NodeWarning(node=self.node, code=code, message=message))
+        self.emit(NodeWarning(node=self.node, code=code, message=message))
 
     def load(self, *handles: Any, working: int = 0) -> Lent:
         """Load models together: `with ctx.load(model, controlnet, working=bytes) as (unet, control):`. Yields a tuple.
@@ -251,7 +255,7 @@ class Context:
         fields and {counter}. Its folders are relative to the output folder.
         """
         path = self._services.save(self.node, kind, data, name_template, fields)
-        self._emit(FileSaved(node=self.node, path=path))
+        self.emit(FileSaved(node=self.node, path=path))
         return path
 
     def edge(self, input: str) -> Any:
@@ -259,5 +263,5 @@ class Context:
 
         For a list input it is a list, which includes the literals. Raises KeyError for an input without edges.
         """
-        found = self._edges[input]
+        found = self.edges[input]
         return list(found) if type(found) is list else found

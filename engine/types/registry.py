@@ -15,7 +15,7 @@ from latentloom.engine.types.port_types import Codec, PortType, ValueCodec
 from latentloom.engine.types.spec import NodeSpec, spec_from_record
 from latentloom.engine.types.values import Value
 
-ExtensionKind = Literal["sampler", "schedule", "model_kind", "patch", "importer"]
+ExtensionKind = Literal["sampler", "schedule", "model_kind", "patch", "importer", "checker"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,8 @@ class NodeType:
 
     spec: NodeSpec
     distribution: Distribution
+    isolated: bool = False
+    """Whether its functions run in a process of their own."""
 
     def definition(self) -> Definition:
         """Import the node's module and return the definition."""
@@ -82,7 +84,7 @@ class NodeType:
 
 @dataclass(frozen=True, slots=True)
 class Extension:
-    """A registered sampler, schedule, model kind, patch or importer: a reference to its code, and facts about it."""
+    """A registered sampler, schedule, model kind, patch, importer or checker: a reference to its code, and facts."""
 
     kind: ExtensionKind
     name: str
@@ -183,6 +185,13 @@ class Registration:
         """
         self._extension("importer", name, function, info)
 
+    def checker(self, name: str, function: Callable[..., Any] | str, **info: Any) -> None:
+        """Register a check of pictures before they are saved: function(pixels) -> (action, reason) or None.
+
+        `pixels` are float32 [H, W, C] in 0..1. The action is "flag", "blur" or "refuse".
+        """
+        self._extension("checker", name, function, info)
+
     def models(self, source: str, package: str, folder: str) -> None:
         """Register a folder of model files inside a package, for a source such as "models/checkpoints"."""
         self.folders.append(ModelFolder(source, package, folder))
@@ -274,7 +283,7 @@ class Registry:
         self._types |= {item.kind: item for item in registration.types}
         self.folders += registration.folders
         self._extensions |= {(item.kind, item.name): item for item in registration.extensions}
-        runs = any(item.kind != "importer" for item in registration.extensions)
+        runs = any(item.kind not in ("importer", "checker") for item in registration.extensions)
         self.foreign |= runs and not registration.distribution.builtin
 
     def fitting(self, registration: Registration) -> tuple[Registration, list[str]]:

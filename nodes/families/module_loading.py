@@ -26,6 +26,10 @@ class Piece:
     third: int | None = None  # the index of a third of its rows
     transposed: bool = False
     rows: tuple[int, int] | None = None  # from the first number to before the second
+    beside: tuple[
+        str, ...
+    ] = ()  # tensors that follow the source along the first axis, or with `stacked` along a new one
+    stacked: int | None = None  # the place of that axis
 
 
 class Weights:
@@ -77,7 +81,9 @@ class Weights:
 
     def take(self, piece: Piece) -> Tensor:
         """Return the tensor of a piece. It is packed if its source is packed and the piece is not transposed."""
-        self.taken.add(piece.source)
+        self.taken |= {piece.source, *piece.beside}
+        if piece.beside:
+            return self._joined(piece)
         tensor, rows = self[piece.source], piece.rows
         if piece.third is not None:
             third = tensor.shape[0] // 3
@@ -85,6 +91,14 @@ class Weights:
         if rows is not None:
             tensor = _rows(tensor, *rows)
         return tensor.T if piece.transposed else tensor
+
+    def _joined(self, piece: Piece) -> Tensor:
+        """Join several tensors in memory; packed ones are decoded."""
+        import torch
+
+        found = [self[name] for name in (piece.source, *piece.beside)]
+        plain = [tensor.packed.decoded(torch.float32) if hasattr(tensor, "packed") else tensor for tensor in found]
+        return torch.cat(plain) if piece.stacked is None else torch.stack(plain, piece.stacked)
 
 
 def _reader(path: Path) -> Callable[[str], Tensor]:
@@ -147,9 +161,13 @@ def _unfilled() -> Any:
 
 
 def _check_present(where: str, shapes: Mapping[str, Any], wanted: Mapping[str, Piece], weights: Weights) -> None:
-    missing = [name for name in shapes if name not in wanted or wanted[name].source not in weights]
+    def lacking(name: str) -> list[str]:
+        piece = wanted.get(name, Piece(name))
+        return [source for source in (piece.source, *piece.beside) if source not in weights or name not in wanted]
+
+    missing = [name for name in shapes if lacking(name)]
     if missing:
-        first = wanted[missing[0]].source if missing[0] in wanted else missing[0]
+        first = lacking(missing[0])[0]
         raise FileError(
             f"{where} lacks weights",
             expected=f"{len(shapes)} weights",

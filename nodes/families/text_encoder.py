@@ -8,11 +8,11 @@ from typing import Any
 
 from latentloom.engine.errors import FileError
 from latentloom.nodes.families.folder import said_class
-from latentloom.nodes.families.header import weights_facts
+from latentloom.nodes.families.header import Header, weights_facts
 from latentloom.nodes.families.mistral import find_mistral
 from latentloom.nodes.families.qwen import find_qwen
 from latentloom.nodes.families.t5 import find_t5
-from latentloom.nodes.families.text_parts import header_of
+from latentloom.nodes.families.text_parts import header_of, lone_tower
 
 CLASSES = ("T5", "UMT5", "Qwen", "Mistral")
 """How the class names of such text encoders begin in a folder's configuration."""
@@ -33,8 +33,20 @@ def family_of(encoders: Collection[str]) -> str | None:
     return READERS.get(frozenset(encoders))
 
 
+def _tower(header: Header) -> dict[str, Any] | None:
+    """Return the facts of a file with a vision tower alone, which no encoder is; None for another file."""
+    found = lone_tower(header)
+    if found is None:
+        return None
+    facts = {"encoders": [], "width": found[1], "pooled": 0}
+    return {"clip": facts, "about": f"vision tower of {found[0]}", **weights_facts(header)}
+
+
 class TextEncoderFile:
-    """A T5, a Qwen or a Mistral of any size, as a file or as a folder of transformers, possibly in several files."""
+    """A T5, a Qwen or a Mistral of any size, as a file or as a folder of transformers, possibly in several files.
+
+    A file that holds only the vision tower of a Qwen counts as a part of a text encoder.
+    """
 
     model_modules = ("transformers.models.qwen3.modeling_qwen3", "transformers.models.t5.modeling_t5")
 
@@ -43,6 +55,8 @@ class TextEncoderFile:
         known = path.is_file() or said_class(path).startswith(CLASSES)
         header = header_of(path) if known else None
         part = header and (find_t5(header.shapes) or find_qwen(header) or find_mistral(header.shapes))
+        if header is not None and part is None:
+            return _tower(header)
         if header is None or part is None:
             return None
         facts = {"encoders": [part.name], "width": part.width, "pooled": 0}

@@ -13,7 +13,7 @@ from latentloom.nodes.families.header import Header, read_header
 from latentloom.nodes.families.mistral import MistralPart, find_mistral, load_mistral
 from latentloom.nodes.families.module_loading import Weights
 from latentloom.nodes.families.qwen import QwenPart, find_qwen, load_qwen
-from latentloom.nodes.families.qwen_vision import load_tower, vision_prefix
+from latentloom.nodes.families.qwen_vision import find_tower, load_tower
 from latentloom.nodes.families.stable_diffusion.building import build_encoder
 from latentloom.nodes.families.stable_diffusion.parts import TextPart, find_text, find_vae
 from latentloom.nodes.families.t5 import T5Part, find_t5, load_t5
@@ -34,6 +34,7 @@ class FoundText:
 
     part: TextPart | T5Part | QwenPart | MistralPart
     path: Path
+    beside: Path | None = None  # the file of its vision tower, if that is another one
 
     @property
     def width(self) -> int:
@@ -59,15 +60,18 @@ class FoundText:
 
     @property
     def sees(self) -> bool:
-        """Whether a vision tower stands beside a Qwen2.5-VL."""
+        """Whether a Qwen2.5-VL or Qwen3-VL has a vision tower, in its file or in another."""
         root = getattr(self.part, "root", None)
-        return root is not None and vision_prefix(header_of(self.path).shapes, root) is not None
+        if self.beside is not None or root is None:
+            return self.beside is not None
+        return find_tower(header_of(self.path).shapes, root) is not None
 
     def tower(self) -> VisionTower:
-        """Load the vision tower of a Qwen2.5-VL."""
+        """Load the vision tower of a Qwen2.5-VL or Qwen3-VL."""
         assert isinstance(self.part, QwenPart)
-        header = header_of(self.path)
-        return load_tower(self.path, header.shapes, self.part.root, prefixes(header))
+        path, root = (self.path, self.part.root) if self.beside is None else (self.beside, "")
+        header = header_of(path)
+        return load_tower(path, header.shapes, root, prefixes(header))
 
     def clip(self, rule: str) -> Encoder:
         """Load a CLIP with the settings of a Stable Diffusion family; see `build_encoder`."""
@@ -96,7 +100,8 @@ def header_of(path: Path) -> Header:
 def texts_in(paths: Sequence[Path], folders: Mapping[str, str] = {}) -> dict[str, FoundText]:
     """Find the text encoders of files and folders by name: "l", "g", "h", "t5", "umt5", "mistral3", or a Qwen's name.
 
-    `folders` maps folder names to CLIP names. Raises FileError for two encoders of one name.
+    `folders` maps folder names to CLIP names. A file with a vision tower alone belongs to the Qwen of its kind. Raises
+    FileError for two encoders of one name, and for a vision tower that fits none of them.
     """
     found: dict[str, FoundText] = {}
     for one in (FoundText(part, path) for path in paths for part in _parts(path, folders.get(path.name))):
@@ -104,7 +109,38 @@ def texts_in(paths: Sequence[Path], folders: Mapping[str, str] = {}) -> dict[str
             names = f"'{found[one.part.name].path.name}' and '{one.path.name}'"
             raise FileError(f"{names} are the same text encoder", expected="different ones", got=f"{one.title} twice")
         found[one.part.name] = one
+    for path in paths:
+        tower = lone_tower(header_of(path))
+        if tower is not None:
+            found = _with_tower(found, path, *tower)
     return found
+
+
+def lone_tower(header: Header) -> tuple[str, int] | None:
+    """Return the title and the width of a vision tower in a file without a text encoder; None for another file."""
+    found = find_tower(header.shapes, "")
+    if found is None or find_qwen(header) is not None:
+        return None
+    prefix, kind = found
+    return kind.title, header.shapes.get(prefix + kind.width, (0,))[0]
+
+
+def _with_tower(found: Mapping[str, FoundText], path: Path, title: str, width: int) -> dict[str, FoundText]:
+    """Return the text encoders, with the tower for that of its kind; a Qwen3 with the tower of a Qwen3-VL is one."""
+    names = ("qwen3_vl", "qwen3") if title == "Qwen3-VL" else ("qwen2_5_vl",)
+    name = next((name for name in names if name in found), None)
+    if name is None or found[name].width != width:
+        got = " and ".join(f"{one.title} ({one.width} wide)" for one in found.values()) or "no text encoder"
+        raise FileError(
+            f"'{path.name}' is a vision tower for another text encoder",
+            expected=f"a {title} that is {width} wide",
+            got=got,
+            hint="connect the text encoder that it was made for to LoadCLIP, too",
+        )
+    part = found[name].part
+    assert isinstance(part, QwenPart)
+    one = replace(found[name], part=replace(part, deep=title == "Qwen3-VL"), beside=path)
+    return {**{other: text for other, text in found.items() if other != name}, one.part.name: one}
 
 
 def _parts(path: Path, name: Any) -> Iterator[TextPart | T5Part | QwenPart | MistralPart]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from latentloom.engine.errors import BadValueError
 from latentloom.nodes.text.prompt_weights import Grammar
 from latentloom.nodes.text.reader import ReadText, Words
+from latentloom.nodes.text.tokenizer_holder import TokenizerHolder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,7 +33,7 @@ class Chat:
 
 
 @dataclass(frozen=True)
-class ChatReader:
+class ChatReader(TokenizerHolder):
     """A chat model without its head, and its tokenizer; see `TextReader`. Brackets in a prompt have no meaning."""
 
     model: Any  # a decoder of transformers, without its head

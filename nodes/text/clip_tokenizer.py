@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Literal
 
@@ -23,7 +24,7 @@ def clip_tokenizer(pad: Literal["end", "zero"]) -> CLIPTokenizer:
     words = [*alphabet, *(f"{letter}</w>" for letter in alphabet), *(a + b for a, b in merges), START, END]
     tokenizer = CLIPTokenizer(
         vocab={word: index for index, word in enumerate(words)},
-        merges=merges,
+        merges=list(merges),
         model_max_length=LENGTH,
     )
     if pad == "zero":  # set after construction, so that a "!" in a text is not treated as padding
@@ -31,11 +32,12 @@ def clip_tokenizer(pad: Literal["end", "zero"]) -> CLIPTokenizer:
     return tokenizer
 
 
-def _merges() -> list[tuple[str, str]]:
+@cache
+def _merges() -> tuple[tuple[str, str], ...]:
     """The merges that CLIP uses: as many as fit between the 512 letters and the two special tokens."""
     packed = resources.files("latentloom.nodes.text").joinpath("clip_vocabulary", VOCABULARY).read_bytes()
     lines = gzip.decompress(packed).decode().split("\n")[1 : SIZE - 512 - 2 + 1]
-    return [(a, b) for a, b in (line.split() for line in lines)]
+    return tuple((a, b) for a, b in (line.split() for line in lines))
 
 
 def _alphabet() -> list[str]:

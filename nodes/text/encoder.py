@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from latentloom.nodes.text.tokenizer_holder import TokenizerHolder
+
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
-class Encoder:
+class Encoder(TokenizerHolder):
     """One CLIP text model, with the settings of its checkpoint.
 
     `layer` is an index into transformers' `hidden_states`: -1 is the output of the last layer, -2 of the one before.

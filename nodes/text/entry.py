@@ -14,7 +14,7 @@ def entry_of(clip: Clip, told: ReadText) -> Cond:
             got="NaN or infinity",
             hint="some text encoders overflow in fp16: try --dtype bf16 or fp32",
         )
-    more = {"pooled": told.pooled, "prompt_mask": told.mask}
+    more = {"pooled": told.pooled, "prompt_mask": told.mask, "picture_slots": told.slots}
     arrays = {name: Array(tensor) for name, tensor in more.items() if tensor is not None}
     return Cond(Array(told.embedding), {}, arrays)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -28,18 +28,20 @@ LONGEST = 200  # the largest ratio of a picture's sides that Qwen's vision tower
 class PictureChat:
     """A chat template for a prompt with pictures; the pictures come first in the user's message.
 
-    `label` is the text of a picture, in which "{}" stands for its number from 1. The vision tower sees pictures
-    of about `pixels` pixels; at most `most` of them are allowed.
+    `label` is the text of a picture, in which "{}" stands for its number from 1; `between` stands between two of them.
+    The vision tower sees pictures of about `pixels` pixels; at most `most` of them are allowed.
     """
 
     chat: Chat
     label: str
     pixels: int
     most: int
+    between: str = ""
 
     def message(self, text: str, count: int) -> str:
         """Return the user's message: the labels of `count` pictures, then the text."""
-        return "".join(self.label.replace("{}", str(number)) for number in range(1, count + 1)) + text
+        labels = (self.label.replace("{}", str(number)) for number in range(1, count + 1))
+        return self.between.join(labels) + (text or self.chat.empty)
 
 
 def scaled_to(picture: Floats, pixels: int) -> Floats:
@@ -66,7 +68,7 @@ class PictureChatReader(ChatReader):
     picture_chats: Mapping[str, PictureChat] = field(default_factory=dict)
 
     def read_pictures(self, text: str, name: str, pictures: Sequence[Floats], tower: VisionTower) -> ReadText:
-        """Return the hidden states [1, T, D] of a prompt with pictures [H, W, 3], and a mask of ones.
+        """Return the hidden states [1, T, D] of a prompt with pictures [H, W, 3], a mask of ones and the slots.
 
         Raises BadValueError for a text that is too long or contains the token of a picture.
         """
@@ -74,13 +76,15 @@ class PictureChatReader(ChatReader):
         ids = self._ids(way.message(text, len(pictures)), way.chat)[0].tolist()
         texts = self._split(ids, len(pictures))
         seen = [tower.see(scaled_to(picture, way.pixels)) for picture in pictures]
-        return self._told(self._hidden(texts, seen), way.chat)
+        slots = slots_of([len(text) for text in texts], seen)
+        told = self._told(self._hidden(texts, seen, slots), way.chat)
+        return replace(told, slots=slots[:, -told.embedding.shape[1] :])
 
     def _split(self, ids: list[int], count: int) -> list[list[int]]:
         """Split the ids at the tokens of pictures, which are left out."""
         token = self.tokenizer.token_to_id(PICTURE)
         if token is None:
-            raise BadValueError(f"the tokenizer does not know '{PICTURE}'", expected="the tokenizer of Qwen2.5-VL")
+            raise BadValueError(f"the tokenizer does not know '{PICTURE}'", expected="the tokenizer of a Qwen-VL")
         places = [-1, *(place for place, one in enumerate(ids) if one == token), len(ids)]
         if len(places) - 2 != count:
             raise BadValueError(
@@ -90,8 +94,8 @@ class PictureChatReader(ChatReader):
             )
         return [ids[first + 1 : last] for first, last in pairwise(places)]
 
-    def _hidden(self, texts: Sequence[Sequence[int]], seen: Sequence[SeenPicture]) -> tuple[Tensor, ...]:
-        """Run the model on texts with pictures between them."""
+    def _hidden(self, texts: Sequence[Sequence[int]], seen: Sequence[SeenPicture], slots: Tensor) -> tuple[Tensor, ...]:
+        """Run the model on texts with pictures between them, whose tokens are at `slots` [1, T]."""
         import torch
 
         device = self.model.device
@@ -100,13 +104,26 @@ class PictureChatReader(ChatReader):
             parts.append(picture.vectors[None].to(parts[0]))
             parts.append(self.model.embed_tokens(torch.tensor([text], device=device)))
         positions = positions_of([len(text) for text in texts], seen).to(device)
+        deep = [torch.cat(level) for level in zip(*(picture.deep for picture in seen), strict=True)]
+        more = {"visual_pos_masks": slots.bool(), "deepstack_visual_embeds": deep} if deep else {}
         found: tuple[Tensor, ...] = self.model(
             inputs_embeds=torch.cat(parts, dim=1),
             position_ids=positions,
             output_hidden_states=True,
             use_cache=False,
+            **more,
         ).hidden_states
         return found
+
+
+def slots_of(lengths: Sequence[int], seen: Sequence[SeenPicture]) -> Tensor:
+    """Return where the tokens of pictures stand between texts of these lengths, [1, T] with 1 for such a token."""
+    import torch
+
+    parts = [torch.zeros(lengths[0])]
+    for picture, length in zip(seen, lengths[1:], strict=True):
+        parts += [torch.ones(picture.rows * picture.columns), torch.zeros(length)]
+    return torch.cat(parts)[None]
 
 
 def positions_of(lengths: Sequence[int], seen: Sequence[SeenPicture]) -> Tensor:

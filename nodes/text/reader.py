@@ -25,6 +25,7 @@ class ReadText:
     embedding: Tensor  # [1, T, D]
     pooled: Tensor | None = None  # [1, P]
     mask: Tensor | None = None  # [1, T], 1 for tokens, from encoders without a fixed length
+    slots: Tensor | None = None  # [1, T], 1 for the tokens of pictures, from prompts with pictures
 
 
 class TextReader(Protocol):

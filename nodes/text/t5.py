@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from latentloom.engine.errors import BadValueError
 from latentloom.nodes.text.embedding import scaled
 from latentloom.nodes.text.prompt_weights import Grammar, Section
+from latentloom.nodes.text.tokenizer_holder import TokenizerHolder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,7 +18,7 @@ END, PAD = "</s>", "<pad>"
 
 
 @dataclass(frozen=True)
-class T5:
+class T5(TokenizerHolder):
     """The encoder of a T5 with its tokenizer."""
 
     model: Any  # transformers' T5Stack

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +23,15 @@ class SeenPicture:
     vectors: Tensor  # [rows * columns, D]
     rows: int
     columns: int
+    deep: Sequence[Tensor] = ()  # [rows * columns, D] each, which the first layers of the language model add
 
 
 @dataclass(frozen=True)
 class VisionTower:
-    """A vision transformer of Qwen2.5-VL, which merges 2 x 2 patches into a token, and its normalisation of colours."""
+    """A vision transformer of Qwen2.5-VL or Qwen3-VL, which merges 2 x 2 patches into a token.
+
+    `mean` and `deviation` normalise the colours.
+    """
 
     module: Any
     mean: tuple[float, float, float]
@@ -43,8 +48,9 @@ class VisionTower:
         pixels = (sized - np.float32(self.mean)) / np.float32(self.deviation)
         patches = torch.from_numpy(patches_of(pixels, patch, merge)).to(self.module.device)
         grid = torch.tensor([[1, rows, columns]], device=patches.device)
-        found = self.module(patches, grid_thw=grid).pooler_output
-        return SeenPicture(found, rows // merge, columns // merge)
+        found = self.module(patches, grid_thw=grid)
+        deep = getattr(found, "deepstack_features", ())
+        return SeenPicture(found.pooler_output, rows // merge, columns // merge, deep)
 
 
 def patches_of(pixels: Floats, patch: int, merge: int, frames: int = 2) -> Floats:

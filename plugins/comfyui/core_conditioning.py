@@ -125,7 +125,7 @@ def _edit(template: str, *names: str) -> Rule:
         pictures = [use.link(name) for name in names if name in use.node.inputs]
         if not pictures:
             use.ignore("vae")
-            use.note("approximated", "without a image the prompt is read in the template of Qwen-Image")
+            use.note("approximated", "without an image the prompt is read in the template of Qwen-Image")
             return Made("CLIPEncode", 2, {**text, "grammar": "plain"}, ("conditioning",))
         use.note("approximated", "images are scaled by Lanczos, to sides that are multiples of 32")
         vae = use.take(vae="vae") if "vae" in use.node.inputs else {}

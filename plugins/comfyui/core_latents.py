@@ -42,6 +42,11 @@ def _latent_interpolate(use: Use) -> Result:
     return Made("LatentBlend", 1, {**use.take(a="samples1", b="samples2"), "amount": amount}, ("latent",))
 
 
+def _latent_batch(use: Use) -> Result:
+    use.note("changed", "latents of another size than the first are an error here")
+    return Made("JoinLatents", 1, {"latents": [use.link("samples1"), use.link("samples2")]}, ("latent",))
+
+
 def _latent_composite(use: Use) -> Result:
     inputs = use.take(latent="samples_to", over="samples_from", x="x", y="y", feather="feather")
     return Made("LatentComposite", 1, inputs, ("latent",))
@@ -78,6 +83,7 @@ RULES: dict[str, Rule] = {
     "EmptySD3LatentImage": renamed("EmptyLatent", 1, "latent", **sized(batch="batch_size")),
     "LatentUpscale": _latent_upscale,
     "LatentUpscaleBy": _latent_upscale_by,
+    "LatentBatch": _latent_batch,
     "LatentBlend": _latent_blend,
     "LatentInterpolate": _latent_interpolate,
     "LatentComposite": _latent_composite,

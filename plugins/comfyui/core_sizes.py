@@ -16,7 +16,7 @@ def scale_method(use: Use, *unknown: str) -> str:
 def _resize(use: Use) -> str:
     method = scale_method(use)
     if method in ("bilinear", "bicubic"):
-        use.note("approximated", f"{method} averages when it shrinks a image, which it does not in ComfyUI")
+        use.note("approximated", f"{method} averages when it shrinks an image, which it does not in ComfyUI")
     return method
 
 
@@ -53,6 +53,10 @@ def _resize_any(use: Use) -> Result:
         fit = "fill" if use.value("resize_type.crop", str, "disabled") == "center" else "stretch"
         sizes = {**use.take(width="resize_type.width", height="resize_type.height"), "fit": fit}
         return Made("ImageScale", 1, {**inputs, **sizes}, ("image",))
+    if rule == "scale to multiple":
+        use.note("approximated", "the image is stretched to the multiple, and not cropped")
+        inputs |= {"factor": 1.0, "multiple_of": max(1, use.whole("resize_type.multiple", 8))}
+        return Made("ImageScale", 1, inputs, ("image",))
     for name, type, ours in _RULES_OF_SIZE:
         if name == rule:
             more = {"which": name.split()[1]} if type == "ImageScaleToSide" else {}

@@ -150,13 +150,16 @@ def _ports(value: Any) -> tuple[Port, ...]:
 
 def _wires(raw: Mapping[str, Any], report: Report, place: str) -> dict[LinkId, Wire]:
     found: dict[LinkId, Wire] = {}
-    unread = 0
+    unread, twice = 0, 0
     for link in raw["links"] if type(raw.get("links")) is list else []:
         known = _wire(link)
         if known is not None:
+            twice += found.setdefault(known[0], known[1]) != known[1]
             found[known[0]] = known[1]
         elif link is not None:  # a deleted link may be null
             unread += 1
+    if twice:
+        report.note("", "lost", f"{counted(twice, 'link')}{place} whose id another link has: the last one counts")
     if unread:
         report.note("", "lost", f"{counted(unread, 'link')}{place} that cannot be read")
     return found

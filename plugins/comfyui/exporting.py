@@ -1,7 +1,7 @@
 """Exports a workflow as a graph in ComfyUI's API format, with a report of everything that ComfyUI lacks."""
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -9,9 +9,11 @@ from latentloom.engine.document.flatten import flatten
 from latentloom.engine.document.workflow import Edge, Node, Workflow
 from latentloom.engine.planning.modes import source_of
 from latentloom.engine.types.registry import NodeType, Registry
+from latentloom.plugins.comfyui.exporting_absent import SIZED, is_text, merged, passed_on, reason
 from latentloom.plugins.comfyui.exporting_built import VALUES
 from latentloom.plugins.comfyui.exporting_pictures import PICTURES
-from latentloom.plugins.comfyui.exporting_writing import Built, Given, Writing
+from latentloom.plugins.comfyui.exporting_prompts import PROMPTS
+from latentloom.plugins.comfyui.exporting_writing import Built, Given, Writing, prefix
 from latentloom.plugins.comfyui.importer import free_name
 from latentloom.plugins.comfyui.report import Report
 
@@ -24,7 +26,8 @@ IMPLIED: Mapping[str, tuple[Any, ...]] = {  # inputs that ComfyUI lacks, and the
 
 UNUSED = "-"  # an output of a class that the node has not
 PLACEHOLDER = "comfyui/"  # what the types of placeholders begin with
-_FIELD = re.compile(r"[-_ ]?\{(\w{1,40})\}")
+NEEDLESS = frozenset({("LoadVAE", "model")})  # inputs of types that ComfyUI finds out by itself
+RANDOM = "random"
 
 
 class Class(NamedTuple):
@@ -59,7 +62,6 @@ CLASSES: dict[str, Class] = {
         "positive negative controlnet=control_net image strength start=start_percent end=end_percent vae",
         "positive negative",
     ),
-    "CLIPEncode": _class("CLIPTextEncode", "clip text", "conditioning"),
     "ConditioningConcat": _class("ConditioningConcat", "to=conditioning_to extra=conditioning_from", "conditioning"),
     "ConditioningZeroOut": _class("ConditioningZeroOut", "conditioning", "conditioning"),
     "ConditioningArea": _class("ConditioningSetArea", "conditioning width height x y strength", "conditioning"),
@@ -69,12 +71,10 @@ CLASSES: dict[str, Class] = {
     "EmbeddedGuidance": _class("FluxGuidance", "conditioning guidance", "conditioning"),
     "EmptyLatent": _class("EmptyLatentImage", "width height batch=batch_size", "latent"),
     "SetLatentMask": _class("SetLatentNoiseMask", "latent=samples mask", "latent"),
-    "KSampler": _class("KSampler", f"{_SAMPLED} seed denoise", "latent"),
     "VAEDecode": _class("VAEDecode", "latent=samples vae", "image"),
     "VAEEncode": _class("VAEEncode", "image=pixels vae", "latent"),
     "LoadImage": _class("LoadImage", "image", "image mask"),
     "LoadMask": _class("LoadImageMask", "image channel", "mask"),
-    "SaveImage": _class("SaveImage", "images name=filename_prefix"),
     "PreviewImage": _class("PreviewImage", "images"),
     "InvertImage": _class("ImageInvert", "image", "image"),
     "InvertMask": _class("InvertMask", "mask", "mask"),
@@ -105,7 +105,6 @@ CLASSES: dict[str, Class] = {
     "LatentCrop": _class("LatentCrop", "latent=samples width height x y", "latent"),
     "RepeatLatent": _class("RepeatLatentBatch", "latent=samples times=amount", "latent"),
     "PickLatents": _class("LatentFromBatch", "latents=samples first=batch_index count=length", "latent"),
-    "Sigmas": _class("BasicScheduler", "model schedule=scheduler steps denoise", "values"),
     "VAEDecodeTiled": _class(
         "VAEDecodeTiled", "latent=samples vae tile=tile_size overlap", "image", temporal_size=64, temporal_overlap=8
     ),
@@ -145,7 +144,7 @@ CLASSES: dict[str, Class] = {
 }  # fmt: skip
 
 
-BUILT: dict[str, Built] = {**VALUES, **PICTURES}
+BUILT: dict[str, Built] = {**VALUES, **PICTURES, **PROMPTS}
 
 
 def _advanced(given: Given) -> dict[str, Any]:
@@ -174,11 +173,23 @@ def export(workflow: Workflow, registry: Registry) -> tuple[dict[str, Any], dict
 
 class _Exporter:
     def __init__(self, nodes: Mapping[str, Node], types: Mapping[str, NodeType | None], report: Report) -> None:
-        self._nodes = nodes
         self._types = types
         self._report = report
         self._known: dict[Edge, Edge | None] = {}
         self._more: dict[str, dict[str, Any]] = {}  # nodes that are written beside those of the workflow
+        self._merged = merged(nodes)
+        self._passing = {id: kinds for id, node in nodes.items() if (kinds := self._passed(id, node, nodes))}
+        self._nodes = {id: replace(node, mode="bypass") if id in self._passing else node for id, node in nodes.items()}
+
+    def _passed(self, id: str, node: Node, nodes: Mapping[str, Node]) -> tuple[str, ...]:
+        """Return the kinds that go on unchanged where a node is left out."""
+        given = node.inputs.get("conditioning")
+        unsized = node.type == SIZED and given is not None and not is_text(given, nodes)
+        known = node.type in CLASSES or node.type in BUILT or node.type.startswith(PLACEHOLDER)
+        spec = self._types[id]
+        if node.mode != "active" or id in self._merged or (known and not unsized) or spec is None:
+            return ()
+        return passed_on(spec.spec)
 
     def graph(self) -> dict[str, Any]:
         """Return all nodes that run and have a counterpart in ComfyUI."""
@@ -187,27 +198,39 @@ class _Exporter:
         return {**found, **self._more}
 
     def _node(self, id: str, node: Node) -> dict[str, Any] | None:
+        if id in self._merged:
+            return None
+        if id in self._passing:
+            kinds = " and ".join(self._passing[id])
+            self._report.note(id, "lost", f"{reason(node.type)}; its {kinds} goes on unchanged")
+            return None
         if node.mode != "active":
             self._report.note(id, "lost", "it does not run, and is left out")
             return None
         if node.type.startswith(PLACEHOLDER):
             return self._placeholder(id, node)
-        found, built = CLASSES.get(node.type), BUILT.get(node.type)
-        if found is None and built is None:
-            self._report.note(id, "lost", f"ComfyUI has no counterpart of {node.type} that is known here")
-            return None
-        spec = self._types[id]
-        defaults = {port.name: port.default for port in spec.spec.inputs if not port.required} if spec else {}
-        given = {**defaults, **node.inputs}
-        if built is not None:
-            return self._built(id, node, built, defaults)
-        assert found is not None
+        found = CLASSES.get(node.type)
+        if found is None:
+            return self._built(id, node)
+        defaults, given = self._defaults(id), self._given(id, node)
         inputs = {theirs: self._value(id, given[ours]) for ours, theirs in found.inputs.items() if ours in given}
         make, made = MADE.get(node.type, (None, frozenset[str]()))
-        self._tell(id, node, {*found.inputs, *made, "clip_skip"}, defaults)
+        self._tell(id, node, {*found.inputs, *made}, defaults)
         usual = {theirs: defaults.get(ours) for ours, theirs in found.inputs.items()}  # counts where a link is lost
         whole = {**_present(usual), **_present(inputs), **found.fixed, **(make(given) if make else {})}
         return {"class_type": found.name, "inputs": self._finished(id, node.type, whole, given)}
+
+    def _defaults(self, id: str) -> dict[str, Any]:
+        spec = self._types[id]
+        return {port.name: port.default for port in spec.spec.inputs if not port.required} if spec else {}
+
+    def _given(self, id: str, node: Node) -> dict[str, Any]:
+        """Return the inputs with defaults. A random seed is 0: graphs of ComfyUI's hold numbers."""
+        given = {**self._defaults(id), **node.inputs}
+        for name, value in given.items():
+            if value == RANDOM and name.endswith("seed"):
+                self._report.note(id, "changed", f"'{name}' is random here, and 0 there")
+        return {name: 0 if value == RANDOM and name.endswith("seed") else value for name, value in given.items()}
 
     def _placeholder(self, id: str, node: Node) -> dict[str, Any]:
         """Return a class without a counterpart here as it was in ComfyUI's file, with the links of today."""
@@ -218,17 +241,34 @@ class _Exporter:
         inputs = {**literals, **{name: value for name, value in given.items() if value is not None}}
         return {"class_type": node.type.removeprefix(PLACEHOLDER), "inputs": inputs}
 
-    def _built(self, id: str, node: Node, built: Built, defaults: Given) -> dict[str, Any]:
-        self._tell(id, node, set(built.reads), defaults)
-        writing = Writing(
-            {**dict.fromkeys(built.reads), **defaults, **node.inputs},
-            defaults,
+    def _built(self, id: str, node: Node) -> dict[str, Any] | None:
+        built = BUILT.get(node.type)
+        if built is None:
+            self._report.note(id, "lost", reason(node.type))
+            return None
+        self._tell(id, node, set(built.reads), self._defaults(id))
+        name, inputs = built.build(self._writing(id, node, built.reads))
+        return {"class_type": name, "inputs": {theirs: value for theirs, value in inputs.items() if value is not None}}
+
+    def _writing(self, id: str, node: Node, reads: Iterable[str]) -> Writing:
+        return Writing(
+            {**dict.fromkeys(reads), **self._given(id, node)},
+            self._defaults(id),
             partial(self._value, id),
             partial(self._added, id),
             partial(self._report.note, id),
+            self._above,
         )
-        name, inputs = built.build(writing)
-        return {"class_type": name, "inputs": {theirs: value for theirs, value in inputs.items() if value is not None}}
+
+    def _above(self, value: Any) -> tuple[str, Writing] | None:
+        source = source_of(value, self._nodes, self._types, self._known) if type(value) is Edge else None
+        node = self._nodes.get(source.node) if source is not None else None
+        if source is None or node is None:
+            return None
+        built = BUILT.get(node.type)
+        if source.node in self._merged and built is not None:
+            self._tell(source.node, node, set(built.reads), self._defaults(source.node))
+        return node.type, self._writing(source.node, node, built.reads if built else ())
 
     def _added(self, id: str, suffix: str, type: str, inputs: dict[str, Any]) -> list[Any]:
         """Write a further node, and return the link to its first output."""
@@ -238,27 +278,20 @@ class _Exporter:
 
     def _finished(self, id: str, type: str, inputs: dict[str, Any], given: Given) -> dict[str, Any]:
         """Return the inputs, converted if ComfyUI needs more than another name."""
-        if type in ("SaveImage", "SaveCheckpoint"):
-            return {**inputs, "filename_prefix": self._prefix(id, str(given["name"]))}
-        if type == "CLIPEncode" and given.get("clip_skip", 1) != 1:
-            layer = {"clip": inputs.get("clip"), "stop_at_clip_layer": -given["clip_skip"]}
-            return {**inputs, "clip": self._added(id, "skip", "CLIPSetLastLayer", layer)}
+        if type == "SaveCheckpoint":
+            return {**inputs, "filename_prefix": prefix(given["name"], partial(self._report.note, id))}
         return inputs
-
-    def _prefix(self, id: str, name: str) -> str:
-        """Return the prefix of a name template without its fields. ComfyUI adds its own counter."""
-        left = sorted(set(_FIELD.findall(name)) - {"counter"})
-        if left:
-            self._report.note(id, "lost", f"the parts of the name that are filled in: {', '.join(left)}")
-        return _FIELD.sub("", name) or "Latentloom"
 
     def _tell(self, id: str, node: Node, known: set[str], defaults: Given) -> None:
         """Report inputs without a counterpart, and differences in ComfyUI's behaviour."""
-        for name, value in {**defaults, **node.inputs}.items():
-            if name in IMPLIED and name not in known:
+        if node.each or node.repeat is not None:
+            self._report.note(id, "lost", "it runs once there, and not item by item or turn by turn")
+        left = {name: value for name, value in {**defaults, **node.inputs}.items() if name not in known}
+        for name, value in left.items():
+            if name in IMPLIED:
                 if value not in IMPLIED[name]:
                     self._report.note(id, "changed", f"ComfyUI acts as with {name} '{IMPLIED[name][0]}', not '{value}'")
-            elif name not in known and name in node.inputs and value != defaults.get(name):
+            elif name in node.inputs and value != defaults.get(name) and (node.type, name) not in NEEDLESS:
                 self._report.note(id, "lost", f"'{name}' has no counterpart there")
 
     def _value(self, id: str, value: Any) -> Any:

@@ -1,5 +1,6 @@
 """Writes nodes for models, conditionings, latents, sampling and values as ComfyUI's classes."""
 
+from math import log
 from string import ascii_lowercase
 from typing import Any
 
@@ -9,7 +10,19 @@ CASES = {"upper": "UPPERCASE", "lower": "lowercase", "capitalized": "Capitalize"
 TRIMS = {"trimmed": "Both", "trimmed_left": "Left", "trimmed_right": "Right"}
 PREDICTIONS = {"epsilon": "eps", "v": "v_prediction", "sample": "x0", "lcm": "lcm"}
 LOADERS = (("clip_name",), ("clip_name1", "clip_name2"), ("clip_name1", "clip_name2", "clip_name3"))
-FAMILIES = {"qwen": "qwen_image", "z_image": "lumina2", "z-image": "lumina2", "chroma": "chroma", "flux": "flux"}
+FAMILIES = {
+    "krea": "krea2", "flux2": "flux2", "flux-2": "flux2", "flux.2": "flux2", "chroma": "chroma", "z_image": "lumina2",
+    "z-image": "lumina2", "qwen": "qwen_image", "sd3": "sd3", "flux": "flux",
+}  # fmt: skip
+"""ComfyUI's names of what text encoders are for, by a part of the name of the model's file or of theirs."""
+OWN_SAMPLERS = {"pndm": "ipndm"}  # samplers that ComfyUI lacks, with what comes nearest
+OWN_SCHEDULES: dict[str, tuple[str, dict[str, Any]]] = {
+    "ays_sd1": ("AlignYourStepsScheduler", {"model_type": "SD1"}),
+    "ays_sdxl": ("AlignYourStepsScheduler", {"model_type": "SDXL"}),
+    "sd_turbo": ("SDTurboScheduler", {}),
+    "laplace": ("LaplaceScheduler", {"sigma_max": 14.614642, "sigma_min": 0.0291675, "mu": 0.0, "beta": 0.5}),
+}
+"""Schedules that ComfyUI's lists lack, with the classes that make them there."""
 
 
 @built("conditioning", "conditionings")
@@ -115,14 +128,65 @@ def _sigmas(use: Writing) -> Any:
     return use.value(given)
 
 
+def sampler(use: Writing) -> dict[str, Any]:
+    """Return ComfyUI's name of the sampler, or of one that comes near."""
+    name = use.value(use.given["sampler"])
+    if name in OWN_SAMPLERS:
+        use.note("changed", f"ComfyUI lacks the sampler '{name}'; '{OWN_SAMPLERS[name]}' comes near")
+        name = OWN_SAMPLERS[name]
+    return {"sampler_name": name}
+
+
+@built("latent", "model positive negative latent steps cfg sampler schedule seed denoise")
+def _sample(use: Writing) -> tuple[str, dict[str, Any]]:
+    common = use.named("model positive negative latent=latent_image cfg")
+    if use.given["schedule"] not in OWN_SCHEDULES:
+        return "KSampler", {**common, **use.named("steps schedule=scheduler seed denoise"), **sampler(use)}
+    parts = {
+        "sampler": use.add("sampler", "KSamplerSelect", sampler(use)),
+        "sigmas": use.add("sigmas", *_sigmas_of(use)),
+    }
+    return "SamplerCustom", {**common, **parts, **use.named("seed=noise_seed"), "add_noise": True}
+
+
+@built("values", "model schedule steps denoise")
+def _schedule(use: Writing) -> tuple[str, dict[str, Any]]:
+    return _sigmas_of(use)
+
+
+def _sigmas_of(use: Writing) -> tuple[str, dict[str, Any]]:
+    if use.given["schedule"] not in OWN_SCHEDULES:
+        return "BasicScheduler", use.named("model schedule=scheduler steps denoise")
+    name, fixed = OWN_SCHEDULES[use.given["schedule"]]
+    if use.given["denoise"] != 1:
+        use.note("changed", "with a denoise below 1, ComfyUI takes other steps of this schedule")
+    reads = {"SDTurboScheduler": "model steps denoise", "LaplaceScheduler": "steps"}.get(name, "steps denoise")
+    return name, {**use.named(reads), **fixed}
+
+
 @built("latent", "model positive negative latent sigmas sampler seed cfg add_noise eta s_noise churn")
 def _custom(use: Writing) -> tuple[str, dict[str, Any]]:
     changed = [name for name, usual in (("eta", 1.0), ("s_noise", 1.0), ("churn", 0.0)) if use.given[name] != usual]
     if changed:
         use.note("lost", f"the options of the sampler: {', '.join(changed)}")
-    sampler = use.add("sampler", "KSamplerSelect", use.named("sampler=sampler_name"))
-    inputs = use.named("model positive negative latent=latent_image seed=noise_seed cfg add_noise")
-    return "SamplerCustom", {**inputs, "sampler": sampler, "sigmas": _sigmas(use)}
+    parts = {"sampler": use.add("sampler", "KSamplerSelect", sampler(use)), "sigmas": _sigmas(use)}
+    type, second = use.behind("model") or ("", use)
+    if type == "TwoPromptGuidance":
+        return "SamplerCustomAdvanced", {**_by_two_prompts(use, second), **use.named("latent=latent_image"), **parts}
+    return "SamplerCustom", {
+        **use.named("model positive negative latent=latent_image seed=noise_seed cfg add_noise"),
+        **parts,
+    }
+
+
+def _by_two_prompts(use: Writing, second: Writing) -> dict[str, Any]:
+    """Return the guider and the noise for a sampler whose model is guided by two prompts."""
+    given = use.named("positive=cond1 negative cfg=cfg_conds")
+    guided = {**second.named("model second=cond2 cfg=cfg_cond2_negative"), **given, "style": "regular"}
+    noise = use.add("noise", "RandomNoise", use.named("seed=noise_seed"))
+    if use.option("add_noise") is False:
+        noise = use.add("none", "DisableNoise", {})
+    return {"noise": noise, "guider": use.add("guider", "DualCFGGuider", guided)}
 
 
 @built("clip", "text_encoder second third model")
@@ -131,10 +195,42 @@ def _clip(use: Writing) -> tuple[str, dict[str, Any]]:
     inputs = dict(zip(LOADERS[max(0, len(files) - 1)], files, strict=False))
     if len(files) == 3:
         return "TripleCLIPLoader", inputs
-    type = next((theirs for part, theirs in FAMILIES.items() if part in " ".join(map(str, files)).lower()), None)
-    type = type or ("stable_diffusion" if len(files) < 2 else "sdxl")
-    use.note("changed", f"ComfyUI asks what the text encoder is for; '{type}' is a guess")
+    type = _meant(use, files)
+    use.note("changed", f"ComfyUI asks what the text encoder is for; '{type}' is a guess by the names of the files")
     return ("CLIPLoader" if len(files) < 2 else "DualCLIPLoader"), {**inputs, "type": type, "device": "default"}
+
+
+def _meant(use: Writing, files: list[Any]) -> str:
+    """Return what text encoders are for, by the file of the model that they are loaded for, else by theirs."""
+    loader, model = use.behind("model") or ("", use)
+    for names in ([model.given.get("unet")] if loader == "LoadUNet" else [], files):
+        text = " ".join(map(str, names)).lower()
+        found = next((theirs for part, theirs in FAMILIES.items() if part in text), None)
+        if found is not None:
+            return found
+    return "stable_diffusion" if len(files) < 2 else "sdxl"
+
+
+@built("width height", "aspect upright megapixels multiple_of")
+def _shape(use: Writing) -> tuple[str, dict[str, Any]]:
+    long, short = map(int, use.option("aspect").split(":"))
+    ratio = short / long if use.option("upright") else long / short
+    found = min(SHAPES, key=lambda name: abs(log(SHAPES[name] / ratio)))
+    if abs(SHAPES[found] - ratio) > 1e-9:
+        use.note("changed", f"ComfyUI's list lacks this shape; '{found}' comes near")
+    return "ResolutionSelector", {"aspect_ratio": found, **use.named("megapixels multiple_of=multiple")}
+
+
+SHAPES = {
+    "1:1 (Square)": 1.0, "3:2 (Photo)": 3 / 2, "4:3 (Standard)": 4 / 3, "16:9 (Widescreen)": 16 / 9,
+    "21:9 (Ultrawide)": 21 / 9, "2:3 (Portrait Photo)": 2 / 3, "3:4 (Portrait Standard)": 3 / 4,
+    "9:16 (Portrait Widescreen)": 9 / 16,
+}  # fmt: skip
+
+
+@built("latent", "latents")
+def _latents(use: Writing) -> tuple[str, dict[str, Any]]:
+    return "LatentBatch", use.chain("LatentBatch", "samples1", "samples2", use.items("latents"))
 
 
 @built("model", "model other base input_share middle_share output_share")
@@ -242,6 +338,10 @@ VALUES: dict[str, Built] = {
     "SplitSigmas": _split,
     "SetFirstSigma": _first,
     "SampleCustom": _custom,
+    "KSampler": _sample,
+    "Sigmas": _schedule,
+    "PictureShape": _shape,
+    "JoinLatents": _latents,
     "JoinImages": _join,
     "JoinText": _join_texts,
     "Choice": _choice,

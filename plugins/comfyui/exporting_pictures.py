@@ -1,8 +1,9 @@
 """Writes nodes for pictures and masks as ComfyUI's classes."""
 
+from math import ceil, sqrt
 from typing import Any
 
-from latentloom.plugins.comfyui.exporting_writing import FILTERS, Built, Writing, built
+from latentloom.plugins.comfyui.exporting_writing import FILTERS, Built, Writing, built, prefix
 
 LOGIC = {"product": "multiply", "sum": "add", "rest": "subtract", "union": "or", "intersection": "and",
          "exclusive": "xor", "difference": "subtract"}  # fmt: skip
@@ -13,8 +14,33 @@ COLOURS = {"#ffffff": "white", "#000000": "black", "#ff0000": "red", "#00ff00": 
 # Pictures and masks
 
 
-@built("image", "image width height factor method fit")
+@built("images", "images name format")
+def _save(use: Writing) -> tuple[str, dict[str, Any]]:
+    inputs, format = (
+        {**use.named("images"), "filename_prefix": prefix(use.given["name"], use.note)},
+        use.option("format"),
+    )
+    if format == "png 16 bits":
+        more = {"format.bit_depth": "16-bit", "format.input_color_space": "sRGB"}
+        return "SaveImageAdvanced", {**inputs, "format": "png", **more}
+    if format != "png":
+        use.note("changed", f"ComfyUI's core saves PNG, not {format}")
+    return "SaveImage", inputs
+
+
+@built("image", "image width height factor method fit multiple_of")
 def _scale(use: Writing) -> tuple[str, dict[str, Any]]:
+    multiple, sides = use.option("multiple_of"), (use.given["width"], use.given["height"])
+    whole = all(type(side) is int and side > 0 and side % multiple == 0 for side in sides)
+    name, inputs = _scaled(use)
+    if multiple == 1 or whole:
+        return name, inputs
+    use.note("changed", "ComfyUI crops to the multiple, and does not stretch")
+    more = {"resize_type": "scale to multiple", "resize_type.multiple": multiple, "scale_method": "lanczos"}
+    return "ResizeImageMaskNode", {"input": use.add("scaled", name, inputs), **more}
+
+
+def _scaled(use: Writing) -> tuple[str, dict[str, Any]]:
     method = {"upscale_method": FILTERS.get(use.option("method"), use.option("method"))}
     if use.given["width"] == use.given["height"] == 0:
         return "ImageScaleBy", {**use.named("image factor=scale_by"), **method}
@@ -38,6 +64,58 @@ def _to_side(use: Writing) -> tuple[str, dict[str, Any]]:
 def _enlarge(use: Writing) -> tuple[str, dict[str, Any]]:
     loader = use.add("model", "UpscaleModelLoader", use.named("upscaler=model_name"))
     return "ImageUpscaleWithModel", {"upscale_model": loader, **use.named("image")}
+
+
+@built("image", "images columns gap background labels")
+def _grid(use: Writing) -> tuple[str, dict[str, Any]]:
+    """Stitch the images of each row, and the rows."""
+    images, columns = use.items("images"), use.option("columns")
+    if use.given.get("labels"):
+        use.note("lost", "'labels' have no counterpart there")
+    if len(images) < 2:
+        use.note("lost", "ComfyUI does not put the images of one batch on a sheet: they go on as a batch")
+        return "RepeatImageBatch", {"image": images[0] if images else None, "amount": 1}
+    use.note("changed", "the sheet has gaps between images, and none around them")
+    columns = min(columns, len(images)) or ceil(sqrt(len(images)))
+    gap = {"spacing_width": use.value(use.given["gap"]), "match_image_size": False}
+    gap |= {"spacing_color": "white" if use.option("background") > 0.5 else "black"}
+    rows = [images[start : start + columns] for start in range(0, len(images), columns)]
+    return _stitched(use, "rows", [_row(use, n, row, gap) for n, row in enumerate(rows, 1)], "down", gap)
+
+
+def _row(use: Writing, number: int, images: list[Any], gap: dict[str, Any]) -> Any:
+    if len(images) == 1:
+        return images[0]
+    return use.add(f"row-{number}", *_stitched(use, f"row-{number}", images, "right", gap))
+
+
+def _stitched(
+    use: Writing, name: str, images: list[Any], direction: str, gap: dict[str, Any]
+) -> tuple[str, dict[str, Any]]:
+    """Return the last of the nodes that put images edge to edge, and write those before it."""
+    source, more = images[0], {"direction": direction, **gap}
+    for image in images[1:-1]:
+        source = use.add(name, "ImageStitch", {"image1": source, "image2": image, **more})
+    last = {"image2": images[-1]} if len(images) > 1 else {}
+    return "ImageStitch", {"image1": source, **last, **more}
+
+
+@built("mask", "width height x y box_width box_height")
+def _rectangle(use: Writing) -> tuple[str, dict[str, Any]]:
+    ground = use.add("ground", "SolidMask", {"value": 0.0, **use.named("width height")})
+    box = use.add("box", "SolidMask", {"value": 1.0, **use.named("box_width=width box_height=height")})
+    return "MaskComposite", {"destination": ground, "source": box, **use.named("x y"), "operation": "add"}
+
+
+@built("mask", "mask pixels where")
+def _soft(use: Writing) -> tuple[str, dict[str, Any]]:
+    use.note("changed", "the edge is a Gaussian blur there, and a ramp here")
+    if use.option("where") != "around":
+        use.note("changed", f"the edge is softened on both sides there, and not {use.option('where')}")
+    radius = min(31, max(1, use.option("pixels")))
+    seen = use.add("seen", "MaskToImage", use.named("mask"))
+    blurred = use.add("blurred", "ImageBlur", {"image": seen, "blur_radius": radius, "sigma": 0.5})
+    return "ImageToMask", {"image": blurred, "channel": "red"}
 
 
 @built("image", "image other side match_size gap colour")
@@ -104,6 +182,10 @@ def _logic(use: Writing) -> tuple[str, dict[str, Any]]:
 
 
 PICTURES: dict[str, Built] = {
+    "SaveImage": _save,
+    "ImageGrid": _grid,
+    "MaskRectangle": _rectangle,
+    "MaskFeather": _soft,
     "ImageScale": _scale,
     "ImageScaleToSide": _to_side,
     "UpscaleWithModel": _enlarge,

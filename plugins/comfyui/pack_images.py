@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from latentloom.engine.errors import brief
 from latentloom.plugins.comfyui.core_images import join_all
 from latentloom.plugins.comfyui.core_sizes import RESIZE
 from latentloom.plugins.comfyui.rules import Inner, Made, Result, Rule, Unmappable, Use, renamed
@@ -121,6 +122,18 @@ def _upscale_in_tiles(use: Use) -> Result:
     return Made("VAEDecodeTiled", 1, {"vae": vae, "latent": Inner("sampled", "latent")}, ("image",), inner)
 
 
+def _tiled(use: Use) -> Result:
+    """Convert the class of ComfyUI-TiledDiffusion. Tiles are squares here."""
+    if use.value("method", str, "MultiDiffusion") != "MultiDiffusion":
+        use.note("approximated", f"tiles are blended by MultiDiffusion, not by {brief(use.node.inputs['method'])}")
+    use.ignore("tile_batch_size")
+    width, height = use.whole("tile_width", 768), use.whole("tile_height", 768)
+    if width != height:
+        use.note("approximated", f"tiles are squares of {min(width, height)} pixels")
+    tile, overlap = _eights(min(width, height)), use.whole("tile_overlap", 64) // 8 * 8
+    return Made("TiledDiffusion", 1, {**use.take(model="model"), "tile": tile, "overlap": overlap}, ("model",))
+
+
 def _eights(pixels: int) -> int:
     return max(8, pixels // 8 * 8)
 
@@ -139,4 +152,5 @@ RULES: dict[str, Rule] = {
         "ImageScaleToSide", 1, "image", {"which": "longer"}, image="images", side="longer_edge"
     ),
     "UltimateSDUpscale": _upscale_in_tiles,
+    "TiledDiffusion": _tiled,
 }

@@ -139,9 +139,9 @@ def _maths(integer: str, number: str) -> Rule:
     return rule
 
 
-def _cast(input: str, output: str) -> Rule:
+def _cast(input: str, *outputs: str) -> Rule:
     def rule(use: Use) -> Result:
-        return calculation("a", list(use.take(a=input).values()), output)
+        return calculation("a", list(use.take(a=input).values()), *outputs)
 
     return rule
 
@@ -200,6 +200,13 @@ SEED, FLOAT, INTEGER = (
     renamed("Float", 1, "value", value="value"),
     renamed("Integer", 1, "value", value="value"),
 )
+
+
+def _multiple(use: Use) -> Result:
+    factors = use.take(integer="integer", multiple="multiple")
+    return calculation("a * b", list(factors.values()), "whole")
+
+
 RULES: dict[str, Rule] = {
     "Seed (rgthree)": SEED,
     "easy seed": SEED,
@@ -224,6 +231,8 @@ RULES: dict[str, Rule] = {
     "ttN text": _text("text"),
     "StringConstant": _text("string"),
     "StringConstantMultiline": _text("string"),
+    "CR Value": _cast("value", "number", "whole"),
+    "CR Integer Multiple": _multiple,
     "CR Text": _text("text"),
     "CR Prompt Text": _text("prompt"),
     "Text Multiline": _text("text"),

@@ -39,19 +39,20 @@ INVOKE_SAMPLERS = {
     "kdpm_2_a": ("dpm_2_ancestral", "normal"),
 }  # fmt: skip
 _PAIR = re.compile(r'([A-Za-z][\w +/-]{0,60}):\s*("(?:\\.|[^"\\])*"|[^,]*)(?:,|$)')
-_LORA = re.compile(r"<lora:([^:<>]{1,200})(?::(-?\d{0,3}(?:\.\d{1,6})?))?(?::[^<>]{0,100})?>")
+_LORA = re.compile(r"<lora:([^:<>]{1,200})(?::(-?\d{0,3}(?:\.\d{1,6})?))?(?::([^<>]{0,100}))?>")
 _TAG = re.compile(r"<(?:hypernet|lyco):[^<>]{0,300}>")
 _SIZE = re.compile(r"\s*(\d{1,5})\s*x\s*(\d{1,5})\s*\Z")
 
 
 def import_picture(data: bytes) -> tuple[dict[str, Any], dict[str, Any]] | None:
     """Return the workflow document for a picture's parameters, and the report; None for other files."""
-    texts = texts_in(data, ("parameters", "invokeai_metadata"))
+    texts = texts_in(data, ("parameters", "invokeai_metadata", "sd-metadata"))
     if "parameters" in texts and "Steps: " in texts["parameters"][-MAX_TEXT:]:
         report = Report("AUTOMATIC1111, parameters")
         return document_of(_a1111(texts["parameters"][:MAX_TEXT], report), report), report.record()
     try:
         known = parse(texts["invokeai_metadata"]) if "invokeai_metadata" in texts else None
+        known = _older(parse(texts["sd-metadata"])) if known is None and "sd-metadata" in texts else known
     except LoomError:
         return None
     if type(known) is not dict or "positive_prompt" not in known:
@@ -84,11 +85,16 @@ def _a1111(text: str, report: Report) -> Parameters:
     found = Parameters(report.source, negative=negative)
     found.prompt, loras = without_loras(prompt, report)
     found.loras = [(_file(name, "a LoRA", report), weight) for name, weight in loras]
-    found.negative = _TAG.sub("", found.negative)
+    found.negative, unused = without_loras(negative, report)
+    if unused:
+        report.note("", "lost", f"{counted(len(unused), 'LoRA')} in the negative prompt, which has no effect there")
     found.sampler, found.schedule = _sampler(given, report)
     found.steps, found.seed = given.whole("Steps", 20), given.whole("Seed", 0)
     found.cfg, found.clip_skip = given.number("CFG scale", 7.0), max(1, given.whole("Clip skip", 1))
-    size = _SIZE.match(given.text("Size", "512x512"))
+    said = given.text("Size", "512x512")
+    size = _SIZE.match(said)
+    if size is None:
+        report.note("", "lost", f"'Size' is {brief(said)}, which is no width and height; 512x512 counts")
     found.width, found.height = (int(size[1]), int(size[2])) if size else (512, 512)
     found.model = _file(given.text("Model", ""), "a model", report)
     found.vae = _vae(given.text("VAE", ""), report)
@@ -139,7 +145,11 @@ def _hires(given: "_Given", steps: int, report: Report) -> SecondPass | None:
 
 def without_loras(prompt: str, report: Report) -> tuple[str, list[tuple[str, float]]]:
     """Return a prompt without its tags for networks, and names and weights of the LoRAs."""
-    found = [(name, float(weight or 1)) for name, weight in _LORA.findall(prompt) if weight not in ("-", ".")]
+    tags = [tag for tag in _LORA.findall(prompt) if tag[1] not in ("-", ".")]
+    found = [(name, float(weight or 1)) for name, weight, _ in tags]
+    for name, _, more in tags:
+        if more:
+            report.note("", "lost", f"what the tag of the LoRA '{name}' says beside one weight: {brief(more)}")
     left = len(_TAG.findall(prompt))
     if left:
         report.note("", "lost", f"{counted(left, 'tag')} of the prompt for networks other than LoRAs")
@@ -195,6 +205,7 @@ class _Given:
 
 def _invoke(known: Mapping[str, Any], report: Report) -> Parameters:
     found = Parameters(report.source, noise_rule="comfyui")
+    _report_unread(known, report)
     found.prompt, found.negative = (_said(known, name, "") for name in ("positive_prompt", "negative_prompt"))
     found.steps, found.seed = _said(known, "steps", 20), _said(known, "seed", 0)
     found.width, found.height = _said(known, "width", 512), _said(known, "height", 512)
@@ -215,6 +226,40 @@ def _invoke(known: Mapping[str, Any], report: Report) -> Parameters:
     if left:
         report.note("", "lost", f"{counted(len(left), 'parameter')} that are not used here: {', '.join(left[:8])}")
     return found
+
+
+def _older(data: Any) -> Any:
+    """Return what InvokeAI 2 wrote under the names of later versions; None for anything else."""
+    image = data.get("image") if type(data) is dict else None
+    if type(image) is not dict or "prompt" not in image:
+        return None
+    parts = image["prompt"] if type(image["prompt"]) is list else [image["prompt"]]
+    texts = [part.get("prompt") if type(part) is dict else part for part in parts]
+    prompt = " ".join(text for text in texts if type(text) is str)[:MAX_TEXT]
+    sampler = str(image.get("sampler", "k_lms"))
+    scheduler = OLDER_SAMPLERS.get(sampler, sampler.removeprefix("k_"))
+    renamed = {
+        "positive_prompt": _NEGATIVE.sub("", prompt).strip(),
+        "negative_prompt": ", ".join(_NEGATIVE.findall(prompt)),
+        "scheduler": scheduler,
+        "model": {"name": data.get("model_weights", data.get("model"))},
+    }
+    return {**{name: value for name, value in image.items() if name not in ("prompt", "sampler", "type")}, **renamed}
+
+
+OLDER_SAMPLERS = {
+    "plms": "pndm", "k_dpm_2": "kdpm_2", "k_dpm_2_a": "kdpm_2_a", "k_dpmpp_2": "dpmpp_2m", "k_dpmpp_2_a": "dpmpp_sde",
+}  # fmt: skip
+_NEGATIVE = re.compile(r"\[([^\[\]]{1,2000})\]")
+_READ = {**dict.fromkeys(("positive_prompt", "negative_prompt", "scheduler"), ""),
+         **dict.fromkeys(("steps", "seed", "width", "height", "clip_skip"), 0), "cfg_scale": 0.0}  # fmt: skip
+
+
+def _report_unread(known: Mapping[str, Any], report: Report) -> None:
+    """Report values of a wrong type, for which defaults count."""
+    for name, empty in _READ.items():
+        if known.get(name) is not None and _said(known, name, empty) != known[name]:
+            report.note("", "lost", f"'{name}' is {brief(known[name])}, which cannot be read; the default counts")
 
 
 def _said(known: Mapping[str, Any], name: str, default: Any) -> Any:

@@ -1,11 +1,14 @@
 """The types that conversion rules use to convert a ComfyUI node to our nodes."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, NamedTuple
 
 from latentloom.engine.errors import brief
 from latentloom.plugins.comfyui.graph import Link, SourceNode
+from latentloom.plugins.comfyui.object_info import class_table
 from latentloom.plugins.comfyui.report import Report
 
 NOISE_RULE = "comfyui"
@@ -100,7 +103,7 @@ class Use:
             self._taken.add(theirs)
             self.names[theirs] = ours
             if theirs in self.node.inputs:
-                found[ours] = self.node.inputs[theirs]
+                found[ours] = number_of(self.node.type, theirs, self.node.inputs[theirs])
             else:
                 self.note("changed", f"'{theirs}' is not given; the default of '{ours}' counts")
         return found
@@ -111,6 +114,7 @@ class Use:
         value = self.node.inputs.get(name, default)
         if type(value) is Link:
             value = self._primitive(value)
+        value = number_of(self.node.type, name, value)
         kinds = kind if isinstance(kind, tuple) else (kind,)
         if type(value) not in kinds:
             raise Unmappable(f"'{name}' is {brief(value)}, which cannot be read here")
@@ -185,6 +189,32 @@ class Use:
             self.note("lost", f"'{name}' ({text}) has no counterpart")
         for part in self._parts:
             part.end()
+
+
+def number_of(type: str, name: str, value: Any) -> Any:
+    """Return the number that a text or a fraction stands for, if the class wants a number: ComfyUI converts these."""
+    kind = number_kinds().get((type, name))
+    if kind is None or not isinstance(value, (str, float)):
+        return value
+    try:
+        number = float(value)
+        whole = int(value) if isinstance(value, str) and kind == "INT" else None
+    except ValueError:
+        return value
+    if not math.isfinite(number):
+        return value
+    return number if kind == "FLOAT" else int(number) if whole is None else whole
+
+
+@cache
+def number_kinds() -> Mapping[tuple[str, str], str]:
+    """Return the inputs of classes that are numbers: INT or FLOAT by class and name."""
+    return {
+        (info.name, name): kind
+        for info in class_table().values()
+        for name, kind, _ in (*info.required, *info.optional)
+        if kind in ("INT", "FLOAT")
+    }
 
 
 def renamed(type: str, version: int, outputs: str, fixed: Mapping[str, Any] | None = None, **names: str) -> Rule:

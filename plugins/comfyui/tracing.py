@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from latentloom.plugins.comfyui.drawn import BYPASSED, INPUTS, LinkId, Part
 from latentloom.plugins.comfyui.graph import Link
 from latentloom.plugins.comfyui.subgraphs import Scope, is_muted
+from latentloom.plugins.comfyui.widgets import first_value
 
 PRIMITIVE = "PrimitiveNode"
 REROUTES = frozenset({"Reroute", "Reroute (rgthree)", "ReroutePrimitive|pysssss"})
@@ -122,7 +123,7 @@ class Tracer:
 
 def name_of(part: Part) -> str | None:
     """Return the name in a Set or Get node, or None."""
-    first = part.values[0] if type(part.values) is list and part.values else None
+    first = first_value(part)
     return first if type(first) is str else None
 
 
@@ -149,7 +150,7 @@ def _outside(scope: Scope, slot: int) -> Found | _Place:
 
 
 def _primitive(part: Part) -> Found:
-    first = part.values[0] if type(part.values) is list and part.values else None
+    first = first_value(part)
     return Unlinked() if first is None else Value(first)
 
 

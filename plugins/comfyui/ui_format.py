@@ -113,7 +113,8 @@ class _Reader:
         text = _without_comments(value)
         if _CHOICE.search(text):
             self._report.note(id, "changed", "ComfyUI picks one of {a|b} for each run; here the first one is used")
-            text = _CHOICE.sub(lambda match: match[1].split("|")[0], text)
+            while _CHOICE.search(text):  # from the inside out
+                text = _CHOICE.sub(lambda match: match[1].split("|")[0], text)
         return text
 
     def _links(self, id: str, scope: Scope, part: Part, mode: Mode) -> dict[str, Any]:

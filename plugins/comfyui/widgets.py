@@ -85,6 +85,8 @@ def paired(order: Sequence[str], given: Sequence[Any], dynamic: Mapping[str, Any
                 control, place = value, place + 1
             elif type(value) is bool and len(given) - place > len(waiting):  # as the first editors wrote it
                 control, place = "randomize" if value else "fixed", place + 1
+            elif here and value is None and len(given) - place > len(waiting):
+                place += 1  # the slot is there, and empty
         elif name == UPLOAD:
             place += here and (value == "image" or value is None or len(given) - place > len(waiting))
         elif here:
@@ -119,6 +121,12 @@ def instance_values(part: Part, inputs: Sequence[Port]) -> dict[str, Any]:
         if port.type in WIDGETS:
             order += [port.name, CONTROL] if port.type == "INT" else [port.name]
     return paired(order, given, {})[0].named
+
+
+def first_value(part: Part) -> Any:
+    """Return the value of a node with one widget; None if there is none."""
+    values = list(part.values.values()) if type(part.values) is dict else part.values
+    return values[0] if type(values) is list and values else None
 
 
 def described(rest: Sequence[Any]) -> str:

@@ -16,8 +16,9 @@ from latentloom.api.client import AddressError, DamagedError, ServerError, Unrea
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    made = Server(tmp_path_factory.mktemp("client") / "home")
-    yield made
+    # A busy machine may take long to start workers and to end a cancelled job: no test measures that
+    made = Server(tmp_path_factory.mktemp("client") / "home", LATENTLOOM_CANCEL_SECONDS="60")
+    yield made.until_ready()
     made.kill()
 
 

@@ -17,6 +17,7 @@ from latentloom.web.openapi import document
 API = "/api/v1"
 NOT_FOR_CLIENTS = {
     "/": "the editor's page",
+    "/app/{name}": "the page of a workflow",
     "/assets/{asset}": "the editor's files",
     f"{API}/login": "a browser's cookie; clients send their token with each request",
     f"{API}/logout": "a browser's cookie",

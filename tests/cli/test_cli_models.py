@@ -1,5 +1,6 @@
 import hashlib
 import http.server
+import json
 import os
 import pickle
 import re
@@ -302,6 +303,27 @@ def test_a_model_is_shown_with_what_suits_it(loom):
         [["folder", "checkpoints"], ["kind", "SD 1.x checkpoint (folder)"], ["parts", "model, clip, vae"]],
     )
     assert out.splitlines()[-1].split() == ["defaults", "width", "128,", "height", "128"]
+
+
+def test_a_model_tells_its_licence_and_what_it_does_not_say(loom):
+    _, out, _ = loom("models", "show", "shapes")
+    assert "author    unknown: the file does not say\n" in out
+    assert "licence   apache-2.0\n" in out
+
+
+def test_the_header_of_a_lora_tells_author_licence_and_trigger_words(loom, home):
+    path = home / "models" / "loras" / "mine.safetensors"
+    path.parent.mkdir(parents=True)
+    said = {
+        "modelspec.author": "A\nB",
+        "ss_tag_frequency": json.dumps({"1_x": {"sks ": 2, "red": 5}, "2_y": {"sks": 4}}),
+    }
+    save_file({"a": torch.zeros(1)}, path, metadata=said)
+    _, out, _ = loom("models", "show", "mine.safetensors")
+    found = dict(line.split("  ", 1) for line in out.splitlines()[1:])
+    assert found["author"].strip() == "A B"
+    assert found["licence"].strip() == "unknown: the file does not say; look where you got it"
+    assert found["trigger words"].strip() == "sks, red"
 
 
 def test_an_unknown_model_is_not_shown(loom):

@@ -45,3 +45,16 @@ def test_a_failure_is_looked_at_again_when_asked_for(bad, loom, tmp_path):
     assert "AssertionError: not today" in loom("plugins")[1]
     code, out, _ = loom("plugins", "--again")
     assert code == 0 and "not today" not in out and "its import crashed: SIGSEGV" in out
+
+
+def test_a_plugin_is_isolated_and_no_longer(bad, loom, workflow):
+    code, out, _ = loom("plugins", "isolate", "prints")
+    assert (code, out.strip()) == (0, "from the next start on, 'prints' runs in a process of its own")
+    assert "isolated" in next(line for line in loom("plugins")[1].splitlines() if line.startswith("prints"))
+    code, out, _ = loom("run", workflow({"n": ("prints/Twice", {"a": 5})}, outputs=[("n", "n", "value")]), "--json")
+    assert (code, json.loads(out)["outputs"]) == (0, {"n": 10})
+    assert loom("plugins", "isolate", "prints", "--off")[1].strip().endswith("'prints' runs with the other plugins")
+    assert "isolated" not in loom("plugins")[1]
+    for name in ("print", "builtin"):
+        code, _, err = loom("plugins", "isolate", name)
+        assert code != 0 and f"there is no plugin '{name}' to isolate" in err

@@ -1,5 +1,6 @@
 """Conditionings put together: what each node makes of the entries."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,29 @@ def test_average_mixes_vectors_and_pooled() -> None:
     assert (found.entries[0].arrays["pooled"].numpy() == 1.5).all()
     assert levels(conditioning_average(cond(1.0, 2), B, 1.0)) == [[3.0] * 4]
     assert levels(conditioning_average(A, B, 0.0)) == levels(A)
+
+
+def masked(level: float, *mask: int, **more: list[int]) -> Conditioning:
+    """A prompt of a model that masks the padding: a mark per token."""
+    arrays = {name: Array(np.array([marks])) for name, marks in {"prompt_mask": mask, **more}.items()}
+    return Conditioning([replace(cond(level, len(mask)).entries[0], arrays=arrays)])
+
+
+def marks(found: Conditioning) -> dict[str, list[int]]:
+    return {name: array.numpy()[0].tolist() for name, array in found.entries[0].arrays.items()}
+
+
+def test_the_marks_of_tokens_follow_the_tokens() -> None:
+    joined = conditioning_concat(masked(1.0, 1, 1, 0), masked(2.0, 1, 1, picture_slots=[0, 1]))
+    assert marks(joined) == {"prompt_mask": [1, 1, 0, 1, 1], "picture_slots": [0, 0, 0, 0, 1]}
+    assert marks(conditioning_concat(cond(1.0, 2), masked(2.0, 1, 0)))["prompt_mask"] == [1, 1, 1, 0]
+
+    mixed = conditioning_average(masked(1.0, 1, 0, 0), masked(3.0, 1, 1), 0.5)
+    assert marks(mixed) == {"prompt_mask": [1, 1, 0]}
+    assert levels(mixed) == [[2.0, 2.0, 0.5]]  # padded, not repeated
+    assert refused(conditioning_average, masked(1.0, 1, picture_slots=[1]), masked(1.0, 1)) == (
+        "prompts with images cannot be averaged (expected prompts of text, got images)"
+    )
 
 
 def test_zero_out_leaves_nothing() -> None:

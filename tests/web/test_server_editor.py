@@ -46,6 +46,14 @@ def test_the_page_names_its_files_from_where_it_is(server):
     assert [server.request("GET", name[1:])[0] for name in named] == [200] * len(named)
 
 
+def test_the_page_of_a_workflow_is_the_editors_page_one_level_deeper(server):
+    home, app = (server.request("GET", path) for path in ("/", "/app/Level%20maker"))
+
+    assert app[1].decode() == home[1].decode().replace('="./assets/', '="../assets/')
+    assert (app[0], app[2]["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert server.request("GET", "/app/a/b")[0] == 404
+
+
 def test_the_licences_of_the_packages_come_along():
     [path] = (editor_files.DIST / "assets").glob("licenses-*.txt")
     text = path.read_text()

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from queues import claim_next
 from serving import PATIENCE, PLANT, flow, use
 
 from latentloom.engine.settings import load_settings
@@ -135,7 +136,7 @@ class Case:
             nodes["s"] = use("Save", text="@n", name=tag)
         new = await self.services.intake.job(Order(flow("n", **nodes), {}, None, None), webhook=self._address)
         await self.services.store.write(
-            lambda t: (t.queue.submit(new), loose and t.queue.claim("nobody", device=False))
+            lambda t: (t.queue.submit(new), loose and claim_next(t.queue, "nobody", device=False))
         )
         self.services.dispatcher.wake()
         return new.id

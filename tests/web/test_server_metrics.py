@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
-from queues import new_job, opened
+from queues import claim_next, new_job, opened
 from serving import flow, use
 
 from latentloom.web.metrics import Metrics
@@ -117,7 +117,7 @@ def test_webhook_calls_are_counted_and_so_are_those_given_up():
 def test_a_failed_job_counts_under_its_first_code(tmp_path):
     queue, _, connection = opened(tmp_path / "queue.db")
     queue.submit(new_job("a"))
-    claim = queue.claim("w", device=True)
+    claim = claim_next(queue)
     queue.begin("a", claim.token)
     metrics = Metrics()
     metrics.finished(

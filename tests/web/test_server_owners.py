@@ -461,6 +461,7 @@ def allowed(role, route):
 def test_the_role_decides_before_anything_is_read(server, who):
     for route in route_table():
         path = re.sub(r"\{\w+\}", "x", plain_path(route.path)).replace("assets/x", "assets/x.js")
+        path = path.replace("outputs/x", f"outputs/{'0' * 64}")
         if (route.method, path) in (("PATCH", "/api/v1/queue"), ("POST", "/api/v1/logout"), ("POST", "/")):
             continue
         if allowed(NAMES[who], route) and route.method not in ("GET", "HEAD"):

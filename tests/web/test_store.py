@@ -8,7 +8,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from queues import new_job
+from queues import claim_next, new_job
 
 from latentloom.engine.jobs.attempts import Limits
 from latentloom.engine.jobs.faults import StorageError, UnknownJob
@@ -153,7 +153,7 @@ def test_a_clock_that_jumps_changes_no_order(tmp_path):
     async def act(store, published):
         for name in "abc":
             await store.write(lambda t, name=name: t.queue.submit(new_job(name)))
-        claims = [(await store.write(lambda t: t.queue.claim("w", device=True))).job.id for _ in "abc"]
+        claims = [(await store.write(lambda t: claim_next(t.queue))).job.id for _ in "abc"]
         return claims, [stored.number for stored in published]
 
     assert run(tmp_path, act, lambda: next(times)) == (["a", "b", "c"], [1, 2, 3, 4, 5, 6])

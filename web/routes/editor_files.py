@@ -1,5 +1,6 @@
-"""The editor's files from dist/: the page at /, and assets whose names contain their hash."""
+"""The editor's files from dist/: the page at / and at /app/NAME, and assets whose names contain their hash."""
 
+import asyncio
 import html
 import mimetypes
 from pathlib import Path
@@ -51,6 +52,15 @@ async def home(_: Services, call: Call) -> web.StreamResponse:
     return web.FileResponse(page, headers={"Cache-Control": "private, no-cache"})
 
 
+async def app(_: Services, __: Call) -> web.Response:
+    """Return the page of a workflow, on which its form is filled in. The page asks for the workflow itself."""
+    page = DIST / "index.html"
+    if not page.is_file():
+        return web.Response(text=MISSING, content_type="text/html")
+    text = (await asyncio.to_thread(page.read_text, "utf-8")).replace('="./', '="../')  # it is one level deeper
+    return web.Response(text=text, content_type="text/html", headers={"Cache-Control": "private, no-cache"})
+
+
 async def enter(services: Services, call: Call) -> web.Response:
     """Exchange a one-time code, sent as a form, for a cookie."""
     if call.request.content_type != FORM:
@@ -85,5 +95,6 @@ ROUTES = (
         refuses=(401, 412, 416),
     ),
     Route(method="POST", path="/", handler=enter, public=True, takes=(FORM,), status=303, refuses=(401,)),
+    Route(method="GET", path="/app/{name}", handler=app, media="text/html"),
     Route(method="GET", path=r"/assets/{asset:[\w-]+\.[\w.-]+}", handler=show_asset, media="*/*", **OF_A_FILE),
 )

@@ -238,7 +238,7 @@ async def remove_output(services: Services, call: Call) -> wire.Empty:
     return wire.Empty()
 
 
-_ONE = f"{API}/outputs/{{sha256}}"
+_ONE = f"{API}/outputs/{{sha256:[0-9a-f]{{64}}}}"
 
 ROUTES = (
     Route(method="GET", path=f"{API}/files", handler=list_files, answer=wire.FileList),

@@ -41,11 +41,30 @@ _ENDS = {
     "output": "lm_head",
 }
 _T5_ENDS = {"token_embd": "shared", "enc.output_norm": "encoder.final_layer_norm"}
+_TOWER = {
+    "v.patch_embd.weight.1": "patch_embed.proj.second.weight",
+    "v.patch_embd": "patch_embed.proj",
+    "v.position_embd": "pos_embed",
+}
+_MERGERS = {"v.post_ln": "merger.ln_q", "mm.0": "merger.mlp.0", "mm.2": "merger.mlp.2"}
+_DEEP_MERGERS = {"v.post_ln": "merger.norm", "mm.0": "merger.linear_fc1", "mm.2": "merger.linear_fc2"}
+_BLOCK = {"attn_qkv": "attn.qkv", "attn_q": "attn.q", "attn_k": "attn.k", "attn_v": "attn.v", "attn_out": "attn.proj"}
+_BLOCK |= {"ln1": "norm1", "ln2": "norm2"}
+_GATED = {"ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj"}
+_PLAIN = {"ffn_up": "mlp.linear_fc1", "ffn_down": "mlp.linear_fc2"}
+_DEEP = {"norm": "norm", "fc1": "linear_fc1", "fc2": "linear_fc2"}
+_INNER = re.compile(r"v\.(blk|deepstack)\.(\d+)\.(\w+)\.(\w+)")
 _LAYER = re.compile(r"(?:enc\.)?blk\.(\d+)\.(\w+)\.(\w+)")
 
 
 def model_names(names: Sequence[str]) -> dict[str, str]:
-    """Map each tensor name of a file to its name in the model; only names of llama.cpp's text encoders change."""
+    """Map each tensor name of a file to its name in the model.
+
+    Only names of llama.cpp's text encoders and of its vision towers (`mmproj`) change. A layer that is one in the model
+    and several in the file keeps several names: `attn.q`, `attn.k` and `attn.v`, and `patch_embed.proj.second`.
+    """
+    if "v.patch_embd.weight" in names:
+        return _tower_names(names)
     if "token_embd.weight" not in names:
         return {name: name for name in names}
     t5 = any(name.startswith("enc.blk.") for name in names)
@@ -73,6 +92,25 @@ def paired_heads(names: Collection[str], said: Mapping[str, Any]) -> dict[str, i
         for part, count in counts.items()
         if name.endswith(f".self_attn.{part}.weight") and isinstance(count, int) and count > 0
     }
+
+
+def _tower_names(names: Sequence[str]) -> dict[str, str]:
+    """Map the names of a vision tower; the mergers of inner layers are numbered in their order, not by their layer."""
+    places = sorted({int(found[2]) for found in map(_INNER.fullmatch, names) if found and found[1] == "deepstack"})
+    outer = {**_TOWER, **(_DEEP_MERGERS if "v.position_embd.weight" in names else _MERGERS)}
+    block = {**_BLOCK, **(_GATED if "v.blk.0.ffn_gate.weight" in names else _PLAIN)}
+
+    def named(name: str) -> str:
+        found = _INNER.fullmatch(name)
+        if found is None:
+            base, _, kind = name.rpartition(".")
+            return outer[name] if name in outer else f"{outer[base]}.{kind}" if base in outer else name
+        where, number, part, kind = found.groups()
+        if where == "blk":
+            return f"blocks.{number}.{block.get(part, part)}.{kind}"
+        return f"deepstack_merger_list.{places.index(int(number))}.{_DEEP.get(part, part)}.{kind}"
+
+    return {name: f"visual.{named(name)}" for name in names}
 
 
 def _named(name: str, *, t5: bool) -> str:

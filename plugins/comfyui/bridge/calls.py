@@ -8,7 +8,7 @@ import atexit
 import json
 import secrets
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,18 @@ from latentloom.engine.types.context import Context
 from latentloom.engine.types.node import Definition
 from latentloom.engine.types.spec import NodeSpec
 from latentloom.engine.types.values import Image, Latent, Mask
-from latentloom.plugins.comfyui.bridge.process import PackProcess
+from latentloom.plugins.isolation.frames import Message
+from latentloom.plugins.isolation.process import Hear, Process, ProcessError, Program, python
 
 CONTEXT = "loom context"  # no class has an input of this name
 PREFIX = "c_"
+PROGRAM = "latentloom.plugins.comfyui.bridge.child"
+
+
+class PackError(ProcessError):
+    """A pack's code failed, its process ended, or it ran too long."""
+
+    code = "pack_failed"
 
 
 def target(pack: str, models: Sequence[str], input: str, seconds: float, described: Mapping[str, Any]) -> str:
@@ -46,17 +54,41 @@ def _function(name: str) -> Any:
 
 
 @cache
-def process_of(pack: str, models: tuple[str, ...], input: str, seconds: float) -> PackProcess:
+def process_of(pack: str, models: tuple[str, ...], input: str, seconds: float) -> Process:
     """Return the process of a pack; there is one for all of its classes."""
-    made = PackProcess(Path(pack), [Path(root) for root in models], Path(input), seconds)
+    path = Path(pack)
+    made = Process(
+        Program(
+            name=f"the pack '{path.name}'",
+            command=(*python(PROGRAM), pack, input, *models),
+            seconds=seconds,
+            hint="raise the setting comfy_pack_seconds, if the class needs longer",
+            error=PackError,
+            folder=path if path.is_dir() else path.parent,
+        )
+    )
     atexit.register(made.end)
     return made
+
+
+def ask(process: Process, body: dict[str, Any], arrays: Sequence[Any] = (), *watch: Any) -> Message:
+    """Send a message to a pack and return the answer. `watch`: see `Process.ask`. Raises PackError."""
+    answer = process.ask(body, arrays, *watch)
+    if answer.body["is"] == "error":
+        place, module = answer.body.get("where"), answer.body.get("module")
+        hint = f"install the module {module} where Latentloom is installed" if module else None
+        raise PackError(answer.body["message"] + (f" ({place})" if place else ""), hint=hint)
+    return answer
+
+
+def _progress(ctx: Context) -> Hear:
+    return lambda message: ctx.progress(message.body["step"], max(1, message.body["total"]))
 
 
 class PackFunction:
     """Calls a class in the process of its pack."""
 
-    def __init__(self, process: PackProcess, described: Mapping[str, Any]) -> None:
+    def __init__(self, process: Process, described: Mapping[str, Any]) -> None:
         self._process = process
         self._described = described
         external = described["changes"] and not described["output"]
@@ -84,14 +116,15 @@ class PackFunction:
     def fingerprint(self, **given: Any) -> Any:
         """Return what the class says of the world outside; a new text if it always changes. Raises PackError."""
         body = {"is": "fingerprint", "class": self._described["class"], "inputs": given}
-        found = self._process.ask(body).body["value"]
+        found = ask(self._process, body).body["value"]
         return secrets.token_hex(16) if found is None else found
 
     def needs(self, **given: Any) -> list[str]:
         """Return the lazy inputs that the class wants. Raises PackError."""
         arrays: list[Any] = []
         body = {"is": "lazy", "class": self._described["class"], "inputs": self._inputs(given, arrays)}
-        return list(self._process.ask({**body, "lazy": lazy_ports(self._described)}, arrays).body["names"])
+        answer = ask(self._process, {**body, "lazy": lazy_ports(self._described)}, arrays)
+        return list(answer.body["names"])
 
     def _inputs(self, given: Mapping[str, Any], arrays: list[Any]) -> dict[str, Any]:
         described = self._described
@@ -112,8 +145,7 @@ class PackFunction:
         body |= {"wants": described["hidden"], "lazy": lazy_ports(described), "types": types} | {
             name: described[name] for name in ("class", "function", "returns", "lists")
         }
-        progress: Callable[[int, int], None] = lambda step, total: ctx.progress(step, max(1, total))  # noqa: E731
-        return self._process.ask(body, arrays, ctx.check, progress)
+        return ask(self._process, body, arrays, ctx.check, _progress(ctx))
 
 
 def lazy_ports(described: Mapping[str, Any], *, required: bool = False) -> list[str]:

@@ -9,18 +9,19 @@ import asyncio
 import contextlib
 import importlib.util
 import inspect
-import os
 import shutil
 import sys
 import tempfile
 import traceback
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from latentloom.plugins.comfyui.bridge import frames, missing, standins
+from latentloom.plugins.comfyui.bridge import missing, standins
 from latentloom.plugins.comfyui.bridge.describing import described
 from latentloom.plugins.comfyui.bridge.schemas import Autogrow, Blocker, ComfyNode, DynamicCombo, Hiding, NodeOutput
 from latentloom.plugins.comfyui.bridge.values import Returned, given
+from latentloom.plugins.isolation.child_io import Line, opened
+from latentloom.plugins.isolation.frames import Message
 
 PACK = "loom_pack"
 
@@ -28,8 +29,8 @@ PACK = "loom_pack"
 class Child:
     """One pack: its classes by name."""
 
-    def __init__(self, answers: IO[bytes], folder: Path, models: list[str], input: str) -> None:
-        self._answers = answers
+    def __init__(self, line: Line, folder: Path, models: list[str], input: str) -> None:
+        self._line = line
         self._folder = folder
         self._files = standins.Files(models, input)
         self._classes: dict[str, Any] = {}
@@ -64,11 +65,11 @@ class Child:
             self._classes[name], self._titles[name] = cls, title
 
     def _progress(self, step: int, total: int) -> None:
-        frames.write(self._answers, {"is": "progress", "step": step, "total": total})
+        self._line.send({"is": "progress", "step": step, "total": total})
 
     # Messages
 
-    def answer(self, message: frames.Message) -> tuple[dict[str, Any], list[Any]]:
+    def answer(self, message: Message) -> tuple[dict[str, Any], list[Any]]:
         """Answer a message. Raises whatever the pack's code raises."""
         body = message.body
         if body["is"] == "scan":
@@ -249,26 +250,20 @@ def _failed(error: BaseException) -> dict[str, Any]:
 def main() -> None:
     """Load the pack named by the arguments and answer until the input ends."""
     folder, input, *models = sys.argv[1:]
-    questions, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.dup2(2, 1)  # what the pack prints must not mix with answers
-    child = Child(answers, Path(folder), models, input)
+    line = opened()
+    child = Child(line, Path(folder), models, input)
     loaded: dict[str, Any] | None = None
     try:
         child.load()
     except (Exception, SystemExit) as error:
         loaded = _failed(error)
     while True:
-        try:
-            message = frames.read(questions)
-        except EOFError:
-            os._exit(0)  # threads of the pack must not keep the process alive
+        message = line.receive()
         try:
             body, arrays = (loaded, []) if loaded is not None else child.answer(message)
-            frames.write(answers, {"is": "answer", **body}, arrays) if loaded is None else frames.write(answers, body)
+            line.send({"is": "answer", **body}, arrays)
         except (Exception, SystemExit) as error:
-            frames.write(answers, _failed(error))
+            line.send(_failed(error))
 
 
 if __name__ == "__main__":

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
-from latentloom.plugins.comfyui.bridge.frames import DEEP
 from latentloom.plugins.comfyui.bridge.missing import ROOTS, STAND_IN, Missing, MissingModule, MissingName, name_of
 from latentloom.plugins.comfyui.bridge.schemas import MANY, Autogrow, ComfyNode, DynamicCombo
 from latentloom.plugins.comfyui.bridge.standins import FileNames
+from latentloom.plugins.comfyui.bridge.type_names import DEEP
 
 DEPTH = 3  # levels of called functions that are searched for missing names
 OPTIONS = ("default", "min", "max", "step", "multiline", "tooltip", "control_after_generate", "lazy")

@@ -20,10 +20,10 @@ from latentloom.engine.settings import Settings
 from latentloom.engine.types.registry import Distribution, NodeType, Registration
 from latentloom.engine.types.spec import ANY, MAX_SEED, InputSpec, NodeSpec, OutputSpec, Purity
 from latentloom.plugins.code import site_stamp, tree_code
-from latentloom.plugins.comfyui.bridge.calls import CONTEXT, lazy_ports, process_of, target
-from latentloom.plugins.comfyui.bridge.frames import DEEP
-from latentloom.plugins.comfyui.bridge.process import PackProcess
+from latentloom.plugins.comfyui.bridge.calls import CONTEXT, ask, lazy_ports, process_of, target
 from latentloom.plugins.comfyui.bridge.schemas import MANY
+from latentloom.plugins.comfyui.bridge.type_names import DEEP
+from latentloom.plugins.isolation.process import Process
 from latentloom.plugins.sources import Reading
 
 SCHEMA = 2
@@ -103,14 +103,14 @@ def _scanned(packs: Packs, path: Path) -> list[dict[str, Any]] | str:
     """Return the descriptions of a pack's classes, or why it cannot be imported."""
     process = _process(packs, path)
     try:
-        return list(process.ask({"is": "scan"}).body["classes"])
+        return list(ask(process, {"is": "scan"}).body["classes"])
     except LoomError as error:
         return f"{error.problem.message}: {error.problem.got}" if error.problem.got else error.problem.message
     finally:
         process.end()
 
 
-def _process(packs: Packs, path: Path) -> PackProcess:
+def _process(packs: Packs, path: Path) -> Process:
     return process_of(str(path), tuple(map(str, packs.models)), str(packs.input), packs.seconds)
 
 

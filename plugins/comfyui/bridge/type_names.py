@@ -3,6 +3,14 @@
 from enum import StrEnum
 from typing import Any
 
+DEEP = frozenset({
+    "MODEL", "CLIP", "VAE", "CONDITIONING", "CONTROL_NET", "SAMPLER", "SIGMAS", "NOISE", "GUIDER", "CLIP_VISION",
+    "CLIP_VISION_OUTPUT", "STYLE_MODEL", "GLIGEN", "UPSCALE_MODEL", "AUDIO", "VIDEO", "HOOKS", "LORA_MODEL", "MESH",
+    "VOXEL", "PHOTOMAKER", "LATENT_OPERATION", "HOOK_KEYFRAMES", "TIMESTEPS_RANGE", "MODEL_PATCH", "AUDIO_ENCODER",
+    "AUDIO_ENCODER_OUTPUT", "LOSS_MAP", "BASIC_PIPE", "DETAILER_PIPE", "SEGS", "IPADAPTER", "INSIGHTFACE",
+})  # fmt: skip
+"""Values that stay in ComfyUI's process."""
+
 
 class IO(StrEnum):
     """The names of port types."""

@@ -7,7 +7,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from queues import new_job, opened, seen_by
+from queues import claim_next, new_job, opened, seen_by
 
 from latentloom.engine.jobs.attempts import Limits
 from latentloom.engine.jobs.batches import Batches
@@ -36,7 +36,7 @@ def test_a_job_from_submit_to_done(made):
     queue, history, _ = made
 
     queue.submit(new_job("a", name="picture"))
-    claim = queue.claim("w1", device=True)
+    claim = claim_next(queue, "w1")
     queue.begin("a", claim.token)
     done = queue.finish("a", claim.token, "done", {"outputs": {"n": 1}})
 
@@ -78,7 +78,7 @@ def test_two_deaths_fail_a_job_and_a_stop_does_not_count(made):
     queue.submit(new_job("poison"))
     states = []
     for counts in (True, False, True):
-        claim = queue.claim("w", device=True)
+        claim = claim_next(queue)
         states.append(queue.release("poison", claim.token, "signal 11", counts=counts).state)
 
     assert states == ["queued", "queued", "failed"]
@@ -91,7 +91,7 @@ def test_what_is_in_nobodys_hands_is_queued_again(made):
     queue, *_ = made
     for name in ("held", "loose", "leaving", "waiting"):
         queue.submit(new_job(name))
-    held, loose, leaving = (queue.claim("w", device=True) for _ in range(3))
+    held, loose, leaving = (claim_next(queue) for _ in range(3))
     queue.cancel("leaving")
     assert queue.attempts() == {held.token, loose.token, leaving.token}
 
@@ -105,10 +105,10 @@ def test_twenty_ends_of_the_server_fail_a_job(made):
     queue, *_ = made
     queue.submit(new_job("a"))
     for _ in range(19):
-        queue.claim("w", device=True)
+        claim_next(queue)
         queue.recover()
     assert queue.job("a").state == "queued"
-    queue.claim("w", device=True)
+    claim_next(queue)
     queue.recover()
 
     assert queue.job("a").problems[0]["code"] == "server_ended"
@@ -166,7 +166,7 @@ def test_eight_who_claim_at_once_get_eight_jobs(tmp_path):
         found = []
         for _ in range(5):
             with transaction(connection, durable=False):
-                claim = queue.claim(f"w{worker}", device=True)
+                claim = claim_next(queue, f"w{worker}")
             found.append((claim.job.id, claim.token))
         connection.close()
         return found

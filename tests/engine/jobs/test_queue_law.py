@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
-from queues import new_job, opened
+from queues import claim_next, new_job, opened
 
 from latentloom.engine.jobs.attempts import Limits
 from latentloom.engine.jobs.database import transaction
@@ -90,7 +90,7 @@ class QueueLaw(RuleBasedStateMachine):
 
     @rule(device=st.booleans())
     def claim(self, device):
-        claim = self.act(self.queue.claim, "worker", device=device)
+        claim = self.act(claim_next, self.queue, "worker", device=device)
         wanted = None if self.paused else self.next_for(device)
         assert (claim and claim.job.id) == wanted
         if claim is not None:

@@ -4,7 +4,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from queues import new_job, opened, seen_by
+from queues import claim_next, new_job, opened, seen_by
 
 from latentloom.engine.jobs.batches import Batches
 from latentloom.engine.jobs.database import VERSION, connect
@@ -62,11 +62,12 @@ def test_an_old_queue_becomes_like_a_new_one(tmp_path, schema):
 @pytest.mark.parametrize("schema", OLD)
 def test_every_job_is_intact(tmp_path, schema):
     old = written(tmp_path, schema)
-    before = rows(old, "SELECT * FROM jobs ORDER BY seq")
+    columns = ", ".join(row[1] for row in rows(old, "PRAGMA table_info(jobs)"))
+    before = rows(old, f"SELECT {columns} FROM jobs ORDER BY seq")
 
     made = queue, _, connection = opened(old)
 
-    assert rows(old, "SELECT * FROM jobs ORDER BY seq") == before
+    assert rows(old, f"SELECT {columns} FROM jobs ORDER BY seq") == before
     assert tuple(job.id for job in reversed(queue.page())) == JOBS
     assert [queue.job(id).state for id in JOBS] == ["done", "failed", "cancelled", "running", *["queued"] * 3]
     done = queue.job("done")
@@ -86,7 +87,7 @@ def test_what_waited_and_what_ran_goes_on(tmp_path, schema):
     queue.pause(False)
     assert queue.recover() == ["running"]
     order = queue.waiting()
-    claims = [queue.claim("w", device=True) for _ in order]
+    claims = [claim_next(queue) for _ in order]
     assert [claim.job.id for claim in claims[:2]] == ["urgent", "running"]
     assert sorted(claim.job.id for claim in claims) == ["running", "urgent", "waiting-1", "waiting-2"]
     assert min(claim.token for claim in claims) == 4

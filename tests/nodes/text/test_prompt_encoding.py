@@ -257,3 +257,11 @@ def test_what_automatic1111_applies_and_no_encoder_reads_is_told(
     conditioning(session, events.append, text=text, grammar=grammar)
     found = [event.message for event in events if event.name == "node_warning" and event.code == "unread_syntax"]
     assert found == told
+
+
+def test_a_copy_of_an_encoder_has_other_modules_and_the_same_tokenizer(encoder: TextEncoder) -> None:
+    one, copied = encoder.encoders[0], copy.deepcopy(encoder).encoders[0]
+    assert type(copied) is Encoder
+    assert copied.tokenizer is one.tokenizer
+    assert copied.model is not one.model
+    assert (copied.name, copied.layer, copied.final_norm) == (one.name, one.layer, one.final_norm)

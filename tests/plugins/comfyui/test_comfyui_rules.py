@@ -266,7 +266,7 @@ def test_a_list_of_loras_is_a_chain() -> None:
             "node 'n': changed: it gives the first connected input, from the node 'i'",
         ),
         ({"n": node("TextEncodeQwenImageEditPlus", clip=C, prompt="a", vae=V)},
-         "node 'n': approximated: without a image the prompt is read in the template of Qwen-Image"),
+         "node 'n': approximated: without an image the prompt is read in the template of Qwen-Image"),
         ({"n": node("TextEncodeQwenImageEdit", clip=C, prompt="a", image=PIC)},
          "node 'n': approximated: images are scaled by Lanczos, to sides that are multiples of 32"),
         ({"n": node("ModelSamplingDiscrete", model=M, sampling="other", zsnr=False)},

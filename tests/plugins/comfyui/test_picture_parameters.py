@@ -174,3 +174,38 @@ def test_whatever_a_picture_says_gives_a_document_or_nothing(known: dict[str, An
             found = import_picture(png(**texts))
             if found is not None:
                 from_json(found[0])
+
+
+@pytest.mark.parametrize("tag", ["<lora:fur:0.8:0.5>", "<lora:fur:0.8:te=0.5:stop=20>"])
+def test_what_a_tag_says_beside_one_weight_is_told(tag: str) -> None:
+    workflow, lines = imported(png(parameters=f"a {tag}\n{LINE}"))
+    assert workflow.nodes["lora-1"].inputs["model_strength"] == 0.8
+    assert any(line.startswith("lost: what the tag of the LoRA 'fur' says beside one weight") for line in lines)
+
+
+def test_a_lora_in_the_negative_prompt_is_told() -> None:
+    _, lines = imported(png(parameters=f"a\nNegative prompt: bad <lora:fur:0.8>\n{LINE}"))
+    assert "lost: 1 LoRA in the negative prompt, which has no effect there" in lines
+
+
+def test_a_size_that_is_none_is_told() -> None:
+    _, lines = imported(png(parameters="a\nSteps: 4, Size: 9x99999999, Seed: 1"))
+    assert "lost: 'Size' is '9x99999999', which is no width and height; 512x512 counts" in lines
+
+
+def test_a_value_of_a_wrong_type_is_told() -> None:
+    _, lines = imported(png(invokeai_metadata=json.dumps({"positive_prompt": "a", "steps": "30", "cfg_scale": [7]})))
+    assert "lost: 'steps' is '30', which cannot be read; the default counts" in lines
+    assert any(line.startswith("lost: 'cfg_scale' is ") for line in lines)
+
+
+def test_the_metadata_of_the_second_version_is_read() -> None:
+    image = {"prompt": [{"prompt": "a cat [blurry] on a mat [ugly]", "weight": 1}], "steps": 21, "cfg_scale": 6.5,
+             "width": 512, "height": 640, "seed": 3, "sampler": "k_euler_a", "type": "txt2img"}  # fmt: skip
+    data = {"model": "stable diffusion", "model_weights": "sd-1.5", "app_version": "2.3.5", "image": image}
+    workflow, _ = imported(png(**{"sd-metadata": json.dumps(data)}))
+    texts = [workflow.nodes[name].inputs["text"] for name in ("positive", "negative")]
+    assert texts == ["a cat  on a mat", "blurry, ugly"]
+    sample = workflow.nodes["sample"].inputs
+    assert [sample[name] for name in ("seed", "steps", "cfg", "sampler")] == [3, 21, 6.5, "euler_ancestral"]
+    assert workflow.nodes["checkpoint"].inputs["checkpoint"] == "sd-1.5.safetensors"

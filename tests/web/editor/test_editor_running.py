@@ -208,3 +208,28 @@ def test_a_click_puts_the_nearest_name_in_the_place_of_an_unknown_one(loaded):
     expect(editor.page.get_by_role("button", name="Use ")).to_have_count(0)
     nodes = editor.copied()["nodes"]
     assert (nodes["sigmas"]["inputs"]["schedule"], nodes["blur"]["type"]) == ("karras", "BlurImage")
+
+
+def test_a_change_is_run_at_once_where_that_is_wished(loaded, server):
+    editor = loaded(flow("", s=use("SavePicture", level=0.25)) | {"name": "Live level"})
+    page = editor.page
+    page.get_by_role("button", name="Run on change").click()
+    editor.state("Done")
+    expect(page).to_have_title("Live level - Latentloom")
+    editor.field("s", "level").fill("0.5")
+    editor.press("Tab")
+    panel = page.get_by_role("navigation", name="Panels").get_by_role("button", name="Queue")
+    panel.click()
+    rows = page.locator(".job[data-state=done]", has_text="Live level")
+    expect(rows).to_have_count(2)
+    expect(rows.first.locator(".job-made img")).to_be_visible()
+    editor.picture("live")
+    assert editor.violations() == []
+
+    page.get_by_role("button", name="Run on change").click()
+    editor.field("s", "level").fill("0.75")
+    editor.press("Tab")
+    editor.press("Control+Alt+Enter")  # before all waiting jobs
+    expect(rows).to_have_count(3)
+    page.set_viewport_size({"width": 390, "height": 844})
+    editor.picture("live-narrow")

@@ -1,5 +1,4 @@
 import { ReactFlowProvider } from "@xyflow/react";
-import { useEffect } from "react";
 import { Canvas } from "./canvas/Canvas";
 import { Menu } from "./canvas/Menu";
 import { dropArea } from "./canvas/files";
@@ -8,7 +7,7 @@ import { useShortcuts } from "./canvas/shortcuts";
 import { isBlank } from "./document/types";
 import { QuestionDialog } from "./panels/QuestionDialog";
 import { Templates } from "./panels/Templates";
-import { useSettings } from "./settings/settings";
+import { useAppearance } from "./settings/appearance";
 import { CheatSheet } from "./shell/CheatSheet";
 import { Notices } from "./shell/Notices";
 import { Preferences } from "./shell/Preferences";
@@ -16,6 +15,7 @@ import { PanelRegion, Rail } from "./shell/Sides";
 import { StatusBar } from "./shell/StatusBar";
 import { TopBar } from "./shell/TopBar";
 import { Broken } from "./shell/Broken";
+import { useTitle } from "./shell/title";
 import { useDocument } from "./store/document";
 import { pathOf } from "./store/opened";
 import { OnCanvas } from "./store/seen";
@@ -25,15 +25,12 @@ import { Boundary } from "./widgets/Boundary";
 
 export function App() {
   const words = useStrings().shell;
-  const { theme, language } = useSettings();
   const { view } = useActive();
   const level = useDocument((state) => [view, ...pathOf(state)].join("/"));
   const workflow = useDocument((state) => state.workflow);
   useShortcuts();
-  useEffect(() => {
-    document.documentElement.lang = language;
-    document.documentElement.dataset.theme = theme;
-  }, [theme, language]);
+  useAppearance();
+  useTitle(useDocument(({ source, workflow }) => source?.name || workflow.name) || words.untitled);
   return (
     <div className="app">
       <TopBar />

@@ -47,7 +47,9 @@ def pipe() -> Krea2Pipeline:
             use_dynamic_shifting=True, base_shift=0.5, max_shift=1.15, base_image_seq_len=256, max_image_seq_len=6400
         ),
         vae=AutoencoderKLQwenImage(base_dim=8).eval(),
-        text_encoder=randomised(Qwen3VLForConditionalGeneration(qwen3_vl_config(WIDTH, 36)), 0.05).model,
+        text_encoder=randomised(
+            Qwen3VLForConditionalGeneration(qwen3_vl_config(WIDTH, 36, chat_tokenizer())), 0.05
+        ).model,
         tokenizer=chat_tokenizer(),
         transformer=transformer(),
     )

@@ -8,6 +8,8 @@ import pytest
 import torch
 from diffusers import QwenImageEditPipeline, QwenImageEditPlusPipeline, QwenImagePipeline
 from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit_plus
+from gguf_files import write_gguf
+from mmproj import text_of, tower_of
 from PIL import Image as Picture
 from safetensors.torch import load_file
 from tiny_transformers import write
@@ -163,9 +165,23 @@ def test_a_text_encoder_without_its_vision_tower_is_refused_before_anything_is_l
     found = problem(session, nodes)
     place.unlink()
     assert found.message == "CLIPEncodePictures: the text encoder 'blind.safetensors' does not support images"
-    assert found.expected == "a Qwen2.5-VL with its vision tower (tensors 'visual.*')"
+    assert found.expected == "a Qwen2.5-VL or Qwen3-VL with its vision tower (tensors 'visual.*')"
     assert found.got == "'qwen2_5_vl' without one"
     assert session.engine.figures()["model_loads"] == 0
+
+
+def test_a_vision_tower_in_a_file_of_its_own_sees_the_same(session: Session, qwen_models: Path) -> None:
+    folder = qwen_models / "text_encoders"
+    state = load_file(folder / "qwen_2.5_vl_7b.safetensors")
+    write_gguf(folder / "text.gguf", text_of(state), architecture="qwen2vl")
+    write_gguf(folder / "mmproj.gguf", tower_of(state, split=True), architecture="clip")
+    nodes = document("tall", output="positive", port="conditioning")
+    (known,) = session.run(nodes)["out"].entries
+    nodes["nodes"]["clip"]["inputs"] |= {"text_encoder": "text.gguf", "second": "mmproj.gguf"}
+    (found,) = session.run(nodes)["out"].entries
+    for name in ("text.gguf", "mmproj.gguf"):
+        (folder / name).unlink()
+    assert np.array_equal(found.embedding.numpy(), known.embedding.numpy())
 
 
 def test_a_vision_tower_that_lacks_a_weight_is_named(session: Session, qwen_models: Path) -> None:

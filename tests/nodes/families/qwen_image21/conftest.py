@@ -15,6 +15,7 @@ from diffusers import (
 )
 from tiny_transformers import chat_tokenizer, qwen3_vl_config, qwen3_vl_file, randomised, write
 from transformers import BatchFeature, Qwen3VLForConditionalGeneration
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from latentloom.api import Session
 from latentloom.engine.settings import load_settings
@@ -55,13 +56,24 @@ def authors_vae(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 class Processor:
-    """Qwen3VLProcessor without pictures and videos, which need torchvision."""
+    """Qwen3VLProcessor without videos, which need torchvision."""
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
+        half = [0.5, 0.5, 0.5]
+        size = {"shortest_edge": 65536, "longest_edge": 16_777_216}
+        self.images = Qwen2VLImageProcessorPil(size=size, patch_size=16, image_mean=half, image_std=half)
 
-    def __call__(self, text: list[str], **_: Any) -> BatchFeature:
-        return self.tokenizer(text, return_tensors="pt")
+    def __call__(self, text: list[str], images: Any = None, **_: Any) -> BatchFeature:
+        if images is None:
+            return self.tokenizer(text, return_tensors="pt")
+        seen = self.images(images=images, return_tensors="pt")
+        (whole,) = text
+        for grid in seen["image_grid_thw"]:
+            whole = whole.replace("<|image_pad|>", "<|taken|>" * int(grid.prod() // 4), 1)
+        told = self.tokenizer([whole.replace("<|taken|>", "<|image_pad|>")], return_tensors="pt")
+        kinds = (told["input_ids"] == self.tokenizer.convert_tokens_to_ids("<|image_pad|>")).int()
+        return BatchFeature({**told, **seen, "mm_token_type_ids": kinds})
 
     def apply_chat_template(self, messages: list[Any], **_: Any) -> list[list[int]]:
         (text,) = (part["text"] for part in messages[0]["content"])
@@ -84,7 +96,7 @@ def pipe() -> QwenImage21Pipeline:
             shift_terminal=0.02,
         ),
         vae=AutoencoderKLQwenImage21(base_dim=8, decoder_base_dim=16).eval(),
-        text_encoder=randomised(Qwen3VLForConditionalGeneration(qwen3_vl_config(WIDTH, 2)), 0.1),
+        text_encoder=randomised(Qwen3VLForConditionalGeneration(qwen3_vl_config(WIDTH, 2, chat_tokenizer())), 0.1),
         processor=Processor(chat_tokenizer()),
         transformer=randomised(transformer, 0.1),
     )

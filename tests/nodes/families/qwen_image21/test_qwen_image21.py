@@ -258,13 +258,6 @@ def test_a_truncated_file_and_an_encoder_in_the_networks_place_are_told(session:
     assert found.message == "LoadUNet: 'encoder.safetensors' has no UNet"
 
 
-def test_reference_pictures_are_refused(session: Session) -> None:
-    nodes = document(positive=wire("shown", "conditioning"))
-    shown = {"conditioning": wire("positive", "conditioning"), "latent": wire("encode", "latent")}
-    nodes["nodes"]["shown"] = {"type": "ReferenceLatent", "inputs": shown}
-    assert problem(session, nodes).message.endswith("(qwen_image21) does not support reference pictures")
-
-
 def test_a_lora_of_the_fused_layer_changes_both_of_its_parts(session: Session, qwen_models: Path) -> None:
     generator = torch.Generator().manual_seed(1)
     down, up = torch.randn(2, 64, generator=generator), torch.randn(384, 2, generator=generator)

@@ -1,11 +1,21 @@
 import { afterEach, expect, it, vi } from "vitest";
-import { api, contentOf, given, isPassing, OtherServer, send, ServerError, told, Unreachable } from "./client";
+import { api, appOf, appUrl, contentOf, given, isPassing, OtherServer, send, ServerError, told, Unreachable } from "./client";
 import { answering, json } from "./net";
 
 afterEach(() => void vi.unstubAllGlobals());
 
 const reason = (asking: Promise<unknown>) => asking.then(() => null, (error: unknown) => error);
 const html = (status: number) => new Response("<html>Sign in</html>", { status, headers: { "Content-Type": "text/html" } });
+
+it.each([
+  ["/", null],
+  ["/app/", null],
+  ["/app/Level%20maker", "Level maker"],
+  ["/below/a/proxy/app/%E6%B5%8B", "测"],
+  ["/app/100%", "100%"],
+])("the path %j is the page of %j", (path, name) => expect(appOf(path)).toBe(name));
+
+it("a page is found again by its address", () => expect(appOf(new URL(appUrl("50% + (1)")).pathname)).toBe("50% + (1)"));
 
 it("a server that is away, one that is silent, and another one in its place are told apart", async () => {
   answering(() => undefined);

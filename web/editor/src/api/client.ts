@@ -12,8 +12,22 @@ export type Problem = Schemas["Problem"];
 export type Job = Schemas["Job"];
 export type OutputFile = Schemas["OutputFile"];
 
+/** The workflow whose own page a path is; null: it is the editor's. */
+export function appOf(path: string): string | null {
+  const [, name] = /\/app\/([^/]+)$/.exec(path) ?? [];
+  if (name === undefined) return null;
+  try {
+    return decodeURIComponent(name);
+  } catch {
+    return name; // a % that codes nothing
+  }
+}
+
 /** Where the editor was served from: the API is below it. */
-export const BASE = new URL(".", document.baseURI);
+export const BASE = new URL(appOf(location.pathname) === null ? "." : "..", document.baseURI);
+
+/** The address of a workflow's own page. */
+export const appUrl = (name: string) => new URL(`app/${encodeURIComponent(name)}`, BASE).href;
 
 /** How long an answer may take; that to many bytes longer, by the second for each of 64 KiB. */
 const PATIENCE_MS = 30_000;

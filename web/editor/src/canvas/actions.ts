@@ -88,6 +88,7 @@ export const ACTIONS: readonly Action[] = [
   { id: "minimap", section: "view", keys: ["Shift+M"], run: () => useSettings.getState().set({ minimap: !useSettings.getState().minimap }) },
   { id: "help", section: "view", keys: ["?", "F1"], run: () => useWorkspace.getState().ask("help") },
   { id: "run", section: "run", keys: ["Mod+Enter"], run: () => void runActive() },
+  { id: "runFront", section: "run", keys: ["Mod+Alt+Enter"], run: () => void runActive({ front: true }) },
   { id: "runTo", section: "run", keys: ["Mod+Shift+Enter"], needs: "outer", menu: true, run: () => void runTo(activeTab(), [...parts().nodes][0] ?? "") },
   { id: "cancel", section: "run", keys: ["Mod+Alt+C"], run: () => void cancelShown() },
 ];

@@ -28,7 +28,7 @@ function isElsewhere(event: KeyboardEvent): boolean {
 }
 
 /** Even in a field these are meant for the workflow. */
-const EVERYWHERE = new Set<Action["id"]>(["save", "saveAs", "run", "runTo", "cancel"]);
+const EVERYWHERE = new Set<Action["id"]>(["save", "saveAs", "run", "runFront", "runTo", "cancel"]);
 
 /** Listen to keys and to the clipboard while the editor is shown. */
 export function useShortcuts() {

@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 import { chain } from "./edit";
-import { addToForm, freshName, moveInForm, nameFits, removeFromForm, renameInForm, setNamed } from "./interface";
+import { addToForm, arrangedIn, arrangeInForm, freshName, groupsOf, moveInForm, nameFits, removeFromForm, renameInForm, setNamed } from "./interface";
 import { emptyWorkflow } from "./types";
 import type { Workflow } from "./types";
 
@@ -55,4 +55,29 @@ it("a value goes wherever its input leads", () => {
 
   expect(nodes.sample?.inputs.steps).toBe(4);
   expect(nodes.again?.inputs.steps).toBe(4);
+});
+
+it("how inputs stand in the form goes with their names, and leaves nothing behind", () => {
+  const inputs = ["steps", "seed"].map((input) => addToForm({ node: "sample", input }));
+  const made = chain(
+    ...inputs,
+    addToForm({ node: "again", input: "steps" }),
+    arrangeInForm("steps", { group: "Effort", help: "More is slower." }),
+    arrangeInForm("steps", { half: true }),
+    arrangeInForm("seed", { group: "Effort" }),
+    renameInForm("steps", "turns"),
+  )(sampled());
+
+  expect(made.layout.form).toEqual({ turns: { group: "Effort", help: "More is slower.", half: true }, seed: { group: "Effort" } });
+  expect(groupsOf(made).map(({ title, items }) => [title, ...items.map(({ name }) => name)])).toEqual([
+    ["Effort", "turns", "seed"],
+    ["", "again-steps"],
+  ]);
+  expect(chain(removeFromForm("turns"), arrangeInForm("seed", { group: " " }))(made).layout).toEqual(sampled().layout);
+});
+
+it.each([null, [], "x", { form: 3 }, { form: { seed: 3, steps: { group: 7, half: "yes" } } }])("an odd arrangement %j is none", (layout) => {
+  const found = arrangedIn({ layout: { nodes: {}, groups: [], notes: [], ...(layout as object) } });
+
+  expect(Object.values(found)).toEqual(Object.values(found).map(() => ({})));
 });

@@ -53,3 +53,11 @@ it("an edge is not replaced by a value, and what has no place is counted", () =>
   expect(recall(made, here, SPECS, "prompt")).toMatchObject({ placed: 1, left: 1 });
   expect(recall(made, emptyWorkflow(), SPECS, "seed")).toMatchObject({ placed: 0, left: 1 });
 });
+
+it("only what the form asks for", () => {
+  const form = { inputs: [{ name: "seed", to: [{ node: "sample", input: "seed" }] }] };
+  const here = { ...chain(setInput("sample", "seed", 1), setInput("positive", "text", "a moon"))(made), ...form };
+
+  expect(recall({ ...made, ...form }, here, SPECS, "form")).toMatchObject({ placed: 1, left: 0 });
+  expect(recall({ ...made, ...form }, here, SPECS, "form").edit(here).nodes).toEqual({ ...here.nodes, sample: made.nodes.sample });
+});

@@ -5,15 +5,17 @@ import type { Edit } from "./edit";
 import { chain, setInput } from "./edit";
 import type { Specs } from "./graphs";
 import { specOf } from "./graphs";
+import { namedInput } from "./interface";
 import type { Target, Workflow } from "./types";
 import { edgesIn } from "./types";
 
-/** `prompt`: texts of several lines; `seed`: seeds; `all`: every value. */
-export type Part = "prompt" | "seed" | "all";
+/** `prompt`: texts of several lines; `seed`: seeds; `form`: named inputs; `all`: every value. */
+export type Part = "prompt" | "seed" | "form" | "all";
 
 const isOf: Record<Part, (port: InputPort) => boolean> = {
   prompt: (port) => port.kind === "STRING" && port.widget === "multiline",
   seed: (port) => port.widget === "seed",
+  form: () => true,
   all: () => true,
 };
 
@@ -32,17 +34,20 @@ export function recall(made: Workflow, here: Workflow, specs: Specs, part: Part)
     for (const port of specOf(specs, node)?.inputs ?? []) {
       const value = node.inputs[port.name];
       if (value === undefined || edgesIn(value).length || !isOf[part](port)) continue;
-      const places = placesOf(made, here, id, port.name).filter((place) => isFree(here, place));
+      const name = nameOf(made, { node: id, input: port.name });
+      if (part === "form" && name === undefined) continue;
+      const named = here.inputs.find((one) => one.name === name)?.to;
+      const places = (named ?? (part === "form" ? [] : likePlaces(made, here, id, port.name))).filter((place) => isFree(here, place));
       if (places.length === 0) left += 1;
       else edits.push(...places.map(({ node, input }) => setInput(node, input, value)));
     }
   return { edit: chain(...edits), placed: edits.length, left };
 }
 
-function placesOf(made: Workflow, here: Workflow, id: string, input: string): Target[] {
-  const name = made.inputs.find(({ to }) => to.some((target) => target.node === id && target.input === input))?.name;
-  const named = here.inputs.find((one) => one.name === name);
-  if (named) return named.to;
+const nameOf = (workflow: Workflow, target: Target) => namedInput(workflow, target)?.name;
+
+/** The same input of the same node, else of the only one of its type. */
+function likePlaces(made: Workflow, here: Workflow, id: string, input: string): Target[] {
   const type = made.nodes[id]?.type;
   if (here.nodes[id]?.type === type) return [{ node: id, input }];
   const ofType = ({ nodes }: Workflow) => Object.keys(nodes).filter((one) => nodes[one]?.type === type);

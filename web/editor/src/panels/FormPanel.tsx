@@ -1,24 +1,23 @@
 import { useState } from "react";
-import type { InputPort } from "../api/client";
-import { contentUrl } from "../api/client";
-import { addToForm, moveInForm, namedInput, nameFits, removeFromForm, renameInForm, setNamed } from "../document/interface";
+import { appUrl } from "../api/client";
+import { addToForm, arrangedIn, arrangeInForm, moveInForm, namedInput, nameFits, removeFromForm, renameInForm } from "../document/interface";
 import type { NamedInput } from "../document/types";
-import { edgesIn, unwrapped, wrapped } from "../document/types";
-import { usePorts, useSpecs } from "../store/specs";
+import { edgesIn } from "../document/types";
+import { useSpecs } from "../store/specs";
 import { useDocument } from "../store/document";
-import { cancelShown, runTab, useIsRunning, useShownFiles, useShownRun } from "../store/running";
-import { progressOf } from "../store/runs";
-import { useActive } from "../store/workspace";
 import { useStrings } from "../strings";
 import { Icon } from "../theme/Icon";
 import { composes } from "../widgets/keys";
-import { ModelDefaults } from "../widgets/ModelDefaults";
-import { isWide, takesLiteral, widgetOf } from "../widgets/registry";
+import { takesLiteral } from "../widgets/registry";
+import { FormFields } from "./FormFields";
+import { FormResult, FormRun } from "./FormRun";
 import { ICONS } from "./icons";
 
 /** The workflow's named inputs as a form, with the result below; what stands in it can be changed here too. */
 export function FormPanel() {
-  const words = useStrings().panels.named;
+  const { shell, panels } = useStrings();
+  const words = panels.named;
+  const source = useDocument((state) => state.source);
   const inputs = useDocument((state) => state.workflow.inputs);
   const [editing, setEditing] = useState(false);
   return (
@@ -26,44 +25,20 @@ export function FormPanel() {
       {inputs.length === 0 && <p className="quiet">{words.none}</p>}
       {editing
         ? inputs.map((item, n) => <Entry key={item.name} item={item} first={n === 0} last={n === inputs.length - 1} />)
-        : inputs.map((item) => <Field key={item.name} item={item} />)}
+        : <FormFields />}
       {(editing || inputs.length === 0) && <Adding />}
       {inputs.length > 0 && (
         <button className="button-link" aria-expanded={editing} onClick={() => setEditing(!editing)}>
           {editing ? words.done : words.edit}
         </button>
       )}
-      <RunButton />
-      <Result />
-    </div>
-  );
-}
-
-function Field({ item }: { item: NamedInput }) {
-  const words = useStrings().panels.named;
-  const port = usePorts()(item);
-  const [target] = item.to;
-  const value = useDocument((state) => state.workflow.nodes[target?.node ?? ""]?.inputs[target?.input ?? ""]);
-  const edit = useDocument((state) => state.edit);
-  const id = `form-${item.name}`;
-  const Widget = port && takesLiteral(port) ? widgetOf(port) : null;
-  const wired = edgesIn(value).length > 0;
-  return (
-    <div className="form-field" data-wide={(port && isWide(port)) || undefined}>
-      <label htmlFor={Widget && !wired ? id : undefined} title={port?.help}>
-        {item.name}
-      </label>
-      {Widget && !wired ? (
-        <Widget
-          id={id}
-          port={port as InputPort}
-          value={unwrapped(value)}
-          onChange={(next) => edit(setNamed(item, wrapped(next)), id)}
-        />
-      ) : (
-        <span className="quiet">{wired ? words.wired : words.unknown}</span>
+      {source && inputs.length > 0 && (
+        <a className="form-app" href={appUrl(source.name)} target="_blank" rel="noreferrer">
+          {shell.openApp}
+        </a>
       )}
-      {port && target && !wired && <ModelDefaults node={target.node} port={port} value={unwrapped(value)} />}
+      <FormRun />
+      <FormResult />
     </div>
   );
 }
@@ -95,7 +70,36 @@ function Entry({ item: { name, to }, first, last }: { item: NamedInput; first: b
       {tool(ICONS.up, words.up(name), moveInForm(name, -1), first)}
       {tool(ICONS.down, words.down(name), moveInForm(name, 1), last)}
       {tool(ICONS.close, words.remove(name), removeFromForm(name))}
+      <Arrangement name={name} />
     </div>
+  );
+}
+
+/** The heading that an input stands under, what it is for, and how wide it is. */
+function Arrangement({ name }: { name: string }) {
+  const words = useStrings().panels.named;
+  const layout = useDocument((state) => state.workflow.layout);
+  const edit = useDocument((state) => state.edit);
+  const { group = "", help = "", half = false } = arrangedIn({ layout })[name] ?? {};
+  const [open] = useState(Boolean(group || help || half)); // as it was found: what is emptied closes nothing
+  const field = (part: "group" | "help", value: string) => (
+    <input
+      className="field"
+      aria-label={words.partOf(words[part], name)}
+      placeholder={words[part]}
+      value={value}
+      onChange={(event) => edit(arrangeInForm(name, { [part]: event.target.value }), `${part}-${name}`)}
+    />
+  );
+  return (
+    <details className="form-arrangement" open={open}>
+      <summary>{words.arrange}</summary>
+      {field("group", group)}
+      {field("help", help)}
+      <label>
+        <input type="checkbox" checked={half} onChange={() => edit(arrangeInForm(name, { half: !half }))} /> {words.half}
+      </label>
+    </details>
   );
 }
 
@@ -136,59 +140,5 @@ function Adding() {
         ))}
       </div>
     </fieldset>
-  );
-}
-
-function RunButton() {
-  const words = useStrings().panels.named;
-  const tab = useActive();
-  const busy = useIsRunning();
-  const ordering = useDocument((state) => state.ordering);
-  return (
-    <div className="form-run">
-      <button className="button-primary" disabled={ordering} aria-busy={ordering} onClick={() => void runTab(tab)}>
-        {words.run}
-      </button>
-      {busy && (
-        <button className="button" onClick={() => void cancelShown(tab)}>
-          {words.cancel}
-        </button>
-      )}
-    </div>
-  );
-}
-
-function Result() {
-  const words = useStrings().panels.named;
-  const busy = useIsRunning();
-  const part = useShownRun((shown) => (shown ? progressOf(shown) : 0));
-  const preview = useShownRun((shown) => Object.values(shown?.nodes ?? {}).findLast((node) => node.preview)?.preview);
-  const failed = useShownRun((shown) => Object.values(shown?.nodes ?? {}).find((node) => node.problem)?.problem?.message);
-  const files = useShownFiles();
-  return (
-    <section className="form-result" aria-label={words.result}>
-      {busy && (
-        <div
-          className="bar"
-          role="progressbar"
-          aria-label={words.progress}
-          aria-valuemin={0}
-          aria-valuemax={100}
-          aria-valuenow={Math.round(part * 100)}
-        >
-          <div style={{ width: `${part * 100}%` }} />
-        </div>
-      )}
-      {failed && <p className="job-problem">{failed}</p>}
-      {busy && preview && files.length === 0 && <img src={preview} alt={words.result} />}
-      {files
-        .filter(({ media }) => media.startsWith("image/"))
-        .map(({ id, sha256, texts }) => (
-          <a key={id} href={contentUrl(sha256)} target="_blank" rel="noreferrer">
-            <img src={contentUrl(sha256)} alt={texts.split("\n")[0] || words.result} />
-          </a>
-        ))}
-      {!busy && !failed && files.length === 0 && <p className="quiet">{words.noResult}</p>}
-    </section>
   );
 }

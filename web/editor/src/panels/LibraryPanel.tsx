@@ -1,7 +1,7 @@
 import { useEffect, useState } from "react";
 import { clock } from "../api/clock";
 import type { Schemas } from "../api/client";
-import { told } from "../api/client";
+import { appUrl, told } from "../api/client";
 import { insertSaved } from "../canvas/actions";
 import { dropDraft, loadDrafts, openDraft, useDrafts } from "../store/drafts";
 import {
@@ -64,6 +64,7 @@ export function LibraryPanel() {
 
 function SavedOne({ info }: { info: Info }) {
   const words = useStrings().panels.library;
+  const { shell } = useStrings();
   const ago = useStrings().panels.ago;
   const [open, setOpen] = useState(false);
   const [versions, setVersions] = useState(false);
@@ -89,6 +90,9 @@ function SavedOne({ info }: { info: Info }) {
         <div className="saved-actions">
           {action(words.rename, () => void renameWorkflow(info))}
           {action(words.duplicate, () => void duplicateWorkflow(info))}
+          <a className="button-plain" href={appUrl(info.name)} target="_blank" rel="noreferrer" onClick={() => setOpen(false)}>
+            {shell.openApp}
+          </a>
           {action(words.insert, () => void insertSaved(info.name))}
           {action(words.versions, () => setVersions(!versions))}
           {action(words.remove, () => void removeWorkflow(info))}

@@ -1,22 +1,36 @@
-import type { Ref } from "react";
+import type { ComponentType, Ref } from "react";
 import { useEffect, useRef, useState } from "react";
 import type { OutputFile } from "../api/client";
 import { contentUrl } from "../api/client";
-import { reveal } from "../canvas/reveal";
 import { useSettings } from "../settings/settings";
 import { useGallery } from "../store/gallery";
 import type { Facts } from "../store/making";
-import { factsOf, fileName, openMaking, recallInto, savePicture, saveWorkflow, takeAsInput } from "../store/making";
+import { factsOf, fileName } from "../store/making";
 import { useStrings } from "../strings";
 import { Icon } from "../theme/Icon";
 import { useModal } from "../widgets/useModal";
 import { ICONS } from "./icons";
-import { askThenRemove } from "./Selected";
 import type { Zooming } from "./ZoomedPicture";
 import { ZoomedPicture } from "./ZoomedPicture";
 
+export interface ActionsProps {
+  output: OutputFile;
+  /** Ends the dialog. */
+  close(): void;
+  /** Goes on to a neighbour, before the picture is gone. */
+  leave(): void;
+}
+
+interface LightboxProps {
+  /** The id of the picture that is shown first. */
+  start: number;
+  close(): void;
+  /** What can be done with the picture. */
+  actions: ComponentType<ActionsProps>;
+}
+
 /** One picture as large as the window allows or zoomed, with what made it; the arrow keys go to its neighbours. */
-export function Lightbox({ start, close }: { start: number; close(): void }) {
+export function Lightbox({ start, close, actions: Actions }: LightboxProps) {
   const words = useStrings().panels.gallery;
   const { outputs, next, more } = useGallery();
   const [id, setId] = useState(start);
@@ -113,49 +127,5 @@ function Details({ output }: { output: OutputFile }) {
         ),
       )}
     </dl>
-  );
-}
-
-/** `leave` goes on to a neighbour before the picture is gone; `close` ends the dialog. */
-function Actions({ output, close, leave }: { output: OutputFile; close(): void; leave(): void }) {
-  const words = useStrings().panels.gallery;
-  const outputs = useGallery((state) => state.outputs);
-  const andClose = (work: (output: OutputFile) => Promise<void>) => () => void work(output).then(close);
-  const asInput = async (output: OutputFile) => {
-    const node = await takeAsInput(output);
-    if (node) requestAnimationFrame(() => reveal(node));
-  };
-  const remove = () => askThenRemove([output], () => (outputs.length > 1 ? leave() : close()));
-  const parts = [
-    ["prompt", words.recallPrompt],
-    ["seed", words.recallSeed],
-    ["all", words.recallAll],
-  ] as const;
-  return (
-    <div className="lightbox-actions">
-      <button className="button button-primary" onClick={andClose(openMaking)}>
-        {words.open}
-      </button>
-      <div className="lightbox-recall" role="group" aria-label={words.recall}>
-        <span className="quiet">{words.recall}</span>
-        {parts.map(([part, label]) => (
-          <button key={part} className="button" onClick={andClose((one) => recallInto(one, part))}>
-            {label}
-          </button>
-        ))}
-      </div>
-      <button className="button" onClick={andClose(asInput)}>
-        {words.asInput}
-      </button>
-      <button className="button" onClick={() => savePicture(output)}>
-        {words.savePicture}
-      </button>
-      <button className="button" onClick={() => void saveWorkflow(output)}>
-        {words.saveWorkflow}
-      </button>
-      <button className="button button-danger" onClick={() => void remove()}>
-        {words.remove}
-      </button>
-    </div>
   );
 }

@@ -1,8 +1,9 @@
 import type { LiHTMLAttributes } from "react";
-import type { Job, Problem } from "../api/client";
+import type { Job, OutputFile, Problem } from "../api/client";
+import { thumbnailUrl } from "../api/client";
 import { useGallery } from "../store/gallery";
 import { openJob } from "../store/making";
-import { cancelJob, retryJob } from "../store/queue";
+import { cancelJob, retryJob, useQueue } from "../store/queue";
 import type { Run } from "../store/runs";
 import { progressOf, useRuns } from "../store/runs";
 import { useWorkspace } from "../store/workspace";
@@ -25,6 +26,7 @@ interface Props {
 export function QueueJob({ job, now, move, place = 0, last = false, over, drag }: Props) {
   const words = useStrings();
   const run = useRuns((state) => state.runs[job.id]);
+  const made = useQueue((state) => state.made[job.id]);
   const name = job.name || words.shell.untitled;
   const atWork = job.state === "running" || job.state === "claimed" || job.state === "cancelling";
   return (
@@ -45,6 +47,7 @@ export function QueueJob({ job, now, move, place = 0, last = false, over, drag }
         <span className="quiet">{timeOf(job, now, words.panels)}</span>
       </div>
       {atWork && run && <Progress run={run} name={name} job={job} />}
+      {made && <Made file={made} />}
       {job.problems.length > 0 && <Problems problems={job.problems} />}
       <div className="job-tools">
         <span className="quiet">{words.panels.jobs.states[job.state]}</span>
@@ -52,6 +55,20 @@ export function QueueJob({ job, now, move, place = 0, last = false, over, drag }
         <Tools job={job} name={name} />
       </div>
     </li>
+  );
+}
+
+const WORDS = 6;
+
+/** What a job has saved: a picture, its seed, and the first words of its prompt. */
+function Made({ file: { sha256, media, texts, seed } }: { file: OutputFile }) {
+  const words = useStrings().panels.gallery;
+  const first = (texts.split("\n")[0] ?? "").split(/\s+/).slice(0, WORDS).join(" ");
+  return (
+    <div className="job-made quiet">
+      {media.startsWith("image/") && <img src={thumbnailUrl(sha256)} alt="" loading="lazy" width={40} height={40} />}
+      <span>{[seed && `${words.seed} ${seed}`, first].filter(Boolean).join(" · ")}</span>
+    </div>
   );
 }
 

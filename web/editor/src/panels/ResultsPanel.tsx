@@ -10,6 +10,8 @@ import { Icon } from "../theme/Icon";
 import { chordOf, composes } from "../widgets/keys";
 import { Compare } from "./Compare";
 import { Lightbox } from "./Lightbox";
+import { More } from "./More";
+import { PictureActions } from "./PictureActions";
 import { Selected, askThenRemove } from "./Selected";
 import { ICONS } from "./icons";
 
@@ -34,7 +36,7 @@ export function ResultsPanel() {
         ))}
       </ul>
       <More />
-      {looked !== null && <Lightbox start={looked} close={() => setLooked(null)} />}
+      {looked !== null && <Lightbox start={looked} close={() => setLooked(null)} actions={PictureActions} />}
       {comparing && left && right && <Compare left={left} right={right} close={() => setComparing(false)} />}
     </div>
   );
@@ -143,26 +145,5 @@ function Thumbnail({ output, look }: { output: OutputFile; look(): void }) {
         />
       </label>
     </li>
-  );
-}
-
-/** The next page, when its button is reached or seen. */
-function More() {
-  const words = useStrings().panels;
-  const { next, more } = useGallery();
-  const button = useRef<HTMLButtonElement>(null);
-  useEffect(() => {
-    if (!button.current) return;
-    const watch = new IntersectionObserver((seen) => seen.some((one) => one.isIntersecting) && void more(), {
-      rootMargin: "400px",
-    });
-    watch.observe(button.current);
-    return () => watch.disconnect();
-  }, [next, more]);
-  if (next === null) return null;
-  return (
-    <button ref={button} className="button more" onClick={() => void more()}>
-      {words.more}
-    </button>
   );
 }

@@ -13,6 +13,8 @@ interface SettingsState {
   previews: boolean;
   snap: boolean;
   minimap: boolean;
+  /** Whether the system tells of runs that end while the window is hidden. */
+  notify: boolean;
   /** How often each node type was added. */
   uses: Record<string, number>;
   set(change: Partial<Omit<SettingsState, "set">>): void;
@@ -26,6 +28,7 @@ export const useSettings = create<SettingsState>()(
       previews: true,
       snap: false,
       minimap: true,
+      notify: false,
       uses: {},
       set,
     }),

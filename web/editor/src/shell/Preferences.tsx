@@ -1,14 +1,21 @@
 import type { Language } from "../settings/language";
 import type { Theme } from "../settings/settings";
 import { useSettings } from "../settings/settings";
+import { mayNotify } from "../store/notifying";
+import { useWorkspace } from "../store/workspace";
 import { LANGUAGES, useStrings } from "../strings";
 import { Dialog } from "./Dialog";
 
 /** What a person may choose for this browser. */
 export function Preferences() {
   const words = useStrings().shell;
-  const { theme, language, previews, snap, minimap, set } = useSettings();
-  const switches = { previews, snap, minimap };
+  const { theme, language, previews, snap, minimap, notify, set } = useSettings();
+  const switches = { previews, snap, minimap, notify };
+  const turn = async (name: keyof typeof switches, on: boolean) => {
+    const allowed = name !== "notify" || !on || (await mayNotify());
+    if (allowed) set({ [name]: on });
+    else useWorkspace.getState().notify("warning", words.noNotify);
+  };
   return (
     <Dialog name="preferences" title={words.preferences}>
       <div className="form">
@@ -29,7 +36,7 @@ export function Preferences() {
           ))}
         </select>
         {(Object.keys(switches) as (keyof typeof switches)[]).map((name) => (
-          <Switch key={name} name={name} label={words.switches[name]} on={switches[name]} set={(on) => set({ [name]: on })} />
+          <Switch key={name} name={name} label={words.switches[name]} on={switches[name]} set={(on) => void turn(name, on)} />
         ))}
       </div>
     </Dialog>

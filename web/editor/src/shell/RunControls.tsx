@@ -1,7 +1,7 @@
 import { useDocument } from "../store/document";
 import { cancelShown, runActive, useIsRunning, useShownRun } from "../store/running";
 import { progressOf } from "../store/runs";
-import { useWorkspace } from "../store/workspace";
+import { activeTab, useWorkspace } from "../store/workspace";
 import { useStrings } from "../strings";
 import { Icon } from "../theme/Icon";
 
@@ -11,6 +11,7 @@ const MOST = 100;
 export function RunControls() {
   const words = useStrings().shell;
   const running = useIsRunning();
+  const live = useDocument((state) => state.live);
   const ordering = useDocument((state) => state.ordering);
   const { times, repeat } = useWorkspace();
   const state = useShownRun((run) => (run ? run.status : null));
@@ -32,6 +33,15 @@ export function RunControls() {
           {words.cancel}
         </button>
       )}
+      <button
+        className="button-icon"
+        aria-pressed={live}
+        title={words.live}
+        aria-label={words.live}
+        onClick={() => activeTab().document.getState().set({ live: !live })}
+      >
+        <Icon path="M11 2 4 11h5l-1 7 8-10h-6Z" />
+      </button>
       <div className="run-split">
         <button className="button-primary" disabled={ordering} aria-busy={ordering} onClick={() => void runActive()}>
           <Icon path="M6 4l10 6-10 6Z" size={14} />

@@ -50,6 +50,8 @@ export interface DocumentState {
   ran: Workflow | null;
   /** Whether an order is under way. */
   ordering: boolean;
+  /** Whether every change that can run is run at once. */
+  live: boolean;
   /** Edits with the same `merge` that follow one another within a second, or while an input method composes, make one step of undo. */
   edit(edit: Edit, merge?: string): void;
   /** An edit of the level that the canvas shows. */
@@ -61,7 +63,7 @@ export interface DocumentState {
   /** Put another document in place, as one step of undo. */
   replace(workflow: Workflow): void;
   select(ids: Iterable<string>): void;
-  set(state: Partial<Pick<DocumentState, "viewport" | "checked" | "saved" | "source" | "jobs" | "ran" | "ordering">>): void;
+  set(state: Partial<Pick<DocumentState, "viewport" | "checked" | "saved" | "source" | "jobs" | "ran" | "ordering" | "live">>): void;
 }
 
 export type History = Pick<DocumentState, "workflow">;
@@ -85,6 +87,7 @@ export function createDocument(workflow: Workflow, now: () => number = Date.now,
         jobs: [],
         ran: null,
         ordering: false,
+        live: false,
         edit(edit, merge = "") {
           const before = get().workflow;
           const after = edit(before);

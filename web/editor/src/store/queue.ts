@@ -1,7 +1,7 @@
 /** The queue as the server has it: read again whenever an event says that it changed. */
 
 import { create } from "zustand";
-import type { Job, Schemas } from "../api/client";
+import type { Job, OutputFile, Schemas } from "../api/client";
 import { api, given, told } from "../api/client";
 import { whenHeard } from "./heard";
 import { newest } from "./newest";
@@ -20,10 +20,12 @@ interface QueueState {
   waiting: readonly Job[];
   /** The newest first. */
   ended: readonly Job[];
+  /** The newest file of jobs that ended, as far back as one page of files goes. */
+  made: Readonly<Record<string, OutputFile>>;
   known: boolean;
 }
 
-export const useQueue = create<QueueState>()(() => ({ paused: false, running: [], waiting: [], ended: [], known: false }));
+export const useQueue = create<QueueState>()(() => ({ paused: false, running: [], waiting: [], ended: [], made: {}, known: false }));
 
 const read = newest();
 
@@ -40,8 +42,21 @@ export async function loadQueue(): Promise<void> {
   await read(asked, ([queue, active, ended]) => {
     useQueue.setState({ paused: queue.paused, ...sorted(active, queue.waiting, ended), ended, known: true });
   });
+  await loadMade();
   const { runs } = useRuns.getState();
   for (const { id } of useQueue.getState().running) if (!(id in runs)) await catchUp(id);
+}
+
+const FILES = 100;
+const readMade = newest();
+
+/** Ask for what the newest jobs have saved, unless nothing has ended since. */
+async function loadMade(): Promise<void> {
+  const done = useQueue.getState().ended.filter(({ state }) => state === "done");
+  if (!done[0] || done[0].id in useQueue.getState().made) return;
+  await readMade(given(api.GET("/api/v1/outputs", { params: { query: { limit: FILES } } })), ({ outputs }) => {
+    useQueue.setState({ made: Object.fromEntries(outputs.toReversed().map((output) => [output.job, output])) });
+  });
 }
 
 async function jobs(state: string, limit: number): Promise<Job[]> {

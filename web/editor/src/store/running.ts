@@ -13,7 +13,7 @@ import { activeTab, newId, useWorkspace } from "./workspace";
 import { strings } from "../strings";
 import { useDocument } from "./document";
 
-type Order = Partial<Schemas["JobOrder"]>;
+export type Order = Partial<Schemas["JobOrder"]>;
 
 /** Queue a tab's document; its problems, if it has some, take their place in the store. */
 export async function run(tab: Tab, order: Order = {}): Promise<string | null> {
@@ -66,14 +66,14 @@ async function ordered(tab: Tab, work: () => Promise<unknown>): Promise<void> {
 }
 
 /** Queue a tab's workflow, several times if asked to; a random seed is drawn anew for each. */
-export function runTab(tab: Tab, times = 1): Promise<void> {
+export function runTab(tab: Tab, times = 1, order: Order = {}): Promise<void> {
   return ordered(tab, async () => {
-    for (let n = 0; n < times; n++) if ((await run(tab)) === null) return;
+    for (let n = 0; n < times; n++) if ((await run(tab, order)) === null) return;
   });
 }
 
 /** Queue the open workflow, as often as is asked for. */
-export const runActive = () => runTab(activeTab(), useWorkspace.getState().times);
+export const runActive = (order: Order = {}) => runTab(activeTab(), useWorkspace.getState().times, order);
 
 const NAME = "result";
 
@@ -153,6 +153,12 @@ const NO_FILES: readonly OutputFile[] = [];
 export function useShownFiles(): readonly OutputFile[] {
   const job = useShownJob();
   return useRuns((state) => state.files[job ?? ""] ?? NO_FILES);
+}
+
+/** Of saved files those that belong to named outputs of the workflow; where none does, all. */
+export function resultsOf(files: readonly OutputFile[]): readonly OutputFile[] {
+  const named = files.filter(({ outputs }) => outputs?.length);
+  return named.length ? named : files;
 }
 
 /** Cancel what is left of a tab's jobs. */

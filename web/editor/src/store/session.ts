@@ -12,6 +12,8 @@ import { useCatalog } from "./catalog";
 import { composing } from "./composing";
 import { heardReset, useHeard } from "./heard";
 import { keepTabs } from "./keeping";
+import { runOnChange } from "./live";
+import { notifyEnds } from "./notifying";
 import type { DocumentStore } from "./opened";
 import { patiently } from "./patience";
 import { restoreTabs } from "./restoring";
@@ -25,9 +27,18 @@ const RETRY_MS = 5000;
 export function startSession(): () => void {
   const ended = new AbortController();
   const { signal } = ended;
+  const caughtUp = (job: string) => void patiently(() => catchUp(job), signal).catch(tell);
+  void restoreTabs(signal, ({ document }) => document.getState().jobs.forEach(caughtUp)).catch(tell);
+  const stops = [keepTabs(), startServices(), runOnChange(), notifyEnds()];
+  return () => (ended.abort(), stops.forEach((stop) => stop()));
+}
+
+/** Start what a page with one workflow needs: all but the tabs. The answer stops it. */
+export function startServices(): () => void {
+  const ended = new AbortController();
+  const { signal } = ended;
   const service = (work: () => Promise<unknown>) => void patiently(work, signal).catch(tell);
-  void restoreTabs(signal, ({ document }) => document.getState().jobs.forEach((job) => service(() => catchUp(job)))).catch(tell);
-  const stops = [keepTabs(), validateAsYouType(), tellUpdates()];
+  const stops = [validateAsYouType(), tellUpdates()];
   service(() => useCatalog.getState().load(signal));
   service(() => listen(signal));
   return () => (ended.abort(), stops.forEach((stop) => stop()));

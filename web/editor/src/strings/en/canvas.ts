@@ -64,6 +64,7 @@ export const canvas = {
     saveAs: "Save as",
     palette: "Add a node",
     run: "Run",
+    runFront: "Run before all waiting jobs",
     runTo: "Run to this node",
     cancel: "Cancel the run",
     undo: "Undo",

@@ -65,6 +65,7 @@ export const canvas: Strings["canvas"] = {
     saveAs: "另存为",
     palette: "添加节点",
     run: "运行",
+    runFront: "排到队首运行",
     runTo: "运行到此节点",
     cancel: "取消运行",
     undo: "撤销",

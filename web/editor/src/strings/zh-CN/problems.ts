@@ -23,6 +23,7 @@ export const problems: Record<string, string> = {
   duplicate_name: "名称重复",
   unresolved_seed: "此处需要数字，不能使用随机值",
   path_refused: "文件名指向所属文件夹之外",
+  picture_refused: "图片未通过检查，没有保存",
   missing_file: "找不到文件或模型",
   recursive_graph: "子工作流不能使用自身",
   too_large: "超出大小上限",
