@@ -236,7 +236,8 @@ def test_inputs_on_which_more_depends_change_less_often(server, tmp_path):
     axes = [{"input": "late", "values": ["1", "2"]}, {"input": "early", "values": ["a", "b"]}]
     id = made(server, workflow=data, axes=axes)
     assert ended(server, id)["state"] == "done"
-    assert (tmp_path / "late").read_text().split() == ["1", "2", "1", "2"]
+    late = (tmp_path / "late").read_text().split()
+    assert set(late[:2]) == set(late[2:]) == {"1", "2"}  # two workers may finish a pair in either order
 
 
 def test_a_batch_is_told_once_at_its_end(own_server):
