@@ -422,7 +422,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Return a contact sheet as PNG: the first picture of each run, labelled with its inputs. */
+        /** Return a contact sheet as PNG: the first picture of each run, with headings of rows and columns or labels. */
         get: operations["show_sheet"];
         put?: never;
         post?: never;
@@ -5102,7 +5102,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Return a contact sheet as PNG: the first picture of each run, labelled with its inputs. */
+            /** @description Return a contact sheet as PNG: the first picture of each run, with headings of rows and columns or labels. */
             200: {
                 headers: {
                     [name: string]: unknown;
