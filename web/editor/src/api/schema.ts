@@ -804,7 +804,7 @@ export interface paths {
         post?: never;
         /**
          * Remove a picture that workflows can use; the file stays in `.trash` for a day.
-         * @description A picture that a waiting or running job uses is not removed. A user removes its own uploads.
+         * @description A picture that a waiting or running job or batch uses is not removed. A user removes its own uploads.
          */
         delete: operations["remove_file"];
         options?: never;
