@@ -8,7 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from latentloom.engine.jobs.states import State
 
 Key = Field(
-    None, min_length=1, max_length=200, description="A repeated request with the same key returns the same job."
+    None,
+    min_length=1,
+    max_length=200,
+    description="A repeated request with the same key returns the first one's job or batch.",
 )
 
 DOCUMENT = {

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from latentloom.api.wire import Answer, Body, OutputFile, Problem, WorkflowOrder
+from latentloom.api.wire import Answer, Body, Key, OutputFile, Problem, WorkflowOrder
 from latentloom.engine.jobs.batches import BatchState, CellState
 from latentloom.engine.planning.sweep import Mode
 
@@ -36,6 +36,7 @@ class BatchOrder(WorkflowOrder):
         None, max_length=1000, description="A CSV or JSONL file in the input folder instead of `rows`."
     )
     priority: int = Field(0, ge=-100, le=100, description="Higher runs first.")
+    idempotency_key: str | None = Key
     tags: list[Annotated[str, Field(max_length=200)]] = Field(
         default_factory=list, max_length=19, description="Tags of the jobs; they also have the tag `batch:ID`."
     )

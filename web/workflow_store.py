@@ -103,8 +103,11 @@ class WorkflowStore:
     def save(self, name: str, document: str, expected: Expected) -> Saved:
         """Save a new version if the number of the newest one is in `expected`.
 
-        Raises Conflict.
+        A repeated request, whose first answer may have been lost, gets the version that it made. Raises Conflict.
         """
+        made = self._made_before(name, document, expected)
+        if made is not None:
+            return made
         self._expect(name, expected)
         version = self._newest(name) + 1
         self._connection.execute(
@@ -115,6 +118,17 @@ class WorkflowStore:
             (self._owner, name, version - KEPT_VERSIONS),
         )
         return self.workflow(name)
+
+    def _made_before(self, name: str, document: str, expected: Expected) -> Saved | None:
+        """Return the newest version if it is this document, saved over a version in `expected`."""
+        newest = self._newest(name)
+        if newest < 2 or not expected or newest in expected or newest - 1 not in expected:
+            return None
+        row = self._connection.execute(
+            "SELECT name, version, document, saved FROM workflows WHERE owner = ? AND name = ? AND version = ?",
+            (self._owner, name, newest),
+        ).fetchone()
+        return Saved(*row) if row["document"] == document else None
 
     def remove(self, name: str, expected: Expected) -> None:
         """Remove a workflow with its versions. Raises UnknownDocument, Conflict."""

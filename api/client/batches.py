@@ -53,9 +53,9 @@ class BatchMethods(JobMethods):
     async def _row(self, row: Mapping[str, Any]) -> dict[str, Any]:
         return {name: await self._input(value) for name, value in row.items()}
 
-    async def batches(self, *, before: int | None = None, limit: int = 100) -> BatchPage:
+    async def batches(self, *, before: int | None = None, limit: int = 100, name: str | None = None) -> BatchPage:
         """Return batches, newest first. `before` is the `next` of the previous page. Raises ServerError."""
-        return await self._ask(BatchPage, "GET", path_of("batches", before=before, limit=limit))
+        return await self._ask(BatchPage, "GET", path_of("batches", before=before, limit=limit, name=name))
 
     async def show_batch(self, id: str) -> Batch:
         """Return the state of a batch and its counts. Raises ServerError."""

@@ -101,12 +101,13 @@ class Batches:
             raise UnknownBatch(f"there is no batch '{id[:64]}'")
         return self._batch(row)
 
-    def page(self, before: int | None = None, limit: int = 100) -> list[Batch]:
-        """Return batches, newest first. `before`: `seq` of the previous page's last one."""
+    def page(self, before: int | None = None, limit: int = 100, *, name: str | None = None) -> list[Batch]:
+        """Return batches, newest first. `before`: `seq` of the previous page's last one. `name`: of the workflow."""
         own, values = self._own()
-        where, more = (" AND seq < ?", (before,)) if before is not None else ("", ())
-        statement = f"SELECT * FROM batches WHERE 1{own}{where} ORDER BY seq DESC LIMIT ?"
-        return [self._batch(row) for row in self._connection.execute(statement, (*values, *more, limit)).fetchall()]
+        where = f"seq < coalesce(?, seq + 1) AND name = coalesce(?, name){own}"
+        statement = f"SELECT * FROM batches WHERE {where} ORDER BY seq DESC LIMIT ?"
+        rows = self._connection.execute(statement, (before, name, *values, limit))
+        return [self._batch(row) for row in rows.fetchall()]
 
     def _own(self) -> tuple[str, tuple[str, ...]]:
         return ("", ()) if self._owner is None else (" AND owner = ?", (self._owner,))

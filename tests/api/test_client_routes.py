@@ -79,7 +79,7 @@ def drafts(client):
 def batches(client):
     batch = client.batch(plants(), axes={"level": [0.25, 0.5]}, tags=["mine"])
     assert client.wait_batch(batch.id).counts["done"] == 2
-    assert [one.id for one in client.batches(limit=1).batches] == [batch.id]
+    assert [one.id for one in client.batches(limit=1, name=batch.name).batches] == [batch.id]
     table = client.cells(batch.id, limit=1)
     assert ([cell.inputs for cell in table.cells], table.next) == ([{"level": 0.25}], 0)
     assert client.batch_csv(batch.id).splitlines()[0].startswith("level,place,state")

@@ -274,8 +274,11 @@ def test_workflows_have_versions_that_nobody_overwrites(server):
     first = server.request("PUT", "workflows/mine", body, If_None_Match="*")
     again = server.request("PUT", "workflows/mine", body, If_None_Match="*")
     second = server.request("PUT", "workflows/mine", body, If_Match='"1"')
-    late = server.request("PUT", "workflows/mine", body, If_Match='"1"')
+    repeated = server.request("PUT", "workflows/mine", body, If_Match='"1"')
+    other = {"workflow": {**body["workflow"], "name": "other"}}
+    late = server.request("PUT", "workflows/mine", other, If_Match='"1"')
 
+    assert repeated[:2] == second[:2]  # as if the answer to the second had been lost
     assert (first[0], first[2]["ETag"], again[0], second[1]["version"], late[0]) == (201, '"1"', 412, 2, 412)
     assert late[1]["code"] == "version_conflict"
     assert [item["version"] for item in server.get("workflows/mine/versions")["workflows"]] == [2, 1]

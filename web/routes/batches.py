@@ -5,6 +5,7 @@ import io
 import json
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
@@ -21,7 +22,7 @@ from latentloom.engine.jobs.outputs import Output
 from latentloom.engine.planning.sweep import Cell, combined, rows_of
 from latentloom.web.http_errors import NotFound, RequestError
 from latentloom.web.queue_writer import OwnedTables
-from latentloom.web.routes.jobs import check_priority, order_of
+from latentloom.web.routes.jobs import check_priority, key_of, order_of
 from latentloom.web.routing import API, MOST, Call, Query, Reply, Route
 from latentloom.web.services import Services
 from latentloom.web.wire_jobs import batch_answer, cell_answer
@@ -36,6 +37,7 @@ class BatchQuery(Query):
 
     before: int | None = Field(None, ge=0, le=MOST, description="Continue after the page that returned that `next`.")
     limit: int = Field(100, ge=1, le=1000)
+    name: str | None = Field(None, max_length=200, description="The name of the workflow.")
 
 
 class CellQuery(Query):
@@ -61,6 +63,8 @@ async def make_batch(services: Services, call: Call) -> Reply:
     run in an order that switches models least. A batch continues after a restart of the server.
     """
     _check_values(call.body)
+    key = key_of(call)
+    call = replace(call, key=key, body=call.body.model_copy(update={"idempotency_key": key}))
     known = await call.store.read(lambda t: call.known(t, call.asked()))
     if known is not None:
         return _reply(Batch.model_validate_json(known), 200)
@@ -135,7 +139,7 @@ async def list_batches(_: Services, call: Call) -> BatchPage:
     query = call.query
 
     def page(tables: OwnedTables) -> BatchPage:
-        found = tables.batches.page(query.before, query.limit)
+        found = tables.batches.page(query.before, query.limit, name=query.name)
         next = found[-1].seq if len(found) == query.limit else None
         return BatchPage(batches=[batch_answer(batch) for batch in found], next=next)
 

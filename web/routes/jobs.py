@@ -70,7 +70,7 @@ async def submit(services: Services, call: Call) -> Reply:
 
 async def _submitted(services: Services, call: Call) -> tuple[Job, int]:
     """Queue a job and return it with the status of the answer."""
-    body, key = call.body, _key(call)
+    body, key = call.body, key_of(call)
     keyed = body.model_copy(update={"idempotency_key": key})  # key in body or header: the same request
     asked = await services.intake.thread(lambda: fingerprint(keyed.model_dump(mode="json")))
     known = await call.store.read(lambda t: t.queue.known(call.owner, key, asked))
@@ -102,7 +102,7 @@ def check_priority(services: Services, call: Call, priority: int) -> None:
         )
 
 
-def _key(call: Call) -> str | None:
+def key_of(call: Call) -> str | None:
     """Return the idempotency key from the body or the header. Raises RequestError if both are given."""
     own: str | None = call.body.idempotency_key
     if own is not None and call.key is not None and own != call.key:

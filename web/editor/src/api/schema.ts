@@ -1148,6 +1148,12 @@ export interface components {
              */
             priority?: number;
             /**
+             * Idempotency Key
+             * @description A repeated request with the same key returns the first one's job or batch.
+             * @default null
+             */
+            idempotency_key?: string | null;
+            /**
              * Tags
              * @description Tags of the jobs; they also have the tag `batch:ID`.
              */
@@ -1556,7 +1562,7 @@ export interface components {
             front?: boolean;
             /**
              * Idempotency Key
-             * @description A repeated request with the same key returns the same job.
+             * @description A repeated request with the same key returns the first one's job or batch.
              * @default null
              */
             idempotency_key?: string | null;
@@ -4348,6 +4354,8 @@ export interface operations {
                 /** @description Continue after the page that returned that `next`. */
                 before?: number | null;
                 limit?: number;
+                /** @description The name of the workflow. */
+                name?: string | null;
             };
             header?: never;
             path?: never;
