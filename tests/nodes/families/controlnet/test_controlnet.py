@@ -191,6 +191,17 @@ def test_a_folder_with_several_weight_files_is_that_with_one(models: Path, tmp_p
         loaded(folder)
 
 
+def test_a_controlnet_in_fp8_is_its_numbers(session: Session, models: Path) -> None:
+    folder = models / "controlnet"
+    packed = {name: tensor.to(torch.float8_e4m3fn) for name, tensor in load_file(folder / "d.safetensors").items()}
+    save_file(packed, folder / "packed.safetensors")
+    save_file({name: tensor.float() for name, tensor in packed.items()}, folder / "plain.safetensors")
+    found, known = (latent(session, {}, net=f"{name}.safetensors") for name in ("packed", "plain"))
+    for name in ("packed", "plain"):
+        (folder / f"{name}.safetensors").unlink()
+    assert torch.equal(found, known) and not torch.equal(found, latent(session, {}))
+
+
 def test_an_area_sees_its_part_of_the_picture(session: Session) -> None:
     nodes = document({})
     area = {"x": 0, "y": 0, "width": 32, "height": 64}
