@@ -34,6 +34,7 @@ from latentloom.engine.jobs.saving import JournalledSaver
 from latentloom.engine.models.host_memory import resident_bytes
 from latentloom.engine.models.warm_up import warm_up
 from latentloom.engine.settings import Settings
+from latentloom.engine.types.node_log import send_on
 from latentloom.engine.types.spec import FILE_KINDS
 from latentloom.engine.types.values import Image
 
@@ -128,6 +129,7 @@ class Worker:
         """Open a session and run jobs until the server sends "stop" or is gone."""
         start = self._started.get()
         settings = Settings.model_validate(start["settings"])
+        send_on(settings.log_level.upper(), lambda record: self._link.send("log", **record))
         with Session(settings, has_device=True, inspect="shipped") as session, contextlib.suppress(Cancelled):
             self._figures, self._resident = session.engine.figures, session.engine.models.resident
             models, texts = _warming(session, has_device=start["device"])

@@ -305,6 +305,13 @@ class _RunServices:
     def preview_maps(self) -> PreviewMaps:
         return self._engine.preview_maps
 
+    @property
+    def device(self) -> str:
+        return self._engine.environment.device
+
+    def folder(self, plugin: str) -> Path:
+        return self._engine.settings.plugin_folder(plugin)
+
     def unplaced(self, handle: Any) -> Any:
         return self._engine.models.unplaced(handle)
 

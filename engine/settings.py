@@ -5,6 +5,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import quote
 
 from platformdirs import PlatformDirs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -108,6 +109,12 @@ class Settings(BaseModel):
     keep_output_bytes: int | None = Field(
         None, ge=0, description="Limit of the saved files; beyond it the server removes the oldest."
     )
+
+    def plugin_folder(self, plugin: str) -> Path:
+        """Return the folder for a plugin's own files. It is created if it does not exist."""
+        folder = self.data / "plugin-data" / quote(plugin, safe="")
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
 
 def load_settings(flags: Mapping[str, Any] | None = None, environment: Mapping[str, str] | None = None) -> Settings:

@@ -264,6 +264,7 @@ class Bench:
             edges=edges,
             asynchronous=node.spec.asynchronous,
             state=state,
+            spec=node.spec,
         )
 
     def _outputs(self, node: NodeType, values: dict[str, Any], context: Context) -> dict[str, Any]:
@@ -304,6 +305,13 @@ class _Services:
     @property
     def preview_maps(self) -> PreviewMaps:
         return self._engine.preview_maps
+
+    @property
+    def device(self) -> str:
+        return self._engine.environment.device
+
+    def folder(self, plugin: str) -> Path:
+        return self._engine.settings.plugin_folder(plugin)
 
     def unplaced(self, handle: Any) -> Any:
         return self._engine.models.unplaced(handle)

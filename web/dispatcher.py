@@ -15,6 +15,7 @@ from latentloom.engine.jobs.frames import Frame
 from latentloom.engine.jobs.job import Job
 from latentloom.engine.jobs.routing import QueuedJob, Start
 from latentloom.engine.settings import Settings
+from latentloom.engine.types.node_log import log_sent
 from latentloom.plugins.discovery import Record
 from latentloom.web.background import Work, begun
 from latentloom.web.event_hub import EventHub, Live
@@ -247,6 +248,8 @@ class Dispatcher:
             worker.free = max(0, figures.get("device_budget", 0) - figures.get("model_bytes", 0))
             self._holds(worker, message["models"])
             self._metrics.figures(worker.name, figures)
+        elif frame.kind == "log":
+            log_sent(message)
         elif frame.kind == "event" and message["token"] == 0:
             record = message["event"]
             self._heard(record)

@@ -257,6 +257,7 @@ class _Run:
             economy=economy,
             work=work_of(step.spec, values, economy) if step.spec.device else None,
             asynchronous=step.spec.asynchronous,
+            spec=step.spec,
             state=KeptState(self.tools.cache, self.tools.uses, step, inputs, key if self.use_cache else None),
         )
         make_room = partial(self.services.make_room, context.borrower)

@@ -5,11 +5,14 @@ import threading
 import time
 from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
-from latentloom.engine.errors import Cancelled, OutOfMemoryError
+from latentloom.engine.errors import Cancelled, NodeError, OutOfMemoryError
 from latentloom.engine.events import FileSaved, NodePreview, NodeProgress, NodeWarning, RunEvent
 from latentloom.engine.files.preview_maps import PreviewMaps
+from latentloom.engine.types.node_log import NodeLog
+from latentloom.engine.types.spec import NodeSpec
 
 PREVIEWS_PER_SECOND = 5
 RECOGNITION = "recognition"
@@ -60,6 +63,13 @@ class Services(Protocol):
     @property
     def preview_maps(self) -> PreviewMaps:
         """Return what previews know of VAEs."""
+
+    @property
+    def device(self) -> str:
+        """Return the name in torch of the device that `load` uses."""
+
+    def folder(self, plugin: str) -> Path:
+        """Return a plugin's own folder, which exists."""
 
     def load(self, handles: tuple[Any, ...], working: int, borrower: Borrower) -> Lent:
         """Return loaded models for the duration of a with-block."""
@@ -126,9 +136,13 @@ class Context:
         work: Hashable = None,
         asynchronous: bool = False,
         state: State | None = None,
+        spec: NodeSpec | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.node = node
+        self._spec = spec
+        self.log = NodeLog(spec.type if spec else "", node)
+        """The log of this node, for operators and authors. What the user of a workflow should know is a `warn`."""
         self.state = state
         self.borrower = Borrower(work, asynchronous, cancelled, warn=self.warn)
         self.economy = economy
@@ -208,6 +222,26 @@ class Context:
     def warn(self, code: str, message: str) -> None:
         """Give the user a warning. The run continues."""
         self.emit(NodeWarning(node=self.node, code=code, message=message))
+
+    @property
+    def device(self) -> str:
+        """The name in torch of the device that `load` uses: "cpu", "cuda:0", "mps".
+
+        Compute on it inside `with ctx.load():`, so that nodes take turns. Raises NodeError for a node without
+        `device=True`, whose result may be reused on other devices.
+        """
+        if self._spec is not None and not self._spec.device:
+            raise NodeError("ctx.device is for nodes that use the device", hint="write @node(..., device=True)")
+        return self._services.device
+
+    @property
+    def folder(self) -> Path:
+        """A folder for the files of the node's plugin, shared by its nodes. It exists.
+
+        It is no part of the cache key: a pure node's result must not depend on what is in it.
+        """
+        plugin = self._spec.type.rpartition("/")[0] if self._spec is not None else ""
+        return self._services.folder(plugin or "builtin")
 
     def load(self, *handles: Any, working: int = 0) -> Lent:
         """Load models together: `with ctx.load(model, controlnet, working=bytes) as (unet, control):`. Yields a tuple.

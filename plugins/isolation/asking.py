@@ -4,6 +4,7 @@
 
 import queue
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any, NoReturn
 
 from latentloom.engine.errors import NodeError
@@ -52,7 +53,16 @@ class Asking:
         """See `Services.save`."""
         return str(self.ask("save", kind, data, name_template, dict(fields)))
 
+    def folder(self, plugin: str) -> Path:
+        """See `Services.folder`. The engine's process knows the plugin."""
+        return Path(self.ask("folder"))
+
     # What does not leave the engine's process
+
+    @property
+    def device(self) -> str:
+        """See `Services.device`."""
+        _refuse("device")
 
     @property
     def preview_maps(self) -> PreviewMaps:

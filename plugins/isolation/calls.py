@@ -6,6 +6,7 @@
 import asyncio
 import atexit
 import json
+import logging
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, NamedTuple
@@ -23,7 +24,7 @@ PROGRAM = "latentloom.plugins.isolation.child"
 PREFIX = "i_"
 CONTEXT = "loom context"  # no function has a parameter of this name
 CANCEL_SECONDS = 2.0  # that a node has to notice that its run was cancelled
-ASKED = ("facts", "recognise", "suggest", "save", "keep", "kept")
+ASKED = ("facts", "recognise", "suggest", "save", "keep", "kept", "folder")
 EVENTS: Mapping[str, Callable[..., Any]] = {
     "NodeProgress": NodeProgress, "NodePreview": NodePreview, "NodeWarning": NodeWarning
 }  # fmt: skip
@@ -151,6 +152,7 @@ class IsolatedFunction:
             "mentioned": {name: packing.value(file) for name, file in ctx.mentioned.items()} if ctx else {},
             "previews": bool(ctx and ctx.shows_previews),
             "economy": ctx.economy if ctx else 0,
+            "log_level": ctx.log.getEffectiveLevel() if ctx else logging.CRITICAL,
         }
         check = ctx.check if ctx else lambda: None
         try:
@@ -176,6 +178,9 @@ class IsolatedFunction:
             }
             ctx.emit(EVENTS[body["event"]](node=ctx.node, **fields))
             return None
+        if body["is"] == "log":
+            ctx.log.log(body["level"], "%s", body["message"])
+            return None
         packing = Packing(self._types)
         try:
             value = self._done(body["what"], Unpacking(message, self._types).value(body["arguments"]), ctx)
@@ -189,6 +194,8 @@ class IsolatedFunction:
     def _done(what: str, arguments: list[Any], ctx: Context) -> Any:
         if what not in ASKED:
             raise NodeError(f"an isolated plugin has no ctx.{what}")
+        if what == "folder":
+            return str(ctx.folder)
         if what == "save":
             kind, data, template, fields = arguments
             return ctx.save(kind, data, template, **fields)

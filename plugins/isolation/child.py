@@ -19,7 +19,9 @@ from latentloom.engine.execution.call import no_grad
 from latentloom.engine.models.device import is_out_of_memory
 from latentloom.engine.types.context import Context
 from latentloom.engine.types.node import definition
+from latentloom.engine.types.node_log import send_on
 from latentloom.engine.types.registry import Ref
+from latentloom.engine.types.spec import NodeSpec
 from latentloom.plugins.isolation.asking import Asking, KeptElsewhere
 from latentloom.plugins.isolation.child_io import Line, opened
 from latentloom.plugins.isolation.frames import Message
@@ -77,7 +79,8 @@ class Child:
         with no_grad():
             if body["is"] != "run":
                 return {"value": packing.value(getattr(found, body["is"])(**given))}
-            context = self._context(request, types, values)
+            context = self._context(request, types, values, found.spec)
+            send_on(body["log_level"], lambda record: self._line.send({"is": "log", **record}))
             own = {found.spec.context: context} if found.spec.context else {}
             result = found.function(**given, **own)
             returned = asyncio.run(_settled(result)) if inspect.isawaitable(result) else result
@@ -98,7 +101,7 @@ class Child:
         files = [getattr(modules[name], "__dict__", {}).get("__file__") for name in new]
         return [file for file in files if isinstance(file, str)]
 
-    def _context(self, request: Request, types: Types, values: Unpacking) -> Context:
+    def _context(self, request: Request, types: Types, values: Unpacking, spec: NodeSpec) -> Context:
         body, asking = request.message.body, Asking(self._line, self._replies, types)
         return Context(
             node=body["node"],
@@ -110,6 +113,7 @@ class Child:
             previews=body["previews"],
             economy=body["economy"],
             state=KeptElsewhere(asking),
+            spec=spec,
         )
 
     def _emit(self, event: RunEvent, types: Types) -> None:

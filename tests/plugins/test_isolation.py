@@ -151,6 +151,23 @@ def reads(file: Annotated[InputFile, Source("input")]) -> str:
     """The text of a file."""
     return open(file.path).read()
 
+@node("Notes", purity="nondeterministic")
+def notes(ctx: Context) -> str:
+    """Logs and uses its folder."""
+    ctx.log.debug("not wanted")
+    ctx.log.info("%s steps", 3)
+    try:
+        raise ValueError("odd")
+    except ValueError:
+        ctx.log.exception("it went wrong")
+    (ctx.folder / "note").write_text("kept")
+    return str(ctx.folder)
+
+@node("Device", device=True)
+def device(ctx: Context) -> str:
+    """Names the device."""
+    return ctx.device
+
 @node("Data")
 def data(json: dict, many: list[float]) -> dict:
     """Data, as it is."""
@@ -159,7 +176,7 @@ def data(json: dict, many: list[float]) -> dict:
 @hookimpl
 def register(registry):
     registry.node(invert, fill, crash, chatters, waits, hoard, writes, loads, chooses, outside, older, stands, later,
-                  saves, nothing, sees, reads, data)
+                  saves, nothing, sees, reads, data, notes, device)
     registry.sampler("euler_iso", later_sampler)
 
 def later_sampler(denoised, x, sigmas, noise, report):
@@ -341,6 +358,33 @@ def test_models_stay_in_the_engine(session: Session) -> None:
     assert "models stay in the engine's process" in str(problem.hint)
 
 
+@pytest.mark.parametrize("isolated", [True, False])
+def test_a_node_logs_under_its_name_and_has_a_folder(
+    site: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, isolated: bool
+) -> None:
+    caplog.set_level("INFO", logger="latentloom.nodes")
+    with opened(site, tmp_path, isolated=isolated) as session:
+        folder = Path(value(session, node("Notes")))
+    assert folder == tmp_path / "data" / "plugin-data" / "iso"
+    assert (folder / "note").read_text() == "kept"
+    own = [record for record in caplog.records if record.name == "latentloom.nodes.iso.Notes"]
+    assert [(record.levelname, record.getMessage().partition("\n")[0]) for record in own] == [
+        ("INFO", "3 steps"), ("ERROR", "it went wrong")
+    ]  # fmt: skip
+    assert [record.fields for record in own] == [{"node": "n"}] * 2  # type: ignore[attr-defined]
+    text = own[1].getMessage() if isolated else caplog.text
+    assert "ValueError: odd" in text
+
+
+def test_an_isolated_node_has_no_device(site: Path, session: Session, tmp_path: Path) -> None:
+    with pytest.raises(LoomError) as caught:
+        value(session, node("Device"))
+    (problem,) = caught.value.problems
+    assert problem.message == "iso/Device: an isolated plugin has no ctx.device"
+    with opened(site, tmp_path, isolated=False, device="cpu") as beside:
+        assert value(beside, node("Device")) == "cpu"
+
+
 def test_lazy_external_and_older_nodes(session: Session, tmp_path: Path) -> None:
     one, two = node("Later", a=1), node("Crash", how="exit")
     made = document({"x": edge("n")}, n=node("Chooses", first=True, a=edge("a"), b=edge("b")), a=one, b=two)
@@ -385,7 +429,7 @@ def test_the_host_stays_as_it_is(session: Session, monkeypatch: pytest.MonkeyPat
 def test_an_entry_point_or_the_user_asks_for_isolation(site: Path, tmp_path: Path) -> None:
     found = discovered(site, isolation=Isolation(frozenset({"iso"})))
     (record,) = found.records
-    assert record.isolated and record.nodes == 18
+    assert record.isolated and record.nodes == 20
     assert record.error == "isolated plugins provide nodes only; left out: sampler 'euler_iso'"
     assert not found.registry.extensions("sampler")
     (record,) = discovered(site).records

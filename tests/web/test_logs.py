@@ -76,6 +76,12 @@ def test_a_server_logs_json_with_owner_and_workflow_and_every_request_at_debug(o
         "workflow": "test",
         "level": "info",
     }
+    (noted,) = (line for line in lines if line["logger"] == "latentloom.nodes.plant.SavePicture")
+    assert {name: noted[name] for name in ("message", "level", "node")} == {
+        "message": "1 pictures",
+        "level": "debug",
+        "node": "p",
+    }
     assert ("POST", "/api/v1/jobs", 201) in [
         (line["method"], line["route"], line["status"]) for line in lines if line["message"] == "request answered"
     ]

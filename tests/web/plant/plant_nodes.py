@@ -109,6 +109,7 @@ def save_picture(ctx: Context, level: float = 0.5, count: int = 1, size: int = 1
     """Save pictures."""
     for n in range(count):
         ctx.save("image", np.full((size, size, 3), level, np.float32), "plant", item=n)
+    ctx.log.debug("%d pictures", count)
     return count
 
 
