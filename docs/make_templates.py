@@ -27,8 +27,8 @@ INPUTS: Mapping[str, Mapping[str, Any]] = {
 
 NEEDS_FILES = (
     *("chroma", "flux-dev", "flux-fill", "flux-kontext", "flux-redux", "flux-turbo", "flux2-dev", "flux2-klein"),
-    *("flux2-klein-edit", "krea-2", "qwen-image", "qwen-image-21", "qwen-image-edit", "qwen-image-edit-lightning"),
-    *("qwen-image-lightning", "sd3", "z-image", "z-image-edges"),
+    *("flux2-klein-edit", "krea-2", "qwen-image", "qwen-image-21", "qwen-image-21-edit", "qwen-image-edit"),
+    *("qwen-image-edit-lightning", "qwen-image-lightning", "sd3", "z-image", "z-image-edges"),
 )
 """Workflows for models that do not ship: their cards have no picture."""
 

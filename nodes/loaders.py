@@ -123,8 +123,18 @@ def load_clip(
     if family is not None and hasattr(ctx.lookup("model_kind", family), "clip_facts"):
         return _clip_of(ctx, family, files, model)
     if any(name not in CLIPS for name in names) or not all(facts["clip"]["encoders"] for _, facts in found):
-        raise _unread(files, names, model)
+        towers = [file.name for file, (_, facts) in zip(files, found, strict=True) if not facts["clip"]["encoders"]]
+        raise _blind(towers, names) if towers and (model or not names) else _unread(files, names, model)
     return _clips(files, found)
+
+
+def _blind(towers: list[str], names: list[str]) -> BadValueError:
+    """Return the error for vision towers without the text encoder that they were made for."""
+    return BadValueError(
+        " and ".join(f"'{name}'" for name in towers) + ": a vision tower (mmproj) is no text encoder",
+        expected="the text encoder that it was made for, with the vision tower as `second`",
+        got=" and ".join(f"'{name}'" for name in names) or "no text encoder",
+    )
 
 
 def _unread(files: list[ModelFile], names: list[str], model: Model | None) -> BadValueError:

@@ -62,6 +62,7 @@ NEEDS_FILES = {  # workflows for models that do not ship, and how many files of 
     "krea-2": 3,
     "qwen-image": 3,
     "qwen-image-21": 3,
+    "qwen-image-21-edit": 3,
     "qwen-image-edit": 3,
     "qwen-image-edit-lightning": 4,
     "qwen-image-lightning": 4,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from math import isqrt
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latentloom.engine.errors import FileError
+from latentloom.nodes.families.folder import folder_header, folder_weights, read_json, said_class
 from latentloom.nodes.families.header import Header, counted, read_header
 from latentloom.nodes.families.module_loading import Piece, Weights, assemble
 from latentloom.nodes.families.unused import warn_unused
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from latentloom.engine import Image
 
+CLASS = "CLIPVisionModelWithProjection"
 SIXTEEN_HEADS = (1024, 1280, 1664)  # the widths of ViT-L, ViT-H and ViT-bigG
 OPENAI = (768, 1024)  # the widths of OpenAI's own models, whose activation differs
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -31,9 +32,9 @@ class ClipVisionKind:
 
     def recognise(self, path: Path) -> Mapping[str, Any] | None:
         """Return the facts of a "clip_vision"; None for another file or folder."""
-        file = _weights_file(path)
-        config = vision_config(read_header(file), _folder_config(path)) if file else None
-        if config is None:
+        header = _header(path)
+        config = header and vision_config(header, _folder_config(path))
+        if not config:
             return None
         facts = {"width": config["hidden_size"], "projection": config["projection_dim"], "side": config["image_size"]}
         return {"clip_vision": facts, "about": f"CLIP vision ({config['hidden_size']} wide)"}
@@ -43,10 +44,11 @@ class ClipVisionKind:
         import torch
         from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-        file = _weights_file(paths[0])
-        config = vision_config(read_header(file), _folder_config(paths[0])) if file else None
-        if file is None or config is None:
-            raise FileError(f"'{paths[0].name}' contains no {info['component']}")
+        path, header = paths[0], _header(paths[0])
+        found = header and vision_config(header, _folder_config(path))
+        if not found:
+            raise FileError(f"'{path.name}' contains no {info['component']}")
+        config = found
 
         def pieces(names: list[str]) -> dict[str, Piece]:
             return {name: Piece(name) for name in names}
@@ -54,7 +56,7 @@ class ClipVisionKind:
         def build() -> Any:
             return CLIPVisionModelWithProjection(CLIPVisionConfig(**config))
 
-        weights = Weights(file)
+        weights = folder_weights(path) if path.is_dir() else Weights(path)
         model = assemble(build, pieces, weights, "picture encoder")
         warn_unused(weights)
         places = model.vision_model.embeddings
@@ -62,21 +64,17 @@ class ClipVisionKind:
         return model
 
 
-def _weights_file(path: Path) -> Path | None:
+def _header(path: Path) -> Header | None:
+    """Return the header of a file, or of all files of an encoder's folder; None for another folder."""
     if path.is_file():
-        return path
-    files = sorted(path.glob("*.safetensors"), key=lambda file: (len(file.name), file.name))
-    return files[0] if files and _folder_config(path) else None
+        return read_header(path)
+    return folder_header(path) if said_class(path) == CLASS else None
 
 
 def _folder_config(path: Path) -> dict[str, Any]:
     """Return a folder's configuration of its image encoder; {} for another folder."""
-    try:
-        found = json.loads((path / "config.json").read_text(encoding="utf-8")) if path.is_dir() else {}
-    except (OSError, ValueError):
-        return {}
-    known = isinstance(found, dict) and "CLIPVisionModelWithProjection" in found.get("architectures", ())
-    return {name: found[name] for name in ("num_attention_heads", "hidden_act") if name in found} if known else {}
+    found = read_json(path / "config.json") if said_class(path) == CLASS else {}
+    return {name: found[name] for name in ("num_attention_heads", "hidden_act") if name in found}
 
 
 def vision_config(header: Header, said: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ from diffusers import ControlNetModel
 from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from shards import shard
 
 from latentloom.api import Session
 from latentloom.engine import Array, Cond, Conditioning, ControlNet, FileIdentity
-from latentloom.engine.errors import BadValueError, NodeError
+from latentloom.engine.errors import BadValueError, FileError, NodeError
 from latentloom.engine.settings import load_settings
 from latentloom.engine.types import values
 from latentloom.nodes.controlnet import apply_controlnet, apply_inpaint_controlnet
@@ -172,6 +174,32 @@ def test_the_three_layouts_give_one_picture(session: Session) -> None:
     first = latent(session, {})
     assert torch.equal(latent(session, {}, net="d.safetensors"), first)
     assert torch.equal(latent(session, {}, net="folder"), first)
+
+
+def test_a_folder_with_several_weight_files_is_that_with_one(models: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "sharded"
+    shutil.copytree(models / "controlnet/folder", folder)
+    shard(folder / "diffusion_pytorch_model.safetensors")
+    kind = ControlNetKind()
+    assert (kind.recognise(folder) or {})["controlnet"] == (kind.recognise(models / "controlnet/folder") or {})[
+        "controlnet"
+    ]
+    known, found = loaded(models / "controlnet/folder").state_dict(), loaded(folder).state_dict()
+    assert all(torch.equal(found[name], weight) for name, weight in known.items())
+    (folder / "diffusion_pytorch_model-00002-of-00002.safetensors").unlink()
+    with pytest.raises(FileError, match="has only some of its weight files"):
+        loaded(folder)
+
+
+def test_a_controlnet_in_fp8_is_its_numbers(session: Session, models: Path) -> None:
+    folder = models / "controlnet"
+    packed = {name: tensor.to(torch.float8_e4m3fn) for name, tensor in load_file(folder / "d.safetensors").items()}
+    save_file(packed, folder / "packed.safetensors")
+    save_file({name: tensor.float() for name, tensor in packed.items()}, folder / "plain.safetensors")
+    found, known = (latent(session, {}, net=f"{name}.safetensors") for name in ("packed", "plain"))
+    for name in ("packed", "plain"):
+        (folder / f"{name}.safetensors").unlink()
+    assert torch.equal(found, known) and not torch.equal(found, latent(session, {}))
 
 
 def test_an_area_sees_its_part_of_the_picture(session: Session) -> None:

@@ -1,6 +1,7 @@
 """IP-Adapters: the same numbers as diffusers, where and when a picture counts, and pieces that do not fit."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from diffusers import StableDiffusionPipeline
 from PIL import Image
 from pipelines import distance, document, expected, latent, pipeline, wire
 from safetensors.torch import load_file, save_file
+from shards import shard
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
@@ -86,6 +88,21 @@ def test_a_picture_encoder_computes_what_transformers_computes(models: Path) -> 
     known.load_state_dict(load_file(models / "clip_vision" / "eyes.safetensors"))
     pixels = torch.rand(2, 3, 32, 32)
     assert distance(eyes(models)(pixels).image_embeds, known.eval()(pixels).image_embeds) < 1e-6
+
+
+def test_a_picture_encoder_in_several_files_is_that_in_one(models: Path, tmp_path: Path) -> None:
+    folder, kind, info = tmp_path / "image_encoder", ClipVisionKind(), {"component": "clip_vision"}
+    folder.mkdir()
+    shutil.copy(models / "clip_vision" / "eyes.safetensors", folder / "model.safetensors")
+    (folder / "config.json").write_text('{"architectures": ["CLIPVisionModelWithProjection"], "hidden_act": "gelu"}')
+    facts, known = kind.recognise(folder), kind.load([folder], info).state_dict()
+    shard(folder / "model.safetensors")
+    found = kind.load([folder], info).state_dict()
+    assert facts is not None and kind.recognise(folder) == facts
+    assert all(torch.equal(found[name], weight) for name, weight in known.items())
+    (folder / "model-00002-of-00002.safetensors").unlink()
+    with pytest.raises(FileError, match="has only some of its weight files"):
+        kind.load([folder], info)
 
 
 @pytest.mark.parametrize(("size", "most"), [((80, 80), 0.02), ((96, 80), 0.2)])  # transformers crops whole pixels

@@ -11,9 +11,11 @@ from gguf_files import write_gguf
 from mmproj import text_of, tower_of
 from PIL import Image as Picture
 from safetensors.torch import load_file
+from tiny_transformers import write
 
 from latentloom.api import Session
 from latentloom.engine.errors import NodeError
+from latentloom.nodes.families.module_loading import Weights
 
 PROMPT = "make the fox red"
 
@@ -71,6 +73,19 @@ def test_a_qwen3_with_a_vision_tower_is_the_qwen3_vl(session: Session) -> None:
         assert np.array_equal(found.embedding.numpy(), known.embedding.numpy())
 
 
+@pytest.mark.parametrize("split", [False, True], ids=["fused", "split"])
+def test_a_vision_tower_in_q8_0_sees_as_its_numbers_do(session: Session, texts: Path, split: bool) -> None:
+    tower = tower_of(load_file(texts / "qwen3vl_8b.safetensors"), deep=[0], split=split)
+    write_gguf(texts / "mmproj.gguf", tower, "Q8_0", architecture="clip")
+    weights = Weights(texts / "mmproj.gguf")
+    write({name: weights[name].float() for name in weights.keys()}, texts / "plain.safetensors")  # noqa: SIM118
+    (found,), (known,) = (
+        session.run(document("text.gguf", name))["out"].entries for name in ("mmproj.gguf", "plain.safetensors")
+    )
+    (texts / "plain.safetensors").unlink()
+    assert np.array_equal(found.embedding.numpy(), known.embedding.numpy())
+
+
 def test_what_a_vision_tower_is_told_to_be(session: Session, texts: Path) -> None:
     assert (session.engine.recognise(texts / "mmproj.gguf") or ("", {}))[1]["about"] == "vision tower of Qwen3-VL"
 
@@ -80,6 +95,18 @@ def test_a_vision_tower_alone_is_refused(session: Session) -> None:
     found = problem(session, "mmproj.gguf")
     assert found.message == "LoadCLIP: 'mmproj.gguf' is a vision tower for another text encoder"
     assert (found.expected, found.got) == ("a Qwen3-VL that is 64 wide", "no text encoder")
+
+
+@pytest.mark.usefixtures("texts")
+def test_a_vision_tower_alone_without_a_model_is_refused(session: Session) -> None:
+    nodes = document("mmproj.gguf")
+    del nodes["nodes"]["clip"]["inputs"]["model"]
+    with pytest.raises(NodeError) as caught:
+        session.run(nodes)
+    found = caught.value.problem
+    assert found.message == "LoadCLIP: 'mmproj.gguf': a vision tower (mmproj) is no text encoder"
+    assert found.expected == "the text encoder that it was made for, with the vision tower as `second`"
+    assert found.got == "no text encoder"
 
 
 def test_a_vision_tower_of_another_size_is_refused(session: Session, texts: Path) -> None:

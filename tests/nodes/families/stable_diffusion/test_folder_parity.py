@@ -6,6 +6,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
+from shards import shard
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from latentloom.engine.errors import FileError
@@ -97,12 +98,7 @@ def test_its_unet_and_vae_compute_the_same(sdxl):
 def test_shards_are_put_together(sdxl, tmp_path):
     folder = tmp_path / "sharded"
     shutil.copytree(sdxl, folder)
-    whole = folder / "unet" / "diffusion_pytorch_model.safetensors"
-    weights = list(load_file(whole).items())
-    half = len(weights) // 2
-    for number, part in enumerate((weights[:half], weights[half:]), 1):
-        save_file(dict(part), whole.with_name(f"diffusion_pytorch_model-0000{number}-of-00002.safetensors"))
-    whole.unlink()
+    shard(folder / "unet" / "diffusion_pytorch_model.safetensors")
     known, found = loaded(sdxl, "unet").state_dict(), loaded(folder, "unet").state_dict()
     assert all(torch.equal(found[name], weight) for name, weight in known.items())
 

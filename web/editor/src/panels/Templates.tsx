@@ -43,6 +43,7 @@ export const TEMPLATES = {
     "qwen-image-edit",
     "qwen-image-edit-lightning",
     "qwen-image-21",
+    "qwen-image-21-edit",
     "krea-2",
     "sd3",
     "z-image",

@@ -238,6 +238,7 @@ export const panels = {
       "prompt-to-prompt": ["Change one word", "A different word, the same layout"],
       "qwen-image": ["Qwen-Image", "Its note lists the required files"],
       "qwen-image-21": ["Qwen-Image 2.1", "Its note lists the required files"],
+      "qwen-image-21-edit": ["Qwen-Image 2.1: edit", "Edit a picture by instruction; its note lists the required files"],
       "qwen-image-edit": ["Qwen-Image-Edit", "Edit a picture by instruction; its note lists the required files"],
       "qwen-image-edit-lightning": ["Qwen-Image-Edit Lightning", "Edit in 4 steps; its note lists the required files"],
       "qwen-image-lightning": ["Qwen-Image Lightning", "8 steps with a LoRA; its note lists the required files"],

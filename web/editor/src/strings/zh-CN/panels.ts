@@ -244,6 +244,7 @@ export const panels: Strings["panels"] = {
       "prompt-to-prompt": ["换一个词", "只换一个词，保持构图"],
       "qwen-image": ["Qwen-Image", "所需文件见其中的便签"],
       "qwen-image-21": ["Qwen-Image 2.1", "所需文件见其中的便签"],
+      "qwen-image-21-edit": ["Qwen-Image 2.1：编辑", "按提示词修改图片；所需文件见便签"],
       "qwen-image-edit": ["Qwen-Image-Edit", "按提示词修改图片；所需文件见便签"],
       "qwen-image-edit-lightning": ["Qwen-Image-Edit Lightning", "4 步完成图片编辑；所需文件见便签"],
       "qwen-image-lightning": ["Qwen-Image Lightning", "配合 LoRA 只需 8 步；所需文件见便签"],
