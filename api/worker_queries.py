@@ -106,9 +106,9 @@ class WorkerQueries:
         picture.save(out, "WEBP", quality=80)
         Path(to).write_bytes(out.getvalue())
 
-    def sheet(self, pictures: list[list[str]], columns: int, to: str) -> None:
-        """Write a contact sheet of pictures, given as pairs of a label and a path, as PNG."""
-        shown = [cell_of(label, Path(path)) for label, path in pictures]
+    def sheet(self, pictures: list[tuple[dict[str, Any], str]], columns: int, to: str) -> None:
+        """Write a contact sheet of pictures, given as pairs of a run's inputs and a path, as PNG."""
+        shown = [cell_of(inputs, Path(path)) for inputs, path in pictures]
         Path(to).write_bytes(contact_sheet(shown, columns, self._session.engine.registry))
 
     def join_alpha(self, path: str, mask: str, to: str) -> None:

@@ -75,4 +75,4 @@ def outcome_of(job: wire.Job, files: list[str]) -> Outcome:
     if job.state == "cancelled" and not problems:
         problems = [Problem(code="cancelled", message="the run was cancelled")]
     error = JobFailed(problems) if problems else None
-    return Outcome(job.state, seconds, nodes, result.get("outputs", {}), files, error)
+    return Outcome(job.state, seconds, nodes, result.get("outputs", {}), files, error=error)

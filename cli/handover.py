@@ -51,7 +51,7 @@ def hand_over(
 def _token(settings: Settings) -> str | None:
     """Return the token. A user who can read the server's settings may use the server."""
     own = operators_own(tokens_of(settings.tokens))
-    return os.environ.get("LATENTLOOM_TOKEN", own and own.secret)
+    return os.environ.get("LATENTLOOM_TOKEN", own.secret if own else None)
 
 
 def _files(client: Client, job: wire.Job, settings: Settings, out: Path | None) -> list[str]:

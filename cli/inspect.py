@@ -79,7 +79,7 @@ def _making(path: Path, texts: Mapping[Any, Any]) -> dict[str, Any]:
 
 def _others(picture: "Pil.Image") -> dict[str, str]:
     """Return the texts that other programs wrote, by name."""
-    return {name: value for name, value in picture.info.items() if name not in OWN and isinstance(value, str)}
+    return {str(name): text for name, text in picture.info.items() if name not in OWN and isinstance(text, str)}
 
 
 def _rows(facts: Mapping[str, Any], label: Label) -> list[tuple[str, str]]:

@@ -46,7 +46,9 @@ def _once(number: int) -> None:
     Python's own handler is installed with System V semantics: it handles one signal, then the default action applies.
     """
     libc = ctypes.CDLL(None) if os.name == "posix" else None
-    if hasattr(libc, "sysv_signal"):  # Linux; elsewhere the handler ends the process, if it can run
+    if libc is not None and hasattr(
+        libc, "sysv_signal"
+    ):  # Linux; elsewhere the handler ends the process, if it can run
         for name in ("signal", "sysv_signal"):
             function = getattr(libc, name)
             function.argtypes, function.restype = (ctypes.c_int, ctypes.c_void_p), ctypes.c_void_p

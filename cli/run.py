@@ -19,7 +19,7 @@ from latentloom.cli.interrupts import Interrupts
 from latentloom.cli.progress import Meter, display
 from latentloom.cli.session import opened
 from latentloom.engine.engine import Job
-from latentloom.engine.events import Event, Listener
+from latentloom.engine.events import Listener, RunEvent
 from latentloom.engine.execution.outcome import Outcome
 
 EXIT = {"done": 0, "failed": FAILED, "cancelled": CANCELLED}
@@ -75,7 +75,7 @@ def _run_here(job: Job, options: Options, session: Session, meter: Meter) -> Out
     stop = Flag()
 
     def body(listen: Listener, _: Flag) -> Outcome:
-        def hear(event: Event) -> None:
+        def hear(event: RunEvent) -> None:
             meter(event)
             listen(event)
 

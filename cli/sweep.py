@@ -196,5 +196,5 @@ def _shown(cell: Cell) -> Shown | None:
     for name, value in cell.outcome.outputs.items():
         first = value[0] if isinstance(value, list) and value else value
         if isinstance(first, Image):
-            return Shown(cell.label, Image(first.numpy()[:1]), cell.outcome.origins.get(name))
-    return next((cell_of(cell.label, Path(file)) for file in cell.outcome.files if is_picture(file)), None)
+            return Shown(cell.inputs, Image(first.numpy()[:1]), cell.outcome.origins.get(name))
+    return next((cell_of(cell.inputs, Path(file)) for file in cell.outcome.files if is_picture(file)), None)

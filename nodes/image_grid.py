@@ -10,7 +10,7 @@ from latentloom.engine import Advanced, Image, Widget, node
 from latentloom.engine.errors import BadValueError
 from latentloom.nodes.drawing.blend import parts
 from latentloom.nodes.drawing.colours import colour_of
-from latentloom.nodes.drawing.labels import ink, label_height
+from latentloom.nodes.drawing.labels import font_size, ink, label_height, label_width
 from latentloom.nodes.drawing.limits import check_size
 from latentloom.nodes.drawing.resize import Size, resize
 
@@ -41,41 +41,61 @@ def image_grid(
     labels: Annotated[
         list[str] | None, Field(description="One label for each image, written above it. An empty text draws no label.")
     ] = None,
+    column_labels: Annotated[
+        list[str] | None, Field(description="One heading for each column, written above the first row."), Advanced()
+    ] = None,
+    row_labels: Annotated[
+        list[str] | None, Field(description="One heading for each row, written to its left."), Advanced()
+    ] = None,
 ) -> Image:
-    """Arrange images on one sheet, with an optional label above each.
+    """Arrange images on one sheet, with an optional label above each, and headings of columns and rows.
 
     All cells have the size of the widest and the tallest image; smaller images are centred. Transparent images show the
     background. Labels are drawn in plain Latin letters; other characters become "?".
     """
     pictures = [pixels for image in images for pixels in image.numpy()]
-    texts = _texts(labels, len(pictures))
+    texts = _texts(labels, len(pictures), "picture")
     columns = min(columns, len(pictures)) or math.ceil(math.sqrt(len(pictures)))
     width, height = (max(picture.shape[side] for picture in pictures) for side in (1, 0))
     rows = [texts[start : start + columns] for start in range(0, len(texts), columns)]
     heads = [label_height(row, width) for row in rows]
-    size = columns * (width + gap) + gap, sum(heads) + len(rows) * (height + gap) + gap
+    above, beside = _texts(column_labels, columns, "column"), _texts(row_labels, len(rows), "row")
+    first, side = label_height(above, width), label_width(beside, width)
+    size = side + columns * (width + gap) + gap, first + sum(heads) + len(rows) * (height + gap) + gap
     check_size(*size)
     sheet = np.full((size[1], size[0], 3), background, np.float32)
+    lefts = [side + gap + column * (width + gap) for column in range(columns)]
+    tops = [first + gap + sum(heads[: row + 1]) + row * (height + gap) for row in range(len(rows))]
+    for left, text in zip(lefts, above, strict=True):
+        _write(sheet[gap : gap + first, left : left + width], text, background)
+    for top, text in zip(tops, beside, strict=True):
+        _write_beside(sheet[top : top + height, gap // 2 : gap // 2 + side], text, background, width)
     for n, (picture, text) in enumerate(zip(pictures, texts, strict=True)):
-        row, left = n // columns, gap + n % columns * (width + gap)
-        top = gap + sum(heads[: row + 1]) + row * (height + gap)
-        _write(sheet[top - heads[row] : top, left : left + width], text, background)
-        _place(sheet[top : top + height, left : left + width], picture)
+        row, left = n // columns, lefts[n % columns]
+        _write(sheet[tops[row] - heads[row] : tops[row], left : left + width], text, background)
+        _place(sheet[tops[row] : tops[row] + height, left : left + width], picture)
     return Image(sheet[None])
 
 
-def _texts(labels: list[str] | None, count: int) -> list[str]:
+def _texts(labels: list[str] | None, count: int, what: str) -> list[str]:
     if count == 0:
         raise BadValueError("there are no pictures for a grid", expected="at least one")
     if labels and len(labels) != count:
-        raise BadValueError("there must be one label for each picture", expected=str(count), got=str(len(labels)))
+        raise BadValueError(f"there must be one label for each {what}", expected=str(count), got=str(len(labels)))
     return labels or [""] * count
 
 
-def _write(band: "Floats", text: str, background: float) -> None:
+def _write(band: "Floats", text: str, background: float, size: int | None = None) -> None:
     if text:
         colour = DARK if background > 0.4 else LIGHT
-        band += (colour - band) * ink(text, band.shape[1], band.shape[0])[..., None]
+        band += (colour - band) * ink(text, band.shape[1], band.shape[0], size)[..., None]
+
+
+def _write_beside(band: "Floats", text: str, background: float, width: int) -> None:
+    """Write a text in the middle of the height of a band beside pictures of a width."""
+    high = min(band.shape[0], label_height([text], width))
+    top = (band.shape[0] - high) // 2
+    _write(band[top : top + high], text, background, font_size(width))
 
 
 def _place(cell: "Floats", picture: "Floats") -> None:

@@ -8,14 +8,13 @@ as JSON), and the checksum of the file.
 import html
 import json
 import re
-import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from latentloom.engine.files.checksums import PLACE
+from latentloom.engine.files.checksums import ID_PLACE, PLACE
 from latentloom.engine.files.pictures import opened_picture
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ def joint(origins: Collection[SourceType | None]) -> SourceType | None:
 
 
 def packet(origin: SourceType | None) -> bytes:
-    """Return an XMP packet with a place for the checksum of the file, and a label unless `origin` is None."""
+    """Return an XMP packet with places for the id and checksum of the file, and a label unless `origin` is None."""
     tool = f"Latentloom {version('latentloom')}"
     fields = json.dumps(_fields(), separators=(",", ":"))
     label = ">" if origin is None else _LABEL.format(source=VOCABULARY + origin, fields=fields)
@@ -75,9 +74,9 @@ def packet(origin: SourceType | None) -> bytes:
 
 
 def _fields() -> dict[str, str]:
-    """Return the fields of GB 45438-2025, appendix E. The id is random: it must not tell who made the picture."""
+    """Return the fields of GB 45438-2025, appendix E. The id comes from the file and does not tell who made it."""
     names = ("ReservedCode1", "ContentPropagator", "PropagateID", "ReservedCode2")
-    return {"Label": "1", "ContentProducer": "Latentloom", "ProduceID": uuid.uuid4().hex, **dict.fromkeys(names, "")}
+    return {"Label": "1", "ContentProducer": "Latentloom", "ProduceID": ID_PLACE.decode(), **dict.fromkeys(names, "")}
 
 
 def label_in(picture: "Pil.Image") -> Label:

@@ -24,6 +24,22 @@ def jobs_using(connection: sqlite3.Connection, name: str, owner: str | None) -> 
     return [row[0] for row in rows]
 
 
+def batches_using(connection: sqlite3.Connection, name: str, owner: str | None) -> list[str]:
+    """Return the ids of the batches with a waiting run whose document or inputs contain the name of a file.
+
+    With `owner`, only the batches of that owner.
+    """
+    text = json.dumps(name, ensure_ascii=False)
+    texts = (text, f"{text[:-1]}@sha256:")
+    rows = connection.execute(
+        "SELECT id FROM batches WHERE owner = coalesce(?, owner) AND EXISTS (SELECT 1 FROM cells WHERE batch = seq"
+        " AND cells.state = 'waiting' AND (instr(inputs, ?) OR instr(inputs, ?) OR instr(document, ?)"
+        " OR instr(document, ?)))",
+        (owner, *texts, *texts),
+    )
+    return [row[0] for row in rows]
+
+
 def named_by_hash(connection: sqlite3.Connection) -> set[str]:
     """Return the names of all files that were stored under their hash and occur in a stored document."""
     found: set[str] = set()

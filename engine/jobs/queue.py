@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from latentloom.engine.jobs.attempts import ENDED, ORDER, Attempts
 from latentloom.engine.jobs.faults import QueueFull, WrongState
-from latentloom.engine.jobs.input_files import jobs_using
+from latentloom.engine.jobs.input_files import batches_using, jobs_using
 from latentloom.engine.jobs.job import Job, NewJob, job_of
 from latentloom.engine.jobs.replies import reused
 from latentloom.engine.jobs.states import OPEN, State
@@ -71,8 +71,8 @@ class Queue(Attempts):
         return ("", ()) if self._owner is None else (" AND owner = ?", (self._owner,))
 
     def using(self, file: str) -> list[str]:
-        """Return the ids of the waiting and running jobs whose documents contain the name of an input file."""
-        return jobs_using(self._connection, file, self._owner)
+        """Return the ids of the jobs and batches that have not ended and contain the name of an input file."""
+        return [id for use in (jobs_using, batches_using) for id in use(self._connection, file, self._owner)]
 
     def oldest_waiting(self) -> float | None:
         """Return when the oldest waiting job was queued."""

@@ -28,14 +28,24 @@ def label_height(texts: list[str], width: int) -> int:
     return 0 if lines == 0 else round(font_size(width) * LEADING * (lines + 0.4))
 
 
-def ink(text: str, width: int, height: int) -> "Floats":
-    """Render a text to [height, width] floats, centred horizontally at the lower edge."""
+def label_width(texts: list[str], width: int) -> int:
+    """Return the width in pixels of labels beside pictures, at most that of a picture; 0 if all are empty."""
+    font = _font(font_size(width))
+    longest = max((font.getlength(line) for text in texts for line in _wrapped(text, width)), default=0.0)
+    return min(width, math.ceil(longest) + font_size(width)) if longest else 0
+
+
+def ink(text: str, width: int, height: int, size: int | None = None) -> "Floats":
+    """Render a text to [height, width] floats, centred horizontally at the lower edge.
+
+    `size`: the font size in pixels; None: the one that suits the width.
+    """
     from PIL import Image as Pil
     from PIL import ImageDraw
 
-    canvas = Pil.new("L", (width, height))
-    pen, font, step = ImageDraw.Draw(canvas), _font(width), font_size(width) * LEADING
-    lines = _wrapped(text, width)
+    canvas, size = Pil.new("L", (width, height)), size or font_size(width)
+    pen, font, step = ImageDraw.Draw(canvas), _font(size), size * LEADING
+    lines = _wrapped(text, width, size)
     for n, line in enumerate(lines):
         middle = height - step * (len(lines) - n - 0.5 + 0.2)
         pen.text((width / 2, middle), line, fill=255, font=font, anchor="mm")
@@ -48,15 +58,15 @@ def plain(text: str) -> str:
     return "".join(c if c.isascii() else "?" for c in bare if not unicodedata.combining(c))
 
 
-def _font(width: int) -> "FreeTypeFont | ImageFont":
+def _font(size: int) -> "FreeTypeFont | ImageFont":
     from PIL import ImageFont
 
-    return ImageFont.load_default(font_size(width))
+    return ImageFont.load_default(size)
 
 
-def _wrapped(text: str, width: int) -> list[str]:
+def _wrapped(text: str, width: int, size: int | None = None) -> list[str]:
     """The lines of a text; a text longer than MAX_LINES ends with an ellipsis."""
-    font, lines = _font(width), []
+    font, lines = _font(size or font_size(width)), []
     for paragraph in plain(text[:1000]).splitlines():
         line = ""
         for word in paragraph.split():
@@ -70,11 +80,10 @@ def _wrapped(text: str, width: int) -> list[str]:
         lines.pop()
     if len(lines) > MAX_LINES:
         lines = [*lines[: MAX_LINES - 1], f"{lines[MAX_LINES - 1]} …"]
-    return [_shortened(line, width) for line in lines]
+    return [_shortened(line, width, font) for line in lines]
 
 
-def _shortened(line: str, width: int) -> str:
-    font = _font(width)
+def _shortened(line: str, width: int, font: "FreeTypeFont | ImageFont") -> str:
     if font.getlength(line) <= width:
         return line
     kept = bisect_right(range(len(line)), width, key=lambda length: math.ceil(font.getlength(f"{line[:length]}…")))

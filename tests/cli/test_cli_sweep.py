@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from latentloom.nodes.drawing.labels import label_width
+
 TEXT = {"t": ("ReplaceText", {"text": "x", "find": "x", "replace": "a"}), "n": ("SeedNumber", {"seed": "random"})}
 INPUTS = [("word", "t", "replace"), ("my_text", "t", "text")]
 OUTPUTS = [("said", "t", "value"), ("seed", "n", "value")]
@@ -60,7 +62,7 @@ def test_a_sheet_shows_every_cell(loom, workflow, tmp_path):
     assert code == 0, err
     assert "[6/6] w 32, h 32" in out
     with Image.open(tmp_path / "sheet.png") as sheet:
-        assert sheet.width == 3 * (32 + 8) + 8
+        assert sheet.width == label_width(["w 16", "w 32"], 32) + 3 * (32 + 8) + 8  # beside the rows
         assert sheet.height > 2 * (32 + 8)
 
 

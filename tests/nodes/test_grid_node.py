@@ -6,7 +6,7 @@ from drawings import edge, flat, noise, put, workflow
 
 from latentloom.engine import Image
 from latentloom.engine.errors import BadValueError, NodeError
-from latentloom.nodes.drawing.labels import label_height, plain
+from latentloom.nodes.drawing.labels import label_height, label_width, plain
 from latentloom.nodes.image_grid import image_grid
 
 
@@ -20,6 +20,26 @@ def test_labels_that_do_not_match_the_pictures_are_refused(labels):
     with pytest.raises(BadValueError) as caught:
         image_grid([noise(2), noise(1)], labels=labels)
     assert str(caught.value) == f"there must be one label for each picture (expected 3, got {len(labels)})"
+
+
+@pytest.mark.parametrize(("name", "expected"), [("column_labels", 2), ("row_labels", 3)])
+def test_headings_that_do_not_match_the_grid_are_refused(name, expected):
+    with pytest.raises(BadValueError) as caught:
+        image_grid([noise(5)], 2, **{name: ["one"] * 4})
+    what = name.removesuffix("_labels")
+    assert str(caught.value) == f"there must be one label for each {what} (expected {expected}, got 4)"
+
+
+def test_headings_stand_above_the_columns_and_beside_the_rows():
+    heads = {"column_labels": ["l", ""], "row_labels": ["", "l"]}
+    sheet = image_grid([flat([0.5, 0.5, 0.5], 64, 64)] * 4, 2, gap=4, **heads).numpy()[0, ..., 0]
+    top, side = label_height(["l"], 64), label_width(["l"], 64)
+    assert sheet.shape == (top + 2 * 64 + 12, side + 2 * 64 + 12)
+    columns, rows = sheet[: top + 4], sheet[:, : side + 4]
+    assert [(part < 0.5).any() for part in (columns[:, : side + 68], columns[:, side + 68 :])] == [True, False]
+    assert [(part < 0.5).any() for part in (rows[: top + 68], rows[top + 68 :])] == [False, True]
+    plain = image_grid([flat([0.5, 0.5, 0.5], 64, 64)] * 4, 2, gap=4).numpy()[0, 4:, 4:, 0]
+    assert np.array_equal(sheet[top + 4 :, side + 4 :], plain)
 
 
 def test_a_grid_that_is_too_large_is_refused_before_it_is_made():

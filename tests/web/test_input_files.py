@@ -10,6 +10,7 @@ from serving import flow, until
 
 from latentloom.api import Client
 from latentloom.api.client import ServerError
+from latentloom.web.batch_feeder import AHEAD
 from latentloom.web.http_errors import NotFound
 from latentloom.web.input_files import STORED_SECONDS, InputFiles
 
@@ -41,6 +42,23 @@ def test_a_picture_that_a_job_needs_is_not_removed(server):
     assert (caught.value.status, caught.value.problems[0].code, caught.value.problems[0].got) == (409, "in_use", job.id)
     assert gone.value.status == 404
     assert [path.read_bytes() for path in (server.home / "input" / ".trash").iterdir()] == [png()]
+
+
+def test_a_picture_that_a_waiting_run_of_a_batch_needs_is_not_removed(server):
+    with Client(server.address) as client:
+        first, last = (client.upload(png(level)).name for level in (21, 22))
+        document = {**loading(first), "inputs": [{"name": "image", "to": [{"node": "load", "input": "image"}]}]}
+        client.pause()
+        batch = client.batch(document, rows=[{"image": first}] * (AHEAD + 1) + [{"image": last}])
+        with pytest.raises(ServerError) as caught:
+            client.remove_file(last)
+        client.cancel_batch(batch.id)
+        client.pause(False)
+        client.remove_file(last)
+
+    assert (caught.value.status, caught.value.problems[0].code, caught.value.problems[0].got) == (
+        409, "in_use", batch.id,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["..%2Fqueue.db", "%2Fetc%2Fpasswd"])

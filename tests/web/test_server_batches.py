@@ -10,6 +10,8 @@ import pytest
 from PIL import Image
 from serving import PATIENCE, flow, until, use
 
+from latentloom.nodes.drawing.labels import label_width
+
 PICTURE = {
     "format": "latentloom/1",
     "name": "colours",
@@ -169,7 +171,7 @@ def test_a_batch_has_its_table_its_files_and_its_sheet(server):
     _, data, headers = server.request("GET", f"batches/{id}/sheet")
     assert headers["Content-Type"] == "image/png"
     with Image.open(io.BytesIO(data)) as sheet:
-        assert sheet.width == 3 * (32 + 8) + 8
+        assert sheet.width == label_width(["width 16", "width 32"], 32) + 3 * (32 + 8) + 8  # beside the rows
         assert sheet.height > 2 * (32 + 8)
     assert server.request("GET", f"batches/{id}/sheet?page=1")[0] == 404
     assert [found["id"] for found in server.get("batches?limit=1")["batches"]] == [id]

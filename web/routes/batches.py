@@ -12,7 +12,7 @@ from aiohttp import web
 from pydantic import Field
 
 from latentloom.api import wire
-from latentloom.api.contact_sheet import is_picture, label_of
+from latentloom.api.contact_sheet import is_picture
 from latentloom.api.wire_batches import Batch, BatchOrder, BatchPage, BatchTable
 from latentloom.engine.document.workflow import NamedInput, Workflow
 from latentloom.engine.errors import BadValueError
@@ -229,13 +229,13 @@ def _field(value: Any) -> Any:
 
 
 async def show_sheet(services: Services, call: Call) -> web.Response:
-    """Return a contact sheet as PNG: the first picture of each run, labelled with its inputs."""
+    """Return a contact sheet as PNG: the first picture of each run, with headings of rows and columns or labels."""
     id, page = call.part("id"), call.query.page
     batch = await call.store.read(lambda t: t.batches.get(id))
     found = await call.store.read(lambda t: _with_files(t, id, page * SHEET_CELLS - 1, SHEET_CELLS))
     firsts = [(cell, next((file.path for file in files if is_picture(file.path)), None)) for cell, files in found]
     shown = [
-        (label_of(cell.inputs), str(services.settings.output / path))
+        (dict(cell.inputs), str(services.settings.output / path))
         for cell, path in firsts
         if path is not None and (services.settings.output / path).is_file()
     ]

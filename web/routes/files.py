@@ -136,7 +136,7 @@ def gone() -> NotFound:
 async def remove_file(services: Services, call: Call) -> wire.Empty:
     """Remove a picture that workflows can use; the file stays in `.trash` for a day.
 
-    A picture that a waiting or running job uses is not removed. A user removes its own uploads.
+    A picture that a waiting or running job or batch uses is not removed. A user removes its own uploads.
     """
     name = call.part("file")
     input_path(services, call, name)
@@ -145,7 +145,7 @@ async def remove_file(services: Services, call: Call) -> wire.Empty:
     using = await call.store.search(lambda t: t.queue.using(name))
     if using:
         hint = "wait until they have ended, or cancel them"
-        raise InUse(f"jobs use the picture '{name}'", got=", ".join(using[:3]), hint=hint)
+        raise InUse(f"jobs or batches use the picture '{name}'", got=", ".join(using[:3]), hint=hint)
     await services.disk(services.inputs.remove, name)
     return wire.Empty()
 

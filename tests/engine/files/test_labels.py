@@ -80,8 +80,13 @@ def test_a_packet_without_a_label_still_has_a_checksum(saved):
     assert is_intact(path.read_bytes()) is True
 
 
-def test_two_files_have_different_ids(saved):
-    assert label_of(saved()).aigc["ProduceID"] != label_of(saved()).aigc["ProduceID"]
+@pytest.mark.parametrize("form", FORMS)
+def test_the_id_comes_from_the_content_and_the_same_picture_is_the_same_file(form, saved):
+    data, id = saved(form).read_bytes(), label_of(saved(form)).aigc["ProduceID"]
+    assert (len(id), int(id, 16) > 0) == (32, True)
+    assert saved(form).read_bytes() == data
+    assert is_intact(data) is True
+    assert label_of(saved(form, COMPOSITE)).aigc["ProduceID"] != id
 
 
 @pytest.mark.parametrize("data", [b"", b"text", b"\x89PNG\r\n\x1a\n\xff\xff\xff\xffIDAT", MARK + b"g" * 64 + b'"'])

@@ -422,7 +422,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Return a contact sheet as PNG: the first picture of each run, labelled with its inputs. */
+        /** Return a contact sheet as PNG: the first picture of each run, with headings of rows and columns or labels. */
         get: operations["show_sheet"];
         put?: never;
         post?: never;
@@ -804,7 +804,7 @@ export interface paths {
         post?: never;
         /**
          * Remove a picture that workflows can use; the file stays in `.trash` for a day.
-         * @description A picture that a waiting or running job uses is not removed. A user removes its own uploads.
+         * @description A picture that a waiting or running job or batch uses is not removed. A user removes its own uploads.
          */
         delete: operations["remove_file"];
         options?: never;
@@ -5107,7 +5107,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Return a contact sheet as PNG: the first picture of each run, labelled with its inputs. */
+            /** @description Return a contact sheet as PNG: the first picture of each run, with headings of rows and columns or labels. */
             200: {
                 headers: {
                     [name: string]: unknown;

@@ -1,4 +1,5 @@
 import { useEffect, useState } from "react";
+import { useCaller } from "../store/caller";
 import { sure } from "../store/question";
 import { cancelWaiting, followQueue, moveJob, moveTo, pauseQueue, useQueue } from "../store/queue";
 import { useStrings } from "../strings";
@@ -11,6 +12,7 @@ import { useNow } from "./now";
 export function QueuePanel() {
   const words = useStrings().panels.jobs;
   const { running, waiting, ended, known, paused } = useQueue();
+  const role = useCaller((state) => state.role);
   const now = useNow(running.length ? 1 : 15);
   useEffect(followQueue, []);
   if (!known) return null;
@@ -18,11 +20,13 @@ export function QueuePanel() {
   return (
     <div className="queue">
       <div className="toolbar">
-        <button className="button" aria-pressed={paused} onClick={() => void pauseQueue(!paused)}>
-          <Icon path={paused ? ICONS.resume : ICONS.pause} size={14} />
-          {paused ? words.resume : words.pause}
-        </button>
-        {waiting.length > 0 && (
+        {role === "admin" && (
+          <button className="button" aria-pressed={paused} onClick={() => void pauseQueue(!paused)}>
+            <Icon path={paused ? ICONS.resume : ICONS.pause} size={14} />
+            {paused ? words.resume : words.pause}
+          </button>
+        )}
+        {waiting.length > 0 && role !== "viewer" && (
           <button className="button" onClick={() => void askThenCancel(waiting.length, words)}>
             {words.cancelWaiting}
           </button>

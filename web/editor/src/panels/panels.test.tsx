@@ -1,16 +1,19 @@
 import { existsSync, readdirSync } from "node:fs";
 import { cleanup, render, screen } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
-import { afterEach, expect, it } from "vitest";
+import { afterEach, expect, it, vi } from "vitest";
 import type { OutputFile } from "../api/client";
 import { useSettings } from "../settings/settings";
+import { seenBy } from "../store/caller";
 import { ask } from "../store/question";
+import { useQueue } from "../store/queue";
 import { activeTab } from "../store/workspace";
 import { LANGUAGES } from "../strings";
 import { differing } from "./Compare";
 import { ProblemsPanel } from "./ProblemsPanel";
 import { QuestionDialog } from "./QuestionDialog";
 import { fullText } from "./QueueJob";
+import { QueuePanel } from "./QueuePanel";
 import { TEMPLATES } from "./Templates";
 
 afterEach(cleanup);
@@ -70,4 +73,20 @@ it("only what differs between two pictures is told", () => {
     ["size", "64 × 64", "64 × 128"],
   ]);
   expect(differing(left, { ...left })).toEqual([]);
+});
+
+it.each([
+  ["admin", ["Pause", "Cancel all waiting jobs"]],
+  ["user", ["Cancel all waiting jobs"]],
+  ["viewer", []],
+])("the queue offers what a caller with the role %s may do", (role, offered) => {
+  useSettings.getState().set({ language: "en" });
+  vi.stubGlobal("fetch", () => new Promise(() => {})); // the queue stays as it is
+  seenBy({ role } as Parameters<typeof seenBy>[0]);
+  useQueue.setState({ known: true, waiting: [{ id: "j", name: "Stars", state: "queued", problems: [], tags: [] } as never] });
+  const { container } = render(<QueuePanel />);
+
+  const buttons = [...container.querySelectorAll(".toolbar button")].map((button) => button.textContent);
+  expect(buttons).toEqual(offered);
+  vi.unstubAllGlobals();
 });

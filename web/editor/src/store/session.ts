@@ -8,6 +8,7 @@ import { read } from "../document/read";
 import { asJson } from "../document/types";
 import { useSettings } from "../settings/settings";
 import { strings } from "../strings";
+import { seenBy } from "./caller";
 import { useCatalog } from "./catalog";
 import { composing } from "./composing";
 import { heardReset, useHeard } from "./heard";
@@ -49,6 +50,7 @@ const tell = (error: unknown) => useWorkspace.getState().notify("error", told(er
 /** Follow the events. */
 async function listen(signal: AbortSignal) {
   const place = await given(api.GET("/api/v1/system"));
+  seenBy(place);
   const runs = useRuns.getState();
   const events = (events: JobEvent[]) => {
     runs.events(events);
