@@ -1,6 +1,7 @@
 """The workflows in the box: canonical, complete, laid out, and run with the embedded model."""
 
 import itertools
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib.resources import files
@@ -192,6 +193,8 @@ def test_nothing_is_wrong_with_it_but_files_that_its_note_names(session: Session
             line for line in note["text"].split("\n") if workflow.nodes[problem.node].inputs[problem.input] in line
         ]
         assert " in models/" in line
+    (source,) = [line for line in note["text"].split("\n") if line.startswith("Download from huggingface.co: ")]
+    assert re.fullmatch(r"([\w.-]+/[\w.-]+( \([^)]+\))?(, |$))+", source.partition(": ")[2])
 
 
 @each_that_runs
