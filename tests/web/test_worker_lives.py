@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib
+import os
 import time
 from pathlib import Path
 
@@ -169,7 +170,12 @@ def test_a_worker_is_heard_while_what_it_said_waits_for_a_full_disk(run_services
 @pytest.mark.timeout(150)
 def test_a_worker_that_does_not_come_up_is_begun_again_and_health_tells(run_services, tmp_path, monkeypatch):
     monkeypatch.setattr("latentloom.web.services.DOWN_SECONDS", 0.5)
-    (tmp_path / "hold-import").touch()
+    start, hold = tmp_path / "start", tmp_path / "hold"
+    start.mkdir()
+    hold.touch()
+    held = f"import os, time\nwhile os.path.exists({str(hold)!r}):\n    time.sleep(0.02)\n"
+    (start / "sitecustomize.py").write_text(held)  # every Python process that starts waits
+    monkeypatch.setenv("PYTHONPATH", f"{start}:{os.environ['PYTHONPATH']}")
 
     async def act(services):
         (worker,) = services.dispatcher.workers
@@ -177,7 +183,7 @@ def test_a_worker_that_does_not_come_up_is_begun_again_and_health_tells(run_serv
             await asyncio.sleep(0.02)
         assert not services.checks()["workers"]
         worker._start_seconds = 300.0  # however busy this machine is
-        (tmp_path / "hold-import").unlink()
+        hold.unlink()
         while worker.state != "idle":
             await asyncio.sleep(0.02)
         assert all(services.checks().values())

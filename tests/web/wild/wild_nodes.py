@@ -1,4 +1,4 @@
-"""Nodes that leave children behind, stop by themselves, and do not come up, for tests of a worker's life."""
+"""Nodes that leave children behind, and stop by themselves, for tests of a worker's life."""
 
 import os
 import signal
@@ -9,10 +9,6 @@ from pathlib import Path
 from latentloom.engine import Context, Model, node
 from latentloom.engine.errors import Cancelled
 from latentloom.plugins import hookimpl
-
-HOLD = Path(os.environ.get("LATENTLOOM_HOME", ".")) / "hold-import"
-while HOLD.exists():
-    time.sleep(0.05)
 
 
 def _note(journal: str, text: str) -> None:
