@@ -54,6 +54,7 @@ class NodeTypeInfo(Answer):
     category: str
     display_name: str = Field(description="Shown instead of the type; empty: the type.")
     aliases: tuple[str, ...] = Field(description="Other words that people search for.")
+    deprecated: str = Field(description="What to use instead; empty: the type is not deprecated.")
     help: str
     purity: Purity
     device: bool

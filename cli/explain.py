@@ -14,7 +14,8 @@ def validate(asked: Asked) -> int:
     with opened() as session:
         job = asked.prepare(session)
     count = len(job.workflow.nodes)
-    print_lines([f"{job.workflow.name or asked.name}: {count} node{'s' * (count != 1)}, no problems"])
+    warnings = [f"warning: {node}: {text}" for node, text in job.checked.deprecated()]
+    print_lines([f"{job.workflow.name or asked.name}: {count} node{'s' * (count != 1)}, no problems", *warnings])
     return 0
 
 

@@ -31,7 +31,9 @@ def _order(item: NodeType) -> tuple[str, str]:
 
 
 def _row(item: NodeType) -> tuple[str, str, str, str]:
-    return item.spec.type, item.spec.category, item.spec.help.partition("\n")[0], str(item.distribution)
+    spec = item.spec
+    told = f"deprecated: {spec.deprecated}" if spec.deprecated else spec.help.partition("\n")[0]
+    return spec.type, spec.category, told, str(item.distribution)
 
 
 def show_node(name: str) -> int:
@@ -42,7 +44,9 @@ def show_node(name: str) -> int:
     if item is None:
         raise UnknownError(f"there is no node type '{name}'", nearest=_closest(name, registry.nodes))
     spec = item.spec
-    print_lines([f"{spec.type}, version {spec.version}, {spec.purity}, from {item.distribution}", "", spec.help, ""])
+    deprecated = [f"deprecated: {spec.deprecated}"] if spec.deprecated else []
+    head = f"{spec.type}, version {spec.version}, {spec.purity}, from {item.distribution}"
+    print_lines([head, *deprecated, "", spec.help, ""])
     print_table(("input", "kind", "default", "range", "help"), [_input(port) for port in spec.inputs])
     print_lines([""])
     print_table(("output", "kind"), [(port.name, _kind(port)) for port in spec.outputs])

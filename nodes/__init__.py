@@ -61,7 +61,7 @@ _MODULES = (
         "lists",
         "study",
     ),
-    *("dataset", "training"),
+    *("dataset", "training", "measure"),
 )
 """The modules of the nodes, in the order in which lists show them."""
 

@@ -38,6 +38,18 @@ def add(a: int, b: int = 1) -> int:
     return a + b
 
 
+@node("AddOld", deprecated="use toys/Add")
+def add_old(a: int, b: int = 1) -> int:
+    """Add two integers."""
+    return a + b
+
+
+@node("AddOlder", deprecated="use toys/Add")
+def add_older(a: int) -> int:
+    """Add one."""
+    return a + 1
+
+
 @node("Sum")
 def total(items: list[int]) -> int:
     """Add integers up."""

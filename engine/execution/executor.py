@@ -10,7 +10,7 @@ from typing import Any
 from latentloom.engine.cache.cache import Result
 from latentloom.engine.document.workflow import edges_in
 from latentloom.engine.errors import Cancelled, LoomError, NodeError, OutOfMemoryError
-from latentloom.engine.events import Listener, NodeProgress, NodeWarning, RunFinished, RunStarted
+from latentloom.engine.events import Listener, NodeProgress, NodeWarning, RunFinished
 from latentloom.engine.execution.call import Call
 from latentloom.engine.execution.inbox import Inbox
 from latentloom.engine.execution.isolation import Lending, trusted
@@ -109,7 +109,7 @@ class _Run:
         """Run the wanted steps and return the values of the outputs."""
         for id in self.checked.wanted:
             self.plan.need(id)
-        self.run_events.emit(RunStarted(run=self.run, nodes=len(self.plan)))
+        self.run_events.begun(self.run, len(self.plan), self.checked)
         self.drain()
         return self.wanted_values()
 

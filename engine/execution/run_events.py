@@ -4,10 +4,19 @@ import threading
 
 from latentloom.engine.cache.cache import Result
 from latentloom.engine.errors import Cancelled, LoomError, NodeError
-from latentloom.engine.events import Listener, NodeCached, NodeFailed, NodeFinished, NodeStarted, NodeWarning, RunEvent
+from latentloom.engine.events import (
+    Listener,
+    NodeCached,
+    NodeFailed,
+    NodeFinished,
+    NodeStarted,
+    NodeWarning,
+    RunEvent,
+    RunStarted,
+)
 from latentloom.engine.execution.call import node_error
 from latentloom.engine.execution.outcome import NodeReport
-from latentloom.engine.planning.step import Step
+from latentloom.engine.planning.step import Checked, Step
 
 
 class RunEvents:
@@ -26,6 +35,12 @@ class RunEvents:
             object.__setattr__(event, "number", self._number)
             self._number += 1
             self._listen(event)
+
+    def begun(self, run: str, nodes: int, checked: Checked) -> None:
+        """Report that a run starts, and which of its node types are deprecated."""
+        self.emit(RunStarted(run=run, nodes=nodes))
+        for node, text in checked.deprecated():
+            self.emit(NodeWarning(node=node, code="deprecated_node", message=text))
 
     def started(self, step: Step) -> None:
         """Report that a body starts."""

@@ -92,14 +92,15 @@ def route(
     """Return what starts now. `waiting` is in the order of the queue, in which the owners take turns.
 
     Jobs that need no device go to workers without one. A worker with a device takes such a job only if no job that
-    needs a device waits. The result depends on nothing but the arguments.
+    needs a device waits, so these jobs wait for no device's models. The result depends on nothing but the arguments.
     """
     routes, window = Routes(), knobs.window
     jobs = [[job for job in waiting if job.device is device][:window] for device in (True, False)]
     cards, helpers = ([worker for worker in idle if worker.device is device] for device in (True, False))
     cards = _Round(jobs[0], cards, [worker for worker in busy if worker.device], costs, knobs).run(routes)
     spare = cards if len(jobs[0]) < window and not any(job.id in routes.waits for job in jobs[0]) else []
-    _Round(jobs[1], [*helpers, *spare], busy, costs, knobs).run(routes)
+    own = [worker for worker in busy if not worker.device]
+    _Round(jobs[1], [*helpers, *spare], own if helpers or own else busy, costs, knobs).run(routes)
     return routes
 
 
@@ -212,7 +213,8 @@ class _Round:
         """Whether a job waits for a busy worker that is warm for it and can begin it sooner than a load ends."""
         job = self._jobs[place]
         seconds, worker = self._soonest(job, warm=True)
-        if worker is None or self._due(job) or seconds >= self._knobs.patience * load:
+        last = place == self._knobs.window - 1  # more jobs may be behind it, which wait for the same worker
+        if worker is None or last or self._due(job) or seconds >= self._knobs.patience * load:
             return False
         self._waits[place] = self._promise(job, "warm", seconds, worker)
         return True

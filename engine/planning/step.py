@@ -69,6 +69,18 @@ class Checked:
         needed = self.graph.upstream([id for id in self.wanted if id in self.steps])
         return any(self.steps[id].spec.device for id in needed)
 
+    def deprecated(self) -> list[tuple[str, str]]:
+        """Return a node and a message for each deprecated node type that a wanted step is of or depends on."""
+        found: dict[str, list[str]] = {}
+        for id in self.graph.upstream([id for id in self.wanted if id in self.steps]):
+            if self.steps[id].spec.deprecated:
+                found.setdefault(self.steps[id].spec.type, []).append(id)
+        return [(min(ids), self._deprecation(ids)) for _, ids in sorted(found.items())]
+
+    def _deprecation(self, ids: list[str]) -> str:
+        spec = self.steps[ids[0]].spec
+        return f"{spec.type} is deprecated: {spec.deprecated}" + (f" ({len(ids)} nodes)" if len(ids) > 1 else "")
+
     def names(self, node: str) -> list[str]:
         """Return the named outputs that a node delivers, alone or as one item or turn of a step.
 

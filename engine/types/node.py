@@ -66,6 +66,7 @@ Text = Annotated[str, Widget("multiline")]
 """Text of several lines."""
 
 MAX_DISPLAY_NAME = 60
+MAX_DEPRECATED = 200  # characters
 
 _PLAIN = {bool: "BOOLEAN", int: "INT", float: "FLOAT", str: "STRING", InputFile: "FILE", ModelFile: "MODEL_FILE"}
 
@@ -88,6 +89,7 @@ def node(
     category: str = "",
     display_name: str = "",
     aliases: tuple[str, ...] = (),
+    deprecated: str = "",
     purity: Purity = "pure",
     device: bool = False,
     economies: int = 0,
@@ -97,7 +99,8 @@ def node(
 ) -> Callable[[F], F]:
     """Attach a NodeSpec to a function. A plugin's `register` hook must still register the function.
 
-    An editor shows display_name instead of the type, and finds the node by its aliases too. needs(**eager inputs)
+    An editor shows display_name instead of the type, and finds the node by its aliases too. `deprecated`
+    says what to use instead; a run that uses the node warns. needs(**eager inputs)
     returns the names of the lazy inputs that are wanted. fingerprint(**inputs) identifies the external state that an
     external node reads. migrate(inputs, from_version) updates inputs of an older version. After an out-of-memory error
     a node runs again with a higher `ctx.economy`, up to `economies`.
@@ -105,7 +108,7 @@ def node(
     """
 
     def attach(function: F) -> F:
-        names = _names(function, display_name, aliases)
+        names = _names(function, display_name, aliases, deprecated)
         spec = replace(
             _spec(function, type, version, category, purity, device, economies, migrate is not None), **names
         )
@@ -167,13 +170,20 @@ def _spec(
     )
 
 
-def _names(function: Callable[..., Any], display_name: str, aliases: tuple[str, ...]) -> dict[str, Any]:
+def _names(
+    function: Callable[..., Any], display_name: str, aliases: tuple[str, ...], deprecated: str
+) -> dict[str, Any]:
     where = f"{function.__module__}:{function.__qualname__}"
     if isinstance(aliases, str) or not all(isinstance(word, str) and word.strip() for word in aliases):
         raise SpecError(f"{where}: aliases are a tuple of texts", got=repr(aliases))
     if len(display_name) > MAX_DISPLAY_NAME or not display_name.isprintable():
         raise SpecError(f"{where}: a display name is one line of at most {MAX_DISPLAY_NAME} characters")
-    return {"display_name": display_name, "aliases": tuple(aliases)}
+    if not isinstance(deprecated, str) or len(deprecated) > MAX_DEPRECATED or not deprecated.isprintable():
+        expected = f"one line of at most {MAX_DEPRECATED} characters"
+        raise SpecError(
+            f"{where}: `deprecated` says what to use instead", expected=expected, got=repr(deprecated)[:100]
+        )
+    return {"display_name": display_name, "aliases": tuple(aliases), "deprecated": deprecated}
 
 
 def _check_code(spec: NodeSpec, needs: Any, fingerprint: Any) -> None:

@@ -70,6 +70,7 @@ class NodeSpec:
     category: str = ""
     display_name: str = ""  # what an editor shows instead of the type
     aliases: tuple[str, ...] = ()  # other words that people search for
+    deprecated: str = ""  # what to use instead of a node type that nobody should add any longer
     help: str = ""
     inputs: tuple[InputSpec, ...] = ()
     outputs: tuple[OutputSpec, ...] = ()

@@ -27,6 +27,7 @@ REASONS: Mapping[str, str] = {
     "LatentChannels": "ComfyUI shows no channels of a latent",
     "PromptToPrompt": "ComfyUI does not edit attention between two prompts",
     "TwoPromptGuidance": "ComfyUI guides by two prompts only in its custom sampler: use SampleCustom",
+    "ComparePictures": "ComfyUI's core does not measure pictures",
     SIZED: "ComfyUI gives the sizes together with a text",
     **dict.fromkeys(("LoadDataset", "ImagesToDataset", "AugmentDataset", "JoinDatasets", "SplitDataset",
                      "DatasetSheet", "TrainLora", "SaveLora", "ApplyLora"), _DATA),

@@ -4,6 +4,7 @@ import contextlib
 import os
 import sys
 import threading
+from collections import deque
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,7 +22,7 @@ class Line:
         self._questions = questions
         self._answers = answers
         self._sending = threading.Lock()  # a node may report from several threads
-        self._segments: list[Segment] = []  # that the other process may not have read yet
+        self._segments: deque[Segment] = deque()  # that the other process may not have read yet
 
     def receive(self) -> Message:
         """Return the next message. At the end of the input the process ends."""
@@ -32,7 +33,7 @@ class Line:
                 os._exit(0)  # threads of others' code must not keep the process alive
             if message.body["is"] != "taken":
                 return message
-            self._release()
+            self._release_first()
 
     def send(self, body: dict[str, Any], arrays: Any = ()) -> None:
         """Send a message. Raises ValueError or TypeError for a body that is not JSON."""
@@ -41,11 +42,9 @@ class Line:
             if segment is not None:
                 self._segments.append(segment)
 
-    def _release(self) -> None:
+    def _release_first(self) -> None:
         with self._sending:
-            for segment in self._segments:
-                segment.close()
-            self._segments = []
+            self._segments.popleft().close()
 
 
 def opened() -> Line:

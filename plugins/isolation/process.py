@@ -127,7 +127,7 @@ class Process:
         if message is None:
             raise self._crashed()
         self._idle = message.body["is"] in ("answer", "error")
-        if message.shared is not None and self._idle:
+        if message.shared is not None:
             with contextlib.suppress(OSError):
                 self._send({"is": "taken"})
         return message
@@ -191,8 +191,9 @@ class Process:
     def _read_answers(child: subprocess.Popen[bytes], answers: queue.SimpleQueue[Message | None], _: list[str]) -> None:
         assert child.stdout is not None
         try:
-            while True:
-                answers.put(frames.read(child.stdout))
+            with child.stdout:
+                while True:
+                    answers.put(frames.read(child.stdout))
         except (EOFError, OSError, ValueError):
             answers.put(None)
 
@@ -201,13 +202,16 @@ class Process:
         child: subprocess.Popen[bytes], _: queue.SimpleQueue[Message | None], stderr_lines: list[str]
     ) -> None:
         assert child.stderr is not None
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError), child.stderr:
             for line in child.stderr:
                 stderr_lines.append(line.decode(errors="replace").strip()[:300])
                 del stderr_lines[:-KEPT_LINES]
 
     def end(self) -> None:
-        """End the process and those that it started, if it is running."""
+        """End the process and those that it started, if it is running.
+
+        The threads that read its output close that: processes of its own sessions may hold it open.
+        """
         child, self._child = self._child, None
         if child is None:
             return
@@ -215,10 +219,9 @@ class Process:
             os.killpg(child.pid, signal.SIGKILL)
         child.kill()
         child.wait()
-        for stream in (child.stdin, child.stdout, child.stderr):
-            if stream is not None:
-                with contextlib.suppress(OSError):
-                    stream.close()
+        if child.stdin is not None:
+            with contextlib.suppress(OSError):
+                child.stdin.close()
 
 
 def _named(code: int | None) -> str:

@@ -45,6 +45,15 @@ def test_a_valid_document(loom, chain):
     assert loom("validate", chain) == (0, "toy: 2 nodes, no problems\n", "")
 
 
+def test_a_deprecated_node_is_told(loom, workflow):
+    old = workflow({"a": ("toy/Words", {})}, outputs=[("o", "a", "value")])
+    told = "toy: 1 node, no problems\nwarning: a: toy/Words is deprecated: use toy/Text\n"
+    assert loom("validate", old) == (0, told, "")
+    assert loom("nodes", "show", "toy/Words")[1].splitlines()[1] == "deprecated: use toy/Text"
+    lines = [" ".join(line.split()) for line in loom("nodes", "list", "--category", "text")[1].splitlines()]
+    assert "toy/Words text deprecated: use toy/Text toy-nodes 1.0" in lines
+
+
 def test_a_value_is_validated_with_the_document(loom, chain):
     assert loom("validate", chain, "--set", "say.loud=5")[0] == 2
     assert loom("validate", chain, "--text", "x")[0] == 0
@@ -148,7 +157,7 @@ def test_plugins_are_listed_with_their_faults(loom, torn):
     code, out, err = loom("plugins")
     found = {line.split()[0]: " ".join(line.split()) for line in out.splitlines()[1:]}
     assert (code, err) == (0, "")
-    assert found["toy"].startswith("toy toy-nodes 1.0 loaded 11 ")
+    assert found["toy"].startswith("toy toy-nodes 1.0 loaded 12 ")
     assert found["torn"].startswith("torn torn-nodes 2.0 failed 0 ")
     assert found["torn"].endswith("No module named 'a_module_that_nobody_has' a_module_that_nobody_has")
 

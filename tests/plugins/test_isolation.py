@@ -1,6 +1,7 @@
 """Plugins whose nodes run in a process of their own: like others, but whatever they do hurts nobody else."""
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from importlib.metadata import entry_points
@@ -19,7 +20,7 @@ from latentloom.engine.settings import load_settings
 from latentloom.plugins.discovery import discover
 from latentloom.plugins.isolation.calls import Isolated, Limits, process_of
 from latentloom.plugins.isolation.isolating import Isolation, write_isolated
-from latentloom.plugins.isolation.process import Process
+from latentloom.plugins.isolation.process import Process, Program, python
 from latentloom.plugins.snapshots import Snapshots
 
 CODE = '''
@@ -485,3 +486,55 @@ def add(a: int) -> int:
 def register(registry):
     registry.node(add)
 '''
+
+
+PROGRAM = """
+import os, queue, subprocess, threading
+import numpy as np
+from latentloom.plugins.isolation.child_io import opened
+
+line, requests = opened(), queue.SimpleQueue()
+
+def receive():
+    while True:
+        requests.put(line.receive())
+
+threading.Thread(target=receive, daemon=True).start()
+while True:
+    body = requests.get().body
+    if body["is"] == "leave":
+        left = subprocess.Popen(["sleep", "60"], start_new_session=True)
+        line.send({"is": "answer", "pid": left.pid})
+    else:
+        for _ in range(20):
+            line.send({"is": "event"}, [np.zeros(2**16, np.uint8)])
+        line.send({"is": "answer", "files": len(os.listdir("/proc/self/fd"))})
+"""
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Iterator[Process]:
+    (tmp_path / "loom_program.py").write_text(PROGRAM, encoding="utf-8")
+    made = Process(Program("a program", python("loom_program", [str(tmp_path)]), 60.0, ""))
+    yield made
+    made.end()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="shared memory is used on Linux only")
+def test_shared_memory_of_events_is_released_when_they_are_read(program: Process) -> None:
+    before = program.ask({"is": "events"}).body["files"]
+
+    program.ask({"is": "events"})
+    after = program.ask({"is": "events"}).body["files"]
+
+    assert after <= before + 20  # those of one call
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no sessions")
+def test_a_process_ends_though_what_it_started_holds_its_output_open(program: Process) -> None:
+    left = program.ask({"is": "leave"}).body["pid"]
+
+    program.end()
+
+    assert program.pid is None
+    os.kill(left, signal.SIGKILL)  # it lives: nothing waited for its end

@@ -51,7 +51,8 @@ def port_record(port: InputSpec, registry: Registry) -> wire_nodes.InputPort:
 
 def _node_record(item: NodeType, registry: Registry) -> wire_nodes.NodeTypeInfo:
     spec = item.spec
-    plain = ("type", "version", "category", "display_name", "aliases", "help", "purity", "device", "asynchronous")
+    about = ("display_name", "aliases", "deprecated", "help")
+    plain = ("type", "version", "category", *about, "purity", "device", "asynchronous")
     return wire_nodes.NodeTypeInfo(
         **{name: getattr(spec, name) for name in plain},
         inputs=[port_record(port, registry) for port in spec.inputs],

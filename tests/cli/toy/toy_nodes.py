@@ -19,6 +19,12 @@ def text(text: str = "hello", loud: bool = False) -> str:
     return text.upper() if loud else text
 
 
+@node("Words", category="text", deprecated="use toy/Text")
+def words(text: str = "hello") -> str:
+    """Give a text."""
+    return text
+
+
 @node("Numbers", category="numbers")
 def numbers(
     count: Annotated[int, Field(ge=0, le=100, description="How many.")] = 3,
@@ -97,4 +103,4 @@ def save(ctx: Context, image: Image) -> None:
 @hookimpl
 def register(registry):
     """Hand the nodes over."""
-    registry.node(text, numbers, join, hold, steps, fail, shout, read, paint, drift, save)
+    registry.node(text, numbers, join, hold, steps, fail, shout, read, paint, drift, save, words)

@@ -54,6 +54,17 @@ def test_a_first_run_runs_every_step_in_order(session: Session) -> None:
     ]
 
 
+def test_a_run_tells_once_of_each_deprecated_type_that_it_needs(session: Session) -> None:
+    found: list[Event] = []
+    old = flow("b", a=use("AddOld", a=1), b=use("AddOld", a="@a"), not_needed=use("AddOlder", a=1))
+    session.run_job(session.prepare(old), listen=found.append)
+    assert [event.name for event in found[:3]] == ["run_started", "node_warning", "node_started"]
+    (told,) = [event for event in found if isinstance(event, NodeWarning)]
+    text = "toys/AddOld is deprecated: use toys/Add (2 nodes)"
+    assert (told.node, told.code, told.message) == ("a", "deprecated_node", text)
+    assert list(session.run(old).outputs.values()) == [3]
+
+
 def test_a_second_run_runs_nothing(session: Session) -> None:
     events(session, PAIR)
     assert events(session, PAIR) == ["run_started", "node_cached a", "node_cached b", "run_finished"]

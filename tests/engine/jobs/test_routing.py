@@ -168,3 +168,20 @@ def test_jobs_are_told_where_they_will_probably_run():
 
     assert found.waits == {"1": Wait("busy", "x", 5.0), "2": Wait("busy", "y", 2.0), "3": Wait("busy", "y", 3.0)}
     assert nobody.waits == {"1": Wait("no_worker")}
+
+
+def test_a_job_without_a_device_does_not_wait_for_one_that_other_jobs_keep_busy():
+    card, helper = worker("x", "d", seconds=1.0), worker("h", device=False)
+
+    found = routed([job("1", "d"), job("2", "d", device=False)], [helper], [card])
+
+    assert found.starts == [Start("2", "h", 8.0, "cold")]
+    assert found.waits == {"1": Wait("busy", "x", 1.0)}
+
+
+def test_a_worker_helps_with_a_batch_of_short_jobs_that_is_longer_than_the_window():
+    jobs = [job(str(n), "d", seconds=0.1) for n in range(DEFAULT.window + 1)]
+    idle, busy = [worker("x")], [worker("y", "d", seconds=0.1)]
+
+    assert routed(jobs, idle, busy).starts == [Start(str(DEFAULT.window - 1), "x", 8.0, "cold")]
+    assert routed(jobs[: DEFAULT.window - 1], idle, busy).starts == []

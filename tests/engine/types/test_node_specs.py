@@ -176,6 +176,12 @@ def lazy(x: Lazy[int]) -> int:
         (simple, {"aliases": "duotone"}, "aliases are a tuple of texts (got 'duotone')"),
         (simple, {"aliases": ("", 5)}, "aliases are a tuple of texts (got ('', 5))"),
         (simple, {"display_name": "x" * 61}, "a display name is one line of at most 60 characters"),
+        (
+            simple,
+            {"deprecated": "two\nlines"},
+            "`deprecated` says what to use instead (expected one line of at most 200 characters, got 'two\\nlines')",
+        ),
+        (simple, {"deprecated": True}, "`deprecated` says what to use instead"),
         (simple, {"display_name": "two\nlines"}, "a display name is one line of at most 60 characters"),
     ],
 )
@@ -190,8 +196,8 @@ def test_names_for_people_and_advanced_inputs_survive_the_record() -> None:
         """Help."""
         return x
 
-    found = spec(named, display_name="Two colours", aliases=("duotone", "双色"))
-    assert (found.display_name, found.aliases) == ("Two colours", ("duotone", "双色"))
+    found = spec(named, display_name="Two colours", aliases=("duotone", "双色"), deprecated="use B")
+    assert (found.display_name, found.aliases, found.deprecated) == ("Two colours", ("duotone", "双色"), "use B")
     assert [port.advanced for port in found.inputs] == [True, True, False]
     assert spec_from_record(json.loads(json.dumps(found.record()))) == found
 

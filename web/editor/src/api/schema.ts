@@ -1766,6 +1766,11 @@ export interface components {
              * @description Other words that people search for.
              */
             aliases: string[];
+            /**
+             * Deprecated
+             * @description What to use instead; empty: the type is not deprecated.
+             */
+            deprecated: string;
             /** Help */
             help: string;
             /**

@@ -45,6 +45,7 @@ function specFor(type: string, graph: Graph, specOf: SpecOf): NodeSpec {
     category: "graph",
     display_name: graph.name,
     aliases: [],
+    deprecated: "",
     help: graph.name,
     purity: "pure",
     device: false,

@@ -38,6 +38,7 @@ export function spec(type: string, inputs: InputPort[], outputs: OutputPort[], c
     category,
     display_name: "",
     aliases: [],
+    deprecated: "",
     help: `What ${type} is for.`,
     purity: "pure",
     device: false,

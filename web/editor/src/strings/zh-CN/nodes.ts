@@ -165,6 +165,7 @@ export const names: Record<string, string> = {
   TrainLora: "训练 LoRA",
   ApplyLora: "应用 LoRA",
   SaveLora: "保存 LoRA",
+  ComparePictures: "图像对比评测",
 };
 
 /** Other words that people search for. */
@@ -209,4 +210,5 @@ export const words: Record<string, string> = {
   SeedNumber: "随机数",
   JoinImages: "批次",
   TokenTable: "分词",
+  ComparePictures: "峰值信噪比 结构相似性 色差 差异图 评估",
 };
