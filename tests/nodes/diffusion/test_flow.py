@@ -49,11 +49,18 @@ def test_simple_takes_the_nearest_of_the_table_where_steps_do_not_divide_it(step
     )
 
 
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+@pytest.mark.parametrize("steps", [1, 4, 28])
+def test_sgm_uniform_is_the_default_of_diffusers_scheduler_without_its_last_step(steps, shift):
+    """Stability AI's: times evenly spaced down to the smallest, which is left out."""
+    expected = torch.cat([known(steps + 1, shift=shift)[:steps], torch.zeros(1)])
+    assert torch.allclose(sgm_uniform(steps, flow_table({"shift": shift}, (128, 128), steps)), expected, atol=1e-6)
+
+
 @pytest.mark.parametrize("steps", [4, 9, 28])
 def test_normal_is_the_default_of_diffusers_scheduler(steps):
     table = flow_table(STATIC, (128, 128), steps)
     assert torch.allclose(normal(steps, table), known(steps, shift=3.0), atol=1e-6)
-    assert torch.allclose(sgm_uniform(steps, table)[:-1], normal(steps + 1, table)[:steps], atol=1e-6)
 
 
 def test_beta_takes_quantiles_of_the_table():

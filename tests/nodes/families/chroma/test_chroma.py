@@ -4,9 +4,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from diffusers import ChromaPipeline, ChromaTransformer2DModel, FlowMatchEulerDiscreteScheduler
+from diffusers import (
+    ChromaImg2ImgPipeline,
+    ChromaPipeline,
+    ChromaTransformer2DModel,
+    FlowMatchEulerDiscreteScheduler,
+)
+from PIL import Image as Picture
 from tiny_transformers import (
     autoencoder,
     chroma_names,
@@ -66,20 +73,28 @@ def session(tmp_path: Path, pipe: ChromaPipeline) -> Iterator[Session]:
         yield made
 
 
+@pytest.fixture(autouse=True)
+def picture(tmp_path: Path) -> torch.Tensor:
+    pixels = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
+    Picture.fromarray(pixels).save(tmp_path / "picture.png")
+    return torch.from_numpy(pixels).movedim(-1, 0)[None].float() / 255
+
+
 def wire(node: str, output: str) -> dict[str, str]:
     return {"node": node, "output": output}
 
 
-def document(*, folder: bool, cfg: float, text: str = PROMPT) -> dict[str, Any]:
-    model, clip = wire("unet", "model"), wire("clip", "clip")
+def document(*, folder: bool = False, cfg: float = 1.0, output: str = "sample", **sampler: Any) -> dict[str, Any]:
+    model, clip, vae = wire("unet", "model"), wire("clip", "clip"), wire("vae", "vae")
     nodes: dict[str, Any] = {
         "unet": {"type": "LoadUNet", "inputs": {"unet": "chroma.safetensors"}},
         "clip": {"type": "LoadCLIP", "inputs": {"text_encoder": "t5xxl.safetensors", "model": model}},
+        "vae": {"type": "LoadVAE", "inputs": {"vae": "ae.safetensors", "model": model}},
     }
     if folder:
         nodes = {"load": {"type": "LoadCheckpoint", "inputs": {"checkpoint": "folder"}}}
-        model, clip = wire("load", "model"), wire("load", "clip")
-    sampler = {
+        model, clip, vae = (wire("load", part) for part in ("model", "clip", "vae"))
+    inputs = {
         "model": model,
         "positive": wire("positive", "conditioning"),
         "negative": wire("negative", "conditioning"),
@@ -90,13 +105,19 @@ def document(*, folder: bool, cfg: float, text: str = PROMPT) -> dict[str, Any]:
         "sampler": "euler",
         "schedule": "simple",
     }
+    box = {"width": SIDE, "height": SIDE, "box_width": SIDE // 2, "box_height": SIDE}
+    masked = {"latent": wire("encode", "latent"), "mask": wire("mask", "mask")}
     nodes |= {
-        "positive": {"type": "CLIPEncode", "inputs": {"clip": clip, "text": text}},
+        "positive": {"type": "CLIPEncode", "inputs": {"clip": clip, "text": PROMPT}},
         "negative": {"type": "CLIPEncode", "inputs": {"clip": clip, "text": NEGATIVE}},
         "empty": {"type": "EmptyLatent", "inputs": {"width": SIDE, "height": SIDE}},
-        "sample": {"type": "KSampler", "inputs": sampler},
+        "picture": {"type": "LoadImage", "inputs": {"image": "picture.png"}},
+        "encode": {"type": "VAEEncode", "inputs": {"vae": vae, "image": wire("picture", "image")}},
+        "mask": {"type": "MaskRectangle", "inputs": box},
+        "masked": {"type": "SetLatentMask", "inputs": masked},
+        "sample": {"type": "KSampler", "inputs": {**inputs, **sampler}},
     }
-    outputs = [{"name": "out", "from": wire("sample", "latent")}]
+    outputs = [{"name": "out", "from": wire(output, "latent")}]
     return {"format": "latentloom/1", "name": "chroma", "nodes": nodes, "outputs": outputs}
 
 
@@ -110,23 +131,54 @@ def read(pipe: ChromaPipeline, text: str) -> dict[str, torch.Tensor]:
     return {"prompt_embeds": embeds[:, :count], "prompt_attention_mask": mask[:, :count]}
 
 
-@pytest.mark.parametrize("folder", [False, True], ids=["split files", "folder"])
-@pytest.mark.parametrize("cfg", [1.0, 3.0])
-def test_the_whole_workflow_is_the_pipeline(session: Session, pipe: Any, folder: bool, cfg: float) -> None:
+def expected(pipe: Any, cfg: float, latents: torch.Tensor, **call: Any) -> torch.Tensor:
+    """The unscaled latent that a pipeline ends with, from a noised one."""
     side = SIDE // 8
-    noise = ChromaPipeline._pack_latents(first_noise((1, 16, side, side), SEED), 1, 16, side, side)
     with torch.no_grad():
         negative = {f"negative_{name}": value for name, value in read(pipe, NEGATIVE).items()}
         found = pipe(
             **read(pipe, PROMPT),
             **negative,
             guidance_scale=cfg,
-            num_inference_steps=STEPS,
             height=SIDE,
             width=SIDE,
-            latents=noise,
+            latents=ChromaPipeline._pack_latents(latents, 1, 16, side, side),
             output_type="latent",
+            **{"num_inference_steps": STEPS, **call},
         ).images
-    latent = ChromaPipeline._unpack_latents(found, SIDE, SIDE, 8) / 0.3611 + 0.1159
-    made = torch.tensor(session.run(document(folder=folder, cfg=cfg))["out"].numpy())
-    assert float((made - latent).norm() / latent.norm()) < 1e-5
+    return ChromaPipeline._unpack_latents(found, SIDE, SIDE, 8) / 0.3611 + 0.1159
+
+
+def noise() -> torch.Tensor:
+    return first_noise((1, 16, SIDE // 8, SIDE // 8), SEED)
+
+
+def distance(found: Any, expected: torch.Tensor) -> float:
+    return float((torch.tensor(found.numpy()) - expected).norm() / expected.norm())
+
+
+@pytest.mark.parametrize("folder", [False, True], ids=["split files", "folder"])
+@pytest.mark.parametrize("cfg", [1.0, 3.0])
+def test_the_whole_workflow_is_the_pipeline(session: Session, pipe: Any, folder: bool, cfg: float) -> None:
+    assert distance(session.run(document(folder=folder, cfg=cfg))["out"], expected(pipe, cfg, noise())) < 1e-5
+
+
+@pytest.mark.parametrize("cfg", [1.0, 3.0])
+def test_image_to_image_is_the_pipelines(session: Session, pipe: Any, picture: torch.Tensor, cfg: float) -> None:
+    """The pipeline starts later in the same schedule; it draws the noise itself, so it is given the latent."""
+    made = ChromaImg2ImgPipeline(**pipe.components)
+    made.set_progress_bar_config(disable=True)
+    with torch.no_grad():
+        mean = pipe.vae.encode(picture * 2 - 1).latent_dist.mean
+    start = (mean - 0.1159) * 0.3611 * 0.5 + noise() * 0.5
+    told = {"image": picture, "strength": 0.5, "num_inference_steps": 2 * STEPS}
+    latent = expected(made, cfg, start, **told)
+    found = session.run(document(cfg=cfg, latent=wire("encode", "latent"), denoise=0.5))["out"]
+    assert distance(found, latent) < 1e-5
+
+
+def test_inpainting_keeps_what_is_not_masked_and_paints_the_rest(session: Session) -> None:
+    before = session.run(document(output="encode"))["out"].numpy()
+    found = session.run(document(latent=wire("masked", "latent"), denoise=0.8))["out"].numpy()
+    assert np.array_equal(found[..., 8:], before[..., 8:])
+    assert np.abs(found[..., :8] - before[..., :8]).min() > 0

@@ -219,10 +219,12 @@ def test_what_changes_the_inside_of_a_unet_is_refused(session: Session) -> None:
     assert "'freeu' works on the layers of a UNet" in problem(session, nodes).message
 
 
-def test_karras_gives_a_warning_that_names_better_schedules(session: Session) -> None:
+@pytest.mark.parametrize("schedule", ["karras", "exponential"])
+def test_a_schedule_for_other_models_gives_a_warning_that_names_better_ones(session: Session, schedule: str) -> None:
     heard: list[Any] = []
-    session.run(document(schedule="karras"), on_event=heard.append)
+    session.run(document(schedule=schedule), on_event=heard.append)
     (warning,) = [event for event in heard if isinstance(event, NodeWarning) and event.code == "schedule_for_flow"]
+    assert f"'{schedule}'" in warning.message
     assert "'simple'" in warning.message
 
 
