@@ -197,7 +197,7 @@ class _Given:
         """Report the unread pairs."""
         if self._left:
             names = ", ".join(sorted(self._left)[:8])
-            self._report.note("", "lost", f"{counted(len(self._left), 'parameter')} that are not used here: {names}")
+            self._report.note("", "lost", f"{counted(len(self._left), 'parameter')} not used here: {names}")
 
 
 # InvokeAI: an object
@@ -219,12 +219,14 @@ def _invoke(known: Mapping[str, Any], report: Report) -> Parameters:
         _file(_model(known.get("model")), "a model", report),
         _vae(_model(known.get("vae")), report),
     )
-    found.loras = [(_file(name, "a LoRA", report), weight) for name, weight in _invoke_loras(known.get("loras"))]
+    found.loras = [
+        (_file(name, "a LoRA", report), weight) for name, weight in _invoke_loras(known.get("loras"), report)
+    ]
     used = {"positive_prompt", "negative_prompt", "steps", "seed", "width", "height", "cfg_scale", "clip_skip"}
     used |= {"scheduler", "model", "vae", "loras", "generation_mode", "app_version", "rand_device", "_canvas_objects"}
     left = sorted(name for name, value in known.items() if name not in used and value not in (None, [], {}, 0, ""))
     if left:
-        report.note("", "lost", f"{counted(len(left), 'parameter')} that are not used here: {', '.join(left[:8])}")
+        report.note("", "lost", f"{counted(len(left), 'parameter')} not used here: {', '.join(left[:8])}")
     return found
 
 
@@ -273,11 +275,19 @@ def _model(value: Any) -> str:
     return name if type(name) is str else ""
 
 
-def _invoke_loras(value: Any) -> Iterator[tuple[str, float]]:
-    for item in value if type(value) is list else []:
+def _invoke_loras(value: Any, report: Report) -> Iterator[tuple[str, float]]:
+    items = value if type(value) is list else []
+    unread = len(items) + (value is not None and type(value) is not list)
+    for item in items:
         name = _model(item.get("model", item.get("lora"))) if type(item) is dict else ""
         if name:
+            unread -= 1
+            weight = item.get("weight", 1.0)
+            if _said(item, "weight", 1.0) != weight:
+                report.note("", "lost", f"the weight of the LoRA '{brief(name)[1:-1]}' is {brief(weight)}; 1 counts")
             yield name, float(_said(item, "weight", 1.0))
+    if unread:
+        report.note("", "lost", f"{counted(unread, 'LoRA')} without a name that can be read")
 
 
 # Files

@@ -119,7 +119,7 @@ def test_a_second_pass_is_made_again() -> None:
         ("Seed: -7", "lost: 'Seed' is '-7', which is not an integer"),
         ("CFG scale: much", "lost: 'CFG scale' is 'much', which is not a number"),
         ('Face restoration: CodeFormer, "x": 1, Tiling: True',
-         "lost: 2 parameters that are not used here: Face restoration, Tiling"),
+         "lost: 2 parameters not used here: Face restoration, Tiling"),
     ],
 )  # fmt: skip
 def test_what_is_not_made_again_is_told(more: str, line: str) -> None:
@@ -142,7 +142,7 @@ def test_a_picture_of_invokeai_becomes_its_workflow() -> None:
     sample = nodes["sample"].inputs
     assert (sample["seed"], sample["steps"], sample["cfg"]) == (2**32, 30, 6.5)
     assert (sample["sampler"], sample["schedule"]) == ("dpmpp_2m", "karras")
-    assert "lost: 1 parameter that are not used here: strength" in lines
+    assert "lost: 1 parameter not used here: strength" in lines
 
 
 @pytest.mark.parametrize(
@@ -197,6 +197,19 @@ def test_a_value_of_a_wrong_type_is_told() -> None:
     _, lines = imported(png(invokeai_metadata=json.dumps({"positive_prompt": "a", "steps": "30", "cfg_scale": [7]})))
     assert "lost: 'steps' is '30', which cannot be read; the default counts" in lines
     assert any(line.startswith("lost: 'cfg_scale' is ") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("loras", "line"),
+    [
+        ([{"model": {"name": "fur"}, "weight": "much"}], "lost: the weight of the LoRA 'fur' is 'much'; 1 counts"),
+        ([{"model": {"name": "fur"}, "weight": None}], "lost: the weight of the LoRA 'fur' is None; 1 counts"),
+        ([{"model": {}}, "fur"], "lost: 2 LoRAs without a name that can be read"),
+        ({"name": "fur"}, "lost: 1 LoRA without a name that can be read"),
+    ],
+)
+def test_a_lora_of_invokeai_that_cannot_be_read_is_told(loras: Any, line: str) -> None:
+    assert line in imported(png(invokeai_metadata=json.dumps({"positive_prompt": "a", "loras": loras})))[1]
 
 
 def test_the_metadata_of_the_second_version_is_read() -> None:
