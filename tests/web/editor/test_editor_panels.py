@@ -289,7 +289,9 @@ def test_library_and_drafts(open_editor, server):
     # A shipped block is inserted as a node too, and is its own copy
     expect(elsewhere.get_by_text("Blocks to insert")).to_be_visible()
     other.press("/")
-    other.choose("Hires pass")
+    other.page.get_by_role("combobox", name="Search nodes").fill("Hires pass")
+    other.page.get_by_role("option", name="Hires pass").first.wait_for()  # blocks are fetched when the search opens
+    other.press("Enter")
     other.node("hires-pass").wait_for()
     assert other.copied()["graphs"]["hires-pass"]["extra"]["origin"] == {"name": "hires-pass", "version": 0}
 
