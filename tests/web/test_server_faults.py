@@ -374,8 +374,12 @@ def test_health_tells_when_no_job_is_handed_out_any_more(run_case, monkeypatch):
 
     async def act(case: Case) -> None:
         assert await told(case, 200)
-        other = sqlite3.connect(case.home / "queue.db", isolation_level=None)
-        other.execute("BEGIN IMMEDIATE")  # nobody else can claim
+        id = await case.job("again", saves=False)
+        assert await case.ended(id) == "done"
+        other = sqlite3.connect(case.services.settings.data / "queue.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("UPDATE jobs SET state = 'queued' WHERE id = ?", (id,))
+        other.executescript("BEGIN IMMEDIATE")  # it commits first: a job waits, and nobody else can claim it
         assert not await told(case, 503)
         other.execute("ROLLBACK")
         assert await told(case, 200)

@@ -73,7 +73,11 @@ def test_a_page_behind_the_proxy_logs_in_and_queues_a_job(proxied):
     assert status == 200
     cookie = headers["Set-Cookie"].partition(";")[0]
 
-    until(lambda: through(server, public, "GET", "system", Cookie=cookie)[1]["ready"])
+    def known() -> bool:
+        seen = through(server, public, "GET", "system", Cookie=cookie)[1]
+        return seen["ready"] and not seen["inspecting"]
+
+    until(known)
     order = {"workflow": flow("p.image", p=use("Picture"))}
     assert through(server, public, "POST", "jobs", order, Cookie=cookie, **page)[0] == 201
     assert through(server, public, "POST", "jobs", order, Cookie=cookie, Origin="http://evil.test")[0] == 403
